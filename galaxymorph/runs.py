@@ -1,0 +1,372 @@
+"""The run folder: what a notebook writes of its step, and how a comparison reads all steps of a run.
+
+    results/<run>/<step>/            or, of a repeated step, results/<run>/<step>/seed=0,n_labels=100/
+        history.csv                  a row per epoch
+        predictions.csv              id,split,label,p_<class>...
+        metrics.json  environment.json  *.png
+        notebook.ipynb  params.yaml  done.json    written by the runner
+    results/<run>/plan.json          the names of all pieces of work of the run, written by the runner
+    models/<run>/<step>.safetensors
+
+All of it works in a notebook that is opened by hand, too. Files are replaced in one go: a killed run leaves no half file.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from jaxtyping import Float
+
+import galaxymorph
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
+PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
+
+
+def root() -> Path:
+    """The project's folder: the nearest one from here upwards with `params.yaml` and `notebooks/`, else the checkout that
+    this package is imported from, else the current folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "params.yaml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text file so that at any time either the old or the new one is there, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+class Step:
+    """The folder of one step of a run: `path`; made when the first file is written.
+
+    `step` is the step's name, followed by `/seed=0,...` where it is repeated. `ValueError` for what is no folder's name.
+    """
+
+    def __init__(self, run: str, step: str):
+        if not NAME.fullmatch(run) or not PIECE.fullmatch(step) or ".." in step:
+            raise ValueError(f"run {run!r}, step {step!r}: names are of letters, digits, '.', '_' and '-'")
+        self.run, self.step = run, step
+        self.path = root() / "results" / run / step
+
+    def __repr__(self) -> str:
+        return f"Step({self.run!r}, {self.step!r}): {self.path}"
+
+    @property
+    def model_file(self) -> Path:
+        """`models/<run>/<step>.safetensors`; its folder exists."""
+        path = root() / "models" / self.run / f"{self.step}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def file(self, name: str) -> Path:
+        """The path of a file to write. The step no longer counts as done: the runner says so again when all is written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "done.json").unlink(missing_ok=True)
+        return self.path / name
+
+    def record(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """Takes rows such as `train.fit` yields, one per epoch; appends each to `history.csv` at once, shows the latest in a
+        line that is rewritten, and returns all of them. A break in between leaves the rows so far on disk."""
+        done: list[dict[str, Any]] = []
+        line = _Line()
+        start = time.monotonic()
+        with self.file("history.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            for row in rows:
+                if not done:
+                    writer.writerow(row)
+                elif list(row) != list(done[0]):
+                    raise ValueError(f"{self.path / 'history.csv'}: a row has {list(row)}, the first has {list(done[0])}")
+                done.append(dict(row))
+                writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()])
+                file.flush()
+                line.show(progress(row, seconds=time.monotonic() - start))
+        return pd.DataFrame(done)
+
+    def predictions(
+        self,
+        *,
+        ids: Sequence[str] | np.ndarray,
+        split: Sequence[str] | np.ndarray,
+        labels: Any,
+        probabilities: Float[Any, "galaxy answer"],
+        classes: Sequence[str],
+    ) -> None:
+        """Writes `predictions.csv`: `id, split, label, p_<class>...`, a row per galaxy, probabilities with 6 decimals.
+
+        `labels`: int `(galaxy,)`, indices into `classes`, -1 for unlabelled (an empty label in the file). Arrays or CPU
+        tensors. Raises `ValueError` for lengths that differ, an id twice, or a value that is no probability.
+        """
+        values = np.asarray(probabilities.float() if hasattr(probabilities, "float") else probabilities, dtype=float)
+        labels = np.asarray(labels)
+        table = _checked(ids=ids, split=split, labels=labels, probabilities=values, classes=classes)
+        write(self.file("predictions.csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+    def metrics(self, values: Mapping[str, Any]) -> None:
+        """Writes `metrics.json`. Raises `ValueError` for a value that is not finite, naming it."""
+        plain = json.loads(json.dumps(values, default=_plain))
+        for key, value in leaves(plain):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"metric {key} of {self.step} is {value}")
+        write(self.file("metrics.json"), json.dumps(plain, indent=2) + "\n")
+
+    def figure(self, figure: Any, name: str) -> None:
+        """Saves a matplotlib figure as `<name>.png` at 150 dpi, shows it in the notebook, and closes it."""
+        from matplotlib import pyplot
+
+        figure.savefig(self.file(f"{name.removesuffix('.png')}.png"), dpi=150, bbox_inches="tight")
+        if "ipykernel" in sys.modules:
+            from IPython.display import display
+
+            display(figure)
+        pyplot.close(figure)
+
+    def environment(self, **more: Any) -> None:
+        """Writes `environment.json`: versions, git commit, machine; `more` adds what only the notebook knows (precision)."""
+        write(self.file("environment.json"), json.dumps(environment() | more, indent=2, default=_plain) + "\n")
+
+
+def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
+    """The latest epoch, `seconds` after the first began: `epoch 3/10, val accuracy 0.871, val loss 0.420, 8 s left`."""
+    epoch, epochs = int(row["epoch"]), int(row.get("epochs", 0))
+    parts = [f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}"]
+    for name in ("val_accuracy", "val_loss", "train_loss"):
+        value = float(row[name]) if row.get(name) not in (None, "") else math.nan
+        if len(parts) < 3 and math.isfinite(value):
+            parts.append(f"{name.replace('_', ' ')} {value:.3f}")
+    if 0 < epoch < epochs:
+        parts.append(f"{duration(seconds / epoch * (epochs - epoch))} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float | int) -> str:
+    """`8 s`, `2 min 05 s`, `1 h 12 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class _Line:
+    """A line that is rewritten in a notebook, at most twice a second, and is nowhere to be seen outside."""
+
+    def __init__(self) -> None:
+        self.handle, self.last = None, -math.inf
+
+    def show(self, text: str) -> None:
+        if "ipykernel" not in sys.modules or (time.monotonic() - self.last < 0.5 and "left" in text):
+            return
+        from IPython.display import Pretty, display
+
+        self.last = time.monotonic()
+        if self.handle is None:
+            self.handle = display(Pretty(text), display_id=True)
+        else:
+            self.handle.update(Pretty(text))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy and torch scalars and arrays as Python's, for JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All values of nested dicts and lists, with their dotted keys."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        yield prefix, tree
+        return
+    for key, value in items:
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def environment() -> dict[str, Any]:
+    """Python and package versions, git commit (and whether the checkout differs from it), machine, cores, GPU."""
+    versions = {}
+    for package in ("torch", "torchvision", "numpy", "scikit-learn"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    import torch
+
+    return {
+        "galaxymorph": galaxymorph.__version__,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        **versions,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(["git", "-C", str(root()), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # no git, or no checkout
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return names[0] if names else platform.processor()
+
+
+# ---- reading
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is there of one piece of work: a step, or one combination of a repeated one. Not `done`: nothing to read."""
+
+    name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
+    step: str  # "resnet18"
+    combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty where the step is not repeated
+    path: Path
+    done: bool
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def predictions(self) -> pd.DataFrame | None:
+        """The predictions table (`read_predictions`), or None where the step makes none."""
+        path = self.path / "predictions.csv"
+        return read_predictions(path) if self.done and path.is_file() else None
+
+    @property
+    def history(self) -> pd.DataFrame | None:
+        """A row per epoch, or None where the step does not train."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if self.done and path.is_file() else None
+
+
+def pieces(run: str) -> dict[str, dict[str, Any]]:
+    """The combination of every piece of work of a run by its name, in order: as the runner planned them, else (a run by hand)
+    as they are found."""
+    folder = root() / "results" / run
+    plan = folder / "plan.json"
+    if plan.is_file():
+        return json.loads(plan.read_text(encoding="utf-8"))["pieces"]
+    kinds = ("predictions.csv", "metrics.json", "environment.json")
+    files = (path for kind in kinds for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{kind}"))
+    names = sorted({path.parent.relative_to(folder).as_posix() for path in files})
+    return {name: _combination(name) for name in names}
+
+
+def _combination(name: str) -> dict[str, Any]:
+    pairs = [pair.split("=", 1) for pair in name.split("/", 1)[1].split(",")] if "/" in name else []
+    return {pair[0]: yaml.safe_load(pair[1]) for pair in pairs if len(pair) == 2}
+
+
+def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
+    """Every piece of work of a run, or those in `steps`, finished or missing (`done` is False), in the run's order.
+
+    Raises `FileNotFoundError` where the run has none.
+    """
+    folder = root() / "results" / run
+    planned = pieces(run)
+    names = list(planned) if steps is None else list(steps)
+    if not names:
+        raise FileNotFoundError(f"{folder}: no step of run {run!r} is there; run one first")
+    return [_result(folder / name, name, planned.get(name, _combination(name))) for name in names]
+
+
+def _result(path: Path, name: str, combination: dict[str, Any]) -> Result:
+    by_hand = not (path.parents[name.count("/")] / "plan.json").is_file()
+    mark, params, metrics = path / "done.json", path / "params.yaml", path / "metrics.json"
+    common = {"name": name, "step": name.split("/")[0], "combination": combination, "path": path}
+    if not mark.is_file() and not (by_hand and path.is_dir()):
+        return Result(**common, done=False)
+    return Result(
+        **common,
+        done=True,
+        parameters=yaml.safe_load(params.read_text(encoding="utf-8")) if params.is_file() else {},
+        metrics=json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
+        seconds=json.loads(mark.read_text(encoding="utf-8"))["seconds"] if mark.is_file() else None,
+    )
+
+
+def read_predictions(path: Path | str) -> pd.DataFrame:
+    """A predictions table: `id`, `split`, `label` (class name, empty for unlabelled) as text, `p_<class>` as float.
+
+    Raises `ValueError`, naming file and column or row, for another header, an id twice, a label that is no class, or a value
+    that is no probability.
+    """
+    table = pd.read_csv(path, dtype={"id": str, "split": str, "label": str}, keep_default_na=False)
+    columns = list(table.columns)
+    if columns[:3] != ["id", "split", "label"] or len(columns) < 4:
+        raise ValueError(f"{path}: columns are {', '.join(columns)}; expected id, split, label, p_<class>, p_<class>, ...")
+    for column in columns[3:]:
+        if not column.startswith("p_"):
+            raise ValueError(f"{path}: column {column!r} is not p_<class>")
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise ValueError(f"{path}: column {column!r} has values that are no numbers")
+    classes = [column.removeprefix("p_") for column in columns[3:]]
+    unknown = table.loc[~table.label.isin(["", *classes]), "label"]
+    if len(unknown):
+        raise ValueError(f"{path}: row {unknown.index[0] + 2} has label {unknown.iloc[0]!r}, but classes are {classes}")
+    codes = table.label.map({name: index for index, name in enumerate(classes)} | {"": -1}).to_numpy(int)
+    try:
+        _checked(
+            ids=table.id.to_numpy(),
+            split=table.split.to_numpy(),
+            labels=codes,
+            probabilities=table[columns[3:]].to_numpy(float),
+            classes=classes,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return table.astype(dict.fromkeys(columns[3:], float))
+
+
+def _checked(*, ids: Any, split: Any, labels: Any, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """The table of predictions, or a `ValueError` that says what is wrong with it."""
+    sizes = {"ids": len(ids), "split": len(split), "labels": len(labels), "probabilities": len(probabilities)}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"lengths differ: {sizes}")
+    if probabilities.shape[1] != len(classes):
+        raise ValueError(f"{probabilities.shape[1]} probabilities per galaxy for {len(classes)} classes")
+    if len(labels) and not (labels.min() >= -1 and labels.max() < len(classes)):
+        raise ValueError(f"labels reach from {labels.min()} to {labels.max()} with {len(classes)} classes (-1: unlabelled)")
+    names = np.array([*classes, ""], dtype=object)  # -1 takes the last
+    table = pd.DataFrame({"id": np.asarray(ids, dtype=str), "split": np.asarray(split, dtype=str), "label": names[labels]})
+    twice = table.id[table.id.duplicated()]
+    if len(twice):
+        raise ValueError(f"galaxy {twice.iloc[0]!r} is there twice")
+    wrong = ~((probabilities >= -1e-6) & (probabilities <= 1 + 1e-6))  # NaN is neither
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        value = probabilities[row, column]
+        raise ValueError(f"galaxy {table.id[row]!r}: p_{classes[column]} is {value:g}, no probability")
+    return table.assign(**{f"p_{name}": probabilities[:, i] for i, name in enumerate(classes)})

@@ -1,0 +1,180 @@
+"""The step folder, written and read back. Takes about 3 s."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from galaxymorph import runs
+
+CLASSES = ("round", "edge-on")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params.yaml").write_text("run: toy\n")
+    monkeypatch.chdir(tmp_path / "notebooks")
+    return tmp_path
+
+
+def predictions(**changes):
+    table = {
+        "ids": np.array(["7", "007"]),
+        "split": np.array(["test", "unlabelled"]),
+        "labels": torch.tensor([1, -1]),
+        "probabilities": torch.tensor([[0.25, 0.75], [1.0, 0.0]]),
+        "classes": CLASSES,
+    }
+    return table | changes
+
+
+def test_root_is_found_from_a_folder_below(project):
+    assert runs.root() == project
+    assert runs.Step("toy", "resnet18").path == project / "results" / "toy" / "resnet18"
+    assert runs.Step("toy", "a/seed=0").model_file == project / "models" / "toy" / "a" / "seed=0.safetensors"
+
+
+@pytest.mark.parametrize(("run", "step"), [("../x", "a"), ("x", "../a"), ("x", "a/.."), ("", "a"), ("x", "a/b/c"), ("x", "/a")])
+def test_names_cannot_leave_the_folder(project, run, step):
+    with pytest.raises(ValueError, match="names are of letters"):
+        runs.Step(run, step)
+
+
+def test_rows_are_on_disk_as_they_come(project):
+    step = runs.Step("toy", "a")
+
+    def rows():
+        yield {"epoch": 1, "epochs": 3, "train_loss": 0.5, "val_accuracy": 0.0}
+        assert (step.path / "history.csv").read_text().splitlines()[1:] == ["1,3,0.5,0"]
+        yield {"epoch": 2, "epochs": 3, "train_loss": 1 / 3, "val_accuracy": 0.75}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        step.record(rows())
+    assert (step.path / "history.csv").read_text().splitlines()[-1] == "2,3,0.333333,0.75"
+    table = step.record([{"epoch": 1, "train_loss": 0.1}])  # a second time starts anew
+    assert table.shape == (1, 2)
+    assert len((step.path / "history.csv").read_text().splitlines()) == 2
+    with pytest.raises(ValueError, match="a row has"):
+        step.record([{"epoch": 1}, {"epoch": 2, "more": 0}])
+
+
+def test_progress_line():
+    row = {"epoch": "2", "epochs": "10", "train_loss": "0.5", "val_loss": "", "val_accuracy": "0"}
+    assert runs.progress(row, seconds=30) == "epoch 2/10, val accuracy 0.000, train loss 0.500, 2 min 00 s left"
+    assert runs.progress({"epoch": 10, "epochs": 10}, seconds=30) == "epoch 10/10"
+    assert [runs.duration(s) for s in (0.6, 65, 3720)] == ["1 s", "1 min 05 s", "1 h 02 min"]
+
+
+def test_predictions_come_back_as_they_were(project):
+    step = runs.Step("toy", "a")
+    step.predictions(**predictions())
+    assert (step.path / "predictions.csv").read_text() == (
+        "id,split,label,p_round,p_edge-on\n7,test,edge-on,0.250000,0.750000\n007,unlabelled,,1.000000,0.000000\n"
+    )
+    table = runs.read_predictions(step.path / "predictions.csv")
+    assert table.id.tolist() == ["7", "007"]
+    assert table.label.tolist() == ["edge-on", ""]
+    assert table["p_edge-on"].tolist() == [0.75, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": ["7", "7"]}, "'7' is there twice"),
+        ({"ids": ["7"]}, "lengths differ"),
+        ({"labels": torch.tensor([2, 0])}, "labels reach from 0 to 2"),
+        ({"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])}, "'007': p_round is nan"),
+        ({"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])}, "'7': p_edge-on is 3.5"),
+        ({"classes": ("round",)}, "2 probabilities per galaxy for 1 classes"),
+    ],
+)
+def test_wrong_predictions_are_refused(project, change, message):
+    step = runs.Step("toy", "a")
+    with pytest.raises(ValueError, match=message):
+        step.predictions(**predictions(**change))
+    assert not (step.path / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,label,p_a\n", "expected id, split, label"),
+        ("id,split,label,a,p_b\n", "column 'a' is not p_<class>"),
+        ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' has values that are no numbers"),
+        ("id,split,label,p_a,p_b\n1,test,a,1,0\n2,test,c,0,1\n", "row 3 has label 'c'"),
+        ("id,split,label,p_a,p_b\n1,test,a,1,0\n1,test,a,0,1\n", "'1' is there twice"),
+    ],
+)
+def test_wrong_tables_are_named(tmp_path, text, message):
+    path = tmp_path / "predictions.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        runs.read_predictions(path)
+    assert str(path) in str(error.value)
+
+
+def test_metrics_refuse_what_is_not_finite(project):
+    step = runs.Step("toy", "a")
+    step.metrics({"accuracy": np.float32(0.5), "per_class": {"round": torch.tensor(0.25)}, "n": np.int64(3)})
+    assert json.loads((step.path / "metrics.json").read_text()) == {"accuracy": 0.5, "per_class": {"round": 0.25}, "n": 3}
+    with pytest.raises(ValueError, match=r"per_class\.round of a is nan"):
+        step.metrics({"per_class": {"round": float("nan")}})
+
+
+def test_writing_takes_the_done_mark_away(project):
+    step = runs.Step("toy", "a")
+    step.path.mkdir(parents=True)
+    (step.path / "done.json").write_text("{}")
+    assert step.model_file
+    assert (step.path / "done.json").exists()
+    step.metrics({"accuracy": 1.0})
+    assert not (step.path / "done.json").exists()
+
+
+def test_environment_and_figure(project):
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    step = runs.Step("toy", "a")
+    step.environment(precision="fp32")
+    step.figure(pyplot.figure(), "curves")
+    written = json.loads((step.path / "environment.json").read_text())
+    assert written["torch"] == torch.__version__.split("+")[0] or written["torch"] == torch.__version__
+    assert written["precision"] == "fp32"
+    assert written["cores"] >= 1
+    assert (step.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert not pyplot.get_fignums()
+
+
+def test_read_a_run_by_hand(project):
+    with pytest.raises(FileNotFoundError, match="no step of run 'by_hand'"):
+        runs.read("by_hand")
+    for name in ("a", "b/seed=0,rate=0.1"):
+        step = runs.Step("by_hand", name)
+        step.predictions(**predictions())
+        step.environment()
+    plain, repeated = runs.read("by_hand")
+    assert (plain.name, plain.combination, plain.done) == ("a", {}, True)
+    assert (repeated.step, repeated.combination) == ("b", {"seed": 0, "rate": 0.1})
+    assert repeated.predictions is not None
+    assert repeated.predictions.id.tolist() == ["7", "007"]
+    assert repeated.history is None
+
+
+def test_read_a_planned_run_shows_what_is_missing(project):
+    folder = project / "results" / "toy"
+    step = runs.Step("toy", "a/seed=0")
+    step.predictions(**predictions())
+    step.metrics({"accuracy": 0.5})
+    runs.write(folder / "plan.json", json.dumps({"pieces": {"a/seed=0": {"seed": 0}, "a/seed=1": {"seed": 1}}}))
+    assert [result.done for result in runs.read("toy")] == [False, False]  # files, but no mark: cut short
+    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    finished, missing = runs.read("toy")
+    assert (finished.done, finished.seconds, finished.metrics) == (True, 2.5, {"accuracy": 0.5})
+    assert (missing.done, missing.combination, missing.predictions) == (False, {"seed": 1}, None)
+    assert [result.name for result in runs.read("toy", ["a/seed=1"])] == ["a/seed=1"]
