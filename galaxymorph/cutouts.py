@@ -1,0 +1,148 @@
+"""Decode every galaxy once into one memory-mapped uint8 array, and open that at once ever after.
+
+An entry of the cache is a folder named by a hash of all that went into it. It is written under another name and renamed when
+it is complete, so that a decode which is killed leaves nothing that could be taken for an entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+from tqdm import tqdm
+
+CHUNK = 16  # galaxies per task: long enough to hide the overhead of a task, short enough for a smooth progress bar
+
+
+def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
+    """The folder of one cache entry, made by `write(folder)` unless it exists.
+
+    Args:
+        folder: where the entries of one kind lie.
+        inputs: all that the entry depends on, as what JSON can say; it becomes the hash that names the entry.
+        write: writes the entry's files into the folder it is given.
+    """
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    final = folder / digest
+    if final.is_dir():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    part = folder / f"{final.name}.{os.getpid()}.part"
+    part.mkdir()
+    try:
+        write(part)
+        try:
+            part.replace(final)
+        except OSError:  # another process was faster: its entry has the same inputs, hence the same content
+            if not final.is_dir():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return final
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at work."""
+    for part in folder.glob("*.part"):
+        if part.stat().st_mtime < time.time() - 86400:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def cutout(rgb: UInt8[ndarray, "height width 3"], *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
+    """The central `crop` pixels of an image (default: its largest central square), resampled to `size` pixels.
+
+    Lanczos resampling averages over the source pixels that fall into a new one, so shrinking does not alias.
+
+    Raises:
+        ValueError: `crop` is larger than the image.
+    """
+    height, width, _ = rgb.shape
+    side = min(height, width) if crop is None else crop
+    if side > min(height, width):
+        raise ValueError(f"crop of {side} px, but the image has only {width} x {height} px: choose a smaller crop")
+    left, top = (width - side) // 2, (height - side) // 2
+    square = rgb[top : top + side, left : left + side]
+    if side != size:
+        square = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))
+    return np.ascontiguousarray(square.transpose(2, 0, 1))
+
+
+Pixels = Callable[[], ndarray]  # gives one galaxy, uint8 (3, size, size)
+
+
+def decode(jobs: Sequence[Pixels], folder: Path, *, size: int) -> None:
+    """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and `bad.json` into `folder`.
+
+    A job that fails takes no row: its position and message are kept in `bad.json`, `[[position, message], ...]`.
+    """
+    bad: list[tuple[int, str]] = []
+    # Which warnings are shown is a setting of the whole process, so it must not be changed inside a thread.
+    with warnings.catch_warnings(), (folder / "images.npy").open("wb") as file:
+        warnings.simplefilter("ignore")
+        _header(file, len(jobs), size)
+        results = tqdm(_in_order(jobs), "decoding", len(jobs), unit=" galaxies", mininterval=1, delay=1, leave=False)
+        for position, result in enumerate(results):
+            if isinstance(result, str):
+                bad.append((position, result))
+            else:
+                file.write(np.ascontiguousarray(result).data)
+        _header(file, len(jobs) - len(bad), size)
+    (folder / "bad.json").write_text(json.dumps(bad))
+
+
+def _in_order(jobs: Sequence[Pixels]) -> Iterator[ndarray | str]:
+    """The result of every job, or its error's message, in the order of the jobs.
+
+    Threads suffice, because Pillow decodes and resizes without holding Python's lock. Only a few tasks are handed out ahead
+    of the one that is waited for: memory stays bounded, however many galaxies there are.
+    """
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[list[ndarray | str]]] = deque()
+        for start in range(0, len(jobs), CHUNK):
+            waiting.append(pool.submit(_run, jobs[start : start + CHUNK]))
+            if len(waiting) > 2 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _header(file: IO[bytes], rows: int, size: int) -> None:
+    """Write the header of a `.npy` file; NumPy pads it, so that another number of rows fits into the same place."""
+    file.seek(0)
+    description = {"descr": "|u1", "fortran_order": False, "shape": (rows, 3, size, size)}
+    np.lib.format.write_array_header_1_0(file, description)
+
+
+def _run(jobs: Sequence[Pixels]) -> list[ndarray | str]:
+    results: list[ndarray | str] = []
+    for job in jobs:
+        try:
+            results.append(job())
+        except Exception as error:  # a broken file makes a decoder raise just anything; the message goes to the user
+            results.append(str(error) or type(error).__name__)
+    return results
+
+
+def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
+    """The images of an entry, memory-mapped: pages are read when they are used. Writing changes memory, never the file."""
+    return np.load(folder / "images.npy", mmap_mode="c")
+
+
+def open_bad(folder: Path) -> list[tuple[int, str]]:
+    """The positions and messages of the jobs that failed when the entry was made."""
+    return [(position, message) for position, message in json.loads((folder / "bad.json").read_text())]

@@ -1,0 +1,330 @@
+"""Galaxies: the one data set type, and `load(name, ...)`, which makes it from anything that astronomers have on disk."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import json
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64, Shaped, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from galaxymorph import cutouts, runs, schema, simulate, sources
+from galaxymorph.sources import Found, listing
+
+Source = Literal["simulated", "folder"]
+SPLITS = ("train", "val", "test", "unlabelled")
+
+
+@dataclass
+class Galaxies:
+    """Galaxies with their classes and the split that each belongs to, ordered by id."""
+
+    ids: Shaped[ndarray, " galaxy"]  # str
+    images: UInt8[Tensor, "galaxy 3 size size"]
+    labels: Int64[Tensor, " galaxy"]  # index into `classes`, -1 where unlabelled
+    classes: tuple[str, ...]
+    votes: Float[Tensor, "galaxy 37"] | None  # cumulative (see schema); NaN rows where nobody voted
+    split: Shaped[ndarray, " galaxy"]  # str: "train", "val", "test" or "unlabelled"
+    notes: list[str] = field(default_factory=list)  # what was left out, filled in or joined: to be recorded with results
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, split: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
+        """The galaxies of one split (a copy)."""
+        return self.take(np.flatnonzero(self.split == split))
+
+    def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
+        """The galaxies of these rows, by number or by a mask, in this order (a copy)."""
+        index = torch.from_numpy(rows)
+        votes = None if self.votes is None else self.votes[index]
+        return Galaxies(
+            ids=self.ids[rows],
+            images=self.images[index],
+            labels=self.labels[index],
+            classes=self.classes,
+            votes=votes,
+            split=self.split[rows],
+            notes=self.notes,
+        )
+
+    def counts(self) -> pd.DataFrame:
+        """How many galaxies of each class (rows, and the unlabelled) each split (columns) has."""
+        names = np.array([*self.classes, "unlabelled"])[self.labels.numpy()]  # -1 is the last
+        table = pd.crosstab(names, self.split)
+        return table.reindex(index=[*self.classes, "unlabelled"], columns=list(SPLITS), fill_value=0).rename_axis(
+            index="class", columns="split"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of ids, classes, labels and splits: equal for two runs that trained and tested on the same galaxies."""
+        rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
+        return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]
+
+
+# Which sources an option is for; those not named here are for all.
+_ONLY: dict[str, tuple[str, ...]] = {
+    "root": ("folder",),
+    "crop": ("folder",),
+    "unlabelled_root": ("folder",),
+    "unlabelled_crop": ("folder",),
+    "class_names": ("folder",),
+    "n_classes": ("simulated",),
+    "n_galaxies": ("simulated",),
+    "survey_seed": ("simulated",),
+}
+
+
+def load(
+    name: Source,
+    *,
+    root: str | Path | None = None,
+    image_size: int = 64,
+    crop: int | None = None,
+    unlabelled_root: str | Path | None = None,
+    unlabelled_crop: int | None = None,
+    class_names: Sequence[str] | None = None,
+    n_classes: Literal[4, 5] = 4,
+    n_labels: int | None = None,
+    label_fraction: float | None = None,
+    test: float = 0.2,
+    val: float = 0.2,
+    seed: int = 0,
+    on_bad: Literal["raise", "skip"] = "raise",
+    n_galaxies: int = 4000,
+    survey_seed: int = 0,
+    cache: str | Path | None = None,
+) -> Galaxies:
+    """Galaxies from a source, decoded once and cached, split into train, val and test.
+
+    Relative paths are relative to the project's folder.
+
+    Args:
+        name: `simulated`: the built-in mock survey. `folder`: one subfolder per class.
+        root: the folder or file to read.
+        image_size: of the square images that come out, in pixels.
+        crop: take the central `crop` pixels of the source's images before resizing; default: the largest central square.
+        unlabelled_root: a second source, for methods that learn without labels; ids that the first has, too, are left out.
+        unlabelled_crop: `crop` for the second source.
+        class_names: names for the classes, in the order of the sorted labels or folders.
+        n_classes: classes that votes are turned into, see `schema.CLASSES`.
+        n_labels: keep the labels of this many training galaxies: about the same fraction of each class and at least one;
+            a smaller set is part of every larger one. The others become unlabelled.
+        label_fraction: the same as a fraction of the training galaxies.
+        test, val: fraction of each class.
+        seed: of the splits.
+        on_bad: what to do about images that cannot be read, images without label and labels without image: stop, or go on
+            without them and say so in `notes`.
+        n_galaxies, survey_seed: of the mock survey.
+        cache: folder for decoded images; default: `data/cache` in the project.
+
+    Raises:
+        ValueError, FileNotFoundError: anything about the data or the options that would spoil an experiment; the message
+            names files, rows or options and says what to do.
+    """
+    _check_options(dict(locals()))
+    cache_folder = runs.root() / (cache or Path("data", "cache"))
+    if name == "simulated":
+        galaxies = _simulated(cache_folder, n_galaxies, image_size, survey_seed, n_classes)
+    else:
+        assert root is not None
+        found = _cut(sources.folder(runs.root() / root, class_names=class_names), image_size, crop)
+        if unlabelled_root is not None:
+            found = _join(found, _cut(sources.images(runs.root() / unlabelled_root), image_size, unlabelled_crop))
+        inputs = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
+        galaxies = _decoded(found, inputs, on_bad, cache_folder / name)
+    _split(galaxies, test=test, val=val, seed=seed)
+    _limit_labels(galaxies, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
+    return galaxies
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    """Raises `ValueError` for an unknown source, for options that it does not use, and for values out of range."""
+    known = get_args(Source)
+    name = given["name"]
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no data source {name!r}; {hint}There are: {', '.join(known)}")
+    for option, parameter in inspect.signature(load).parameters.items():
+        if given[option] != parameter.default and option != "name" and name not in _ONLY.get(option, known):
+            raise ValueError(f"option {option!r} means nothing to the source {name!r}: remove it")
+    if given["root"] is None and name in _ONLY["root"]:
+        raise ValueError(f"the source {name!r} needs `root`, the folder or file to read")
+    if given["n_labels"] is not None and given["label_fraction"] is not None:
+        raise ValueError("give n_labels or label_fraction, not both")
+    for option in ("test", "val", "label_fraction"):
+        if given[option] is not None and not 0 <= given[option] <= 1:
+            raise ValueError(f"{option} must lie between 0 and 1, not {given[option]}")
+    if given["test"] + given["val"] >= 1:
+        raise ValueError(f"test = {given['test']} and val = {given['val']} leave nothing to train on")
+
+
+# --- pixels ------------------------------------------------------------------------------------------------------------
+
+
+def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Galaxies:
+    """The mock survey; made once, like everything that is decoded."""
+
+    def write(folder: Path) -> None:
+        survey = simulate.survey(n, image_size=size, seed=seed)
+        np.save(folder / "images.npy", survey.images.numpy())
+        np.save(folder / "votes.npy", survey.votes.numpy())
+        np.save(folder / "ids.npy", survey.ids)
+
+    inputs = {"n": n, "size": size, "seed": seed, "code": _code(simulate)}
+    folder = cutouts.entry(cache / "simulated", inputs, write)
+    votes = np.load(folder / "votes.npy")
+    classes = schema.CLASSES[n_classes]
+    return Galaxies(
+        ids=np.load(folder / "ids.npy"),
+        images=torch.from_numpy(cutouts.open_images(folder)),
+        labels=torch.from_numpy(schema.hard_labels(votes, classes)),
+        classes=classes,
+        votes=torch.from_numpy(votes),
+        split=np.full(n, "unlabelled"),
+    )
+
+
+def _cut(found: Found, size: int, crop: int | None) -> Found:
+    """The same galaxies, with pixels as cutouts: uint8 (3, size, size)."""
+    return replace(found, pixels=[partial(_cutout, read, size, crop) for read in found.pixels])
+
+
+def _cutout(read: Callable[[], ndarray], size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
+    return cutouts.cutout(read(), size=size, crop=crop)
+
+
+def _decoded(found: Found, options: dict[str, Any], on_bad: Literal["raise", "skip"], cache: Path) -> Galaxies:
+    """Decode what was found, or open it from the cache, and leave out what cannot be read."""
+    inputs = options | {"ids": found.ids, "files": found.stamps, "code": _code(sources, cutouts)}
+    write = partial(cutouts.decode, found.pixels, size=options["size"])
+    folder = cutouts.entry(cache, inputs, write)
+    keep = np.ones(len(found.ids), bool)
+    if bad := cutouts.open_bad(folder):
+        message = f"{len(bad)} of {len(found.ids):,} images cannot be used: " + listing(
+            f"{found.names[position]} ({error})" for position, error in bad
+        )
+        if on_bad == "raise" or len(bad) == len(found.ids):
+            raise ValueError(f"{message}. Repair or remove them, or leave them out with on_bad: skip")
+        keep[[position for position, _ in bad]] = False
+        found.notes.append(f"left out: {message}")
+    return Galaxies(
+        ids=np.array(found.ids)[keep],
+        images=torch.from_numpy(cutouts.open_images(folder)),
+        labels=torch.tensor(found.labels)[keep],
+        classes=found.classes,
+        votes=None if found.votes is None else torch.from_numpy(found.votes.astype(np.float32))[keep],
+        split=np.full(keep.sum(), "unlabelled"),
+        notes=found.notes,
+    )
+
+
+def _code(*modules: types.ModuleType) -> str:
+    """A hash of the source text of modules and of all in this package that they import: what is cached depends on it."""
+    seen = {module.__name__: module for module in modules}
+    waiting = list(modules)
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            module = value if isinstance(value, types.ModuleType) else inspect.getmodule(value)
+            if module and module.__name__.startswith("galaxymorph.") and module.__name__ not in seen:
+                seen[module.__name__] = module
+                waiting.append(module)
+    texts = [inspect.getsource(seen[name]) for name in sorted(seen)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
+
+
+# --- which galaxy belongs where ----------------------------------------------------------------------------------------
+
+
+def _join(found: Found, extra: Found) -> Found:
+    """Append the unlabelled galaxies whose ids the labelled source does not have."""
+    known = set(found.ids)
+    rows = [row for row, id in enumerate(extra.ids) if id not in known]
+    votes = found.votes
+    if votes is not None:
+        votes = np.vstack([votes, np.full((len(rows), 37), np.nan, votes.dtype)])
+    note = (
+        f"joined: {len(rows):,} unlabelled galaxies of a second source; left out: {len(extra.ids) - len(rows):,} of its "
+        "galaxies that are in the first, too"
+    )
+    return Found(
+        ids=found.ids + [extra.ids[row] for row in rows],
+        names=found.names + [extra.names[row] for row in rows],
+        pixels=found.pixels + [extra.pixels[row] for row in rows],
+        labels=found.labels + [-1] * len(rows),
+        classes=found.classes,
+        votes=votes,
+        stamps=found.stamps + extra.stamps,
+        notes=[*found.notes, *extra.notes, note],
+    )
+
+
+def _order(ids: ndarray, seed: int) -> ndarray:
+    """Row numbers in an order that depends on nothing but the seed and each id: a galaxy more or less moves no other."""
+    keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
+    return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
+
+
+def _split(galaxies: Galaxies, *, test: float, val: float, seed: int) -> None:
+    """Give the labelled galaxies of each class, in seeded order, to test, val and train."""
+    galaxies.split = np.full(len(galaxies), "unlabelled")
+    order = _order(galaxies.ids, seed)
+    labels = galaxies.labels.numpy()[order]
+    least = 1 + (test > 0) + (val > 0)
+    counts = np.bincount(labels[labels >= 0], minlength=len(galaxies.classes))
+    few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=True) if count < least]
+    if few:
+        raise ValueError(
+            f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of train, val "
+            "and test. Add galaxies, or take the class out"
+        )
+    for label, count in enumerate(counts):
+        rows = order[labels == label]
+        n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
+        n_val = min(n_val, count - n_test - 1)
+        galaxies.split[rows] = "train"
+        galaxies.split[rows[: n_test + n_val]] = "val"
+        galaxies.split[rows[:n_test]] = "test"
+
+
+def _limit_labels(galaxies: Galaxies, *, n_labels: int | None, label_fraction: float | None, seed: int) -> None:
+    """Take the labels from all but `n_labels` training galaxies, the same fraction of each class.
+
+    All training galaxies stand in one queue, in which every class is spread evenly, its first galaxy at the very front. The
+    first `n_labels` keep their labels, so that a smaller set is always part of a larger one.
+    """
+    if n_labels is None and label_fraction is None:
+        return
+    order = _order(galaxies.ids, seed)
+    order = order[galaxies.split[order] == "train"]
+    labels = galaxies.labels.numpy()[order]
+    place = np.empty(len(order))
+    for label in range(len(galaxies.classes)):
+        same = labels == label
+        place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
+        place[np.flatnonzero(same)[0]] = 0
+    queue = order[np.argsort(place, kind="stable")]
+    classes = len(galaxies.classes)
+    if n_labels is None:
+        n_labels = max(classes, round((label_fraction or 0) * len(queue)))
+    if not classes <= n_labels <= len(queue):
+        raise ValueError(
+            f"n_labels = {n_labels}, but it must lie between {classes} (one label for each class) and {len(queue)} (all "
+            "training galaxies with a label)"
+        )
+    galaxies.split[queue[n_labels:]] = "unlabelled"
+    galaxies.labels[torch.from_numpy(queue[n_labels:])] = -1
