@@ -1,0 +1,96 @@
+"""Random views of a batch of galaxies, on the batch's own device, with a different draw for every galaxy.
+
+A galaxy has no up and no handedness, so any rotation and mirror image is as good as the original; zoom, shift, blur, noise and
+mild changes of brightness and colour stand for distance, centring, seeing, depth and calibration.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+
+class Views:
+    """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in its own way.
+
+    Images are float in [0, 1], `(galaxy, 3, size, size)`. All options are amplitudes, 0 or False switches one off:
+
+    * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
+    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the image's side;
+    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for each band;
+    * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of added sky noise.
+
+    Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator` where one is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        rotation: bool = True,
+        flip: bool = True,
+        zoom: float = 0.15,
+        shift: float = 0.04,
+        brightness: float = 0.15,
+        colour: float = 0.05,
+        blur: float = 0.0,
+        noise: float = 0.02,
+    ):
+        amplitudes = {
+            "zoom": zoom, "shift": shift, "brightness": brightness, "colour": colour, "blur": blur, "noise": noise
+        }  # fmt: skip
+        for name, value in amplitudes.items():
+            if value < 0:
+                raise ValueError(f"{name}={value}: an amplitude is 0 (off) or positive")
+        self.rotation, self.flip, self.zoom, self.shift = rotation, flip, zoom, shift
+        self.brightness, self.colour, self.blur, self.noise = brightness, colour, blur, noise
+
+    def __call__(
+        self, images: Float[Tensor, "galaxy 3 size size"], *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "galaxy 3 size size"]:
+        n, device = len(images), images.device
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(n, *shape, device=device, generator=generator)
+
+        if self.rotation or self.flip or self.zoom or self.shift:
+            images = self._geometry(images, uniform)
+        if self.blur:
+            images = gaussian_blur(images, self.blur * uniform())
+        if self.brightness:
+            images = images * (1 + self.brightness * (2 * uniform(1, 1, 1) - 1))
+        if self.colour:
+            images = images * (1 + self.colour * (2 * uniform(3, 1, 1) - 1))
+        if self.noise:
+            grain = torch.randn(images.shape, device=device, dtype=images.dtype, generator=generator)
+            images = images + self.noise * uniform(1, 1, 1) * grain
+        return images.clamp(0, 1)
+
+    def _geometry(self, images: Tensor, uniform) -> Tensor:
+        """Rotation, flip, zoom and shift in one resampling; beyond the frame the image is mirrored, so the sky goes on."""
+        angle = 2 * math.pi * uniform() if self.rotation else torch.zeros(len(images), device=images.device)
+        scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor
+        mirror = torch.where(uniform() < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
+        cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
+        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(1)  # affine_grid's unit is half a side
+        theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(-1, 2, 3)  # (galaxy, 2, 3)
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)  # (galaxy, size, size, 2)
+        return functional.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
+
+
+def gaussian_blur(
+    images: Float[Tensor, "galaxy 3 height width"], sigma: Float[Tensor, " galaxy"]
+) -> Float[Tensor, "galaxy 3 height width"]:
+    """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0 leaves it as it is)."""
+    n, bands, height, width = images.shape
+    reach = max(1, math.ceil(3 * float(sigma.max())))
+    x = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma[:, None].clamp_min(1e-3)) ** 2)  # (galaxy, 2 reach + 1)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(bands, 0)  # (galaxy * 3, 2 reach + 1)
+    flat = functional.pad(images.reshape(1, n * bands, height, width), (reach,) * 4, mode="reflect")
+    flat = functional.conv2d(flat, kernel[:, None, :, None], groups=n * bands)
+    flat = functional.conv2d(flat, kernel[:, None, None, :], groups=n * bands)
+    return flat.view(n, bands, height, width)

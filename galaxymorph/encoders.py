@@ -1,0 +1,59 @@
+"""Encoders: images in, one feature vector per galaxy out. The complete torchvision networks without their last layer."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Literal
+
+import torchvision.models
+from jaxtyping import Float
+from torch import Tensor, nn
+
+NAMES = ("resnet18", "resnet50")
+SMALLEST = 32  # px
+
+
+class Encoder(nn.Module):
+    """A convolutional network up to its pooled features; `num_features` is their number.
+
+    `stages` lists the network's parts from the image to the features, for freezing or for smaller learning rates in front.
+    """
+
+    def __init__(self, body: nn.Module, num_features: int, stages: tuple[str, ...]):
+        super().__init__()
+        self.body, self.num_features, self.stages = body, num_features, stages
+
+    def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy feature"]:
+        """Features of normalised images (`classifier.normalise`), before any head.
+
+        Raises `ValueError` below 32 px: at 16 px the last stage is handed single cells, where the bfloat16 gradient of its
+        stride-2 convolution reads memory that was never written (oneDNN on CPU, torch 2.15), so that losses become NaN.
+        """
+        if min(images.shape[-2:]) < SMALLEST:
+            raise ValueError(
+                f"images of {tuple(images.shape[-2:])} px: an encoder needs at least {SMALLEST} px; set image_size"
+            )
+        return self.body(images)
+
+
+def encoder(name: str, *, stem: Literal["standard", "small"] = "standard") -> Encoder:
+    """A randomly initialised encoder by its name (`NAMES`).
+
+    `stem="small"` is for galaxies of about 64 px: He et al. 2016 (arXiv 1512.03385) halve the image twice before the first
+    block, 7x7 convolution and max-pooling both with stride 2, and so end with 2x2 cells at 64 px; the small stem is a 3x3
+    convolution with stride 2 and no pooling, which ends with 4x4 cells at four times the arithmetic.
+
+    Raises `ValueError` for an unknown name, with the nearest one.
+    """
+    if name not in NAMES:
+        nearest = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"no encoder {name!r}{hint} There are: {', '.join(NAMES)}")
+    body = getattr(torchvision.models, name)(weights=None)
+    num_features = body.fc.in_features
+    body.fc = nn.Identity()
+    if stem == "small":
+        body.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
+        nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
+        body.maxpool = nn.Identity()
+    return Encoder(body, num_features, ("conv1", "layer1", "layer2", "layer3", "layer4"))

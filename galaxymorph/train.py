@@ -1,0 +1,257 @@
+"""The one training loop, and what comes after it: `fit`, `predict`, `embed`. Nothing here knows a method.
+
+A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Two methods are optional: `measures(images, targets)`, a
+dict of batch means to report and to select by (without it, the loss alone), and `predict(images)`, class probabilities.
+Images are uint8 everywhere outside this module and float in [0, 1] inside a learner.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+Part = tuple[UInt8[Tensor, "_ 3 size size"], Tensor]  # images and their targets
+Views = Callable[[Float[Tensor, "galaxy 3 size size"]], Float[Tensor, "galaxy 3 size size"]]
+
+
+class Diverged(FloatingPointError):
+    """The training loss is no longer finite; the learner holds the last good weights."""
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(where: torch.device) -> bool:
+    """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is faster."""
+    if where.type == "cuda":
+        return torch.cuda.get_device_capability(where) >= (8, 0)
+    read = getattr(torch.cpu, "get_capabilities", dict)  # not there before torch 2.11
+    capabilities = read()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def autocast(precision: str, where: torch.device) -> AbstractContextManager:
+    """bfloat16 autocast for `precision="bf16"`, or for "auto" where `has_bf16`; nothing for "fp32"."""
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ValueError(f"precision={precision!r}: one of auto, bf16, fp32")
+    wanted = precision == "bf16" or (precision == "auto" and has_bf16(where))
+    return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
+
+
+def to_float(images: UInt8[Tensor, "galaxy 3 size size"], where: torch.device) -> Float[Tensor, "galaxy 3 size size"]:
+    """A batch on its device, in [0, 1] and channels-last, which is the faster layout for convolutions on CPU and GPU."""
+    return images.to(where, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
+
+
+def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
+    """One epoch of shuffled indices, in batches whose sizes differ by one at most (no tiny last batch for BatchNorm).
+
+    With `balanced`, galaxies are drawn with replacement so that every class is met equally often.
+    """
+    n = len(targets)
+    if balanced:
+        weights = 1.0 / torch.bincount(targets).clamp_min(1)[targets].float()
+        order = torch.multinomial(weights, n, replacement=True, generator=generator)
+    else:
+        order = torch.randperm(n, generator=generator)
+    return iter(order.tensor_split(math.ceil(n / batch_size)))
+
+
+def fit(
+    learner: nn.Module,
+    train: Part,
+    val: Part,
+    *,
+    views: Views | None = None,
+    epochs: int = 20,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    weight_decay: float = 0.05,
+    warmup: float = 0.1,
+    average: float = 0.0,
+    balanced: bool = False,
+    monitor: str = "loss",
+    patience: int | None = None,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Trains the learner; yields one row per epoch, as it happens, and leaves the best weights in the learner.
+
+    `views` draws the random views of each training batch; validation galaxies are never changed. The learning rate rises
+    linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine. `average` is the decay per step of
+    an exponential moving average of the weights (Polyak & Juditsky 1992), which is then what is validated and kept; 0 is off.
+    SGD has Nesterov momentum 0.9. `balanced` draws every class equally often.
+
+    The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part; after
+    `patience` epochs without a better one, training ends. Same seed, same machine: same rows, on the CPU.
+
+    A row: epoch (from 1), epochs, train_loss (mean over the epoch's views), val_<measure>, train_<measure> (of the learner as
+    it stands at the end of the epoch, in eval mode on at most as many training galaxies as there are for validation),
+    learning_rate, seconds, images_per_second (training alone).
+
+    Raises `Diverged` when the loss is not finite; the learner then holds the best weights so far.
+    """
+    if len(train[0]) < 2 or len(val[0]) == 0:
+        raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
+    where = device()
+    torch.manual_seed(seed)  # dropout and views
+    shuffle = torch.Generator().manual_seed(seed)
+    learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    images, targets = train
+    if where.type == "cuda" and images.nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
+        images = images.to(where)  # resident: an epoch then never waits for the host
+
+    steps_per_epoch = math.ceil(len(images) / batch_size)
+    optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay)
+    schedule = _warmup_and_cosine(optimiser, steps=epochs * steps_per_epoch, warmup=warmup)
+    averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
+    judged = averaged.module if averaged else learner
+    few = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: len(val[0])].sort().values
+    best_score, best_epoch, best_state = math.inf, 0, copy.deepcopy(judged.state_dict())
+
+    try:
+        for epoch in range(1, epochs + 1):
+            start, total = time.perf_counter(), torch.zeros((), device=where)
+            learner.train()
+            for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=shuffle):
+                with autocast(precision, where):
+                    batch = to_float(images[index.to(images.device)], where)
+                    loss = learner.loss(views(batch) if views else batch, targets[index].to(where))  # pyright: ignore
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                if averaged:
+                    averaged.update_parameters(learner)
+                total += loss.detach() * len(index)
+            train_loss = total.item() / len(images)  # the one synchronisation of an epoch
+            seconds = time.perf_counter() - start
+            if not math.isfinite(train_loss):
+                raise Diverged(
+                    f"the training loss is {train_loss} in epoch {epoch}; the weights of epoch {best_epoch} are kept. "
+                    f"Try a learning_rate below {learning_rate:g}, a longer warmup, or precision: fp32"
+                )
+            row: dict[str, Any] = {"epoch": epoch, "epochs": epochs, "train_loss": train_loss}
+            measured = evaluate(judged, val, precision=precision)
+            row |= {f"val_{name}": value for name, value in measured.items()}
+            seen = evaluate(judged, (images[few.to(images.device)], targets[few]), precision=precision)
+            row |= {f"train_{name}": value for name, value in seen.items() if name != "loss"}
+            row["learning_rate"] = schedule.get_last_lr()[0]
+            row["seconds"], row["images_per_second"] = seconds, len(images) / seconds
+
+            if monitor not in measured:
+                raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(measured)}")
+            score = measured[monitor] if monitor == "loss" else -measured[monitor]
+            if score < best_score:
+                best_score, best_epoch, best_state = score, epoch, copy.deepcopy(judged.state_dict())
+            yield row
+            if patience is not None and epoch - best_epoch >= patience:
+                return
+    finally:  # also where the caller stops asking for epochs, or training has diverged
+        learner.load_state_dict(best_state)
+        learner.eval()
+
+
+def _optimiser(learner: nn.Module, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not decayed."""
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+    raise ValueError(f"optimizer={name!r}: one of adamw, sgd")
+
+
+def _warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: float) -> torch.optim.lr_scheduler.LambdaLR:
+    rise = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+@torch.no_grad()
+def evaluate(learner: nn.Module, part: Part, *, batch_size: int = 256, precision: str = "auto") -> dict[str, float]:
+    """Mean measures over a part, in eval mode and without views: the learner's `measures`, or its loss where it has none."""
+    where = device()
+    learner.to(where).eval()
+    measures = getattr(learner, "measures", None) or (lambda images, targets: {"loss": learner.loss(images, targets)})  # pyright: ignore
+    sums: dict[str, float] = {}
+    for images, targets in zip(part[0].split(batch_size), part[1].split(batch_size), strict=True):
+        with autocast(precision, where):
+            values = measures(to_float(images, where), targets.to(where))
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(images)
+    return {name: value / len(part[0]) for name, value in sums.items()}
+
+
+def predict(
+    learner: nn.Module,
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    *,
+    average_orientations: bool = False,
+    batch_size: int = 256,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+) -> Float[Tensor, "galaxy class"]:
+    """Class probabilities of galaxies, in their order, on the CPU; in eval mode, so no galaxy depends on its batch.
+
+    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy (test-time averaging).
+    """
+    return _forward(learner, learner.predict, images, average_orientations, batch_size, precision)  # pyright: ignore
+
+
+def embed(
+    encoder: nn.Module,
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    *,
+    average_orientations: bool = False,
+    batch_size: int = 256,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+) -> Float[Tensor, "galaxy feature"]:
+    """What the module makes of each galaxy (its `forward`), as `predict` does it."""
+    return _forward(encoder, encoder, images, average_orientations, batch_size, precision)
+
+
+@torch.no_grad()
+def _forward(
+    module: nn.Module,
+    function: Callable[[Tensor], Tensor],
+    images: Tensor,
+    average_orientations: bool,
+    batch_size: int,
+    precision: str,
+) -> Tensor:
+    where = device()
+    module.to(where).eval()
+    outputs = []
+    for batch in images.split(batch_size):
+        with autocast(precision, where):
+            views = to_float(batch, where)
+            views = orientations(views) if average_orientations else [views]
+            outputs.append(torch.stack([function(view).float() for view in views]).mean(0).cpu())
+    return torch.cat(outputs)
+
+
+def orientations(images: Float[Tensor, "galaxy 3 size size"]) -> list[Float[Tensor, "galaxy 3 size size"]]:
+    """The 8 rotations by 90 degrees and mirror images of a batch (the dihedral group D4); they need no resampling."""
+    turned = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
+    return turned + [image.flip(-1) for image in turned]

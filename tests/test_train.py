@@ -1,0 +1,218 @@
+"""The training loop, prediction and what a learner needs of them."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from galaxymorph import augment, train
+from galaxymorph.classifier import Classifier, balanced_weights, normalise
+from galaxymorph.encoders import encoder
+
+
+class Bright(nn.Module):
+    """A learner that can tell bright from dark galaxies: logistic regression on the mean of the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1, 1))
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def logit(self, images):
+        return images.mean((1, 2, 3))[:, None] @ self.scale + self.shift
+
+    def loss(self, images, targets):
+        return nn.functional.binary_cross_entropy_with_logits(self.logit(images).float()[:, 0], targets.float())
+
+
+def bright_and_dark(n: int, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    images = torch.randint(0, 120, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return images + (labels * 100).to(torch.uint8)[:, None, None, None], labels
+
+
+def small_classifier(seed: int = 0, **options) -> Classifier:
+    torch.manual_seed(seed)
+    return Classifier(encoder("resnet18"), classes=2, **options)
+
+
+def test_a_learner_with_nothing_but_a_loss_is_trained_and_reported():
+    rows = list(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10, 1), epochs=30, learning_rate=1.0))
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    assert rows[-1]["val_loss"] < 0.6 * math.log(2)  # the loss of a guess
+    assert {"train_loss", "val_loss", "learning_rate", "seconds", "images_per_second", "epochs"} <= set(rows[0])
+    assert "val_accuracy" not in rows[0]
+
+
+def test_the_same_seed_gives_the_same_history_and_another_seed_another():
+    def history(seed):
+        learner = small_classifier(seed, dropout=0.3)
+        views = augment.Views()
+        data, val = bright_and_dark(24), bright_and_dark(8, 1)
+        rows = train.fit(learner, data, val, views=views, epochs=2, batch_size=8, average=0.9, seed=seed)
+        return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+    assert history(3) == history(3)
+    assert history(3) != history(4)
+
+
+def test_the_weights_left_are_those_of_the_best_epoch_on_validation_data():
+    class Counted(Bright):
+        """Measures a score that is best in the third epoch, whatever was learned."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls, self.seen = 0, {}
+
+        def measures(self, images, targets):
+            scores = {1: 0.1, 2: 0.5, 3: 0.9, 4: 0.2, 5: 0.3}
+            if len(images) == 14:  # the validation part, not the few training galaxies
+                self.calls += 1
+                self.seen[self.calls] = self.scale.detach().clone()
+            return {"loss": torch.tensor(1.0), "accuracy": torch.tensor(scores[max(self.calls, 1)])}
+
+    learner = Counted()
+    data, val = bright_and_dark(12), bright_and_dark(14, 1)
+    rows = list(train.fit(learner, data, val, epochs=5, monitor="accuracy", learning_rate=0.1))
+    assert torch.equal(learner.scale, learner.seen[3])
+    assert not torch.equal(learner.seen[5], learner.seen[3])
+    assert len(rows) == 5
+    patient = Counted()
+    rows = list(train.fit(patient, data, val, epochs=5, monitor="accuracy", patience=1))
+    assert len(rows) == 4  # the fourth epoch was not better than the third
+
+
+def test_validation_galaxies_are_never_augmented():
+    seen = []
+
+    def views(images):
+        seen.append(len(images))
+        return images
+
+    rows = list(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10), views=views, epochs=3, batch_size=20))
+    assert len(rows) == 3
+    assert seen == [20] * 6  # two training batches an epoch and nothing else
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights():
+    class Exploding(Bright):
+        steps = 0
+
+        def loss(self, images, targets):
+            self.steps += self.training
+            return super().loss(images, targets) * (math.nan if self.steps > 2 else 1.0)
+
+    learner = Exploding()
+    rows = train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=4, batch_size=20, warmup=0.0)
+    first = next(rows)
+    good = learner.scale.detach().clone()
+    assert math.isfinite(first["val_loss"])
+    assert good != 0
+    with pytest.raises(train.Diverged, match=r"epoch 2.*weights of epoch 1 are kept.*learning_rate"):
+        next(rows)
+    assert torch.equal(learner.scale, good)
+
+
+def test_an_epoch_meets_every_galaxy_once_in_batches_of_nearly_one_size():
+    generator = torch.Generator().manual_seed(0)
+    parts = list(train.batches(torch.zeros(65, dtype=torch.long), batch_size=32, balanced=False, generator=generator))
+    assert sorted(torch.cat(parts).tolist()) == list(range(65))
+    assert [len(part) for part in parts] == [22, 22, 21]  # not 32, 32 and a lone galaxy
+
+
+def test_balanced_draws_meet_a_rare_class_as_often_as_a_common_one():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat(list(train.batches(labels, batch_size=50, balanced=True, generator=generator)))
+    assert abs(labels[drawn].float().mean().item() - 0.5) < 0.05  # 3 sigma
+
+
+def test_the_learning_rate_rises_linearly_and_falls_to_zero_as_a_cosine():
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = train._warmup_and_cosine(optimiser, steps=10, warmup=0.2)
+    rates = []
+    for _ in range(10):
+        rates.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    expected = [1.0, 2.0] + [1 + math.cos(math.pi * k / 8) for k in range(8)]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_galaxys_prediction_does_not_depend_on_its_batch_or_place():
+    learner = small_classifier()
+    images, _ = bright_and_dark(9)
+    list(train.fit(learner, bright_and_dark(16), bright_and_dark(4), epochs=1))  # so that BatchNorm has seen something
+    whole = train.predict(learner, images, precision="fp32")
+    torch.testing.assert_close(whole, train.predict(learner, images, batch_size=1, precision="fp32"), rtol=1e-4, atol=1e-5)
+    order = torch.randperm(9)
+    torch.testing.assert_close(whole[order], train.predict(learner, images[order], precision="fp32"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole.sum(1), torch.ones(9))
+
+
+def test_prediction_changes_no_weight_and_no_buffer():
+    learner = small_classifier()
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    learner.train()
+    train.predict(learner, bright_and_dark(8)[0])
+    train.evaluate(learner, bright_and_dark(8))
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+
+
+def test_averaging_over_orientations_makes_a_prediction_blind_to_them():
+    learner, (images, _) = small_classifier(), bright_and_dark(6)
+    images[:, :, :8, :4] = 255
+    turned = torch.rot90(images, 1, (2, 3)).flip(3)
+    plain, plain_turned = (train.predict(learner, x, precision="fp32") for x in (images, turned))
+    assert not torch.allclose(plain, plain_turned, atol=1e-5)
+    averaged = [train.predict(learner, x, average_orientations=True, precision="fp32") for x in (images, turned)]
+    torch.testing.assert_close(*averaged, rtol=1e-4, atol=1e-5)
+
+
+def test_the_eight_orientations_are_all_different():
+    image = torch.rand(1, 3, 5, 5)
+    views = train.orientations(image)
+    assert len({tuple(view.flatten().tolist()) for view in views}) == 8
+    assert torch.equal(views[5], torch.rot90(image, 1, (2, 3)).flip(3))
+
+
+def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
+    data = bright_and_dark(8)
+    with pytest.raises(ValueError, match="0 to validate"):
+        next(train.fit(Bright(), data, (data[0][:0], data[1][:0])))
+    with pytest.raises(ValueError, match="the learner measures loss"):
+        next(train.fit(Bright(), data, data, monitor="accuracy"))
+
+
+def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False}, raising=False)
+    assert not train.has_bf16(cpu)
+    with train.autocast("auto", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    with train.autocast("auto", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="fp16"):
+        train.autocast("fp16", cpu)
+
+
+def test_the_loss_of_the_classifier_is_the_mean_weighted_cross_entropy():
+    weights = balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
+    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
+    learner = small_classifier(class_weights=weights).eval()
+    images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 0])
+    with torch.no_grad():
+        log_p = learner.predict(images).log()
+        expected = -sum(weights[k] * log_p[i, k] for i, k in enumerate(labels)) / sum(weights[k] for k in labels)
+        torch.testing.assert_close(learner.loss(images, labels), expected)
+        plain = -sum(log_p[i, k] for i, k in enumerate(labels)) / 4
+        torch.testing.assert_close(learner.measures(images, labels)["loss"], plain)
+    with pytest.raises(ValueError, match="class 1"):
+        balanced_weights(torch.tensor([0, 2]), 3)
+
+
+def test_normalisation_is_fixed():
+    torch.testing.assert_close(normalise(torch.full((1, 3, 2, 2), 0.1)), torch.zeros(1, 3, 2, 2))
