@@ -1,0 +1,400 @@
+"""Tables and arrays to matplotlib figures. Computes nothing (but bins and shares for display) and writes nothing.
+
+Every function returns a `Figure` that pyplot knows nothing of: a notebook shows it once, as the value of a cell, and
+nothing has to be closed; `figure.savefig(path)` writes it. Those with a single panel draw into `ax` where one is given.
+
+One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more stays legible at a README's 800 pixels;
+the colours of Okabe & Ito (2008), told apart by the colour-blind, and never colour alone: lines differ in dashes,
+points in markers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from cycler import cycler
+from jaxtyping import Float, Int, Real, UInt8
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy import ndarray
+from torch import Tensor
+
+WIDTH = 8.0  # inches
+INK, FAINT = "#222222", "#767676"
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+COLOURS = (BLUE, "#E69F00", GREEN, PINK, "#56B4E9", ORANGE, "#000000", FAINT)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (3, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SEQUENTIAL = LinearSegmentedColormap.from_list("white to blue", ["#ffffff", "#9ccbea", "#3f94cb", "#00609a", "#00304d"])
+SEQUENTIAL = SEQUENTIAL.with_extremes(bad="#e8e8e8")
+STYLE: Any = {
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "image.cmap": "cividis",
+}
+
+LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
+NAMES = {"macro_f1": "macro F1", "auc": "AUC", "log_loss": "log loss (nats; less is better)", "brier": "Brier (less is better)"}
+
+Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
+
+
+class Picture(Figure):
+    """A figure that a notebook shows as it is, sharp on any screen, whichever backend matplotlib has."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=150)
+        return file.getvalue(), {"width": self.get_figwidth() * 100}
+
+
+# ---- training and evaluation
+
+
+@rc_context(STYLE)
+def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame], *, monitor: str = "loss") -> Figure:
+    """Loss and accuracy of training and validation against the epoch; several seeds as thin lines.
+
+    `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss, train_accuracy,
+    val_accuracy. The epoch with the smallest val_loss is marked, or with another `monitor` that with the largest
+    val_<monitor>.
+    """
+    histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
+    measures = [m for m in ("loss", "accuracy") if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
+    figure, axes = _panels(1, len(measures), height=3.4)
+    for ax, measure in zip(axes[0], measures, strict=True):
+        for history in histories:
+            for part, colour, dash in (("train", ORANGE, "--"), ("val", BLUE, "-")):
+                if f"{part}_{measure}" in history:
+                    line = history[f"{part}_{measure}"]
+                    ax.plot(history.epoch, line, color=colour, ls=dash, lw=2 if len(histories) == 1 else 1)
+            _mark_best(ax, history, measure, monitor)
+        ax.set(xlabel="epoch", ylabel="loss" if measure == "loss" else "accuracy (fraction right)")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="y")
+    best = "smallest" if monitor == "loss" else "largest"
+    handles = [Line2D([], [], color=ORANGE, ls="--", lw=2), Line2D([], [], color=BLUE, lw=2)]
+    handles.append(Line2D([], [], color=INK, marker="*", ms=11, ls=""))
+    labels = ["training", "validation", f"best epoch ({best} validation {monitor})"]
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    if len(histories) > 1:
+        axes[0][0].set_title(f"{len(histories)} runs", loc="left", fontsize=10)
+    return figure
+
+
+def _mark_best(ax: Axes, history: pd.DataFrame, measure: str, monitor: str) -> None:
+    if f"val_{monitor}" in history and f"val_{measure}" in history and bool(history[f"val_{monitor}"].notna().any()):
+        judged = history[f"val_{monitor}"]
+        best = judged.idxmin() if monitor == "loss" else judged.idxmax()
+        ax.plot(history.epoch[best], history[f"val_{measure}"][best], "*", color=INK, ms=11, zorder=3)
+
+
+@rc_context(STYLE)
+def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
+    """Receiver operating characteristic of each class against the rest, with the area under it in the legend.
+
+    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate, auc, n.
+    """
+    figure, ax = _one(ax, width=6.4, height=4.6)
+    ax.plot([0, 1], [0, 1], color=FAINT, ls=":", lw=1)
+    ax.annotate("guessing", (0.62, 0.62), (4, -4), textcoords="offset points", color=FAINT, va="top")
+    for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
+        label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
+        style: dict[str, Any] = {"color": COLOURS[i % 8], "ls": DASHES[i % 8], "lw": 2, "label": label}
+        ax.plot(curve.false_positive_rate, curve.true_positive_rate, clip_on=False, **style)
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set(xlabel="false positive rate (others taken for the class)", ylabel="true positive rate (recall)")
+    if len(points):
+        figure.legend(loc="outside right upper") if len(figure.axes) == 1 else ax.legend(loc="lower right")
+    return figure
+
+
+@rc_context(STYLE)
+def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None) -> Figure:
+    """Number of galaxies and, below it, per cent of the true class (row); the colour shows the per cent."""
+    total = matrix.sum(1, keepdims=True)
+    percent = np.ma.masked_invalid(np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0))
+    side = 0.75 * len(classes)
+    figure, ax = _one(ax, width=max(min(side + 3, WIDTH), 4.5), height=max(min(side + 1, WIDTH), 2.5))
+    image = ax.imshow(percent, cmap=SEQUENTIAL, vmin=0, vmax=100)
+    for row, column in np.ndindex(*matrix.shape):
+        share = percent[row, column]
+        text = f"{matrix[row, column]}\n" + ("–" if share is np.ma.masked else f"{share:.0f} %")
+        dark = share is not np.ma.masked and share > 50
+        ax.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
+    ax.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) <= 5 else 45, rotation_mode="xtick")
+    ax.set_yticks(range(len(classes)), [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)])
+    ax.set(xlabel="taken for", ylabel="true class")
+    _frameless(ax)
+    bar = figure.colorbar(image, ax=ax, shrink=0.8, ticks=[0, 50, 100])
+    bar.set_label("per cent of the true class")
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+# ---- galaxies
+
+
+@rc_context(STYLE)
+def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figure:
+    """A contact sheet of galaxies, each with a title (of one or more lines) above it. `images`: `(galaxy, 3, size, size)`."""
+    pixels = _pixels(images)
+    if len(pixels) != len(titles):
+        raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
+    if not len(pixels):
+        return _empty("no galaxies")
+    columns = min(columns, len(pixels))
+    lines = max(title.count("\n") + 1 for title in titles)
+    figure, axes = _sheet(-(-len(pixels) // columns), columns, lines=lines)
+    for ax, image, title in zip(axes.flat, pixels, titles, strict=False):
+        ax.imshow(image)
+        ax.set_title(title, fontsize=10, pad=3)
+    return figure
+
+
+@rc_context(STYLE)
+def class_examples(
+    images: Images, labels: Int[ndarray | Tensor, " galaxy"], classes: Sequence[str], *, each: int = 7
+) -> Figure:
+    """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is unlabelled and not shown."""
+    pixels, labels = _pixels(images), np.asarray(labels)
+    figure, axes = _sheet(len(classes), each, left=1.3)
+    for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
+        for ax, image in zip(row, pixels[labels == k], strict=False):
+            ax.imshow(image)
+        row[0].text(-0.1, 0.5, f"{name}\n(n = {(labels == k).sum():,})", ha="right", va="center", transform=row[0].transAxes)
+    return figure
+
+
+@rc_context(STYLE)
+def misclassified(
+    images: Images,
+    true: Sequence[str],
+    taken_for: Sequence[str],
+    probability: Sequence[float] | Real[ndarray, " galaxy"],
+    *,
+    columns: int = 5,
+) -> Figure:
+    """A contact sheet of galaxies with their true class and, below, what they were taken for with which probability."""
+    if not len(images):
+        return _empty("no galaxy is misclassified")
+    rows = zip(true, taken_for, probability, strict=True)
+    return examples(images, [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows], columns=columns)
+
+
+# ---- the data set
+
+
+@rc_context(STYLE)
+def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
+    """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the title states the imbalance."""
+    figure, ax = _one(ax, width=WIDTH, height=3.6)
+    n_splits, hatches = len(counts.columns), ("", "///", "...", "xx")
+    for i, split in enumerate(counts.columns):
+        place = np.arange(len(counts)) + (i - (n_splits - 1) / 2) * 0.8 / n_splits
+        look: dict[str, Any] = {"color": COLOURS[i % 8], "hatch": hatches[i % 4], "edgecolor": "white", "lw": 0}
+        bars = ax.bar(place, counts[split], 0.76 / n_splits, label=f"{split} ({counts[split].sum():,})", **look)
+        ax.bar_label(bars, [f"{n:,}" for n in counts[split]], padding=2, fontsize=10 if len(counts) * n_splits <= 20 else 8)
+    total = counts.sum(axis=1)
+    ratio = f"{total.max() / total.min():.1f} times" if total.min() > 0 else "all, as a class is empty,"
+    ax.set_title(f"largest class: {total.idxmax()}, {ratio} the smallest, {total.idxmin()}", loc="left", fontsize=11)
+    ax.set_xticks(range(len(counts)), [str(name) for name in counts.index])
+    ax.tick_params(axis="x", length=0)
+    ax.set_ylabel("galaxies")
+    ax.margins(y=0.1)
+    ax.legend(ncols=n_splits, loc="upper left", bbox_to_anchor=(0, -0.1))
+    return figure
+
+
+@rc_context(STYLE)
+def distributions(
+    quantities: Mapping[str, Real[ndarray | Tensor, " galaxy"]],
+    labels: Int[ndarray | Tensor, " galaxy"],
+    classes: Sequence[str],
+) -> Figure:
+    """How quantities of the galaxies, such as brightness and size, are distributed in each class.
+
+    `quantities`: values by name with unit, a column of panels each. Each class has a row: a histogram (share of the
+    class per bin) with its median. Galaxies with label -1 and values that are not finite are left out.
+    """
+    labels = np.asarray(labels)
+    figure, axes = _panels(len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col")
+    for column, (name, given) in enumerate(quantities.items()):
+        values = np.asarray(given, dtype=float)
+        known = np.isfinite(values) & (labels >= 0)
+        bins = np.histogram_bin_edges(values[known], 40)
+        for k, ax in enumerate(axes[:, column]):
+            shown = values[known & (labels == k)]
+            if len(shown):
+                ax.hist(shown, bins, weights=np.full(len(shown), 1 / len(shown)), color=COLOURS[k % 8], alpha=0.85)
+                ax.axvline(float(np.median(shown)), color=INK, lw=1.5)
+            ax.set_yticks([])
+            ax.spines["left"].set_visible(False)
+            if column == 0:
+                text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
+                ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
+        axes[-1, column].set_xlabel(name)
+    handle = Line2D([], [], color=INK, lw=1.5)
+    figure.legend([handle], ["median of the class; heights are shares of the class"], loc="outside upper right")
+    return figure
+
+
+@rc_context(STYLE)
+def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]) -> Figure:
+    """Pearson correlation between the vote fractions of all answers over galaxies, lower triangle; grey where one is
+    constant.
+
+    `labels`: names of the answers as "question: answer"; thin lines part the questions.
+    """
+    correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
+    n = len(labels)
+    shown = np.ma.masked_where(np.triu(np.ones((n, n), bool), 1), correlation)
+    figure, ax = _one(None, width=WIDTH, height=WIDTH * 0.97)
+    ax.imshow(np.where(np.tri(n), 0, np.nan), cmap=LinearSegmentedColormap.from_list("grey", ["#cccccc", "#cccccc"]))
+    image = ax.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-1, vmax=1)
+    size = max(5.0, min(10.0, 300 / n))
+    ax.set_xticks(range(n), labels, rotation=90, fontsize=size)
+    ax.set_yticks(range(n), labels, fontsize=size)
+    questions = [label.split(":")[0] for label in labels]
+    for i in range(1, n):
+        if questions[i] != questions[i - 1]:
+            ax.plot([-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5], color="white", lw=1.5, ls="-")
+    _frameless(ax)
+    bar = figure.colorbar(
+        image, cax=ax.inset_axes((0.6, 0.9, 0.38, 0.025)), orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1]
+    )
+    bar.set_label(f"correlation of vote fractions ({len(correlation) and len(votes):,} galaxies)")
+    return figure
+
+
+# ---- methods
+
+
+@rc_context(STYLE)
+def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1"), baseline: str = "majority") -> Figure:
+    """Each metric of each method as a point with its 95 % interval, the best on top; the baseline as a dashed line.
+
+    `table`: of `metrics.compare`. Rows without a result are named with "missing"; the rows of the method `baseline`
+    become the line (the best of them).
+    """
+    base = table[table.method == baseline]
+    rows = table.loc[table.method != baseline]
+    rows = rows.sort_values(by=metrics[0], na_position="first", ascending=metrics[0] not in LOW)  # the last is on top
+    figure, axes = _panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
+    places = np.arange(len(rows))
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        low, value, high = (rows[f"{metric}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
+        ax.hlines(places, low, high, color=BLUE, lw=2, ls="-")
+        ax.plot(value, places, "o", color=BLUE, ms=8, mec="white")
+        for place in places[np.isnan(value)]:
+            ax.text(0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center")
+        if len(base):
+            ax.axvline(base[metric].max(), color=ORANGE, ls="--", lw=1.5)
+        ax.set_xlabel(NAMES.get(metric, metric.replace("_", " ")))
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+    labels = ["" if pd.isna(n) else f", {n:,} labels" for n in rows.n_labels]
+    seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
+    axes[0][0].set_yticks(places, [f"{m}{n} ({s})" for m, n, s in zip(rows.method, labels, seeds, strict=True)])
+    axes[0][0].set_ylim(-0.6, len(rows) - 0.4)
+    return figure
+
+
+@rc_context(STYLE)
+def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
+    """A metric from 0 to 1 as a heat map, methods (index of `table`) by classes (columns); grey where undefined."""
+    values = np.ma.masked_invalid(table.to_numpy(float))
+    figure, ax = _one(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
+    image = ax.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(*values.shape):
+        value = values[row, column]
+        text, dark = ("–", False) if value is np.ma.masked else (f"{value:.2f}", value > 0.5)
+        ax.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
+    ax.set_xticks(range(len(table.columns)), [str(name) for name in table.columns])
+    ax.set_yticks(range(len(table)), [str(name) for name in table.index])
+    _frameless(ax)
+    figure.colorbar(image, ax=ax, ticks=[0, 0.5, 1]).set_label(metric)
+    return figure
+
+
+# ---- the parts
+
+
+def _panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **share)
+
+
+def _one(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes]:
+    if ax is None:
+        figure = Picture(figsize=(width, height), layout="constrained")
+        return figure, figure.add_subplot()
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return figure, ax
+
+
+def _sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0) -> tuple[Figure, Any]:
+    """A grid of square frames without axes; room for `lines` of text above each, and for `left` inches on the left."""
+    gap, text = 0.08, 0.19 * lines
+    cell = (WIDTH - left) / columns
+    figure = Picture(figsize=(WIDTH, rows * (cell + text)))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    inside = cell - gap
+    height = figure.get_figheight()
+    figure.subplots_adjust(
+        left=(left + gap / 2) / WIDTH,
+        right=1 - gap / 2 / WIDTH,
+        bottom=gap / 2 / height,
+        top=1 - (text + gap / 2) / height,
+        wspace=gap / inside,
+        hspace=(gap + text) / inside,
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _empty(text: str) -> Figure:
+    figure = Picture(figsize=(WIDTH, 0.6))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
+def _frameless(ax: Axes) -> None:
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+def _pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
+    """Images of a data set as matplotlib wants them."""
+    pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ValueError(f"images are {pixels.dtype} {pixels.shape}; expected uint8 (galaxy, 3, size, size)")
+    return pixels.transpose(0, 2, 3, 1)
