@@ -1,0 +1,314 @@
+"""`params.yaml` to pieces of work; every key and type is checked against the notebooks and what they call first.
+
+    run: mock                            # results/<run>/..., models/<run>/...
+    galaxies: {name: simulated}          # handed to every step whose notebook has the parameter `galaxies`
+    resnet18:                            # every other key is a step, in this order
+      notebook: 02_supervised            # notebooks/02_supervised.ipynb
+      over: {seed: [0, 1], training.learning_rate: [1.0e-3, 3.0e-3]}   # each combination is a piece of work of its own
+      training: {epochs: 10}             # everything else goes to the notebook's cell tagged `parameters`
+
+A notebook's own defaults are the base: a dict changes them key by key, so that setting one option keeps the others. A dict
+that gives another `name` than the default stands alone: the options of what it replaces mean nothing to it.
+
+A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to read: all earlier ones
+where params.yaml says nothing (it then runs over what there is), or those of the steps listed there (it then needs them;
+where both are repeated over the same key, those of its own combination).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from galaxymorph import notebooks, runs
+
+RESERVED = ("run", "galaxies")  # keys of params.yaml that are no steps
+OF_STEP = ("notebook", "over")  # keys of a step that are no parameters
+
+
+class ParamsError(ValueError):
+    """What is wrong in the parameters, one line for each mistake."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of work: a notebook with its resolved parameters."""
+
+    name: str  # its folder below results/<run>: the step, and the combination where the step is repeated
+    step: str
+    combination: dict[str, Any]
+    notebook: notebooks.Notebook
+    parameters: dict[str, Any]
+    reads: tuple[str, ...]  # names of the earlier pieces that it reads
+    needs: bool  # whether it is pointless before all of them are done
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pieces of work of a run, in order."""
+
+    run: str
+    pieces: tuple[Piece, ...]
+
+
+def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
+    """Reads a params file, applies overrides such as `resnet18.training.epochs=3`, and resolves every piece of work.
+
+    Raises `ParamsError` with all mistakes, each naming file and key, what was expected, and the nearest valid name.
+    """
+    document = _read(path)
+    problems = _Problems(path.name)
+    for text in overrides:
+        _override(document, text, problems)
+    if run is not None:
+        document["run"] = run
+    _check_head(document, problems)
+    steps = {name: block for name, block in document.items() if name not in RESERVED}
+    if not steps:
+        problems.add("", "there is no step; a step is a name with `notebook: NAME` below it")
+    pieces: list[Piece] = []
+    for name, block in steps.items():
+        if _check_step(name, block, problems):
+            pieces += _pieces(name, block, document, pieces, problems)
+    if problems.found:
+        raise ParamsError(problems.found)
+    return Plan(document["run"], tuple(pieces))
+
+
+@dataclass
+class _Problems:
+    """The mistakes found so far; a key set by -s is named so."""
+
+    file: str
+    found: list[str] = field(default_factory=list)
+    overridden: dict[str, str] = field(default_factory=dict)  # dotted key -> text of the override
+
+    def add(self, key: str, message: str) -> None:
+        texts = [text for dotted, text in self.overridden.items() if key == dotted or key.startswith(f"{dotted}.")]
+        self.found.append(f"{f'-s {texts[-1]}' if texts else self.file}: {f'{key}: ' if key else ''}{message}")
+
+
+# ---- reading and overriding
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice (YAML keeps the last in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ParamsError([f"{self.name}: line {key.start_mark.line + 1}: the key {key.value} is given twice"])
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ParamsError([f"{name}: not valid YAML: {error}"]) from None
+    finally:
+        loader.dispose()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = _yaml(path.read_text(encoding="utf-8"), path.name)
+    except FileNotFoundError:
+        raise ParamsError([f"{path}: there is no such file; --params FILE names another"]) from None
+    if not isinstance(document, dict):
+        raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {_kind(document)}"])
+    odd = [key for key in document if not isinstance(key, str)]
+    if odd:
+        raise ParamsError([f"{path.name}: the key {odd[0]!r} is no text"])
+    return document
+
+
+def _override(document: dict[str, Any], text: str, problems: _Problems) -> None:
+    dotted, equals, value = text.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        problems.found.append(f"-s {text}: expected KEY=VALUE, such as resnet18.training.epochs=3")
+        return
+    if keys[0] not in document and keys[0] not in RESERVED:
+        problems.found.append(f"-s {text}: there is no step {keys[0]}{notebooks.nearest(keys[0], [*document, *RESERVED])}")
+        return
+    problems.overridden[".".join(keys)] = text
+    parsed = _yaml(value, f"-s {text}")
+    if keys[:1] == ["run"]:
+        parsed = value.strip()  # a name, also where it looks like a number
+    # what is repeated stands under dotted keys of its own: `step.over.training.learning_rate`
+    path = [keys[0], "over", ".".join(keys[2:])] if keys[1:2] == ["over"] and len(keys) > 2 else keys
+    if not _set(document, path, parsed):
+        problems.add(".".join(keys), f"{'.'.join(keys[:-1])} has no keys below it")
+
+
+def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            return False
+    tree[keys[-1]] = value
+    return True
+
+
+# ---- checking
+
+
+def _check_head(document: dict[str, Any], problems: _Problems) -> None:
+    run = document.get("run")
+    if run is None:
+        problems.add("run", "missing; it names the folder results/<run>")
+    elif not isinstance(run, str) or not runs.NAME.fullmatch(run):
+        problems.add("run", f"expected a name of letters, digits, '.', '_' and '-', found {run!r}")
+    if not isinstance(document.get("galaxies", {}), dict):
+        problems.add("galaxies", f"expected keys below it, found {_kind(document['galaxies'])}")
+
+
+def _check_step(name: str, block: Any, problems: _Problems) -> bool:
+    before = len(problems.found)
+    if not isinstance(block, dict) or not isinstance(block.get("notebook"), str):
+        near = notebooks.nearest(name, RESERVED)
+        problems.add(name, f"a step needs `notebook: NAME` below it{near}")
+        return False
+    if not runs.NAME.fullmatch(name):
+        problems.add(name, "a step's name is of letters, digits, '.', '_' and '-'")
+    over = block.get("over", {})
+    if not isinstance(over, dict):
+        problems.add(f"{name}.over", f"expected parameters with lists of values, found {_kind(over)}")
+        return False
+    for key, values in over.items():
+        if not isinstance(values, list) or not values:
+            problems.add(f"{name}.over.{key}", f"expected a list of values, found {_kind(values)}")
+        elif any(values.count(value) > 1 for value in values):
+            problems.add(f"{name}.over.{key}", "a value is given twice")
+    try:
+        _notebook(block["notebook"])
+    except notebooks.NotebookError as error:
+        near = notebooks.nearest(block["notebook"], [path.stem for path in (runs.root() / "notebooks").glob("*.ipynb")])
+        problems.add(f"{name}.notebook", f"{error}{near if not error.path.is_file() else ''}")
+    return len(problems.found) == before
+
+
+@functools.lru_cache
+def _notebook(name: str) -> notebooks.Notebook:
+    return notebooks.read(runs.root() / "notebooks" / f"{name.removesuffix('.ipynb')}.ipynb")
+
+
+def _pieces(
+    step: str, block: dict[str, Any], document: dict[str, Any], earlier: Sequence[Piece], problems: _Problems
+) -> Iterator[Piece]:
+    notebook = _notebook(block["notebook"])
+    over = block.get("over", {})
+    seen: set[str] = set()
+    for values in itertools.product(*over.values()):
+        combination = dict(zip(over, values, strict=True))
+        name = f"{step}/{','.join(f'{key}={_text(value)}' for key, value in combination.items())}" if over else step
+        if name in seen:
+            problems.add(f"{step}.over", f"two combinations have the same folder, {name}")
+        seen.add(name)
+        given = {key: value for key, value in copy.deepcopy(block).items() if key not in OF_STEP}
+        if "galaxies" in notebook.parameters:
+            given["galaxies"] = merge(document.get("galaxies", {}), given.get("galaxies", {}))
+        for key, value in combination.items():
+            if not _set(given, str(key).split("."), value):
+                problems.add(f"{step}.over.{key}", "there are no keys below it")
+        parameters = _resolve(step, given, combination, notebook, problems)
+        reads, needs = _reads(step, parameters, combination, earlier, problems)
+        parameters |= {"run": document.get("run"), "step": name}
+        if "steps" in parameters:
+            parameters["steps"] = list(reads)
+        yield Piece(name, step, combination, notebook, parameters, reads, needs)
+
+
+def merge(base: Any, given: Any) -> Any:
+    """Dicts key by key, except where `given` has another `name`; everything else is replaced."""
+    if not isinstance(base, dict) or not isinstance(given, dict):
+        return copy.deepcopy(given)
+    if "name" in given and given["name"] != base.get("name"):
+        base = {}
+    merged = {key: merge(value, given[key]) if key in given else copy.deepcopy(value) for key, value in base.items()}
+    return merged | {key: copy.deepcopy(value) for key, value in given.items() if key not in base}
+
+
+def _text(value: Any) -> str:
+    """A value as part of a folder's name."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+    return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"
+
+
+def _resolve(
+    step: str, given: dict[str, Any], combination: dict[str, Any], notebook: notebooks.Notebook, problems: _Problems
+) -> dict[str, Any]:
+    """The notebook's parameters, with what is given in their place; what is wrong with that goes to `problems`."""
+
+    def add(key: str, message: str) -> None:
+        if key in combination:
+            problems.add(f"{step}.over.{key}", message)
+        elif key.startswith("galaxies") and f"{step}.{key}" not in problems.overridden:
+            problems.add(key, message)
+        else:
+            problems.add(f"{step}.{key}", message)
+
+    for key in ("run", "step"):
+        if key not in notebook.parameters:
+            add("notebook", f"{notebook.path.name} has no parameter `{key}` and so does not know where to write")
+        if key in given:
+            add(key, "is set by the runner")
+    names = [name for name in notebook.parameters if name not in ("run", "step")]
+    for key in given:
+        if key not in names and key not in ("run", "step"):
+            near = notebooks.nearest(str(key), names + list(OF_STEP))
+            add(key, f"{notebook.path.name} has no such parameter{near}; it has {', '.join(names)}")
+    resolved = {name: merge(value, given[name]) if name in given else value for name, value in notebook.parameters.items()}
+    for name in names:
+        if name in given:
+            for key, message in notebook.check(name, given[name]):
+                add(key, message)
+    return resolved
+
+
+def _reads(
+    step: str,
+    parameters: dict[str, Any],
+    combination: dict[str, Any],
+    earlier: Sequence[Piece],
+    problems: _Problems,
+) -> tuple[tuple[str, ...], bool]:
+    """The earlier pieces that a piece reads, and whether it needs them all."""
+    steps = parameters.get("steps")
+    if steps is None:
+        return (tuple(piece.name for piece in earlier) if "steps" in parameters else ()), False
+    if not isinstance(steps, list):
+        problems.add(f"{step}.steps", f"expected a list of earlier steps, found {_kind(steps)}")
+        return (), True
+    names = [name for piece in earlier for name in (piece.step, piece.name)]
+    for name in steps:
+        if name not in names:
+            problems.add(f"{step}.steps", f"{name} is no earlier step{notebooks.nearest(str(name), names)}")
+
+    def agrees(piece: Piece) -> bool:
+        return all(piece.combination[key] == combination[key] for key in piece.combination.keys() & combination.keys())
+
+    wanted = [piece for piece in earlier if piece.name in steps or (piece.step in steps and agrees(piece))]
+    return tuple(piece.name for piece in wanted), True
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
