@@ -81,30 +81,30 @@ def cutout(rgb: UInt8[ndarray, "height width 3"], *, size: int, crop: int | None
     return np.ascontiguousarray(square.transpose(2, 0, 1))
 
 
-Pixels = Callable[[], ndarray]  # gives one galaxy, uint8 (3, size, size)
+Job = Callable[[], tuple[ndarray, str]]  # gives one galaxy, uint8 (3, size, size), and a remark on it or ""
 
 
-def decode(jobs: Sequence[Pixels], folder: Path, *, size: int) -> None:
-    """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and `bad.json` into `folder`.
+def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
+    """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and `remarks.json` into `folder`.
 
-    A job that fails takes no row: its position and message are kept in `bad.json`, `[[position, message], ...]`.
+    A job that fails takes no row; `remarks.json` has `[position, message, failed]` of these and of galaxies with a remark.
     """
-    bad: list[tuple[int, str]] = []
+    remarks: list[tuple[int, str, bool]] = []
     # Which warnings are shown is a setting of the whole process, so it must not be changed inside a thread.
     with warnings.catch_warnings(), (folder / "images.npy").open("wb") as file:
         warnings.simplefilter("ignore")
         _header(file, len(jobs), size)
         results = tqdm(_in_order(jobs), "decoding", len(jobs), unit=" galaxies", mininterval=1, delay=1, leave=False)
-        for position, result in enumerate(results):
-            if isinstance(result, str):
-                bad.append((position, result))
-            else:
-                file.write(np.ascontiguousarray(result).data)
-        _header(file, len(jobs) - len(bad), size)
-    (folder / "bad.json").write_text(json.dumps(bad))
+        for position, (image, message) in enumerate(results):
+            if image is not None:
+                file.write(np.ascontiguousarray(image).data)
+            if message:
+                remarks.append((position, message, image is None))
+        _header(file, len(jobs) - sum(failed for _, _, failed in remarks), size)
+    (folder / "remarks.json").write_text(json.dumps(remarks))
 
 
-def _in_order(jobs: Sequence[Pixels]) -> Iterator[ndarray | str]:
+def _in_order(jobs: Sequence[Job]) -> Iterator[tuple[ndarray | None, str]]:
     """The result of every job, or its error's message, in the order of the jobs.
 
     Threads suffice, because Pillow decodes and resizes without holding Python's lock. Only a few tasks are handed out ahead
@@ -112,7 +112,7 @@ def _in_order(jobs: Sequence[Pixels]) -> Iterator[ndarray | str]:
     """
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[list[ndarray | str]]] = deque()
+        waiting: deque[Future[list[tuple[ndarray | None, str]]]] = deque()
         for start in range(0, len(jobs), CHUNK):
             waiting.append(pool.submit(_run, jobs[start : start + CHUNK]))
             if len(waiting) > 2 * workers:
@@ -128,13 +128,13 @@ def _header(file: IO[bytes], rows: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, description)
 
 
-def _run(jobs: Sequence[Pixels]) -> list[ndarray | str]:
-    results: list[ndarray | str] = []
+def _run(jobs: Sequence[Job]) -> list[tuple[ndarray | None, str]]:
+    results: list[tuple[ndarray | None, str]] = []
     for job in jobs:
         try:
             results.append(job())
         except Exception as error:  # a broken file makes a decoder raise just anything; the message goes to the user
-            results.append(str(error) or type(error).__name__)
+            results.append((None, str(error) or type(error).__name__))
     return results
 
 
@@ -143,6 +143,6 @@ def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
     return np.load(folder / "images.npy", mmap_mode="c")
 
 
-def open_bad(folder: Path) -> list[tuple[int, str]]:
-    """The positions and messages of the jobs that failed when the entry was made."""
-    return [(position, message) for position, message in json.loads((folder / "bad.json").read_text())]
+def open_remarks(folder: Path) -> list[tuple[int, str, bool]]:
+    """`(position, message, failed)` of the jobs that failed or had something to remark when the entry was made."""
+    return [(position, message, failed) for position, message, failed in json.loads((folder / "remarks.json").read_text())]

@@ -20,10 +20,10 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from galaxymorph import cutouts, runs, schema, simulate, sources
+from galaxymorph import cutouts, fits, hdf5, runs, schema, simulate, sources
 from galaxymorph.sources import Found, listing
 
-Source = Literal["simulated", "folder"]
+Source = Literal["simulated", "folder", "galaxy_zoo", "galaxy10", "table", "fits"]
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -76,15 +76,23 @@ class Galaxies:
 
 
 # Which sources an option is for; those not named here are for all.
+_FILES = ("folder", "galaxy_zoo", "galaxy10", "table", "fits")
 _ONLY: dict[str, tuple[str, ...]] = {
-    "root": ("folder",),
-    "crop": ("folder",),
-    "unlabelled_root": ("folder",),
-    "unlabelled_crop": ("folder",),
-    "class_names": ("folder",),
-    "n_classes": ("simulated",),
+    "root": _FILES,
+    "crop": _FILES,
+    "unlabelled_root": _FILES,
+    "unlabelled_crop": _FILES,
+    "on_bad": _FILES,
+    "labels": ("table", "fits"),
+    "class_names": ("folder", "table", "fits"),
+    "n_classes": ("simulated", "galaxy_zoo"),
     "n_galaxies": ("simulated",),
     "survey_seed": ("simulated",),
+    "bands": ("fits",),
+    "hdu": ("fits",),
+    "stretch": ("fits",),
+    "Q": ("fits",),
+    "band_weights": ("fits",),
 }
 
 
@@ -96,6 +104,7 @@ def load(
     crop: int | None = None,
     unlabelled_root: str | Path | None = None,
     unlabelled_crop: int | None = None,
+    labels: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     n_classes: Literal[4, 5] = 4,
     n_labels: int | None = None,
@@ -103,9 +112,14 @@ def load(
     test: float = 0.2,
     val: float = 0.2,
     seed: int = 0,
-    on_bad: Literal["raise", "skip"] = "raise",
+    on_bad: sources.OnBad = "raise",
     n_galaxies: int = 4000,
     survey_seed: int = 0,
+    bands: str | None = None,
+    hdu: int | None = None,
+    stretch: float = 0.5,
+    Q: float = 8.0,
+    band_weights: Sequence[float] = (2.5, 1.5, 1.0),
     cache: str | Path | None = None,
 ) -> Galaxies:
     """Galaxies from a source, decoded once and cached, split into train, val and test.
@@ -113,22 +127,30 @@ def load(
     Relative paths are relative to the project's folder.
 
     Args:
-        name: `simulated`: the built-in mock survey. `folder`: one subfolder per class.
+        name: `simulated`: the built-in mock survey (`simulate`).
+            `folder`: one subfolder per class with JPEG, PNG or TIFF images of any size.
+            `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as folders or zips (`sources.galaxy_zoo`).
+            `galaxy10`: Galaxy10 DECaLS's HDF5 file (`hdf5.galaxy10`).
+            `table`: an astropy table in HDF5 with columns r, g, b of images in [-0.5, 0.5] (`hdf5.table`).
+            `fits`: cubes of three bands or one file per band (`fits.find`).
         root: the folder or file to read.
         image_size: of the square images that come out, in pixels.
         crop: take the central `crop` pixels of the source's images before resizing; default: the largest central square.
-        unlabelled_root: a second source, for methods that learn without labels; ids that the first has, too, are left out.
+        unlabelled_root: a second source, for methods that learn without labels: a folder or zip of images, an HDF5 file of the
+            same layout, or a folder of FITS images if the first is one. Ids that the first source has are left out.
         unlabelled_crop: `crop` for the second source.
+        labels: CSV file `id,label` for `table` and `fits`.
         class_names: names for the classes, in the order of the sorted labels or folders.
         n_classes: classes that votes are turned into, see `schema.CLASSES`.
         n_labels: keep the labels of this many training galaxies: about the same fraction of each class and at least one;
-            a smaller set is part of every larger one. The others become unlabelled.
+            a smaller set is part of every larger one. The others become unlabelled. Validation and test stay as they are.
         label_fraction: the same as a fraction of the training galaxies.
-        test, val: fraction of each class.
-        seed: of the splits.
+        test, val: fraction of each class, at least one galaxy unless 0.
+        seed: of the splits and the choice of labels.
         on_bad: what to do about images that cannot be read, images without label and labels without image: stop, or go on
             without them and say so in `notes`.
         n_galaxies, survey_seed: of the mock survey.
+        bands, hdu, stretch, Q, band_weights: from FITS bands to colour; see `fits.find` and `fits.read`.
         cache: folder for decoded images; default: `data/cache` in the project.
 
     Raises:
@@ -136,16 +158,20 @@ def load(
             names files, rows or options and says what to do.
     """
     _check_options(dict(locals()))
-    cache_folder = runs.root() / (cache or Path("data", "cache"))
+    project = runs.root()
+    cache_folder = project / (cache or Path("data", "cache")) / name
+    path, csv = project / (root or ""), project / labels if labels else None
+    colour: dict[str, Any] = {"bands": bands, "hdu": hdu, "stretch": stretch, "q": Q, "band_weights": tuple(band_weights)}
     if name == "simulated":
         galaxies = _simulated(cache_folder, n_galaxies, image_size, survey_seed, n_classes)
     else:
-        assert root is not None
-        found = _cut(sources.folder(runs.root() / root, class_names=class_names), image_size, crop)
+        found = _find(name, path, labels=csv, class_names=class_names, n_classes=n_classes, on_bad=on_bad, colour=colour)
+        found = _cut(found, image_size, crop)
         if unlabelled_root is not None:
-            found = _join(found, _cut(sources.images(runs.root() / unlabelled_root), image_size, unlabelled_crop))
-        inputs = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
-        galaxies = _decoded(found, inputs, on_bad, cache_folder / name)
+            extra = _find_unlabelled(name, project / unlabelled_root, colour=colour)
+            found = sources.join(found, _cut(extra, image_size, unlabelled_crop), str(unlabelled_root))
+        options = colour | {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
+        galaxies = _decoded(found, options, on_bad, cache_folder)
     _split(galaxies, test=test, val=val, seed=seed)
     _limit_labels(galaxies, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
     return galaxies
@@ -186,7 +212,7 @@ def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Gal
         np.save(folder / "ids.npy", survey.ids)
 
     inputs = {"n": n, "size": size, "seed": seed, "code": _code(simulate)}
-    folder = cutouts.entry(cache / "simulated", inputs, write)
+    folder = cutouts.entry(cache, inputs, write)
     votes = np.load(folder / "votes.npy")
     classes = schema.CLASSES[n_classes]
     return Galaxies(
@@ -199,37 +225,71 @@ def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Gal
     )
 
 
+def _find(
+    name: Source,
+    path: Path,
+    *,
+    labels: Path | None,
+    class_names: Sequence[str] | None,
+    n_classes: Literal[4, 5],
+    on_bad: sources.OnBad,
+    colour: dict[str, Any],
+) -> Found:
+    if name == "folder":
+        return sources.folder(path, class_names=class_names)
+    if name == "galaxy_zoo":
+        return sources.galaxy_zoo(path, n_classes=n_classes, on_bad=on_bad)
+    if name == "galaxy10":
+        return hdf5.galaxy10(path)
+    if name == "table":
+        return hdf5.table(path, labels=labels, class_names=class_names, on_bad=on_bad)
+    return fits.find(path, labels=labels, class_names=class_names, on_bad=on_bad, **colour)
+
+
+def _find_unlabelled(name: Source, path: Path, *, colour: dict[str, Any]) -> Found:
+    """The galaxies of a second source, whatever it is."""
+    if path.suffix.lower() in hdf5.ENDINGS:
+        return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path, labels=None, class_names=None, on_bad="skip")
+    if name == "fits":
+        return fits.find(path, labels=None, class_names=None, on_bad="skip", **colour)
+    return sources.images(path)
+
+
 def _cut(found: Found, size: int, crop: int | None) -> Found:
-    """The same galaxies, with pixels as cutouts: uint8 (3, size, size)."""
-    return replace(found, pixels=[partial(_cutout, read, size, crop) for read in found.pixels])
+    """The same galaxies, with square cutouts as pixels: uint8 (3, size, size)."""
+    return replace(found, read=[partial(_cutout, read, size, crop) for read in found.read])
 
 
-def _cutout(read: Callable[[], ndarray], size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
-    return cutouts.cutout(read(), size=size, crop=crop)
+def _cutout(read: Callable[[], sources.RGB], size: int, crop: int | None) -> tuple[ndarray, str]:
+    rgb, remark = read()
+    return cutouts.cutout(rgb, size=size, crop=crop), remark
 
 
-def _decoded(found: Found, options: dict[str, Any], on_bad: Literal["raise", "skip"], cache: Path) -> Galaxies:
+def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache: Path) -> Galaxies:
     """Decode what was found, or open it from the cache, and leave out what cannot be read."""
-    inputs = options | {"ids": found.ids, "files": found.stamps, "code": _code(sources, cutouts)}
-    write = partial(cutouts.decode, found.pixels, size=options["size"])
-    folder = cutouts.entry(cache, inputs, write)
-    keep = np.ones(len(found.ids), bool)
-    if bad := cutouts.open_bad(folder):
-        message = f"{len(bad)} of {len(found.ids):,} images cannot be used: " + listing(
-            f"{found.names[position]} ({error})" for position, error in bad
+    inputs = options | {"ids": found.ids, "files": found.stamps, "code": _code(sources, hdf5, fits, cutouts)}
+    folder = cutouts.entry(cache, inputs, partial(cutouts.decode, found.read, size=options["size"]))
+    remarks = cutouts.open_remarks(folder)
+    bad = {position: message for position, message, failed in remarks if failed}
+    notes = [*found.notes]
+    if bad:
+        message = f"{len(bad):,} of {len(found.ids):,} images cannot be used: " + listing(
+            f"{found.names[position]} ({message})" for position, message in bad.items()
         )
         if on_bad == "raise" or len(bad) == len(found.ids):
             raise ValueError(f"{message}. Repair or remove them, or leave them out with on_bad: skip")
-        keep[[position for position, _ in bad]] = False
-        found.notes.append(f"left out: {message}")
+        notes.append(f"left out: {message}")
+    if mended := [f"{found.names[position]}: {message}" for position, message, failed in remarks if not failed]:
+        notes.append(f"mended {len(mended):,} images: {listing(mended)}")
+    found = sources.take(found, [row for row in range(len(found.ids)) if row not in bad])
     return Galaxies(
-        ids=np.array(found.ids)[keep],
+        ids=np.array(found.ids),
         images=torch.from_numpy(cutouts.open_images(folder)),
-        labels=torch.tensor(found.labels)[keep],
+        labels=torch.tensor(found.labels),
         classes=found.classes,
-        votes=None if found.votes is None else torch.from_numpy(found.votes.astype(np.float32))[keep],
-        split=np.full(keep.sum(), "unlabelled"),
-        notes=found.notes,
+        votes=None if found.votes is None else torch.from_numpy(found.votes.astype(np.float32)),
+        split=np.full(len(found.ids), "unlabelled"),
+        notes=notes,
     )
 
 
@@ -248,29 +308,6 @@ def _code(*modules: types.ModuleType) -> str:
 
 
 # --- which galaxy belongs where ----------------------------------------------------------------------------------------
-
-
-def _join(found: Found, extra: Found) -> Found:
-    """Append the unlabelled galaxies whose ids the labelled source does not have."""
-    known = set(found.ids)
-    rows = [row for row, id in enumerate(extra.ids) if id not in known]
-    votes = found.votes
-    if votes is not None:
-        votes = np.vstack([votes, np.full((len(rows), 37), np.nan, votes.dtype)])
-    note = (
-        f"joined: {len(rows):,} unlabelled galaxies of a second source; left out: {len(extra.ids) - len(rows):,} of its "
-        "galaxies that are in the first, too"
-    )
-    return Found(
-        ids=found.ids + [extra.ids[row] for row in rows],
-        names=found.names + [extra.names[row] for row in rows],
-        pixels=found.pixels + [extra.pixels[row] for row in rows],
-        labels=found.labels + [-1] * len(rows),
-        classes=found.classes,
-        votes=votes,
-        stamps=found.stamps + extra.stamps,
-        notes=[*found.notes, *extra.notes, note],
-    )
 
 
 def _order(ids: ndarray, seed: int) -> ndarray:
