@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ def per_class(pieces: Sequence[Mapping[str, Any]], *, metric: str = "f1") -> pd.
     found: dict[str, list[pd.Series]] = {}
     for piece in pieces:
         if piece["predictions"] is not None:
-            table = _evaluated(piece, n_bootstrap=0, seed=0).set_index(["metric", "class"])
+            table = _evaluated(piece, n_bootstrap=0, seed=0)
             name = str(piece["step"]) + (f", {_labels_text(_budget(piece))}" if several else "")
             found.setdefault(name, []).append(table.loc[metric, "value"].drop("", errors="ignore"))
     return pd.DataFrame({name: pd.DataFrame(values).mean() for name, values in found.items()}).T
@@ -214,7 +215,10 @@ def sentences(table: pd.DataFrame, *, baseline: str = "majority") -> list[str]:
         opening = f"With {_labels_text(n_labels)}"
         there = sorted((row for row in rows if row["seeds"]), key=lambda row: -row["accuracy"])
         ranked = [row for row in there if row["method"] != baseline]
-        said += _ranking(opening, ranked) if ranked else [f"{opening}: no result yet."]
+        if ranked:
+            said += _ranking(opening, ranked)
+        elif any(row["method"] != baseline for row in rows):
+            said.append(f"{opening}: no result yet.")
         for row in there:
             if row["method"] == baseline:
                 said.append(f"{opening}, naming the most common class every time would reach {row['accuracy']:.3f}.")
@@ -241,8 +245,8 @@ def readable(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macr
     return pd.DataFrame(shown)
 
 
-def _number(value: float, form: str) -> str:
-    return "–" if pd.isna(value) else format(value, form)
+def _number(value: Any, form: str) -> str:
+    return "–" if bool(pd.isna(value)) else format(value, form)
 
 
 # ---- the parts
@@ -259,7 +263,9 @@ def _arrays(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galax
     names = classes(predictions)
     twice = predictions.loc[predictions["id"].duplicated(keep=False), "id"]
     if len(twice):
-        raise ValueError(f"{twice.nunique()} ids are there twice or more: {_some(twice.unique())}; keep one row per galaxy")
+        raise ValueError(
+            f"{twice.nunique()} ids are there twice or more: {_some(list(twice.unique()))}; keep one row per galaxy"
+        )
     rows = predictions.loc[_selected(predictions, split)]
     if rows.empty:
         have = ", ".join(f"{name} ({n} rows)" for name, n in predictions["split"].value_counts().items())
@@ -282,7 +288,7 @@ def _arrays(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galax
     return true, p / total[:, None]
 
 
-def _some(things: Sequence[Any] | ndarray) -> str:
+def _some(things: Sequence[Any]) -> str:
     return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
 
 
@@ -417,11 +423,19 @@ def _labels_text(n_labels: int | None) -> str:
     return "all labels" if n_labels is None else f"{n_labels:,} labels"
 
 
-def _evaluated(piece: Mapping[str, Any], *, n_bootstrap: int, seed: int) -> pd.DataFrame:
+@contextmanager
+def _named(piece: Mapping[str, Any]) -> Iterator[None]:
+    """Says in an error whose table it is."""
     try:
-        return evaluate(piece["predictions"], n_bootstrap=n_bootstrap, seed=seed)
+        yield
     except ValueError as error:
-        raise ValueError(f"{piece['step']}, seed {piece.get('seed')}: {error}") from error
+        raise ValueError(f"{piece['step']}, {_labels_text(_budget(piece))}, seed {piece.get('seed')}: {error}") from error
+
+
+def _evaluated(piece: Mapping[str, Any], *, n_bootstrap: int, seed: int) -> pd.DataFrame:
+    """The table of `evaluate` of a piece's test part, indexed by metric and class."""
+    with _named(piece):
+        return evaluate(piece["predictions"], n_bootstrap=n_bootstrap, seed=seed).set_index(["metric", "class"])
 
 
 def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> dict[str, Any]:
@@ -441,11 +455,11 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
         "n_test_all": len({galaxy for ids in tested for galaxy in ids}),
         "seconds": float(np.mean(seconds)) if seconds else np.nan,
         "interval": "t over seeds" if len(there) > 1 else "bootstrap over galaxies",
-        "train_accuracy": float(np.mean([_accuracy(table, "train") for table in tables])),
-        "val_accuracy": float(np.mean([_accuracy(table, "val") for table in tables])),
+        "train_accuracy": float(np.mean([_accuracy(piece, "train") for piece in there])),
+        "val_accuracy": float(np.mean([_accuracy(piece, "val") for piece in there])),
     }
     draws = n_bootstrap if len(there) == 1 else 0
-    results = [_evaluated(piece, n_bootstrap=draws, seed=seed).set_index(["metric", "class"]) for piece in there]
+    results = [_evaluated(piece, n_bootstrap=draws, seed=seed) for piece in there]
     for metric in OVERALL:
         values = np.array([result.at[(metric, ""), "value"] for result in results])
         low, high = (float(results[0].at[(metric, ""), end]) for end in ("low", "high"))  # for one seed
@@ -453,10 +467,11 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
     return row
 
 
-def _accuracy(predictions: pd.DataFrame, split: str) -> float:
-    if not _selected(predictions, split).any():
+def _accuracy(piece: Mapping[str, Any], split: str) -> float:
+    if not _selected(piece["predictions"], split).any():
         return math.nan
-    true, p = _arrays(predictions, split)
+    with _named(piece):
+        true, p = _arrays(piece["predictions"], split)
     return float(sk.accuracy_score(true, p.argmax(1)))
 
 
@@ -473,7 +488,7 @@ def _spread(metric: str, values: Float[ndarray, " seed"], *, low: float, high: f
 
 def _margin(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
     """By how much two methods have to differ in accuracy to be told apart (`sentences`)."""
-    margin = smallest_difference(min(a["n_test_all"], b["n_test_all"]), (a["accuracy"] + b["accuracy"]) / 2)
+    margin = smallest_difference(int(min(a["n_test_all"], b["n_test_all"])), (a["accuracy"] + b["accuracy"]) / 2)
     if a["seeds"] > 1 and b["seeds"] > 1:
         va, vb = (row["accuracy_std"] ** 2 / row["seeds"] for row in (a, b))
         if va + vb > 0:
@@ -490,16 +505,18 @@ def _ranking(opening: str, ranked: Sequence[Mapping[str, Any]]) -> list[str]:
         galaxies = f"one seed, {best['n_test']:.0f} test galaxies"
     interval = f"{best['accuracy_low']:.3f} to {best['accuracy_high']:.3f}"
     score = f"{best['accuracy']:.3f} (95 % interval {interval}, {galaxies})"
+    n, least = int(best["n_test_all"]), smallest_difference(int(best["n_test_all"]), best["accuracy"])
+    power = f"{opening}, {n:,} different test galaxies tell two such methods apart from a difference of {least:.3f} on."
     if len(ranked) == 1:
-        return [f"{opening}, {best['method']} reaches an accuracy of {score}."]
+        return [f"{opening}, {best['method']} reaches an accuracy of {score}.", power]
     ties, behind = [], []
     for row in ranked[1:]:
         margin, difference = _margin(best, row), best["accuracy"] - row["accuracy"]
-        text = f"{row['method']} ({row['accuracy']:.3f}, lower by {difference:.3f}; resolved from {margin:.3f} on)"
+        text = f"{row['method']} ({row['accuracy']:.3f}, lower by {difference:.3f} where {margin:.3f} can be told apart)"
         (behind if difference > margin else ties).append(text)
     said = [f"{opening}, {best['method']} has the highest accuracy, {score}."]
     if ties:
         said.append(f"{opening}, it is a tie of {best['method']} with {' and with '.join(ties)}.")
     if behind:
         said.append(f"{opening}, {best['method']} is ahead, by a resolved difference, of {' and of '.join(behind)}.")
-    return said
+    return [*said, power]

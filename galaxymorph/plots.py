@@ -11,6 +11,7 @@ points in markers.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,15 +23,19 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
-WIDTH = 8.0  # inches
+WIDTH = 8.0  # of a figure, inches
+CELL = 1.6  # of a galaxy, inches at most
+LETTER = 0.075  # a letter of 10 points, inches on average and rather more: for what has to be laid out before it is drawn
 INK, FAINT = "#222222", "#767676"
-BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-COLOURS = (BLUE, "#E69F00", GREEN, PINK, "#56B4E9", ORANGE, "#000000", FAINT)
+BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
+COLOURS = (BLUE, "#E69F00", GREEN, PINK, SKY, ORANGE, "#000000", FAINT)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = LinearSegmentedColormap.from_list("white to blue", ["#ffffff", "#9ccbea", "#3f94cb", "#00609a", "#00304d"])
@@ -60,7 +65,12 @@ STYLE: Any = {
 }
 
 LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
-NAMES = {"macro_f1": "macro F1", "auc": "AUC", "log_loss": "log loss (nats; less is better)", "brier": "Brier (less is better)"}
+NAMES = {
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "log_loss": "log loss (nats)\nless is better",
+    "brier": "Brier score\nless is better",
+}
 
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
 
@@ -86,7 +96,10 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame], *, monitor
     val_<monitor>.
     """
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
+    best, runs = "smallest" if monitor == "loss" else "largest", f" ({len(histories)} runs)" * (len(histories) > 1)
     measures = [m for m in ("loss", "accuracy") if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
+    if not measures:
+        return _empty("no training history")
     figure, axes = _panels(1, len(measures), height=3.4)
     for ax, measure in zip(axes[0], measures, strict=True):
         for history in histories:
@@ -98,13 +111,14 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame], *, monitor
         ax.set(xlabel="epoch", ylabel="loss" if measure == "loss" else "accuracy (fraction right)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
-    best = "smallest" if monitor == "loss" else "largest"
-    handles = [Line2D([], [], color=ORANGE, ls="--", lw=2), Line2D([], [], color=BLUE, lw=2)]
-    handles.append(Line2D([], [], color=INK, marker="*", ms=11, ls=""))
-    labels = ["training", "validation", f"best epoch ({best} validation {monitor})"]
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    if len(histories) > 1:
-        axes[0][0].set_title(f"{len(histories)} runs", loc="left", fontsize=10)
+    looks: list[tuple[str, dict[str, Any]]] = [
+        ("training" + runs, {"color": ORANGE, "ls": "--", "lw": 2}),
+        ("validation" + runs, {"color": BLUE, "ls": "-", "lw": 2}),
+        (f"best epoch ({best} validation {monitor})", {"color": INK, "marker": "*", "ms": 11, "ls": ""}),
+    ]
+    looks = looks if any(f"val_{measure}" in h for h in histories for measure in measures) else looks[:1]
+    handles = [Line2D([], [], label=label, **look) for label, look in looks]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
@@ -121,17 +135,17 @@ def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 
     `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate, auc, n.
     """
-    figure, ax = _one(ax, width=6.4, height=4.6)
+    figure, ax = _one(ax, width=WIDTH, height=4.2)
     ax.plot([0, 1], [0, 1], color=FAINT, ls=":", lw=1)
-    ax.annotate("guessing", (0.62, 0.62), (4, -4), textcoords="offset points", color=FAINT, va="top")
+    ax.annotate("guessing", (0.62, 0.62), (4, -4), textcoords="offset points", color=FAINT, va="top", fontsize=10)
     for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
         label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
-        style: dict[str, Any] = {"color": COLOURS[i % 8], "ls": DASHES[i % 8], "lw": 2, "label": label}
+        style: dict[str, Any] = {"color": COLOURS[i % 8], "ls": DASHES[(i + i // 8) % 8], "lw": 2, "label": label}
         ax.plot(curve.false_positive_rate, curve.true_positive_rate, clip_on=False, **style)
-    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    ax.set(xlabel="false positive rate (others taken for the class)", ylabel="true positive rate (recall)")
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
     if len(points):
-        figure.legend(loc="outside right upper") if len(figure.axes) == 1 else ax.legend(loc="lower right")
+        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="class against the rest", alignment="left")
     return figure
 
 
@@ -140,21 +154,22 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
     """Number of galaxies and, below it, per cent of the true class (row); the colour shows the per cent."""
     total = matrix.sum(1, keepdims=True)
     percent = np.ma.masked_invalid(np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0))
-    side = 0.75 * len(classes)
-    figure, ax = _one(ax, width=max(min(side + 3, WIDTH), 4.5), height=max(min(side + 1, WIDTH), 2.5))
+    names = [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)]
+    left = LETTER * max(map(len, names)) + 0.5
+    cell = min(max(0.85, 1.6 / len(classes)), (WIDTH - left - 1) / len(classes))
+    figure, ax = _one(ax, width=left + cell * len(classes) + 1, height=cell * len(classes) + 0.5)
     image = ax.imshow(percent, cmap=SEQUENTIAL, vmin=0, vmax=100)
     for row, column in np.ndindex(*matrix.shape):
         share = percent[row, column]
         text = f"{matrix[row, column]}\n" + ("–" if share is np.ma.masked else f"{share:.0f} %")
-        dark = share is not np.ma.masked and share > 50
-        ax.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
-    ax.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) <= 5 else 45, rotation_mode="xtick")
-    ax.set_yticks(range(len(classes)), [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)])
+        colour = FAINT if matrix[row, column] == 0 else "white" if share > 50 else INK
+        ax.text(column, row, text, ha="center", va="center", fontsize=10 if cell > 0.5 else 9, color=colour)
+    if _names_below(ax, classes, pitch=cell):
+        figure.set_figheight(figure.get_figheight() + 0.6 * LETTER * max(map(len, classes)))
+    ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="taken for", ylabel="true class")
     _frameless(ax)
-    bar = figure.colorbar(image, ax=ax, shrink=0.8, ticks=[0, 50, 100])
-    bar.set_label("per cent of the true class")
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    _bar(ax, image, label="% of the true class", ticks=[0, 50, 100])
     return figure
 
 
@@ -170,6 +185,8 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
     if not len(pixels):
         return _empty("no galaxies")
     columns = min(columns, len(pixels))
+    fits = int(min(WIDTH / columns, CELL) / LETTER)
+    titles = ["\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits)) for title in titles]
     lines = max(title.count("\n") + 1 for title in titles)
     figure, axes = _sheet(-(-len(pixels) // columns), columns, lines=lines)
     for ax, image, title in zip(axes.flat, pixels, titles, strict=False):
@@ -184,11 +201,19 @@ def class_examples(
 ) -> Figure:
     """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is unlabelled and not shown."""
     pixels, labels = _pixels(images), np.asarray(labels)
-    figure, axes = _sheet(len(classes), each, left=1.3)
+    figure, axes = _sheet(len(classes), each, left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2)
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
         for ax, image in zip(row, pixels[labels == k], strict=False):
             ax.imshow(image)
-        row[0].text(-0.1, 0.5, f"{name}\n(n = {(labels == k).sum():,})", ha="right", va="center", transform=row[0].transAxes)
+        row[0].text(
+            -0.1,
+            0.5,
+            f"{name}\n(n = {(labels == k).sum():,})",
+            ha="right",
+            va="center",
+            transform=row[0].transAxes,
+            fontsize=10,
+        )
     return figure
 
 
@@ -214,7 +239,7 @@ def misclassified(
 @rc_context(STYLE)
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the title states the imbalance."""
-    figure, ax = _one(ax, width=WIDTH, height=3.6)
+    figure, ax = _one(ax, width=WIDTH, height=3.8)
     n_splits, hatches = len(counts.columns), ("", "///", "...", "xx")
     for i, split in enumerate(counts.columns):
         place = np.arange(len(counts)) + (i - (n_splits - 1) / 2) * 0.8 / n_splits
@@ -222,13 +247,13 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
         bars = ax.bar(place, counts[split], 0.76 / n_splits, label=f"{split} ({counts[split].sum():,})", **look)
         ax.bar_label(bars, [f"{n:,}" for n in counts[split]], padding=2, fontsize=10 if len(counts) * n_splits <= 20 else 8)
     total = counts.sum(axis=1)
-    ratio = f"{total.max() / total.min():.1f} times" if total.min() > 0 else "all, as a class is empty,"
-    ax.set_title(f"largest class: {total.idxmax()}, {ratio} the smallest, {total.idxmin()}", loc="left", fontsize=11)
-    ax.set_xticks(range(len(counts)), [str(name) for name in counts.index])
+    most, least = (f"{name} has {total[name]:,} galaxies" for name in (total.idxmax(), total.idxmin()))
+    ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
+    ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
+    _names_below(ax, [str(name) for name in counts.index], pitch=(WIDTH - 0.7) / len(counts))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("galaxies")
-    ax.margins(y=0.1)
-    ax.legend(ncols=n_splits, loc="upper left", bbox_to_anchor=(0, -0.1))
+    ax.legend(ncols=n_splits, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderpad=0)
     return figure
 
 
@@ -248,20 +273,21 @@ def distributions(
     for column, (name, given) in enumerate(quantities.items()):
         values = np.asarray(given, dtype=float)
         known = np.isfinite(values) & (labels >= 0)
-        bins = np.histogram_bin_edges(values[known], 40)
+        bins = np.histogram_bin_edges(values[known], int(np.clip(known.sum() / len(classes) / 5, 10, 40)))
         for k, ax in enumerate(axes[:, column]):
             shown = values[known & (labels == k)]
             if len(shown):
-                ax.hist(shown, bins, weights=np.full(len(shown), 1 / len(shown)), color=COLOURS[k % 8], alpha=0.85)
-                ax.axvline(float(np.median(shown)), color=INK, lw=1.5)
+                ax.hist(shown, bins, weights=np.full(len(shown), 1 / len(shown)), color=SKY)
+                ax.axvline(float(np.median(shown)), color=INK, lw=2, ls="-")
             ax.set_yticks([])
+            ax.tick_params(axis="x", length=3 if k == len(classes) - 1 else 0)
             ax.spines["left"].set_visible(False)
             if column == 0:
                 text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
                 ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
         axes[-1, column].set_xlabel(name)
-    handle = Line2D([], [], color=INK, lw=1.5)
-    figure.legend([handle], ["median of the class; heights are shares of the class"], loc="outside upper right")
+    handle = Line2D([], [], color=INK, lw=2, label="median (each histogram is scaled to its own peak)")
+    figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
@@ -286,10 +312,9 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
         if questions[i] != questions[i - 1]:
             ax.plot([-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5], color="white", lw=1.5, ls="-")
     _frameless(ax)
-    bar = figure.colorbar(
-        image, cax=ax.inset_axes((0.6, 0.9, 0.38, 0.025)), orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1]
-    )
-    bar.set_label(f"correlation of vote fractions ({len(correlation) and len(votes):,} galaxies)")
+    place = ax.inset_axes((0.58, 0.9, 0.36, 0.025))
+    bar = figure.colorbar(image, cax=place, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1])
+    bar.set_label(f"correlation of votes (n = {len(votes):,} galaxies)", fontsize=10)
     return figure
 
 
@@ -298,10 +323,10 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
 
 @rc_context(STYLE)
 def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1"), baseline: str = "majority") -> Figure:
-    """Each metric of each method as a point with its 95 % interval, the best on top; the baseline as a dashed line.
+    """Each metric of each method as a point with its 95 % interval, the best on top, and the baseline as a dashed line.
 
-    `table`: of `metrics.compare`. Rows without a result are named with "missing"; the rows of the method `baseline`
-    become the line (the best of them).
+    `table`: of `metrics.compare`. Rows without a result say "missing"; the rows of the method `baseline` are no points but the
+    line (the best of them).
     """
     base = table[table.method == baseline]
     rows = table.loc[table.method != baseline]
@@ -311,35 +336,61 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
     for ax, metric in zip(axes[0], metrics, strict=True):
         low, value, high = (rows[f"{metric}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
         ax.hlines(places, low, high, color=BLUE, lw=2, ls="-")
-        ax.plot(value, places, "o", color=BLUE, ms=8, mec="white")
+        ax.plot(value, places, "o", color=BLUE, ms=6)
         for place in places[np.isnan(value)]:
             ax.text(0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center")
-        if len(base):
-            ax.axvline(base[metric].max(), color=ORANGE, ls="--", lw=1.5)
+        ax.margins(x=0.1)
+        ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_xlabel(NAMES.get(metric, metric.replace("_", " ")))
+        if len(base):
+            _baseline(ax, float((np.min if metric in LOW else np.max)(base[metric])), baseline)
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
-    labels = ["" if pd.isna(n) else f", {n:,} labels" for n in rows.n_labels]
-    seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
-    axes[0][0].set_yticks(places, [f"{m}{n} ({s})" for m, n, s in zip(rows.method, labels, seeds, strict=True)])
-    axes[0][0].set_ylim(-0.6, len(rows) - 0.4)
+    axes[0][0].set_yticks(places, _row_names(rows))
+    axes[0][0].set_ylim(-0.9, len(rows) - 0.4)
+    tested = rows.n_test.dropna()
+    n = " to ".join(f"{n:,}" for n in sorted({tested.min(), tested.max()})) if len(tested) else "0"
+    label = f"mean over seeds with its 95 % interval (n = {n} test galaxies)"
+    figure.legend(handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)], loc="outside upper right")
     return figure
+
+
+def _row_names(rows: pd.DataFrame) -> list[str]:
+    """Method, label budget where there are several, and seeds."""
+    budgets = ["all labels" if pd.isna(n) else f"{n:,} labels" for n in rows.n_labels]
+    budgets = [f", {budget}" if len(set(budgets)) > 1 else "" for budget in budgets]
+    seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
+    return [f"{method}{budget} ({n})" for method, budget, n in zip(rows.method, budgets, seeds, strict=True)]
+
+
+def _baseline(ax: Axes, value: float, name: str) -> None:
+    """A dashed line; where it would be far from the methods, and squeeze their intervals, an arrow that points to it."""
+    low, high = ax.get_xlim()
+    if low - 0.5 * (high - low) < value < high + 0.5 * (high - low):
+        ax.axvline(value, color=ORANGE, ls="--", lw=1.5)
+        place, align, text = value, "left" if value < (low + high) / 2 else "right", f" {name} {value:.3f} "
+    else:
+        ax.set_xlim(low, high)
+        place, align, text = (low, "left", f"← {name} {value:.3f}") if value < low else (high, "right", f"{name} {value:.3f} →")
+    ax.text(place, -0.6, text, color=ORANGE, ha=align, va="center", fontsize=10)
 
 
 @rc_context(STYLE)
 def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
     """A metric from 0 to 1 as a heat map, methods (index of `table`) by classes (columns); grey where undefined."""
     values = np.ma.masked_invalid(table.to_numpy(float))
+    low = 0.0 if values.mask.all() else float(np.floor(10 * values.min()) / 10)  # differences between good methods stay visible
     figure, ax = _one(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
-    image = ax.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    image = ax.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=1, aspect="auto")
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
-        text, dark = ("–", False) if value is np.ma.masked else (f"{value:.2f}", value > 0.5)
+        text, dark = ("–", False) if value is np.ma.masked else (f"{value:.2f}", value > (low + 1) / 2)
         ax.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
-    ax.set_xticks(range(len(table.columns)), [str(name) for name in table.columns])
+    left = LETTER * max(len(str(name)) for name in table.index)
+    _names_below(ax, [str(name) for name in table.columns], pitch=(WIDTH - left - 1) / len(table.columns))
     ax.set_yticks(range(len(table)), [str(name) for name in table.index])
     _frameless(ax)
-    figure.colorbar(image, ax=ax, ticks=[0, 0.5, 1]).set_label(metric)
+    _bar(ax, image, label=metric, ticks=None)
     return figure
 
 
@@ -347,7 +398,7 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
 
 
 def _panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
-    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    figure = Picture(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
@@ -363,14 +414,15 @@ def _one(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes]
 def _sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0) -> tuple[Figure, Any]:
     """A grid of square frames without axes; room for `lines` of text above each, and for `left` inches on the left."""
     gap, text = 0.08, 0.19 * lines
-    cell = (WIDTH - left) / columns
-    figure = Picture(figsize=(WIDTH, rows * (cell + text)))
+    cell = min((WIDTH - left) / columns, CELL)
+    width = left + cell * columns
+    figure = Picture(figsize=(width, rows * (cell + text)))
     axes = figure.subplots(rows, columns, squeeze=False)
     inside = cell - gap
     height = figure.get_figheight()
     figure.subplots_adjust(
-        left=(left + gap / 2) / WIDTH,
-        right=1 - gap / 2 / WIDTH,
+        left=(left + gap / 2) / width,
+        right=1 - gap / 2 / width,
         bottom=gap / 2 / height,
         top=1 - (text + gap / 2) / height,
         wspace=gap / inside,
@@ -385,6 +437,21 @@ def _empty(text: str) -> Figure:
     figure = Picture(figsize=(WIDTH, 0.6))
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
+
+
+def _names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
+    """Tick labels at 0, 1, ... on the x axis; whether they had to be slanted as they do not fit into `pitch` inches each."""
+    slanted = LETTER * max(map(len, names)) > pitch
+    ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
+    return slanted
+
+
+def _bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float] | None) -> None:
+    """A colour bar as high as the axes."""
+    place = ax.inset_axes((1.02, 0.0, 0.15 / max(ax.bbox.width / ax.figure.dpi, 1), 1.0))
+    bar = ax.figure.colorbar(image, cax=place, ticks=ticks)
+    bar.set_label(label)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
 def _frameless(ax: Axes) -> None:
