@@ -168,6 +168,14 @@ def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
     return True
 
 
+def _has(tree: Any, keys: Sequence[str]) -> bool:
+    for key in keys:
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
 # ---- checking
 
 
@@ -227,9 +235,20 @@ def _pieces(
         if "galaxies" in notebook.parameters:
             given["galaxies"] = merge(document.get("galaxies", {}), given.get("galaxies", {}))
         for key, value in combination.items():
-            if not _set(given, str(key).split("."), value):
+            if _has(block, str(key).split(".")):
+                problems.add(f"{step}.{key}", f"is given by {step}.over, too; leave one of the two out")
+            elif not _set(given, str(key).split("."), value):
                 problems.add(f"{step}.over.{key}", "there are no keys below it")
-        parameters = _resolve(step, given, combination, notebook, problems)
+        own = block.get("galaxies")  # the step's own changes; the others are the run's
+        for key, message in _mistakes(given, notebook):
+            repeated = next((over for over in combination if f"{over}.".startswith(f"{key}.")), None)
+            if repeated:
+                problems.add(f"{step}.over.{repeated}", message)
+            elif key.startswith("galaxies.") and not (isinstance(own, dict) and key.split(".")[1] in own):
+                problems.add(key, message)
+            else:
+                problems.add(f"{step}.{key}", message)
+        parameters = {key: merge(value, given[key]) if key in given else value for key, value in notebook.parameters.items()}
         reads, needs = _reads(step, parameters, combination, earlier, problems)
         parameters |= {"run": document.get("run"), "step": name}
         if "steps" in parameters:
@@ -253,35 +272,20 @@ def _text(value: Any) -> str:
     return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"
 
 
-def _resolve(
-    step: str, given: dict[str, Any], combination: dict[str, Any], notebook: notebooks.Notebook, problems: _Problems
-) -> dict[str, Any]:
-    """The notebook's parameters, with what is given in their place; what is wrong with that goes to `problems`."""
-
-    def add(key: str, message: str) -> None:
-        if key in combination:
-            problems.add(f"{step}.over.{key}", message)
-        elif key.startswith("galaxies") and f"{step}.{key}" not in problems.overridden:
-            problems.add(key, message)
-        else:
-            problems.add(f"{step}.{key}", message)
-
+def _mistakes(given: dict[str, Any], notebook: notebooks.Notebook) -> Iterator[tuple[str, str]]:
+    """Dotted keys of what is given that the notebook cannot take, each with what was expected."""
     for key in ("run", "step"):
         if key not in notebook.parameters:
-            add("notebook", f"{notebook.path.name} has no parameter `{key}` and so does not know where to write")
-        if key in given:
-            add(key, "is set by the runner")
+            yield "notebook", f"{notebook.path.name} has no parameter `{key}` and so does not know where to write"
     names = [name for name in notebook.parameters if name not in ("run", "step")]
-    for key in given:
-        if key not in names and key not in ("run", "step"):
+    for key, value in given.items():
+        if key in ("run", "step"):
+            yield key, "is set by the runner"
+        elif key in names:
+            yield from notebook.check(key, value)
+        else:
             near = notebooks.nearest(str(key), names + list(OF_STEP))
-            add(key, f"{notebook.path.name} has no such parameter{near}; it has {', '.join(names)}")
-    resolved = {name: merge(value, given[name]) if name in given else value for name, value in notebook.parameters.items()}
-    for name in names:
-        if name in given:
-            for key, message in notebook.check(name, given[name]):
-                add(key, message)
-    return resolved
+            yield str(key), f"{notebook.path.name} has no such parameter{near}; it has {', '.join(names)}"
 
 
 def _reads(

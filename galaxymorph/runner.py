@@ -94,8 +94,11 @@ def _hash_file(path: Path) -> str | None:
 
 
 def _normal(source: str) -> str:
-    """Python without comments, docstrings and layout."""
-    tree = ast.parse(source)
+    """Python without comments, docstrings and layout; what is no Python, as it is."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return source
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and len(body) > 1:
@@ -125,7 +128,11 @@ def _module(path: Path, mtime: int) -> tuple[str, tuple[str, ...]]:
 
 def _modules(source: str) -> Iterator[str]:
     """Names that may be modules of the package: the caller looks which are."""
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return  # importing it will say so
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -346,8 +353,7 @@ def run(
     waiting = list(chosen)
     environments = _environments(jobs)
     with _locked(place):
-        names = {piece.name: piece.combination for piece in plan.pieces}
-        runs.write(place / "plan.json", json.dumps({"pieces": names}, indent=2) + "\n")
+        _write_plan(plan, place)
         screen.say(f"run {plan.run}: {len(chosen)} piece{'s' * (len(chosen) != 1)} of work in {place}")
         try:
             while waiting or active:
@@ -371,6 +377,19 @@ def run(
                 for job in active:
                     job.stop()
     return outcome
+
+
+def _write_plan(plan: Plan, place: Path) -> None:
+    """For readers of the run: what there should be, so that what is missing can be seen."""
+    pieces = {
+        piece.name: {
+            "combination": piece.combination,
+            "parameters": piece.parameters,
+            "outputs": list(piece.notebook.outputs),
+        }
+        for piece in plan.pieces
+    }
+    runs.write(place / "plan.json", json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
 
 
 def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:

@@ -5,7 +5,7 @@
         predictions.csv              id,split,label,p_<class>...
         metrics.json  environment.json  *.png
         notebook.ipynb  params.yaml  done.json    written by the runner
-    results/<run>/plan.json          the names of all pieces of work of the run, written by the runner
+    results/<run>/plan.json          all pieces of work of the run, written by the runner
     models/<run>/<step>.safetensors
 
 All of it works in a notebook that is opened by hand, too. Files are replaced in one go: a killed run leaves no half file.
@@ -250,13 +250,17 @@ class Result:
     """What is there of one piece of work: a step, or one combination of a repeated one. Not `done`: nothing to read."""
 
     name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
-    step: str  # "resnet18"
     combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty where the step is not repeated
+    parameters: dict[str, Any]  # as resolved; empty where the notebook was executed by hand
+    outputs: list[str] | None  # file names that the notebook declares; None where it was executed by hand
     path: Path
     done: bool
-    parameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
+
+    @property
+    def step(self) -> str:
+        return self.name.split("/")[0]
 
     @property
     def predictions(self) -> pd.DataFrame | None:
@@ -271,50 +275,71 @@ class Result:
         return pd.read_csv(path) if self.done and path.is_file() else None
 
 
-def pieces(run: str) -> dict[str, dict[str, Any]]:
-    """The combination of every piece of work of a run by its name, in order: as the runner planned them, else (a run by hand)
-    as they are found."""
-    folder = root() / "results" / run
-    plan = folder / "plan.json"
-    if plan.is_file():
-        return json.loads(plan.read_text(encoding="utf-8"))["pieces"]
-    kinds = ("predictions.csv", "metrics.json", "environment.json")
-    files = (path for kind in kinds for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{kind}"))
-    names = sorted({path.parent.relative_to(folder).as_posix() for path in files})
-    return {name: _combination(name) for name in names}
-
-
-def _combination(name: str) -> dict[str, Any]:
-    pairs = [pair.split("=", 1) for pair in name.split("/", 1)[1].split(",")] if "/" in name else []
-    return {pair[0]: yaml.safe_load(pair[1]) for pair in pairs if len(pair) == 2}
-
-
 def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     """Every piece of work of a run, or those in `steps`, finished or missing (`done` is False), in the run's order.
 
+    Which there should be, the runner has written to `plan.json`; of a run by hand, those that are there.
     Raises `FileNotFoundError` where the run has none.
     """
     folder = root() / "results" / run
-    planned = pieces(run)
-    names = list(planned) if steps is None else list(steps)
-    if not names:
+    plan = folder / "plan.json"
+    planned = json.loads(plan.read_text(encoding="utf-8"))["pieces"] if plan.is_file() else _found(folder)
+    results = [_result(folder / name, name, piece) for name, piece in planned.items() if steps is None or name in steps]
+    if not results:
         raise FileNotFoundError(f"{folder}: no step of run {run!r} is there; run one first")
-    return [_result(folder / name, name, planned.get(name, _combination(name))) for name in names]
+    return results
 
 
-def _result(path: Path, name: str, combination: dict[str, Any]) -> Result:
-    by_hand = not (path.parents[name.count("/")] / "plan.json").is_file()
-    mark, params, metrics = path / "done.json", path / "params.yaml", path / "metrics.json"
-    common = {"name": name, "step": name.split("/")[0], "combination": combination, "path": path}
-    if not mark.is_file() and not (by_hand and path.is_dir()):
-        return Result(**common, done=False)
+def _found(folder: Path) -> dict[str, dict[str, Any]]:
+    kinds = ("predictions.csv", "metrics.json", "environment.json")
+    files = (path for kind in kinds for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{kind}"))
+    names = sorted({path.parent.relative_to(folder).as_posix() for path in files})
+    pairs = {name: [pair.partition("=") for pair in name.partition("/")[2].split(",") if pair] for name in names}
+    return {
+        name: {"combination": {key: yaml.safe_load(value) for key, _, value in pairs[name]}, "parameters": {}, "outputs": None}
+        for name in names
+    }
+
+
+def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
+    mark, metrics = path / "done.json", path / "metrics.json"
+    done = mark.is_file() or piece["outputs"] is None
     return Result(
-        **common,
-        done=True,
-        parameters=yaml.safe_load(params.read_text(encoding="utf-8")) if params.is_file() else {},
-        metrics=json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
+        **piece,
+        name=name,
+        path=path,
+        done=done,
+        metrics=json.loads(metrics.read_text(encoding="utf-8")) if done and metrics.is_file() else {},
         seconds=json.loads(mark.read_text(encoding="utf-8"))["seconds"] if mark.is_file() else None,
     )
+
+
+def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
+    (predictions None): step, seed, n_labels (None: all), predictions, history, seconds.
+
+    A step that is repeated over more than seeds and labels counts as a method for each of its settings.
+    """
+    found = []
+    for result in read(run, steps):
+        if "predictions.csv" not in (result.outputs or ["predictions.csv"]):
+            continue  # looks at the data, or compares
+        predictions = result.predictions
+        if predictions is None and result.outputs is None:
+            continue
+        known = result.parameters | result.combination
+        variant = [f"{key}={value}" for key, value in result.combination.items() if key not in ("seed", "n_labels")]
+        found.append(
+            {
+                "step": " ".join([result.step, *variant]),
+                "seed": known.get("seed"),
+                "n_labels": known.get("n_labels"),
+                "predictions": predictions,
+                "history": result.history,
+                "seconds": result.seconds,
+            }
+        )
+    return found
 
 
 def read_predictions(path: Path | str) -> pd.DataFrame:

@@ -166,15 +166,42 @@ def test_read_a_run_by_hand(project):
     assert repeated.history is None
 
 
+def planned(**parameters):
+    return {"combination": parameters, "parameters": {"seed": 9} | parameters, "outputs": ["predictions.csv"]}
+
+
 def test_read_a_planned_run_shows_what_is_missing(project):
     folder = project / "results" / "toy"
     step = runs.Step("toy", "a/seed=0")
     step.predictions(**predictions())
     step.metrics({"accuracy": 0.5})
-    runs.write(folder / "plan.json", json.dumps({"pieces": {"a/seed=0": {"seed": 0}, "a/seed=1": {"seed": 1}}}))
+    pieces = {"a/seed=0": planned(seed=0), "a/seed=1": planned(seed=1)}
+    runs.write(folder / "plan.json", json.dumps({"pieces": pieces}))
     assert [result.done for result in runs.read("toy")] == [False, False]  # files, but no mark: cut short
     runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     finished, missing = runs.read("toy")
     assert (finished.done, finished.seconds, finished.metrics) == (True, 2.5, {"accuracy": 0.5})
     assert (missing.done, missing.combination, missing.predictions) == (False, {"seed": 1}, None)
     assert [result.name for result in runs.read("toy", ["a/seed=1"])] == ["a/seed=1"]
+
+
+def test_what_is_compared(project):
+    pieces = {
+        "data": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
+        "a/n_labels=50,rate=0.1": planned(n_labels=50, rate=0.1),
+        "b": planned(),
+        "compare": {"combination": {}, "parameters": {}, "outputs": ["table.csv"]},
+    }
+    step = runs.Step("toy", "b")
+    step.predictions(**predictions())
+    step.record([{"epoch": 1, "epochs": 1, "train_loss": 0.5}])
+    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    missing, there = runs.trained("toy")
+    assert (missing["step"], missing["seed"], missing["n_labels"], missing["predictions"]) == ("a rate=0.1", 9, 50, None)
+    assert (there["step"], there["seed"], there["n_labels"], there["seconds"]) == ("b", 9, None, 2.5)
+    assert len(there["predictions"]) == 2
+    assert len(there["history"]) == 1
+    runs.Step("by_hand", "data").metrics({})
+    runs.Step("by_hand", "b").predictions(**predictions())
+    assert [piece["step"] for piece in runs.trained("by_hand")] == ["b"]
