@@ -446,7 +446,7 @@ def _names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
     return slanted
 
 
-def _bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float] | None) -> None:
+def _bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[int] | None) -> None:
     """A colour bar as high as the axes."""
     place = ax.inset_axes((1.02, 0.0, 0.15 / max(ax.bbox.width / ax.figure.dpi, 1), 1.0))
     bar = ax.figure.colorbar(image, cax=place, ticks=ticks)

@@ -129,6 +129,18 @@ def test_the_interval_holds_what_it_promises():
     assert 50 <= covered <= 60  # 57 expected
 
 
+def test_draws_keep_the_classes_and_are_fair_to_every_galaxy(monkeypatch):
+    seen = []
+    weighted = metrics._weighted
+    monkeypatch.setattr(metrics, "_weighted", lambda w, true, p: seen.append((w, true)) or weighted(w, true, p))
+    metrics.evaluate(sample(40), n_bootstrap=4000)
+    ((weights, true),) = seen
+    for k in range(3):
+        assert (weights[:, true == k].sum(1) == (true == k).sum()).all()
+    assert weights.mean(0) == pytest.approx(1, abs=0.08)  # five standard errors
+    assert weights.var(0) == pytest.approx(1 - 1 / np.bincount(true)[true], abs=0.15)  # with replacement
+
+
 def test_draws_depend_on_the_seed_alone_and_not_on_the_memory(monkeypatch):
     t = sample(100)
     once = metrics.evaluate(t, n_bootstrap=50)
