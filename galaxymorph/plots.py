@@ -331,6 +331,8 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
     base = table[table.method == baseline]
     rows = table.loc[table.method != baseline]
     rows = rows.sort_values(by=metrics[0], na_position="first", ascending=metrics[0] not in LOW)  # the last is on top
+    if not rows.seeds.sum():
+        return _empty("no method has a result yet")
     figure, axes = _panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
     places = np.arange(len(rows))
     for ax, metric in zip(axes[0], metrics, strict=True):
@@ -348,9 +350,8 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
         ax.tick_params(axis="y", length=0)
     axes[0][0].set_yticks(places, _row_names(rows))
     axes[0][0].set_ylim(-0.9, len(rows) - 0.4)
-    tested = rows.n_test.dropna()
-    n = " to ".join(f"{n:,}" for n in sorted({tested.min(), tested.max()})) if len(tested) else "0"
-    label = f"mean over seeds with its 95 % interval (n = {n} test galaxies)"
+    n = " to ".join(f"{n:,}" for n in sorted({rows.n_test.min(), rows.n_test.max()}))
+    label = f"{'mean over seeds' if rows.seeds.max() > 1 else 'one seed'} with its 95 % interval (n = {n} test galaxies)"
     figure.legend(handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)], loc="outside upper right")
     return figure
 

@@ -1,4 +1,4 @@
-"""Metrics against hand-made tables, scikit-learn on resampled galaxies, and scipy. About 5 s."""
+"""Metrics against hand-made tables, scikit-learn on resampled galaxies, and scipy. About 10 s."""
 
 import math
 

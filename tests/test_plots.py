@@ -331,6 +331,12 @@ def test_comparison_draws_a_near_baseline_and_points_to_a_far_one():
     assert not any(t.startswith("majority") for t in said(figure))
 
 
+def test_comparison_says_where_its_numbers_come_from():
+    table = compared(2, (None,))
+    assert "one seed with its 95 % interval (n = 160 to 161 test galaxies)" in said(plots.comparison(table.assign(seeds=1)))
+    assert said(plots.comparison(table.assign(seeds=0))) == ["no method has a result yet"]
+
+
 def test_comparison_shows_what_is_missing_and_budgets_where_they_differ():
     table = compared(2)
     table.loc[0, ["accuracy", "accuracy_low", "accuracy_high", "n_test"]] = np.nan
