@@ -17,11 +17,11 @@ PIXEL = 0.396  # arcsec, the SDSS camera's pixel
 # Median seeing (full width at half maximum, arcsec), sky noise (nanomaggies per camera pixel) and photo-electrons per nanomaggy
 # of the bands g, r, i in a 54 s exposure (Stoughton et al. 2002; Gunn et al. 1998; data model of SDSS `frame` files).
 SEEING = (1.44, 1.32, 1.26)
-SKY_NOISE = (0.018, 0.028, 0.045)
+SKY_NOISE = (0.014, 0.028, 0.039)
 ELECTRONS = (900.0, 950.0, 700.0)
 # Colour: weights that give the three bands of a white object equal brightness, then Lupton's asinh.
-WEIGHTS = (2.3, 1.5, 1.15)
-STRETCH, Q = 0.55, 8.0  # nanomaggies per camera pixel
+WEIGHTS = (2.4, 1.5, 1.22)
+STRETCH, Q = 0.62, 8.0  # nanomaggies per camera pixel
 
 
 def gaussian(deviation: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -69,9 +69,8 @@ def expose(
     fwhm = seeing[:, None] * torch.tensor(SEEING)  # (galaxy, band)
     sigma = (((fwhm / 2.3548) ** 2 + pixel[:, None] ** 2 / 12).sqrt() / pixel[:, None]).flatten()
     moved = (shift / pixel[:, None, None]).flatten(0, 1)  # (galaxy band, 2)
-    still = torch.zeros(1)
     core = blur_matrix(size, sigma, moved[:, 1]) @ flat @ blur_matrix(size, sigma, moved[:, 0]).mT
-    wing_matrix = blur_matrix(size, 2.3 * sigma, still)  # on top of the core: sqrt(1 + 2.3²) = 2.5
+    wing_matrix = blur_matrix(size, 2.3 * sigma, torch.zeros_like(sigma))  # on top of the core: sqrt(1 + 2.3²) = 2.5
     blurred = torch.lerp(core, wing_matrix @ core @ wing_matrix.mT, 0.1).view_as(light)
 
     averaged = (PIXEL / pixel).view(-1, 1, 1, 1)  # noise falls with the square root of the camera pixels in a pixel
@@ -94,7 +93,7 @@ def lupton_rgb(
     factor = torch.where(intensity > 0, torch.asinh(intensity * (Q / stretch)) * slope / intensity, 0.0)
     rgb = (bands * factor).clamp_min_(0)
     brightest = rgb.amax(-1, keepdim=True)
-    return (rgb * (255 / brightest.clamp_min(255))).floor_()
+    return torch.where(brightest > 255, rgb / brightest * 255, rgb).floor_()
 
 
 # Tables K.1 and K.2 of the JPEG standard (ITU T.81): steps of luminance and chrominance at quality 50.

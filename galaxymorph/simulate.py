@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from galaxymorph import camera, volunteers
 
 KINDS = ("elliptical", "lenticular", "spiral", "irregular", "merger", "artifact")
-MIXTURE = (0.36, 0.15, 0.42, 0.025, 0.025, 0.02)
+MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)
 CHUNK = 32  # galaxies that are drawn together, each chunk from its own seed: galaxy 7 is the same whatever n is
 
 
@@ -47,7 +47,8 @@ def survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2)
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
     votes, counts, truths = [], [], []
     for start in tqdm(range(0, n, CHUNK), desc="simulating galaxies", unit_scale=CHUNK, disable=n < 4000):
-        generator = Generator().manual_seed((seed << 32) + start)
+        mixed = np.random.SeedSequence((seed, start)).generate_state(1)  # torch's CPU generator takes 32 bits
+        generator = Generator().manual_seed(int(mixed[0]))
         truth = draw(CHUNK, framing=framing, generator=generator)
         picture = photograph(truth, image_size=image_size, generator=generator)
         number = volunteers.draw_volunteers(CHUNK, generator=generator)
@@ -79,14 +80,14 @@ def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Ten
     elliptical, lenticular, spiral, irregular, merger, artifact = (kind == code for code in range(len(KINDS)))
     t["kind"] = kind.float()
 
-    # Brightness: counts of a Euclidean universe to r = 17; luminosities of a flux-limited sample scatter around L*.
-    t["magnitude"] = (17.0 + uniform(1e-4, 1).log10() / 0.6).clamp_min(12.5)
+    # Brightness: counts of a Euclidean universe to r = 16.8; luminosities of a flux-limited sample scatter around L*.
+    t["magnitude"] = (16.8 + uniform(1e-4, 1.0).log10() / 0.6).clamp_min(12.5)
     t["absolute"] = normal(-20.9 - 0.4 * elliptical + 2.0 * irregular, 0.8)
     hubble_distance = 299792.458 / 70  # Mpc, c / H0
     distance = 10 ** ((t["magnitude"] - t["absolute"] - 25) / 5) / hubble_distance  # d_L = z + (1 - q0) / 2 z², q0 = -0.55
     t["redshift"] = (((1 + 4 * 0.775 * distance).sqrt() - 1) / (2 * 0.775)).clamp(0.003, 0.3)
     # Size: kpc from luminosity, arcsec from the angular diameter distance; surface brightness so falls as (1 + z)^-4.
-    kpc = 10 ** (normal(0.66 - 0.0 * elliptical, 0.15) - 0.4 * torch.where(elliptical, 0.6, 0.4) * (t["absolute"] + 21))
+    kpc = 10 ** (normal(0.66 - 0.07 * elliptical, 0.15) - 0.4 * torch.where(elliptical, 0.6, 0.4) * (t["absolute"] + 21))
     arcsec = kpc / 1000 / (hubble_distance * distance / (1 + t["redshift"]) ** 2) * 206265
     t["radius"] = arcsec.clamp(1.3, 40)  # half-light radius, along the major axis
 
@@ -97,40 +98,43 @@ def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Ten
     t["bulge_radius"] = t["radius"] * torch.where(elliptical, 1.0, 0.12 + 0.5 * bulge)
     t["bulge_index"] = torch.where(elliptical, normal(3.8, 1.0, 1.5, 6.0), normal(2.2, 0.7, 0.8, 4.0))
     t["disc_scale"] = t["radius"] / 1.678 * (1 + 0.35 * bulge)
-    t["thickness"] = normal(0.16 + 0.12 * lenticular + 0.2 * irregular, 0.04, 0.07, 0.5)
+    t["thickness"] = normal(0.13 + 0.12 * lenticular + 0.2 * irregular, 0.035, 0.06, 0.5)
     cosine = uniform(0.0, 1.0)
     t["inclination"] = cosine.acos().rad2deg()
     t["ratio"] = (cosine**2 * (1 - t["thickness"] ** 2) + t["thickness"] ** 2).sqrt()
-    own = normal(0.80, 0.15, 0.35, 1.0)
+    dimmed = 0.7 * (1 - cosine) ** 2 * (spiral | lenticular)  # by its own dust, the more the longer the way through the disc
+    t["magnitude"], t["absolute"] = t["magnitude"] + dimmed, t["absolute"] + dimmed
+    own = normal(0.82, 0.17, 0.35, 1.0)
     t["bulge_ratio"] = torch.where(elliptical, own, (cosine**2 * (1 - 0.6**2) + 0.6**2).sqrt())
     t["ratio"] = torch.where(elliptical, own, t["ratio"])
-    t["angle"] = uniform(0, 180)
+    t["angle"] = uniform(0.0, 180.0)
 
     # Spiral arms, bar, ring, star-forming clumps, asymmetry, dust lane.
     t["arms"] = torch.tensor([0.1, 0.58, 0.14, 0.1, 0.08]).multinomial(n, True, generator=generator) + 1.0
-    t["pitch"] = normal(17, 6, 7, 40) + 12 * merger
-    t["arm_contrast"] = torch.where(spiral | merger, normal(0.75, 0.28, 0.0, 1.0), 0.0)
+    t["pitch"] = normal(17.0, 6.0, 7.0, 40.0) + 12 * merger
+    armed = merger | (spiral & chance(0.78))  # the others are plain discs, as blue as spirals and as smooth as lenticulars
+    t["arm_contrast"] = torch.where(armed, normal(0.78, 0.22, 0.0, 1.0), 0.0)
     t["arm_sharpness"] = uniform(1.0, 3.5)
-    t["arm_twist"] = uniform(0, 360)
+    t["arm_twist"] = uniform(0.0, 360.0)
     t["spin"] = torch.where(chance(0.5), 1.0, -1.0)
     barred = chance(torch.where(spiral, 0.35, torch.where(lenticular, 0.2, 0.0)))
     t["bar_strength"] = torch.where(barred, uniform(0.3, 1.0), 0.0)
     t["bar_length"] = t["disc_scale"] * uniform(0.7, 1.5)
     t["ring"] = torch.where(chance(torch.where(spiral, 0.15, torch.where(lenticular, 0.08, 0.0))), uniform(0.3, 1.0), 0.0)
-    t["clumpiness"] = torch.where(irregular, uniform(0.8, 1.4), normal(0.35, 0.2, 0.0, 0.9) * spiral) + 0.3 * merger
+    t["clumpiness"] = torch.where(irregular, uniform(0.8, 1.4), normal(0.35, 0.2, 0.0, 0.9) * armed) + 0.3 * merger
     t["lopsided"] = torch.where(irregular | merger, uniform(0.2, 0.7), uniform(0.0, 0.25))
     t["young"] = torch.where(spiral, normal(0.45, 0.12, 0.15, 0.8), 0.5 * (irregular | merger) + 0.1 * lenticular)
     t["dust"] = torch.where((cosine < 0.2) & (spiral | lenticular) & chance(0.5), uniform(0.3, 1.5), 0.0)
 
     # Rest-frame g - r of old and young light; both redden with redshift and, for young discs, with inclination.
-    t["colour"] = torch.where(elliptical | lenticular, normal(0.76, 0.06), normal(0.62, 0.09)) - 0.25 * irregular
-    t["colour"] = t["colour"] - 0.3 * (chance(0.06) & elliptical) + 0.3 * (1 - cosine) ** 2 * spiral
-    t["young_colour"] = t["colour"] - normal(0.28, 0.08, 0.05)
+    t["colour"] = torch.where(elliptical | lenticular, normal(0.76, 0.06), normal(0.59, 0.13, 0.2)) - 0.25 * irregular
+    t["colour"] = t["colour"] - 0.35 * (chance(0.10) & elliptical) + 0.3 * (1 - cosine) ** 2 * spiral
+    t["young_colour"] = t["colour"] - normal(0.30, 0.11, 0.05)
 
     # Frame and exposure.
-    shape = 0.59 + 0.41 * t["ratio"]  # Petrosian radii are measured in circles
+    shape = 0.62 + 0.38 * t["ratio"]  # Petrosian radii are measured in circles
     t["r50"] = t["radius"] * shape
-    t["r90"] = (2.1 * t["radius"] * shape).square().add(1.2**2).sqrt()
+    t["r90"] = (torch.where(elliptical, 1.85, 2.0) * t["radius"] * shape).square().add(1.2**2).sqrt()
     t["width"] = framing * t["r90"] * uniform(0.85, 1.15)
     t["seeing"] = normal(1.0, 0.1, 0.7, 1.5)
     mean_brightness = flux(t["magnitude"]) / 2 / (torch.pi * t["r50"] ** 2)
@@ -138,11 +142,11 @@ def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Ten
     # A second galaxy (for a merger close and bright) and stars in the field; brightnesses relative to the galaxy's.
     area = (t["width"] / 60) ** 2
     t["neighbour"] = torch.where(merger, uniform(0.2, 0.8), 10 ** uniform(-2.2, -0.5) * chance(1 - (-1.5 * area).exp()))
-    t["neighbour_radius"] = t["radius"] * torch.where(merger, uniform(0.4, 0.9), uniform(0.15, 0.5))
+    t["neighbour_radius"] = t["radius"] * torch.where(merger, uniform(0.3, 0.6), uniform(0.1, 0.4))
     t["neighbour_distance"] = torch.where(merger, t["r90"] * uniform(0.35, 0.9), t["width"] * uniform(0.25, 0.7))
-    t["neighbour_direction"] = uniform(0, 360)
-    t["neighbour_ratio"], t["neighbour_angle"] = uniform(0.3, 1.0), uniform(0, 180)
-    t["stars"] = torch.poisson((4.0 * area + 0.1).clamp_max(4), generator=generator).clamp_max(4)
+    t["neighbour_direction"] = uniform(0.0, 360.0)
+    t["neighbour_ratio"], t["neighbour_angle"] = uniform(0.3, 1.0), uniform(0.0, 180.0)
+    t["stars"] = torch.poisson((2.5 * area + 0.05).clamp_max(4), generator=generator).clamp_max(4)
     return t
 
 
@@ -191,14 +195,14 @@ def disc_light(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Surface brightness of the old disc, of the young one and of the bar, each of flux about 1.
 
-    Both discs are exponential and end near four scale lengths. Logarithmic arms modulate the young disc with the galaxy's arm
+    Both discs are exponential and end near four scale lengths, which costs them 11.8 % of an endless disc's flux. Logarithmic arms modulate the young disc with the galaxy's arm
     contrast and the old one with a third of it; they start at the bar's ends. `clumps` is a random field of unit variance.
     """
     u, v = plane(x, y, angle=t["angle"], ratio=t["ratio"])
     power = 2 - 0.6 * ((t["inclination"] - 72) / 12).clamp(0, 1)  # seen edge-on, a disc is a lozenge rather than an ellipse
     radius = (u.abs() ** power + v.abs() ** power).clamp_min_(1e-9) ** (1 / power) / t["disc_scale"]
     lozenge = 4 * (2 * torch.lgamma(1 + 1 / power) - torch.lgamma(1 + 2 / power)).exp()  # area of |x|^p + |y|^p = 1
-    disc = torch.exp((-radius - (radius / 4.2) ** 6).clamp_min(-40)) / (2 * lozenge * t["disc_scale"] ** 2 * t["ratio"])
+    disc = torch.exp((-radius - (radius / 4.2) ** 6).clamp_min(-40)) / (0.882 * 2 * lozenge * t["disc_scale"] ** 2 * t["ratio"])
 
     theta = torch.atan2(v, u)
     start = torch.where(t["bar_strength"] > 0, t["bar_length"] / t["disc_scale"], 1.0)
@@ -237,12 +241,12 @@ def paint(
     line = (torch.arange(size) - (size - 1) / 2) * pixel[:, None]  # (galaxy, size), arcsec from the centre
     x, y = line[:, None, :].expand(-1, size, -1), line[:, :, None].expand(-1, -1, size)
 
-    # A bulge's cusp is narrower than a pixel: average 5 x 5 points in each of the central pixels.
+    # A bulge's cusp is narrower than a pixel: average 4 x 4 points in each of the central pixels.
     bulge = bulge_light(t, x, y)
     centre = slice(size // 2 - 4, size // 2 + 4)
-    inner = (line[:, centre, None] + (torch.arange(5) - 2) / 5 * pixel[:, None, None]).flatten(1)  # (galaxy, 40)
-    fine = bulge_light(t, inner[:, None, :].expand(-1, 40, -1), inner[:, :, None].expand(-1, -1, 40))
-    bulge[:, centre, centre] = torch.nn.functional.avg_pool2d(fine, 5)
+    inner = (line[:, centre, None] + (torch.arange(4) - 1.5) / 4 * pixel[:, None, None]).flatten(1)  # (galaxy, 32)
+    fine = bulge_light(t, inner[:, None, :].expand(-1, 32, -1), inner[:, :, None].expand(-1, -1, 32))
+    bulge[:, centre, centre] = torch.nn.functional.avg_pool2d(fine, 4)
 
     # Clumps: Gaussians on a 20 x 20 lattice with random heights.
     lattice = torch.linspace(-0.55, 0.55, 20) - torch.linspace(-0.5, 0.5, size)[:, None]
@@ -306,8 +310,8 @@ def stars(
     galaxies, most = len(line), 4
     pixel = (line[:, 1] - line[:, 0])[:, None]
     x, y = (torch.rand(2, galaxies, most, generator=generator) - 0.5) * truth["width"][:, None]
-    magnitude = 15.5 + 5 * torch.rand(galaxies, most, generator=generator).sqrt()
-    colour = 0.2 + 1.2 * torch.rand(galaxies, most, generator=generator)
+    magnitude = 16 + 5 * torch.rand(galaxies, most, generator=generator).sqrt()
+    colour = 0.3 + 1.2 * torch.rand(galaxies, most, generator=generator)
     brightness = flux(magnitude) * (torch.arange(most) < truth["stars"][:, None])
     bands = brightness[..., None] * spectrum(colour.flatten()).view(galaxies, most, 3)
 
@@ -322,7 +326,7 @@ def stars(
     dy = line[bright][:, :, None] - 0.1 * y[bright, :1, None]
     halo = (1 + (dx**2 + dy**2) / 4) ** -1.5
     spikes = torch.exp(-((dx / 0.7) ** 2)) / (1 + dy.abs()) + torch.exp(-((dy / 0.7) ** 2)) / (1 + dx.abs())
-    strength = 1000 * torch.rand(len(bright), 1, 1, generator=generator)
+    strength = 10 ** (0.5 + 2 * torch.rand(len(bright), 1, 1, generator=generator))
     light[bright] += (strength * (halo + 0.3 * spikes))[:, None] * spectrum(colour[bright, 0])[:, :, None, None]
     return light
 

@@ -59,23 +59,29 @@ def opinions(truth: dict[str, Tensor], *, generator: Generator) -> Float[Tensor,
     blur = (0.6 * truth["seeing"] / truth["r50"]) ** 2
     ratio2 = bulge * truth["bulge_ratio"] ** 2 + (1 - bulge) * truth["ratio"] ** 2
     ratio = ((ratio2 + blur) / (1 + blur)).sqrt()
-    flat = (0.42 - (truth["ratio"] ** 2 + 0.5 * blur).div(1 + 0.5 * blur).sqrt()) / 0.06
+    flat = (0.38 - (truth["ratio"] ** 2 + 0.5 * blur).div(1 + 0.5 * blur).sqrt()) / 0.06
 
-    arms = torch.where(spiral, 2.6 * (truth["arm_contrast"] - 0.66) + 0.8 * clarity - 0.6 * flat.sigmoid() / 0.4, -3.0)
-    arms = arms + 0.5 * torch.randn(arms.shape, generator=generator)
-    other = 2 * (truth["bar_strength"] - 0.6) + 2 * (truth["ring"] - 0.6) + 2 * (truth["clumpiness"] - 0.9)
-    features = torch.logaddexp(torch.logaddexp(1.8 * arms + 0.4, 0.8 * flat + 0.4 * clarity - 0.3), other - 0.5)
+    # Arms: a Gaussian blur of sigma weakens a pattern of wavelength L by exp(-2 (pi sigma / L)²), and arms are 2 pi R tan(pitch)
+    # / number apart; the old stars, whose arms are a third as strong, and the bulge dilute them, and a slant hides them.
+    apart = 2 * torch.pi * truth["radius"] * truth["pitch"].deg2rad().tan() / truth["arms"] * truth["ratio"].sqrt()
+    visible = torch.exp(-2 * (torch.pi * 0.62 * truth["seeing"] / apart) ** 2) * (0.35 + 0.65 * truth["young"])
+    arms = (
+        12 * (truth["arm_contrast"] * visible * (1 - bulge) - 0.11) + 0.8 * clarity + 2 * (truth["ratio"] - 0.75).clamp_max(0)
+    )
+    arms = torch.where(spiral | merger, arms + 0.3 * torch.randn(arms.shape, generator=generator), -3.0)
+    other = 3 * (truth["bar_strength"] - 0.7) + 3 * (truth["ring"] - 0.6) + 4 * (truth["clumpiness"] - 0.9)
+    features = torch.logaddexp(torch.logaddexp(arms + 0.8, 1.2 * flat + 0.3 * clarity + 1.2), other + 0.5 * clarity)
     features = torch.where(disc, features, -2.6) + 1.5 * merger
-    features = features + 0.4 * torch.randn(features.shape, generator=generator)
+    features = features + 0.3 * torch.randn(features.shape, generator=generator)
     strange = torch.full_like(features, -2.6) + 4.0 * merger + 3.2 * irregular + 2.5 * truth["ring"] + 0.5 * truth["dust"]
     strange = strange + 0.4 * torch.randn(features.shape, generator=generator)
     nothing = torch.zeros_like(features)
 
     shown = [
         _share(nothing, features, -3.3 + 6.5 * artifact),
-        _share(1.6 * flat + 0.3, nothing),
+        _share(1.6 * flat - arms.clamp_min(-1) - 1.1, nothing),
         _share(4 * (truth["bar_strength"] - 0.75) + 0.3 * clarity, nothing),
-        _share(2.6 * arms + 0.9, nothing),
+        _share(1.5 * arms + 0.3, nothing),
         _share(*(-(((bulge - middle) / 0.13) ** 2) for middle in (-0.02, 0.15, 0.42, 0.75))),
         _share(strange, nothing),
         _share((ratio - 0.81) / 0.04, nothing, (0.46 - ratio) / 0.045),
