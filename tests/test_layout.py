@@ -1,0 +1,63 @@
+"""House rules that a machine can check: who imports whom, what a notebook may hold, what is committed."""
+
+import ast
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+MODULES = {path.stem: ast.parse(path.read_text()) for path in (PROJECT / "galaxymorph").glob("*.py")}
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """The modules of the package that a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "galaxymorph":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("galaxymorph."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("galaxymorph.")}
+    return found & set(MODULES)
+
+
+@pytest.mark.parametrize(
+    "leaf", ["augment", "classical", "classifier", "encoders", "metrics", "plots", "schema", "train", "weights"]
+)
+def test_a_leaf_knows_no_other_module(leaf):
+    assert imports(MODULES[leaf]) == set()
+
+
+def test_only_the_entry_point_imports_the_command_line():
+    assert {name for name, tree in MODULES.items() if "cli" in imports(tree)} == {"__main__"}
+
+
+def test_starting_the_command_line_does_not_load_torch():
+    code = "import sys, galaxymorph.cli; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([str(Path(__import__("sys").executable)), "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_a_recipe(path):
+    notebook = json.loads(path.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert notebook["cells"][0]["cell_type"] == "markdown"
+    assert [cell for cell in code if cell["outputs"] or cell["execution_count"]] == []
+    for cell in code:
+        source = "".join(cell["source"])
+        assert source.count("\n") < 25
+        assert not [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.While)]
+
+
+def test_nothing_large_or_made_is_committed():
+    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [PROJECT / line for line in listed.stdout.splitlines()]
+    assert [path.name for path in files if path.is_file() and path.stat().st_size > 2**20] == []
+    made = (".safetensors", ".pth", ".npy", ".h5", ".zip", ".fits", ".bz2")
+    assert [path.name for path in files if path.suffix in made] == []

@@ -1,0 +1,130 @@
+"""Every notebook is executed: by the runner with params.yaml at toy size, and by hand with its default parameters."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbclient
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from galaxymorph import data, runs, train, weights
+from galaxymorph.classifier import Classifier
+from galaxymorph.encoders import encoder
+
+PROJECT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+TOY = {
+    "galaxies.n_galaxies": 240,
+    "galaxies.image_size": 32,
+    "resnet18.over.seed": [0, 1],
+    "resnet18.training.epochs": 2,
+    "resnet50.over.seed": [0],
+    "resnet50.training.epochs": 1,
+}
+
+
+def galaxymorph(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # toy networks: see conftest.py
+    command = [sys.executable, "-m", "galaxymorph", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project of its own with the suite run in it at toy size."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copy(PROJECT / "params.yaml", folder)
+    overrides = [word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")]
+    done = galaxymorph(folder, "run", "--jobs", "2", *overrides)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "printed.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture
+def inside(project, monkeypatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_a_run_ends_with_the_table_and_the_report(project):
+    printed = (project / "printed.txt").read_text()
+    assert all(word in printed for word in ("resnet18", "resnet50", "majority", "index.html"))
+    page = (project / "results/mock/index.html").read_text()
+    assert "resnet18" in page and "data:image/png;base64" in page
+
+
+def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
+    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0)
+    truth = dict(zip(sample.ids.tolist(), [sample.classes[k] if k >= 0 else "" for k in sample.labels], strict=True))
+    tested = []
+    for step in ("resnet18/seed=0", "resnet50/seed=0"):
+        table = runs.read_predictions(inside / "results/mock" / step / "predictions.csv")
+        assert [truth[galaxy] for galaxy in table.id] == list(table.label)
+        assert table.split.to_list() == [sample.split[sample.ids == galaxy].item() for galaxy in table.id]
+        tested.append(set(table.id[table.split == "test"]))
+    assert tested[0] == tested[1] == set(sample.part("test").ids)
+    other = runs.read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
+    assert set(other.id[other.split == "test"]) != tested[0]  # another seed draws another split
+
+
+def test_a_model_file_alone_gives_the_predictions_back(inside):
+    state, header = weights.load("models/mock/resnet18/seed=1.safetensors")
+    model = Classifier(encoder(**header["encoder"]), classes=len(header["classes"]))
+    model.load_state_dict(state)
+    sample = data.load("simulated", n_galaxies=240, image_size=header["image_size"], seed=1)
+    table = runs.read_predictions("results/mock/resnet18/seed=1/predictions.csv").set_index("id")
+    few = sample.part("test").take(np.arange(5))
+    torch.testing.assert_close(
+        train.predict(model, few.images, average_orientations=True).double(),
+        torch.tensor(table.loc[few.ids, [f"p_{name}" for name in header["classes"]]].to_numpy()),
+        atol=0.02,  # bfloat16, in another batch
+        rtol=0,
+    )
+
+
+def test_the_kept_weights_are_those_of_the_best_validation_epoch(inside):
+    folder = inside / "results/mock/resnet18/seed=0"
+    history = pd.read_csv(folder / "history.csv")
+    assert len(history) == 2
+    assert json.loads((folder / "metrics.json").read_text())["best_epoch"] == history.epoch[history.val_loss.idxmin()]
+
+
+def test_the_comparison_reads_nothing_but_predictions(inside):
+    table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method")
+    for step, seeds in (("resnet18", (0, 1)), ("resnet50", (0,))):
+        right = []
+        for seed in seeds:
+            p = pd.read_csv(inside / f"results/mock/{step}/seed={seed}/predictions.csv").query("split == 'test'")
+            taken_for = p.filter(like="p_").idxmax(axis=1).str.removeprefix("p_")
+            right.append((taken_for == p.label).mean())
+        assert table.accuracy[step] == pytest.approx(np.mean(right))
+        assert table.seeds[step] == len(seeds)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_works_by_hand_from_any_folder(inside, notebook):
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:  # toy size: everything else stays as its default
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace("n_galaxies=2000", "n_galaxies=240, image_size=32").replace(
+                "epochs=8", "epochs=1"
+            )
+    elsewhere = inside / "notebooks" / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    resources = {"metadata": {"path": str(elsewhere)}}
+    nbclient.NotebookClient(content, kernel_name="python3", resources=resources).execute()
+    assert not [o for c in content.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    run = "mock" if notebook.stem == "10_compare" else "by_hand"
+    declared = content.metadata.galaxymorph.outputs
+    folders = [path.parent for path in (inside / "results" / run).glob("*/metrics.json")]
+    made = [{path.name for path in folder.iterdir()} | {"model.safetensors"} for folder in folders]
+    assert any(set(declared) <= names for names in made)
