@@ -6,6 +6,7 @@ it is complete, so that a decode which is killed leaves nothing that could be ta
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -42,6 +43,7 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     part = folder / f"{final.name}.{os.getpid()}.part"
+    shutil.rmtree(part, ignore_errors=True)  # a killed process may have had the same number
     part.mkdir()
     try:
         write(part)
@@ -58,14 +60,16 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
 def _sweep(folder: Path) -> None:
     """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at work."""
     for part in folder.glob("*.part"):
-        if part.stat().st_mtime < time.time() - 86400:
-            shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+            if part.stat().st_mtime < time.time() - 86400:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def cutout(rgb: UInt8[ndarray, "height width 3"], *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
     """The central `crop` pixels of an image (default: its largest central square), resampled to `size` pixels.
 
-    Lanczos resampling averages over the source pixels that fall into a new one, so shrinking does not alias.
+    Lanczos resampling weighs all source pixels around a new one, so shrinking does not alias. Shrinking to three times the size
+    by plain averages first (`reducing_gap`) is twice as fast and changes real galaxies by 0.2 of 255 levels, at most by 2.
 
     Raises:
         ValueError: `crop` is larger than the image.
@@ -77,7 +81,8 @@ def cutout(rgb: UInt8[ndarray, "height width 3"], *, size: int, crop: int | None
     left, top = (width - side) // 2, (height - side) // 2
     square = rgb[top : top + side, left : left + side]
     if side != size:
-        square = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS))
+        picture = Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        square = np.asarray(picture)
     return np.ascontiguousarray(square.transpose(2, 0, 1))
 
 
