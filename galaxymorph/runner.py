@@ -26,9 +26,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -151,10 +152,10 @@ def _files(parameters: dict[str, Any]) -> dict[str, Any]:
     named = {}
     for key, value in runs.leaves({k: v for k, v in parameters.items() if k not in ("run", "step", "steps")}):
         if isinstance(value, str) and value and len(value) < 1000 and "\0" not in value and key.split(".")[-1] != "cache":
-            path = runs.root() / Path(value).expanduser()
+            path = (runs.root() / Path(value).expanduser()).resolve()
             if path.is_file():
                 named[value] = _file(path, path.stat().st_size, path.stat().st_mtime_ns)
-            elif path.is_dir() and not runs.root().is_relative_to(path):
+            elif path.is_dir() and not runs.root().resolve().is_relative_to(path):  # not the whole project
                 named[value] = _listing(path)
     return named
 
@@ -222,14 +223,14 @@ class Job:
     def progress(self) -> str:
         """The latest epoch while the training cell is running, else the cell."""
         history, cells = self.step.path / "history.csv", self.tmp / "progress.json"
-        try:
-            if history.is_file() and history.stat().st_mtime > cells.stat().st_mtime:
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):  # a row may just be being written
+            if history.stat().st_mtime > cells.stat().st_mtime:
                 rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
                 return runs.progress(rows[-1], seconds=sum(float(row["seconds"]) for row in rows))
+        with contextlib.suppress(OSError, ValueError):
             cell = json.loads(cells.read_text(encoding="utf-8"))
             return f"cell {cell['cell']}/{cell['cells']}"
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
-            return "starting"  # or a row is just being written
+        return "starting"
 
     @property
     def seconds(self) -> float:
@@ -307,7 +308,7 @@ class Screen:
     Elsewhere (a log file), a line for each piece every `every` seconds.
     """
 
-    def __init__(self, out: TextIO, *, every: float = 30.0):
+    def __init__(self, out: TextIO | TextIOBase, *, every: float = 30.0):
         self.out, self.every, self.tty, self.shown = out, every, out.isatty(), 0
         self.last: dict[str, float] = {}
 
@@ -316,18 +317,19 @@ class Screen:
         self.out.flush()
         self.shown = 0
 
-    def live(self, jobs: Sequence[Job]) -> None:
+    def live(self, running: Mapping[str, tuple[str, float]]) -> None:
+        """Shows how far pieces are: name -> (progress, seconds since the start)."""
         if self.tty:
             width = shutil.get_terminal_size().columns - 1
-            lines = [f"  {job.piece.name}  {job.progress()}  ({runs.duration(job.seconds)})"[:width] for job in jobs]
-            self.out.write("".join([self._up(), *(f"{line}\n" for line in lines)]))  # at once, or it flickers
+            lines = [f"  {name}  {progress}  ({runs.duration(seconds)})" for name, (progress, seconds) in running.items()]
+            self.out.write("".join([self._up(), *(f"{line[:width]}\n" for line in lines)]))  # at once, or it flickers
             self.out.flush()
             self.shown = len(lines)
             return
-        for job in jobs:
-            if job.seconds - self.last.setdefault(job.piece.name, 0.0) > self.every:
-                self.last[job.piece.name] = job.seconds
-                self.say(f"{job.piece.name}: {job.progress()}")
+        for name, (progress, seconds) in running.items():
+            if seconds - self.last.get(name, 0.0) > self.every:
+                self.last[name] = seconds
+                self.say(f"{name}: {progress}")
 
     def _up(self) -> str:
         return f"\x1b[{self.shown}F\x1b[J" if self.shown else ""
@@ -339,7 +341,7 @@ def run(
     only: Sequence[str] = (),
     force: bool = False,
     jobs: int = 1,
-    out: TextIO = sys.stdout,
+    out: TextIO | TextIOBase = sys.stdout,
     every: float = 30.0,
 ) -> Outcome:
     """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of steps or pieces.
@@ -370,7 +372,7 @@ def run(
                     waiting.remove(piece)
                     if _is_due(plan, piece, force=force, outcome=outcome, screen=screen):
                         active.append(Job(plan, piece, free[0], environments[free[0]]))
-                screen.live(active)
+                screen.live({job.piece.name: (job.progress(), job.seconds) for job in active})
                 time.sleep(0.2)
         finally:
             with _deaf():  # a second Ctrl-C would leave something behind

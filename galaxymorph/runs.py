@@ -206,7 +206,7 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """Python and package versions, git commit (and whether the checkout differs from it), machine, cores, GPU."""
+    """Python and package versions, git commit (and the files that differ from it), machine, cores, GPU."""
     versions = {}
     for package in ("torch", "torchvision", "numpy", "scikit-learn"):
         try:
@@ -218,7 +218,7 @@ def environment() -> dict[str, Any]:
     return {
         "galaxymorph": galaxymorph.__version__,
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
+        "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
         "python": platform.python_version(),
         **versions,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -230,10 +230,14 @@ def environment() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
+    """Of the checkout that this package is imported from; None where it is installed, or there is no git."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists():
+        return None
     try:
-        return subprocess.run(["git", "-C", str(root()), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", checkout, *arguments], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None  # no git, or no checkout
+        return None
 
 
 def _processor() -> str:
