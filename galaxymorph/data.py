@@ -190,6 +190,11 @@ def _check_options(given: dict[str, Any]) -> None:
             raise ValueError(f"option {option!r} means nothing to the source {name!r}: remove it")
     if given["root"] is None and name in _ONLY["root"]:
         raise ValueError(f"the source {name!r} needs `root`, the folder or file to read")
+    if given["unlabelled_crop"] is not None and given["unlabelled_root"] is None:
+        raise ValueError("unlabelled_crop needs unlabelled_root, the second source that it is for")
+    for option in ("image_size", "crop", "unlabelled_crop", "n_galaxies"):
+        if given[option] is not None and given[option] < 1:
+            raise ValueError(f"{option} must be at least 1, not {given[option]}")
     if given["n_labels"] is not None and given["label_fraction"] is not None:
         raise ValueError("give n_labels or label_fraction, not both")
     for option in ("test", "val", "label_fraction"):

@@ -139,7 +139,7 @@ def fill(bands: Float[ndarray, "3 height width"]) -> tuple[Float[ndarray, "3 hei
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        local = np.stack([interpolate_replace_nans(band, Gaussian2DKernel(2)) for band in filled])
+        local = np.stack([interpolate_replace_nans(band, Gaussian2DKernel(2), boundary="extend") for band in filled])
         sky = np.nanmedian(filled, axis=(1, 2), keepdims=True)
         filled = np.where(np.isfinite(local), local, np.nan_to_num(sky))
     return filled, 100 * float(missing.mean())

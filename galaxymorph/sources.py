@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -266,15 +267,17 @@ def _read_csv(file: Path) -> pd.DataFrame:
                 raise ValueError(f"{file}: expected one CSV file inside, found {listing(members) or 'none'}")
             content = io.BytesIO(archive.read(members[0]))
     try:
-        return pd.read_csv(content, dtype=str, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more fields than the header
+            return pd.read_csv(content, dtype=str, skipinitialspace=True, index_col=False)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no CSV file: {error}") from error
 
 
 def _check_columns(table: pd.DataFrame, wanted: Sequence[str], file: Path) -> None:
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        near = difflib.get_close_matches(missing[0], list(table.columns), n=1)
+        near = difflib.get_close_matches(missing[0], [name for name in table.columns if name not in wanted], n=1)
         hint = f"; is {near[0]!r} a misspelt {missing[0]!r}?" if near else ""
         raise ValueError(f"{file}: no column {listing(missing)}{hint} It has: {listing(table.columns)}")
 
