@@ -1,11 +1,7 @@
 """A mock galaxy survey with known truth: the data set that is always there.
 
-`survey(n)` draws a flux-limited population of galaxies (`draw`), paints their light in g, r and i (`paint`), photographs them
-as SDSS would (`camera`) and has volunteers classify them (`volunteers`). Sizes on the sky are in arcsec, angles in degrees.
-
-What is drawn, and from which distribution, stands in `draw`; the values are round numbers close to SDSS main-sample galaxies
-(Shen et al. 2003 for sizes, Strateva et al. 2001 and Chilingarian et al. 2010 for colours and their K-correction, Willett et
-al. 2013 for the mixture of types), with colours and framing tuned by eye beside real Galaxy Zoo cutouts.
+`survey(n)` draws galaxies (`population`), paints their light in g, r and i (`paint`), photographs them as SDSS would (`camera`)
+and has volunteers classify them (`volunteers`). Sizes on the sky are in arcsec, angles in degrees.
 """
 
 from __future__ import annotations
@@ -19,10 +15,9 @@ from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from galaxymorph import camera, volunteers
+from galaxymorph import camera, population, volunteers
+from galaxymorph.population import flux
 
-KINDS = ("elliptical", "lenticular", "spiral", "irregular", "merger", "artifact")
-MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)
 CHUNK = 32  # galaxies that are drawn together, each chunk from its own seed: galaxy 7 is the same whatever n is
 
 
@@ -46,10 +41,11 @@ def survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2)
         raise ValueError(f"a survey needs n >= 1 galaxies of image_size >= 16 pixels, got n={n}, image_size={image_size}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
     votes, counts, truths = [], [], []
-    for start in tqdm(range(0, n, CHUNK), desc="simulating galaxies", unit_scale=CHUNK, disable=n < 4000):
+    progress = tqdm(total=n, desc="simulating galaxies", disable=n < 4000)
+    for start in range(0, n, CHUNK):
         mixed = np.random.SeedSequence((seed, start)).generate_state(1)  # torch's CPU generator takes 32 bits
         generator = Generator().manual_seed(int(mixed[0]))
-        truth = draw(CHUNK, framing=framing, generator=generator)
+        truth = population.draw(CHUNK, framing=framing, generator=generator)
         picture = photograph(truth, image_size=image_size, generator=generator)
         number = volunteers.draw_volunteers(CHUNK, generator=generator)
         chances = volunteers.opinions(truth, generator=generator)
@@ -57,102 +53,12 @@ def survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2)
         votes.append(volunteers.vote(chances, number, generator=generator))
         counts.append(number)
         truths.append(truth)
+        progress.update(len(images[start : start + CHUNK]))
+    progress.close()
     table = pd.DataFrame({name: torch.cat([truth[name] for truth in truths])[:n].numpy() for name in truths[0]})
-    table["kind"] = pd.Categorical.from_codes(table["kind"].to_numpy().astype(int), KINDS)
+    table["kind"] = pd.Categorical.from_codes(table["kind"].to_numpy().astype(int), population.Kinds._fields)
     ids = np.array([f"mock-{seed}-{i:07d}" for i in range(n)])
     return Survey(ids, images, torch.cat(votes)[:n], torch.cat(counts)[:n], table)
-
-
-def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Tensor]:
-    """The true parameters of `n` galaxies, each a float tensor `(n,)`."""
-
-    def normal(mean: float | Tensor, spread: float, low: float = -torch.inf, high: float = torch.inf) -> Tensor:
-        return (mean + spread * torch.randn(n, generator=generator)).clamp(low, high)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator)
-
-    def chance(probability: float | Tensor) -> Tensor:
-        return torch.rand(n, generator=generator) < probability
-
-    t: dict[str, Tensor] = {}
-    kind = torch.multinomial(torch.tensor(MIXTURE), n, replacement=True, generator=generator)
-    elliptical, lenticular, spiral, irregular, merger, artifact = (kind == code for code in range(len(KINDS)))
-    t["kind"] = kind.float()
-
-    # Brightness: counts of a Euclidean universe to r = 16.8; luminosities of a flux-limited sample scatter around L*.
-    t["magnitude"] = (16.8 + uniform(1e-4, 1.0).log10() / 0.6).clamp_min(12.5)
-    t["absolute"] = normal(-20.9 - 0.4 * elliptical + 2.0 * irregular, 0.8)
-    hubble_distance = 299792.458 / 70  # Mpc, c / H0
-    distance = 10 ** ((t["magnitude"] - t["absolute"] - 25) / 5) / hubble_distance  # d_L = z + (1 - q0) / 2 z², q0 = -0.55
-    t["redshift"] = (((1 + 4 * 0.775 * distance).sqrt() - 1) / (2 * 0.775)).clamp(0.003, 0.3)
-    # Size: kpc from luminosity, arcsec from the angular diameter distance; surface brightness so falls as (1 + z)^-4.
-    kpc = 10 ** (normal(0.66 - 0.07 * elliptical, 0.15) - 0.4 * torch.where(elliptical, 0.6, 0.4) * (t["absolute"] + 21))
-    arcsec = kpc / 1000 / (hubble_distance * distance / (1 + t["redshift"]) ** 2) * 206265
-    t["radius"] = arcsec.clamp(1.3, 40)  # half-light radius, along the major axis
-
-    # Bulge and disc.
-    bulge = torch.where(lenticular, normal(0.42, 0.15, 0.1, 0.8), normal(0.16, 0.14, 0.0, 0.6))
-    bulge = torch.where(elliptical | artifact, 1.0, torch.where(irregular, 0.0, bulge))
-    t["bulge_fraction"] = bulge
-    t["bulge_radius"] = t["radius"] * torch.where(elliptical, 1.0, 0.12 + 0.5 * bulge)
-    t["bulge_index"] = torch.where(elliptical, normal(3.8, 1.0, 1.5, 6.0), normal(2.2, 0.7, 0.8, 4.0))
-    t["disc_scale"] = t["radius"] / 1.678 * (1 + 0.35 * bulge)
-    t["thickness"] = normal(0.13 + 0.12 * lenticular + 0.2 * irregular, 0.035, 0.06, 0.5)
-    cosine = uniform(0.0, 1.0)
-    t["inclination"] = cosine.acos().rad2deg()
-    t["ratio"] = (cosine**2 * (1 - t["thickness"] ** 2) + t["thickness"] ** 2).sqrt()
-    dimmed = 0.7 * (1 - cosine) ** 2 * (spiral | lenticular)  # by its own dust, the more the longer the way through the disc
-    t["magnitude"], t["absolute"] = t["magnitude"] + dimmed, t["absolute"] + dimmed
-    own = normal(0.82, 0.17, 0.35, 1.0)
-    t["bulge_ratio"] = torch.where(elliptical, own, (cosine**2 * (1 - 0.6**2) + 0.6**2).sqrt())
-    t["ratio"] = torch.where(elliptical, own, t["ratio"])
-    t["angle"] = uniform(0.0, 180.0)
-
-    # Spiral arms, bar, ring, star-forming clumps, asymmetry, dust lane.
-    t["arms"] = torch.tensor([0.1, 0.58, 0.14, 0.1, 0.08]).multinomial(n, True, generator=generator) + 1.0
-    t["pitch"] = normal(17.0, 6.0, 7.0, 40.0) + 12 * merger
-    armed = merger | (spiral & chance(0.78))  # the others are plain discs, as blue as spirals and as smooth as lenticulars
-    t["arm_contrast"] = torch.where(armed, normal(0.78, 0.22, 0.0, 1.0), 0.0)
-    t["arm_sharpness"] = uniform(1.0, 3.5)
-    t["arm_twist"] = uniform(0.0, 360.0)
-    t["spin"] = torch.where(chance(0.5), 1.0, -1.0)
-    barred = chance(torch.where(spiral, 0.35, torch.where(lenticular, 0.2, 0.0)))
-    t["bar_strength"] = torch.where(barred, uniform(0.3, 1.0), 0.0)
-    t["bar_length"] = t["disc_scale"] * uniform(0.7, 1.5)
-    t["ring"] = torch.where(chance(torch.where(spiral, 0.15, torch.where(lenticular, 0.08, 0.0))), uniform(0.3, 1.0), 0.0)
-    t["clumpiness"] = torch.where(irregular, uniform(0.8, 1.4), normal(0.35, 0.2, 0.0, 0.9) * armed) + 0.3 * merger
-    t["lopsided"] = torch.where(irregular | merger, uniform(0.2, 0.7), uniform(0.0, 0.25))
-    t["young"] = torch.where(spiral, normal(0.45, 0.12, 0.15, 0.8), 0.5 * (irregular | merger) + 0.1 * lenticular)
-    t["dust"] = torch.where((cosine < 0.2) & (spiral | lenticular) & chance(0.5), uniform(0.3, 1.5), 0.0)
-
-    # Rest-frame g - r of old and young light; both redden with redshift and, for young discs, with inclination.
-    t["colour"] = torch.where(elliptical | lenticular, normal(0.76, 0.06), normal(0.59, 0.13, 0.2)) - 0.25 * irregular
-    t["colour"] = t["colour"] - 0.35 * (chance(0.10) & elliptical) + 0.3 * (1 - cosine) ** 2 * spiral
-    t["young_colour"] = t["colour"] - normal(0.30, 0.11, 0.05)
-
-    # Frame and exposure.
-    shape = 0.62 + 0.38 * t["ratio"]  # Petrosian radii are measured in circles
-    t["r50"] = t["radius"] * shape
-    t["r90"] = (torch.where(elliptical, 1.85, 2.0) * t["radius"] * shape).square().add(1.2**2).sqrt()
-    t["width"] = framing * t["r90"] * uniform(0.85, 1.15)
-    t["seeing"] = normal(1.0, 0.1, 0.7, 1.5)
-    mean_brightness = flux(t["magnitude"]) / 2 / (torch.pi * t["r50"] ** 2)
-    t["snr"] = mean_brightness * camera.PIXEL**2 / camera.SKY_NOISE[1]  # per camera pixel within the half-light radius
-    # A second galaxy (for a merger close and bright) and stars in the field; brightnesses relative to the galaxy's.
-    area = (t["width"] / 60) ** 2
-    t["neighbour"] = torch.where(merger, uniform(0.2, 0.8), 10 ** uniform(-2.2, -0.5) * chance(1 - (-1.5 * area).exp()))
-    t["neighbour_radius"] = t["radius"] * torch.where(merger, uniform(0.3, 0.6), uniform(0.1, 0.4))
-    t["neighbour_distance"] = torch.where(merger, t["r90"] * uniform(0.35, 0.9), t["width"] * uniform(0.25, 0.7))
-    t["neighbour_direction"] = uniform(0.0, 360.0)
-    t["neighbour_ratio"], t["neighbour_angle"] = uniform(0.3, 1.0), uniform(0.0, 180.0)
-    t["stars"] = torch.poisson((2.5 * area + 0.05).clamp_max(4), generator=generator).clamp_max(4)
-    return t
-
-
-def flux(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Nanomaggies of an AB magnitude."""
-    return 10 ** ((22.5 - magnitude) / 2.5)
 
 
 def sersic(
@@ -195,8 +101,9 @@ def disc_light(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Surface brightness of the old disc, of the young one and of the bar, each of flux about 1.
 
-    Both discs are exponential and end near four scale lengths, which costs them 11.8 % of an endless disc's flux. Logarithmic arms modulate the young disc with the galaxy's arm
-    contrast and the old one with a third of it; they start at the bar's ends. `clumps` is a random field of unit variance.
+    Both discs are exponential and end near four scale lengths, which costs them 11.8 % of an endless disc's flux. Logarithmic
+    arms, which start at the bar's ends, modulate the young disc with the galaxy's arm contrast and the old one with a third of
+    it. `clumps` is a random field of unit variance.
     """
     u, v = plane(x, y, angle=t["angle"], ratio=t["ratio"])
     power = 2 - 0.6 * ((t["inclination"] - 72) / 12).clamp(0, 1)  # seen edge-on, a disc is a lozenge rather than an ellipse
@@ -281,7 +188,7 @@ def paint(
         ),
         1,
     )  # (galaxy, component, band)
-    fluxes[truth["kind"] == KINDS.index("artifact")] = 0
+    fluxes[population.kinds(truth).artifact] = 0
     planes = torch.stack((bulge, old, young, bar, neighbour), 1)
     light = (fluxes.mT @ planes.flatten(2)).view(galaxies, 3, size, size)
     dim_by_dust(light, truth, x, y)
@@ -298,8 +205,8 @@ def dim_by_dust(
     dusty = (truth["dust"] > 0).nonzero().squeeze(1)
     t = {name: truth[name][dusty, None, None] for name in ("dust", "angle", "disc_scale", "thickness")}
     u, v = plane(x[dusty], y[dusty], angle=t["angle"], ratio=torch.ones_like(t["angle"]))
-    height = 0.5 * t["thickness"] * t["disc_scale"]
-    depth = t["dust"] * torch.exp(-(u.abs() / (2 * t["disc_scale"])) - (v / height - 0.4) ** 2)
+    height = 0.8 * t["thickness"] * t["disc_scale"]
+    depth = t["dust"] * torch.exp(-(u.abs() / (2 * t["disc_scale"])) - (v / height - 0.3) ** 2)
     light[dusty] *= torch.exp(-depth[:, None] * torch.tensor([1.2, 1.0, 0.75]).view(3, 1, 1))
 
 
@@ -321,7 +228,7 @@ def stars(
     along_x, along_y = profile(x), profile(y)
     light = (along_y.mT[:, None] * bands.mT[:, :, None]) @ along_x[:, None]  # (galaxy, 3, size, size)
 
-    bright = (truth["kind"] == KINDS.index("artifact")).nonzero().squeeze(1)
+    bright = (population.kinds(truth).artifact).nonzero().squeeze(1)
     dx = line[bright][:, None, :] - 0.1 * x[bright, :1, None]
     dy = line[bright][:, :, None] - 0.1 * y[bright, :1, None]
     halo = (1 + (dx**2 + dy**2) / 4) ** -1.5

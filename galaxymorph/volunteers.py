@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from galaxymorph import schema
+from galaxymorph import population, schema
 
 
 def draw_volunteers(galaxies: int, *, generator: Generator) -> Int[Tensor, " galaxy"]:
@@ -48,9 +48,8 @@ def opinions(truth: dict[str, Tensor], *, generator: Generator) -> Float[Tensor,
     Structure is seen as well as its contrast, the galaxy's size in seeing discs and its signal to noise allow. `generator`
     adds what crowds agree on without a reason that the truth knows (0.4 in the logit).
     """
-    kind = truth["kind"]
-    spiral, irregular, merger, artifact = (kind == code for code in (2, 3, 4, 5))
-    disc = (kind >= 1) & ~artifact
+    k = population.kinds(truth)
+    disc = ~(k.elliptical | k.artifact)
     beams = truth["r90"] / (1.3 * truth["seeing"])  # radius in seeing discs
     clarity = (beams / 5).log().clamp(-1.5, 1.0) + 0.7 * (truth["snr"] / 5).log().clamp(-1.5, 1.0)
 
@@ -61,24 +60,23 @@ def opinions(truth: dict[str, Tensor], *, generator: Generator) -> Float[Tensor,
     ratio = ((ratio2 + blur) / (1 + blur)).sqrt()
     flat = (0.38 - (truth["ratio"] ** 2 + 0.5 * blur).div(1 + 0.5 * blur).sqrt()) / 0.06
 
-    # Arms: a Gaussian blur of sigma weakens a pattern of wavelength L by exp(-2 (pi sigma / L)²), and arms are 2 pi R tan(pitch)
-    # / number apart; the old stars, whose arms are a third as strong, and the bulge dilute them, and a slant hides them.
+    # A Gaussian blur of sigma weakens a pattern of wavelength L by exp(-2 (pi sigma / L)²), and arms are 2 pi R tan(pitch) /
+    # number apart; the old stars, whose arms are a third as strong, and the bulge dilute them, and a slant hides them.
     apart = 2 * torch.pi * truth["radius"] * truth["pitch"].deg2rad().tan() / truth["arms"] * truth["ratio"].sqrt()
     visible = torch.exp(-2 * (torch.pi * 0.62 * truth["seeing"] / apart) ** 2) * (0.35 + 0.65 * truth["young"])
-    arms = (
-        12 * (truth["arm_contrast"] * visible * (1 - bulge) - 0.11) + 0.8 * clarity + 2 * (truth["ratio"] - 0.75).clamp_max(0)
-    )
-    arms = torch.where(spiral | merger, arms + 0.3 * torch.randn(arms.shape, generator=generator), -3.0)
+    contrast = truth["arm_contrast"] * visible * (1 - bulge)
+    arms = 12 * (contrast - 0.11) + 0.8 * clarity + 2 * (truth["ratio"] - 0.75).clamp_max(0)
+    arms = torch.where(k.spiral | k.merger, arms + 0.3 * torch.randn(arms.shape, generator=generator), -3.0)
     other = 3 * (truth["bar_strength"] - 0.7) + 3 * (truth["ring"] - 0.6) + 4 * (truth["clumpiness"] - 0.9)
     features = torch.logaddexp(torch.logaddexp(arms + 0.8, 1.2 * flat + 0.3 * clarity + 1.2), other + 0.5 * clarity)
-    features = torch.where(disc, features, -2.6) + 1.5 * merger
+    features = torch.where(disc, features, -2.6) + 1.5 * k.merger
     features = features + 0.3 * torch.randn(features.shape, generator=generator)
-    strange = torch.full_like(features, -2.6) + 4.0 * merger + 3.2 * irregular + 2.5 * truth["ring"] + 0.5 * truth["dust"]
+    strange = torch.full_like(features, -2.6) + 4.0 * k.merger + 3.2 * k.irregular + 2.5 * truth["ring"] + 0.3 * truth["dust"]
     strange = strange + 0.4 * torch.randn(features.shape, generator=generator)
     nothing = torch.zeros_like(features)
 
     shown = [
-        _share(nothing, features, -3.3 + 6.5 * artifact),
+        _share(nothing, features, -3.3 + 6.5 * k.artifact),
         _share(1.6 * flat - arms.clamp_min(-1) - 1.1, nothing),
         _share(4 * (truth["bar_strength"] - 0.75) + 0.3 * clarity, nothing),
         _share(1.5 * arms + 0.3, nothing),
@@ -88,11 +86,11 @@ def opinions(truth: dict[str, Tensor], *, generator: Generator) -> Float[Tensor,
         _share(
             4 * truth["ring"] - 1,
             nothing - 2,
-            nothing + 1.0 * irregular,
-            3.0 * irregular - 1,
+            nothing + 1.0 * k.irregular,
+            3.0 * k.irregular - 1,
             nothing - 0.5,
-            4.0 * merger - 0.5,
-            2 * truth["dust"] - 2,
+            4.0 * k.merger - 0.5,
+            truth["dust"] - 2,
         ),
         _share(8 * (bulge - 0.15), nothing - 1.5, 8 * (0.10 - bulge)),
         _share((15 - truth["pitch"]) / 4, nothing, (truth["pitch"] - 22) / 4),
