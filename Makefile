@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test real clean
+.PHONY: run test real
 run: .venv/run  ## train, evaluate, compare and render on the mock survey
 	$(BIN)/galaxymorph run
 
@@ -10,6 +10,10 @@ test: .venv/dev  ## lint, types, tests, every notebook at toy size
 	$(BIN)/ruff format --check galaxymorph tests notebooks benchmarks
 	$(BIN)/pyright
 	$(BIN)/pytest
+
+GALAXIES ?= $(if $(GALAXYMORPH_DATA),$(GALAXYMORPH_DATA)/four_class,data/four_class)
+real: .venv/run  ## the same networks on real galaxies: class folders in GALAXIES
+	$(BIN)/galaxymorph run --params results/reference/four_class/params.yaml -s galaxies.root='$(GALAXIES)'
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

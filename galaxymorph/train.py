@@ -99,7 +99,7 @@ def fit(
 
     A row: epoch (from 1), epochs, train_loss (mean over the epoch's views), val_<measure>, train_<measure> (of the learner as
     it stands at the end of the epoch, in eval mode on at most as many training galaxies as there are for validation),
-    learning_rate, seconds, images_per_second (training alone).
+    learning_rate, seconds, images_per_second (training alone), best (whether it is the best epoch so far).
 
     Raises `Diverged` when the loss is not finite; the learner then holds the best weights so far.
     """
@@ -154,7 +154,8 @@ def fit(
             if monitor not in measured:
                 raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(measured)}")
             score = measured[monitor] if monitor == "loss" else -measured[monitor]
-            if score < best_score:
+            row["best"] = score < best_score
+            if row["best"]:
                 best_score, best_epoch, best_state = score, epoch, copy.deepcopy(judged.state_dict())
             yield row
             if patience is not None and epoch - best_epoch >= patience:
