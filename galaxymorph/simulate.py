@@ -6,6 +6,7 @@ and has volunteers classify them (`volunteers`). Sizes on the sky are in arcsec,
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -35,30 +36,38 @@ def survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2)
     """Simulate `n` galaxies; the same arguments give the same bytes, and the first galaxies do not depend on `n`.
 
     `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo shows 8.48, data sets made from it usually
-    keep the central 3 to 4.5. Memory beyond the result is that of one chunk of 32 galaxies.
+    keep the central 3 to 4.5. Memory beyond the result is that of a few chunks of 32 galaxies.
     """
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 galaxies of image_size >= 16 pixels, got n={n}, image_size={image_size}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
-    votes, counts, truths = [], [], []
-    progress = tqdm(total=n, desc="simulating galaxies", disable=n < 4000)
-    for start in range(0, n, CHUNK):
+
+    def simulate(start: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         mixed = np.random.SeedSequence((seed, start)).generate_state(1)  # torch's CPU generator takes 32 bits
         generator = Generator().manual_seed(int(mixed[0]))
         truth = population.draw(CHUNK, framing=framing, generator=generator)
-        picture = photograph(truth, image_size=image_size, generator=generator)
+        pictures = photograph(truth, image_size=image_size, generator=generator)
+        images[start : start + CHUNK] = pictures[: n - start]
         number = volunteers.draw_volunteers(CHUNK, generator=generator)
-        chances = volunteers.opinions(truth, generator=generator)
-        images[start : start + CHUNK] = picture[: n - start]
-        votes.append(volunteers.vote(chances, number, generator=generator))
-        counts.append(number)
-        truths.append(truth)
-        progress.update(len(images[start : start + CHUNK]))
-    progress.close()
+        opinions = volunteers.opinions(truth, generator=generator)
+        return truth, volunteers.vote(opinions, number, generator=generator), number
+
+    # The tensors of a chunk are too small to be shared among threads: chunks run side by side, fewer where they are large.
+    threads = torch.get_num_threads()
+    workers = max(1, min(threads, 2_000_000 // (CHUNK * image_size**2)))
+    torch.set_num_threads(threads // workers)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            done = pool.map(simulate, range(0, n, CHUNK))
+            chunks = list(tqdm(done, total=-(-n // CHUNK), desc=f"simulating {n:,} galaxies", disable=n < 4000))
+    finally:
+        torch.set_num_threads(threads)
+
+    truths, votes, numbers = zip(*chunks, strict=True)
     table = pd.DataFrame({name: torch.cat([truth[name] for truth in truths])[:n].numpy() for name in truths[0]})
     table["kind"] = pd.Categorical.from_codes(table["kind"].to_numpy().astype(int), population.Kinds._fields)
     ids = np.array([f"mock-{seed}-{i:07d}" for i in range(n)])
-    return Survey(ids, images, torch.cat(votes)[:n], torch.cat(counts)[:n], table)
+    return Survey(ids, images, torch.cat(votes)[:n], torch.cat(numbers)[:n], table)
 
 
 def sersic(

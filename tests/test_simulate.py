@@ -226,8 +226,15 @@ def test_enlarging_keeps_the_centre_and_magnifies():
     torch.testing.assert_close(matrix @ ramp, torch.stack((ramp, 16 + (ramp - 16) / 2)))
 
 
-def test_same_seed_same_bytes_whatever_n_is(mock):
-    again = simulate.survey(40, seed=3)
+def test_same_seed_same_bytes_whatever_n_and_threads_are(mock):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        again = simulate.survey(40, seed=3)
+    finally:
+        torch.set_num_threads(threads)
+    assert simulate.survey(1, seed=3).images.equal(again.images[:1])
+    assert torch.get_num_threads() == threads
     assert torch.equal(again.images, mock.images[:40])
     assert torch.equal(again.votes, mock.votes[:40])
     assert again.ids.tolist() == mock.ids[:40].tolist()
