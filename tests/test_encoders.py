@@ -19,6 +19,12 @@ def test_the_network_is_the_complete_one(name, num_features, parameters):
     assert all(hasattr(network.body, stage) for stage in network.stages)
 
 
+def test_an_untrained_residual_branch_adds_nothing():
+    block = encoder("resnet50").body.layer1[1].eval()
+    cells = torch.rand(2, 256, 8, 8)
+    assert torch.equal(block(cells), cells)
+
+
 def test_the_small_stem_keeps_four_times_the_cells():
     def cells(stem):
         network = encoder("resnet18", stem=stem).body
