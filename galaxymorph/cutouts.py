@@ -86,6 +86,14 @@ def cutout(rgb: UInt8[ndarray, "height width 3"], *, size: int, crop: int | None
     return np.ascontiguousarray(square.transpose(2, 0, 1))
 
 
+def read(
+    original: Callable[[], tuple[UInt8[ndarray, "height width 3"], str]], *, size: int, crop: int | None
+) -> tuple[UInt8[ndarray, "3 {size} {size}"], str]:
+    """The cutout of an image that `original()` reads, and the remark that comes with it."""
+    rgb, remark = original()
+    return cutout(rgb, size=size, crop=crop), remark
+
+
 Job = Callable[[], tuple[ndarray, str]]  # gives one galaxy, uint8 (3, size, size), and a remark on it or ""
 
 

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,10 @@ SPLITS = ("train", "val", "test", "unlabelled")
 
 @dataclass
 class Galaxies:
-    """Galaxies with their classes and the split that each belongs to, ordered by id."""
+    """Galaxies with their classes and the split that each belongs to: those of the main source first, each source by id.
+
+    `images` of a source in files are mapped from the cache: they take memory only as far as they are used.
+    """
 
     ids: Shaped[ndarray, " galaxy"]  # str
     images: UInt8[Tensor, "galaxy 3 size size"]
@@ -262,12 +265,7 @@ def _find_unlabelled(name: Source, path: Path, *, colour: dict[str, Any]) -> Fou
 
 def _cut(found: Found, size: int, crop: int | None) -> Found:
     """The same galaxies, with square cutouts as pixels: uint8 (3, size, size)."""
-    return replace(found, read=[partial(_cutout, read, size, crop) for read in found.read])
-
-
-def _cutout(read: Callable[[], sources.RGB], size: int, crop: int | None) -> tuple[ndarray, str]:
-    rgb, remark = read()
-    return cutouts.cutout(rgb, size=size, crop=crop), remark
+    return replace(found, read=[partial(cutouts.read, read, size=size, crop=crop) for read in found.read])
 
 
 def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache: Path) -> Galaxies:

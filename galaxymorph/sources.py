@@ -11,7 +11,7 @@ import os
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -119,7 +119,7 @@ def images(root: Path) -> Found:
         stats = [file.stat() for file in files]
         names = [file.path[len(str(root)) + 1 :] for file in files]
         found = Found(
-            ids=[Path(file.name).stem for file in files],
+            ids=[_stem(file.name) for file in files],
             names=names,
             read=[partial(read_image, file.path) for file in files],
             labels=[-1] * len(files),
@@ -146,14 +146,19 @@ def _zipped(file: Path) -> Found:
     archive = _open_zip(file)
     # macOS puts hidden files and a folder of its own into every zip.
     members = [name for name in archive.namelist() if name.lower().endswith(IMAGES) and "__MACOSX" not in name]
-    members = sorted((m for m in members if not Path(m).name.startswith(".")), key=lambda m: Path(m).name)
+    files = sorted((name.rpartition("/")[2], name) for name in members)
+    files = [(name, member) for name, member in files if not name.startswith(".")]
     return Found(
-        ids=[Path(member).stem for member in members],
-        names=[f"{file.name}/{member}" for member in members],
-        read=[partial(read_zipped, archive, member) for member in members],
-        labels=[-1] * len(members),
+        ids=[_stem(name) for name, _ in files],
+        names=[f"{file.name}/{member}" for _, member in files],
+        read=[partial(read_zipped, archive, member) for _, member in files],
+        labels=[-1] * len(files),
         stamps=[stamp(file)],
     )
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]  # ten times as fast as pathlib, which counts for 60,000 galaxies
 
 
 def _open_zip(file: Path) -> zipfile.ZipFile:
@@ -231,7 +236,7 @@ def _part(root: Path, name: str, endings: Sequence[str]) -> Path | None:
 
 def read_votes(file: Path) -> pd.DataFrame:
     """A table of Kaggle's 37 cumulative vote fractions, with the GalaxyID (str) as index."""
-    table = _read_csv(file)
+    table = _read_csv(file, {"GalaxyID": str})
     _check_columns(table, ["GalaxyID", *schema.COLUMNS], file)
     table = _indexed(table, "GalaxyID", file)
     votes = np.array([pd.to_numeric(table[column], errors="coerce") for column in schema.COLUMNS]).T  # (galaxy, 37)
@@ -257,8 +262,8 @@ def _unmatched(found: Found, table: pd.DataFrame, file: Path, on_bad: OnBad) -> 
 # --- tables of labels --------------------------------------------------------------------------------------------------
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    """A CSV file, or the one CSV file in a zip, with every value as it is written."""
+def _read_csv(file: Path, kinds: type[str] | dict[Hashable, type[str]]) -> pd.DataFrame:
+    """A CSV file, or the one CSV file in a zip; `kinds`: all columns, or which, are to be taken as they are written."""
     content: Path | io.BytesIO = existing(file)
     if file.suffix == ".zip":
         with _open_zip(file) as archive:
@@ -269,7 +274,7 @@ def _read_csv(file: Path) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more fields than the header
-            return pd.read_csv(content, dtype=str, skipinitialspace=True, index_col=False)
+            return pd.read_csv(content, dtype=kinds, skipinitialspace=True, index_col=False)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no CSV file: {error}") from error
 
@@ -298,7 +303,7 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None, on
     """
     if file is None:
         return found
-    table = _read_csv(file)
+    table = _read_csv(file, str)
     if len(table.columns) == 1:
         if len(table) != len(found.ids):
             raise ValueError(
