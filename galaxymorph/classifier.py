@@ -46,10 +46,8 @@ class Classifier(nn.Module):
         return self.head(self.encoder(normalise(images)))
 
     def loss(self, images: Float[Tensor, "galaxy 3 height width"], labels: Int[Tensor, " galaxy"]) -> Float[Tensor, ""]:
-        """Mean cross-entropy of a batch."""
-        return functional.cross_entropy(
-            self(images).float(), labels, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        """Mean cross-entropy of a batch: weighted and smoothed in training mode, plain in eval mode."""
+        return self.measures(images, labels)["loss"]
 
     def predict(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy class"]:
         """Class probabilities."""
@@ -58,10 +56,11 @@ class Classifier(nn.Module):
     def measures(
         self, images: Float[Tensor, "galaxy 3 height width"], labels: Int[Tensor, " galaxy"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """What to report of a batch: plain cross-entropy (unweighted, not smoothed) and accuracy."""
+        """The loss of a batch and its accuracy."""
         logits = self(images).float()
+        shaped = {"weight": self.class_weights, "label_smoothing": self.label_smoothing} if self.training else {}
         accuracy = (logits.argmax(1) == labels).float().mean()
-        return {"loss": functional.cross_entropy(logits, labels), "accuracy": accuracy}
+        return {"loss": functional.cross_entropy(logits, labels, **shaped), "accuracy": accuracy}
 
 
 def balanced_weights(labels: Int[Tensor, " galaxy"], n_classes: int) -> Float[Tensor, " class"]:

@@ -1,7 +1,7 @@
 """The one training loop, and what comes after it: `fit`, `predict`, `embed`. Nothing here knows a method.
 
 A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Two methods are optional: `measures(images, targets)`, a
-dict of batch means to report and to select by (without it, the loss alone), and `predict(images)`, class probabilities.
+dict of batch means, its "loss" among them, to report and to select by; and `predict(images)`, class probabilities.
 Images are uint8 everywhere outside this module and float in [0, 1] inside a learner.
 """
 
@@ -97,9 +97,9 @@ def fit(
     The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part; after
     `patience` epochs without a better one, training ends. Same seed, same machine: same rows, on the CPU.
 
-    A row: epoch (from 1), epochs, train_loss (mean over the epoch's views), val_<measure>, train_<measure> (of the learner as
-    it stands at the end of the epoch, in eval mode on at most as many training galaxies as there are for validation),
-    learning_rate, seconds, images_per_second (training alone), best (whether it is the best epoch so far).
+    A row: epoch (from 1), epochs, train_<measure> (mean over the views of the epoch as they were trained on, so of weights
+    that change meanwhile), val_<measure> (of the weights at the end of the epoch, in eval mode), learning_rate, seconds,
+    images_per_second (training alone), best (whether it is the best epoch so far).
 
     Raises `Diverged` when the loss is not finite; the learner then holds the best weights so far.
     """
@@ -118,42 +118,41 @@ def fit(
     schedule = _warmup_and_cosine(optimiser, steps=epochs * steps_per_epoch, warmup=warmup)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
     judged = averaged.module if averaged else learner
-    few = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: len(val[0])].sort().values
+    measure = _measures(learner)
     best_score, best_epoch, best_state = math.inf, 0, copy.deepcopy(judged.state_dict())
 
     try:
         for epoch in range(1, epochs + 1):
-            start, total = time.perf_counter(), torch.zeros((), device=where)
+            start, sums = time.perf_counter(), dict[str, Tensor]()
             learner.train()
             for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=shuffle):
                 with autocast(precision, where):
                     batch = to_float(images[index.to(images.device)], where)
-                    loss = learner.loss(views(batch) if views else batch, targets[index].to(where))  # pyright: ignore
+                    measured = measure(views(batch) if views else batch, targets[index].to(where))
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                measured["loss"].backward()
                 optimiser.step()
                 schedule.step()
                 if averaged:
                     averaged.update_parameters(learner)
-                total += loss.detach() * len(index)
-            train_loss = total.item() / len(images)  # the one synchronisation of an epoch
+                for name, value in measured.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
+            row: dict[str, Any] = {"epoch": epoch, "epochs": epochs}  # below, the one synchronisation of an epoch
+            row |= {f"train_{name}": value.item() / len(images) for name, value in sums.items()}
             seconds = time.perf_counter() - start
-            if not math.isfinite(train_loss):
+            if not math.isfinite(row["train_loss"]):
                 raise Diverged(
-                    f"the training loss is {train_loss} in epoch {epoch}; the weights of epoch {best_epoch} are kept. "
+                    f"the training loss is {row['train_loss']} in epoch {epoch}; the weights of epoch {best_epoch} are kept. "
                     f"Try a learning_rate below {learning_rate:g}, a longer warmup, or precision: fp32"
                 )
-            row: dict[str, Any] = {"epoch": epoch, "epochs": epochs, "train_loss": train_loss}
-            measured = evaluate(judged, val, precision=precision)
-            row |= {f"val_{name}": value for name, value in measured.items()}
-            seen = evaluate(judged, (images[few.to(images.device)], targets[few]), precision=precision)
-            row |= {f"train_{name}": value for name, value in seen.items() if name != "loss"}
+            validated = evaluate(judged, val, precision=precision)
+            row |= {f"val_{name}": value for name, value in validated.items()}
             row["learning_rate"] = schedule.get_last_lr()[0]
             row["seconds"], row["images_per_second"] = seconds, len(images) / seconds
 
-            if monitor not in measured:
-                raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(measured)}")
-            score = measured[monitor] if monitor == "loss" else -measured[monitor]
+            if monitor not in validated:
+                raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(validated)}")
+            score = validated[monitor] if monitor == "loss" else -validated[monitor]
             row["best"] = score < best_score
             if row["best"]:
                 best_score, best_epoch, best_state = score, epoch, copy.deepcopy(judged.state_dict())
@@ -190,16 +189,23 @@ def _warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: 
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
+def _measures(learner: nn.Module) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """The learner's `measures`, or its loss where it has none."""
+    if hasattr(learner, "measures"):
+        return learner.measures  # pyright: ignore[reportReturnType]
+    return lambda images, targets: {"loss": learner.loss(images, targets)}  # pyright: ignore[reportCallIssue]
+
+
 @torch.no_grad()
 def evaluate(learner: nn.Module, part: Part, *, batch_size: int = 256, precision: str = "auto") -> dict[str, float]:
     """Mean measures over a part, in eval mode and without views: the learner's `measures`, or its loss where it has none."""
     where = device()
     learner.to(where).eval()
-    measures = getattr(learner, "measures", None) or (lambda images, targets: {"loss": learner.loss(images, targets)})  # pyright: ignore
+    measure = _measures(learner)
     sums: dict[str, float] = {}
     for images, targets in zip(part[0].split(batch_size), part[1].split(batch_size), strict=True):
         with autocast(precision, where):
-            values = measures(to_float(images, where), targets.to(where))
+            values = measure(to_float(images, where), targets.to(where))
         for name, value in values.items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(images)
     return {name: value / len(part[0]) for name, value in sums.items()}
