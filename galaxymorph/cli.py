@@ -54,6 +54,20 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write results/RUN/index.html", description="Writes results/RUN/index.html.")
     _plan_options(report)
     report.set_defaults(command=_report)
+
+    data = commands.add_parser(
+        "data",
+        help="download published galaxies, or export the mock survey",
+        description="Downloads published galaxies and checks them; without NAME, says which there are and how each is used.",
+    )
+    data.add_argument("name", metavar="NAME", nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export, the mock survey")
+    data.add_argument("--folder", type=Path, help="where to (default: data/NAME of the project)")
+    export = data.add_argument_group("export: writes a mock survey in the layout of Kaggle's Galaxy Zoo challenge")
+    export.add_argument("--n-galaxies", metavar="N", type=int, default=500, help="with published votes (default: 500)")
+    export.add_argument("--n-test", metavar="N", type=int, default=100, help="without (default: 100)")
+    export.add_argument("--image-size", metavar="PX", type=int, default=424, help="default: 424, as Kaggle's")
+    export.add_argument("--seed", type=int, default=0, help="of the survey (default: 0)")
+    data.set_defaults(command=_data)
     return parser
 
 
@@ -93,10 +107,7 @@ def _run(options: argparse.Namespace) -> int:
     except (params.ParamsError, runner.RunError) as error:
         print(error, file=sys.stderr)
         return 2
-    table = report.table(plan.run)
-    if table is not None:
-        print(f"\n{table}")
-    print(f"\n{report.write(plan.run)}")
+    print(f"\n{report.text(plan.run)}\n\n{report.write(plan.run)}")
     if outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}", file=sys.stderr)
     return 1 if outcome.failed else 0
@@ -136,4 +147,22 @@ def _report(options: argparse.Namespace) -> int:
     except (params.ParamsError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from galaxymorph import download, runs
+
+    try:
+        if options.name is None:
+            print(download.info())
+        elif options.name == "export":
+            folder = options.folder or runs.root() / "data" / "export"
+            sizes = {"n_galaxies": options.n_galaxies, "n_test": options.n_test, "image_size": options.image_size}
+            print(download.export_survey(folder, **sizes, seed=options.seed))
+        else:
+            print(download.download(options.name, folder=options.folder))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0

@@ -9,6 +9,7 @@ The job: `notebook`, `output` (written after every cell), `parameters`. Left in 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -57,15 +58,20 @@ def watch() -> None:
     os._exit(1)
 
 
+def is_code(cell: NotebookNode) -> bool:
+    """Whether it is a code cell of the notebook itself: papermill puts in one with the parameters."""
+    return cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+
+
 def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) -> None:
     """Runs a notebook from top to bottom and writes it, with its outputs so far, after every cell."""
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [cell.id for cell in notebook.cells if cell.cell_type == "code"]
+    cells = sum(is_code(cell) for cell in notebook.cells)
+    started = itertools.count(1)
 
     def report(cell: NotebookNode, cell_index: int) -> None:
-        if cell.id in cells:
-            numbers = {"cell": cells.index(cell.id) + 1, "cells": len(cells)}
-            runs.write(Kernel.folder / "progress.json", json.dumps(numbers))
+        if is_code(cell):
+            runs.write(Kernel.folder / "progress.json", json.dumps({"cell": next(started), "cells": cells}))
 
     papermill.execute_notebook(
         notebook,
@@ -83,8 +89,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) ->
 def failure(path: Path, error: Exception) -> dict[str, Any]:
     """Why an execution failed, and where: `cell` (counting code cells from 1) and its `source`, where a cell raised."""
     cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
-    code = [cell for cell in cells if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])]
-    for number, cell in enumerate(code, start=1):
+    for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()

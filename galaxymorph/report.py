@@ -1,25 +1,250 @@
-"""The report of a run: one self-contained `results/<run>/index.html`."""
+"""The report of a run: one self-contained `results/<run>/index.html`, and beside each executed notebook a page of it.
+
+Nothing is loaded from elsewhere: pictures are data URIs, styles are inline, and there are no scripts. A report can be mailed.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from galaxymorph import runs
 
-
-def table(run: str) -> str | None:
-    """The comparison table of a run as text, or None where no step has written a `table.csv`."""
-    for path in _tables(run):
-        return pd.read_csv(path).round(4).fillna("missing").to_string(index=False)
-    return None
+FIRST = ("method", "protocol", "labels", "seeds", "test accuracy", "macro f1", "auc", "seconds")  # as wide as a terminal
 
 
-def _tables(run: str) -> list[Path]:
-    return [result.path / "table.csv" for result in runs.read(run) if result.done and (result.path / "table.csv").is_file()]
+# ---- the comparison table
+
+
+def comparison(result: runs.Result) -> pd.DataFrame:
+    """The `table.csv` of a step as text to look at; one that `metrics.compare` has made in the form of `metrics.readable`."""
+    from galaxymorph import metrics
+
+    table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
+    if {"method", "interval", "accuracy_low"} <= set(table.columns):
+        texts = [name for name in ("protocol", "interval") if name in table.columns]
+        shown = metrics.readable(table.assign(**{name: table[name].fillna("") for name in texts}))
+        first = [name for name in FIRST if name in shown.columns]
+        return shown.reindex(columns=[*first, *shown.columns.difference(first, sort=False)])
+    return pd.DataFrame({_title(name): [_number(value) for value in table[name]] for name in table.columns})
+
+
+def comparisons(results: Sequence[runs.Result]) -> list[runs.Result]:
+    """The steps that compare: those that leave a `table.csv`."""
+    return [result for result in results if result.done and (result.path / "table.csv").is_file()]
+
+
+def text(run: str) -> str:
+    """The comparison tables of a run for a terminal; empty where no step compares."""
+    tables = [comparison(result) for result in comparisons(runs.read(run))]
+    chosen = [table[[name for name in FIRST if name in table]] if "test accuracy" in table else table for table in tables]
+    return "\n\n".join(table.to_string(index=False) for table in chosen)
+
+
+def _number(value: Any) -> str:
+    """Four digits at most where they say enough; an en dash for what is missing."""
+    value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
+
+
+# ---- the report
 
 
 def write(run: str) -> Path:
-    """Writes the report; returns its path. Raises `FileNotFoundError` where there is no such run."""
-    return runs.root() / "results" / run / "index.html"
+    """Writes the report of a run, finished or not; returns its path. Raises `FileNotFoundError` where there is no such run."""
+    results = runs.read(run)
+    folder = runs.root() / "results" / run
+    notebooks = {result.name: page for result in results if (page := notebook(result)) is not None}
+    compared = comparisons(results)
+    steps: dict[str, list[runs.Result]] = {}
+    for result in results:
+        steps.setdefault(result.step, []).append(result)
+    parts = [
+        _head(run, results),
+        *(_comparison(result) for result in compared),
+        *(_step(name, pieces, notebooks, folder, shown=pieces[0] not in compared) for name, pieces in steps.items()),
+        _environments(results),
+    ]
+    path = folder / "index.html"
+    runs.write(path, _page(f"Galaxy morphology: {run}", "\n".join(parts)))
+    return path
+
+
+def notebook(result: runs.Result) -> Path | None:
+    """The executed notebook as a page, `notebook.html` beside it; None where there is none. A failed one shows its error."""
+    source, page = result.path / "notebook.ipynb", result.path / "notebook.html"
+    if not source.is_file():
+        return None
+    if not page.is_file() or page.stat().st_mtime < source.stat().st_mtime:
+        from nbconvert import HTMLExporter
+
+        exporter = HTMLExporter(
+            template_name="basic", exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True
+        )
+        body, _ = exporter.from_filename(str(source))
+        back = "../" * (result.name.count("/") + 1) + "index.html"
+        runs.write(page, _page(result.name, f'<p><a href="{back}">← report</a></p>\n{body}', style=_code_style()))
+    return page
+
+
+def _code_style() -> str:
+    from pygments.formatters import HtmlFormatter
+
+    return HtmlFormatter(style="default").get_style_defs(".highlight")
+
+
+def _head(run: str, results: Sequence[runs.Result]) -> str:
+    done = [result for result in results if result.done]
+    seconds = sum(result.seconds or 0 for result in results)
+    finished = max((result.finished for result in results if result.finished), default="")
+    facts = [f"{len(done)} of {len(results)} pieces of work", f"{runs.duration(seconds)} of computing"]
+    facts += [f"finished {finished[:16].replace('T', ' ')} UTC"] if finished else []
+    missing = [result.name for result in results if not result.done]
+    galaxies = next((result.parameters["galaxies"] for result in results if "galaxies" in result.parameters), {})
+    source = ", ".join(f"{_title(key)} {_number(value)}" for key, value in runs.leaves(galaxies))
+    warning = f'<p class="warning">Missing: {escape(", ".join(missing))}.</p>' if missing else ""
+    return (
+        f"<header><h1>Run {escape(run)}</h1>\n<p>{escape(' · '.join(facts))}</p>\n"
+        f"{f'<p>Galaxies: {escape(source)}</p>' if source else ''}</header>\n{warning}"
+    )
+
+
+def _comparison(result: runs.Result) -> str:
+    summary = result.path / "summary.md"
+    said = summary.read_text(encoding="utf-8").strip().split("\n\n") if summary.is_file() else []
+    sentences = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in said)
+    table = comparison(result)
+    return (
+        f"<section>\n<h2>{escape(_title(result.step))}</h2>\n{sentences}\n"
+        f"{_table(table.columns, table.itertuples(index=False))}\n{_pictures(result)}\n</section>"
+    )
+
+
+def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
+    """A step: a row per piece of work, the pictures of the first that is done (if `shown`), and its parameters."""
+    keys = list(pieces[0].combination)
+    numbers = [{k: v for k, v in runs.leaves(piece.metrics) if isinstance(v, int | float | str)} for piece in pieces]
+    names = list(dict.fromkeys(key for each in numbers for key in each))
+    rows = []
+    for piece, values in zip(pieces, numbers, strict=True):
+        page = notebooks.get(piece.name)
+        link = f'<a href="{escape(page.relative_to(folder).as_posix())}">notebook</a>' if page else "–"
+        state = "done" if piece.done else "failed" if page else "missing"
+        took = runs.duration(piece.seconds) if piece.seconds is not None else "–"
+        cells = [escape(str(piece.combination[key])) for key in keys] + [state, took, link]
+        rows.append(cells + [escape(_number(values.get(key))) for key in names])
+    header = [*keys, "state", "time", "notebook", *(_title(key) for key in names)]
+    first = next((piece for piece in pieces if piece.done), None)
+    pictures = _pictures(first) if first and shown else ""
+    if pictures and len(pieces) > 1:
+        pictures = f"<p>Shown: {escape(first.name if first else '')}. Each notebook has its own.</p>\n{pictures}"
+    return (
+        f'<section>\n<h2 id="{escape(name)}">{escape(_title(name))}</h2>\n{_table(header, rows, escaped=True)}\n{pictures}\n'
+        f"{_parameters(pieces)}\n</section>"
+    )
+
+
+def _parameters(pieces: Sequence[runs.Result]) -> str:
+    """What is the same for all pieces of a step; what differs stands in the rows above."""
+    repeated = pieces[0].combination
+    rows = [
+        (key, json.dumps(value) if not isinstance(value, str) else value)
+        for key, value in runs.leaves({k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")})
+        if key not in repeated
+    ]
+    table = _table(("parameter", "value"), rows)
+    return f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
+
+
+def _environments(results: Sequence[runs.Result]) -> str:
+    """Where it was computed; a value that differs between pieces is listed with each of its values."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        path = result.path / "environment.json"
+        if result.done and path.is_file():
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items():
+                shown = ", ".join(map(str, value)) if isinstance(value, list) else _number(value)
+                if shown not in found.setdefault(key, []):
+                    found[key].append(shown)
+    rows = [(_title(key), " / ".join(values)) for key, values in found.items()]
+    return f'<section>\n<h2>Environment</h2>\n<div class="pairs">{_table(("", ""), rows)}</div>\n</section>' if rows else ""
+
+
+def _pictures(result: runs.Result) -> str:
+    figures = []
+    for path in sorted(result.path.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name)):  # as they were made
+        data = base64.b64encode(path.read_bytes()).decode()
+        name = escape(_title(path.stem))
+        figures.append(f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>')
+    return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+
+
+def _table(header: Iterable[str], rows: Iterable[Sequence[Any]], *, escaped: bool = False) -> str:
+    def cell(value: Any, tag: str = "td") -> str:
+        return f"<{tag}>{value if escaped and tag == 'td' else escape(str(value))}</{tag}>"
+
+    names = list(header)
+    head = f"<thead><tr>{''.join(cell(name, 'th') for name in names)}</tr></thead>" if any(names) else ""
+    body = "\n".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _page(title: str, body: str, *, style: str = "") -> str:
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{STYLE}{style}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 70rem; background: #fff; color: #1c2330;
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.8rem; line-height: 1.2; margin: .5rem 0 0; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: .5rem; border-top: 1px solid #d5dae3; }
+header p, figcaption, summary { color: #566073; }
+header p { margin: .2rem 0 1rem; }
+a { color: #0b5cad; }
+p { max-width: 46rem; margin: .5rem 0; }
+.warning { padding: .6rem .8rem; border-left: 4px solid #c4500c; background: #fdf1e8; }
+.scroll { overflow-x: auto; margin: .8rem 0; /* a shadow where there is more to the right */
+  background: linear-gradient(to left, #fff 1.2rem, #fff0) right / 2.4rem 100% no-repeat local,
+    linear-gradient(to left, #566f9140, #fff0) right / 1rem 100% no-repeat scroll; }
+table { border-collapse: collapse; border: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border: 0 solid #e3e7ee; border-bottom-width: 1px; }
+th { font-weight: 600; vertical-align: bottom; }
+thead tr:last-child th { border-bottom: 2px solid #aab3c2; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
+.pairs td, .pairs th { text-align: left; white-space: normal; }
+.pictures { display: grid; gap: 1.2rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
+figure { margin: 0; }
+figcaption { font-size: .875rem; }
+img { max-width: 100%; height: auto; }
+.cell { margin: .8rem 0; }
+pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; font: .8rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
+.input_area { background: #f4f6f9; border-radius: 4px; }
+.output_error pre { background: #fdf1e8; }
+.output_html, .output_png { overflow-x: auto; }
+@media print { body { max-width: none; } .scroll { overflow: visible; } figure, tr { break-inside: avoid; } }
+"""

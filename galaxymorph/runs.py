@@ -218,7 +218,7 @@ def environment() -> dict[str, Any]:
     return {
         "galaxymorph": galaxymorph.__version__,
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
+        "git_changes": (_git("status", "--porcelain", "--untracked-files=no") or "").splitlines(),
         "python": platform.python_version(),
         **versions,
         "machine": f"{platform.system()} {platform.machine()}",
@@ -260,7 +260,8 @@ class Result:
     path: Path
     done: bool
     metrics: dict[str, Any] = field(default_factory=dict)
-    seconds: float | None = None
+    seconds: float | None = None  # that the notebook took; None where it was executed by hand
+    finished: str | None = None  # UTC
 
     @property
     def step(self) -> str:
@@ -308,13 +309,15 @@ def _found(folder: Path) -> dict[str, dict[str, Any]]:
 def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
     mark, metrics = path / "done.json", path / "metrics.json"
     done = mark.is_file() or piece["outputs"] is None
+    marked = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
     return Result(
         **piece,
         name=name,
         path=path,
         done=done,
         metrics=json.loads(metrics.read_text(encoding="utf-8")) if done and metrics.is_file() else {},
-        seconds=json.loads(mark.read_text(encoding="utf-8"))["seconds"] if mark.is_file() else None,
+        seconds=marked.get("seconds"),
+        finished=marked.get("finished"),
     )
 
 

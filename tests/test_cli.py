@@ -1,0 +1,128 @@
+"""The command line from outside. Takes about 30 s: it starts Python and two kernels."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+import galaxymorph
+from galaxymorph import cli, params, runs
+
+PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
+WORK = """\
+from galaxymorph import runs
+there = runs.Step(run, step)
+there.metrics({"accuracy": scale / options["n"] / (not fail)})
+there.file("table.csv").write_text(f"step,accuracy\\n{step},{scale / options['n']}\\n")
+"""
+
+
+def cell(source, *tags):
+    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": [], "execution_count": None}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    cells = [cell(PARAMETERS, "parameters"), cell(WORK)]
+    metadata = {"galaxymorph": {"outputs": ["metrics.json", "table.csv"]}}
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": metadata, "cells": cells}
+    (tmp_path / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
+    (tmp_path / "params.yaml").write_text("run: toy\na: {notebook: 02_a, options: {m: 1}}\n")
+    monkeypatch.chdir(tmp_path)
+    params._notebook.cache_clear()
+    return tmp_path
+
+
+def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
+    assert cli.main(["run", "--run", "mine", "-s", "a.scale=1.5"]) == 0
+    said = capsys.readouterr().out
+    assert "a: started (new)" in said
+    assert "✓ a: " in said
+    assert "   a      0.5" in said
+    assert str(project / "results" / "mine" / "index.html") in said
+    assert (project / "results" / "mine" / "index.html").is_file()
+    step = runs.Step("mine", "a")
+    written = yaml.safe_load((step.path / "params.yaml").read_text())
+    assert written == {"run": "mine", "step": "a", "scale": 1.5, "options": {"n": 3, "m": 1}, "fail": False}
+
+    assert cli.main(["run", "--run", "mine", "-s", "a.scale=1.5"]) == 0
+    assert "= a: unchanged" in capsys.readouterr().out
+    assert cli.main(["run", "--run", "mine", "--list"]) == 0
+    assert "a: 02_a.ipynb, to be executed (parameters changed)\n  scale: 1.0\n" in capsys.readouterr().out
+
+    assert cli.main(["run", "--run", "mine", "-s", "a.fail=true"]) == 1
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.out
+    assert captured.err == "failed: a\n"
+    assert cli.main(["report", "--run", "mine"]) == 0
+    assert capsys.readouterr().out.endswith("index.html\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-s", "a.scal=2"], "-s a.scal=2: a.scal: 02_a.ipynb has no such parameter (did you mean scale?)"),
+        (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
+        (["run", "--jobs", "0"], "--jobs 0: at least 1"),
+        (["run", "--params", "other.yaml"], "other.yaml: there is no such file"),
+        (["report"], "no step of run 'toy' is there"),
+    ],
+)
+def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (project / "results").exists()
+
+
+def test_module_and_script_are_one_thing(project):
+    script = Path(sys.executable).with_name("galaxymorph")
+    for start in ([sys.executable, "-m", "galaxymorph"], [script]):
+        done = subprocess.run([*start, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"galaxymorph {galaxymorph.__version__}\n"
+
+
+def test_help_says_what_there_is(capsys):
+    for arguments, words in (
+        (["--help"], ("run", "report", "data")),
+        (["run", "--help"], ("--params", "-s", "--only", "--run", "--force", "--jobs", "--list")),
+        (["data", "--help"], ("galaxy10", "galaxy_mnist", "galaxy_zoo", "export")),
+    ):
+        with pytest.raises(SystemExit) as end:
+            cli.main(arguments)
+        assert end.value.code == 0
+        said = capsys.readouterr().out
+        assert all(word in said for word in words)
+
+
+def test_data_says_what_can_be_had_and_exports(project, capsys):
+    assert cli.main(["data"]) == 0
+    assert "Galaxy10 DECaLS" in capsys.readouterr().out
+    assert cli.main(["data", "galaxy11"]) == 1
+    assert "no data set 'galaxy11'" in capsys.readouterr().err
+    arguments = ["data", "export", "--folder", "mock", "--n-galaxies", "3", "--n-test", "1", "--image-size", "32"]
+    assert cli.main(arguments) == 0
+    assert len(list((project / "mock" / "images_training_rev1").glob("*.jpg"))) == 3
+    assert len(list((project / "mock" / "images_test_rev1").glob("*.jpg"))) == 1
+    capsys.readouterr()
+    assert cli.main(arguments) == 1
+    assert "already" in capsys.readouterr().err
+
+
+def test_sigterm_stops_like_ctrl_c(project):
+    """What a scheduler sends. The notebook would sleep for minutes."""
+    work = textwrap.dedent("import time\nprint('x')\ntime.sleep(300)\n")
+    cells = [cell(PARAMETERS, "parameters"), cell(work)]
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}
+    (project / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
+    with subprocess.Popen([sys.executable, "-m", "galaxymorph", "run"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "started" not in process.stdout.readline():
+            pass
+        process.terminate()
+        assert process.wait(timeout=30) == 130
+    assert not (project / "results" / "toy" / "a" / "done.json").exists()

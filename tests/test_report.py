@@ -1,0 +1,163 @@
+"""The report of a made-up run: what stands in it, and that it loads nothing. Takes about 10 s."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from galaxymorph import metrics, report, runs
+
+CLASSES = ("round", "edge-on")
+
+
+def predictions(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(40) % 2
+    right = rng.random(40) < 0.8
+    first = np.where((labels == 0) == right, 0.9, 0.1)
+    return {
+        "ids": [f"g{i}" for i in range(40)],
+        "split": ["test"] * 40,
+        "labels": labels,
+        "probabilities": np.stack([first, 1 - first], 1),
+        "classes": CLASSES,
+    }
+
+
+def executed(path, *, failed=False):
+    """A notebook with prose, code and its output."""
+    error = {"output_type": "error", "ename": "E", "evalue": "closed", "traceback": ["\x1b[31mE\x1b[0m: closed"]}
+    stream = {"output_type": "stream", "name": "stdout", "text": "1 < 2"}
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": "# Title"},
+        {"cell_type": "code", "metadata": {}, "execution_count": 1, "source": "x", "outputs": [error if failed else stream]},
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells}))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Two of three pieces are done; one has failed, one has never been started; names and values that HTML would trip over."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    galaxies = {"name": "folder", "root": "a<b>&c"}
+    pieces = {}
+    for seed in (0, 1, 2):
+        name = f"net/seed={seed}"
+        parameters = {"run": "toy", "step": name, "galaxies": galaxies, "seed": seed, "rate": 0.001}
+        pieces[name] = {"combination": {"seed": seed}, "parameters": parameters, "outputs": ["predictions.csv"]}
+    pieces["compare"] = {"combination": {}, "parameters": {"run": "toy", "steps": list(pieces)}, "outputs": ["table.csv"]}
+    runs.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    for name in ("net/seed=0", "compare"):
+        step = runs.Step("toy", name)
+        if name != "compare":
+            step.predictions(**predictions(0))
+        step.metrics({"accuracy": 0.8125, "n_test": 40, "note": "<script>"})
+        step.environment(device="cpu")
+        Image.new("RGB", (4, 4)).save(step.file("roc.png"))
+        executed(step.file("notebook.ipynb"))
+        runs.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
+    executed(runs.Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
+    compare = runs.Step("toy", "compare").path
+    metrics.compare(runs.trained("toy")).to_csv(compare / "table.csv", index=False)
+    runs.write(compare / "summary.md", "One is < two.\n\nAnd so on.\n")
+    return tmp_path / "results" / "toy"
+
+
+class Reader(HTMLParser):
+    """What a page loads and links, the text of each table row, and whether its tags close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.links, self.rows, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag in ("script", "iframe", "object", "embed", "base") or (tag == "link"):
+            self.loads.append(tag)
+        self.loads += [attributes[key] for key in ("src", "srcset", "poster", "background") if key in attributes]
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.rows += [[]] if tag == "tr" else []
+        if tag not in ("meta", "img", "br", "input", "hr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th", "a") and "tr" in self.open:
+            self.rows[-1].append(data)
+
+
+def test_the_report_loads_nothing_and_links_what_is_there(run):
+    path = report.write("toy")
+    assert path == run / "index.html"
+    pages = [path, run / "net/seed=0/notebook.html", run / "net/seed=1/notebook.html", run / "compare/notebook.html"]
+    for page in pages:
+        text = page.read_text()
+        reader = Reader(text)
+        assert reader.open == []
+        assert all(load.startswith("data:image/png;base64,") for load in reader.loads)
+        assert not re.search(r"@import|url\(", text)
+        assert all((page.parent / link).is_file() for link in reader.links)
+    links = Reader(path.read_text()).links
+    assert [link for link in links if "seed=" in link] == ["net/seed=0/notebook.html", "net/seed=1/notebook.html"]
+
+
+def test_the_report_says_what_is_there_and_what_is_missing(run):
+    text = report.write("toy").read_text()
+    rows = Reader(text).rows
+    assert "Missing: net/seed=1, net/seed=2." in text
+    assert "2 of 4 pieces of work · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
+    assert "<p>One is &lt; two.</p>" in text
+    assert "root a&lt;b&gt;&amp;c" in text
+    assert ["0", "done", "1 min 05 s", "notebook", "0.8125", "40", "<script>"] in rows
+    assert ["1", "failed", "–", "notebook", "–", "–", "–"] in rows
+    assert ["2", "missing", "–", "–", "–", "–", "–"] in rows
+    assert ["rate", "0.001"] in rows
+    assert ["device", "cpu"] in rows
+    assert any(row[:3] == ["net", "all", "1 (2 missing)"] for row in rows)
+    assert text.count("data:image/png") == 2
+    assert text.index("And so on") < text.index('id="net"')  # the comparison first
+
+
+def test_notebooks_are_pages_and_failed_ones_show_why(run):
+    report.write("toy")
+    good, failed = ((run / f"net/seed={seed}/notebook.html").read_text() for seed in (0, 1))
+    assert "<h1>Title</h1>" in good
+    assert "1 &lt; 2" in good
+    assert 'href="../../index.html"' in good
+    assert "closed" in failed
+    before = (run / "net/seed=0/notebook.html").stat().st_mtime_ns
+    report.write("toy")
+    assert (run / "net/seed=0/notebook.html").stat().st_mtime_ns == before  # made once
+
+
+def test_the_table_for_a_terminal(run):
+    lines = report.text("toy").splitlines()
+    assert lines[0].split() == ["method", "labels", "seeds", "test", "accuracy", "macro", "f1", "auc", "seconds"]
+    assert lines[1].split()[:5] == ["net", "all", "1", "(2", "missing)"]
+    assert max(map(len, lines)) < 120
+
+
+def test_a_table_of_another_form_is_shown_as_it_is(run):
+    (run / "compare" / "table.csv").write_text("n_labels,gain,method\n100,0.123456,a\n,,b\n20000,12345.67,\n")
+    (result,) = report.comparisons(runs.read("toy"))
+    table = report.comparison(result)
+    assert list(table.columns) == ["n labels", "gain", "method"]
+    assert table.to_numpy().tolist() == [["100", "0.1235", "a"], ["–", "–", "b"], ["20,000", "12,345.7", "–"]]
+
+
+def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
+    (run / "compare" / "table.csv").unlink()
+    assert report.text("toy") == ""
+    assert report.write("toy").is_file()
+    with pytest.raises(FileNotFoundError, match="no step of run 'other'"):
+        report.write("other")
