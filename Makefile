@@ -13,7 +13,7 @@ test: .venv/dev  ## lint, types, tests, every notebook at toy size
 
 GALAXIES ?= $(if $(GALAXYMORPH_DATA),$(GALAXYMORPH_DATA)/four_class,data/four_class)
 real: .venv/run  ## the same networks on real galaxies: class folders in GALAXIES
-	$(BIN)/galaxymorph run --params results/reference/four_class/params.yaml -s galaxies.root='$(GALAXIES)'
+	$(BIN)/galaxymorph run --jobs 2 --params results/reference/four_class/params.yaml -s galaxies.root='$(GALAXIES)'
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

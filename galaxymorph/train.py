@@ -172,9 +172,9 @@ def _optimiser(learner: nn.Module, name: str, learning_rate: float, weight_decay
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # on CPU, a third of the time of a step
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
     raise ValueError(f"optimizer={name!r}: one of adamw, sgd")
 
 
