@@ -3,7 +3,7 @@ BIN = .venv/bin
 
 .PHONY: run test real
 run: .venv/run  ## train, evaluate, compare and render on the mock survey
-	$(BIN)/galaxymorph run
+	$(BIN)/galaxymorph run --jobs 2
 
 test: .venv/dev  ## lint, types, tests, every notebook at toy size
 	$(BIN)/ruff check galaxymorph tests notebooks benchmarks
