@@ -107,7 +107,9 @@ def _run(options: argparse.Namespace) -> int:
     except (params.ParamsError, runner.RunError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"\n{report.text(plan.run)}\n\n{report.write(plan.run)}")
+    table = report.text(plan.run)
+    print("\n".join(["", table, ""] if table else [""]))
+    print(report.write(plan.run))
     if outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}", file=sys.stderr)
     return 1 if outcome.failed else 0

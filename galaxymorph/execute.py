@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -55,6 +56,7 @@ def watch() -> None:
     if pid:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # with all that it has started: it leads a process group
+    shutil.rmtree(Kernel.folder, ignore_errors=True)  # the runner may not be there to do it
     os._exit(1)
 
 
@@ -81,7 +83,8 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) ->
         language="python",
         kernel_manager_class=Kernel,
         progress_bar=False,
-        iopub_timeout=60,  # a busy machine may be slow to deliver outputs
+        start_timeout=300,  # a busy machine may be slow to start a kernel
+        iopub_timeout=60,  # and to deliver outputs
         on_cell_start=report,
     )
 

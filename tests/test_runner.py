@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     )
     folder = project / "results" / "toy"
     pids = folder / "waiting" / "pids"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (pids.is_file() and pids.read_text()) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
