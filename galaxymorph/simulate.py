@@ -127,7 +127,7 @@ def disc_light(
     k = t["arm_sharpness"]
     crest = torch.exp(k * (torch.cos(phase) - 1)) / torch.special.i0e(k)  # mean 1 around a circle
     contrast = t["arm_contrast"] * torch.sigmoid((radius - 0.7 * start) * 6)
-    lopsided = 1 + t["lopsided"] * torch.cos(theta - t["arm_twist"]) * (radius / 2).clamp_max(1)
+    lopsided = 1 + t["lopsided"] * torch.cos(theta - t["arm_twist"].deg2rad()) * (radius / 2).clamp_max(1)
     knots = torch.exp(t["clumpiness"] * clumps - t["clumpiness"] ** 2 / 2)
     ring = t["ring"] * 2.0 * torch.exp(-0.5 * ((radius - 1.8) / 0.25) ** 2)
     young = disc * (1 + contrast * (crest - 1) + ring) * knots * lopsided

@@ -113,6 +113,13 @@ def test_arms_are_counted_by_their_fourier_mode_and_have_their_pitch(arms):
     assert np.degrees(np.arctan(arms / abs(slope))) == pytest.approx(20, abs=0.7)
 
 
+@pytest.mark.parametrize(("twist", "angle"), [(0, 0), (40, 0), (90, 30), (200, 100)])
+def test_lopsided_disc_is_heavier_on_the_side_that_its_twist_points_to(twist, angle):
+    light, x, y = painted(lopsided=0.6, arm_twist=twist, angle=angle)
+    heavier = np.degrees(np.arctan2((light * y).sum(), (light * x).sum()))
+    assert (heavier - twist - angle + 180) % 360 - 180 == pytest.approx(0, abs=1)
+
+
 def test_dust_lane_dims_and_reddens_the_middle_of_an_edge_on_disc():
     edge_on = {"inclination": 88, "ratio": 0.16, "young": 0.3}
     clean = simulate.paint(one(**edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
