@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         self.encoder = encoder
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, classes))  # pyright: ignore
         self.label_smoothing = label_smoothing
-        self.register_buffer("class_weights", class_weights)
+        self.register_buffer("class_weights", class_weights, persistent=False)  # of the training, not of the model
 
     def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy class"]:
         """Logits of images in [0, 1]."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import Literal
 
 import torchvision.models
 from jaxtyping import Float
@@ -14,14 +13,11 @@ SMALLEST = 32  # px
 
 
 class Encoder(nn.Module):
-    """A convolutional network up to its pooled features; `num_features` is their number.
+    """A convolutional network up to its pooled features; `num_features` is their number."""
 
-    `stages` lists the network's parts from the image to the features, for freezing or for smaller learning rates in front.
-    """
-
-    def __init__(self, body: nn.Module, num_features: int, stages: tuple[str, ...]):
+    def __init__(self, body: nn.Module, num_features: int):
         super().__init__()
-        self.body, self.num_features, self.stages = body, num_features, stages
+        self.body, self.num_features = body, num_features
 
     def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy feature"]:
         """Features of normalised images (`classifier.normalise`), before any head.
@@ -36,12 +32,8 @@ class Encoder(nn.Module):
         return self.body(images)
 
 
-def encoder(name: str, *, stem: Literal["standard", "small"] = "standard") -> Encoder:
-    """A randomly initialised encoder by its name (`NAMES`).
-
-    `stem="small"` is for galaxies of about 64 px: He et al. 2016 (arXiv 1512.03385) halve the image twice before the first
-    block, 7x7 convolution and max-pooling both with stride 2, and so end with 2x2 cells at 64 px; the small stem is a 3x3
-    convolution with stride 2 and no pooling, which ends with 4x4 cells at four times the arithmetic.
+def encoder(name: str) -> Encoder:
+    """A randomly initialised encoder by its name (`NAMES`): the complete network of He et al. 2016 (arXiv 1512.03385).
 
     Each residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the untrained network is a
     shallow one: with a few hundred labels, ResNet50 gets going in about two thirds of the epochs.
@@ -55,8 +47,4 @@ def encoder(name: str, *, stem: Literal["standard", "small"] = "standard") -> En
     body = getattr(torchvision.models, name)(weights=None, zero_init_residual=True)
     num_features = body.fc.in_features
     body.fc = nn.Identity()
-    if stem == "small":
-        body.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1, bias=False)
-        nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
-        body.maxpool = nn.Identity()
-    return Encoder(body, num_features, ("conv1", "layer1", "layer2", "layer3", "layer4"))
+    return Encoder(body, num_features)

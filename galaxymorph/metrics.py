@@ -147,8 +147,10 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
     2003). With one seed: the bootstrap interval over galaxies of `evaluate`, which knows nothing of the spread between
     seeds.
 
-    Raises `ValueError` that names the method and seed of a faulty table, or of two pieces for the same seed.
+    Raises `ValueError` that names the method and seed of a faulty table, of two pieces for the same seed, or of one that was
+    tested on other galaxies than another method with its seed.
     """
+    _check_test_galaxies(pieces)
     groups: dict[tuple[str, int | None], list[Mapping[str, Any]]] = {}
     for piece in pieces:
         groups.setdefault((str(piece["step"]), _budget(piece)), []).append(piece)
@@ -165,6 +167,22 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
         .astype(dict.fromkeys(["n_labels", "n_train", "n_test", "n_test_all"], "Int64"))
     )
     return table if any(piece.get("protocol") for piece in pieces) else table.drop(columns="protocol")
+
+
+def _check_test_galaxies(pieces: Sequence[Mapping[str, Any]]) -> None:
+    """A comparison means nothing unless all methods with one seed are tested on the same galaxies."""
+    first: dict[Any, tuple[str, frozenset[str]]] = {}
+    for piece in pieces:
+        predictions = piece["predictions"]
+        if predictions is None:
+            continue
+        tested = frozenset(predictions.loc[_selected(predictions, "test"), "id"])
+        name, others = first.setdefault(piece.get("seed"), (str(piece["step"]), tested))
+        if tested != others:
+            raise ValueError(
+                f"{piece['step']}, seed {piece.get('seed')}: tested on {len(tested):,} galaxies, of which "
+                f"{len(tested & others):,} are among the {len(others):,} of {name}; execute both again with the same galaxies"
+            )
 
 
 def per_class(pieces: Sequence[Mapping[str, Any]], *, metric: str = "f1") -> pd.DataFrame:

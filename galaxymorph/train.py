@@ -1,4 +1,4 @@
-"""The one training loop, and what comes after it: `fit`, `predict`, `embed`. Nothing here knows a method.
+"""The one training loop, and what comes after it: `fit` and `predict`. Nothing here knows a method.
 
 A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Two methods are optional: `measures(images, targets)`, a
 dict of batch means, its "loss" among them, to report and to select by; and `predict(images)`, class probabilities.
@@ -55,7 +55,7 @@ def to_float(images: UInt8[Tensor, "galaxy 3 size size"], where: torch.device) -
 
 
 def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
-    """One epoch of shuffled indices, in batches whose sizes differ by one at most (no tiny last batch for BatchNorm).
+    """One epoch of shuffled indices, in batches whose sizes differ by one at most: for BatchNorm, none is of a lone galaxy.
 
     With `balanced`, galaxies are drawn with replacement so that every class is met equally often.
     """
@@ -65,7 +65,7 @@ def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torc
         order = torch.multinomial(weights, n, replacement=True, generator=generator)
     else:
         order = torch.randperm(n, generator=generator)
-    return iter(order.tensor_split(math.ceil(n / batch_size)))
+    return iter(order.tensor_split(max(1, min(math.ceil(n / batch_size), n // 2))))
 
 
 def fit(
@@ -84,6 +84,7 @@ def fit(
     balanced: bool = False,
     monitor: str = "loss",
     patience: int | None = None,
+    keep: Callable[[nn.Module], object] | None = None,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
@@ -95,14 +96,18 @@ def fit(
     SGD has Nesterov momentum 0.9. `balanced` draws every class equally often.
 
     The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part; after
-    `patience` epochs without a better one, training ends. Same seed, same machine: same rows, on the CPU.
+    `patience` epochs (1 or more) without a better one, training ends. `keep` is called with the learner at every best epoch so
+    far, to write its weights to a file: a training that is killed or diverges later loses nothing. Same seed, same machine:
+    same rows, on the CPU.
 
     A row: epoch (from 1), epochs, train_<measure> (mean over the views of the epoch as they were trained on, so of weights
     that change meanwhile), val_<measure> (of the weights at the end of the epoch, in eval mode), learning_rate, seconds,
     images_per_second (training alone), best (whether it is the best epoch so far).
 
-    Raises `Diverged` when the loss is not finite; the learner then holds the best weights so far.
+    Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far.
     """
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
     if len(train[0]) < 2 or len(val[0]) == 0:
         raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
     where = device()
@@ -113,7 +118,7 @@ def fit(
     if where.type == "cuda" and images.nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
         images = images.to(where)  # resident: an epoch then never waits for the host
 
-    steps_per_epoch = math.ceil(len(images) / batch_size)
+    steps_per_epoch = sum(1 for _ in batches(targets, batch_size=batch_size, balanced=False, generator=torch.Generator()))
     optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay)
     schedule = _warmup_and_cosine(optimiser, steps=epochs * steps_per_epoch, warmup=warmup)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
@@ -126,9 +131,10 @@ def fit(
             start, sums = time.perf_counter(), dict[str, Tensor]()
             learner.train()
             for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=shuffle):
+                batch = to_float(images[index.to(images.device)], where)
+                batch = views(batch) if views else batch  # in full precision: bfloat16 would round where pixels come from
                 with autocast(precision, where):
-                    batch = to_float(images[index.to(images.device)], where)
-                    measured = measure(views(batch) if views else batch, targets[index].to(where))
+                    measured = measure(batch, targets[index].to(where))
                 optimiser.zero_grad(set_to_none=True)
                 measured["loss"].backward()
                 optimiser.step()
@@ -140,13 +146,14 @@ def fit(
             row: dict[str, Any] = {"epoch": epoch, "epochs": epochs}  # below, the one synchronisation of an epoch
             row |= {f"train_{name}": value.item() / len(images) for name, value in sums.items()}
             seconds = time.perf_counter() - start
-            if not math.isfinite(row["train_loss"]):
-                raise Diverged(
-                    f"the training loss is {row['train_loss']} in epoch {epoch}; the weights of epoch {best_epoch} are kept. "
-                    f"Try a learning_rate below {learning_rate:g}, a longer warmup, or precision: fp32"
-                )
             validated = evaluate(judged, val, precision=precision)
             row |= {f"val_{name}": value for name, value in validated.items()}
+            if not math.isfinite(row["train_loss"] + row["val_loss"]):
+                raise Diverged(
+                    f"in epoch {epoch} the training loss is {row['train_loss']:g} and the validation loss {row['val_loss']:g}; "
+                    f"the weights of epoch {best_epoch} are kept. Try a learning_rate below {learning_rate:g}, a longer "
+                    "warmup, or precision: fp32"
+                )
             row["learning_rate"] = schedule.get_last_lr()[0]
             row["seconds"], row["images_per_second"] = seconds, len(images) / seconds
 
@@ -156,6 +163,8 @@ def fit(
             row["best"] = score < best_score
             if row["best"]:
                 best_score, best_epoch, best_state = score, epoch, copy.deepcopy(judged.state_dict())
+                if keep:
+                    keep(judged)
             yield row
             if patience is not None and epoch - best_epoch >= patience:
                 return
@@ -211,6 +220,7 @@ def evaluate(learner: nn.Module, part: Part, *, batch_size: int = 256, precision
     return {name: value / len(part[0]) for name, value in sums.items()}
 
 
+@torch.no_grad()
 def predict(
     learner: nn.Module,
     images: UInt8[Tensor, "galaxy 3 size size"],
@@ -223,38 +233,14 @@ def predict(
 
     With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy (test-time averaging).
     """
-    return _forward(learner, learner.predict, images, average_orientations, batch_size, precision)  # pyright: ignore
-
-
-def embed(
-    encoder: nn.Module,
-    images: UInt8[Tensor, "galaxy 3 size size"],
-    *,
-    average_orientations: bool = False,
-    batch_size: int = 256,
-    precision: Literal["auto", "bf16", "fp32"] = "auto",
-) -> Float[Tensor, "galaxy feature"]:
-    """What the module makes of each galaxy (its `forward`), as `predict` does it."""
-    return _forward(encoder, encoder, images, average_orientations, batch_size, precision)
-
-
-@torch.no_grad()
-def _forward(
-    module: nn.Module,
-    function: Callable[[Tensor], Tensor],
-    images: Tensor,
-    average_orientations: bool,
-    batch_size: int,
-    precision: str,
-) -> Tensor:
     where = device()
-    module.to(where).eval()
+    learner.to(where).eval()
     outputs = []
     for batch in images.split(batch_size):
+        views = to_float(batch, where)
+        views = orientations(views) if average_orientations else [views]
         with autocast(precision, where):
-            views = to_float(batch, where)
-            views = orientations(views) if average_orientations else [views]
-            outputs.append(torch.stack([function(view).float() for view in views]).mean(0).cpu())
+            outputs.append(torch.stack([learner.predict(view) for view in views]).mean(0).cpu())  # pyright: ignore
     return torch.cat(outputs)
 
 

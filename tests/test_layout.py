@@ -61,3 +61,10 @@ def test_nothing_large_or_made_is_committed():
     assert [path.name for path in files if path.is_file() and path.stat().st_size > 2**20] == []
     made = (".safetensors", ".pth", ".npy", ".h5", ".zip", ".fits", ".bz2")
     assert [path.name for path in files if path.suffix in made] == []
+
+
+def test_the_readme_names_every_module_and_notebook():
+    text = (PROJECT / "README.md").read_text()
+    modules = [name for name in MODULES if not name.startswith("__") and f"{name}.py" not in text]
+    assert modules + [path.stem for path in NOTEBOOKS if path.stem not in text] == []
+    assert "@" not in text.replace("@article", "")  # no placeholder is left

@@ -462,3 +462,10 @@ def test_readable_says_missing_with_a_dash():
     shown = metrics.readable(metrics.compare(scored("cnn", missing=2)), metrics=["accuracy", "macro_f1"])
     assert shown.loc[0, ["test accuracy", "macro f1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
     assert shown.seeds[0] == "0 (2 missing)"
+
+
+def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
+    one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"):
+        metrics.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
+    assert len(metrics.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2  # another split

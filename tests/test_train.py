@@ -105,15 +105,28 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights():
             self.steps += self.training
             return super().loss(images, targets) * (math.nan if self.steps > 2 else 1.0)
 
-    learner = Exploding()
-    rows = train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=4, batch_size=20, warmup=0.0)
+    learner, kept = Exploding(), []
+    keep = lambda module: kept.append(module.scale.detach().clone())  # noqa: E731
+    rows = train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=4, batch_size=20, warmup=0.0, keep=keep)
     first = next(rows)
     good = learner.scale.detach().clone()
     assert math.isfinite(first["val_loss"])
     assert good != 0
-    with pytest.raises(train.Diverged, match=r"epoch 2.*weights of epoch 1 are kept.*learning_rate"):
+    with pytest.raises(
+        train.Diverged, match=r"in epoch 2 the training loss is nan.*weights of epoch 1 are kept.*learning_rate"
+    ):
         next(rows)
     assert torch.equal(learner.scale, good)
+    assert len(kept) == 1 and torch.equal(kept[0], good)
+
+
+def test_weights_that_only_fail_on_validation_galaxies_are_not_kept():
+    class Blind(Bright):
+        def loss(self, images, targets):
+            return super().loss(images, targets) * (1.0 if self.training else math.inf)
+
+    with pytest.raises(train.Diverged, match="validation loss inf; the weights of epoch 0"):
+        next(train.fit(Blind(), bright_and_dark(40), bright_and_dark(10), epochs=1))
 
 
 def test_an_epoch_meets_every_galaxy_once_in_batches_of_nearly_one_size():
@@ -121,6 +134,19 @@ def test_an_epoch_meets_every_galaxy_once_in_batches_of_nearly_one_size():
     parts = list(train.batches(torch.zeros(65, dtype=torch.long), batch_size=32, balanced=False, generator=generator))
     assert sorted(torch.cat(parts).tolist()) == list(range(65))
     assert [len(part) for part in parts] == [22, 22, 21]  # not 32, 32 and a lone galaxy
+    few = train.batches(torch.zeros(5, dtype=torch.long), batch_size=2, balanced=False, generator=generator)
+    assert [len(part) for part in few] == [3, 2]
+
+
+def test_views_are_drawn_in_full_precision():
+    seen = []
+
+    def views(images):
+        seen.append((images @ images).dtype)  # a product that autocast would round
+        return images
+
+    next(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10), views=views, epochs=1, precision="bf16"))
+    assert set(seen) == {torch.float32}
 
 
 def test_balanced_draws_meet_a_rare_class_as_often_as_a_common_one():
@@ -183,6 +209,8 @@ def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
     data = bright_and_dark(8)
     with pytest.raises(ValueError, match="0 to validate"):
         next(train.fit(Bright(), data, (data[0][:0], data[1][:0])))
+    with pytest.raises(ValueError, match="patience=0"):
+        next(train.fit(Bright(), data, data, patience=0))
     with pytest.raises(ValueError, match="the learner measures loss"):
         next(train.fit(Bright(), data, data, monitor="accuracy"))
 
