@@ -131,9 +131,42 @@ def test_dust_lane_dims_and_reddens_the_middle_of_an_edge_on_disc():
     torch.testing.assert_close(dusty[:, 10, 32], clean[:, 10, 32], rtol=0.01, atol=0)
 
 
-def test_bulge_is_redder_than_arms(mock):
+def g_minus_r(light):
+    g, r = light.sum(-1)[:2].tolist()
+    return -2.5 * np.log10(g / r)
+
+
+def test_arms_are_painted_bluer_than_the_disc_between_them_and_that_bluer_than_the_bulge():
+    generator = torch.Generator().manual_seed(0)
+    drawn = population.draw(200, generator=generator)
+    spirals = (
+        (drawn["kind"] == CODE["spiral"]) & (drawn["arm_contrast"] > 0.5) & (drawn["inclination"] < 50)
+        & (drawn["bulge_fraction"] > 0.1) & (drawn["bar_strength"] == 0) & (drawn["ring"] == 0)
+    )  # fmt: skip
+    alone = {"neighbour": torch.zeros(200), "stars": torch.zeros(200)}
+    truth = {name: value[spirals] for name, value in (drawn | alone).items()}
+    pixel = truth["disc_scale"] / 16
+    light = simulate.paint(truth, size=129, pixel=pixel, generator=generator)
+    y, x = torch.meshgrid(*[torch.arange(129) - 64.0] * 2, indexing="ij")
+    radius = torch.hypot(x, y)  # in 16ths of the scale length
+    ring = (radius > 24) & (radius < 40)
+    assert len(light) >= 10
+    for galaxy in light:
+        r = galaxy[1][ring]
+        arms, between = ring & (galaxy[1] > r.quantile(0.8)), ring & (galaxy[1] < r.quantile(0.2))
+        assert g_minus_r(galaxy[:, arms]) < g_minus_r(galaxy[:, between]) < g_minus_r(galaxy[:, radius < 2])
+
+
+def test_a_painted_galaxy_has_the_colour_of_its_parts():
+    """Half of the disc's red light young: in g - r the mean of the two in flux, not in magnitudes."""
+    light = simulate.paint(
+        one(redshift=0, young=0.5, colour=0.8, young_colour=0.2), size=65, pixel=torch.ones(1), generator=torch.Generator()
+    )[0]
+    assert g_minus_r(light.flatten(1)) == pytest.approx(-2.5 * np.log10((10**-0.32 + 10**-0.08) / 2), abs=0.01)
+
+
+def test_ellipticals_are_redder_than_spirals_and_these_than_irregulars(mock):
     truth = mock.truth
-    assert (truth["young_colour"] < truth["colour"]).all()
     colour = truth.groupby("kind", observed=True)["colour"].mean()
     assert colour["elliptical"] > colour["spiral"] > colour["irregular"]
 
