@@ -37,6 +37,7 @@ import galaxymorph
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
+FRACTION = "galaxies.label_fraction"  # the parameter that gives labels as a fraction of the training galaxies
 
 
 def root() -> Path:
@@ -132,10 +133,14 @@ class Step:
         write(self.file("metrics.json"), json.dumps(plain, indent=2) + "\n")
 
     def figure(self, figure: Any, name: str) -> None:
-        """Saves a matplotlib figure as `<name>.png` at 150 dpi, shows it in the notebook, and closes it."""
+        """Saves a matplotlib figure as `<name>.png` at 150 dpi, shows it in the notebook, and closes it.
+
+        What a file's name cannot hold becomes `-`: methods may be named after settings (`galaxies.root=data/a`).
+        """
         from matplotlib import pyplot
 
-        figure.savefig(self.file(f"{name.removesuffix('.png')}.png"), dpi=150, bbox_inches="tight")
+        name = re.sub(r"[^\w.=+-]+", "-", name.removesuffix(".png"))
+        figure.savefig(self.file(f"{name}.png"), dpi=150, bbox_inches="tight")
         if "ipykernel" in sys.modules:
             from IPython.display import display
 
@@ -255,7 +260,7 @@ class Result:
 
     name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
     combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty where the step is not repeated
-    parameters: dict[str, Any]  # as resolved; empty where the notebook was executed by hand
+    parameters: dict[str, Any]  # as executed, or to be executed; empty where the notebook was executed by hand
     outputs: list[str] | None  # file names that the notebook declares; None where it was executed by hand
     path: Path
     done: bool
@@ -283,16 +288,21 @@ class Result:
 def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     """Every piece of work of a run, or those in `steps`, finished or missing (`done` is False), in the run's order.
 
-    Which there should be, the runner has written to `plan.json`; of a run by hand, those that are there.
-    Raises `FileNotFoundError` where the run has none.
+    `steps` are names of steps or of single pieces of work. Which there should be, the runner has written to `plan.json`;
+    of a run by hand, those that are there. Raises `FileNotFoundError` where the run has none, or not one of `steps`.
     """
     folder = root() / "results" / run
     plan = folder / "plan.json"
     planned = json.loads(plan.read_text(encoding="utf-8"))["pieces"] if plan.is_file() else _found(folder)
-    results = [_result(folder / name, name, piece) for name, piece in planned.items() if steps is None or name in steps]
-    if not results:
+    if not planned:
         raise FileNotFoundError(f"{folder}: no step of run {run!r} is there; run one first")
-    return results
+    names = {name: {name, name.split("/")[0]} for name in planned}
+    unknown = set(steps or ()) - set().union(*names.values())
+    if unknown:
+        there = ", ".join(dict.fromkeys(name.split("/")[0] for name in planned))
+        raise FileNotFoundError(f"{folder}: no step {', '.join(sorted(unknown))} in run {run!r}; it has {there}")
+    chosen = [name for name in planned if steps is None or names[name] & set(steps)]
+    return [_result(folder / name, name, planned[name]) for name in chosen]
 
 
 def _found(folder: Path) -> dict[str, dict[str, Any]]:
@@ -310,6 +320,9 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
     mark, metrics = path / "done.json", path / "metrics.json"
     done = mark.is_file() or piece["outputs"] is None
     marked = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+    executed = path / "params.yaml"  # the plan may have changed since
+    if marked and executed.is_file():
+        piece = {**piece, "parameters": yaml.safe_load(executed.read_text(encoding="utf-8"))}
     return Result(
         **piece,
         name=name,
@@ -323,11 +336,12 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
 
 def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
-    (predictions None): step, seed, n_labels (None: all), predictions, history, seconds.
+    (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, history, seconds.
 
-    A step that is repeated over more than seeds and labels counts as a method for each of its settings.
+    A step that is repeated over more than seeds and labels counts as a method for each of its settings. Where a fraction of
+    the labels was asked for, n_labels is how many that were (`n_train` in metrics.json; the fewest over the seeds).
     """
-    found = []
+    found, counted = [], dict[tuple[str, Any], int]()
     for result in read(run, steps):
         if "predictions.csv" not in (result.outputs or ["predictions.csv"]):
             continue  # looks at the data, or compares
@@ -335,17 +349,31 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
         if predictions is None and result.outputs is None:
             continue
         known = result.parameters | result.combination
-        variant = [f"{key}={value}" for key, value in result.combination.items() if key not in ("seed", "n_labels")]
+        labels = ("seed", "n_labels", FRACTION)
+        variant = [f"{key}={value}" for key, value in result.combination.items() if key not in labels]
+        method = " ".join([result.step, *variant])
+        fraction = result.combination.get(FRACTION, known.get("galaxies", {}).get("label_fraction"))
+        if fraction is not None and "n_train" in result.metrics:
+            n_train = result.metrics["n_train"]
+            counted[method, fraction] = min(n_train, counted.get((method, fraction), n_train))
         found.append(
             {
-                "step": " ".join([result.step, *variant]),
+                "step": method,
                 "seed": known.get("seed"),
                 "n_labels": known.get("n_labels"),
+                "fraction": fraction,
+                "protocol": result.metrics.get("protocol"),
                 "predictions": predictions,
                 "history": result.history,
                 "seconds": result.seconds,
             }
         )
+    for piece in found:
+        fraction = piece.pop("fraction")
+        if fraction is not None:
+            piece["n_labels"] = counted.get((piece["step"], fraction))
+            if piece["n_labels"] is None:  # none of this fraction is done yet: it cannot pass for all labels
+                piece["step"] += f" {FRACTION}={fraction}"
     return found
 
 

@@ -148,6 +148,8 @@ def test_environment_and_figure(project):
     assert written["precision"] == "fp32"
     assert written["cores"] >= 1
     assert (step.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    step.figure(pyplot.figure(), "confusion a galaxies.root=data/b.png")
+    assert (step.path / "confusion-a-galaxies.root=data-b.png").is_file()
     assert not pyplot.get_fignums()
 
 
@@ -164,6 +166,9 @@ def test_read_a_run_by_hand(project):
     assert repeated.predictions is not None
     assert repeated.predictions.id.tolist() == ["7", "007"]
     assert repeated.history is None
+    assert [result.name for result in runs.read("by_hand", ["b"])] == ["b/seed=0,rate=0.1"]
+    with pytest.raises(FileNotFoundError, match=r"no step c in run 'by_hand'; it has a, b"):
+        runs.read("by_hand", ["a", "c"])
 
 
 def planned(**parameters):
@@ -183,6 +188,48 @@ def test_read_a_planned_run_shows_what_is_missing(project):
     assert (finished.done, finished.seconds, finished.metrics) == (True, 2.5, {"accuracy": 0.5})
     assert (missing.done, missing.combination, missing.predictions) == (False, {"seed": 1}, None)
     assert [result.name for result in runs.read("toy", ["a/seed=1"])] == ["a/seed=1"]
+
+
+def test_results_have_the_parameters_that_they_were_made_with(project):
+    folder = project / "results" / "toy"
+    runs.write(folder / "plan.json", json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}))
+    for name in ("a", "b"):
+        step = runs.Step("toy", name)
+        step.predictions(**predictions())
+        runs.write(step.path / "params.yaml", "n_labels: 100\nseed: 9\n")
+    runs.write(folder / "a" / "done.json", json.dumps({"seconds": 2.5}))
+    done, due = runs.read("toy")
+    assert (done.done, done.parameters) == (True, {"n_labels": 100, "seed": 9})
+    assert (due.done, due.parameters["n_labels"]) == (False, 50)
+
+
+def test_a_fraction_of_the_labels_is_counted(project):
+    """Of both seeds at 10 % one is done, of 20 % none; a method with a fraction of its own; a protocol."""
+    pieces = {}
+    for fraction in (0.1, 0.2):
+        for seed in (0, 1):
+            combination = {"seed": seed, "galaxies.label_fraction": fraction}
+            parameters = {"seed": seed, "galaxies": {"label_fraction": fraction}, "n_labels": None}
+            pieces[f"a/seed={seed},galaxies.label_fraction={fraction}"] = {
+                "combination": combination,
+                "parameters": parameters,
+                "outputs": ["predictions.csv"],
+            }
+    pieces["b"] = planned() | {"parameters": {"seed": 0, "galaxies": {"label_fraction": 0.5}}}
+    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    for name, n_train in (("a/seed=0,galaxies.label_fraction=0.1", 37), ("b", 185)):
+        step = runs.Step("toy", name)
+        step.predictions(**predictions())
+        step.metrics({"n_train": n_train} | ({"protocol": "linear probe"} if name == "b" else {}))
+        runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    found = [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in runs.trained("toy")]
+    assert found == [
+        ("a", 0, 37, None),
+        ("a", 1, 37, None),
+        ("a galaxies.label_fraction=0.2", 0, None, None),
+        ("a galaxies.label_fraction=0.2", 1, None, None),
+        ("b", 0, 185, "linear probe"),
+    ]
 
 
 def test_what_is_compared(project):
