@@ -132,6 +132,10 @@ def _read(path: Path) -> dict[str, Any]:
         document = _yaml(path.read_text(encoding="utf-8"), path.name)
     except FileNotFoundError:
         raise ParamsError([f"{path}: there is no such file; --params FILE names another"]) from None
+    except OSError as error:
+        raise ParamsError([f"{path}: cannot be read ({error.strerror}); --params FILE names another"]) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError([f"{path}: is no text in UTF-8 (byte {error.start + 1}); save it so"]) from None
     if not isinstance(document, dict):
         raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {_kind(document)}"])
     odd = [key for key in document if not isinstance(key, str)]

@@ -234,6 +234,14 @@ def test_a_missing_file_is_named(project):
         params.plan(project / "other.yaml")
 
 
+def test_what_is_no_text_file_is_named(project):
+    with pytest.raises(params.ParamsError, match=r"notebooks: cannot be read \(Is a directory\)"):
+        params.plan(project / "notebooks")
+    (project / "params.yaml").write_bytes(b"run: caf\xe9\n")
+    with pytest.raises(params.ParamsError, match=r"params\.yaml: is no text in UTF-8 \(byte 9\)"):
+        params.plan(project / "params.yaml")
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
