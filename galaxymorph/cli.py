@@ -51,7 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--list", action="store_true", help="execute nothing; show every piece of work with its parameters")
     run.set_defaults(command=_run)
 
-    report = commands.add_parser("report", help="write results/RUN/index.html", description="Writes results/RUN/index.html.")
+    report = commands.add_parser(
+        "report",
+        help="show what was compared, and write results/RUN/index.html",
+        description="Shows what was compared, and writes results/RUN/index.html.",
+    )
     _plan_options(report)
     report.set_defaults(command=_report)
 
@@ -93,7 +97,7 @@ def _plan(options: argparse.Namespace) -> Any:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from galaxymorph import params, report, runner
+    from galaxymorph import params, runner
 
     try:
         plan = _plan(options)
@@ -107,12 +111,19 @@ def _run(options: argparse.Namespace) -> int:
     except (params.ParamsError, runner.RunError) as error:
         print(error, file=sys.stderr)
         return 2
-    table = report.text(plan.run)
-    print("\n".join(["", table, ""] if table else [""]))
-    print(report.write(plan.run))
+    _show(plan.run)
     if outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _show(run: str) -> None:
+    """Writes the report, and prints what it compares and where it is."""
+    from galaxymorph import report
+
+    path, compared = report.write(run), report.text(run)
+    print("\n".join(["", compared, ""] if compared else [""]))
+    print(path)
 
 
 def _check_only(plan: Any, only: Sequence[str]) -> None:
@@ -141,11 +152,10 @@ def _listing(plan: Any) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from galaxymorph import params, report
+    from galaxymorph import params
 
     try:
-        run = options.run or _plan(options).run
-        print(report.write(run))
+        _show(options.run or _plan(options).run)
     except (params.ParamsError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -41,10 +42,22 @@ def comparisons(results: Sequence[runs.Result]) -> list[runs.Result]:
 
 
 def text(run: str) -> str:
-    """The comparison tables of a run for a terminal; empty where no step compares."""
-    tables = [comparison(result) for result in comparisons(runs.read(run))]
-    chosen = [table[[name for name in FIRST if name in table]] if "test accuracy" in table else table for table in tables]
-    return "\n\n".join(table.to_string(index=False) for table in chosen)
+    """The comparison tables of a run for a terminal, below each what its step says of it; empty where no step compares."""
+    parts = []
+    for result in comparisons(runs.read(run)):
+        table = comparison(result)
+        if "test accuracy" in table:
+            table = table[[name for name in FIRST if name in table]]
+        said = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
+        parts += [table.to_string(index=False), *(["\n".join(said)] if said else [])]
+    return "\n\n".join(parts)
+
+
+def sentences(result: runs.Result) -> list[str]:
+    """What a step says of its comparison: the paragraphs of `summary.md`, if it leaves one."""
+    path = result.path / "summary.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [paragraph for paragraph in text.strip().split("\n\n") if paragraph]
 
 
 def _number(value: Any) -> str:
@@ -124,20 +137,18 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
 
 
 def _comparison(result: runs.Result) -> str:
-    summary = result.path / "summary.md"
-    said = summary.read_text(encoding="utf-8").strip().split("\n\n") if summary.is_file() else []
-    sentences = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in said)
     table = comparison(result)
+    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))  # below: what can be told apart
     return (
-        f"<section>\n<h2>{escape(_title(result.step))}</h2>\n{sentences}\n"
-        f"{_table(table.columns, table.itertuples(index=False))}\n{_pictures(result)}\n</section>"
+        f"<section>\n<h2>{escape(_title(result.step))}</h2>\n"
+        f"{_table(table.columns, table.itertuples(index=False))}\n{said}\n{_pictures(result)}\n</section>"
     )
 
 
 def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
     """A step: a row per piece of work, the pictures of the first that is done (if `shown`), and its parameters."""
     keys = list(pieces[0].combination)
-    numbers = [{k: v for k, v in runs.leaves(piece.metrics) if isinstance(v, int | float | str)} for piece in pieces]
+    numbers = [_numbers(piece.metrics) for piece in pieces]
     names = list(dict.fromkeys(key for each in numbers for key in each))
     rows = []
     for piece, values in zip(pieces, numbers, strict=True):
@@ -148,24 +159,46 @@ def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path
         cells = [escape(str(piece.combination[key])) for key in keys] + [state, took, link]
         rows.append(cells + [escape(_number(values.get(key))) for key in names])
     header = [*keys, "state", "time", "notebook", *(_title(key) for key in names)]
+    said = (note for piece in pieces for key, note in runs.leaves(piece.metrics) if key.startswith("notes."))
+    notes = dict.fromkeys(map(str, said))  # each once
+    noted = f"<p>Notes: {escape('; '.join(notes))}.</p>\n" if notes else ""
     first = next((piece for piece in pieces if piece.done), None)
     pictures = _pictures(first) if first and shown else ""
     if pictures and len(pieces) > 1:
         pictures = f"<p>Shown: {escape(first.name if first else '')}. Each notebook has its own.</p>\n{pictures}"
     return (
-        f'<section>\n<h2 id="{escape(name)}">{escape(_title(name))}</h2>\n{_table(header, rows, escaped=True)}\n{pictures}\n'
+        f'<section class="step">\n<h2 id="{escape(name)}">{escape(_title(name))}</h2>\n'
+        f"{_table(header, rows, escaped=True)}\n{noted}{pictures}\n"
         f"{_parameters(pieces)}\n</section>"
     )
 
 
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
+    """What stands in the table; of a value with its interval (`{"value": ..., "low": ..., ...}`), the value alone."""
+    found = {}
+    for key, value in metrics.items():
+        if isinstance(value, dict):
+            inner = {"": value["value"]} if "value" in value else _numbers(value)
+            found |= {f"{key} {name}".strip(): number for name, number in inner.items()}
+        elif isinstance(value, int | float):
+            found[key] = value
+    return found
+
+
 def _parameters(pieces: Sequence[runs.Result]) -> str:
-    """What is the same for all pieces of a step; what differs stands in the rows above."""
+    """What is the same for all pieces of a step (what differs stands in the rows above), and what the metrics say in words."""
     repeated = pieces[0].combination
     rows = [
         (key, json.dumps(value) if not isinstance(value, str) else value)
         for key, value in runs.leaves({k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")})
         if key not in repeated
     ]
+    words: dict[str, dict[str, None]] = {}
+    for piece in pieces:
+        for key, value in piece.metrics.items():
+            if isinstance(value, str):
+                words.setdefault(key, {})[value] = None
+    rows += [(_title(key), " / ".join(values)) for key, values in words.items()]
     table = _table(("parameter", "value"), rows)
     return f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
 
@@ -233,6 +266,8 @@ p { max-width: 46rem; margin: .5rem 0; }
 table { border-collapse: collapse; border: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border: 0 solid #e3e7ee; border-bottom-width: 1px; }
 th { font-weight: 600; vertical-align: bottom; }
+.step th { white-space: normal; }
+.step th, .step td { padding: .35rem .45rem; }
 thead tr:last-child th { border-bottom: 2px solid #aab3c2; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
 .pairs td, .pairs th { text-align: left; white-space: normal; }

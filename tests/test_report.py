@@ -57,7 +57,14 @@ def run(tmp_path, monkeypatch):
         step = runs.Step("toy", name)
         if name != "compare":
             step.predictions(**predictions(0))
-        step.metrics({"accuracy": 0.8125, "n_test": 40, "note": "<script>"})
+        step.metrics(
+            {
+                "test": {"accuracy": {"value": 0.8125, "low": 0.7, "high": 0.9, "n": 40}, "macro_f1": {"value": 0.75, "n": 40}},
+                "n_test": 40,
+                "fingerprint": "<script>",
+                "notes": ["left out: 2 files < 1 kB", "mended 3 images"] if name != "compare" else [],
+            }
+        )
         step.environment(device="cpu")
         Image.new("RGB", (4, 4)).save(step.file("roc.png"))
         executed(step.file("notebook.ipynb"))
@@ -118,9 +125,13 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     assert "2 of 4 pieces of work · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
     assert "<p>One is &lt; two.</p>" in text
     assert "root a&lt;b&gt;&amp;c" in text
-    assert ["0", "done", "1 min 05 s", "notebook", "0.8125", "40", "<script>"] in rows
+    assert ["seed", "state", "time", "notebook", "test accuracy", "test macro f1", "n test"] in rows
+    assert ["0", "done", "1 min 05 s", "notebook", "0.8125", "0.75", "40"] in rows
     assert ["1", "failed", "–", "notebook", "–", "–", "–"] in rows
     assert ["2", "missing", "–", "–", "–", "–", "–"] in rows
+    assert ["fingerprint", "<script>"] in rows
+    assert text.count("<p>Notes: left out: 2 files &lt; 1 kB; mended 3 images.</p>") == 1
+    assert text.index("<table>") < text.index("One is &lt; two.")  # what can be told apart stands below the numbers
     assert ["rate", "0.001"] in rows
     assert ["device", "cpu"] in rows
     assert any(row[:3] == ["net", "all", "1 (2 missing)"] for row in rows)
@@ -145,6 +156,7 @@ def test_the_table_for_a_terminal(run):
     assert lines[0].split() == ["method", "labels", "seeds", "test", "accuracy", "macro", "f1", "auc", "seconds"]
     assert lines[1].split()[:5] == ["net", "all", "1", "(2", "missing)"]
     assert max(map(len, lines)) < 120
+    assert lines[2:] == ["", "One is < two.", "And so on."]
 
 
 def test_a_table_of_another_form_is_shown_as_it_is(run):
