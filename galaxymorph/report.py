@@ -153,12 +153,12 @@ def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path
     rows = []
     for piece, values in zip(pieces, numbers, strict=True):
         page = notebooks.get(piece.name)
-        link = f'<a href="{escape(page.relative_to(folder).as_posix())}">notebook</a>' if page else "–"
         state = "done" if piece.done else "failed" if page else "missing"
+        state = f'<a href="{escape(page.relative_to(folder).as_posix())}">{state}</a>' if page else state
         took = runs.duration(piece.seconds) if piece.seconds is not None else "–"
-        cells = [escape(str(piece.combination[key])) for key in keys] + [state, took, link]
+        cells = [escape(str(piece.combination[key])) for key in keys] + [state, took]
         rows.append(cells + [escape(_number(values.get(key))) for key in names])
-    header = [*keys, "state", "time", "notebook", *(_title(key) for key in names)]
+    header = [*keys, "notebook", "time", *(_title(key) for key in names)]
     said = (note for piece in pieces for key, note in runs.leaves(piece.metrics) if key.startswith("notes."))
     notes = dict.fromkeys(map(str, said))  # each once
     noted = f"<p>Notes: {escape('; '.join(notes))}.</p>\n" if notes else ""
@@ -265,12 +265,12 @@ p { max-width: 46rem; margin: .5rem 0; }
     linear-gradient(to left, #566f9140, #fff0) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; border: 0; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border: 0 solid #e3e7ee; border-bottom-width: 1px; }
-th { font-weight: 600; vertical-align: bottom; }
-.step th { white-space: normal; }
-.step th, .step td { padding: .35rem .45rem; }
+th { font-weight: 600; vertical-align: bottom; white-space: normal; }
+.step th, .step td { padding: .35rem .3rem; }
 thead tr:last-child th { border-bottom: 2px solid #aab3c2; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
-.pairs td, .pairs th { text-align: left; white-space: normal; }
+.pairs td, .pairs th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.pairs td:first-child { min-width: 8rem; }
 .pictures { display: grid; gap: 1.2rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
 figure { margin: 0; }

@@ -125,10 +125,10 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     assert "2 of 4 pieces of work · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
     assert "<p>One is &lt; two.</p>" in text
     assert "root a&lt;b&gt;&amp;c" in text
-    assert ["seed", "state", "time", "notebook", "test accuracy", "test macro f1", "n test"] in rows
-    assert ["0", "done", "1 min 05 s", "notebook", "0.8125", "0.75", "40"] in rows
-    assert ["1", "failed", "–", "notebook", "–", "–", "–"] in rows
-    assert ["2", "missing", "–", "–", "–", "–", "–"] in rows
+    assert ["seed", "notebook", "time", "test accuracy", "test macro f1", "n test"] in rows
+    assert ["0", "done", "1 min 05 s", "0.8125", "0.75", "40"] in rows
+    assert ["1", "failed", "–", "–", "–", "–"] in rows
+    assert ["2", "missing", "–", "–", "–", "–"] in rows
     assert ["fingerprint", "<script>"] in rows
     assert text.count("<p>Notes: left out: 2 files &lt; 1 kB; mended 3 images.</p>") == 1
     assert text.index("<table>") < text.index("One is &lt; two.")  # what can be told apart stands below the numbers
