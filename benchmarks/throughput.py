@@ -1,4 +1,4 @@
-"""How much of the possible training rate the pipeline keeps.
+"""How much of the possible training rate the pipeline keeps, and how fast the mock survey is.
 
 The limit is the same model, optimiser and precision fed one resident random batch over and over. The pipeline is
 `train.fit` on a data set, with random views. Both are measured in turns, so that a busy machine slows both:
@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from galaxymorph import augment, classifier, encoders, train
+from galaxymorph import augment, classifier, encoders, simulate, train
 
 
 def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
@@ -44,6 +44,9 @@ def main() -> None:
     where = train.device()
     processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {train.has_bf16(where)}")
+    start = time.perf_counter()
+    n_mock = len(simulate.survey(2000, image_size=options.size).ids)
+    print(f"mock survey at {options.size} px: {n_mock / (time.perf_counter() - start):.0f} galaxies/s")
     for name in options.encoders:
         torch.manual_seed(0)
         model = classifier.Classifier(encoders.encoder(name), classes=4).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
