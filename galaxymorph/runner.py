@@ -171,7 +171,8 @@ def _listing(path: Path) -> str:
     for where, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if Path(where, name) != cache)
         for name in sorted(names):
-            stat = Path(where, name).stat()
+            file = Path(where, name)
+            stat = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
             lines.append(f"{os.path.relpath(where, path)}/{name} {stat.st_size} {stat.st_mtime_ns}")
     return _hash("\n".join(lines).encode())
 

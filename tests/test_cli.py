@@ -63,6 +63,18 @@ def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert capsys.readouterr().out.endswith("index.html\n")
 
 
+def test_report_shows_table_and_sentences(project, capsys):
+    step = runs.Step("toy", "a")
+    step.metrics({"accuracy": 0.5})
+    runs.write(step.path / "table.csv", "step,accuracy\na,0.5\n")
+    runs.write(step.path / "summary.md", "Smaller differences than 0.05 say nothing.\n")
+    assert cli.main(["report"]) == 0
+    index = project / "results" / "toy" / "index.html"
+    assert capsys.readouterr().out == (
+        f"\nstep accuracy\n   a      0.5\n\nSmaller differences than 0.05 say nothing.\n\n{index}\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

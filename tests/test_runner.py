@@ -262,6 +262,7 @@ def test_files_that_a_parameter_names_count(project):
 
     assert look("simulated") == look("") == look(".") == look("..") == {}
     assert list(look("data/galaxies")) == ["data/galaxies"]
+    (galaxies / "moved.png").symlink_to("nowhere.png")
     before = look("data"), look("weights.safetensors"), look(str(galaxies))
     (project / "data" / "cache" / "decoded.npy").write_bytes(b"1")
     assert look("data") == before[0]  # our own cache
