@@ -88,15 +88,14 @@ class Picture(Figure):
 
 
 @rc_context(STYLE)
-def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame], *, monitor: str = "loss") -> Figure:
+def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     """Loss and accuracy of training and validation against the epoch; several seeds as thin lines.
 
     `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss, train_accuracy,
-    val_accuracy. The epoch with the smallest val_loss is marked, or with another `monitor` that with the largest
-    val_<monitor>.
+    val_accuracy, and best: whether validation was better in this epoch than in all before. The last such epoch is marked.
     """
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
-    best, runs = "smallest" if monitor == "loss" else "largest", f" ({len(histories)} runs)" * (len(histories) > 1)
+    runs = f" ({len(histories)} runs)" * (len(histories) > 1)
     measures = [m for m in ("loss", "accuracy") if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
     if not measures:
         return _empty("no training history")
@@ -107,26 +106,26 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame], *, monitor
                 if f"{part}_{measure}" in history:
                     line = history[f"{part}_{measure}"]
                     ax.plot(history.epoch, line, color=colour, ls=dash, lw=2 if len(histories) == 1 else 1)
-            _mark_best(ax, history, measure, monitor)
+            _mark_best(ax, history, measure)
         ax.set(xlabel="epoch", ylabel="loss" if measure == "loss" else "accuracy (fraction right)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
     looks: list[tuple[str, dict[str, Any]]] = [
         ("training" + runs, {"color": ORANGE, "ls": "--", "lw": 2}),
         ("validation" + runs, {"color": BLUE, "ls": "-", "lw": 2}),
-        (f"best epoch ({best} validation {monitor})", {"color": INK, "marker": "*", "ms": 11, "ls": ""}),
+        ("best epoch on validation", {"color": INK, "marker": "*", "ms": 11, "ls": ""}),
     ]
-    looks = looks if any(f"val_{measure}" in h for h in histories for measure in measures) else looks[:1]
+    validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
+    looks = looks[: 1 + bool(validated) + any("best" in h for h in validated)]
     handles = [Line2D([], [], label=label, **look) for label, look in looks]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
-def _mark_best(ax: Axes, history: pd.DataFrame, measure: str, monitor: str) -> None:
-    if f"val_{monitor}" in history and f"val_{measure}" in history and bool(history[f"val_{monitor}"].notna().any()):
-        judged = history[f"val_{monitor}"]
-        best = judged.idxmin() if monitor == "loss" else judged.idxmax()
-        ax.plot(history.epoch[best], history[f"val_{measure}"][best], "*", color=INK, ms=11, zorder=3)
+def _mark_best(ax: Axes, history: pd.DataFrame, measure: str) -> None:
+    if "best" in history and f"val_{measure}" in history:
+        last = history[history.best].tail(1)
+        ax.plot(last.epoch, last[f"val_{measure}"], "*", color=INK, ms=11, zorder=3)
 
 
 @rc_context(STYLE)
@@ -201,6 +200,8 @@ def class_examples(
 ) -> Figure:
     """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is unlabelled and not shown."""
     pixels, labels = _pixels(images), np.asarray(labels)
+    if not len(classes):
+        return _empty("no galaxy has a class")
     figure, axes = _sheet(len(classes), each, left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2)
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
         for ax, image in zip(row, pixels[labels == k], strict=False):
@@ -239,6 +240,8 @@ def misclassified(
 @rc_context(STYLE)
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the title states the imbalance."""
+    if counts.empty:
+        return _empty("no galaxy has a class", ax)
     figure, ax = _one(ax, width=WIDTH, height=3.8)
     n_splits, hatches = len(counts.columns), ("", "///", "...", "xx")
     for i, split in enumerate(counts.columns):
@@ -268,6 +271,8 @@ def distributions(
     `quantities`: values by name with unit, a column of panels each. Each class has a row: a histogram (share of the
     class per bin) with its median. Galaxies with label -1 and values that are not finite are left out.
     """
+    if not len(classes) or not len(quantities):
+        return _empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels = np.asarray(labels)
     figure, axes = _panels(len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col")
     for column, (name, given) in enumerate(quantities.items()):
@@ -379,6 +384,8 @@ def _baseline(ax: Axes, value: float, name: str) -> None:
 @rc_context(STYLE)
 def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
     """A metric from 0 to 1 as a heat map, methods (index of `table`) by classes (columns); grey where undefined."""
+    if table.empty:
+        return _empty("no method has a result yet", ax)
     values = np.ma.masked_invalid(table.to_numpy(float))
     low = 0.0 if values.mask.all() else float(np.floor(10 * values.min()) / 10)  # differences between good methods stay visible
     figure, ax = _one(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
@@ -434,9 +441,11 @@ def _sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0) -> tup
     return figure, axes
 
 
-def _empty(text: str) -> Figure:
-    figure = Picture(figsize=(WIDTH, 0.6))
-    figure.text(0.5, 0.5, text, ha="center", va="center")
+def _empty(text: str, ax: Axes | None = None) -> Figure:
+    """A figure, or a given panel, that says why there is nothing to see."""
+    figure, ax = _one(ax, width=WIDTH, height=0.6)
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
     return figure
 
 

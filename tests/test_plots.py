@@ -40,7 +40,8 @@ def history(n=12, seed=0):
     epoch = np.arange(1, n + 1)
     loss, accuracy = 1 / epoch + rng.random(n) / 10, 1 - 1 / (epoch + 1) - rng.random(n) / 10
     columns = {"train_loss": loss, "train_accuracy": accuracy, "val_loss": loss + 0.1, "val_accuracy": accuracy - 0.1}
-    return pd.DataFrame({"epoch": epoch, "epochs": n} | columns)
+    best = columns["val_loss"] == np.minimum.accumulate(columns["val_loss"])
+    return pd.DataFrame({"epoch": epoch, "epochs": n} | columns | {"best": best})
 
 
 def points(names=NAMES):
@@ -98,7 +99,7 @@ def said(figure):
 
 CASES = {
     "curves": lambda: plots.learning_curves(history()),
-    "curves of seeds": lambda: plots.learning_curves([history(12 - i, i) for i in range(5)], monitor="accuracy"),
+    "curves of seeds": lambda: plots.learning_curves([history(12 - i, i) for i in range(5)]),
     "curves of a self-supervised method": lambda: plots.learning_curves(history()[["epoch", "train_loss"]]),
     "no curves": lambda: plots.learning_curves([]),
     "roc": lambda: plots.roc(points()),
@@ -125,6 +126,10 @@ CASES = {
     "comparison of 1": lambda: plots.comparison(compared(1, (None,)), metrics=("accuracy",)),
     "comparison of nothing": lambda: plots.comparison(compared().assign(method="majority")),
     "per class": lambda: plots.per_class(pd.DataFrame(0.9, index=["resnet18", "moco, 1,000 labels"], columns=list(NAMES))),
+    "per class of nothing": lambda: plots.per_class(pd.DataFrame()),
+    "class examples without classes": lambda: plots.class_examples(images(2), np.array([-1, -1]), ()),
+    "balance without classes": lambda: plots.class_balance(counts().iloc[:0]),
+    "distributions without classes": lambda: plots.distributions({"a": np.arange(2)}, np.array([-1, -1]), ()),
     "per class 10": lambda: plots.per_class(pd.DataFrame(0.9, index=["resnet18"], columns=list(TEN))),
 }
 
@@ -181,9 +186,12 @@ def test_curves_mark_the_best_epoch_of_each_run():
     stars = {tuple(np.ravel(line.get_xydata())) for line in accuracy.lines if line.get_marker() == "*"}
     assert stars == {(row.epoch, row.val_accuracy) for row in best}
     assert len(loss.lines) == 2 * 3
-    by_accuracy = plots.learning_curves(runs[0], monitor="accuracy").axes[1]
-    (star,) = [line.get_xdata()[0] for line in by_accuracy.lines if line.get_marker() == "*"]
-    assert star == runs[0].epoch[runs[0].val_accuracy.idxmax()]
+    other = runs[0].assign(best=[True, False, True] + [False] * 9)  # whatever training went by
+    for ax in plots.learning_curves(other).axes:
+        (star,) = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "*"]
+        assert star == 3
+    assert "best epoch on validation" in said(figure)
+    assert "best epoch on validation" not in said(plots.learning_curves(runs[0].drop(columns="best")))
 
 
 def test_curves_show_what_there_is():
@@ -256,6 +264,16 @@ def test_misclassified_say_what_they_were_taken_for():
     figure = plots.misclassified(images(2), ["spiral", "round"], ["edge-on", "spiral"], np.array([0.871, 1.0]))
     assert said(figure) == ["spiral, taken for\nedge-on (87 %)", "round, taken for\nspiral (100 %)"]
     assert said(plots.misclassified(images(0), [], [], [])) == ["no galaxy is misclassified"]
+
+
+def test_figures_of_nothing_say_so():
+    assert said(CASES["per class of nothing"]()) == ["no method has a result yet"]
+    for case in ("class examples without classes", "balance without classes", "distributions without classes"):
+        assert said(CASES[case]()) == ["no galaxy has a class"]
+    assert said(plots.distributions({}, np.zeros(2, int), ["round"])) == ["nothing was measured"]
+    figure = Figure(figsize=(8, 4))
+    assert plots.per_class(pd.DataFrame(), ax=figure.add_subplot()) is figure
+    assert said(figure) == ["no method has a result yet"]
 
 
 def test_wrong_images_are_refused():
