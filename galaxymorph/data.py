@@ -46,8 +46,21 @@ class Galaxies:
         return len(self.ids)
 
     def part(self, split: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
-        """The galaxies of one split (a copy)."""
-        return self.take(np.flatnonzero(self.split == split))
+        """The galaxies of one split (a copy).
+
+        Raises:
+            ValueError: nothing is in this split, which methods rely on; only "unlabelled" may be empty.
+        """
+        rows = np.flatnonzero(self.split == split)
+        if not len(rows) and split != "unlabelled":
+            if (self.labels < 0).all():
+                why = "no galaxy has a label: give the source labels, or use a method that does without"
+            elif split == "train":
+                why = "all galaxies with a label are in other splits: take more of the data"
+            else:
+                why = f"the data were loaded with {split} = 0: give {split} a fraction of the galaxies, such as 0.2"
+            raise ValueError(f"the split {split!r} is empty, as {why}")
+        return self.take(rows)
 
     def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
         """The galaxies of these rows, by number or by a mask, in this order (a copy)."""
@@ -97,6 +110,13 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "Q": ("fits",),
     "band_weights": ("fits",),
 }
+# Why the mock survey has no use for options that all other sources have.
+_NOT_SIMULATED = {
+    "root": "it reads no files",
+    "crop": "its frames are drawn around the galaxies, at image_size",
+    "unlabelled_root": "its own unlabelled galaxies are those with ambiguous votes, and more by n_labels or label_fraction",
+    "on_bad": "none of its images can be broken",
+}
 
 
 def load(
@@ -127,7 +147,7 @@ def load(
 ) -> Galaxies:
     """Galaxies from a source, decoded once and cached, split into train, val and test.
 
-    Relative paths are relative to the project's folder.
+    Relative paths are relative to the project's folder; `~` is the home folder.
 
     Args:
         name: `simulated`: the built-in mock survey (`simulate`).
@@ -162,8 +182,8 @@ def load(
     """
     _check_options(dict(locals()))
     project = runs.root()
-    cache_folder = project / (cache or Path("data", "cache")) / name
-    path, csv = project / (root or ""), project / labels if labels else None
+    cache_folder = project / Path(cache or Path("data", "cache")).expanduser() / name
+    path, csv = project / Path(root or "").expanduser(), project / Path(labels).expanduser() if labels else None
     colour: dict[str, Any] = {"bands": bands, "hdu": hdu, "stretch": stretch, "q": Q, "band_weights": tuple(band_weights)}
     if name == "simulated":
         galaxies = _simulated(cache_folder, n_galaxies, image_size, survey_seed, n_classes)
@@ -171,11 +191,11 @@ def load(
         found = _find(name, path, labels=csv, class_names=class_names, n_classes=n_classes, on_bad=on_bad, colour=colour)
         found = _cut(found, image_size, crop)
         if unlabelled_root is not None:
-            extra = _find_unlabelled(name, project / unlabelled_root, colour=colour)
+            extra = _find_unlabelled(name, project / Path(unlabelled_root).expanduser(), colour=colour)
             found = sources.join(found, _cut(extra, image_size, unlabelled_crop), str(unlabelled_root))
         options = colour | {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
         galaxies = _decoded(found, options, on_bad, cache_folder)
-    _split(galaxies, test=test, val=val, seed=seed)
+    _split(galaxies, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes))
     _limit_labels(galaxies, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
     return galaxies
 
@@ -190,7 +210,8 @@ def _check_options(given: dict[str, Any]) -> None:
         raise ValueError(f"no data source {name!r}; {hint}There are: {', '.join(known)}")
     for option, parameter in inspect.signature(load).parameters.items():
         if given[option] != parameter.default and option != "name" and name not in _ONLY.get(option, known):
-            raise ValueError(f"option {option!r} means nothing to the source {name!r}: remove it")
+            why = f" ({_NOT_SIMULATED[option]})" if name == "simulated" and option in _NOT_SIMULATED else ""
+            raise ValueError(f"option {option!r} means nothing to the source {name!r}{why}: remove it")
     if given["root"] is None and name in _ONLY["root"]:
         raise ValueError(f"the source {name!r} needs `root`, the folder or file to read")
     if given["unlabelled_crop"] is not None and given["unlabelled_root"] is None:
@@ -319,23 +340,38 @@ def _order(ids: ndarray, seed: int) -> ndarray:
     return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
 
 
-def _split(galaxies: Galaxies, *, test: float, val: float, seed: int) -> None:
-    """Give the labelled galaxies of each class, in seeded order, to test, val and train."""
+def _remedy(name: Source, n_classes: int) -> str:
+    """What can be done where a class has too few galaxies."""
+    fewer = ", or use n_classes: 4, which has larger classes" if n_classes == 5 else ""
+    return {
+        "simulated": f"Simulate more by n_galaxies{fewer}",
+        "folder": "Add images to its folder, or move the folder away",
+        "galaxy_zoo": f"Add galaxies with clear votes for it{fewer}",
+        "galaxy10": "Use a file with more galaxies of it: the ten classes are fixed",
+        "table": "Add galaxies, or empty its labels in the CSV file: those galaxies are then unlabelled",
+        "fits": "Add galaxies, or empty its labels in the CSV file: those galaxies are then unlabelled",
+    }[name]
+
+
+def _split(galaxies: Galaxies, *, test: float, val: float, seed: int, remedy: str) -> None:
+    """Give the labelled galaxies of each class, in seeded order, to test, val and train; `remedy` is for the error."""
     galaxies.split = np.full(len(galaxies), "unlabelled")
     order = _order(galaxies.ids, seed)
     labels = galaxies.labels.numpy()[order]
-    least = 1 + (test > 0) + (val > 0)
+    parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
+    least = len(parts)
     counts = np.bincount(labels[labels >= 0], minlength=len(galaxies.classes))
     few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=True) if count < least]
     if few:
         raise ValueError(
-            f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of train, val "
-            "and test. Add galaxies, or take the class out"
+            f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of "
+            f"{', '.join(parts)}. {remedy}"
         )
     for label, count in enumerate(counts):
         rows = order[labels == label]
         n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
-        n_val = min(n_val, count - n_test - 1)
+        n_test = min(n_test, count - 1 - (val > 0))  # leave one each for val and train
+        n_val = min(n_val, count - 1 - n_test)
         galaxies.split[rows] = "train"
         galaxies.split[rows[: n_test + n_val]] = "val"
         galaxies.split[rows[:n_test]] = "test"

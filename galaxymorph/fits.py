@@ -35,7 +35,8 @@ def find(
     band_weights: Sequence[float],
 ) -> sources.Found:
     """FITS images anywhere below a folder, plain or compressed: cubes of three bands `<id>.fits`, or one file per band
-    `<id>_<band>.fits` with a band of u, g, r, i, z, y. The header's word on the band is not asked: it is often wrong.
+    `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in capitals). The header's word on the band is not asked: it is
+    often wrong.
 
     Args:
         bands: the order of a cube's planes, or which of the single files to use, such as "gri"; default: bluest first.
@@ -65,8 +66,8 @@ def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str,
     groups: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)  # "" is the band of a cube
     for file in files:
         stem = re.sub(r"\.fits?(\.\w+)?$", "", file.name, flags=re.IGNORECASE)
-        single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem)
-        id, band = (single[1], single[2]) if single else (stem, "")
+        single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
+        id, band = (single[1], single[2].lower()) if single else (stem, "")
         if band in groups[id] or (groups[id] and "" in (band, *groups[id])):
             others = sources.listing(other.path for other in groups[id].values())
             raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -116,14 +116,13 @@ def images(root: Path) -> Found:
         found = _zipped(root)
     else:
         files = sorted(files_below(root, IMAGES), key=lambda file: file.name)
-        stats = [file.stat() for file in files]
         names = [file.path[len(str(root)) + 1 :] for file in files]
         found = Found(
             ids=[_stem(file.name) for file in files],
             names=names,
             read=[partial(read_image, file.path) for file in files],
             labels=[-1] * len(files),
-            stamps=[(name, stat.st_size, stat.st_mtime_ns) for name, stat in zip(names, stats, strict=True)],
+            stamps=[(name, *_size_and_time(file)) for name, file in zip(names, files, strict=True)],
         )
     if not found.ids:
         raise ValueError(f"{root}: no images found, that is no file that ends in {', '.join(IMAGES)}")
@@ -170,8 +169,12 @@ def _open_zip(file: Path) -> zipfile.ZipFile:
 
 def read_image(file: str) -> RGB:
     """Decode a JPEG, PNG or TIFF."""
-    with Image.open(file) as image:
-        return to_rgb(image), ""
+    try:
+        with Image.open(file) as image:
+            return to_rgb(image), ""
+    except FileNotFoundError as error:
+        target = f"a link to {Path(file).readlink()}, which does not exist" if Path(file).is_symlink() else "no longer there"
+        raise ValueError(target) from error
 
 
 def read_zipped(archive: zipfile.ZipFile, member: str) -> RGB:
@@ -274,7 +277,9 @@ def _read_csv(file: Path, kinds: type[str] | dict[Hashable, type[str]]) -> pd.Da
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more fields than the header
-            return pd.read_csv(content, dtype=kinds, skipinitialspace=True, index_col=False)
+            # Only what is empty is missing: NA, None and null may be names of classes.
+            missing: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+            return pd.read_csv(content, dtype=kinds, skipinitialspace=True, index_col=False, **missing)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no CSV file: {error}") from error
 
@@ -349,8 +354,16 @@ def existing(path: Path) -> Path:
 
 
 def stamp(file: Path) -> tuple[str, int, int]:
-    stat = file.stat()
-    return file.name, stat.st_size, stat.st_mtime_ns
+    return file.name, *_size_and_time(file)
+
+
+def _size_and_time(file: Path | os.DirEntry[str]) -> tuple[int, int]:
+    """Bytes and time of change; zeros for a link to nothing, so that it is found as a broken image when it is read."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def check_unique(ids: Sequence[str], names: Sequence[str], root: Path) -> None:

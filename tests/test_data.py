@@ -201,6 +201,18 @@ def test_class_too_small_to_split(tmp_path, load):
         load("folder", root=root, val=0.0)
 
 
+def test_too_few_galaxies_what_can_be_done(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 8)
+    for n_classes, remedy in ((4, r"clear votes for it$"), (5, r"clear votes for it, or use n_classes: 4")):
+        with pytest.raises(ValueError, match=rf"one for each of train, val, test\. Add galaxies with {remedy}"):
+            load("galaxy_zoo", root=root, n_classes=n_classes)
+    write_galaxy10(tmp_path / "Galaxy10.h5", each=1)
+    with pytest.raises(ValueError, match=r"one for each of train, test\. Use a file with more galaxies of it"):
+        load("galaxy10", root=tmp_path / "Galaxy10.h5", val=0.0)
+    with pytest.raises(ValueError, match=r"Simulate more by n_galaxies$"):
+        load("simulated", n_galaxies=3, image_size=16)
+
+
 def test_unknown_source_names_the_nearest(load):
     with pytest.raises(ValueError, match=r"no data source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"):
         load("galaxyzoo")
@@ -210,7 +222,13 @@ def test_unknown_source_names_the_nearest(load):
     ("name", "options", "message"),
     [
         ("simulated", {"root": "data"}, "option 'root' means nothing to the source 'simulated'"),
-        ("simulated", {"on_bad": "skip"}, "option 'on_bad' means nothing to the source 'simulated'"),
+        (
+            "simulated",
+            {"on_bad": "skip"},
+            r"'on_bad' means nothing to the source 'simulated' \(none of its images can be broken\)",
+        ),
+        ("simulated", {"crop": 40}, r"'simulated' \(its frames are drawn around the galaxies, at image_size\): remove it"),
+        ("simulated", {"unlabelled_root": "x"}, r"'simulated' \(its own unlabelled galaxies are .* n_labels"),
         ("folder", {"root": "x", "n_galaxies": 5}, "option 'n_galaxies' means nothing to the source 'folder'"),
         ("folder", {"root": "x", "stretch": 1.0}, "option 'stretch' means nothing to the source 'folder'"),
         ("galaxy10", {"root": "x", "class_names": ["a"]}, "option 'class_names' means nothing to the source 'galaxy10'"),
@@ -247,6 +265,66 @@ def test_splits_are_stratified(tmp_path, load):
         [30, 5, 15],
         [2, 1, 2],
     ]
+
+
+@pytest.mark.parametrize(
+    ("test", "val"), [(0.9, 0.05), (0.05, 0.9), (0.5, 0.49), (0.99, 0.0), (0.0, 0.99), (0.0, 0.0), (0.2, 0.2)]
+)
+def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
+    for count in range(1 + (test > 0) + (val > 0), 60):
+        galaxies = data.Galaxies(
+            ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
+            labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
+        )  # fmt: skip
+        data._split(galaxies, test=test, val=val, seed=0, remedy="")
+        numbers = galaxies.counts().loc["a"]
+        assert numbers["unlabelled"] == 0
+        for split, share in {"train": 1 - test - val, "val": val, "test": test}.items():
+            assert (numbers[split] > 0) == (share > 0)
+            assert abs(numbers[split] - share * count) <= 2
+
+
+def test_an_empty_part_is_an_error_that_says_what_to_do(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 20, "b": 20})
+    for split in ("val", "test"):
+        galaxies = load("folder", root=root, **{split: 0.0})
+        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as .* {split} = 0: give {split} a fraction"):
+            galaxies.part(split)
+        assert len(galaxies.part("unlabelled")) == 0
+    for split in ("train", "val", "test"):
+        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as no galaxy has a label: give"):
+            galaxies.take(np.arange(0)).part(split)
+
+
+def test_home_folder(tmp_path, load, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    class_folders(tmp_path / "mine", {"a": 5, "b": 5})
+    write_images(tmp_path / "more", ids_from(90, 2))
+    galaxies = load("folder", root="~/mine", unlabelled_root=Path("~/more"), cache="~/kept")
+    assert len(galaxies) == 12 and len(list((tmp_path / "kept" / "folder").iterdir())) == 1
+    write_table(tmp_path / "valSet.hdf5")
+    (tmp_path / "labels.csv").write_text("label\n" + "a\nb\n" * 10)
+    assert load("table", root="~/valSet.hdf5", labels="~/labels.csv").classes == ("a", "b")
+
+
+def test_links_to_nothing_are_broken_images(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    (root / "disc" / "0777.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        ValueError, match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not"
+    ):
+        load("folder", root=root)
+    assert load("folder", root=root, on_bad="skip").ids.tolist() == ids_from(0, 10)
+    write_images(tmp_path, ["0777"])
+    (tmp_path / "0777.png").rename(tmp_path / "gone.png")
+    assert "0777" in load("folder", root=root).ids  # mended: the cache knows
+
+
+def test_fits_links_to_nothing_are_broken_images(tmp_path, load):
+    write_fits(tmp_path / "sky" / "good.fits", bands(0.1, 0.1, 0.1))
+    (tmp_path / "sky" / "bad.fits").symlink_to(tmp_path / "gone.fits")
+    with pytest.raises(ValueError, match=r"1 of 2 images cannot be used: bad.fits \(.*No such file"):
+        load("fits", root=tmp_path / "sky")
 
 
 def test_splits_depend_on_seed_and_ids_alone(tmp_path, load):
@@ -569,6 +647,15 @@ def test_images_without_label_may_be_taken_as_unlabelled(tmp_path, load):
     assert "7 images without a row in valSet.csv" in galaxies.notes[0]
 
 
+def test_classes_may_be_called_none_or_na(tmp_path, load):
+    write_table(tmp_path / "valSet.hdf5")
+    labels = ["NA", "None", "null", "nan"] * 5
+    (tmp_path / "valSet.csv").write_text("\n".join(["label", *labels]))
+    galaxies = load("table", root=tmp_path / "valSet.hdf5")
+    assert galaxies.classes == ("NA", "None", "nan", "null")
+    assert [galaxies.classes[label] for label in galaxies.labels] == labels
+
+
 def test_table_with_wrong_columns_or_values(tmp_path, load):
     Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(tmp_path / "a.h5", path="data")
     with pytest.raises(ValueError, match=r"the table has no column g. It has: r, G, b"):
@@ -618,6 +705,14 @@ def test_order_of_a_cubes_planes(tmp_path, load):
     write_fits(tmp_path / "sky" / "cube.fits", bands(0.5, 0.001, 0.001))
     red, _, blue = load("fits", root=tmp_path / "sky", bands="zrg").images[0].float().mean((1, 2))
     assert red > 50 and blue < 5
+
+
+def test_bands_in_capitals(tmp_path, load):
+    for band, level in {"G": 0.5, "r": 0.001, "I": 0.001}.items():
+        write_fits(tmp_path / "sky" / f"m51_{band}.fits", bands(level)[0])
+    galaxies = load("fits", root=tmp_path / "sky", bands="gri")
+    assert galaxies.ids.tolist() == ["m51"]
+    assert galaxies.images[0, 2].float().mean() > 50 and galaxies.images[0, :2].max() < 5
 
 
 @pytest.mark.parametrize(("module", "ending"), [(gzip, ".gz"), (bz2, ".bz2")])
