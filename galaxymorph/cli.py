@@ -107,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.list:
             print(_listing(plan))
             return 0
-        outcome = runner.run(plan, only=options.only, force=options.force, jobs=options.jobs)
+        outcome = runner.run(plan, only=options.only, force=options.force, jobs=options.jobs, out=sys.stdout)
     except (params.ParamsError, runner.RunError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -342,7 +342,7 @@ def run(
     only: Sequence[str] = (),
     force: bool = False,
     jobs: int = 1,
-    out: TextIO | TextIOBase = sys.stdout,
+    out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> Outcome:
     """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of steps or pieces.
@@ -376,7 +376,7 @@ def run(
                 screen.live({job.piece.name: (job.progress(), job.seconds) for job in active})
                 time.sleep(0.2)
         finally:
-            with _deaf():  # a second Ctrl-C would leave something behind
+            with _deaf():  # a second Ctrl-C or SIGTERM would leave something behind
                 for job in active:
                     job.stop()
     return outcome
@@ -463,8 +463,9 @@ def _locked(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

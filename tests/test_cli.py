@@ -1,9 +1,11 @@
 """The command line from outside. Takes about 30 s: it starts Python and two kernels."""
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -126,15 +128,37 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
 
 
 def test_sigterm_stops_like_ctrl_c(project):
-    """What a scheduler sends. The notebook would sleep for minutes."""
-    work = textwrap.dedent("import time\nprint('x')\ntime.sleep(300)\n")
+    """What a scheduler sends, here to what ignores Ctrl-C, as a shell's background job does. The notebook would sleep on."""
+    work = textwrap.dedent(
+        """\
+        import os, time
+        from pathlib import Path
+        Path("new").write_text(f"{os.getpid()} {os.getppid()}")
+        Path("new").rename("pids")
+        time.sleep(300)
+        """
+    )
     cells = [cell(PARAMETERS, "parameters"), cell(work)]
     notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}
     (project / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
-    with subprocess.Popen([sys.executable, "-m", "galaxymorph", "run"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        while "started" not in process.stdout.readline():
-            pass
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-m", "galaxymorph", "run"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 180
+        while not Path("pids").is_file() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
         process.terminate()
-        assert process.wait(timeout=30) == 130
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert said.endswith("stopped\n")
+    assert "Traceback" not in said
     assert not (project / "results" / "toy" / "a" / "done.json").exists()
+    deadline = time.monotonic() + 10
+    while any(map(alive, Path("pids").read_text().split())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(alive, Path("pids").read_text().split()))
+
+
+def alive(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.is_file() and "zombie" not in status.read_text()
