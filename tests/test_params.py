@@ -128,7 +128,7 @@ def test_a_repeated_reader_gets_its_own_combination(project):
         ("resnet18.training.epocs=3", "resnet18.training.epocs: train.fit has no such option (did you mean epochs?); it has"),
         ("galaxies.image_sise=3", "galaxies.image_sise: data.load has no such option (did you mean image_size?)"),
         ("resnet18.galaxies.image_sise=3", "resnet18.galaxies.image_sise: data.load has no such option"),
-        ("resnet18.encoder.stemm=small", "make_encoder has no such option (did you mean stem?); it has name, stem"),
+        ("resnet18.encoder.nme=resnet50", "make_encoder has no such option (did you mean name?); it has name"),
         ("resnet18.over.trainin.epochs=[3]", "02_train.ipynb has no such parameter (did you mean training?)"),
         ("resnet18.over.training.epocs=[3]", "resnet18.over.training.epocs: train.fit has no such option"),
         ("resnet18.training.seed=3", "the notebook itself fills seed of train.fit; set the step's parameter instead"),
