@@ -36,7 +36,7 @@ def encoder(name: str) -> Encoder:
     """A randomly initialised encoder by its name (`NAMES`): the complete network of He et al. 2016 (arXiv 1512.03385).
 
     Each residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the untrained network is a
-    shallow one: with a few hundred labels, ResNet50 gets going in about two thirds of the epochs.
+    shallow one.
 
     Raises `ValueError` for an unknown name, with the nearest one.
     """

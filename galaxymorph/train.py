@@ -36,7 +36,7 @@ def has_bf16(where: torch.device) -> bool:
     """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is faster."""
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where) >= (8, 0)
-    read = getattr(torch.cpu, "get_capabilities", dict)  # not there before torch 2.11
+    read = getattr(torch.cpu, "get_capabilities", dict)  # a torch that cannot tell gets fp32, which is never wrong
     capabilities = read()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
@@ -54,8 +54,13 @@ def to_float(images: UInt8[Tensor, "galaxy 3 size size"], where: torch.device) -
     return images.to(where, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
+def n_batches(n: int, batch_size: int) -> int:
+    """Batches of an epoch of `n` galaxies, none of a single one, of which BatchNorm could take no variance."""
+    return max(1, min(math.ceil(n / batch_size), n // 2))
+
+
 def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
-    """One epoch of shuffled indices, in batches whose sizes differ by one at most: for BatchNorm, none is of a lone galaxy.
+    """One epoch of shuffled indices, in `n_batches` batches whose sizes differ by one at most.
 
     With `balanced`, galaxies are drawn with replacement so that every class is met equally often.
     """
@@ -65,7 +70,7 @@ def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torc
         order = torch.multinomial(weights, n, replacement=True, generator=generator)
     else:
         order = torch.randperm(n, generator=generator)
-    return iter(order.tensor_split(max(1, min(math.ceil(n / batch_size), n // 2))))
+    return iter(order.tensor_split(n_batches(n, batch_size)))
 
 
 def fit(
@@ -118,9 +123,8 @@ def fit(
     if where.type == "cuda" and images.nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
         images = images.to(where)  # resident: an epoch then never waits for the host
 
-    steps_per_epoch = sum(1 for _ in batches(targets, batch_size=batch_size, balanced=False, generator=torch.Generator()))
     optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay)
-    schedule = _warmup_and_cosine(optimiser, steps=epochs * steps_per_epoch, warmup=warmup)
+    schedule = _warmup_and_cosine(optimiser, steps=epochs * n_batches(len(images), batch_size), warmup=warmup)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
     judged = averaged.module if averaged else learner
     measure = _measures(learner)
