@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
+
 
 class Views:
     """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in its own way.
@@ -21,7 +23,9 @@ class Views:
 
     * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
     * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the image's side;
-    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for each band;
+    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for each band; `reddening`:
+      largest E(B - V) in magnitudes of Galactic dust that is added or taken away, as if the bands of red, green and blue were
+      SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6); exact only for images with a linear stretch;
     * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of added sky noise.
 
     Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator` where one is given.
@@ -36,17 +40,20 @@ class Views:
         shift: float = 0.04,
         brightness: float = 0.15,
         colour: float = 0.05,
+        reddening: float = 0.0,
         blur: float = 0.0,
         noise: float = 0.02,
     ):
         amplitudes = {
-            "zoom": zoom, "shift": shift, "brightness": brightness, "colour": colour, "blur": blur, "noise": noise
+            "zoom": zoom, "shift": shift, "brightness": brightness, "colour": colour, "reddening": reddening,
+            "blur": blur, "noise": noise,
         }  # fmt: skip
         for name, value in amplitudes.items():
             if value < 0:
                 raise ValueError(f"{name}={value}: an amplitude is 0 (off) or positive")
         self.rotation, self.flip, self.zoom, self.shift = rotation, flip, zoom, shift
-        self.brightness, self.colour, self.blur, self.noise = brightness, colour, blur, noise
+        self.brightness, self.colour, self.reddening = brightness, colour, reddening
+        self.blur, self.noise = blur, noise
 
     def __call__(
         self, images: Float[Tensor, "galaxy 3 size size"], *, generator: torch.Generator | None = None
@@ -64,6 +71,9 @@ class Views:
             images = images * (1 + self.brightness * (2 * uniform(1, 1, 1) - 1))
         if self.colour:
             images = images * (1 + self.colour * (2 * uniform(3, 1, 1) - 1))
+        if self.reddening:
+            excess = self.reddening * (2 * uniform(1, 1, 1) - 1)  # E(B - V)
+            images = images * 10 ** (-0.4 * excess * torch.tensor(EXTINCTION, device=device).view(3, 1, 1))
         if self.noise:
             grain = torch.randn(images.shape, device=device, dtype=images.dtype, generator=generator)
             images = images + self.noise * uniform(1, 1, 1) * grain

@@ -1,17 +1,22 @@
-"""The one training loop, and what comes after it: `fit` and `predict`. Nothing here knows a method.
+"""The one training loop, and what comes after it: `fit`, `predict` and `embed`. Nothing here knows a method.
 
-A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Two methods are optional: `measures(images, targets)`, a
-dict of batch means, its "loss" among them, to report and to select by; and `predict(images)`, class probabilities.
-Images are uint8 everywhere outside this module and float in [0, 1] inside a learner.
+A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Three methods are optional: `measures(images, targets)`, a
+dict of batch means, its "loss" among them, to report and to select by; `predict(images)`, class probabilities; and `stages()`,
+lists of its modules from the first layers to the last. Images are uint8 everywhere outside this module and float in [0, 1]
+inside a learner; features, for learners that take those, are float in both.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,8 +24,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-Part = tuple[UInt8[Tensor, "_ 3 size size"], Tensor]  # images and their targets
-Views = Callable[[Float[Tensor, "galaxy 3 size size"]], Float[Tensor, "galaxy 3 size size"]]
+Part = tuple[UInt8[Tensor, "_ 3 size size"] | Float[Tensor, "_ feature"], Tensor]  # images, or features, and their targets
+Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 
 
 class Diverged(FloatingPointError):
@@ -49,8 +54,11 @@ def autocast(precision: str, where: torch.device) -> AbstractContextManager:
     return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
 
 
-def to_float(images: UInt8[Tensor, "galaxy 3 size size"], where: torch.device) -> Float[Tensor, "galaxy 3 size size"]:
-    """A batch on its device, in [0, 1] and channels-last, which is the faster layout for convolutions on CPU and GPU."""
+def to_float(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"], where: torch.device) -> Float[Tensor, "*shape"]:
+    """A batch on its device. Images in [0, 1] and channels-last, which is the faster layout for convolutions on CPU and GPU;
+    features, which are float already, as they are."""
+    if images.is_floating_point():
+        return images.to(where, non_blocking=True)
     return images.to(where, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
@@ -82,108 +90,224 @@ def fit(
     epochs: int = 20,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
+    layer_decay: float = 1.0,
     optimizer: Literal["adamw", "sgd"] = "adamw",
     weight_decay: float = 0.05,
     warmup: float = 0.1,
     average: float = 0.0,
     balanced: bool = False,
-    monitor: str = "loss",
+    monitor: str | None = "loss",
     patience: int | None = None,
     keep: Callable[[nn.Module], object] | None = None,
+    checkpoint: Path | None = None,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Trains the learner; yields one row per epoch, as it happens, and leaves the best weights in the learner.
 
     `views` draws the random views of each training batch; validation galaxies are never changed. The learning rate rises
-    linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine. `average` is the decay per step of
-    an exponential moving average of the weights (Polyak & Juditsky 1992), which is then what is validated and kept; 0 is off.
-    SGD has Nesterov momentum 0.9. `balanced` draws every class equally often.
+    linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine; with a `layer_decay` below 1 each
+    stage of the learner (its `stages()`) learns that much slower than the next later one (Howard & Ruder 2018, arXiv
+    1801.06146, section 3.2). `average` is the decay per step of an exponential moving average of the weights (Polyak & Juditsky
+    1992), which is then what is validated and kept; 0 is off. SGD has Nesterov momentum 0.9. `balanced` draws every class
+    equally often.
 
-    The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part; after
-    `patience` epochs (1 or more) without a better one, training ends. `keep` is called with the learner at every best epoch so
-    far, to write its weights to a file: a training that is killed or diverges later loses nothing. Same seed, same machine:
-    same rows, on the CPU.
+    The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part, or is
+    the last one (None); after `patience` epochs (1 or more) without a better one, training ends. `keep` is called with the
+    learner at every best epoch so far, to write its weights to a file: a training that is killed or diverges later loses
+    nothing. Same seed, same machine: same rows, on the CPU.
+
+    With a `checkpoint`, a file that is written after every epoch, a training that was stopped goes on where it was: its earlier
+    rows come first, and the result is that of a training which never stopped. A checkpoint of other settings is set aside. The
+    file stays; delete it when what comes after training is done.
 
     A row: epoch (from 1), epochs, train_<measure> (mean over the views of the epoch as they were trained on, so of weights
-    that change meanwhile), val_<measure> (of the weights at the end of the epoch, in eval mode), learning_rate, seconds,
-    images_per_second (training alone), best (whether it is the best epoch so far).
+    that change meanwhile), val_<measure> (of the weights at the end of the epoch, in eval mode), learning_rate (of the last
+    stage), seconds, images_per_second (training alone), best (whether it is the best epoch so far).
 
     Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far.
     """
+    others = ("learner", "train", "val", "views", "keep", "checkpoint")
+    settings = {name: str(value) for name, value in locals().items() if name not in ("others", *others)}
     if patience is not None and patience < 1:
         raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
     if len(train[0]) < 2 or len(val[0]) == 0:
         raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
     where = device()
     torch.manual_seed(seed)  # dropout and views
-    shuffle = torch.Generator().manual_seed(seed)
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    images, targets = train
-    if where.type == "cuda" and images.nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
-        images = images.to(where)  # resident: an epoch then never waits for the host
-
-    optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay)
-    schedule = _warmup_and_cosine(optimiser, steps=epochs * n_batches(len(images), batch_size), warmup=warmup)
+    optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
+    steps = epochs * n_batches(len(train[0]), batch_size)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
-    judged = averaged.module if averaged else learner
-    measure = _measures(learner)
-    best_score, best_epoch, best_state = math.inf, 0, copy.deepcopy(judged.state_dict())
+    training = _Training(
+        learner=learner,
+        optimiser=optimiser,
+        schedule=_warmup_and_cosine(optimiser, steps=steps, warmup=warmup),
+        averaged=averaged,
+        shuffle=torch.Generator().manual_seed(seed),
+        settings=settings | {"galaxies": str(len(train[0])), "targets": _digest(train[1])},
+        best=copy.deepcopy((averaged.module if averaged else learner).state_dict()),
+    )
+    if checkpoint is not None:
+        training.resume(checkpoint, keep)
+    if where.type == "cuda" and train[0].nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
+        train = train[0].to(where), train[1]  # resident: an epoch then never waits for the host
 
     try:
-        for epoch in range(1, epochs + 1):
-            start, sums = time.perf_counter(), dict[str, Tensor]()
-            learner.train()
-            for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=shuffle):
-                batch = to_float(images[index.to(images.device)], where)
-                batch = views(batch) if views else batch  # in full precision: bfloat16 would round where pixels come from
-                with autocast(precision, where):
-                    measured = measure(batch, targets[index].to(where))
-                optimiser.zero_grad(set_to_none=True)
-                measured["loss"].backward()
-                optimiser.step()
-                schedule.step()
-                if averaged:
-                    averaged.update_parameters(learner)
-                for name, value in measured.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
-            row: dict[str, Any] = {"epoch": epoch, "epochs": epochs}  # below, the one synchronisation of an epoch
-            row |= {f"train_{name}": value.item() / len(images) for name, value in sums.items()}
+        yield from training.rows
+        while len(training.rows) < epochs and (patience is None or training.since_best < patience):
+            start = time.perf_counter()
+            measured = training.epoch(train, views=views, batch_size=batch_size, balanced=balanced, precision=precision)
             seconds = time.perf_counter() - start
-            validated = evaluate(judged, val, precision=precision)
+            validated = evaluate(training.judged, val, precision=precision)
+            row: dict[str, Any] = {"epoch": len(training.rows) + 1, "epochs": epochs}
+            row |= {f"train_{name}": value for name, value in measured.items()}
             row |= {f"val_{name}": value for name, value in validated.items()}
             if not math.isfinite(row["train_loss"] + row["val_loss"]):
                 raise Diverged(
-                    f"in epoch {epoch} the training loss is {row['train_loss']:g} and the validation loss {row['val_loss']:g}; "
-                    f"the weights of epoch {best_epoch} are kept. Try a learning_rate below {learning_rate:g}, a longer "
-                    "warmup, or precision: fp32"
+                    f"in epoch {row['epoch']} the training loss is {row['train_loss']:g} and the validation loss "
+                    f"{row['val_loss']:g}; the weights of epoch {training.best_epoch} are kept. Try a learning_rate below "
+                    f"{learning_rate:g}, a longer warmup, or precision: fp32"
                 )
-            row["learning_rate"] = schedule.get_last_lr()[0]
-            row["seconds"], row["images_per_second"] = seconds, len(images) / seconds
-
-            if monitor not in validated:
-                raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(validated)}")
-            score = validated[monitor] if monitor == "loss" else -validated[monitor]
-            row["best"] = score < best_score
+            row["learning_rate"] = training.schedule.get_last_lr()[-1]
+            row["seconds"], row["images_per_second"] = seconds, len(train[0]) / seconds
+            row["best"] = training.improves(validated, monitor)
+            training.rows.append(row)
             if row["best"]:
-                best_score, best_epoch, best_state = score, epoch, copy.deepcopy(judged.state_dict())
+                training.best = copy.deepcopy(training.judged.state_dict())
                 if keep:
-                    keep(judged)
+                    keep(training.judged)
+            if checkpoint is not None:
+                training.save(checkpoint)
             yield row
-            if patience is not None and epoch - best_epoch >= patience:
-                return
     finally:  # also where the caller stops asking for epochs, or training has diverged
-        learner.load_state_dict(best_state)
+        learner.load_state_dict(training.best)
         learner.eval()
 
 
-def _optimiser(learner: nn.Module, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+@dataclass
+class _Training:
+    """All that a training is at the end of an epoch, and so what a checkpoint holds."""
+
+    learner: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    averaged: AveragedModel | None
+    shuffle: torch.Generator
+    settings: dict[str, str]
+    best: dict[str, Tensor]  # the weights of the best epoch so far
+    best_score: float = math.inf
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and kept."""
+        return self.averaged.module if self.averaged else self.learner
+
+    @property
+    def best_epoch(self) -> int:
+        return max((row["epoch"] for row in self.rows if row["best"]), default=0)
+
+    @property
+    def since_best(self) -> int:
+        return len(self.rows) - self.best_epoch
+
+    def improves(self, validated: dict[str, float], monitor: str | None) -> bool:
+        """Whether this epoch is the best so far, by the validation measure `monitor`."""
+        if monitor is None:
+            return True
+        if monitor not in validated:
+            raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(validated)}")
+        score = validated[monitor] if monitor == "loss" else -validated[monitor]
+        better = score < self.best_score
+        self.best_score = min(score, self.best_score)
+        return better
+
+    def epoch(self, train: Part, *, views: Views | None, batch_size: int, balanced: bool, precision: str) -> dict[str, float]:
+        """Trains for an epoch; the mean of each measure."""
+        images, targets = train
+        where, measure, sums = device(), _measures(self.learner), dict[str, Tensor]()
+        self.learner.train()
+        for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=self.shuffle):
+            batch = to_float(images[index.to(images.device)], where)
+            batch = views(batch) if views else batch  # in full precision: bfloat16 would round where pixels come from
+            with autocast(precision, where):
+                measured = measure(batch, targets[index].to(where))
+            self.optimiser.zero_grad(set_to_none=True)
+            measured["loss"].backward()
+            self.optimiser.step()
+            self.schedule.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.learner)
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
+        return {name: value.item() / len(images) for name, value in sums.items()}  # the one synchronisation of an epoch
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "optimiser": self.optimiser, "schedule": self.schedule, "averaged": self.averaged}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint, replacing the last one in one go."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"settings": self.settings, "best": self.best, "best_score": self.best_score, "rows": self.rows}
+        state |= {"shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
+        if device().type == "cuda":
+            state["random_cuda"] = torch.cuda.get_rng_state()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path, keep: Callable[[nn.Module], object] | None) -> None:
+        """Takes up a checkpoint, if there is one of these settings; `keep` is called with its best weights."""
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=device(), weights_only=True)  # plain values and tensors: no code is run
+        names = [name for name in self.settings if self.settings[name] != state["settings"].get(name)]
+        if names:
+            aside = path.with_name(f"{path.name}.old")
+            path.replace(aside)
+            differ = ", ".join(f"{name} was {state['settings'].get(name)}, is {self.settings[name]}" for name in names)
+            warnings.warn(
+                f"{path}: of a training with other settings ({differ}); training starts anew, that one is {aside.name} now",
+                stacklevel=3,
+            )
+            return
+        self.best, self.best_score, self.rows = state["best"], state["best_score"], state["rows"]
+        if keep:
+            self.judged.load_state_dict(self.best)
+            keep(self.judged)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.shuffle.set_state(state["shuffle"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if device().type == "cuda" and "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def _digest(targets: Tensor) -> str:
+    return hashlib.sha256(targets.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
+def _optimiser(
+    learner: nn.Module, name: str, learning_rate: float, weight_decay: float, layer_decay: float
+) -> torch.optim.Optimizer:
     """AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not decayed."""
-    parameters = [p for p in learner.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    if layer_decay == 1:
+        stages = [list(learner.parameters())]
+    elif not hasattr(learner, "stages"):
+        raise ValueError(f"layer_decay={layer_decay}: {type(learner).__name__} does not say its stages; leave it at 1")
+    else:
+        stages = [[p for module in stage for p in module.parameters()] for stage in learner.stages()]  # pyright: ignore
+    groups = []
+    for later, parameters in enumerate(reversed(stages)):
+        parameters, rate = [p for p in parameters if p.requires_grad], learning_rate * layer_decay**later
+        groups += [
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "lr": rate},
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay, "lr": rate},
+        ]
+    groups = [group for group in reversed(groups) if group["params"]]
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # on CPU, a third of the time of a step
     if name == "sgd":
@@ -227,7 +351,7 @@ def evaluate(learner: nn.Module, part: Part, *, batch_size: int = 256, precision
 @torch.no_grad()
 def predict(
     learner: nn.Module,
-    images: UInt8[Tensor, "galaxy 3 size size"],
+    images: UInt8[Tensor, "galaxy 3 size size"] | Float[Tensor, "galaxy feature"],
     *,
     average_orientations: bool = False,
     batch_size: int = 256,
@@ -245,6 +369,37 @@ def predict(
         views = orientations(views) if average_orientations else [views]
         with autocast(precision, where):
             outputs.append(torch.stack([learner.predict(view) for view in views]).mean(0).cpu())  # pyright: ignore
+    return torch.cat(outputs)
+
+
+@torch.no_grad()
+def embed(
+    encoder: nn.Module,
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    *,
+    average_orientations: bool = False,
+    views: Views | None = None,
+    copies: int = 1,
+    seed: int = 0,
+    batch_size: int = 256,
+    precision: Literal["auto", "bf16", "fp32"] = "auto",
+) -> Float[Tensor, "copy_of_galaxy feature"]:
+    """Features of galaxies, in their order, on the CPU; in eval mode, so none depends on which others share its batch.
+
+    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy. With `views`, features of a
+    random view of each galaxy, drawn from `seed`; of `copies` views, one after the other: all galaxies, then all again.
+    """
+    where = device()
+    encoder.to(where).eval()
+    drawn = torch.Generator(where).manual_seed(seed)
+    outputs = []
+    for _ in range(copies):
+        for batch in images.split(batch_size):
+            pixels = to_float(batch, where)
+            pixels = views(pixels, generator=drawn) if views else pixels
+            turned = orientations(pixels) if average_orientations else [pixels]
+            with autocast(precision, where):
+                outputs.append(torch.stack([encoder(image).float() for image in turned]).mean(0).cpu())
     return torch.cat(outputs)
 
 

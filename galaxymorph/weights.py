@@ -30,6 +30,8 @@ def save(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state dict and the header of a model file. Raises `ValueError` naming the file if it is none of ours."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such model file; the step that trains it has to be run first")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -7,7 +7,7 @@ from astropy.modeling.models import Gaussian2D
 
 from galaxymorph.augment import Views, gaussian_blur
 
-OFF = dict(rotation=False, flip=False, zoom=0.0, shift=0.0, brightness=0.0, colour=0.0, blur=0.0, noise=0.0)
+OFF = dict(rotation=False, flip=False, zoom=0.0, shift=0.0, brightness=0.0, colour=0.0, reddening=0.0, blur=0.0, noise=0.0)
 
 
 def blob(n: int = 1, x: float = 40.0, y: float = 31.5, size: int = 64) -> torch.Tensor:
@@ -103,3 +103,13 @@ def test_a_generator_makes_the_draw_repeatable():
 def test_a_negative_amplitude_is_refused():
     with pytest.raises(ValueError, match="zoom=-0.1"):
         Views(zoom=-0.1)
+
+
+def test_reddening_follows_the_extinction_law_and_differs_for_each_galaxy():
+    torch.manual_seed(0)
+    images = torch.full((40, 3, 32, 32), 0.3)
+    magnitudes = -2.5 * torch.log10(Views(**{**OFF, "reddening": 0.2})(images)[:, :, 5, 5] / 0.3)  # (galaxy, band)
+    excess = (magnitudes[:, 2] - magnitudes[:, 1]) / (3.303 - 2.285)  # E(B - V) from g - r
+    torch.testing.assert_close(magnitudes, excess[:, None] * torch.tensor([1.698, 2.285, 3.303]), atol=1e-4, rtol=1e-3)
+    assert excess.abs().max() <= 0.2001 and excess.min() < -0.1 and excess.max() > 0.1
+    assert len(excess.round(decimals=5).unique()) > 35

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from galaxymorph.encoders import encoder
+from galaxymorph import weights
+from galaxymorph.cae import CAE
+from galaxymorph.classifier import Classifier
+from galaxymorph.encoders import architecture, encoder
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ def test_the_network_is_the_complete_one(name, num_features, parameters):
 
 
 def test_an_untrained_residual_branch_adds_nothing():
-    block = encoder("resnet50").body.layer1[1].eval()
+    block = encoder("resnet50", zero_init_residual=True).body.layer1[1].eval()
     cells = torch.rand(2, 256, 8, 8)
     assert torch.equal(block(cells), cells)
 
@@ -32,3 +35,39 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 def test_images_too_small_for_the_last_stage_are_refused():
     with pytest.raises(ValueError, match="at least 32 px"):
         encoder("resnet18")(torch.rand(2, 3, 16, 16))
+
+
+def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
+    trained = Classifier(encoder("resnet18", zero_init_residual=True), classes=3).eval()
+    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"])
+    name = str(tmp_path / "m.safetensors")
+    back = encoder(name).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(back(images), trained.encoder(images))
+    assert back.seen == {"a", "b"} and encoder("resnet18").seen == frozenset()
+    assert architecture(name) == {"name": "resnet18", "zero_init_residual": True} == back.options
+    assert architecture("conv", latent=8) == {"name": "conv", "latent": 8}
+    untrained = encoder(**architecture(name))
+    assert not torch.equal(untrained.body.conv1.weight, back.body.conv1.weight)
+
+
+def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
+    new = encoder("conv", channels=[8, 8, 8, 4], latent=16, image_size=32).eval()
+    weights.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options)
+    back = encoder(str(tmp_path / "c.safetensors"), image_size=32).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert new(images).shape == (2, 16) and torch.equal(back(images), new(images))
+
+
+def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_path):
+    weights.save(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"w.safetensors: a model file without an encoder"):
+        encoder(str(tmp_path / "w.safetensors"))
+    with pytest.raises(FileNotFoundError, match=r"models/none/moco.safetensors.*has to be run first"):
+        encoder("models/none/moco.safetensors")
+    trained = Classifier(encoder("resnet18"), classes=2)
+    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
+    with pytest.raises(ValueError, match="not {'latent': 7}"):
+        encoder(str(tmp_path / "m.safetensors"), latent=7)
+    with pytest.raises(ValueError, match="resnet18 has no option latent"):
+        encoder("resnet18", latent=7)

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from galaxymorph import augment, train
-from galaxymorph.classifier import Classifier, balanced_weights, normalise
-from galaxymorph.encoders import encoder
+from galaxymorph.classifier import DNN, Classifier, balanced_weights, linear_probe, nearest_neighbours
+from galaxymorph.encoders import encoder, normalise
 
 
 class Bright(nn.Module):
@@ -213,6 +215,8 @@ def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
         next(train.fit(Bright(), data, data, patience=0))
     with pytest.raises(ValueError, match="the learner measures loss"):
         next(train.fit(Bright(), data, data, monitor="accuracy"))
+    with pytest.raises(ValueError, match="Bright does not say its stages"):
+        next(train.fit(Bright(), data, data, layer_decay=0.5))
 
 
 def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
@@ -247,3 +251,143 @@ def test_the_loss_of_the_classifier_is_weighted_in_training_and_plain_when_it_is
 
 def test_normalisation_is_fixed():
     torch.testing.assert_close(normalise(torch.full((1, 3, 2, 2), 0.1)), torch.zeros(1, 3, 2, 2))
+
+
+def told(rows):
+    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_training_that_was_stopped_goes_on_as_if_it_never_had(tmp_path, stop):
+    def start(**options):
+        learner, views = small_classifier(5, dropout=0.4), augment.Views()
+        data, val = bright_and_dark(24), bright_and_dark(8, 1)
+        settings = dict(views=views, epochs=4, batch_size=8, average=0.9, seed=5, learning_rate=3e-3)
+        return learner, train.fit(learner, data, val, **settings, **options)
+
+    whole, rows = start()
+    expected = told(rows)
+    _, rows = start(checkpoint=tmp_path / "x.checkpoint")
+    for _ in range(stop):
+        next(rows)
+    rows.close()
+    torch.manual_seed(123)
+    kept = []
+    resumed, rows = start(checkpoint=tmp_path / "x.checkpoint", keep=lambda module: kept.append(module.training))
+    assert told(rows) == expected
+    assert kept  # the best weights so far are written again, should their file be gone
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    again, rows = start(checkpoint=tmp_path / "x.checkpoint")  # of a training that has ended
+    assert told(rows) == expected
+    assert torch.equal(again.head[1].weight, whole.head[1].weight)
+
+
+def test_patience_survives_a_stop(tmp_path):
+    class Worse(Bright):
+        def measures(self, images, targets):
+            return {"loss": self.loss(images, targets) * 0 + (1.0 if self.training else self.shift.sum() * 0 + 1.0)}
+
+    data, val = bright_and_dark(8), bright_and_dark(4, 1)
+    rows = train.fit(Worse(), data, val, epochs=9, patience=3, checkpoint=tmp_path / "c")
+    assert [next(rows)["best"], next(rows)["best"]] == [True, False]
+    rows.close()
+    assert len(list(train.fit(Worse(), data, val, epochs=9, patience=3, checkpoint=tmp_path / "c"))) == 4
+
+
+def test_a_checkpoint_of_other_settings_is_set_aside_and_said_so(tmp_path):
+    path = tmp_path / "x.checkpoint"
+    data, val = bright_and_dark(8), bright_and_dark(4, 1)
+    next(train.fit(Bright(), data, val, epochs=3, learning_rate=0.1, checkpoint=path))
+    with pytest.warns(UserWarning, match=r"learning_rate was 0.1, is 0.2.*x.checkpoint.old"):
+        rows = list(train.fit(Bright(), data, val, epochs=3, learning_rate=0.2, checkpoint=path))
+    assert len(rows) == 3 and (tmp_path / "x.checkpoint.old").is_file()
+    with pytest.warns(UserWarning, match="galaxies was 8, is 6"):
+        next(train.fit(Bright(), (data[0][:6], data[1][:6]), val, epochs=3, learning_rate=0.2, checkpoint=path))
+
+
+def test_without_a_monitor_the_last_epoch_is_kept():
+    learner, kept = Bright(), []
+    keep = lambda module: kept.append(module.scale.detach().clone())  # noqa: E731
+    data = bright_and_dark(40)
+    worse = data[0], 1 - data[1]  # the more is learned, the worse on these
+    rows = list(train.fit(learner, data, worse, epochs=4, learning_rate=1.0, monitor=None, keep=keep))
+    assert rows[-1]["val_loss"] > rows[0]["val_loss"] and all(row["best"] for row in rows)
+    assert len(kept) == 4 and torch.equal(learner.scale, kept[-1])
+
+
+def test_early_stages_learn_slower_by_the_layer_decay():
+    learner = small_classifier()
+    optimiser = train._optimiser(learner, "adamw", 1e-3, 0.05, 0.5)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    stages = [learner.encoder.body.conv1, *(getattr(learner.encoder.body, f"layer{i}") for i in range(1, 5)), learner.head]
+    for depth, stage in enumerate(stages):
+        assert {rates[id(p)] for p in stage.parameters()} == {1e-3 * 0.5 ** (5 - depth)}
+    assert len(rates) == len(list(learner.parameters()))
+    row = next(train.fit(learner, bright_and_dark(8), bright_and_dark(4), epochs=2, batch_size=8, layer_decay=0.5))
+    assert row["learning_rate"] == pytest.approx(1e-3)  # of the head
+
+
+def test_features_are_those_of_eval_mode_in_the_order_of_the_galaxies():
+    network = encoder("resnet18").train()
+    images, _ = bright_and_dark(5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    features = train.embed(network, images, batch_size=2, precision="fp32")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    with torch.no_grad():
+        expected = network.eval()(images.float() / 255)
+        torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+        averaged = train.embed(network, images, average_orientations=True, precision="fp32")
+        by_hand = torch.stack([network(view) for view in train.orientations(images.float() / 255)]).mean(0)
+    torch.testing.assert_close(averaged, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_views_follow_from_their_seed_and_come_copy_by_copy():
+    mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.arange(0, 250, 50, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 32, 32)
+    views = augment.Views(noise=0.0, colour=0.0, brightness=0.1)
+    features = train.embed(mean, images, views=views, copies=3, seed=1)
+    assert features.shape == (15, 3)
+    assert torch.equal(features, train.embed(mean, images, views=views, copies=3, seed=1))
+    assert not torch.equal(features, train.embed(mean, images, views=views, copies=3, seed=2))
+    for copy in features.split(5):  # each galaxy within its 10 per cent, and no copy like another
+        torch.testing.assert_close(copy, images[:, :, 0, 0] / 255, rtol=0.1001, atol=0)
+    assert not torch.equal(features[:5], features[5:10])
+
+
+def test_a_dnn_on_features_standardises_them_and_learns():
+    torch.manual_seed(0)
+    labels = torch.arange(80) % 2
+    features = torch.randn(80, 6) * torch.tensor([1.0, 1, 1, 1, 1, 1e-3]) + torch.tensor([0.0, 0, 0, 0, 50, 0])
+    features[:, 5] += labels * 4e-3  # four sigma in the faintest feature
+    body = DNN(features, hidden=(8,), dropout=0.0)
+    torch.testing.assert_close(body.mean, features.mean(0))
+    model = Classifier(body, classes=2)
+    *_, last = train.fit(model, (features, labels), (features, labels), epochs=40, batch_size=16, learning_rate=1e-2)
+    assert last["val_accuracy"] > 0.9
+    assert train.predict(model, features).shape == (80, 2)
+
+
+def test_probe_and_neighbours_choose_by_validation_galaxies():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = torch.randn(60, 20, generator=generator)
+    features[:, :3] += 2 * nn.functional.one_hot(labels, 3)
+    part, val = (features[:40], labels[:40]), (features[40:], labels[40:])
+    probe = linear_probe(part, val)
+    losses = []
+    for strength in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):  # by hand
+        scaled = (features - features[:40].mean(0)) / features[:40].std(0, unbiased=False)
+        fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled[:40].numpy(), labels[:40].numpy())
+        p = fitted.predict_proba(scaled[40:].numpy())
+        losses.append(-np.mean(np.log(p[np.arange(20), labels[40:].numpy()])))
+    p = probe.predict_proba(features[40:].numpy())
+    assert -np.mean(np.log(p[np.arange(20), labels[40:].numpy()])) == pytest.approx(min(losses), rel=1e-3)
+    voted = nearest_neighbours(part, val, numbers=(1, 5, 99))  # 99 is more than there are
+    unit = nn.functional.normalize(features, dim=1)
+    scores = {}
+    for k in (1, 5, 40):
+        similar, nearest = (unit[40:] @ unit[:40].T).topk(k)
+        votes = torch.zeros(20, 3).scatter_add_(1, labels[:40][nearest], 1 / (1 - similar).clamp_min(1e-12))
+        scores[k] = (votes.argmax(1) == labels[40:]).float().mean().item()
+    assert voted.score(features[40:].numpy(), labels[40:].numpy()) == pytest.approx(max(scores.values()))
