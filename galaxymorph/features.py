@@ -1,0 +1,246 @@
+"""What features are like: the health of a representation while it is learned, projections to look at, nearest galaxies.
+
+Features are of galaxies in rows, `(galaxy, feature)`, on the CPU.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+Features = Float[ndarray | Tensor, "galaxy feature"]
+Labels = Int[ndarray | Tensor, " galaxy"]
+
+
+class Collapse(UserWarning):
+    """The encoder gives all galaxies nearly the same features, or features that vary in a few directions only."""
+
+
+# ---- health
+
+
+def alignment(first: Features, second: Features) -> float:
+    """Mean squared distance between the features, of length 1, of two views of a galaxy: 0 (the same) to 4. Less is better.
+
+    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1, alpha = 2.
+    """
+    return float(np.square(_unit(first) - _unit(second)).sum(1).mean())
+
+
+def uniformity(features: Features) -> float:
+    """How evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2) over all pairs of galaxies, where d
+    is their distance. 0 where all are at the same point, about -4 (in many dimensions) where they are spread. Less is better.
+
+    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single galaxy.
+    """
+    unit = _unit(features)
+    n = len(unit)
+    if n < 2:
+        raise ValueError(f"{n} galaxy: uniformity is of pairs, so it needs 2 or more")
+    total = 0.0
+    for start in range(0, n, 1024):  # not all pairs in memory at once
+        similarity = unit[start : start + 1024] @ unit.T
+        total += np.exp(-2 * np.maximum(2 - 2 * similarity, 0)).sum()
+    itself = np.exp(-2 * np.maximum(2 - 2 * np.square(unit).sum(1), 0)).sum()
+    return float(np.log((total - itself) / (n * (n - 1))))
+
+
+def spread(features: Features) -> float:
+    """Standard deviation over galaxies of the features, of length 1: the mean over dimensions, times the square root of their
+    number. 1 where they point in all directions alike, 0 where all are at the same point.
+
+    Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
+    """
+    unit = _unit(features)
+    return float(unit.std(0).mean() * np.sqrt(unit.shape[1]))
+
+
+def effective_rank(features: Features) -> float:
+    """In how many directions the features vary: exp of the entropy of the singular values, divided by their sum, of the
+    features less their mean. 1 to the smaller of galaxies - 1 and dimensions; 0 where nothing varies.
+
+    Roy & Vetterli 2007 (15th European Signal Processing Conference, 606), definition 1.
+    """
+    values = _checked(features)
+    singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    rounding = max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()  # what is left of constant features
+    share = singular[singular > rounding] / singular[singular > rounding].sum()
+    return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
+
+
+def knn_accuracy(
+    train: Float[ndarray | Tensor, "train feature"],
+    train_labels: Int[ndarray | Tensor, " train"],
+    val: Float[ndarray | Tensor, "val feature"],
+    val_labels: Int[ndarray | Tensor, " val"],
+    *,
+    k: int = 15,
+) -> float:
+    """Share of validation galaxies whose class is that of most of their `k` nearest training galaxies, by cosine similarity.
+
+    Galaxies with label -1 are left out. Raises `ValueError` where none is left.
+    """
+    train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
+    known, asked = train_labels >= 0, val_labels >= 0
+    if not known.any() or not asked.any():
+        raise ValueError(f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: at least 1 of each")
+    classifier = KNeighborsClassifier(min(k, int(known.sum())), metric="cosine", algorithm="brute")
+    classifier.fit(_checked(train)[known], train_labels[known])
+    return float(classifier.score(_checked(val)[asked], val_labels[asked]))
+
+
+def health(
+    first: Features,
+    second: Features,
+    *,
+    train: Float[ndarray | Tensor, "train feature"] | None = None,
+    train_labels: Int[ndarray | Tensor, " train"] | None = None,
+    val_labels: Labels | None = None,
+) -> dict[str, float]:
+    """`alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given, `knn_accuracy`.
+
+    `first` and `second`: features of two views of each validation galaxy; all but the alignment are of the first. A few
+    thousand galaxies say as much as all.
+    """
+    measured = {
+        "alignment": alignment(first, second),
+        "uniformity": uniformity(first),
+        "spread": spread(first),
+        "effective_rank": effective_rank(first),
+    }
+    if train is not None:
+        if train_labels is None or val_labels is None:
+            raise ValueError("features of training galaxies without labels: give train_labels and val_labels, too")
+        measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
+    return measured
+
+
+def collapse(health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0) -> str:
+    """Names the collapse that `health` shows, in plain words; empty where there is none.
+
+    A spread of 0.02 is a mean cosine similarity of 0.9996 between two galaxies.
+    """
+    spread, rank = health["spread"], health["effective_rank"]
+    if spread < least_spread:
+        return (
+            f"complete collapse: all galaxies have nearly the same features (spread {spread:.2g}; 0 is a single point, "
+            "1 all directions alike)"
+        )
+    if rank < least_rank:
+        return f"dimensional collapse: the features vary in a few directions only (effective rank {rank:.1f})"
+    return ""
+
+
+def watch(
+    rows: Iterable[Mapping[str, Any]], measure: Callable[[], Mapping[str, float]], *, every: int = 5
+) -> Iterator[dict[str, Any]]:
+    """Adds what `measure()` gives, as `health_<name>`, to rows such as `train.fit` yields: to the first, to those of each
+    `every`-th epoch and to the last; None in the others, so that all have the same keys. Warns once of a `Collapse`.
+
+    Training goes on as if nobody had looked: `measure` may draw random numbers of torch.
+    """
+    if every < 1:
+        raise ValueError(f"every={every}: 1 epoch or more")
+    names: list[str] = []
+    warned = False
+    for row in rows:
+        measured: Mapping[str, float] = {}
+        if not names or row["epoch"] % every == 0 or row["epoch"] == row["epochs"]:
+            with torch.random.fork_rng():
+                measured = measure()
+            names = names or list(measured)
+            said = "" if warned else collapse(measured)
+            if said:
+                warned = True
+                warnings.warn(f"in epoch {row['epoch']}, {said}", Collapse, stacklevel=2)
+        yield {**row, **{f"health_{name}": measured.get(name) for name in names}}
+
+
+# ---- to look at
+
+
+class Projection(NamedTuple):
+    """Galaxies in two or three dimensions."""
+
+    points: Float[ndarray, "galaxy dimension"]
+    explained: tuple[float, ...]  # share of the variance along each axis; empty for t-SNE, whose axes mean nothing
+    axes: tuple[str, ...]  # what to write on them
+
+
+def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimensions: int = 2, seed: int = 0) -> Projection:
+    """Features, each dimension to mean 0 and variance 1, in two or three dimensions: principal components or t-SNE.
+
+    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with perplexity 30, or an eighth of
+    the galaxies where that is less; it keeps neighbours together, while distances between groups mean nothing. 1,000 galaxies
+    take 4 s in two dimensions, 10 s in three. (UMAP would bring numba, a compiler: too heavy a dependency.)
+
+    Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions.
+    """
+    values = _checked(features)
+    if method not in ("pca", "tsne"):
+        raise ValueError(f"method={method!r}: one of pca, tsne")
+    if min(len(values) - 1, values.shape[1]) < dimensions:
+        raise ValueError(
+            f"{len(values)} galaxies with {values.shape[1]} features: {dimensions} dimensions need "
+            f"{dimensions + 1} galaxies and {dimensions} features"
+        )
+    names = tuple(f"{'t-SNE' if method == 'tsne' else 'component'} {i + 1}" for i in range(dimensions))
+    scaled = StandardScaler().fit_transform(values)
+    if not scaled.any():  # a collapsed encoder: all at one point
+        return Projection(np.zeros((len(values), dimensions)), (0.0,) * dimensions if method == "pca" else (), names)
+    keep = dimensions if method == "pca" else min(50, *scaled.shape)
+    pca = PCA(keep, random_state=seed)
+    points = pca.fit_transform(scaled)
+    if method == "pca":
+        shares = tuple(map(float, pca.explained_variance_ratio_))
+        axes = tuple(f"{name} ({100 * share:.0f} % of the variance)" for name, share in zip(names, shares, strict=True))
+        return Projection(points, shares, axes)
+    tsne = TSNE(dimensions, perplexity=min(30.0, max(2.0, len(values) / 8)), init="pca", random_state=seed)
+    return Projection(tsne.fit_transform(points).astype(float), (), names)
+
+
+def neighbours(
+    features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
+) -> Int[ndarray, "query k"]:
+    """The `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves excluded; the nearest first.
+
+    Raises `ValueError` where there are not that many others.
+    """
+    unit = _unit(features)
+    if not 1 <= k < len(unit):
+        raise ValueError(f"k={k} neighbours of {len(unit)} galaxies: from 1 to {len(unit) - 1}")
+    rows = np.asarray(rows, dtype=int)
+    similarity = unit[rows] @ unit.T  # (query, galaxy)
+    similarity[np.arange(len(rows)), rows] = -np.inf
+    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+
+
+# ---- the parts
+
+
+def _checked(features: Features) -> Float[ndarray, "galaxy feature"]:
+    """In double precision. Raises `ValueError` where there is none, or one is not finite."""
+    values = np.asarray(features, dtype=float)
+    if not values.size:
+        raise ValueError(f"features {values.shape}: expected (galaxy, feature), at least one of each")
+    broken = np.flatnonzero(~np.isfinite(values).all(1))
+    if len(broken):
+        raise ValueError(f"the features of {len(broken)} galaxies are not finite, the first in row {broken[0]}")
+    return values
+
+
+def _unit(features: Features) -> Float[ndarray, "galaxy feature"]:
+    """To length 1; what has no length stays zero."""
+    values = _checked(features)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
