@@ -1,7 +1,9 @@
 """How much of the possible training rate the pipeline keeps, and how fast the mock survey is.
 
 The limit is the same model, optimiser and precision fed one resident random batch over and over. The pipeline is
-`train.fit` on a data set, with random views. Both are measured in turns, so that a busy machine slows both:
+`train.fit` on a data set, with random views. For MoCo the limit is its two forward passes and one backward pass, and the
+pipeline adds two views of each galaxy, the optimiser, the momentum encoder and the queue. Both are measured in turns, so that a
+busy machine slows both:
 
     python benchmarks/throughput.py --encoders resnet18 resnet50 --size 64 --turns 7
 """
@@ -12,10 +14,14 @@ import argparse
 import platform
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from galaxymorph import augment, classifier, encoders, simulate, train
+from galaxymorph import augment, classifier, encoders, moco, simulate, train
+
+Limit = Callable[[Any, torch.Tensor, torch.Tensor, int], float]  # learner, batch, targets, steps -> images per second
 
 
 def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
@@ -33,9 +39,54 @@ def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, ste
     return steps * len(batch) / (time.perf_counter() - start)
 
 
+def contrast_limit(model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor, steps: int) -> float:
+    """Images per second of MoCo's two forward passes and one backward pass on one resident batch, and nothing else."""
+    model.train()
+    target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
+    start = time.perf_counter()
+    for _ in range(steps):
+        with train.autocast("auto", batch.device):
+            queries, keys = model(batch), model.keys(batch)
+            loss = torch.nn.functional.cross_entropy(queries @ keys.T, target)
+        model.zero_grad(set_to_none=True)
+        loss.backward()
+    loss.item()  # waits for the device
+    return steps * len(batch) / (time.perf_counter() - start)
+
+
+def compare(name: str, learner: torch.nn.Module, measure: Limit, options: argparse.Namespace, **settings: Any) -> None:
+    """Prints limit and pipeline of a learner, measured in turns."""
+    where = train.device()
+    n = options.steps * options.batch_size
+    images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
+    targets = torch.arange(n) % 4
+    learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    resident = train.to_float(images[: options.batch_size], where), targets[: options.batch_size].to(where)
+    measure(learner, *resident, 2)  # warm-up
+    rows = train.fit(
+        learner,
+        (images, targets),
+        (images[:2], targets[:2]),
+        epochs=options.turns + 1,
+        batch_size=options.batch_size,
+        learning_rate=1e-6,
+        **settings,
+    )
+    next(rows)  # warm-up
+    pairs = [(measure(learner, *resident, options.steps), row["images_per_second"]) for row in rows]
+    limits, pipeline = zip(*pairs, strict=True)
+    kept = sorted(b / a for a, b in pairs)
+    print(
+        f"{name} at {options.size} px: limit {statistics.median(limits):.0f} images/s, pipeline "
+        f"{statistics.median(pipeline):.0f} images/s; it keeps {statistics.median(kept):.1%} "
+        f"(median of {len(kept)} turns, {kept[0]:.1%} to {kept[-1]:.1%})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoders", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--encoders", nargs="*", default=["resnet18", "resnet50"])
+    parser.add_argument("--moco", nargs="*", default=["resnet18"], metavar="ENCODER")
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8, help="batches per turn")
@@ -50,30 +101,16 @@ def main() -> None:
     print(f"mock survey at {options.size} px: {n_mock / (time.perf_counter() - start):.0f} galaxies/s")
     for name in options.encoders:
         torch.manual_seed(0)
-        model = classifier.Classifier(encoders.encoder(name), classes=4).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        model = classifier.Classifier(encoders.encoder(name), classes=4)
+        compare(name, model, limit, options, views=augment.Views())
+    views = augment.Views(zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03)  # as in notebooks/04_moco
+    for name in options.moco:
+        torch.manual_seed(0)
         n = options.steps * options.batch_size
-        images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
-        labels = torch.randint(0, 4, (n,))
-        resident = train.to_float(images[: options.batch_size], where), labels[: options.batch_size].to(where)
-        limit(model, *resident, steps=2)  # warm-up
-        rows = train.fit(
-            model,
-            (images, labels),
-            (images[:1], labels[:1]),
-            views=augment.Views(),
-            epochs=options.turns + 1,
-            batch_size=options.batch_size,
-            learning_rate=1e-6,
+        model = moco.MoCo(
+            encoders.encoder(name), views=views, galaxies=n, steps=options.steps * (options.turns + 1), queue=n // 2
         )
-        next(rows)  # warm-up
-        pairs = [(limit(model, *resident, steps=options.steps), row["images_per_second"]) for row in rows]
-        limits, pipeline = zip(*pairs, strict=True)
-        kept = sorted(b / a for a, b in pairs)
-        print(
-            f"{name} at {options.size} px: limit {statistics.median(limits):.0f} images/s, pipeline "
-            f"{statistics.median(pipeline):.0f} images/s; it keeps {statistics.median(kept):.1%} "
-            f"(median of {len(kept)} turns, {kept[0]:.1%} to {kept[-1]:.1%})"
-        )
+        compare(f"MoCo with {name}", model, contrast_limit, options, monitor=None)
 
 
 if __name__ == "__main__":

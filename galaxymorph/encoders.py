@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torchvision.models
@@ -28,13 +28,16 @@ def normalise(images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "
 class Encoder(nn.Module):
     """A convolutional network up to its pooled features: `num_features` of them.
 
-    `options` are those of `encoder` that build its like, untrained; `seen` the ids of all galaxies that it has been trained on,
-    with or without their labels: where test galaxies are among them, a result is *transductive*.
+    `options` are those of `encoder` that build its like, untrained. `seen` are the ids of all galaxies that it has been trained
+    on, `seen_labels` of those whose labels it was told.
     """
 
-    def __init__(self, body: nn.Module, num_features: int, options: dict[str, Any], seen: frozenset[str] = frozenset()):
+    seen: frozenset[str] = frozenset()
+    seen_labels: frozenset[str] = frozenset()
+
+    def __init__(self, body: nn.Module, num_features: int, options: dict[str, Any]):
         super().__init__()
-        self.body, self.num_features, self.options, self.seen = body, num_features, options, seen
+        self.body, self.num_features, self.options = body, num_features, options
 
     def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy feature"]:
         """Features of images in [0, 1], before any head.
@@ -47,6 +50,23 @@ class Encoder(nn.Module):
                 f"images of {tuple(images.shape[-2:])} px: an encoder needs at least {SMALLEST} px; set image_size"
             )
         return self.body(normalise(images))
+
+    def protocol(self, how: str, test: Iterable[str]) -> str:
+        """How to call a result of this encoder on test galaxies, by their ids: "from scratch" if it is untrained, else `how`
+        ("frozen", "fine-tuned"); "transductive" is added where it has been trained on some of them without their labels.
+
+        Raises `ValueError` where it was told labels of test galaxies: that result would be worth nothing.
+        """
+        tested = set(test)
+        told = sorted(tested & self.seen_labels)
+        if told:
+            raise ValueError(
+                f"the encoder was trained with the labels of {len(told)} of {len(tested)} test galaxies, the first "
+                f"{told[0]!r}; take one that was trained with the same seed, so on the same split"
+            )
+        if not self.seen:
+            return "from scratch" if how == "fine-tuned" else how
+        return f"{how}, transductive" if tested & self.seen else how
 
     def stages(self) -> list[list[nn.Module]]:
         """Its modules from the first layers to the last, for learning rates that differ."""
@@ -118,5 +138,5 @@ def _trained(name: str, options: dict[str, Any]) -> Encoder:
         raise ValueError(f"{path}: its encoder is {header['encoder']}, not {wrong}; leave these options out")
     trained = encoder(**header["encoder"])
     trained.load_state_dict(state)
-    trained.seen = frozenset(header.get("seen", ()))
+    trained.seen, trained.seen_labels = (frozenset(header.get(key, ())) for key in ("seen", "seen_labels"))
     return trained

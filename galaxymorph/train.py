@@ -13,7 +13,7 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +99,7 @@ def fit(
     monitor: str | None = "loss",
     patience: int | None = None,
     keep: Callable[[nn.Module], object] | None = None,
+    watch: Callable[[int, int], Mapping[str, Any]] | None = None,
     checkpoint: Path | None = None,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     seed: int = 0,
@@ -115,7 +116,8 @@ def fit(
     The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part, or is
     the last one (None); after `patience` epochs (1 or more) without a better one, training ends. `keep` is called with the
     learner at every best epoch so far, to write its weights to a file: a training that is killed or diverges later loses
-    nothing. Same seed, same machine: same rows, on the CPU.
+    nothing. `watch` is called after every epoch with its number and that of all; what it gives joins the row. Same seed, same
+    machine: same rows, on the CPU.
 
     With a `checkpoint`, a file that is written after every epoch, a training that was stopped goes on where it was: its earlier
     rows come first, and the result is that of a training which never stopped. A checkpoint of other settings is set aside. The
@@ -127,7 +129,7 @@ def fit(
 
     Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far.
     """
-    others = ("learner", "train", "val", "views", "keep", "checkpoint")
+    others = ("learner", "train", "val", "views", "keep", "watch", "checkpoint")
     settings = {name: str(value) for name, value in locals().items() if name not in ("others", *others)}
     if patience is not None and patience < 1:
         raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
@@ -172,6 +174,7 @@ def fit(
             row["learning_rate"] = training.schedule.get_last_lr()[-1]
             row["seconds"], row["images_per_second"] = seconds, len(train[0]) / seconds
             row["best"] = training.improves(validated, monitor)
+            row |= watch(row["epoch"], epochs) if watch else {}
             training.rows.append(row)
             if row["best"]:
                 training.best = copy.deepcopy(training.judged.state_dict())

@@ -16,8 +16,9 @@ import galaxymorph
 def save(path: Path | str, module: nn.Module, **header: Any) -> None:
     """Writes the module's parameters and buffers and a `header` of plain values to `path`, replacing it in one go.
 
-    What belongs into the header: how to build the module (encoder, stem), the classes or answers, the image size in pixels, the
-    normalisation. The package's version is added.
+    What belongs into the header: how to build the module (`encoder`, its options), the classes or answers, the image size in
+    pixels, the normalisation, and the ids of the galaxies that it was trained on (`seen`) and told the labels of
+    (`seen_labels`). The package's version is added.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -71,3 +71,19 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
         encoder(str(tmp_path / "m.safetensors"), latent=7)
     with pytest.raises(ValueError, match="resnet18 has no option latent"):
         encoder("resnet18", latent=7)
+
+
+def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
+    def trained(**header):
+        network = encoder("conv", channels=[4, 4, 4, 4], latent=4, image_size=32)
+        weights.save(tmp_path / "e.safetensors", torch.nn.ModuleDict({"encoder": network}), encoder=network.options, **header)
+        return encoder(str(tmp_path / "e.safetensors"))
+
+    assert encoder("resnet18").protocol("fine-tuned", ["t"]) == "from scratch"
+    assert encoder("resnet18").protocol("frozen", ["t"]) == "frozen"
+    assert trained(seen=["a", "b"]).protocol("frozen", ["t", "u"]) == "frozen"
+    assert trained(seen=["a", "t"]).protocol("fine-tuned", ["t", "u"]) == "fine-tuned, transductive"
+    told = trained(seen=["a", "t"], seen_labels=["t"])
+    assert told.protocol("fine-tuned", ["u"]) == "fine-tuned"
+    with pytest.raises(ValueError, match="labels of 1 of 2 test galaxies, the first 't'"):
+        told.protocol("fine-tuned", ["t", "u"])
