@@ -5,6 +5,7 @@
         predictions.csv              id,split,label,p_<class>...
         metrics.json  environment.json  *.png
         notebook.ipynb  params.yaml  done.json    written by the runner
+        dnn/  linear/  ...           of a step that makes several rows of the comparison: predictions.csv, ... of each
     results/<run>/plan.json          all pieces of work of the run, written by the runner
     models/<run>/<step>.safetensors
 
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ import galaxymorph
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
+PREDICTIONS = "predictions.csv"
 FRACTION = "galaxies.label_fraction"  # the parameter that gives labels as a fraction of the training galaxies
 
 
@@ -48,6 +50,11 @@ def root() -> Path:
         if (folder / "params.yaml").is_file() and (folder / "notebooks").is_dir():
             return folder
     return here
+
+
+def model_file(run: str, step: str) -> Path:
+    """`models/<run>/<step>.safetensors`."""
+    return root() / "models" / run / f"{step}.safetensors"
 
 
 def write(path: Path, text: str) -> None:
@@ -69,6 +76,7 @@ class Step:
             raise ValueError(f"run {run!r}, step {step!r}: names are of letters, digits, '.', '_' and '-'")
         self.run, self.step = run, step
         self.path = root() / "results" / run / step
+        self.mark = self.path / "done.json"
 
     def __repr__(self) -> str:
         return f"Step({self.run!r}, {self.step!r}): {self.path}"
@@ -76,14 +84,28 @@ class Step:
     @property
     def model_file(self) -> Path:
         """`models/<run>/<step>.safetensors`; its folder exists."""
-        path = root() / "models" / self.run / f"{self.step}.safetensors"
+        path = model_file(self.run, self.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def row(self, name: str) -> Step:
+        """The folder `<name>/` below this one, for one of several rows that a step adds to the comparison; the method is then
+        called `<step> <name>`. Written to like a step's own folder. `ValueError` for what is no row's name."""
+        if not NAME.fullmatch(name) or ".." in name or self.path != self.mark.parent:
+            raise ValueError(f"row {name!r} of {self.step}: a step has rows, named of letters, digits, '.', '_' and '-'")
+        row = Step(self.run, self.step)  # keeps the mark: what is done is the step
+        row.step, row.path = f"{self.step}/{name}", self.path / name
+        return row
+
+    def rows(self) -> list[Step]:
+        """The rows whose folders are there, by name; not the combinations of a repeated step, whose names have a `=`."""
+        folders = sorted(path.name for path in self.path.glob("*/"))
+        return [self.row(name) for name in folders if NAME.fullmatch(name) and ".." not in name]
 
     def file(self, name: str) -> Path:
         """The path of a file to write. The step no longer counts as done: the runner says so again when all is written."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "done.json").unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
         return self.path / name
 
     def record(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -261,7 +283,7 @@ class Result:
     name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
     combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty where the step is not repeated
     parameters: dict[str, Any]  # as executed, or to be executed; empty where the notebook was executed by hand
-    outputs: list[str] | None  # file names that the notebook declares; None where it was executed by hand
+    outputs: list[str] | None  # files that the notebook declares; None where it was executed by hand
     path: Path
     done: bool
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -283,6 +305,27 @@ class Result:
         """A row per epoch, or None where the step does not train."""
         path = self.path / "history.csv"
         return pd.read_csv(path) if self.done and path.is_file() else None
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows that it adds to the comparison, declared or found: "" for its own predictions, "dnn" for `dnn/`."""
+        if self.outputs is not None:
+            return [name.removesuffix(PREDICTIONS).rstrip("/") for name in self.outputs if Path(name).name == PREDICTIONS]
+        found = [path.parent.relative_to(self.path).as_posix() for path in self.path.glob(f"*/{PREDICTIONS}")]
+        own = [""] if (self.path / PREDICTIONS).is_file() else []
+        return own + sorted(name for name in found if NAME.fullmatch(name))
+
+    def row(self, name: str) -> Result:
+        """What is there of one row. Metrics that the row lacks are those of the piece; history and seconds are its own."""
+        path = self.path / name / "metrics.json"
+        own = json.loads(path.read_text(encoding="utf-8")) if self.done and path.is_file() else {}
+        return replace(
+            self,
+            name=f"{self.name}/{name}",
+            path=self.path / name,
+            metrics=self.metrics | own,
+            seconds=own.get("seconds"),
+        )
 
 
 def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
@@ -306,9 +349,10 @@ def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
 
 
 def _found(folder: Path) -> dict[str, dict[str, Any]]:
-    kinds = ("predictions.csv", "metrics.json", "environment.json")
-    files = (path for kind in kinds for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{kind}"))
-    names = sorted({path.parent.relative_to(folder).as_posix() for path in files})
+    kinds = (PREDICTIONS, "metrics.json", "environment.json")
+    files = (path for kind in kinds for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"{depth}/{kind}"))
+    parts = (path.parent.relative_to(folder).parts for path in files)
+    names = sorted({"/".join(part[: 2 if "=" in "".join(part[1:2]) else 1]) for part in parts})  # else part[1] is a row
     pairs = {name: [pair.partition("=") for pair in name.partition("/")[2].split(",") if pair] for name in names}
     return {
         name: {"combination": {key: yaml.safe_load(value) for key, _, value in pairs[name]}, "parameters": {}, "outputs": None}
@@ -338,20 +382,18 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
     """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
     (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, history, seconds.
 
-    A step that is repeated over more than seeds and labels counts as a method for each of its settings. Where a fraction of
-    the labels was asked for, n_labels is how many that were (`n_train` in metrics.json; the fewest over the seeds).
+    A step that is repeated over more than seeds and labels counts as a method for each of its settings: `frozen zoom=0.1`; so
+    does each row of a step that makes several: `frozen dnn`, `frozen dnn zoom=0.1`. The seconds of a row are those in its own
+    metrics.json, if there: the notebook took its time for all of them. Where a fraction of the labels was asked for, n_labels
+    is how many that were (`n_train` in metrics.json; the fewest over the seeds).
     """
     found, counted = [], dict[tuple[str, Any], int]()
-    for result in read(run, steps):
-        if "predictions.csv" not in (result.outputs or ["predictions.csv"]):
-            continue  # looks at the data, or compares
-        predictions = result.predictions
-        if predictions is None and result.outputs is None:
-            continue
+    for whole, row in [(each, row) for each in read(run, steps) for row in each.rows]:
+        result = whole.row(row) if row else whole
         known = result.parameters | result.combination
         labels = ("seed", "n_labels", FRACTION)
         variant = [f"{key}={value}" for key, value in result.combination.items() if key not in labels]
-        method = " ".join([result.step, *variant])
+        method = " ".join([result.step, *([row] if row else []), *variant])
         fraction = result.combination.get(FRACTION, known.get("galaxies", {}).get("label_fraction"))
         if fraction is not None and "n_train" in result.metrics:
             n_train = result.metrics["n_train"]
@@ -363,7 +405,7 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
                 "n_labels": known.get("n_labels"),
                 "fraction": fraction,
                 "protocol": result.metrics.get("protocol"),
-                "predictions": predictions,
+                "predictions": result.predictions,
                 "history": result.history,
                 "seconds": result.seconds,
             }

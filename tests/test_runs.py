@@ -134,6 +134,37 @@ def test_writing_takes_the_done_mark_away(project):
     assert not (step.path / "done.json").exists()
 
 
+def test_a_row_is_written_below_its_step(project):
+    step = runs.Step("toy", "a/seed=0")
+    step.path.mkdir(parents=True)
+    (step.path / "done.json").write_text("{}")
+    row = step.row("random_dnn")
+    assert row.path == step.path / "random_dnn"
+    assert row.model_file == project / "models" / "toy" / "a" / "seed=0" / "random_dnn.safetensors"
+    assert (step.path / "done.json").exists()
+    assert step.rows() == []
+    row.predictions(**predictions())
+    assert not (step.path / "done.json").exists()
+    assert (step.path / "random_dnn" / "predictions.csv").is_file()
+    row.record([{"epoch": 1, "train_loss": 0.1}])
+    with pytest.raises(ValueError, match=r"metric x of a/seed=0/random_dnn is nan"):
+        row.metrics({"x": float("nan")})
+    (step.path / ".ipynb_checkpoints").mkdir()
+    assert [each.path for each in step.rows()] == [row.path]
+    assert runs.Step("toy", "a").rows() == []  # seed=0 is a combination
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "seed=0", "/a", ".a", "a b"])
+def test_rows_cannot_leave_the_folder(project, name):
+    with pytest.raises(ValueError, match="a step has rows, named of letters"):
+        runs.Step("toy", "a").row(name)
+
+
+def test_a_row_has_no_rows(project):
+    with pytest.raises(ValueError, match="row 'b' of frozen/dnn: a step has rows"):
+        runs.Step("toy", "frozen").row("dnn").row("b")
+
+
 def test_environment_and_figure(project):
     import matplotlib
 
@@ -169,6 +200,33 @@ def test_read_a_run_by_hand(project):
     assert [result.name for result in runs.read("by_hand", ["b"])] == ["b/seed=0,rate=0.1"]
     with pytest.raises(FileNotFoundError, match=r"no step c in run 'by_hand'; it has a, b"):
         runs.read("by_hand", ["a", "c"])
+
+
+def test_rows_of_a_run_by_hand_are_no_pieces(project):
+    plain, repeated = runs.Step("by_hand", "plain"), runs.Step("by_hand", "repeated/seed=3,zoom=0.1")
+    for step, names in ((plain, ("dnn", "linear")), (repeated, ("knn",))):
+        step.environment()
+        for name in names:
+            step.row(name).predictions(**predictions())
+            step.row(name).metrics({"n_train": 5})
+    runs.Step("by_hand", "bare").row("dnn").predictions(**predictions())  # all that there is of its piece
+    runs.Step("by_hand", "both").predictions(**predictions())
+    runs.Step("by_hand", "both").row("dnn").predictions(**predictions())
+    read = [(result.name, result.combination, result.rows) for result in runs.read("by_hand")]
+    assert read == [
+        ("bare", {}, ["dnn"]),
+        ("both", {}, ["", "dnn"]),
+        ("plain", {}, ["dnn", "linear"]),
+        ("repeated/seed=3,zoom=0.1", {"seed": 3, "zoom": 0.1}, ["knn"]),
+    ]
+    assert [(piece["step"], piece["seed"]) for piece in runs.trained("by_hand")] == [
+        ("bare dnn", None),
+        ("both", None),
+        ("both dnn", None),
+        ("plain dnn", None),
+        ("plain linear", None),
+        ("repeated knn zoom=0.1", 3),
+    ]
 
 
 def planned(**parameters):
@@ -230,6 +288,41 @@ def test_a_fraction_of_the_labels_is_counted(project):
         ("a galaxies.label_fraction=0.2", 1, None, None),
         ("b", 0, 185, "linear probe"),
     ]
+
+
+def test_each_row_of_a_piece_is_compared(project):
+    """Two rows of a step, one seed done: what a row says itself, what its piece says for all, what nobody says."""
+    outputs = ["metrics.json", "history.csv", "dnn/predictions.csv", "dnn/model.safetensors", "random_dnn/predictions.csv"]
+    pieces = {}
+    for seed in (0, 1):
+        pieces[f"frozen/seed={seed},zoom=0.1"] = {
+            "combination": {"seed": seed, "zoom": 0.1},
+            "parameters": {"seed": seed, "galaxies": {"label_fraction": 0.1}},
+            "outputs": outputs,
+        }
+    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    step = runs.Step("toy", "frozen/seed=0,zoom=0.1")
+    step.metrics({"protocol": "frozen", "n_train": 37})
+    step.record([{"epoch": 1, "train_loss": 0.5}])
+    for name, probability in (("dnn", 0.25), ("random_dnn", 0.5)):
+        values = torch.tensor([[probability, 1 - probability], [1.0, 0.0]])
+        step.row(name).predictions(**predictions(probabilities=values))
+    step.row("dnn").record([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4}])
+    step.row("dnn").metrics({"seconds": 1.5})
+    step.row("random_dnn").metrics({"protocol": "frozen, random", "n_train": 36})
+    assert {piece["predictions"] is None for piece in runs.trained("toy")} == {True}  # no mark: cut short
+    runs.write(step.path / "done.json", json.dumps({"seconds": 9.0}))
+    found = runs.trained("toy")
+    assert [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in found] == [
+        ("frozen dnn zoom=0.1", 0, 37, "frozen"),
+        ("frozen random_dnn zoom=0.1", 0, 36, "frozen, random"),
+        ("frozen dnn zoom=0.1", 1, 37, None),
+        ("frozen random_dnn zoom=0.1", 1, 36, None),
+    ]
+    assert [piece["predictions"] is None for piece in found] == [False, False, True, True]
+    assert [piece["predictions"].p_round[0] for piece in found[:2]] == [0.25, 0.5]
+    assert [piece["history"] is not None and len(piece["history"]) for piece in found] == [2, False, False, False]
+    assert [piece["seconds"] for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
 
 
 def test_what_is_compared(project):
