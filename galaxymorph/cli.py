@@ -142,7 +142,8 @@ def _listing(plan: Any) -> str:
     lines = []
     for piece in plan.pieces:
         why = runner.changed(plan, piece)
-        lines.append(f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}")
+        needs = f", needs {', '.join(piece.needs)}" if piece.needs else ""
+        lines.append(f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}{needs}")
         defaults = dict(runs.leaves(piece.notebook.parameters))
         for key, value in runs.leaves(piece.parameters):
             if key.split(".")[0] not in ("run", "step", "steps"):

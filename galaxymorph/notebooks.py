@@ -1,7 +1,7 @@
 """What a notebook says about itself before it is executed: its parameters, what it hands them to, and its declared outputs.
 
 Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged `parameters`; outputs are listed in
-the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "model.safetensors"]}`.
+the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from galaxymorph import runs
+
+MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
+OUTPUT = re.compile(rf"({runs.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 
 class NotebookError(ValueError):
@@ -45,7 +50,7 @@ class Notebook:
     path: Path
     code: tuple[str, ...]  # Python of the code cells, without IPython's commands
     parameters: dict[str, Any]  # name -> default
-    outputs: tuple[str, ...]  # files in the step's folder; model.safetensors stands for the step's model file
+    outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
 
     def check(self, name: str, given: Any) -> Iterator[tuple[str, str]]:
         """What is wrong with a value given for the parameter `name`: dotted keys, each with what was expected there.
@@ -102,8 +107,8 @@ def read(path: Path) -> Notebook:
         raise NotebookError(path, f"parameters cell: {error}") from None
     outputs = content.get("metadata", {}).get("galaxymorph", {}).get("outputs", [])
     for name in outputs:
-        if Path(name).name != name:
-            raise NotebookError(path, f"declares the output {name}; outputs are files in the step's folder")
+        if not OUTPUT.fullmatch(name) or ".." in name:
+            raise NotebookError(path, f"declares the output {name}; outputs are files in the step's folder, or <row>/<file>")
     return Notebook(path, tuple(code), parameters, tuple(outputs))
 
 

@@ -8,7 +8,19 @@
       training: {epochs: 10}             # everything else goes to the notebook's cell tagged `parameters`
 
 A notebook's own defaults are the base: a dict changes them key by key, so that setting one option keeps the others. A dict
-that gives another `name` than the default stands alone: the options of what it replaces mean nothing to it.
+that gives another `name` than the default stands alone: the options of what it replaces mean nothing to it. A plain text for
+such a dict is the name: `encoder: resnet50` means `encoder: {name: resnet50}`.
+
+A text in a step's block may hold `{run}`, and `{key}` for each key of the step's `over`: each piece gets its own, as its
+folder's name has it. What is repeated itself keeps them in the folder's name, so that the seeds of one setting stay together.
+Any other word in braces is a mistake; `{{word}}`, and braces around anything but a word, are left as they are.
+
+A text that is the path of an earlier piece's model file makes a piece read and need that piece:
+
+    frozen:
+      notebook: 05_frozen
+      over: {seed: [0, 1]}
+      encoder: models/{run}/moco/seed={seed}.safetensors
 
 A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to read: all earlier ones
 where params.yaml says nothing (it then runs over what there is), or those of the steps listed there (it then needs them;
@@ -18,6 +30,7 @@ where both are repeated over the same key, those of its own combination).
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import itertools
 import json
@@ -33,6 +46,7 @@ from galaxymorph import notebooks, runs
 
 RESERVED = ("run", "galaxies")  # keys of params.yaml that are no steps
 OF_STEP = ("notebook", "over")  # keys of a step that are no parameters
+PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
 
 
 class ParamsError(ValueError):
@@ -53,7 +67,7 @@ class Piece:
     notebook: notebooks.Notebook
     parameters: dict[str, Any]
     reads: tuple[str, ...]  # names of the earlier pieces that it reads
-    needs: bool  # whether it is pointless before all of them are done
+    needs: tuple[str, ...]  # those of them without which it is pointless
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -
         _override(document, text, problems)
     if run is not None:
         document["run"] = run
+    if isinstance(document.get("galaxies"), str):
+        document["galaxies"] = {"name": document["galaxies"]}
     _check_head(document, problems)
     steps = {name: block for name, block in document.items() if name not in RESERVED}
     if not steps:
@@ -83,6 +99,8 @@ def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -
     for name, block in steps.items():
         if _check_step(name, block, problems):
             pieces += _pieces(name, block, document, pieces, problems)
+    if not problems.found:  # or what is missing may be so by another mistake
+        pieces = _with_models(document, pieces, problems)
     if problems.found:
         raise ParamsError(problems.found)
     return Plan(document["run"], tuple(pieces))
@@ -165,6 +183,8 @@ def _override(document: dict[str, Any], text: str, problems: _Problems) -> None:
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
     for key in keys[:-1]:
+        if isinstance(tree.get(key), str):
+            tree[key] = {"name": tree[key]}
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
             return False
@@ -235,29 +255,67 @@ def _pieces(
         if name in seen:
             problems.add(f"{step}.over", f"two combinations have the same folder, {name}")
         seen.add(name)
-        given = {key: value for key, value in copy.deepcopy(block).items() if key not in OF_STEP}
-        if "galaxies" in notebook.parameters:
-            given["galaxies"] = merge(document.get("galaxies", {}), given.get("galaxies", {}))
-        for key, value in combination.items():
-            if _has(block, str(key).split(".")):
-                problems.add(f"{step}.{key}", f"is given by {step}.over, too; leave one of the two out")
-            elif not _set(given, str(key).split("."), value):
-                problems.add(f"{step}.over.{key}", "there are no keys below it")
-        own = block.get("galaxies")  # the step's own changes; the others are the run's
+        given = _given(step, block, document, combination, problems)
         for key, message in _mistakes(given, notebook):
-            repeated = next((over for over in combination if f"{over}.".startswith(f"{key}.")), None)
-            if repeated:
-                problems.add(f"{step}.over.{repeated}", message)
-            elif key.startswith("galaxies.") and not (isinstance(own, dict) and key.split(".")[1] in own):
-                problems.add(key, message)
-            else:
-                problems.add(f"{step}.{key}", message)
+            problems.add(_place(step, key, block, combination), message)
         parameters = {key: merge(value, given[key]) if key in given else value for key, value in notebook.parameters.items()}
         reads, needs = _reads(step, parameters, combination, earlier, problems)
         parameters |= {"run": document.get("run"), "step": name}
         if "steps" in parameters:
             parameters["steps"] = list(reads)
         yield Piece(name, step, combination, notebook, parameters, reads, needs)
+
+
+def _given(
+    step: str, block: dict[str, Any], document: dict[str, Any], combination: dict[str, Any], problems: _Problems
+) -> dict[str, Any]:
+    """What the params file gives to one piece: the run's galaxies, the step's block, its own values of what is repeated."""
+    defaults = _notebook(block["notebook"]).parameters
+    texts = {"run": str(document.get("run"))} | {str(key): _text(value) for key, value in combination.items()}
+    own = {key: value for key, value in block.items() if key not in OF_STEP}
+    for key, value in runs.leaves(own | {f"over.{key}": value for key, value in combination.items()}):
+        for word in PLACEHOLDER.findall(value) if isinstance(value, str) else ():
+            if word not in texts:
+                there = ", ".join(f"{{{name}}}" for name in texts)
+                near = notebooks.nearest(word, texts)
+                problems.add(f"{step}.{key}", f"nothing stands for {{{word}}} here{near}; there is {there}")
+    own = {key: _named(defaults.get(key), _filled(value, texts)) for key, value in own.items()}
+    given = copy.deepcopy(own)
+    if "galaxies" in defaults:
+        given["galaxies"] = merge(document.get("galaxies", {}), given.get("galaxies", {}))
+    for key, value in combination.items():
+        keys = str(key).split(".")
+        if _has(own, keys):
+            problems.add(f"{step}.{key}", f"is given by {step}.over, too; leave one of the two out")
+        elif not _set(given, keys, _named(defaults.get(key), _filled(value, texts))):
+            problems.add(f"{step}.over.{key}", "there are no keys below it")
+    return given
+
+
+def _named(default: Any, given: Any) -> Any:
+    """A plain text for a dict with a name is that name."""
+    return {"name": given} if isinstance(given, str) and isinstance(default, dict) and "name" in default else given
+
+
+def _filled(value: Any, texts: dict[str, str]) -> Any:
+    """A copy with the placeholders in all its texts replaced."""
+    if isinstance(value, dict):
+        return {key: _filled(each, texts) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, texts) for each in value]
+    return PLACEHOLDER.sub(lambda match: texts.get(match[1], match[0]), value) if isinstance(value, str) else value
+
+
+def _place(step: str, key: str, block: dict[str, Any], combination: Iterable[str]) -> str:
+    """Where in the params file a parameter of a piece is given, as a dotted key."""
+    repeated = next((over for over in combination if f"{over}.".startswith(f"{key}.") or key.startswith(f"{over}.")), None)
+    if repeated:
+        return f"{step}.over.{repeated}"
+    own = block.get("galaxies")  # the step's own changes; the others are the run's
+    own = {"name"} if isinstance(own, str) else own if isinstance(own, dict) else ()
+    if key.startswith("galaxies.") and key.split(".")[1] not in own:
+        return key
+    return f"{step}.{key}"
 
 
 def merge(base: Any, given: Any) -> Any:
@@ -298,14 +356,14 @@ def _reads(
     combination: dict[str, Any],
     earlier: Sequence[Piece],
     problems: _Problems,
-) -> tuple[tuple[str, ...], bool]:
-    """The earlier pieces that a piece reads, and whether it needs them all."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The earlier pieces that a piece reads by its parameter `steps`, and those of them that it needs."""
     steps = parameters.get("steps")
     if steps is None:
-        return (tuple(piece.name for piece in earlier) if "steps" in parameters else ()), False
+        return (tuple(piece.name for piece in earlier) if "steps" in parameters else ()), ()
     if not isinstance(steps, list):
         problems.add(f"{step}.steps", f"expected a list of earlier steps, found {_kind(steps)}")
-        return (), True
+        return (), ()
     names = [name for piece in earlier for name in (piece.step, piece.name)]
     for name in steps:
         if name not in names:
@@ -314,8 +372,37 @@ def _reads(
     def agrees(piece: Piece) -> bool:
         return all(piece.combination[key] == combination[key] for key in piece.combination.keys() & combination.keys())
 
-    wanted = [piece for piece in earlier if piece.name in steps or (piece.step in steps and agrees(piece))]
-    return tuple(piece.name for piece in wanted), True
+    wanted = tuple(piece.name for piece in earlier if piece.name in steps or (piece.step in steps and agrees(piece)))
+    return wanted, wanted
+
+
+def _with_models(document: dict[str, Any], pieces: Sequence[Piece], problems: _Problems) -> list[Piece]:
+    """The same pieces, each reading also those whose model files its parameters name."""
+    makers = {
+        runs.model_file(document["run"], piece.name).resolve(): piece.name
+        for piece in pieces
+        if notebooks.MODEL in piece.notebook.outputs
+    }
+    found: list[Piece] = []
+    for piece in pieces:
+        before = {each.name for each in found}
+        earlier = {path: name for path, name in makers.items() if name in before}
+        wanted = dict[str, None]()
+        for key, value in runs.leaves(piece.parameters):
+            if not isinstance(value, str) or not value.endswith(".safetensors"):
+                continue
+            path = (runs.root() / Path(value).expanduser()).resolve()
+            if path in earlier:
+                wanted[earlier[path]] = None
+            elif path in makers or not path.is_file():
+                others = [name for name in earlier.values() if name.split("/")[0] != piece.step]
+                names = [f"models/{document['run']}/{name}.safetensors" for name in others]
+                why = f"{makers[path]} makes it, which is no earlier step" if path in makers else "there is no such file"
+                place = _place(piece.step, key, document[piece.step], piece.combination)
+                problems.add(place, f"{value}: {why}{notebooks.nearest(value, names)}")
+        reads, needs = (tuple(dict.fromkeys([*names, *wanted])) for names in (piece.reads, piece.needs))
+        found.append(dataclasses.replace(piece, reads=reads, needs=needs))
+    return found
 
 
 def _kind(value: Any) -> str:

@@ -36,11 +36,11 @@ from typing import Any, TextIO
 import yaml
 
 from galaxymorph import runs
+from galaxymorph.notebooks import MODEL
 from galaxymorph.params import Piece, Plan
 
 PACKAGE = Path(__file__).parent
-MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
-WRITTEN = ("done.json", "params.yaml", "history.csv", "predictions.csv", "metrics.json", "environment.json")  # by steps
+WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")  # by steps, and into the folders of rows
 LARGE = 64 * 2**20  # bytes; larger files are told apart by size and time
 
 
@@ -69,8 +69,17 @@ def folder(plan: Plan, name: str) -> Path:
 def outputs(plan: Plan, piece: Piece) -> list[Path]:
     """The files that a piece has to leave: those that its notebook declares, and what the runner writes itself."""
     step = runs.Step(plan.run, piece.name)
-    declared = [step.model_file if name == MODEL else step.path / name for name in piece.notebook.outputs]
+    declared = []
+    for output in piece.notebook.outputs:
+        row, _, name = output.rpartition("/")
+        place = step.row(row) if row else step
+        declared.append(place.model_file if name == MODEL else place.path / name)
     return [*declared, step.path / "notebook.ipynb", step.path / "params.yaml"]
+
+
+def _shown(path: Path, step: runs.Step) -> str:
+    """A file of a piece as the piece's folder has it, a model as the project has it."""
+    return path.relative_to(step.path if path.is_relative_to(step.path) else runs.root()).as_posix()
 
 
 def changed(plan: Plan, piece: Piece) -> str:
@@ -78,9 +87,9 @@ def changed(plan: Plan, piece: Piece) -> str:
     mark = folder(plan, piece.name) / "done.json"
     if not mark.is_file():
         return "new"
-    missing = [path.name for path in outputs(plan, piece) if not path.is_file()]
+    missing = [path for path in outputs(plan, piece) if not path.is_file()]
     if missing:
-        return f"{missing[0]} is gone"
+        return f"{_shown(missing[0], runs.Step(plan.run, piece.name))} is gone"
     before = json.loads(mark.read_text(encoding="utf-8"))["fingerprints"]
     kinds = [kind for kind, value in fingerprints(plan, piece).items() if before.get(kind) != value]
     return f"{' and '.join(kinds)} changed" if kinds else ""
@@ -216,15 +225,22 @@ class Job:
 
     def clear(self) -> None:
         """Takes away what an earlier execution has left: old files cannot pass for new."""
-        old = [*outputs(self.plan, self.piece), self.partial, self.step.path / "notebook.html"]
-        old += [self.step.path / name for name in WRITTEN] + list(self.step.path.glob("*.png"))
+        old = [*outputs(self.plan, self.piece), self.step.mark, self.partial, self.step.path / "notebook.html"]
+        rows = [row.path for row in self.step.rows()]
+        for folder in (self.step.path, *rows):
+            old += [folder / name for name in WRITTEN] + list(folder.glob("*.png"))
         for path in old:
             path.unlink(missing_ok=True)
+        for folder in rows:
+            with contextlib.suppress(OSError):  # what else there is in it is nobody's
+                folder.rmdir()
 
     def progress(self) -> str:
         """The latest epoch while the training cell is running, else the cell."""
-        history, cells = self.step.path / "history.csv", self.tmp / "progress.json"
+        cells = self.tmp / "progress.json"
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):  # a row may just be being written
+            histories = [place.path / "history.csv" for place in (self.step, *self.step.rows())]
+            history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
             if history.stat().st_mtime > cells.stat().st_mtime:
                 rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
                 return runs.progress(rows[-1], seconds=sum(float(row["seconds"]) for row in rows))
@@ -282,13 +298,19 @@ class Job:
     def unfulfilled(self) -> str:
         for path in outputs(self.plan, self.piece):
             if not path.is_file():
-                return f"the notebook ran, but has not written {path.name}, which it declares among its outputs"
-        metrics = self.step.path / "metrics.json"
-        if metrics.is_file():
-            for key, value in runs.leaves(json.loads(metrics.read_text(encoding="utf-8"))):
+                shown = _shown(path, self.step)
+                return f"the notebook ran, but has not written {shown}, which it declares among its outputs"
+        for path in [place.path / "metrics.json" for place in (self.step, *self.step.rows())]:
+            for key, value in runs.leaves(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}):
                 if isinstance(value, float) and not math.isfinite(value):
-                    return f"metrics.json: {key} is {value}"
+                    return f"{_shown(path, self.step)}: {key} is {value}"
         return ""
+
+    def findings(self) -> list[str]:
+        """What the piece has found out, in sentences: the list `findings` in its metrics.json."""
+        path = self.step.path / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return [str(sentence) for sentence in metrics.get("findings", [])]
 
 
 # ---- all pieces
@@ -397,8 +419,8 @@ def _write_plan(plan: Plan, place: Path) -> None:
 
 def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a piece has to be executed now; where not, says why."""
-    absent = [name for name in piece.reads if not (folder(plan, name) / "done.json").is_file()]
-    if piece.needs and absent:
+    absent = [name for name in piece.needs if not (folder(plan, name) / "done.json").is_file()]
+    if absent:
         outcome.failed.append(piece.name)
         screen.say(f"✗ {piece.name}: not executed, it needs {', '.join(absent)}")
         return False
@@ -417,7 +439,7 @@ def _settle(job: Job, outcome: Outcome, screen: Screen) -> None:
     name, took = job.piece.name, runs.duration(job.seconds)
     if not why:
         outcome.done.append(name)
-        screen.say(f"✓ {name}: {took}")
+        screen.say("\n  ".join([f"✓ {name}: {took}", *job.findings()]))
         return
     outcome.failed.append(name)
     notebook = job.step.path / "notebook.ipynb"

@@ -65,6 +65,20 @@ def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert capsys.readouterr().out.endswith("index.html\n")
 
 
+def test_list_says_what_a_piece_needs(project, capsys):
+    path = project / "notebooks" / "02_a.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["galaxymorph"]["outputs"].append("model.safetensors")
+    path.write_text(json.dumps(notebook))
+    steps = "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: 'models/{run}/a.safetensors'}}\n"
+    (project / "params.yaml").write_text(f"run: toy\n{steps}")
+    assert cli.main(["run", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "a: 02_a.ipynb, to be executed (new)\n" in said
+    assert "b: 02_a.ipynb, to be executed (new), needs a\n" in said
+    assert "options.start: 'models/toy/a.safetensors'" in said
+
+
 def test_report_shows_table_and_sentences(project, capsys):
     step = runs.Step("toy", "a")
     step.metrics({"accuracy": 0.5})

@@ -52,7 +52,8 @@ def notebook(path, *cells, **metadata):
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
-    notebook(tmp_path / "notebooks" / "02_train.ipynb", cell(TRAIN, "parameters"), cell(USE))
+    outputs = {"outputs": ["model.safetensors"]}
+    notebook(tmp_path / "notebooks" / "02_train.ipynb", cell(TRAIN, "parameters"), cell(USE), galaxymorph=outputs)
     notebook(tmp_path / "notebooks" / "10_compare.ipynb", cell(COMPARE, "parameters"))
     (tmp_path / "params.yaml").write_text(PARAMS)
     monkeypatch.chdir(tmp_path)
@@ -107,9 +108,9 @@ def test_readers_get_the_earlier_pieces(project):
         + "single: {notebook: 10_compare, steps: [resnet18/seed=1]}\n"
     )
     late = params.plan(project / "params.yaml").pieces
-    assert (late[2].reads, late[2].needs) == (("resnet18/seed=0", "resnet18/seed=1"), False)
+    assert (late[2].reads, late[2].needs) == (("resnet18/seed=0", "resnet18/seed=1"), ())
     assert late[2].parameters["steps"] == ["resnet18/seed=0", "resnet18/seed=1"]
-    assert (late[3].reads, late[3].needs) == (("resnet18/seed=0", "resnet18/seed=1"), True)
+    assert late[3].reads == late[3].needs == ("resnet18/seed=0", "resnet18/seed=1")
     assert late[4].reads == ("resnet18/seed=1",)
 
 
@@ -118,7 +119,119 @@ def test_a_repeated_reader_gets_its_own_combination(project):
     notebook(project / "notebooks" / "06_transfer.ipynb", train, cell(USE))
     (project / "params.yaml").write_text(PARAMS + "transfer: {notebook: 06_transfer, over: {seed: [1], n_labels: [50]}}\n")
     piece = params.plan(project / "params.yaml").pieces[-1]
-    assert (piece.name, piece.reads, piece.needs) == ("transfer/seed=1,n_labels=50", ("resnet18/seed=1",), True)
+    assert piece.name == "transfer/seed=1,n_labels=50"
+    assert piece.reads == piece.needs == ("resnet18/seed=1",)
+
+
+def tuned(project, *lines, **options):
+    """The pieces of a step `tuned` after those of `resnet18`; its lines are YAML."""
+    (project / "params.yaml").write_text(
+        "\n".join([PARAMS + "tuned:", "  notebook: 02_train", *(f"  {line}" for line in lines)])
+    )
+    return [piece for piece in params.plan(project / "params.yaml", **options).pieces if piece.step == "tuned"]
+
+
+def test_placeholders_are_filled_in_for_each_piece(project):
+    first, second = tuned(
+        project,
+        "over: {training.learning_rate: [1.0e-3], n_labels: [1, null]}",
+        "free: {a: '{run}/{n_labels}/{n_labels}', b: ['{training.learning_rate}', 3], c: '{{seed}} {} { seed } {0}'}",
+        run="other",
+    )
+    assert first.parameters["free"]["a"] == "other/1/1"
+    assert second.parameters["free"]["a"] == "other/null/null"
+    assert second.name.endswith(",n_labels=null")  # the folder's name has it so, too
+    assert first.parameters["free"]["b"] == ["0.001", 3]
+    assert first.parameters["free"]["c"] == "{{seed}} {} { seed } {0}"
+
+
+def test_what_is_repeated_keeps_its_placeholders_in_the_name(project):
+    first, second = tuned(project, "over: {free.from: ['{run}/{seed}'], seed: [0, 1]}")
+    assert [first.parameters["free"]["from"], second.parameters["free"]["from"]] == ["mock/0", "mock/1"]
+    assert first.combination["free.from"] == second.combination["free.from"] == "{run}/{seed}"
+    assert first.name != second.name
+
+
+def test_a_text_for_what_has_a_name_is_the_name(project):
+    other, same, text = tuned(
+        project,
+        "over: {encoder: [vgg16, resnet18, models/of/others.txt]}",
+        "galaxies: galaxy10",
+    )
+    assert other.parameters["encoder"] == {"name": "vgg16"}
+    assert same.parameters["encoder"] == {"name": "resnet18", "stem": "small"}
+    assert text.parameters["encoder"] == {"name": "models/of/others.txt"}
+    assert text.parameters["galaxies"] == {"name": "galaxy10"}
+    assert other.name == "tuned/encoder=vgg16"
+    piece = params.plan(project / "params.yaml", overrides=["resnet18.encoder=resnet50", "galaxies=simulated"]).pieces[0]
+    assert piece.parameters["encoder"] == {"name": "resnet50"}
+    assert piece.parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000}
+    (piece,) = tuned(project, "galaxies: galaxy10", overrides=["tuned.galaxies.image_size=64"])
+    assert piece.parameters["galaxies"] == {"name": "galaxy10", "image_size": 64}
+    (piece,) = tuned(project, "galaxies: simulated")
+    assert piece.parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000, "image_size": 32}
+
+
+def test_a_model_of_an_earlier_step_is_read_and_needed(project):
+    first, second = tuned(
+        project, "over: {n_labels: [50, 100], seed: [1]}", "encoder: models/{run}/resnet18/seed={seed}.safetensors"
+    )
+    assert first.reads == first.needs == second.needs == ("resnet18/seed=1",)
+    assert first.parameters["encoder"] == {"name": "models/mock/resnet18/seed=1.safetensors"}
+
+
+def test_a_reader_of_all_steps_needs_the_model_alone(project):
+    train = cell(TRAIN + "steps = None\n", "parameters")
+    notebook(project / "notebooks" / "06_transfer.ipynb", train, cell(USE))
+    model = "models/mock/resnet18/seed=1.safetensors"
+    (project / "params.yaml").write_text(f"{PARAMS}transfer: {{notebook: 06_transfer, encoder: {model}}}\n")
+    piece = params.plan(project / "params.yaml").pieces[-1]
+    assert set(piece.reads) == {"resnet18/seed=0", "resnet18/seed=1", "compare"} == set(piece.parameters["steps"])
+    assert piece.needs == ("resnet18/seed=1",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["over: {seed: [0]}", "encoder: x/{sed}"], "tuned.encoder: nothing stands for {sed} here (did you mean seed?); there"),
+        (["over: {seed: [0]}", "encoder: x/{sed}"], "; there is {run}, {seed}"),
+        (["free: {deep: ['{seed}']}"], "tuned.free.deep.0: nothing stands for {seed} here; there is {run}"),
+        (["over: {free.x: ['{sed}'], seed: [0]}"], "tuned.over.free.x: nothing stands for {sed} here"),
+        (["encoder: vgg16", "over: {encoder.name: [resnet50]}"], "tuned.encoder.name: is given by tuned.over, too"),
+        (["galaxies: galaxy10", "over: {galaxies.image_sise: [3]}"], "tuned.over.galaxies.image_sise: data.load has no such"),
+        (
+            ["encoder: models/mock/resnet18.safetensors"],
+            "tuned.encoder.name: models/mock/resnet18.safetensors: there is no such file "
+            "(did you mean models/mock/resnet18/seed=",
+        ),
+        (
+            ["over: {seed: [1, 2]}", "encoder: models/{run}/resnet18/seed={seed}.safetensors"],
+            "models/mock/resnet18/seed=2.safetensors: there is no such file",
+        ),
+        (["over: {encoder: [models/mock/no.safetensors]}"], "tuned.over.encoder: models/mock/no.safetensors: there is no"),
+        (["encoder: models/mock/compare.safetensors"], "models/mock/compare.safetensors: there is no such file"),
+        (["encoder: models/other/resnet18.safetensors"], "models/other/resnet18.safetensors: there is no such file"),
+        (["encoder: models/mock/tuned.safetensors"], "tuned makes it, which is no earlier step"),
+    ],
+)
+def test_wrong_placeholders_and_models_are_named(project, lines, message):
+    with pytest.raises(params.ParamsError) as error:
+        tuned(project, *lines)
+    assert any(message in each for each in error.value.problems), error.value.problems
+
+
+def test_a_model_that_is_there_may_be_of_any_run(project):
+    file = project / "models" / "mock" / "gone.safetensors"  # of a step that is no longer in params.yaml
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (piece,) = tuned(project, "encoder: models/mock/gone.safetensors")
+    assert piece.reads == piece.needs == ()
+    (found,) = problems(project, "resnet18.encoder=models/mock/gnoe.safetensors")
+    assert found.startswith("-s resnet18.encoder=models/mock/gnoe.safetensors: resnet18.encoder.name: ")
+    file.with_name("late.safetensors").touch()  # of an earlier execution: the first step cannot read what the last one makes
+    (project / "params.yaml").write_text(PARAMS + "late: {notebook: 02_train}\n")
+    (found,) = problems(project, "resnet18.encoder=models/mock/late.safetensors")
+    assert "late makes it, which is no earlier step" in found
 
 
 @pytest.mark.parametrize(
@@ -171,7 +284,9 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
         ("resnet18.over.seed=[3, 3]", "a value is given twice"),
         ("resnet18.over.zoom=[]", "expected a list of values"),
         ("resnet18.over=[seed]", "expected parameters with lists of values"),
-        ("galaxies=simulated", "galaxies: expected keys below it, found 'simulated'"),
+        ("galaxies=3", "galaxies: expected keys below it, found 3"),
+        ("resnet18.encoder=3", "resnet18.encoder: expected keys below it, found 3"),
+        ("resnet18.training=long", 'resnet18.training: expected keys below it, found "long"'),  # it has no name
         ("run=a/b", "expected a name of letters"),
         ("resnet18.free={3: x}", "the key 3 is no text"),
         ("resnet18.seed", "expected KEY=VALUE"),
@@ -261,9 +376,12 @@ def test_notebooks_that_are_no_steps(project, cells, message):
         params.plan(project / "params.yaml")
 
 
-def test_outputs_stay_in_the_folder(project):
+@pytest.mark.parametrize(
+    "output", ["../../params.yaml", "../params.yaml", "..", "a/b/c.csv", "a..b/c.csv", "seed=0/c.csv", "/c.csv", "a/"]
+)
+def test_outputs_stay_in_the_folder(project, output):
     cells = [cell(COMPARE, "parameters")]
-    notebook(project / "notebooks" / "03_odd.ipynb", *cells, galaxymorph={"outputs": ["../../params.yaml"]})
+    notebook(project / "notebooks" / "03_odd.ipynb", *cells, galaxymorph={"outputs": ["dnn/predictions.csv", output]})
     (project / "params.yaml").write_text("run: x\na: {notebook: 03_odd}\n")
     with pytest.raises(params.ParamsError, match="outputs are files in the step's folder"):
         params.plan(project / "params.yaml")

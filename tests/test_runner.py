@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from galaxymorph import params, runner
+from galaxymorph import params, runner, runs
 
 TRAIN = """\
 run = "by_hand"
@@ -55,6 +56,15 @@ if trouble == "nan":
     (there.path / "metrics.json").write_text('{"accuracy": NaN}')
 there.model_file.write_text("weights")
 """
+FROZEN = """\
+from pathlib import Path
+from galaxymorph import runs
+there = runs.Step(run, step)
+assert Path(source).read_text() == "weights"
+for row in ("dnn", "random_dnn"):
+    there.row(row).file("predictions.csv").write_text("")
+there.metrics({"findings": ["A network helps.", "Chance does, too."]})
+"""
 COMPARE = 'run = "by_hand"\nstep = "compare"\nsteps = None\n'
 TABLE = """\
 from galaxymorph import runs
@@ -94,6 +104,9 @@ def project(tmp_path, monkeypatch):
         outputs=["metrics.json", "plot.png", "model.safetensors"],
     )
     write_notebook(folder / "10_compare.ipynb", COMPARE, TABLE, outputs=["metrics.json"])
+    write_notebook(
+        folder / "05_frozen.ipynb", TRAIN, FROZEN, outputs=["metrics.json", "dnn/predictions.csv", "random_dnn/predictions.csv"]
+    )
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
     params._notebook.cache_clear()
@@ -125,14 +138,23 @@ def alive(pid):
 def test_a_run_from_nothing_to_nothing_left_to_do(project):
     """Kernels side by side (each waits for another), the current interpreter in the project's folder, skipping, and what
     makes a piece due again."""
-    plan = make_plan(project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, compare=COMPARED)
-    outcome, said = execute(plan, jobs=2)
-    assert sorted(outcome.done) == ["a/seed=0", "a/seed=1", "a/seed=2", "compare"], said
+    frozen = {"notebook": "05_frozen", "source": "models/{run}/a/seed=2.safetensors"}  # has to wait, although there is room
+    plan = make_plan(project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED)
     folder = project / "results" / "toy"
+    for name in ("knn/metrics.json", "dnn/kept.txt", "dnn/history.csv"):
+        (folder / "frozen" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "frozen" / name).write_text("of an earlier execution")
+    outcome, said = execute(plan, jobs=2)
+    assert sorted(outcome.done) == ["a/seed=0", "a/seed=1", "a/seed=2", "compare", "frozen"], said
+    left = sorted(path.relative_to(folder / "frozen").as_posix() for path in (folder / "frozen").glob("*/*"))
+    assert left == ["dnn/kept.txt", "dnn/predictions.csv", "random_dnn/predictions.csv"]
+    assert not (folder / "frozen" / "knn").exists()
+    assert re.search(r"✓ frozen: .+\n  A network helps\.\n  Chance does, too\.\n", said)
     first = json.loads((folder / "a/seed=0" / "metrics.json").read_text())
     assert first["python"] == sys.executable
     assert first["cwd"] == str(project)
-    assert json.loads((folder / "compare" / "metrics.json").read_text()) == {"a/seed=0": 0.5, "a/seed=1": 0.6, "a/seed=2": 0.7}
+    compared = json.loads((folder / "compare" / "metrics.json").read_text())
+    assert compared == {"a/seed=0": 0.5, "a/seed=1": 0.6, "a/seed=2": 0.7, "frozen": None}
     assert yaml.safe_load((folder / "a/seed=1" / "params.yaml").read_text())["seed"] == 1
     executed = json.loads((folder / "a/seed=1" / "notebook.ipynb").read_text())
     assert executed["metadata"]["kernelspec"]["name"] == "python3"
@@ -151,7 +173,17 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
 
     done = folder / "a/seed=1" / "done.json"
     done.write_text(done.read_text() + "\n")
+    assert runner.changed(plan, plan.pieces[3]) == ""  # reads another seed's model
+    assert runner.changed(plan, plan.pieces[4]) == "upstream changed"
+    done = folder / "a/seed=2" / "done.json"
+    done.write_text(done.read_text() + "\n")
     assert runner.changed(plan, plan.pieces[3]) == "upstream changed"
+    (project / "models" / "toy" / "a" / "seed=2.safetensors").write_text("other weights")
+    assert runner.changed(plan, plan.pieces[3]) == "files and upstream changed"
+    (folder / "frozen" / "dnn" / "predictions.csv").unlink()
+    assert runner.changed(plan, plan.pieces[3]) == "dnn/predictions.csv is gone"
+    runs.Step("toy", "frozen").row("dnn").metrics({})
+    assert runner.changed(plan, plan.pieces[3]) == "new"
 
 
 def test_failures_stay_with_themselves(project):
@@ -164,6 +196,7 @@ def test_failures_stay_with_themselves(project):
         good={},
         compare=COMPARED,
         reader=COMPARED | {"steps": ["closed"]},
+        tuned={"source": "models/toy/closed.safetensors"},
     )
     folder = project / "results" / "toy"
     (folder / "closed").mkdir(parents=True)
@@ -172,7 +205,7 @@ def test_failures_stay_with_themselves(project):
     (folder / "forgetful").mkdir(parents=True)
     (folder / "forgetful" / "plot.png").write_bytes(b"old")
     outcome, said = execute(plan, jobs=3)
-    assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader"], said
+    assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], said
     assert sorted(outcome.done) == ["compare", "good"]
     assert "in code cell 3" in said
     assert 'raise RuntimeError("the telescope is closed")' in said
@@ -182,6 +215,7 @@ def test_failures_stay_with_themselves(project):
     assert "metrics.json: accuracy is nan" in said
     assert "Kernel died" in said
     assert "reader: not executed, it needs closed" in said
+    assert "tuned: not executed, it needs closed" in said
     for name in outcome.failed:
         assert not (folder / name / "done.json").exists()
     partial = json.loads((folder / "closed" / "notebook.ipynb").read_text())
@@ -316,17 +350,37 @@ def test_a_log_file_has_a_line_now_and_then():
     assert out.getvalue() == "a: epoch 1/2\n" * 2
 
 
-def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path):
+def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path, project):
     job = object.__new__(runner.Job)
     job.tmp = tmp_path
-    job.step = type("Step", (), {"path": tmp_path})
+    job.step = runs.Step("toy", "a")
+    job.step.path.mkdir(parents=True)
     assert job.progress() == "starting"
     (tmp_path / "progress.json").write_text('{"cell": 3, "cells": 9}')
     assert job.progress() == "cell 3/9"
-    (tmp_path / "history.csv").write_text("epoch,epochs,train_loss,seconds\n1,4,0.5,10\n2,4,0.25,10\n")
+    history = job.step.path / "history.csv"
+    history.write_text("epoch,epochs,train_loss,seconds\n1,4,0.5,10\n2,4,0.25,10\n")
     os.utime(tmp_path / "progress.json", (1, 1))
     assert job.progress() == "epoch 2/4, train loss 0.250, 20 s left"
-    (tmp_path / "history.csv").write_text("")
+    history.write_text("")
     assert job.progress() == "cell 3/9"  # training has begun, no epoch is done
-    os.utime(tmp_path / "history.csv", (0, 0))
+    os.utime(history, (0, 0))
     assert job.progress() == "cell 3/9"
+    job.step.row("dnn").file("history.csv").write_text("epoch,epochs,train_loss,seconds\n3,4,0.125,1\n")
+    assert job.progress() == "epoch 3/4, train loss 0.125, 0 s left"
+
+
+def test_what_a_row_leaves_is_checked(project):
+    job = object.__new__(runner.Job)
+    job.plan = make_plan(project, frozen={"notebook": "05_frozen"})
+    (job.piece,) = job.plan.pieces
+    job.step = runs.Step("toy", "frozen")
+    job.step.metrics({"accuracy": 0.5})
+    for name in ("notebook.ipynb", "params.yaml"):
+        job.step.file(name).touch()
+    job.step.row("random_dnn").file("predictions.csv").touch()
+    assert "has not written dnn/predictions.csv, which it declares" in job.unfulfilled()
+    job.step.row("dnn").file("predictions.csv").touch()
+    assert job.unfulfilled() == ""
+    job.step.row("dnn").file("metrics.json").write_text('{"test": {"auc": NaN}}')
+    assert job.unfulfilled() == "dnn/metrics.json: test.auc is nan"
