@@ -6,10 +6,11 @@ Features are of galaxies in rows, `(galaxy, feature)`, on the CPU.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
@@ -142,11 +143,9 @@ def collapse(health: Mapping[str, float], *, least_spread: float = 0.02, least_r
     return ""
 
 
-def watch(
-    rows: Iterable[Mapping[str, Any]], measure: Callable[[], Mapping[str, float]], *, every: int = 5
-) -> Iterator[dict[str, Any]]:
-    """Adds what `measure()` gives, as `health_<name>`, to rows such as `train.fit` yields: to the first, to those of each
-    `every`-th epoch and to the last; None in the others, so that all have the same keys. Warns once of a `Collapse`.
+def watch(measure: Callable[[], Mapping[str, float]], *, every: int = 5) -> Callable[[int, int], dict[str, float | None]]:
+    """What `train.fit` calls after each epoch, with its number and that of all: gives what `measure()` gives, as
+    `health_<name>`, in epoch 1, in each `every`-th and in the last; None in the others. Warns once of a `Collapse`.
 
     Training goes on as if nobody had looked: `measure` may draw random numbers of torch.
     """
@@ -154,32 +153,31 @@ def watch(
         raise ValueError(f"every={every}: 1 epoch or more")
     names: list[str] = []
     warned = False
-    for row in rows:
+
+    def look(epoch: int, epochs: int) -> dict[str, float | None]:
+        nonlocal names, warned
+        due = epoch in (1, epochs) or epoch % every == 0
         measured: Mapping[str, float] = {}
-        if not names or row["epoch"] % every == 0 or row["epoch"] == row["epochs"]:
+        if due or not names:  # of a training that goes on in between, the names
             with torch.random.fork_rng():
                 measured = measure()
-            names = names or list(measured)
+            names = list(measured)
             said = "" if warned else collapse(measured)
             if said:
                 warned = True
-                warnings.warn(f"in epoch {row['epoch']}, {said}", Collapse, stacklevel=2)
-        yield {**row, **{f"health_{name}": measured.get(name) for name in names}}
+                warnings.warn(f"in epoch {epoch}, {said}", Collapse, stacklevel=2)
+        return {f"health_{name}": measured[name] if due else None for name in names}
+
+    return look
 
 
 # ---- to look at
 
 
-class Projection(NamedTuple):
-    """Galaxies in two or three dimensions."""
-
-    points: Float[ndarray, "galaxy dimension"]
-    explained: tuple[float, ...]  # share of the variance along each axis; empty for t-SNE, whose axes mean nothing
-    axes: tuple[str, ...]  # what to write on them
-
-
-def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimensions: int = 2, seed: int = 0) -> Projection:
+def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimensions: int = 2, seed: int = 0) -> pd.DataFrame:
     """Features, each dimension to mean 0 and variance 1, in two or three dimensions: principal components or t-SNE.
+
+    A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE 1`.
 
     t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with perplexity 30, or an eighth of
     the galaxies where that is less; it keeps neighbours together, while distances between groups mean nothing. 1,000 galaxies
@@ -195,19 +193,19 @@ def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimen
             f"{len(values)} galaxies with {values.shape[1]} features: {dimensions} dimensions need "
             f"{dimensions + 1} galaxies and {dimensions} features"
         )
-    names = tuple(f"{'t-SNE' if method == 'tsne' else 'component'} {i + 1}" for i in range(dimensions))
+    names = [f"{'t-SNE' if method == 'tsne' else 'component'} {i + 1}" for i in range(dimensions)]
     scaled = StandardScaler().fit_transform(values)
     if not scaled.any():  # a collapsed encoder: all at one point
-        return Projection(np.zeros((len(values), dimensions)), (0.0,) * dimensions if method == "pca" else (), names)
+        return pd.DataFrame(np.zeros((len(values), dimensions)), columns=names)
     keep = dimensions if method == "pca" else min(50, *scaled.shape)
     pca = PCA(keep, random_state=seed)
     points = pca.fit_transform(scaled)
     if method == "pca":
-        shares = tuple(map(float, pca.explained_variance_ratio_))
-        axes = tuple(f"{name} ({100 * share:.0f} % of the variance)" for name, share in zip(names, shares, strict=True))
-        return Projection(points, shares, axes)
+        shares = pca.explained_variance_ratio_
+        names = [f"{name} ({100 * share:.0f} % of the variance)" for name, share in zip(names, shares, strict=True)]
+        return pd.DataFrame(points, columns=names)
     tsne = TSNE(dimensions, perplexity=min(30.0, max(2.0, len(values) / 8)), init="pca", random_state=seed)
-    return Projection(tsne.fit_transform(points).astype(float), (), names)
+    return pd.DataFrame(tsne.fit_transform(points).astype(float), columns=names)
 
 
 def neighbours(

@@ -98,8 +98,8 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
     measures = [m for m in ("loss", "accuracy") if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
     if not measures:
-        return _empty("no training history")
-    figure, axes = _panels(1, len(measures), height=3.4)
+        return empty("no training history")
+    figure, axes = panels(1, len(measures), height=3.4)
     for ax, measure in zip(axes[0], measures, strict=True):
         for history in histories:
             for part, colour, dash in (("train", ORANGE, "--"), ("val", BLUE, "-")):
@@ -134,7 +134,7 @@ def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 
     `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate, auc, n.
     """
-    figure, ax = _one(ax, width=WIDTH, height=4.2)
+    figure, ax = panel(ax, width=WIDTH, height=4.2)
     ax.plot([0, 1], [0, 1], color=FAINT, ls=":", lw=1)
     ax.annotate("guessing", (0.62, 0.62), (4, -4), textcoords="offset points", color=FAINT, va="top", fontsize=10)
     for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
@@ -156,7 +156,7 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
     names = [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)]
     left = LETTER * max(map(len, names)) + 0.5
     cell = min(max(0.85, 1.6 / len(classes)), (WIDTH - left - 1) / len(classes))
-    figure, ax = _one(ax, width=left + cell * len(classes) + 1, height=cell * len(classes) + 0.5)
+    figure, ax = panel(ax, width=left + cell * len(classes) + 1, height=cell * len(classes) + 0.5)
     image = ax.imshow(percent, cmap=SEQUENTIAL, vmin=0, vmax=100)
     for row, column in np.ndindex(*matrix.shape):
         share = percent[row, column]
@@ -168,7 +168,7 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
     ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="taken for", ylabel="true class")
     _frameless(ax)
-    _bar(ax, image, label="% of the true class", ticks=[0, 50, 100])
+    colour_bar(ax, image, label="% of the true class", ticks=[0, 50, 100])
     return figure
 
 
@@ -178,16 +178,16 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
 @rc_context(STYLE)
 def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figure:
     """A contact sheet of galaxies, each with a title (of one or more lines) above it. `images`: `(galaxy, 3, size, size)`."""
-    pixels = _pixels(images)
+    pixels = to_pixels(images)
     if len(pixels) != len(titles):
         raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
     if not len(pixels):
-        return _empty("no galaxies")
+        return empty("no galaxies")
     columns = min(columns, len(pixels))
     fits = int(min(WIDTH / columns, CELL) / LETTER)
     titles = ["\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits)) for title in titles]
     lines = max(title.count("\n") + 1 for title in titles)
-    figure, axes = _sheet(-(-len(pixels) // columns), columns, lines=lines)
+    figure, axes = sheet(-(-len(pixels) // columns), columns, lines=lines)
     for ax, image, title in zip(axes.flat, pixels, titles, strict=False):
         ax.imshow(image)
         ax.set_title(title, fontsize=10, pad=3)
@@ -199,10 +199,10 @@ def class_examples(
     images: Images, labels: Int[ndarray | Tensor, " galaxy"], classes: Sequence[str], *, each: int = 7
 ) -> Figure:
     """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is unlabelled and not shown."""
-    pixels, labels = _pixels(images), np.asarray(labels)
+    pixels, labels = to_pixels(images), np.asarray(labels)
     if not len(classes):
-        return _empty("no galaxy has a class")
-    figure, axes = _sheet(len(classes), each, left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2)
+        return empty("no galaxy has a class")
+    figure, axes = sheet(len(classes), each, left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2)
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
         for ax, image in zip(row, pixels[labels == k], strict=False):
             ax.imshow(image)
@@ -229,7 +229,7 @@ def misclassified(
 ) -> Figure:
     """A contact sheet of galaxies with their true class and, below, what they were taken for with which probability."""
     if not len(images):
-        return _empty("no galaxy is misclassified")
+        return empty("no galaxy is misclassified")
     rows = zip(true, taken_for, probability, strict=True)
     return examples(images, [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows], columns=columns)
 
@@ -241,8 +241,8 @@ def misclassified(
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the title states the imbalance."""
     if counts.empty:
-        return _empty("no galaxy has a class", ax)
-    figure, ax = _one(ax, width=WIDTH, height=3.8)
+        return empty("no galaxy has a class", ax)
+    figure, ax = panel(ax, width=WIDTH, height=3.8)
     n_splits, hatches = len(counts.columns), ("", "///", "...", "xx")
     for i, split in enumerate(counts.columns):
         place = np.arange(len(counts)) + (i - (n_splits - 1) / 2) * 0.8 / n_splits
@@ -272,9 +272,9 @@ def distributions(
     class per bin) with its median. Galaxies with label -1 and values that are not finite are left out.
     """
     if not len(classes) or not len(quantities):
-        return _empty("no galaxy has a class" if len(quantities) else "nothing was measured")
+        return empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels = np.asarray(labels)
-    figure, axes = _panels(len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col")
+    figure, axes = panels(len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col")
     for column, (name, given) in enumerate(quantities.items()):
         values = np.asarray(given, dtype=float)
         known = np.isfinite(values) & (labels >= 0)
@@ -306,7 +306,7 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
     shown = np.ma.masked_where(np.triu(np.ones((n, n), bool), 1), correlation)
-    figure, ax = _one(None, width=WIDTH, height=WIDTH * 0.97)
+    figure, ax = panel(None, width=WIDTH, height=WIDTH * 0.97)
     ax.imshow(np.where(np.tri(n), 0, np.nan), cmap=LinearSegmentedColormap.from_list("grey", ["#cccccc", "#cccccc"]))
     image = ax.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-1, vmax=1)
     size = max(5.0, min(10.0, 300 / n))
@@ -337,8 +337,8 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
     rows = table.loc[table.method != baseline]
     rows = rows.sort_values(by=metrics[0], na_position="first", ascending=metrics[0] not in LOW)  # the last is on top
     if not rows.seeds.sum():
-        return _empty("no method has a result yet")
-    figure, axes = _panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
+        return empty("no method has a result yet")
+    figure, axes = panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
     places = np.arange(len(rows))
     for ax, metric in zip(axes[0], metrics, strict=True):
         low, value, high = (rows[f"{metric}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
@@ -385,10 +385,10 @@ def _baseline(ax: Axes, value: float, name: str) -> None:
 def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
     """A metric from 0 to 1 as a heat map, methods (index of `table`) by classes (columns); grey where undefined."""
     if table.empty:
-        return _empty("no method has a result yet", ax)
+        return empty("no method has a result yet", ax)
     values = np.ma.masked_invalid(table.to_numpy(float))
     low = 0.0 if values.mask.all() else float(np.floor(10 * values.min()) / 10)  # differences between good methods stay visible
-    figure, ax = _one(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
+    figure, ax = panel(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
     image = ax.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=1, aspect="auto")
     for row, column in np.ndindex(*values.shape):
         value = values[row, column]
@@ -398,19 +398,21 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
     _names_below(ax, [str(name) for name in table.columns], pitch=(WIDTH - left - 1) / len(table.columns))
     ax.set_yticks(range(len(table)), [str(name) for name in table.index])
     _frameless(ax)
-    _bar(ax, image, label=metric, ticks=None)
+    colour_bar(ax, image, label=metric, ticks=None)
     return figure
 
 
-# ---- the parts
+# ---- the parts, also of the figures of features
 
 
-def _panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
+def panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
+    """A grid of panels as wide as a figure may be."""
     figure = Picture(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
 
 
-def _one(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes]:
+def panel(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes]:
+    """The given panel with its figure, or a new one."""
     if ax is None:
         figure = Picture(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
@@ -419,18 +421,18 @@ def _one(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes]
     return figure, ax
 
 
-def _sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0) -> tuple[Figure, Any]:
-    """A grid of square frames without axes; room for `lines` of text above each, and for `left` inches on the left."""
+def sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0, right: float = 0.0) -> tuple[Figure, Any]:
+    """A grid of square frames without axes; room for `lines` of text above each, and for inches on the `left` and `right`."""
     gap, text = 0.08, 0.19 * lines
-    cell = min((WIDTH - left) / columns, CELL)
-    width = left + cell * columns
+    cell = min((WIDTH - left - right) / columns, CELL)
+    width = left + cell * columns + right
     figure = Picture(figsize=(width, rows * (cell + text)))
     axes = figure.subplots(rows, columns, squeeze=False)
     inside = cell - gap
     height = figure.get_figheight()
     figure.subplots_adjust(
         left=(left + gap / 2) / width,
-        right=1 - gap / 2 / width,
+        right=1 - (right + gap / 2) / width,
         bottom=gap / 2 / height,
         top=1 - (text + gap / 2) / height,
         wspace=gap / inside,
@@ -441,9 +443,9 @@ def _sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0) -> tup
     return figure, axes
 
 
-def _empty(text: str, ax: Axes | None = None) -> Figure:
+def empty(text: str, ax: Axes | None = None) -> Figure:
     """A figure, or a given panel, that says why there is nothing to see."""
-    figure, ax = _one(ax, width=WIDTH, height=0.6)
+    figure, ax = panel(ax, width=WIDTH, height=0.6)
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
     return figure
@@ -456,9 +458,10 @@ def _names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
     return slanted
 
 
-def _bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[int] | None) -> None:
+def colour_bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float | int] | None) -> None:
     """A colour bar as high as the axes."""
-    place = ax.inset_axes((1.02, 0.0, 0.15 / max(ax.bbox.width / ax.figure.dpi, 1), 1.0))
+    width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
+    place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
     bar = ax.figure.colorbar(image, cax=place, ticks=ticks)
     bar.set_label(label)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
@@ -469,7 +472,7 @@ def _frameless(ax: Axes) -> None:
     ax.tick_params(length=0)
 
 
-def _pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
+def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     """Images of a data set as matplotlib wants them."""
     pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:

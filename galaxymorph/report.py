@@ -1,6 +1,7 @@
 """The report of a run: one self-contained `results/<run>/index.html`, and beside each executed notebook a page of it.
 
-Nothing is loaded from elsewhere: pictures are data URIs, styles are inline, and there are no scripts. A report can be mailed.
+Nothing is loaded from elsewhere: pictures are data URIs, styles are inline. A report can be mailed. The only scripts are in
+pages that steps have written (`features3d`), in frames that cannot reach the report.
 """
 
 from __future__ import annotations
@@ -223,7 +224,18 @@ def _pictures(result: runs.Result) -> str:
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(_title(path.stem))
         figures.append(f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>')
-    return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+    pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
+    return pictures + "".join(_frame(path) for path in sorted(result.path.glob("*.html")) if path.name != "notebook.html")
+
+
+def _frame(path: Path) -> str:
+    """A page that a step has written, within the report; started when it is scrolled to."""
+    name = escape(_title(path.stem))
+    return (
+        f'<figure class="frame"><iframe sandbox="allow-scripts" loading="lazy" title="{name}" '
+        f'srcdoc="{escape(path.read_text(encoding="utf-8"))}"></iframe>'
+        f"<figcaption>{name} (interactive, on a screen)</figcaption></figure>"
+    )
 
 
 def _table(header: Iterable[str], rows: Iterable[Sequence[Any]], *, escaped: bool = False) -> str:
@@ -274,6 +286,8 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; position: st
 .pictures { display: grid; gap: 1.2rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
 figure { margin: 0; }
+.frame { margin-top: 1.2rem; }
+iframe { display: block; width: 100%; height: min(36rem, 80vh); border: 1px solid #d5dae3; border-radius: 6px; }
 figcaption { font-size: .875rem; }
 img { max-width: 100%; height: auto; }
 .cell { margin: .8rem 0; }
@@ -281,5 +295,6 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; font: .8rem/1.45 ui-mon
 .input_area { background: #f4f6f9; border-radius: 4px; }
 .output_error pre { background: #fdf1e8; }
 .output_html, .output_png { overflow-x: auto; }
-@media print { body { max-width: none; } .scroll { overflow: visible; } figure, tr { break-inside: avoid; } }
+@media print { iframe { display: none; }
+  body { max-width: none; } .scroll { overflow: visible; } figure, tr { break-inside: avoid; } }
 """

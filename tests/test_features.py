@@ -118,53 +118,58 @@ def test_collapse_is_named_and_health_is_not():
     assert features.collapse(features.health(near_a_point, near_a_point)) == ""
 
 
-def rows(epochs, first=1):
-    return ({"epoch": epoch, "epochs": epochs, "train_loss": 1 / epoch} for epoch in range(first, epochs + 1))
-
-
 HEALTHY = {"alignment": 0.2, "spread": 0.9, "effective_rank": 20.0}
+
+
+def watched(watch, epochs, first=1):
+    return {epoch: watch(epoch, epochs) for epoch in range(first, epochs + 1)}
 
 
 def test_watch_measures_the_first_every_fifth_and_the_last_epoch():
     asked = itertools.count()
-    watched = list(features.watch(rows(12), lambda: HEALTHY | {"asked": float(next(asked))}))
-    keys = ["epoch", "epochs", "train_loss", *(f"health_{key}" for key in (*HEALTHY, "asked"))]
-    assert all(list(row) == keys for row in watched)
-    assert [row["epoch"] for row in watched if row["health_spread"] is not None] == [1, 5, 10, 12]
-    assert [row["health_asked"] for row in watched if row["health_asked"] is not None] == [0, 1, 2, 3]
-    assert all(set(list(row.values())[3:]) == {None} for row in watched if row["epoch"] not in (1, 5, 10, 12))
-    assert len(list(features.watch(rows(3), lambda: HEALTHY, every=1))) == 3
-    resumed = list(features.watch(rows(9, first=7), lambda: HEALTHY))
-    assert [row["health_spread"] for row in resumed] == [0.9, None, 0.9]  # of a training that goes on after epoch 6
+    rows = watched(features.watch(lambda: HEALTHY | {"asked": float(next(asked))}), 12)
+    names = [f"health_{name}" for name in (*HEALTHY, "asked")]
+    assert all(list(row) == names for row in rows.values())
+    assert {epoch: row["health_asked"] for epoch, row in rows.items() if set(row.values()) != {None}} == {
+        1: 0,
+        5: 1,
+        10: 2,
+        12: 3,
+    }
+    assert rows[12] == dict(zip(names, (*HEALTHY.values(), 3.0), strict=True))
+    every = watched(features.watch(lambda: HEALTHY, every=1), 3)
+    assert [row["health_spread"] for row in every.values()] == [0.9] * 3
     with pytest.raises(ValueError, match="every=0"):
-        list(features.watch(rows(3), lambda: HEALTHY, every=0))
+        features.watch(lambda: HEALTHY, every=0)
 
 
-def test_watch_measures_as_training_goes_on_and_leaves_its_random_numbers_alone():
-    seen = []
+def test_a_training_that_goes_on_is_watched_as_one_that_never_stopped():
+    whole = watched(features.watch(lambda: HEALTHY), 12)
+    for first in (3, 7, 12):
+        assert watched(features.watch(lambda: HEALTHY), 12, first) == {e: row for e, row in whole.items() if e >= first}
 
-    def training():
-        torch.manual_seed(0)
-        for row in rows(3):
-            seen.append(("trained", torch.rand(()).item()))
-            yield row
 
+def test_watch_leaves_the_random_numbers_of_training_alone():
     def measure():
         torch.rand(5)
-        seen.append(("measured", None))
         return HEALTHY
 
-    list(features.watch(training(), measure, every=1))
+    watch = features.watch(measure, every=1)
     torch.manual_seed(0)
-    expected = [[("trained", torch.rand(()).item()), ("measured", None)] for _ in range(3)]
-    assert seen == list(itertools.chain(*expected))
+    expected = [torch.rand(()).item() for _ in range(3)]
+    torch.manual_seed(0)
+    drawn = []
+    for epoch in (1, 2, 3):
+        drawn.append(torch.rand(()).item())
+        watch(epoch, 3)
+    assert drawn == expected
 
 
 def test_watch_warns_once_of_a_collapse():
     spreads = iter([0.5, 0.001, 0.0])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        list(features.watch(rows(3), lambda: HEALTHY | {"spread": next(spreads)}, every=1))
+        watched(features.watch(lambda: HEALTHY | {"spread": next(spreads)}, every=1), 3)
     (warning,) = caught
     assert warning.category is features.Collapse
     assert str(warning.message).startswith("in epoch 2, complete collapse: all galaxies have nearly the same features")
@@ -177,29 +182,29 @@ def test_principal_components_are_those_of_the_singular_values():
     given = gaussian(60, 5) * [1, 2, 30, 4, 5] @ gaussian(5, 5, seed=1)
     scaled = (given - given.mean(0)) / given.std(0)
     left, singular, _ = np.linalg.svd(scaled, full_matrices=False)
-    points, explained, axes = features.project(torch.from_numpy(given).float(), "pca", dimensions=3)
+    points = features.project(torch.from_numpy(given).float(), "pca", dimensions=3)
     np.testing.assert_allclose(np.abs(points), np.abs(left * singular)[:, :3], atol=1e-4)
-    np.testing.assert_allclose(explained, (singular**2 / (singular**2).sum())[:3], rtol=1e-4)
-    assert axes[1] == f"component 2 ({100 * explained[1]:.0f} % of the variance)" and len(axes) == 3
+    share = 100 * singular**2 / (singular**2).sum()
+    assert list(points.columns) == [f"component {i + 1} ({share[i]:.0f} % of the variance)" for i in range(3)]
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_tsne_keeps_groups_together_and_repeats_itself(dimensions):
     group = np.arange(40) % 2
     given = gaussian(40, 60) + 10 * group[:, None]
-    points, explained, axes = features.project(given, "tsne", dimensions=dimensions)
-    assert points.shape == (40, dimensions)
-    assert dimensions == 3 or (features.project(given, "tsne").points == points).all()
-    assert explained == () and axes[0] == "t-SNE 1"
+    table = features.project(given, "tsne", dimensions=dimensions)
+    assert list(table.columns) == ["t-SNE 1", "t-SNE 2", "t-SNE 3"][:dimensions]
+    assert dimensions == 3 or features.project(given, "tsne").equals(table)
+    points = table.to_numpy()
     nearest = np.linalg.norm(points[:, None] - points, axis=2) + 1e9 * np.eye(40)
     assert (group[nearest.argmin(1)] == group).all()
 
 
 def test_projections_of_few_or_collapsed_galaxies():
-    assert features.project(gaussian(4, 3), "pca", dimensions=3).points.shape == (4, 3)
-    assert features.project(gaussian(4, 8), "tsne").points.shape == (4, 2)
+    assert features.project(gaussian(4, 3), "pca", dimensions=3).shape == (4, 3)
+    assert features.project(gaussian(4, 8), "tsne").shape == (4, 2)
     for method in ("pca", "tsne"):
-        assert (features.project(np.ones((9, 4)), method).points == 0).all()
+        assert (features.project(np.ones((9, 4)), method).to_numpy() == 0).all()
         with pytest.raises(ValueError, match="3 galaxies with 8 features: 3 dimensions need 4 galaxies and 3 features"):
             features.project(gaussian(3, 8), method, dimensions=3)
 

@@ -134,9 +134,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
-    figure = CASES[case]()
+def check_texts(figure, smallest=10):
+    """Text is legible, and none is cut off or overlaps another."""
     found = texts(figure)
     width, height = figure.bbox.width, figure.bbox.height
     assert width <= 100 * plots.WIDTH + 1  # no smaller than life in 800 pixels
@@ -145,7 +144,7 @@ def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
         box = text.get_window_extent()
         inside = min(box.x0, box.y0) >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, f"{text.get_text()!r} at {box} is cut off in {width} x {height}"
-        assert text.get_fontsize() >= (8 if case in ("votes", "balance 10") else 9 if case == "confusion 10" else 10)
+        assert text.get_fontsize() >= smallest
         if text.get_rotation() == 0:
             upright.append((text.get_text(), box))
     for i, (a, first) in enumerate(upright):
@@ -153,6 +152,11 @@ def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
             x = min(first.x1, second.x1) - max(first.x0, second.x0)
             y = min(first.y1, second.y1) - max(first.y0, second.y0)
             assert x <= 2 or y <= 2, f"{a!r} and {b!r} overlap by {x:.0f} x {y:.0f} pixels"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
+    check_texts(CASES[case](), smallest=8 if case in ("votes", "balance 10") else 9 if case == "confusion 10" else 10)
 
 
 def test_a_notebook_shows_a_figure_once_and_sharp():
@@ -281,7 +285,7 @@ def test_wrong_images_are_refused():
         plots.examples(images(1), ["a", "b"])
     for wrong in (images(2).transpose(0, 2, 3, 1), images(2) / 255.0, images(2)[0]):
         with pytest.raises(ValueError, match=r"expected uint8 \(galaxy, 3, size, size\)"):
-            plots._pixels(wrong)
+            plots.to_pixels(wrong)
 
 
 def test_balance_states_every_count_and_the_imbalance():

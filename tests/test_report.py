@@ -5,10 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph import metrics, report, runs
+from galaxymorph import features3d, metrics, report, runs
 
 CLASSES = ("round", "edge-on")
 
@@ -25,6 +26,16 @@ def predictions(seed):
         "probabilities": np.stack([first, 1 - first], 1),
         "classes": CLASSES,
     }
+
+
+PAGE = features3d.page(
+    pd.DataFrame(np.eye(4)[:, :3], columns=["a", "b", "c"]),
+    np.arange(4) % 2,
+    ("<b>&amp;", '"quoted"'),
+    images=np.zeros((4, 3, 8, 8), np.uint8),
+    ids=["</script>", "'", "1 < 2", "g"],
+    title="Features",
+)
 
 
 def executed(path, *, failed=False):
@@ -67,6 +78,8 @@ def run(tmp_path, monkeypatch):
         )
         step.environment(device="cpu")
         Image.new("RGB", (4, 4)).save(step.file("roc.png"))
+        if name == "net/seed=0":
+            runs.write(step.file("features3d.html"), PAGE)
         executed(step.file("notebook.ipynb"))
         runs.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
     executed(runs.Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
@@ -81,14 +94,15 @@ class Reader(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.loads, self.links, self.rows, self.open = [], [], [], []
+        self.loads, self.links, self.rows, self.open, self.frames = [], [], [], [], []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        if tag in ("script", "iframe", "object", "embed", "base") or (tag == "link"):
+        if tag in ("script", "object", "embed", "base", "link"):
             self.loads.append(tag)
+        self.frames += [attributes] if tag == "iframe" else []
         self.loads += [attributes[key] for key in ("src", "srcset", "poster", "background") if key in attributes]
         self.links += [attributes["href"]] if "href" in attributes else []
         self.rows += [[]] if tag == "tr" else []
@@ -116,6 +130,17 @@ def test_the_report_loads_nothing_and_links_what_is_there(run):
         assert all((page.parent / link).is_file() for link in reader.links)
     links = Reader(path.read_text()).links
     assert [link for link in links if "seed=" in link] == ["net/seed=0/notebook.html", "net/seed=1/notebook.html"]
+
+
+def test_pages_that_a_step_has_written_are_in_the_report_and_shut_off(run):
+    text = report.write("toy").read_text()
+    (frame,) = Reader(text).frames  # and not the page of the notebook
+    assert frame["srcdoc"] == PAGE  # to the letter
+    assert frame["sandbox"] == "allow-scripts" and frame["loading"] == "lazy" and "src" not in frame
+    report.write("toy")  # with notebook.html in place
+    assert len(Reader((run / "index.html").read_text()).frames) == 1
+    (run / "net/seed=0/features3d.html").unlink()
+    assert not Reader(report.write("toy").read_text()).frames
 
 
 def test_the_report_says_what_is_there_and_what_is_missing(run):
