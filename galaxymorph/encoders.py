@@ -84,6 +84,7 @@ def encoder(
     zero_init_residual: bool = False,
     channels: Sequence[int] | None = None,
     latent: int | None = None,
+    aligned: bool | None = None,
     image_size: int | None = None,
 ) -> Encoder:
     """An encoder by name (`NAMES`), randomly initialised, or by the path of a model file of this package, trained.
@@ -91,14 +92,14 @@ def encoder(
     * `resnet18`, `resnet50`: the complete networks of He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
       residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the untrained network is a
       shallow one: easier to train, but its random features are worse.
-    * `conv`: the encoder of the autoencoder (`cae.ConvEncoder`) with its `channels`, the size of its `latent` and the
-      `image_size` that it is for, which means nothing to the others.
+    * `conv`: the encoder of the autoencoder (`cae.ConvEncoder`) with its `channels`, the size of its `latent`, whether galaxies
+      are turned first (`aligned`), and the `image_size` that it is for, which means nothing to the others.
     * `FILE.safetensors`: the encoder of any model that was trained here, supervised or not; a relative path is relative to the
       project's folder.
 
     Raises `ValueError` for an unknown name, with the nearest one, and for an option that the encoder does not have.
     """
-    given = {"zero_init_residual": zero_init_residual or None, "channels": channels, "latent": latent}
+    given = {"zero_init_residual": zero_init_residual or None, "channels": channels, "latent": latent, "aligned": aligned}
     options = {key: value for key, value in given.items() if value is not None}
     if name.endswith(".safetensors"):
         return _trained(name, options)
@@ -106,7 +107,7 @@ def encoder(
         nearest = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"no encoder {name!r}{hint} There are: {', '.join(NAMES)}, or the path of a model file")
-    known = ("channels", "latent") if name == "conv" else ("zero_init_residual",)
+    known = ("channels", "latent", "aligned") if name == "conv" else ("zero_init_residual",)
     if set(options) - set(known):
         raise ValueError(f"encoder {name} has no option {', '.join(set(options) - set(known))}; it has {', '.join(known)}")
     if name == "conv":

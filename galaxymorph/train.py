@@ -88,6 +88,7 @@ def fit(
     *,
     views: Views | None = None,
     epochs: int = 20,
+    least_steps: int = 0,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
     layer_decay: float = 1.0,
@@ -106,6 +107,7 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Trains the learner; yields one row per epoch, as it happens, and leaves the best weights in the learner.
 
+    Training lasts `epochs`, or more where these are less than `least_steps` batches: with few labels an epoch is short.
     `views` draws the random views of each training batch; validation galaxies are never changed. The learning rate rises
     linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine; with a `layer_decay` below 1 each
     stage of the learner (its `stages()`) learns that much slower than the next later one (Howard & Ruder 2018, arXiv
@@ -135,16 +137,17 @@ def fit(
         raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
     if len(train[0]) < 2 or len(val[0]) == 0:
         raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
+    per_epoch = n_batches(len(train[0]), batch_size)
+    epochs = max(epochs, math.ceil(least_steps / per_epoch))
     where = device()
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
-    steps = epochs * n_batches(len(train[0]), batch_size)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
     training = _Training(
         learner=learner,
         optimiser=optimiser,
-        schedule=_warmup_and_cosine(optimiser, steps=steps, warmup=warmup),
+        schedule=_warmup_and_cosine(optimiser, steps=epochs * per_epoch, warmup=warmup),
         averaged=averaged,
         shuffle=torch.Generator().manual_seed(seed),
         settings=settings | {"galaxies": str(len(train[0])), "targets": _digest(train[1])},
@@ -382,27 +385,25 @@ def embed(
     *,
     average_orientations: bool = False,
     views: Views | None = None,
-    copies: int = 1,
     seed: int = 0,
     batch_size: int = 256,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
-) -> Float[Tensor, "copy_of_galaxy feature"]:
+) -> Float[Tensor, "galaxy feature"]:
     """Features of galaxies, in their order, on the CPU; in eval mode, so none depends on which others share its batch.
 
     With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy. With `views`, features of a
-    random view of each galaxy, drawn from `seed`; of `copies` views, one after the other: all galaxies, then all again.
+    random view of each galaxy, drawn from `seed`.
     """
     where = device()
     encoder.to(where).eval()
     drawn = torch.Generator(where).manual_seed(seed)
     outputs = []
-    for _ in range(copies):
-        for batch in images.split(batch_size):
-            pixels = to_float(batch, where)
-            pixels = views(pixels, generator=drawn) if views else pixels
-            turned = orientations(pixels) if average_orientations else [pixels]
-            with autocast(precision, where):
-                outputs.append(torch.stack([encoder(image).float() for image in turned]).mean(0).cpu())
+    for batch in images.split(batch_size):
+        pixels = to_float(batch, where)
+        pixels = views(pixels, generator=drawn) if views else pixels
+        turned = orientations(pixels) if average_orientations else [pixels]
+        with autocast(precision, where):
+            outputs.append(torch.stack([encoder(image).float() for image in turned]).mean(0).cpu())
     return torch.cat(outputs)
 
 

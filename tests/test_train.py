@@ -342,17 +342,13 @@ def test_features_are_those_of_eval_mode_in_the_order_of_the_galaxies():
     torch.testing.assert_close(averaged, by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_features_of_views_follow_from_their_seed_and_come_copy_by_copy():
+def test_features_of_views_follow_from_their_seed():
     mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images = torch.arange(0, 250, 50, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 32, 32)
     views = augment.Views(noise=0.0, colour=0.0, brightness=0.1)
-    features = train.embed(mean, images, views=views, copies=3, seed=1)
-    assert features.shape == (15, 3)
-    assert torch.equal(features, train.embed(mean, images, views=views, copies=3, seed=1))
-    assert not torch.equal(features, train.embed(mean, images, views=views, copies=3, seed=2))
-    for copy in features.split(5):  # each galaxy within its 10 per cent, and no copy like another
-        torch.testing.assert_close(copy, images[:, :, 0, 0] / 255, rtol=0.1001, atol=0)
-    assert not torch.equal(features[:5], features[5:10])
+    first, again, other = (train.embed(mean, images, views=views, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    torch.testing.assert_close(first, images[:, :, 0, 0] / 255, rtol=0.1001, atol=0)  # each within its 10 per cent
 
 
 def test_a_dnn_on_features_standardises_them_and_learns():
@@ -391,3 +387,14 @@ def test_probe_and_neighbours_choose_by_validation_galaxies():
         votes = torch.zeros(20, 3).scatter_add_(1, labels[:40][nearest], 1 / (1 - similar).clamp_min(1e-12))
         scores[k] = (votes.argmax(1) == labels[40:]).float().mean().item()
     assert voted.score(features[40:].numpy(), labels[40:].numpy()) == pytest.approx(max(scores.values()))
+
+
+def test_few_galaxies_are_trained_on_for_the_least_number_of_steps():
+    def epochs(n, **options):
+        rows = list(train.fit(Bright(), bright_and_dark(n), bright_and_dark(4, 1), batch_size=8, epochs=3, **options))
+        assert {row["epochs"] for row in rows} == {len(rows)}
+        return len(rows)
+
+    assert epochs(16) == 3
+    assert epochs(16, least_steps=9) == 5  # two batches an epoch
+    assert epochs(64, least_steps=9) == 3
