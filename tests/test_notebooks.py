@@ -27,6 +27,17 @@ TOY = {
     "resnet18.training.epochs": 2,
     "resnet50.over.seed": [0],
     "resnet50.training.epochs": 1,
+    "cae.over.seed": [0],
+    "cae.training.epochs": 1,
+    "moco.over.seed": [0, 1],
+    "moco.training.epochs": 1,
+    "moco.contrast.queue": 64,
+    "cae_frozen.over.seed": [0],
+    "cae_frozen.training.epochs": 2,
+    "moco_frozen.over.seed": [1],
+    "moco_frozen.training.epochs": 2,
+    "moco_finetuned.over.seed": [0],
+    "moco_finetuned.training.epochs": 1,
 }
 
 
@@ -57,9 +68,11 @@ def inside(project, monkeypatch) -> Path:
 
 def test_a_run_ends_with_the_table_and_the_report(project):
     printed = (project / "printed.txt").read_text()
-    assert all(word in printed for word in ("resnet18", "resnet50", "majority", "index.html"))
+    methods = ("resnet18", "resnet50", "moco_finetuned", "moco_frozen dnn", "cae_frozen random_linear", "majority")
+    assert all(word in printed for word in (*methods, "index.html"))
+    assert "moco_frozen dnn, all labels: pre-training" in printed  # helped, or did not
     page = (project / "results/mock/index.html").read_text()
-    assert "resnet18" in page and "data:image/png;base64" in page
+    assert all(word in page for word in (*methods, "data:image/png;base64"))
 
 
 def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
@@ -74,6 +87,45 @@ def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(i
     assert tested[0] == tested[1] == set(sample.part("test").ids)
     other = runs.read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
     assert set(other.id[other.split == "test"]) != tested[0]  # another seed draws another split
+
+
+def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
+    for step, seed in (("cae", 0), ("moco", 0), ("moco", 1)):
+        sample = data.load("simulated", n_galaxies=240, image_size=32, seed=seed)
+        _, header = weights.load(f"models/mock/{step}/seed={seed}.safetensors")
+        test, val = (set(sample.part(split).ids) for split in ("test", "val"))
+        assert set(header["seen"]) == set(sample.ids) - test - val
+        assert not header["transductive"] and "seen_labels" not in header
+    # fine-tuning adds the labels that it was told, and the test galaxies of another seed are then refused
+    tuned = encoder("models/mock/moco_finetuned/seed=0.safetensors")
+    train_ids = set(data.load("simulated", n_galaxies=240, image_size=32, seed=0).part("train").ids)
+    assert tuned.seen_labels == train_ids and tuned.seen > train_ids
+    with pytest.raises(ValueError, match="labels of .* test galaxies"):
+        tuned.protocol("frozen", test)
+
+
+def test_protocols_say_how_an_encoder_came_about(inside):
+    table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method").protocol
+    assert table["resnet18"] == "from scratch" and table["moco_finetuned"] == "fine-tuned"
+    assert table["moco_frozen knn"] == "frozen" and table["cae_frozen random_dnn"] == "frozen, random encoder"
+
+
+def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_path):
+    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    params = {
+        "run": "all",
+        "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
+        "cae": {"notebook": "03_cae", "learn_from": ["train", "test"], "training": {"epochs": 1, "batch_size": 64}},
+        "frozen": {"notebook": "05_frozen", "encoder": "models/{run}/cae.safetensors", "training": {"epochs": 1}},
+        "compare": {"notebook": "10_compare"},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
+    done = galaxymorph(tmp_path, "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(tmp_path / "results/all/compare/table.csv").set_index("method").protocol
+    assert table["frozen dnn"] == table["frozen knn"] == "frozen, transductive"
+    assert table["frozen random_dnn"] == "frozen, random encoder"
+    assert "frozen, transductive" in done.stdout and "transductive" in (tmp_path / "results/all/index.html").read_text()
 
 
 def test_a_model_file_alone_gives_the_predictions_back(inside):
@@ -118,7 +170,8 @@ def test_notebooks_work_by_hand_one_after_the_other_from_any_folder(inside):
         for cell in content.cells:  # toy size: everything else stays as its default
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source = cell.source.replace("n_galaxies=2000", "n_galaxies=240, image_size=32")
-                cell.source = cell.source.replace("epochs=8", "epochs=1")
+                cell.source = cell.source.replace("epochs=8", "epochs=1").replace("epochs=60", "epochs=1")
+                cell.source = cell.source.replace("queue=1024", "queue=64")
         resources = {"metadata": {"path": str(elsewhere)}}
         nbclient.NotebookClient(content, kernel_name="python3", resources=resources).execute()
         declared = notebooks.read(path)
