@@ -383,15 +383,15 @@ def embed(
     encoder: nn.Module,
     images: UInt8[Tensor, "galaxy 3 size size"],
     *,
-    average_orientations: bool = False,
+    each_orientation: bool = False,
     views: Views | None = None,
     seed: int = 0,
     batch_size: int = 256,
     precision: Literal["auto", "bf16", "fp32"] = "auto",
-) -> Float[Tensor, "galaxy feature"]:
+) -> Float[Tensor, "galaxy feature"] | Float[Tensor, "8 galaxy feature"]:
     """Features of galaxies, in their order, on the CPU; in eval mode, so none depends on which others share its batch.
 
-    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy. With `views`, features of a
+    With `each_orientation`, of each of the 8 rotations and mirror images of a galaxy (`orientations`). With `views`, of a
     random view of each galaxy, drawn from `seed`.
     """
     where = device()
@@ -401,10 +401,11 @@ def embed(
     for batch in images.split(batch_size):
         pixels = to_float(batch, where)
         pixels = views(pixels, generator=drawn) if views else pixels
-        turned = orientations(pixels) if average_orientations else [pixels]
+        turned = orientations(pixels) if each_orientation else [pixels]
         with autocast(precision, where):
-            outputs.append(torch.stack([encoder(image).float() for image in turned]).mean(0).cpu())
-    return torch.cat(outputs)
+            outputs.append(torch.stack([encoder(image).float() for image in turned]).cpu())  # (orientation, galaxy, feature)
+    features = torch.cat(outputs, 1)
+    return features if each_orientation else features[0]
 
 
 def orientations(images: Float[Tensor, "galaxy 3 size size"]) -> list[Float[Tensor, "galaxy 3 size size"]]:

@@ -170,7 +170,7 @@ def test_notebooks_work_by_hand_one_after_the_other_from_any_folder(inside):
         for cell in content.cells:  # toy size: everything else stays as its default
             if "parameters" in cell.metadata.get("tags", []):
                 cell.source = cell.source.replace("n_galaxies=2000", "n_galaxies=240, image_size=32")
-                cell.source = cell.source.replace("epochs=8", "epochs=1").replace("epochs=60", "epochs=1")
+                cell.source = cell.source.replace("epochs=8", "epochs=1").replace("epochs=30", "epochs=1")
                 cell.source = cell.source.replace("queue=1024", "queue=64")
         resources = {"metadata": {"path": str(elsewhere)}}
         nbclient.NotebookClient(content, kernel_name="python3", resources=resources).execute()
