@@ -54,12 +54,14 @@ def contrast_limit(model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor,
     return steps * len(batch) / (time.perf_counter() - start)
 
 
-def compare(name: str, learner: torch.nn.Module, measure: Limit, options: argparse.Namespace, **settings: Any) -> None:
-    """Prints limit and pipeline of a learner, measured in turns."""
+def compare(
+    name: str, learner: torch.nn.Module, measure: Limit, options: argparse.Namespace, *, classes: int, **settings: Any
+) -> None:
+    """Prints limit and pipeline of a learner, measured in turns; targets are numbers below `classes`."""
     where = train.device()
     n = options.steps * options.batch_size
     images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
-    targets = torch.arange(n) % 4
+    targets = torch.arange(n) % classes
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     resident = train.to_float(images[: options.batch_size], where), targets[: options.batch_size].to(where)
     measure(learner, *resident, 2)  # warm-up
@@ -102,7 +104,7 @@ def main() -> None:
     for name in options.encoders:
         torch.manual_seed(0)
         model = classifier.Classifier(encoders.encoder(name), classes=4)
-        compare(name, model, limit, options, views=augment.Views())
+        compare(name, model, limit, options, classes=4, views=augment.Views())
     views = augment.Views(zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03)  # as in notebooks/04_moco
     for name in options.moco:
         torch.manual_seed(0)
@@ -110,7 +112,7 @@ def main() -> None:
         model = moco.MoCo(
             encoders.encoder(name), views=views, galaxies=n, steps=options.steps * (options.turns + 1), queue=n // 2
         )
-        compare(f"MoCo with {name}", model, contrast_limit, options, monitor=None)
+        compare(f"MoCo with {name}", model, contrast_limit, options, classes=n, monitor=None)
 
 
 if __name__ == "__main__":

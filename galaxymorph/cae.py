@@ -44,12 +44,13 @@ class ConvEncoder(nn.Module):
         super().__init__()
         _check(channels, image_size)
         self.num_features, self.image_size, self.aligned = latent, image_size, aligned
+        self.options = {"channels": list(channels), "latent": latent, "aligned": aligned, "image_size": image_size}
         stages = [
             nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
             for before, after in itertools.pairwise((3, *channels))
         ]
         flat = channels[-1] * (image_size // STRIDE) ** 2
-        self.stages = nn.Sequential(*stages, nn.Flatten())
+        self.stages = nn.Sequential(*stages)
         self.to_latent = nn.Identity() if flat == latent else nn.Linear(flat, latent)
 
     def forward(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy latent"]:
@@ -58,7 +59,7 @@ class ConvEncoder(nn.Module):
             raise ValueError(f"images of {images.shape[-1]} px for an encoder of {self.image_size} px; set image_size")
         if self.aligned:
             images = turned(images, orientation(images))
-        return self.to_latent(self.stages(images))
+        return self.to_latent(self.stages(images).flatten(1))
 
 
 class CAE(nn.Module):

@@ -74,8 +74,8 @@ def balanced_weights(labels: Int[Tensor, " galaxy"], n_classes: int) -> Float[Te
 
 
 class DNN(nn.Module):
-    """The hidden layers of a small fully connected network on features, as the published projects had it: takes the place of a
-    `Classifier`'s encoder, whose images then are features, float `(galaxy, feature)`.
+    """The hidden layers of a small fully connected network on features; takes the place of a `Classifier`'s encoder, whose
+    images then are features, float `(galaxy, feature)`. (The published projects had `hidden=(128, 128, 64, 32)`, with PReLU.)
 
     Arguments: `train_features`, those of the training galaxies, by whose mean and standard deviation all are standardised;
     `hidden`, the sizes of the layers; `dropout` after each but the last.
@@ -97,6 +97,10 @@ class DNN(nn.Module):
 
     def forward(self, features: Float[Tensor, "galaxy feature"]) -> Float[Tensor, "galaxy hidden"]:
         return self.layers((features - self.mean) / self.std)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Its layers from the first to the last."""
+        return [[layer] for layer in self.layers if isinstance(layer, nn.Linear)]
 
 
 Labelled = tuple[Float[Tensor, "_ feature"], Int[Tensor, " _"]]  # features and their labels

@@ -1,6 +1,7 @@
 """Did pre-training help? Each row of a comparison against its control: the same on an encoder that was never trained.
 
 The control of the method `<step> <row>` is `<step> random_<row>`: `moco_frozen dnn` is held against `moco_frozen random_dnn`.
+The control of any other method is what `against` names: a fine-tuned network is held against the same one from scratch.
 Both had the same labelled galaxies and are tested on the same ones, so that their difference is known better than either.
 """
 
@@ -22,12 +23,19 @@ RANDOM = "random_"
 COLUMNS = ("method", "n_labels", "accuracy", "control", "difference", "low", "high", "interval", "seeds", "missing", "n_test")
 
 
-def differences(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 10_000, seed: int = 0) -> pd.DataFrame:
+def differences(
+    pieces: Sequence[Mapping[str, Any]],
+    *,
+    against: Mapping[str, str] | None = None,
+    n_bootstrap: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Test accuracy of every method that has a control, less that of its control: one row per method and label budget.
 
-    `pieces` as `metrics.compare` takes them (`runs.trained`). Columns: method, n_labels (integer, <NA> for all), accuracy and
-    control (means over the seeds where both are there), difference, low, high, interval (what low and high are), seeds,
-    missing (seeds where one of the two is not there), n_test (galaxies per seed; the fewest). NaN without a seed.
+    `pieces` as `metrics.compare` takes them (`runs.trained`); `against`: methods with the names of their controls. Columns:
+    method, n_labels (integer, <NA> for all), accuracy and control (means over the seeds where both are there), difference,
+    low, high, interval (what low and high are), seeds, missing (seeds where one of the two is not there), n_test (galaxies per
+    seed; the fewest). NaN without a seed.
 
     low and high, 95 %, with two seeds or more: the t-interval of the mean of the differences, paired by seed. With one, or
     where all seeds differ by the same: the percentiles of a bootstrap of the test galaxies, both methods on the same draw.
@@ -43,7 +51,7 @@ def differences(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 10_00
         group[piece.get("seed")] = piece
     rows = []
     for (method, n_labels), group in groups.items():
-        controls = groups.get((_control(method), n_labels))
+        controls = groups.get(((against or {}).get(method, _control(method)), n_labels))
         if controls is not None:
             gains = [
                 _gains(group[key], controls[key])
@@ -60,30 +68,38 @@ def differences(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 10_00
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(["n_labels", "n_test"], "Int64"))
 
 
-def sentences(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 10_000, seed: int = 0) -> list[str]:
+def sentences(
+    pieces: Sequence[Mapping[str, Any]],
+    *,
+    against: Mapping[str, str] | None = None,
+    n_bootstrap: int = 10_000,
+    seed: int = 0,
+) -> list[str]:
     """What `differences` says, a sentence for each method and label budget.
 
     Pre-training helped where the whole interval is above 0; it did not beat its random encoder where the difference is 0 or
     less; else the two cannot be told apart. No correction for the number of methods.
     """
     said = []
-    for row in differences(pieces, n_bootstrap=n_bootstrap, seed=seed).to_dict("records"):
+    for row in differences(pieces, against=against, n_bootstrap=n_bootstrap, seed=seed).to_dict("records"):
+        named = (against or {}).get(row["method"])
+        control, whose = named or "its random encoder", f" of {named}" if named else ""
         opening = f"{row['method']}, {_labels(_budget(row))}"
         lacking = f"; {row['missing']} of {row['seeds'] + row['missing']} seeds missing" if row["missing"] else ""
         if not row["seeds"]:
-            said.append(f"{opening}: nothing can be said yet of pre-training, no seed has both it and its random encoder.")
+            said.append(f"{opening}: nothing can be said yet of pre-training, no seed has both it and {control}.")
             continue
         if row["low"] > 0:
             verdict = "pre-training helped"
         elif row["difference"] <= 0:
-            verdict = "pre-training did not beat its random encoder"
+            verdict = f"pre-training did not beat {control}"
         else:
-            verdict = "pre-training cannot be told apart from its random encoder"
+            verdict = f"pre-training cannot be told apart from {control}"
         tested = f"{row['seeds']} seeds, {row['n_test']:,} test galaxies each"
         if row["seeds"] == 1:
             tested = f"one seed, {row['n_test']:,} test galaxies"
         said.append(
-            f"{opening}: {verdict}, {row['accuracy']:.3f} against {row['control']:.3f} "
+            f"{opening}: {verdict}, {row['accuracy']:.3f} against {row['control']:.3f}{whose} "
             f"(difference {row['difference']:+.3f}, 95 % interval {row['low']:+.3f} to {row['high']:+.3f}, {tested}{lacking})."
         )
     return said

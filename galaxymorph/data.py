@@ -45,22 +45,26 @@ class Galaxies:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, split: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
-        """The galaxies of one split (a copy).
+    def part(self, *splits: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
+        """The galaxies of one split, or of several (a copy).
 
         Raises:
-            ValueError: nothing is in this split, which methods rely on; only "unlabelled" may be empty.
+            ValueError: there is no such split, or nothing is in it, which methods rely on; only "unlabelled" may be empty.
         """
-        rows = np.flatnonzero(self.split == split)
-        if not len(rows) and split != "unlabelled":
-            if (self.labels < 0).all():
-                why = "no galaxy has a label: give the source labels, or use a method that does without"
-            elif split == "train":
-                why = "all galaxies with a label are in other splits: take more of the data"
-            else:
-                why = f"the data were loaded with {split} = 0: give {split} a fraction of the galaxies, such as 0.2"
-            raise ValueError(f"the split {split!r} is empty, as {why}")
-        return self.take(rows)
+        for split in splits:
+            if split not in SPLITS:
+                nearest = difflib.get_close_matches(str(split), SPLITS, n=1)
+                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                raise ValueError(f"no split {split!r}{hint} There are: {', '.join(SPLITS)}")
+            if split != "unlabelled" and not (self.split == split).any():
+                if (self.labels < 0).all():
+                    why = "no galaxy has a label: give the source labels, or use a method that does without"
+                elif split == "train":
+                    why = "all galaxies with a label are in other splits: take more of the data"
+                else:
+                    why = f"the data were loaded with {split} = 0: give {split} a fraction of the galaxies, such as 0.2"
+                raise ValueError(f"the split {split!r} is empty, as {why}")
+        return self.take(np.flatnonzero(np.isin(self.split, splits)))
 
     def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
         """The galaxies of these rows, by number or by a mask, in this order (a copy)."""

@@ -26,7 +26,7 @@ def normalise(images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "
 
 
 class Encoder(nn.Module):
-    """A convolutional network up to its pooled features: `num_features` of them.
+    """A convolutional network up to the features that it is used for: `num_features` of them.
 
     `options` are those of `encoder` that build its like, untrained. `seen` are the ids of all galaxies that it has been trained
     on, `seen_labels` of those whose labels it was told.
@@ -52,8 +52,9 @@ class Encoder(nn.Module):
         return self.body(normalise(images))
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
-        """How to call a result of this encoder on test galaxies, by their ids: "from scratch" if it is untrained, else `how`
-        ("frozen", "fine-tuned"); "transductive" is added where it has been trained on some of them without their labels.
+        """How to call a result of this encoder on test galaxies, by their ids: `how` ("frozen", "fine-tuned"), to which
+        "transductive" is added where it has been trained on some of them without their labels. Of an untrained encoder "from
+        scratch", or "frozen, random encoder".
 
         Raises `ValueError` where it was told labels of test galaxies: that result would be worth nothing.
         """
@@ -65,11 +66,13 @@ class Encoder(nn.Module):
                 f"{told[0]!r}; take one that was trained with the same seed, so on the same split"
             )
         if not self.seen:
-            return "from scratch" if how == "fine-tuned" else how
+            return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
         return f"{how}, transductive" if tested & self.seen else how
 
     def stages(self) -> list[list[nn.Module]]:
         """Its modules from the first layers to the last, for learning rates that differ."""
+        if isinstance(self.body, cae.ConvEncoder):
+            return [[stage] for stage in (*self.body.stages, self.body.to_latent)]
         stages: list[list[nn.Module]] = [[]]
         for name, module in self.body.named_children():
             if name.startswith("layer"):  # of a ResNet; what comes before the first is the stem
@@ -100,7 +103,7 @@ def encoder(
     Raises `ValueError` for an unknown name, with the nearest one, and for an option that the encoder does not have.
     """
     given = {"zero_init_residual": zero_init_residual or None, "channels": channels, "latent": latent, "aligned": aligned}
-    options = {key: value for key, value in given.items() if value is not None}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if name.endswith(".safetensors"):
         return _trained(name, options)
     if name not in NAMES:
@@ -113,18 +116,11 @@ def encoder(
     if name == "conv":
         options |= {} if image_size is None else {"image_size": image_size}
         body = cae.ConvEncoder(**options)
-        return Encoder(body, body.num_features, {"name": name, **options})
+        return Encoder(body, body.num_features, {"name": name, **body.options})
     body = getattr(torchvision.models, name)(weights=None, zero_init_residual=zero_init_residual)
     num_features = body.fc.in_features
     body.fc = nn.Identity()
     return Encoder(body, num_features, {"name": name, **options})
-
-
-def architecture(name: str, **options: Any) -> dict[str, Any]:
-    """The options by which `encoder` builds an untrained network like the one that these options give."""
-    if not name.endswith(".safetensors"):
-        return {"name": name, **options}
-    return dict(weights.load(runs.root() / name)[1]["encoder"])
 
 
 def _trained(name: str, options: dict[str, Any]) -> Encoder:
@@ -134,6 +130,8 @@ def _trained(name: str, options: dict[str, Any]) -> Encoder:
     state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     if not state or "encoder" not in header:
         raise ValueError(f"{path}: a model file without an encoder; expected one that a training step of this package wrote")
+    if "seen" not in header:
+        raise ValueError(f"{path}: does not say which galaxies it was trained on (`seen`), so test galaxies may be among them")
     wrong = {key: value for key, value in options.items() if header["encoder"].get(key) != value}
     if wrong:
         raise ValueError(f"{path}: its encoder is {header['encoder']}, not {wrong}; leave these options out")

@@ -111,8 +111,8 @@ def health(
 ) -> dict[str, float]:
     """`alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given, `knn_accuracy`.
 
-    `first` and `second`: features of two views of each validation galaxy; all but the alignment are of the first. A few
-    thousand galaxies say as much as all.
+    `first` and `second`: features of each validation galaxy as it is and of a random view of it; all but the alignment are of
+    the first. A few thousand galaxies say as much as all.
     """
     measured = {
         "alignment": alignment(first, second),
@@ -159,7 +159,7 @@ def watch(measure: Callable[[], Mapping[str, float]], *, every: int = 5) -> Call
         due = epoch in (1, epochs) or epoch % every == 0
         measured: Mapping[str, float] = {}
         if due or not names:  # of a training that goes on in between, the names
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(range(torch.cuda.is_available())):
                 measured = measure()
             names = list(measured)
             said = "" if warned else collapse(measured)

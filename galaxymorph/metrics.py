@@ -459,8 +459,8 @@ def _evaluated(piece: Mapping[str, Any], *, n_bootstrap: int, seed: int) -> pd.D
 def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> dict[str, Any]:
     """A method's row of `compare` (without method and n_labels), from its pieces."""
     there = [piece for piece in group if piece["predictions"] is not None]
-    protocols = [piece["protocol"] for piece in group if piece.get("protocol")]
-    row: dict[str, Any] = {"protocol": protocols[0] if protocols else None}
+    protocols = dict.fromkeys(piece["protocol"] for piece in group if piece.get("protocol"))
+    row: dict[str, Any] = {"protocol": " / ".join(protocols) or None}  # seeds may differ: one may have seen test galaxies
     row |= {"seeds": len(there), "missing": len(group) - len(there), "interval": ""}
     if not there:
         return row

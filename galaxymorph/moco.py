@@ -28,7 +28,8 @@ class MoCo(nn.Module):
 
     BatchNorm. Statistics are those of a batch, and what galaxies share a batch would tell a query which key is its own. v1
     therefore shuffles batches across GPUs (section 3.3); here, in one process, BatchNorm sees the whole batch of queries, but
-    keys in a random order in `key_groups` parts, each by itself: a galaxy's key is computed in other company than its query.
+    keys in a random order in `key_groups` parts (of 2 galaxies at least), each by itself: a galaxy's key is computed in other
+    company than its query.
     In eval mode running statistics are used, those of the key encoder being its own.
 
     A galaxy is never its own negative: the queue remembers which galaxy each key is of.
@@ -68,8 +69,11 @@ class MoCo(nn.Module):
                 f"queue={queue} with {galaxies} galaxies: it has to be smaller than the data set, or every galaxy "
                 f"is among its own negatives; set queue to at most {galaxies - 1}"
             )
-        if not 0 <= momentum <= 1 or temperature <= 0:
-            raise ValueError(f"momentum={momentum}, temperature={temperature}: expected 0 <= momentum <= 1 and temperature > 0")
+        if not 0 <= momentum <= 1 or temperature <= 0 or key_groups < 1:
+            raise ValueError(
+                f"momentum={momentum}, temperature={temperature}, key_groups={key_groups}: expected 0 <= momentum <= 1, "
+                "temperature > 0 and key_groups of 1 or more"
+            )
         self.encoder = encoder
         self.projection = _projection(projection, encoder.num_features, dim)  # pyright: ignore[reportArgumentType]
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
@@ -114,7 +118,8 @@ class MoCo(nn.Module):
             self._follow()
         queries, keys = self(first), self.keys(second)
         known = galaxies if self.training else torch.full_like(galaxies, -2)  # numbers of other galaxies than the queue's
-        logits = contrast(queries, keys, self.queue, temperature=self.temperature, same=known[:, None] == self.queue_galaxy)
+        queue = self.queue.clone()  # as it is now: the gradient needs it after keys have joined
+        logits = contrast(queries, keys, queue, temperature=self.temperature, same=known[:, None] == self.queue_galaxy)
         target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         if self.training:
             self._enqueue(keys, galaxies)
@@ -152,8 +157,9 @@ def contrast(
 
     `same` (galaxy, negative) marks keys of the queue that are of the very galaxy: they are no negatives.
     """
-    own = (queries * keys).sum(1, keepdim=True)  # (galaxy, 1)
-    others = queries @ queue.T  # (galaxy, negative)
+    with torch.autocast(queries.device.type, enabled=False):  # in bfloat16 neighbours on the sphere would be the same
+        own = (queries * keys).sum(1, keepdim=True)  # (galaxy, 1)
+        others = queries @ queue.T  # (galaxy, negative)
     if same is not None:
         others = others.masked_fill(same, -math.inf)
     return torch.cat([own, others], dim=1) / temperature

@@ -163,6 +163,8 @@ def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path
     said = (note for piece in pieces for key, note in runs.leaves(piece.metrics) if key.startswith("notes."))
     notes = dict.fromkeys(map(str, said))  # each once
     noted = f"<p>Notes: {escape('; '.join(notes))}.</p>\n" if notes else ""
+    found = (sentence for piece in pieces for sentence in piece.metrics.get("findings", []))
+    noted = "".join(f"<p>{escape(str(sentence))}</p>\n" for sentence in dict.fromkeys(found)) + noted
     first = next((piece for piece in pieces if piece.done), None)
     pictures = _pictures(first) if first and shown else ""
     if pictures and len(pieces) > 1:

@@ -67,6 +67,11 @@ def n_batches(n: int, batch_size: int) -> int:
     return max(1, min(math.ceil(n / batch_size), n // 2))
 
 
+def n_epochs(n: int, *, epochs: int, batch_size: int, least_steps: int = 0) -> int:
+    """How many epochs `fit` trains on `n` galaxies: `epochs`, or as many as make `least_steps` batches."""
+    return max(epochs, math.ceil(least_steps / n_batches(n, batch_size)))
+
+
 def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
     """One epoch of shuffled indices, in `n_batches` batches whose sizes differ by one at most.
 
@@ -122,8 +127,8 @@ def fit(
     machine: same rows, on the CPU.
 
     With a `checkpoint`, a file that is written after every epoch, a training that was stopped goes on where it was: its earlier
-    rows come first, and the result is that of a training which never stopped. A checkpoint of other settings is set aside. The
-    file stays; delete it when what comes after training is done.
+    rows come first, and the result is that of a training which never stopped. A checkpoint of other settings, galaxies, views
+    or first weights is set aside. The file stays; delete it when what comes after training is done.
 
     A row: epoch (from 1), epochs, train_<measure> (mean over the views of the epoch as they were trained on, so of weights
     that change meanwhile), val_<measure> (of the weights at the end of the epoch, in eval mode), learning_rate (of the last
@@ -138,7 +143,7 @@ def fit(
     if len(train[0]) < 2 or len(val[0]) == 0:
         raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
     per_epoch = n_batches(len(train[0]), batch_size)
-    epochs = max(epochs, math.ceil(least_steps / per_epoch))
+    epochs = n_epochs(len(train[0]), epochs=epochs, batch_size=batch_size, least_steps=least_steps)
     where = device()
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -150,7 +155,8 @@ def fit(
         schedule=_warmup_and_cosine(optimiser, steps=epochs * per_epoch, warmup=warmup),
         averaged=averaged,
         shuffle=torch.Generator().manual_seed(seed),
-        settings=settings | {"galaxies": str(len(train[0])), "targets": _digest(train[1])},
+        settings=settings
+        | {"galaxies": str(len(train[0])), "data": _digest(*train, *val), "learner": _digest_of(learner, views)},
         best=copy.deepcopy((averaged.module if averaged else learner).state_dict()),
     )
     if checkpoint is not None:
@@ -244,7 +250,7 @@ class _Training:
             self.optimiser.step()
             self.schedule.step()
             if self.averaged:
-                self.averaged.update_parameters(self.learner)
+                _follow(self.averaged, self.learner)
             for name, value in measured.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
         return {name: value.item() / len(images) for name, value in sums.items()}  # the one synchronisation of an epoch
@@ -292,8 +298,34 @@ class _Training:
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
 
 
-def _digest(targets: Tensor) -> str:
-    return hashlib.sha256(targets.cpu().numpy().tobytes()).hexdigest()[:16]
+def _follow(averaged: AveragedModel, learner: nn.Module) -> None:
+    """A step of the moving average of weights and BatchNorm's statistics; other buffers (a queue, a counter) are the latest."""
+    averaged.update_parameters(learner)
+    for (name, old), new in zip(averaged.module.named_buffers(), learner.buffers(), strict=True):
+        if not name.endswith(("running_mean", "running_var")):
+            old.copy_(new)
+
+
+def _digest(*tensors: Tensor) -> str:
+    """Of data: shapes and at most a thousand galaxies spread over all."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(str(tuple(tensor.shape)).encode())
+        found.update(tensor[:: max(1, len(tensor) // 1000)].cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _digest_of(learner: nn.Module, views: Views | None) -> str:
+    """Of a learner before its first step: its weights, and all of its options and those of its views that are plain values."""
+    found = hashlib.sha256()
+    for name, value in learner.state_dict().items():
+        found.update(f"{name} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    objects = [views, *learner.modules(), *(module.views for module in learner.modules() if hasattr(module, "views"))]
+    for each in objects:
+        plain = {key: value for key, value in getattr(each, "__dict__", {}).items() if isinstance(value, int | float | str)}
+        found.update(f"{type(each).__name__} {sorted((k, v) for k, v in plain.items() if k != 'training')}".encode())
+    return found.hexdigest()[:16]
 
 
 def _optimiser(

@@ -67,7 +67,7 @@ def test_the_published_setting_has_its_layers_and_no_other():
     assert kernels == [(32, 3), (32, 32), (16, 32), (8, 16)]
     assert not any(p.ndim == 2 for p in published.parameters())  # the last map is the latent vector: 8 x 4 x 4
     assert published(torch.rand(2, 3, 64, 64)).shape == (2, 128)
-    assert published.stages[:-1](torch.rand(2, 3, 64, 64)).shape == (2, 8, 4, 4)
+    assert published.stages(torch.rand(2, 3, 64, 64)).shape == (2, 8, 4, 4)
 
 
 def test_any_encoder_can_be_trained_as_one():

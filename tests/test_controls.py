@@ -162,3 +162,12 @@ def test_what_cannot_be_compared_is_refused():
         controls.differences([ours, theirs])
     with pytest.raises(ValueError, match="moco dnn: seed 0 is there twice with all labels"):
         controls.differences([ours, ours])
+
+
+def test_a_control_can_be_named():
+    pieces = [piece("tuned", rights(100, 80), n_labels=50), piece("plain", rights(100, 60), n_labels=50)]
+    assert controls.sentences(pieces) == []
+    (said,) = controls.sentences(pieces, against={"tuned": "plain"})
+    assert said.startswith("tuned, 50 labels: pre-training helped, 0.800 against 0.600 of plain (difference +0.200")
+    (said,) = controls.sentences(pieces, against={"plain": "tuned"})
+    assert said.startswith("plain, 50 labels: pre-training did not beat tuned, 0.600 against 0.800 of tuned")

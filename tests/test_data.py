@@ -911,3 +911,12 @@ def test_real_fits(load):
     galaxies = load("fits", root=Path(str(REAL), "fits"), image_size=64, on_bad="skip")
     assert galaxies.ids.tolist()[3:] == ["decals_grz_bad_pixels", "decals_grz_e", "ngc6976_sdss"]
     assert "decals_grz_bad_pixels.fits: 49 %" in galaxies.notes[1]
+
+
+def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
+    sample = data.load("simulated", n_galaxies=120, image_size=32, n_labels=20)
+    both = sample.part("train", "unlabelled")
+    assert set(both.ids) == set(sample.part("train").ids) | set(sample.part("unlabelled").ids)
+    assert set(both.split) == {"train", "unlabelled"}
+    with pytest.raises((ValueError, TypeError), match="unlabeled"):
+        sample.part("unlabeled")

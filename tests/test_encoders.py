@@ -6,7 +6,7 @@ import torch
 from galaxymorph import weights
 from galaxymorph.cae import CAE
 from galaxymorph.classifier import Classifier
-from galaxymorph.encoders import architecture, encoder
+from galaxymorph.encoders import encoder
 
 
 @pytest.mark.parametrize(
@@ -45,15 +45,14 @@ def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(back(images), trained.encoder(images))
     assert back.seen == {"a", "b"} and encoder("resnet18").seen == frozenset()
-    assert architecture(name) == {"name": "resnet18", "zero_init_residual": True} == back.options
-    assert architecture("conv", latent=8) == {"name": "conv", "latent": 8}
-    untrained = encoder(**architecture(name))
+    assert back.options == {"name": "resnet18", "zero_init_residual": True}
+    untrained = encoder(**back.options)
     assert not torch.equal(untrained.body.conv1.weight, back.body.conv1.weight)
 
 
 def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
     new = encoder("conv", channels=[8, 8, 8, 4], latent=16, image_size=32).eval()
-    weights.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options)
+    weights.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options, seen=[])
     back = encoder(str(tmp_path / "c.safetensors"), image_size=32).eval()
     images = torch.rand(2, 3, 32, 32)
     assert new(images).shape == (2, 16) and torch.equal(back(images), new(images))
@@ -67,6 +66,9 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
         encoder("models/none/moco.safetensors")
     trained = Classifier(encoder("resnet18"), classes=2)
     weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
+    with pytest.raises(ValueError, match="does not say which galaxies"):
+        encoder(str(tmp_path / "m.safetensors"))
+    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
     with pytest.raises(ValueError, match="not {'latent': 7}"):
         encoder(str(tmp_path / "m.safetensors"), latent=7)
     with pytest.raises(ValueError, match="resnet18 has no option latent"):
@@ -80,10 +82,21 @@ def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
         return encoder(str(tmp_path / "e.safetensors"))
 
     assert encoder("resnet18").protocol("fine-tuned", ["t"]) == "from scratch"
-    assert encoder("resnet18").protocol("frozen", ["t"]) == "frozen"
+    assert encoder("resnet18").protocol("frozen", ["t"]) == "frozen, random encoder"
     assert trained(seen=["a", "b"]).protocol("frozen", ["t", "u"]) == "frozen"
     assert trained(seen=["a", "t"]).protocol("fine-tuned", ["t", "u"]) == "fine-tuned, transductive"
     told = trained(seen=["a", "t"], seen_labels=["t"])
     assert told.protocol("fine-tuned", ["u"]) == "fine-tuned"
     with pytest.raises(ValueError, match="labels of 1 of 2 test galaxies, the first 't'"):
         told.protocol("fine-tuned", ["t", "u"])
+
+
+def test_stages_hold_every_weight_once_from_the_first_layer_to_the_last():
+    for network, first, number in (
+        (encoder("resnet50"), "body.conv1.weight", 5),
+        (encoder("conv", channels=[4, 8, 8, 4], latent=6, image_size=32), "body.stages.0.0.weight", 5),
+    ):
+        names = {id(value): name for name, value in network.named_parameters()}
+        staged = [[names[id(p)] for module in stage for p in module.parameters()] for stage in network.stages()]
+        assert len(staged) == number and staged[0][0] == first
+        assert sorted(name for stage in staged for name in stage) == sorted(names.values())

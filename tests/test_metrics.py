@@ -333,6 +333,8 @@ def test_missing_seeds_are_counted_and_methods_and_budgets_kept_apart():
     assert list(found.protocol.fillna("")) == ["from scratch", "", ""]
     assert math.isnan(found.accuracy[2]) and found.n_test.isna()[2]
     assert "protocol" not in metrics.compare(pieces[2:], n_bootstrap=5)
+    mixed = [piece("cnn", seed, t, protocol=p) for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])]
+    assert list(metrics.compare(mixed, n_bootstrap=5).protocol) == ["frozen / frozen, transductive"]
     assert metrics.compare([]).empty
 
 

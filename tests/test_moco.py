@@ -85,6 +85,20 @@ def test_the_loss_of_a_training_step_is_infonce_of_its_two_views_against_the_que
     assert float(measured["contrastive_accuracy"]) == pytest.approx(np.mean(logits.argmax(1) == 0))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_logits_are_computed_in_full_precision_and_their_gradient_outlives_the_queue(precision):
+    queries, keys, queue = units(5, 4, 0), units(5, 4, 1), units(7, 4, 2)
+    with train.autocast(precision, torch.device("cpu")):
+        logits = contrast(queries, keys, queue, temperature=0.1)
+    expected = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / 0.1
+    torch.testing.assert_close(logits, expected)
+    model = moco().train()
+    with train.autocast(precision, torch.device("cpu")):
+        loss = model.loss(pixels(4), torch.arange(4))
+    loss.backward()  # the keys have taken their places in the queue meanwhile
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.encoder.parameters())
+
+
 def test_the_queue_is_a_deque_for_any_batch_sizes():
     sizes = np.random.default_rng(0).integers(1, 40, 400)  # the queue holds 16: some batches are larger
     model, expected, start = moco(queue=16), deque(maxlen=16), 0

@@ -95,7 +95,7 @@ def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
         _, header = weights.load(f"models/mock/{step}/seed={seed}.safetensors")
         test, val = (set(sample.part(split).ids) for split in ("test", "val"))
         assert set(header["seen"]) == set(sample.ids) - test - val
-        assert not header["transductive"] and "seen_labels" not in header
+        assert header["seen_labels"] == []
     # fine-tuning adds the labels that it was told, and the test galaxies of another seed are then refused
     tuned = encoder("models/mock/moco_finetuned/seed=0.safetensors")
     train_ids = set(data.load("simulated", n_galaxies=240, image_size=32, seed=0).part("train").ids)
@@ -116,7 +116,12 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
         "run": "all",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
         "cae": {"notebook": "03_cae", "learn_from": ["train", "test"], "training": {"epochs": 1, "batch_size": 64}},
-        "frozen": {"notebook": "05_frozen", "encoder": "models/{run}/cae.safetensors", "training": {"epochs": 1}},
+        "further": {
+            "notebook": "03_cae",
+            "encoder": "models/{run}/cae.safetensors",
+            "training": {"epochs": 1, "batch_size": 64},
+        },
+        "frozen": {"notebook": "05_frozen", "encoder": "models/{run}/further.safetensors", "training": {"epochs": 1}},
         "compare": {"notebook": "10_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML

@@ -306,6 +306,42 @@ def test_a_checkpoint_of_other_settings_is_set_aside_and_said_so(tmp_path):
         next(train.fit(Bright(), (data[0][:6], data[1][:6]), val, epochs=3, learning_rate=0.2, checkpoint=path))
 
 
+@pytest.mark.parametrize("change", ["images", "labels", "validation", "views", "weights", "option"])
+def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_path, change):
+    def start(changed):
+        data, val = bright_and_dark(8), bright_and_dark(4, 1)
+        if changed == "images":
+            data = 255 - data[0], data[1]
+        if changed == "labels":
+            data = data[0], 1 - data[1]
+        if changed == "validation":
+            val = bright_and_dark(4, 2)
+        learner, views = small_classifier(int(changed == "weights")), augment.Views(zoom=0.3 if changed == "views" else 0.1)
+        learner.label_smoothing = 0.1 if changed == "option" else 0.0
+        return train.fit(learner, data, val, views=views, epochs=2, batch_size=8, checkpoint=tmp_path / "x.checkpoint")
+
+    next(start(None))
+    with pytest.warns(UserWarning, match="starts anew"):
+        next(start(change))
+
+
+def test_the_moving_average_leaves_counters_and_queues_as_they_are():
+    class Counting(Bright):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("steps", torch.zeros(()))
+
+        def loss(self, images, targets):
+            self.steps += self.training
+            return super().loss(images, targets)
+
+    learner = Counting()
+    rows = list(
+        train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=3, batch_size=20, average=0.9, monitor=None)
+    )
+    assert len(rows) == 3 and learner.steps == 6
+
+
 def test_without_a_monitor_the_last_epoch_is_kept():
     learner, kept = Bright(), []
     keep = lambda module: kept.append(module.scale.detach().clone())  # noqa: E731
