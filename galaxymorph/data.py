@@ -24,6 +24,7 @@ from galaxymorph import cutouts, fits, hdf5, runs, schema, simulate, sources
 from galaxymorph.sources import Found, listing
 
 Source = Literal["simulated", "folder", "galaxy_zoo", "galaxy10", "table", "fits"]
+Target = Literal["classes", "votes"]
 SPLITS = ("train", "val", "test", "unlabelled")
 
 
@@ -40,6 +41,8 @@ class Galaxies:
     classes: tuple[str, ...]
     votes: Float[Tensor, "galaxy 37"] | None  # cumulative (see schema); NaN rows where nobody voted
     split: Shaped[ndarray, " galaxy"]  # str: "train", "val", "test" or "unlabelled"
+    volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
+    cutout: dict[str, Any] = field(default_factory=dict)  # options by which the pixels were cut from the source's images
     notes: list[str] = field(default_factory=list)  # what was left out, filled in or joined: to be recorded with results
 
     def __len__(self) -> int:
@@ -69,15 +72,14 @@ class Galaxies:
     def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
         """The galaxies of these rows, by number or by a mask, in this order (a copy)."""
         index = torch.from_numpy(rows)
-        votes = None if self.votes is None else self.votes[index]
-        return Galaxies(
+        return replace(
+            self,
             ids=self.ids[rows],
             images=self.images[index],
             labels=self.labels[index],
-            classes=self.classes,
-            votes=votes,
+            votes=None if self.votes is None else self.votes[index],
+            volunteers=None if self.volunteers is None else self.volunteers[index],
             split=self.split[rows],
-            notes=self.notes,
         )
 
     def counts(self) -> pd.DataFrame:
@@ -104,6 +106,8 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "unlabelled_crop": _FILES,
     "on_bad": _FILES,
     "labels": ("table", "fits"),
+    "volunteers": ("galaxy_zoo",),
+    "target": ("simulated", "galaxy_zoo"),
     "class_names": ("folder", "table", "fits"),
     "n_classes": ("simulated", "galaxy_zoo"),
     "n_galaxies": ("simulated",),
@@ -132,6 +136,8 @@ def load(
     unlabelled_root: str | Path | None = None,
     unlabelled_crop: int | None = None,
     labels: str | Path | None = None,
+    volunteers: str | Path | None = None,
+    target: Target = "classes",
     class_names: Sequence[str] | None = None,
     n_classes: Literal[4, 5] = 4,
     n_labels: int | None = None,
@@ -167,6 +173,10 @@ def load(
             same layout, or a folder of FITS images if the first is one. Ids that the first source has are left out.
         unlabelled_crop: `crop` for the second source.
         labels: CSV file `id,label` for `table` and `fits`.
+        volunteers: CSV file with the number of people who classified each galaxy, for `galaxy_zoo`, whose votes are fractions:
+            columns `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications` (as Galaxy Zoo 2 has them).
+        target: what is to be learned. `classes`: galaxies that fit no class are unlabelled. `votes`: all galaxies with votes
+            are split, those of no class, too; those of a class lie in the same split as with `classes`.
         class_names: names for the classes, in the order of the sorted labels or folders.
         n_classes: classes that votes are turned into, see `schema.CLASSES`.
         n_labels: keep the labels of this many training galaxies: about the same fraction of each class and at least one;
@@ -193,14 +203,20 @@ def load(
         galaxies = _simulated(cache_folder, n_galaxies, image_size, survey_seed, n_classes)
     else:
         found = _find(name, path, labels=csv, class_names=class_names, n_classes=n_classes, on_bad=on_bad, colour=colour)
+        if volunteers is not None:
+            found = sources.count_volunteers(found, project / Path(volunteers).expanduser())
         found = _cut(found, image_size, crop)
         if unlabelled_root is not None:
             extra = _find_unlabelled(name, project / Path(unlabelled_root).expanduser(), colour=colour)
             found = sources.join(found, _cut(extra, image_size, unlabelled_crop), str(unlabelled_root))
         options = colour | {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
         galaxies = _decoded(found, options, on_bad, cache_folder)
-    _split(galaxies, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes))
-    _limit_labels(galaxies, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
+    galaxies.cutout = {"crop": crop}
+    if name == "fits":
+        galaxies.cutout |= {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
+    strata = _strata(galaxies, target)
+    _split(galaxies, strata, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes) if target == "classes" else None)
+    _limit_labels(galaxies, strata, target, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
     return galaxies
 
 
@@ -242,9 +258,10 @@ def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Gal
         survey = simulate.survey(n, image_size=size, seed=seed)
         np.save(folder / "images.npy", survey.images.numpy())
         np.save(folder / "votes.npy", survey.votes.numpy())
+        np.save(folder / "volunteers.npy", survey.volunteers.numpy().astype(np.float32))
         np.save(folder / "ids.npy", survey.ids)
 
-    inputs = {"n": n, "size": size, "seed": seed, "code": _code(simulate)}
+    inputs = {"n": n, "size": size, "seed": seed, "code": _code(simulate), "files": ["images", "votes", "volunteers", "ids"]}
     folder = cutouts.entry(cache, inputs, write)
     votes = np.load(folder / "votes.npy")
     classes = schema.CLASSES[n_classes]
@@ -254,6 +271,7 @@ def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Gal
         labels=torch.from_numpy(schema.hard_labels(votes, classes)),
         classes=classes,
         votes=torch.from_numpy(votes),
+        volunteers=torch.from_numpy(np.load(folder / "volunteers.npy")),
         split=np.full(n, "unlabelled"),
     )
 
@@ -316,6 +334,7 @@ def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache
         labels=torch.tensor(found.labels),
         classes=found.classes,
         votes=None if found.votes is None else torch.from_numpy(found.votes.astype(np.float32)),
+        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers.astype(np.float32)),
         split=np.full(len(found.ids), "unlabelled"),
         notes=notes,
     )
@@ -357,54 +376,80 @@ def _remedy(name: Source, n_classes: int) -> str:
     }[name]
 
 
-def _split(galaxies: Galaxies, *, test: float, val: float, seed: int, remedy: str) -> None:
-    """Give the labelled galaxies of each class, in seeded order, to test, val and train; `remedy` is for the error."""
+def _strata(galaxies: Galaxies, target: Target) -> Int64[ndarray, " galaxy"]:
+    """The stratum of each galaxy: its class, one more for those of no class if `target` is votes, -1 for the unlabelled."""
+    strata = galaxies.labels.numpy().copy()
+    if target == "votes":
+        voted = torch.zeros(len(galaxies), dtype=torch.bool) if galaxies.votes is None else galaxies.votes.isfinite().all(1)
+        strata[(strata < 0) & voted.numpy()] = len(galaxies.classes)
+    return strata
+
+
+def _split(
+    galaxies: Galaxies, strata: Int64[ndarray, " galaxy"], *, test: float, val: float, seed: int, remedy: str | None
+) -> None:
+    """Give the galaxies of each stratum, in seeded order, to test, val and train.
+
+    `remedy` is for the error where a stratum is too small for that; without one, its galaxies are to train on.
+    """
     galaxies.split = np.full(len(galaxies), "unlabelled")
     order = _order(galaxies.ids, seed)
-    labels = galaxies.labels.numpy()[order]
+    ordered = strata[order]
     parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
     least = len(parts)
-    counts = np.bincount(labels[labels >= 0], minlength=len(galaxies.classes))
-    few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=True) if count < least]
-    if few:
+    counts = np.bincount(ordered[ordered >= 0], minlength=len(galaxies.classes))
+    few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=False) if count < least]
+    if few and remedy is not None:
         raise ValueError(
             f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of "
             f"{', '.join(parts)}. {remedy}"
         )
-    for label, count in enumerate(counts):
-        rows = order[labels == label]
+    for stratum, count in enumerate(counts):
+        rows = order[ordered == stratum]
         n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
-        n_test = min(n_test, count - 1 - (val > 0))  # leave one each for val and train
-        n_val = min(n_val, count - 1 - n_test)
+        n_test = max(0, min(n_test, count - 1 - (val > 0)))  # leave one each for val and train
+        n_val = max(0, min(n_val, count - 1 - n_test))
         galaxies.split[rows] = "train"
         galaxies.split[rows[: n_test + n_val]] = "val"
         galaxies.split[rows[:n_test]] = "test"
 
 
-def _limit_labels(galaxies: Galaxies, *, n_labels: int | None, label_fraction: float | None, seed: int) -> None:
-    """Take the labels from all but `n_labels` training galaxies, the same fraction of each class.
+def _limit_labels(
+    galaxies: Galaxies,
+    strata: Int64[ndarray, " galaxy"],
+    target: Target,
+    *,
+    n_labels: int | None,
+    label_fraction: float | None,
+    seed: int,
+) -> None:
+    """Take labels and votes from all but `n_labels` training galaxies, the same fraction of each stratum.
 
-    All training galaxies stand in one queue, in which every class is spread evenly, its first galaxy at the very front. The
+    All training galaxies stand in one queue, in which every stratum is spread evenly, its first galaxy at the very front. The
     first `n_labels` keep their labels, so that a smaller set is always part of a larger one.
     """
     if n_labels is None and label_fraction is None:
         return
     order = _order(galaxies.ids, seed)
     order = order[galaxies.split[order] == "train"]
-    labels = galaxies.labels.numpy()[order]
+    ordered = strata[order]
+    present = np.unique(ordered)
     place = np.empty(len(order))
-    for label in range(len(galaxies.classes)):
-        same = labels == label
+    for stratum in present:
+        same = ordered == stratum
         place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
         place[np.flatnonzero(same)[0]] = 0
     queue = order[np.argsort(place, kind="stable")]
-    classes = len(galaxies.classes)
     if n_labels is None:
-        n_labels = max(classes, round((label_fraction or 0) * len(queue)))
-    if not classes <= n_labels <= len(queue):
+        n_labels = max(len(present), round((label_fraction or 0) * len(queue)))
+    if not len(present) <= n_labels <= len(queue):
         raise ValueError(
-            f"n_labels = {n_labels}, but it must lie between {classes} (one label for each class) and {len(queue)} (all "
+            f"n_labels = {n_labels}, but it must lie between {len(present)} (one label for each class) and {len(queue)} (all "
             "training galaxies with a label)"
         )
+    left = torch.from_numpy(queue[n_labels:])
     galaxies.split[queue[n_labels:]] = "unlabelled"
-    galaxies.labels[torch.from_numpy(queue[n_labels:])] = -1
+    galaxies.labels[left] = -1
+    for told in (galaxies.votes, galaxies.volunteers):
+        if told is not None and target == "votes":
+            told[left] = torch.nan

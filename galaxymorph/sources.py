@@ -42,6 +42,7 @@ class Found:
     stamps: list[tuple[str, int, int]]  # name, bytes and time of change of every file that pixels come from
     classes: tuple[str, ...] = ()
     votes: Float[ndarray, "galaxy 37"] | None = None
+    volunteers: Float[ndarray, " galaxy"] | None = None  # how many people voted, NaN where unknown
     notes: list[str] = field(default_factory=list)  # what was left out
 
 
@@ -54,6 +55,7 @@ def take(found: Found, rows: Sequence[int]) -> Found:
         read=[found.read[row] for row in rows],
         labels=[found.labels[row] for row in rows],
         votes=None if found.votes is None else found.votes[list(rows)],
+        volunteers=None if found.volunteers is None else found.volunteers[list(rows)],
     )
 
 
@@ -61,9 +63,11 @@ def join(found: Found, extra: Found, name: str) -> Found:
     """The galaxies of `found`, and those of `extra`, called `name`, whose ids it does not have, as unlabelled ones."""
     known = set(found.ids)
     new = take(extra, [row for row, id in enumerate(extra.ids) if id not in known])
-    votes = found.votes
+    votes, volunteers = found.votes, found.volunteers
     if votes is not None:
         votes = np.vstack([votes, np.full((len(new.ids), 37), np.nan, votes.dtype)])
+    if volunteers is not None:
+        volunteers = np.concatenate([volunteers, np.full(len(new.ids), np.nan)])
     note = (
         f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: {len(extra.ids) - len(new.ids):,} of its galaxies, "
         "which were there already"
@@ -76,6 +80,7 @@ def join(found: Found, extra: Found, name: str) -> Found:
         stamps=found.stamps + extra.stamps,
         classes=found.classes,
         votes=votes,
+        volunteers=volunteers,
         notes=[*found.notes, *extra.notes, note],
     )
 
@@ -247,6 +252,32 @@ def read_votes(file: Path) -> pd.DataFrame:
     if len(wrong):
         raise ValueError(f"{file}: votes that are no fraction between 0 and 1, for GalaxyID {listing(table.index[wrong])}")
     return pd.DataFrame(votes, table.index, list(schema.COLUMNS))
+
+
+def count_volunteers(found: Found, file: Path) -> Found:
+    """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it does not have.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file or columns, repeated ids, numbers below 1, not one of the galaxies in it.
+    """
+    table = _read_csv(file, str)
+    columns = [
+        next((name for name in names if name in table.columns), names[0])
+        for names in (("GalaxyID", "asset_id", "id"), ("volunteers", "total_classifications"))
+    ]
+    _check_columns(table, columns, file)
+    table = _indexed(table, columns[0], file)
+    numbers = pd.to_numeric(table[columns[1]], errors="coerce")
+    if not (numbers >= 1).all():
+        raise ValueError(f"{file}: {columns[1]} is no number of people (1 or more) for {listing(table.index[~(numbers >= 1)])}")
+    counted = numbers.reindex(found.ids)
+    if counted.isna().all():
+        raise ValueError(
+            f"{file}: none of the {len(found.ids):,} galaxies stands in column {columns[0]}; it has {listing(table.index, 3)}"
+        )
+    missing = int(counted[np.isfinite(found.votes).all(1)].isna().sum()) if found.votes is not None else 0
+    notes = [f"number of volunteers unknown for {missing:,} galaxies: not in {file.name}"] if missing else []
+    return replace(found, volunteers=counted.to_numpy(float), notes=[*found.notes, *notes])
 
 
 def _unmatched(found: Found, table: pd.DataFrame, file: Path, on_bad: OnBad) -> list[str]:

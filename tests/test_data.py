@@ -276,7 +276,7 @@ def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
             ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
             labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
         )  # fmt: skip
-        data._split(galaxies, test=test, val=val, seed=0, remedy="")
+        data._split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
         numbers = galaxies.counts().loc["a"]
         assert numbers["unlabelled"] == 0
         for split, share in {"train": 1 - test - val, "val": val, "test": test}.items():
