@@ -72,6 +72,8 @@ NAMES = {
     "brier": "Brier score\nless is better",
 }
 
+MEASURES = {"loss": "loss", "accuracy": "accuracy (fraction right)", "mse": "mean squared error"}  # of learning curves
+
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
 
 
@@ -89,14 +91,15 @@ class Picture(Figure):
 
 @rc_context(STYLE)
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
-    """Loss and accuracy of training and validation against the epoch; several seeds as thin lines.
+    """Loss, accuracy and error of training and validation against the epoch; several seeds as thin lines.
 
     `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss, train_accuracy,
-    val_accuracy, and best: whether validation was better in this epoch than in all before. The last such epoch is marked.
+    val_accuracy, train_mse, val_mse, and best: whether validation was better in this epoch than in all before. The last such
+    epoch is marked.
     """
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
-    measures = [m for m in ("loss", "accuracy") if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
+    measures = [m for m in MEASURES if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
     if not measures:
         return empty("no training history")
     figure, axes = panels(1, len(measures), height=3.4)
@@ -107,7 +110,7 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
                     line = history[f"{part}_{measure}"]
                     ax.plot(history.epoch, line, color=colour, ls=dash, lw=2 if len(histories) == 1 else 1)
             _mark_best(ax, history, measure)
-        ax.set(xlabel="epoch", ylabel="loss" if measure == "loss" else "accuracy (fraction right)")
+        ax.set(xlabel="epoch", ylabel=MEASURES[measure])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
     looks: list[tuple[str, dict[str, Any]]] = [

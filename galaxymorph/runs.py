@@ -2,6 +2,7 @@
 
     results/<run>/<step>/            or, of a repeated step, results/<run>/<step>/seed=0,n_labels=100/
         history.csv                  a row per epoch
+        votes.csv                    of vote fractions: id,split,volunteers,Class1.1...,p_Class1.1...
         predictions.csv              id,split,label,p_<class>...
         metrics.json  environment.json  *.png
         notebook.ipynb  params.yaml  done.json    written by the runner
@@ -35,10 +36,11 @@ import yaml
 from jaxtyping import Float
 
 import galaxymorph
+from galaxymorph import schema
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
-PREDICTIONS = "predictions.csv"
+PREDICTIONS, VOTES = "predictions.csv", "votes.csv"
 FRACTION = "galaxies.label_fraction"  # the parameter that gives labels as a fraction of the training galaxies
 
 
@@ -145,6 +147,34 @@ class Step:
         labels = np.asarray(labels)
         table = _checked(ids=ids, split=split, labels=labels, probabilities=values, classes=classes)
         write(self.file("predictions.csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+    def votes(
+        self,
+        *,
+        ids: Sequence[str] | np.ndarray,
+        split: Sequence[str] | np.ndarray,
+        votes: Any,
+        volunteers: Any,
+        predicted: Any,
+        outputs: Sequence[str],
+    ) -> None:
+        """Writes `votes.csv`: `id, split, volunteers, Class1.1, ..., p_Class1.1, ...` and what else is predicted.
+
+        `votes`: cumulative fractions `(galaxy, 37)`; `volunteers`: how many people voted `(galaxy,)`, or None; NaN becomes an
+        empty cell in both. `predicted`: `(galaxy, output)`, its columns named by `outputs`, of which the first are the 37
+        answers (`p_` is put before their names). Raises `ValueError` for lengths that differ, an id twice, or a value that is
+        no number.
+        """
+        number = np.full(len(ids), np.nan) if volunteers is None else np.asarray(volunteers, dtype=float)
+        names = [f"p_{name}" if name in schema.COLUMNS else name for name in outputs]
+        parts = {"ids": ids, "split": split, "votes": votes, "volunteers": number, "predicted": predicted}
+        if len({len(part) for part in parts.values()}) > 1:
+            raise ValueError(f"lengths differ: { {name: len(part) for name, part in parts.items()} }")
+        head = pd.DataFrame({"id": np.asarray(ids, dtype=str), "split": np.asarray(split, dtype=str), "volunteers": number})
+        told = pd.DataFrame(np.asarray(votes, dtype=float), columns=list(schema.COLUMNS))
+        table = pd.concat([head, told, pd.DataFrame(np.asarray(predicted, dtype=float), columns=names)], axis=1)
+        _check_votes(table)
+        write(self.file(VOTES), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Writes `metrics.json`. Raises `ValueError` for a value that is not finite, naming it."""
@@ -301,6 +331,12 @@ class Result:
         return read_predictions(path) if self.done and path.is_file() else None
 
     @property
+    def votes(self) -> pd.DataFrame | None:
+        """The table of vote fractions (`read_votes`), or None where the step makes none."""
+        path = self.path / VOTES
+        return read_votes(path) if self.done and path.is_file() else None
+
+    @property
     def history(self) -> pd.DataFrame | None:
         """A row per epoch, or None where the step does not train."""
         path = self.path / "history.csv"
@@ -380,7 +416,8 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
 
 def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
-    (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, history, seconds.
+    (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, votes (a table of vote
+    fractions, if it makes one), history, seconds.
 
     A step that is repeated over more than seeds and labels counts as a method for each of its settings: `frozen zoom=0.1`; so
     does each row of a step that makes several: `frozen dnn`, `frozen dnn zoom=0.1`. The seconds of a row are those in its own
@@ -406,6 +443,7 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
                 "fraction": fraction,
                 "protocol": result.metrics.get("protocol"),
                 "predictions": result.predictions,
+                "votes": result.votes,
                 "history": result.history,
                 "seconds": result.seconds,
             }
@@ -450,6 +488,46 @@ def read_predictions(path: Path | str) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return table.astype(dict.fromkeys(columns[3:], float))
+
+
+def read_votes(path: Path | str) -> pd.DataFrame:
+    """A table of vote fractions: `id` and `split` as text, everything else as float, NaN where empty (`Step.votes`).
+
+    Raises `ValueError`, naming file and column or row, for a missing column, an id twice, or a value that is no number.
+    """
+    table = pd.read_csv(path, dtype={"id": str, "split": str}, keep_default_na=False, na_values=[""])
+    wanted = ["id", "split", "volunteers", *schema.COLUMNS, *(f"p_{name}" for name in schema.COLUMNS)]
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"{path}: no column {', '.join(missing[:3])}{more}; expected id, split, volunteers, Class..., p_Class..."
+        )
+    numbers = [name for name in table.columns if name not in ("id", "split")]
+    for column in numbers:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise ValueError(f"{path}: column {column!r} has values that are no numbers")
+    try:
+        _check_votes(table)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def _check_votes(table: pd.DataFrame) -> None:
+    twice = table.id[table.id.duplicated()]
+    if len(twice):
+        raise ValueError(f"galaxy {twice.iloc[0]!r} is there twice")
+    told = table[list(schema.COLUMNS)].to_numpy(float)
+    wrong = (told < -1e-6) | (told > 1 + 1e-6)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(f"galaxy {table.id[row]!r}: {schema.COLUMNS[column]} is {told[row, column]:g}, no fraction")
+    predicted = table[[name for name in table.columns if str(name).startswith(("p_", "s_"))]]
+    bad = ~np.isfinite(predicted.to_numpy(float))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(f"galaxy {table.id[row]!r}: {predicted.columns[column]} is no number")
 
 
 def _checked(*, ids: Any, split: Any, labels: Any, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

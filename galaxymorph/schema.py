@@ -129,3 +129,18 @@ def hard_labels(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) -> I
         holds = np.all([fractions[:, column(q, a)] >= least for q, a, least in rule], axis=0)
         fits[:, list(classes).index(target)] |= holds
     return np.where(fits.sum(1) == 1, fits.argmax(1), -1)
+
+
+def class_fractions(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
+    """How votes are shared among classes: the fraction of volunteers who arrive at the last answer of a class's rule, divided
+    by the sum over classes; the same for all where there is no such volunteer. Fractions below 0 count as 0.
+
+    Where `classes` has no cigar, a cigar counts as edge-on.
+    """
+    shares = np.zeros((len(votes), len(classes)))
+    for name, rule in RULES.items():
+        question, answer, _ = rule[-1]
+        target = name if name in classes else "edge-on"
+        shares[:, list(classes).index(target)] += np.clip(votes[:, column(question, answer)], 0, None)
+    total = shares.sum(1, keepdims=True)
+    return np.where(total > 0, shares / np.where(total > 0, total, 1), 1 / len(classes))

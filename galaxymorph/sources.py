@@ -267,7 +267,7 @@ def count_volunteers(found: Found, file: Path) -> Found:
     ]
     _check_columns(table, columns, file)
     table = _indexed(table, columns[0], file)
-    numbers = pd.to_numeric(table[columns[1]], errors="coerce")
+    numbers = pd.Series(pd.to_numeric(table[columns[1]], errors="coerce"))
     if not (numbers >= 1).all():
         raise ValueError(f"{file}: {columns[1]} is no number of people (1 or more) for {listing(table.index[~(numbers >= 1)])}")
     counted = numbers.reindex(found.ids)

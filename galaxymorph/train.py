@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 Part = tuple[UInt8[Tensor, "_ 3 size size"] | Float[Tensor, "_ feature"], Tensor]  # images, or features, and their targets
+ERRORS = ("loss", "mse")  # measures of which the smaller is the better
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 
 
@@ -120,11 +121,11 @@ def fit(
     1992), which is then what is validated and kept; 0 is off. SGD has Nesterov momentum 0.9. `balanced` draws every class
     equally often.
 
-    The best epoch has the smallest "loss" or the largest value of any other measure (`monitor`) on the validation part, or is
-    the last one (None); after `patience` epochs (1 or more) without a better one, training ends. `keep` is called with the
-    learner at every best epoch so far, to write its weights to a file: a training that is killed or diverges later loses
-    nothing. `watch` is called after every epoch with its number and that of all; what it gives joins the row. Same seed, same
-    machine: same rows, on the CPU.
+    The best epoch has the smallest error (`ERRORS`) or the largest value of any other measure on the validation part, by
+    `monitor`, or is the last one (None); after `patience` epochs (1 or more) without a better one, training ends. `keep` is
+    called with the learner at every best epoch so far, to write its weights to a file: a training that is killed or diverges
+    later loses nothing. `watch` is called after every epoch with its number and that of all; what it gives joins the row. Same
+    seed, same machine: same rows, on the CPU.
 
     With a `checkpoint`, a file that is written after every epoch, a training that was stopped goes on where it was: its earlier
     rows come first, and the result is that of a training which never stopped. A checkpoint of other settings, galaxies, views
@@ -230,7 +231,7 @@ class _Training:
             return True
         if monitor not in validated:
             raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(validated)}")
-        score = validated[monitor] if monitor == "loss" else -validated[monitor]
+        score = validated[monitor] if monitor in ERRORS else -validated[monitor]
         better = score < self.best_score
         self.best_score = min(score, self.best_score)
         return better
