@@ -416,8 +416,8 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
 
 def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
-    (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, votes (a table of vote
-    fractions, if it makes one), history, seconds.
+    (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, voting (whether it
+    makes a table of vote fractions), votes (that table), history, seconds.
 
     A step that is repeated over more than seeds and labels counts as a method for each of its settings: `frozen zoom=0.1`; so
     does each row of a step that makes several: `frozen dnn`, `frozen dnn zoom=0.1`. The seconds of a row are those in its own
@@ -443,6 +443,7 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
                 "fraction": fraction,
                 "protocol": result.metrics.get("protocol"),
                 "predictions": result.predictions,
+                "voting": VOTES in (result.outputs if result.outputs is not None else os.listdir(result.path)),
                 "votes": result.votes,
                 "history": result.history,
                 "seconds": result.seconds,

@@ -8,6 +8,7 @@ positive outputs by their sum). How many people voted counts where their likelih
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -103,6 +104,18 @@ class VoteRegressor(nn.Module):
     def stages(self) -> list[list[nn.Module]]:
         """The encoder's stages and the head, for learning rates that differ (`train.fit`)."""
         return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportCallIssue]
+
+    def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Takes the weights of a trained model (`weights.load`), those of its head, too.
+
+        Raises `ValueError` where that has another head: its outputs would mean something else.
+        """
+        kind = {key: value for key, value in self.options.items() if key != "dropout"}
+        theirs = {key: value for key, value in header.get("head", {}).items() if key != "dropout"}
+        if kind != theirs:
+            found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
+            raise ValueError(f"the model file is none to go on from as a whole: {found}, this one is {kind}")
+        self.load_state_dict(state)
 
     def predict(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy output"]:
         """Cumulative vote fractions, `(galaxy, 37)`, and the concentrations, if it has them, `(galaxy, 11)`."""

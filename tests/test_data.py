@@ -920,3 +920,72 @@ def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
     assert set(both.split) == {"train", "unlabelled"}
     with pytest.raises((ValueError, TypeError), match="unlabeled"):
         sample.part("unlabeled")
+
+
+def write_volunteers(root: Path, ids: list[str]) -> Path:
+    file = root / "gz2_votes.csv"
+    pd.DataFrame({"asset_id": ids, "total_classifications": [f"{30 + int(id) % 20}.0" for id in ids]}).to_csv(file, index=False)
+    return file
+
+
+def test_votes_as_target_split_galaxies_of_no_class_and_move_none_of_a_class(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo")
+    for seed in range(3):
+        by_class, by_votes = (load("galaxy_zoo", root=root, target=target, seed=seed) for target in ("classes", "votes"))
+        assert by_class.ids.tolist() == by_votes.ids.tolist()
+        of_class = by_class.labels.numpy() >= 0
+        assert (by_class.split[of_class] == by_votes.split[of_class]).all()
+        voted = ~by_votes.votes.isnan().any(1).numpy()
+        assert set(by_class.split[~of_class]) == {"unlabelled"} == set(by_votes.split[~voted])
+        parts = by_votes.split[voted & ~of_class]
+        assert [int((parts == split).sum()) for split in ("train", "val", "test", "unlabelled")] == [6, 2, 2, 0]
+
+
+def test_few_votes_are_nested_and_the_others_forgotten(load):
+    options = {"n_galaxies": 200, "target": "votes", "image_size": 32}
+    few, more, every = (load("simulated", n_labels=n, **options) for n in (20, 50, None))
+    trained = [set(sample.part("train").ids) for sample in (few, more, every)]
+    assert len(trained[0]) == 20 and len(trained[1]) == 50 and trained[0] < trained[1] < trained[2]
+    assert len(set(few.part("train").labels.tolist())) == 5  # one of each class and of no class
+    left = few.split == "unlabelled"
+    assert few.votes[left].isnan().all() and few.volunteers[left].isnan().all() and (few.labels[left] == -1).all()
+    for part in ("val", "test"):
+        assert few.part(part).ids.tolist() == every.part(part).ids.tolist()
+        assert few.part(part).votes.isfinite().all() and few.part(part).volunteers.isfinite().all()
+    by_class = load("simulated", n_galaxies=200, image_size=32, n_labels=20)
+    assert by_class.votes.isfinite().all()  # there votes are not what is learned
+
+
+def test_mock_volunteers_are_those_who_voted(load):
+    sample = load("simulated", n_galaxies=50, image_size=32)
+    counts = sample.votes * sample.volunteers[:, None]
+    torch.testing.assert_close(counts, counts.round(), atol=1e-3, rtol=0)
+    assert sample.cutout == {"crop": None}
+
+
+def test_numbers_of_volunteers_come_from_a_file(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 20)
+    file = write_volunteers(root, ids_from(100, 15) + ids_from(900, 3))
+    sample = load("galaxy_zoo", root=root, volunteers=file, crop=6, val=0.0)
+    expected = [30 + int(id) % 20 for id in ids_from(100, 15)]
+    assert sample.volunteers[:15].tolist() == expected and sample.volunteers[15:].isnan().all()
+    assert "number of volunteers unknown for 5 galaxies: not in gz2_votes.csv" in sample.notes
+    assert sample.cutout == {"crop": 6}
+    taken = sample.take(np.array([3, 16]))
+    assert taken.volunteers[0] == expected[3] and taken.volunteers[1].isnan()
+
+
+def test_wrong_files_of_volunteers_are_named(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 20)
+    file = write_volunteers(root, ids_from(900, 3))
+    for text, message in (
+        (file.read_text(), r"none of the 27 galaxies stands in column asset_id"),
+        ("asset_id,total_classifications\n0100,40\n0101,zero\n", r"gz2_votes.csv: total_classifications .* for 0101"),
+        ("asset_id,votes\n0100,40\n", r"no column volunteers"),
+        ("asset_id,volunteers\n0100,40\n0100,41\n", r"twice: asset_id 0100"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load("galaxy_zoo", root=root, volunteers=file)
+    with pytest.raises(ValueError, match="'volunteers' means nothing to the source 'simulated'"):
+        load("simulated", volunteers=file)

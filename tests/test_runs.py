@@ -1,12 +1,14 @@
 """The step folder, written and read back. Takes about 3 s."""
 
 import json
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from galaxymorph import runs
+from galaxymorph import runs, schema
 
 CLASSES = ("round", "edge-on")
 
@@ -345,3 +347,61 @@ def test_what_is_compared(project):
     runs.Step("by_hand", "data").metrics({})
     runs.Step("by_hand", "b").predictions(**predictions())
     assert [piece["step"] for piece in runs.trained("by_hand")] == ["b"]
+
+
+def votes(**change) -> dict[str, Any]:
+    share = np.linspace(0, 1, 74).reshape(2, 37)
+    given = {
+        "ids": ["7", "007"],
+        "split": ["train", "test"],
+        "votes": torch.from_numpy(share[::-1].copy()),
+        "volunteers": torch.tensor([40.0, torch.nan]),
+        "predicted": torch.from_numpy(np.hstack([share - 0.1, [[3.5], [7.0]]])),  # plain outputs may be below 0
+        "outputs": (*schema.COLUMNS, "s_smooth"),
+    }
+    return given | change
+
+
+def test_vote_fractions_come_back_as_they_were(project):
+    step = runs.Step("toy", "a")
+    step.votes(**votes())
+    table = runs.read_votes(step.path / "votes.csv")
+    assert list(table.columns)[:4] == ["id", "split", "volunteers", "Class1.1"] and table.columns[-1] == "s_smooth"
+    assert table.id.tolist() == ["7", "007"] and table.split.tolist() == ["train", "test"]
+    assert table.volunteers[0] == 40 and np.isnan(table.volunteers[1])
+    np.testing.assert_allclose(table[[f"p_{name}" for name in schema.COLUMNS]], votes()["predicted"][:, :37], atol=1e-6)
+    np.testing.assert_allclose(table[list(schema.COLUMNS)], votes()["votes"], atol=1e-6)
+    step.metrics({"n_train": 1})
+    found = runs.read("toy")[0].votes
+    assert found is not None and found.equals(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": ["7", "7"]}, "'7' is there twice"),
+        ({"ids": ["7"]}, "lengths differ"),
+        ({"votes": torch.full((2, 37), 1.5)}, "'7': Class1.1 is 1.5, no fraction"),
+        ({"predicted": torch.full((2, 38), torch.nan)}, "'7': p_Class1.1 is no number"),
+    ],
+)
+def test_wrong_vote_fractions_are_refused(project, change, message):
+    step = runs.Step("toy", "a")
+    with pytest.raises(ValueError, match=message):
+        step.votes(**votes(**change))
+    assert not (step.path / "votes.csv").exists()
+
+
+def test_wrong_tables_of_vote_fractions_are_named(project):
+    step = runs.Step("toy", "a")
+    step.votes(**votes())
+    path = step.path / "votes.csv"
+    table = pd.read_csv(path, dtype={"id": str})
+    for change, message in (
+        (table.drop(columns="p_Class3.2"), r"votes.csv: no column p_Class3.2"),
+        (table.assign(**{"p_Class3.2": ["x", "0.1"]}), r"votes.csv: column 'p_Class3.2' has values that are no numbers"),
+        (table.assign(id="7"), r"votes.csv: galaxy '7' is there twice"),
+    ):
+        change.to_csv(path, index=False)
+        with pytest.raises(ValueError, match=message):
+            runs.read_votes(path)

@@ -182,3 +182,16 @@ def test_clean_sample_is_nearly_reproduced_from_kaggles_votes():
 def published_labels(folder: Path) -> pd.Series:
     names = {"round_smooth": "round", "inbetween_smooth": "in-between", "cigar_smooth": "cigar", "edge_on": "edge-on"}
     return pd.read_csv(folder / "five_class_labels.csv", index_col="GalaxyID")["label"].replace(names)
+
+
+def test_class_fractions_are_the_shares_of_those_who_arrive_at_a_class():
+    votes = np.zeros((3, 37))
+    for name, count in WALKED.items():
+        votes[0, schema.COLUMNS.index(name)] = count / 10
+    votes[1, schema.column("roundness", "cigar")] = 0.5
+    shares = schema.class_fractions(votes, schema.CLASSES[5])  # round, in-between, cigar, edge-on, spiral
+    np.testing.assert_allclose(shares[0], [3 / 8, 1 / 8, 0, 2 / 8, 2 / 8])
+    np.testing.assert_allclose(shares[1:], [[0, 0, 1, 0, 0], [0.2] * 5])
+    np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[4])[1], [0, 0, 1, 0])  # a cigar is edge-on there
+    votes[0, schema.column("spiral", "yes")] = -0.1  # of plain outputs
+    np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[5])[0], [3 / 6, 1 / 6, 0, 2 / 6, 0])

@@ -180,3 +180,14 @@ def test_predict_gives_the_columns_that_it_names(survey):
         assert train.predict(model, survey.images, average_orientations=True).shape == (64, len(model.outputs))
     assert model.outputs[37:39] == ("s_smooth", "s_edge_on")
     assert (model.predict(survey.images / 255)[:, 37:] > 0).all()
+
+
+def test_a_trained_model_is_gone_on_from_as_a_whole_if_its_head_is_the_same(survey):
+    first, second = regressor(loss="kl", hidden=8), VoteRegressor(Flat(), loss="kl", hidden=8, dropout=0.3)
+    second.start_from(first.state_dict(), {"head": first.options})
+    torch.testing.assert_close(second.eval().predict(survey.images / 255), first.eval().predict(survey.images / 255))
+    for options in ({"loss": "mse", "hidden": 8}, {"loss": "kl"}):
+        with pytest.raises(ValueError, match="its head is"):
+            VoteRegressor(Flat(), **options).start_from(first.state_dict(), {"head": first.options})
+    with pytest.raises(ValueError, match="no head for vote fractions"):
+        second.start_from(first.state_dict(), {"classes": ["a", "b"]})
