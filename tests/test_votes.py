@@ -191,3 +191,58 @@ def test_a_trained_model_is_gone_on_from_as_a_whole_if_its_head_is_the_same(surv
             VoteRegressor(Flat(), **options).start_from(first.state_dict(), {"head": first.options})
     with pytest.raises(ValueError, match="no head for vote fractions"):
         second.start_from(first.state_dict(), {"classes": ["a", "b"]})
+
+
+# ---- what went wrong in the published project, each as a test
+
+
+def learned(survey: simulate.Survey, where: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    return survey.images[where], votes.targets(survey.votes, survey.volunteers.float())[where]
+
+
+def small() -> VoteRegressor:
+    torch.manual_seed(0)
+    return VoteRegressor(encoder("conv", image_size=32), loss="kl")
+
+
+OPTIONS = {"epochs": 3, "batch_size": 16, "precision": "fp32", "monitor": "mse"}
+
+
+def test_validation_is_the_same_set_after_a_resume_and_another_one_starts_anew(survey, tmp_path):
+    """There, validation was drawn anew whenever training went on, from galaxies that had been trained on."""
+    train_part, val_part, others = (learned(survey, slice(a, b)) for a, b in ((0, 32), (32, 48), (48, 64)))
+    whole = [row["val_mse"] for row in train.fit(small(), train_part, val_part, **OPTIONS)]
+    stopped = train.fit(small(), train_part, val_part, checkpoint=tmp_path / "c", **OPTIONS)
+    first = next(stopped)["val_mse"]
+    stopped.close()
+    resumed = [row["val_mse"] for row in train.fit(small(), train_part, val_part, checkpoint=tmp_path / "c", **OPTIONS)]
+    assert resumed == whole and resumed[0] == first
+    with pytest.warns(UserWarning, match="data was .* training starts anew"):
+        list(train.fit(small(), train_part, others, checkpoint=tmp_path / "c", **OPTIONS))
+
+
+def test_validation_is_not_augmented(survey):
+    """There, validation galaxies were turned and mirrored at random like those to train on."""
+    train_part, val_part = (learned(survey, slice(a, b)) for a, b in ((0, 32), (32, 48)))
+    seen = []
+
+    def noted(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return images * 0.5
+
+    model = small()
+    (row,) = train.fit(model, train_part, val_part, views=noted, **OPTIONS | {"epochs": 1})
+    assert sum(map(len, seen)) == 32  # the views of training galaxies, and no more
+    plain = ((model.predict(val_part[0] / 255) - val_part[1][:, :37]) ** 2).mean().item()
+    assert row["val_mse"] == pytest.approx(plain, rel=1e-4)
+
+
+def test_a_prediction_belongs_to_its_galaxy_in_any_batch_and_order(survey):
+    """There, predictions were saved under ids that began anew with every batch."""
+    model = small()
+    expected = torch.cat([train.predict(model, image, precision="fp32") for image in survey.images.split(1)])
+    for batch_size in (1, 7, 64, 100):
+        order = torch.randperm(64)
+        found = train.predict(model, survey.images[order], batch_size=batch_size, precision="fp32")
+        torch.testing.assert_close(found, expected[order], atol=1e-5, rtol=1e-4)
+    assert (expected[0] - expected[1]).abs().max() > 1e-5  # which galaxy it is makes a difference
