@@ -18,20 +18,24 @@ import pandas as pd
 
 from galaxymorph import runs
 
-FIRST = ("method", "protocol", "labels", "seeds", "test accuracy", "macro f1", "auc", "seconds")  # as wide as a terminal
+# As wide as a terminal, of classes and of vote fractions.
+FIRST = ("method", "protocol", "labels", "seeds", "test accuracy", "macro f1", "auc", "RMSE", "% of the way", "seconds")
 
 
 # ---- the comparison table
 
 
 def comparison(result: runs.Result) -> pd.DataFrame:
-    """The `table.csv` of a step as text to look at; one that `metrics.compare` has made in the form of `metrics.readable`."""
-    from galaxymorph import metrics
+    """The `table.csv` of a step as text to look at; one that `metrics.compare` or `vote_metrics.compare` has made in the form
+    of their `readable`."""
+    from galaxymorph import metrics, vote_metrics
 
     table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
-    if {"method", "interval", "accuracy_low"} <= set(table.columns):
+    makers = {"accuracy_low": metrics, "rmse_low": vote_metrics}
+    maker = next((maker for column, maker in makers.items() if {"method", "interval", column} <= set(table.columns)), None)
+    if maker is not None:
         texts = [name for name in ("protocol", "interval") if name in table.columns]
-        shown = metrics.readable(table.assign(**{name: table[name].fillna("") for name in texts}))
+        shown = maker.readable(table.assign(**{name: table[name].fillna("") for name in texts}))
         first = [name for name in FIRST if name in shown.columns]
         return shown.reindex(columns=[*first, *shown.columns.difference(first, sort=False)])
     return pd.DataFrame({_title(name): [_number(value) for value in table[name]] for name in table.columns})
@@ -47,7 +51,7 @@ def text(run: str) -> str:
     parts = []
     for result in comparisons(runs.read(run)):
         table = comparison(result)
-        if "test accuracy" in table:
+        if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
         said = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
         parts += [table.to_string(index=False), *(["\n".join(said)] if said else [])]
