@@ -443,7 +443,7 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
                 "fraction": fraction,
                 "protocol": result.metrics.get("protocol"),
                 "predictions": result.predictions,
-                "voting": VOTES in (result.outputs if result.outputs is not None else os.listdir(result.path)),
+                "voting": (result.path / VOTES).is_file() if result.outputs is None else VOTES in result.outputs,
                 "votes": result.votes,
                 "history": result.history,
                 "seconds": result.seconds,

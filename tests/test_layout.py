@@ -25,12 +25,17 @@ def imports(tree: ast.Module) -> set[str]:
     return found & set(MODULES)
 
 
-LEAVES = "augment cae classical classifier features metrics moco plots schema train weights"
+LEAVES = "augment cae classical classifier features gradcam metrics moco plots schema train weights"
 
 
 @pytest.mark.parametrize("leaf", LEAVES.split())
 def test_a_leaf_knows_no_other_module(leaf):
     assert imports(MODULES[leaf]) == set()
+
+
+@pytest.mark.parametrize("module", ["votes", "vote_metrics"])
+def test_vote_fractions_know_the_tree_alone(module):
+    assert imports(MODULES[module]) == {"schema"}
 
 
 def test_encoders_know_one_architecture_and_where_model_files_are():

@@ -1,0 +1,503 @@
+"""Class-activation maps: where in a galaxy a network sees what it says, and scores that tell whether to believe them.
+
+A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of what the model gives:
+
+* a class: `lambda logits: logits[:, k]`;
+* an answer of a question: `lambda outputs: model.answer(outputs, column)`;
+* a direction in feature space, where the model is an encoder: `lambda features: features @ direction`.
+
+Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on the device where it is, and
+afterwards as it was; maps and scores are on the CPU. Any map looks plausible on a galaxy in the middle of its frame: each is
+held against controls that know nothing of the model, a Gaussian in the centre and random blobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from scipy import ndimage
+from scipy.stats import rankdata
+from torch import Tensor, nn
+from torch.nn import functional
+
+Images = UInt8[Tensor, "galaxy 3 size size"] | Float[Tensor, "galaxy 3 size size"]
+Heat = Float[Tensor, "galaxy size size"]
+Target = Callable[[Tensor], Tensor]  # (galaxy, ...) to (galaxy,)
+
+BY_LAYER = ("gradcam", "gradcam++", "hirescam", "layercam")
+METHODS = (*BY_LAYER, "occlusion")
+CONTROLS = ("centred", "random")
+BETTER = {"deletion": "less", "insertion": "more", "randomised": "less", "on galaxy": "more", "rotation": "more"}
+
+STEPS = 16  # of a deletion or insertion curve
+DRAWS = 2000  # of a bootstrap
+CELLS = 7  # along each side, at least, of the map of the layer by default
+FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least, where the sky has no noise
+# In sides of the image: what occlusion covers at a time, sigma of the control, and sigma of the blur that takes bar and arms
+PATCH, CENTRED, BLUR = 0.2, 0.2, 1 / 16
+
+
+# ---- maps
+
+
+def maps(
+    model: nn.Module,
+    images: Images,
+    target: Target,
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Heat:
+    """Where the score comes from: each galaxy's map, divided by its largest value. A map without any heat stays zero.
+
+    Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them, upsampled bilinearly:
+
+    * `gradcam`: ReLU(sum_k mean(G_k) A_k). Selvaraju et al. 2017 (arXiv 1610.02391), eq. 1 and 2.
+    * `gradcam++`: ReLU(sum_k w_k A_k), where w_k = sum(a_k ReLU(G_k)) and a_k = G_k^2 / (2 G_k^2 + sum(A_k) G_k^3).
+      Chattopadhay et al. 2018 (arXiv 1710.11063), eq. 5 and 19: the derivatives of the exponential of the score.
+    * `hirescam`: ReLU(sum_k G_k A_k), faithful to where the model looked. Draelos & Carin 2020 (arXiv 2011.08891).
+    * `layercam`: ReLU(sum_k ReLU(G_k) A_k), for early layers, too. Jiang et al. 2021 (IEEE TIP 30, 5875).
+
+    Without gradients or layers:
+
+    * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is covered with sky, the mean of all
+      patches that cover a pixel, ReLU. Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2. Some hundred times slower.
+    * `centred` (a Gaussian in the centre) and `random` (7 x 7 random numbers, upsampled): the controls, alike for all models.
+
+    `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last whose maps have 7 x 7 cells or
+    more, as a ResNet's last ones at 224 px. (At 64 px, its last 2 x 2 cells say no more than random blobs.) Of a module that is
+    called more than once, the last call counts.
+
+    Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that do; for a target that gives
+    anything but one score per galaxy, or does not depend on the layer; and for the layers of an encoder that turns galaxies
+    before it looks at them (`aligned=True`), as their maps would not lie on the galaxies that were given.
+    """
+    if method not in (*METHODS, *CONTROLS):
+        raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
+    if method in CONTROLS:
+        return _relative(_centred(images) if method == "centred" else _random(images, seed))
+    heat = _occlusion if method == "occlusion" else _by_layer(method, _full_name(model, images, layer))
+    with _as_it_was(model):
+        return _relative(torch.cat([heat(model, batch, target).cpu() for batch in _batches(model, images, batch_size)]))
+
+
+def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
+    """All modules that give maps, in the order in which they finish: name to channels, height, width. A single cell, as after
+    pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
+    found: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, output: Any) -> None:
+        found.pop(name, None)
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            found[name] = tuple(output.shape[1:])
+
+    with _as_it_was(model), torch.no_grad(), contextlib.ExitStack() as hooks:
+        for name, module in list(model.named_modules())[1:]:  # without the model itself
+            hook = module.register_forward_hook(lambda module, given, output, name=name: note(name, output))
+            hooks.callback(hook.remove)
+        model(next(_batches(model, images, 1)))
+    return found
+
+
+def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
+    if any(getattr(module, "aligned", False) for module in model.modules()):
+        raise ValueError(
+            "the encoder turns each galaxy before it looks at it (aligned=True), so the maps of its layers do not lie on the "
+            "galaxies that were given; take method='occlusion', or an encoder with aligned=False"
+        )
+    there = layers(model, images)
+    if not there:
+        raise ValueError("no layer gives maps (galaxy, channel, height, width) of more than one cell: images are too small?")
+    if layer is not None and layer not in there:
+        nearest = ", ".join(difflib.get_close_matches(layer, there, cutoff=0.3)) or ", ".join(there)
+        raise ValueError(f"layer {layer!r} gives no maps (galaxy, channel, height, width); the nearest that do: {nearest}")
+    fine = [name for name, (_, *cells) in there.items() if min(cells) >= CELLS]
+    return layer or (fine or list(there))[-1]
+
+
+def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Tensor, Target], Tensor]:
+    def heat(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, "galaxy size size"]:
+        kept: list[Tensor] = []
+
+        def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+            kept[:] = [output.detach().requires_grad_()]  # the graph begins here, even where no weight needs a gradient
+            return kept[0].clone()  # which the next layer may change in place
+
+        hook = model.get_submodule(layer).register_forward_hook(keep)
+        try:
+            with torch.enable_grad():
+                score = _score(model, images, target).sum()
+                (g,) = torch.autograd.grad(score, kept[0], allow_unused=True) if score.requires_grad else (None,)
+        finally:
+            hook.remove()
+        if g is None:
+            raise ValueError(f"the target's score does not depend on layer {layer!r}")
+        a = kept[0].detach()  # (galaxy, channel, height, width), as is g
+        if method == "gradcam":
+            weights = g.mean((2, 3), keepdim=True)
+        elif method == "gradcam++":
+            below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+            weights = (torch.where(below == 0, 0, g**2 / below) * g.relu()).sum((2, 3), keepdim=True)
+        else:
+            weights = g.relu() if method == "layercam" else g
+        coarse = (weights * a).sum(1, keepdim=True).relu()
+        return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
+
+    return heat
+
+
+@torch.no_grad()
+def _occlusion(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, "galaxy size size"]:
+    size = images.shape[-1]
+    side = max(2, round(PATCH * size))
+    starts = sorted({*range(0, size - side, side // 2), size - side})
+    whole, sky = _score(model, images, target), _sky(images)
+    fall, patches = torch.zeros_like(images[:, 0]), torch.zeros_like(images[0, 0])
+    for top, left in itertools.product(starts, starts):
+        patch = (..., slice(top, top + side), slice(left, left + side))
+        covered = images.clone()
+        covered[patch] = sky
+        fall[patch] += (whole - _score(model, covered, target))[:, None, None]
+        patches[patch] += 1
+    return (fall / patches).relu()
+
+
+def _centred(images: Images) -> Heat:
+    size = images.shape[-1]
+    line = torch.exp(-0.5 * ((torch.arange(size) + 0.5) / size - 0.5).square() / CENTRED**2)
+    return (line * line[:, None]).repeat(len(images), 1, 1)
+
+
+def _random(images: Images, seed: int) -> Heat:
+    drawn = torch.rand(len(images), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    return functional.interpolate(drawn, images.shape[-2:], mode="bilinear")[:, 0]
+
+
+# ---- scores of maps, one per galaxy
+
+
+def deletion(
+    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
+) -> Float[Tensor, "galaxy step"]:
+    """The score where the hottest pixels, 0, 1/16, ... 1 of all, are replaced by sky: falls fast where the map is good.
+
+    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. Sky is the median of the frame's outermost pixels. Pixels that
+    are equally hot, as where a map's ReLU is zero, go in random order. `area` makes one number of a curve.
+    """
+    return _curve(model, images, target, heat, batch_size, insert=False)
+
+
+def insertion(
+    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
+) -> Float[Tensor, "galaxy step"]:
+    """The score where only the hottest pixels, as many as in `deletion`, are sharp: rises fast where the map is good.
+
+    Petsiuk et al. 2018, as there. The others are those of the image after a Gaussian blur of 1/16 of its side: pieces of a
+    galaxy on a plain ground would have edges of their own.
+    """
+    return _curve(model, images, target, heat, batch_size, insert=True)
+
+
+@torch.no_grad()
+def _curve(
+    model: nn.Module, images: Images, target: Target, heat: Heat, batch_size: int, *, insert: bool
+) -> Float[Tensor, "galaxy step"]:
+    mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
+    order = mixed[heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)]  # (galaxy, pixel)
+    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # 0 is the hottest; 1 is not reached
+    found = []
+    with _as_it_was(model):
+        for whole, places in zip(_batches(model, images, batch_size), place.split(batch_size), strict=True):
+            first, last = (_blurred(whole), whole) if insert else (whole, _sky(whole))
+            hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
+            points = [_score(model, torch.where(hot < k / STEPS, last, first), target) for k in range(STEPS + 1)]
+            found.append(torch.stack(points, 1).cpu())
+    return torch.cat(found)
+
+
+def area(curve: Float[Tensor, "galaxy step"]) -> Float[Tensor, " galaxy"]:
+    """The area under each curve over the share of pixels, in units of the score (trapezoids)."""
+    return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1))
+
+
+def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803) -> nn.Module:
+    """A copy of the model with new random weights in its last `stages` (of `model.stages()`, or its children), or in all.
+
+    The default `seed` is one that nobody trains with: it must not bring back the model's own first weights. Raises `ValueError`
+    for a module with weights that cannot draw them anew (`reset_parameters`).
+    """
+    copied = copy.deepcopy(model)
+    groups = _stages(copied)
+    with torch.random.fork_rng(range(torch.cuda.is_available())):
+        torch.manual_seed(seed)
+        for top in itertools.chain.from_iterable(groups if stages is None else groups[max(0, len(groups) - stages) :]):
+            for module in top.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()  # pyright: ignore[reportCallIssue]
+                elif list(module.parameters(recurse=False)):
+                    raise ValueError(f"{type(module).__name__} has weights, but no reset_parameters() to draw them anew")
+    return copied
+
+
+def randomisation(model: nn.Module, images: Images, target: Target, **options: Any) -> pd.DataFrame:
+    """How like a map is to that of the same model with random weights: in none, in its last stage, in the last two, ... in all.
+
+    A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv 1810.03292), section 3, the
+    cascading randomisation. `options` are those of `maps`. A row per number of random stages and galaxy: columns stages,
+    galaxy, rank_correlation, ssim.
+    """
+    heat, rows = maps(model, images, target, **options), []
+    for stages in range(len(_stages(model)) + 1):
+        other = maps(randomised(model, stages=stages), images, target, **options)
+        alike = {"rank_correlation": rank_correlation(heat, other), "ssim": ssim(heat, other)}
+        rows.append(pd.DataFrame({"stages": stages, "galaxy": range(len(images))} | alike))
+    return pd.concat(rows, ignore_index=True)
+
+
+def rank_correlation(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
+    """Spearman's, over pixels: -1 to 1, and 0 where one of the two is the same everywhere."""
+    return _correlation(*(torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second)))
+
+
+def ssim(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
+    """Structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13, 600), eq. 13, for values from 0 to 1,
+    with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5 px."""
+
+    def local(values: Float[ndarray, "galaxy size size"]) -> Float[ndarray, "galaxy size size"]:
+        return ndimage.gaussian_filter(values, (0, 1.5, 1.5))
+
+    a, b = first.double().numpy(), second.double().numpy()
+    mean_a, mean_b = local(a), local(b)
+    covariance = local(a * b) - mean_a * mean_b
+    variances = local(a * a) - mean_a**2 + local(b * b) - mean_b**2
+    means = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    return torch.from_numpy((means * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean((1, 2)))
+
+
+def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy size size"]:
+    """The pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise and by 2 % of full brightness that
+    hang together with the one of them nearest to the centre. No pixel where none is that bright.
+
+    Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median absolute deviation of the frame's
+    outermost pixels, 1/16 of its side. Thresholding as Bertin & Arnouts 1996 (A&AS 117, 393), but without deblending: a
+    neighbour that touches the galaxy counts as part of it.
+    """
+    light = _floats(images.cpu()).mean(1)
+    border = _border(light)  # (galaxy, pixel)
+    sky = border.median(1, keepdim=True).values
+    noise = 1.4826 * (border - sky).abs().median(1, keepdim=True).values
+    above = (light > (sky + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
+    x = np.arange(light.shape[-1]) - (light.shape[-1] - 1) / 2
+    found = []
+    for bright in above:
+        objects: Any = ndimage.label(bright)
+        central = np.where(bright, np.hypot(x, x[:, None]), np.inf).argmin()
+        found.append(bright & (objects[0] == objects[0].flat[central]))
+    return torch.from_numpy(np.stack(found))
+
+
+def heat_on_galaxy(images: Images, heat: Heat) -> Float[Tensor, " galaxy"]:
+    """The share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on neighbours; 0 without any heat.
+
+    The pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of the hottest pixel alone.
+    """
+    return (heat * galaxy_mask(images)).sum((1, 2)) / heat.sum((1, 2)).clamp_min(torch.finfo().tiny)
+
+
+def rotation_agreement(model: nn.Module, images: Images, target: Target, **options: Any) -> Float[Tensor, " galaxy"]:
+    """Correlation over pixels between a galaxy's map and that of the turned galaxy, turned back: mean of the 7 ways to turn it
+    by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a map that is the same everywhere.
+
+    Which way a galaxy points means nothing (Dieleman et al. 2015, arXiv 1503.07077). `options` are those of `maps`.
+    """
+
+    def heat(mirrored: bool, turns: int) -> Heat:
+        moved = torch.rot90(images.flip(-1) if mirrored else images, turns, (-2, -1))
+        back = torch.rot90(maps(model, moved, target, **options), -turns, (-2, -1))
+        return back.flip(-1) if mirrored else back
+
+    first, *others = itertools.starmap(heat, itertools.product((False, True), range(4)))
+    return torch.stack([_correlation(first, other) for other in others]).mean(0)
+
+
+# ---- methods beside each other
+
+
+def curves(
+    model: nn.Module,
+    images: Images,
+    target: Target,
+    *,
+    methods: Sequence[str] = (*METHODS, *CONTROLS),
+    score: Target | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """`deletion` and `insertion` of several methods on the same galaxies, a row per point: columns method, curve, fraction (of
+    pixels), value (mean over galaxies), low, high (95 %, bootstrap over galaxies), n.
+
+    `score` is what the curves follow, by default the target: a probability says more than the logit that the map explains.
+    `options` are those of `maps`.
+    """
+    rows = []
+    for method in methods:
+        heat = maps(model, images, target, method=method, **options)
+        for name, curve in (("deletion", deletion), ("insertion", insertion)):
+            points = curve(model, images, score or target, heat).numpy()
+            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean("value low high", points)
+            rows.append(pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def scores(
+    model: nn.Module,
+    images: Images,
+    target: Target,
+    *,
+    methods: Sequence[str] = (*METHODS, *CONTROLS),
+    score: Target | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """All scores of several methods on the same galaxies, a row per method and score. `score` and `options` as in `curves`.
+
+    Columns: method, score, value (mean over galaxies), low, high (95 %, bootstrap over galaxies; NaN for a single one), n, and
+    gain, gain_low, gain_high: by how much it is better than the `centred` control, paired by galaxy (NaN without it).
+
+    The scores, and what is better (`BETTER`): the `area` under the curve of `deletion` (less) and of `insertion` (more);
+    `randomised` (less), the `rank_correlation` with the map of a model whose weights are all random; `on galaxy` (more),
+    `heat_on_galaxy`; `rotation` (more), `rotation_agreement`.
+    """
+    untrained, follow = randomised(model), score or target
+    values: dict[str, dict[str, Tensor]] = {}
+    for method in methods:
+        how: dict[str, Any] = {"method": method} | options
+        heat = maps(model, images, target, **how)
+        values[method] = {
+            "deletion": area(deletion(model, images, follow, heat)),
+            "insertion": area(insertion(model, images, follow, heat)),
+            "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
+            "on galaxy": heat_on_galaxy(images, heat),
+            "rotation": rotation_agreement(model, images, target, **how),
+        }
+    rows = []
+    for method, name in itertools.product(values, BETTER):
+        ours = values[method][name]
+        control = values["centred"][name] if "centred" in values else torch.full_like(ours, torch.nan)
+        gain = ours - control if BETTER[name] == "more" else control - ours
+        measured = _mean("value low high", ours.numpy()) | {"n": len(images)} | _mean("gain gain_low gain_high", gain.numpy())
+        rows.append({"method": method, "score": name} | measured)
+    return pd.DataFrame(rows)
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """What `scores` says of each method: whether it shows better than the centred control what the score depends on.
+
+    It does where the whole interval of the gain is above 0. No correction for the number of methods.
+    """
+    said = []
+    for row in table.to_dict("records"):
+        if row["method"] in CONTROLS or row["score"] not in ("deletion", "insertion"):
+            continue
+        value, gain, low, high = (row[name] for name in ("value", "gain", "gain_low", "gain_high"))
+        opening = f"{row['method']}, {row['score']}"
+        if math.isnan(low):
+            said.append(f"{opening}: nothing can be said without the centred control and two galaxies or more.")
+            continue
+        verdict = "beats" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+        control = value - gain if BETTER[row["score"]] == "more" else value + gain
+        said.append(
+            f"{opening}: {verdict} the centred Gaussian, area {value:.3f} against {control:.3f} (gain {gain:+.3f}, "
+            f"95 % interval {low:+.3f} to {high:+.3f}, {row['n']:,} galaxies)."
+        )
+    return said
+
+
+# ---- the parts
+
+
+@contextlib.contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Eval mode, full precision and no gradients of weights within; afterwards all is as it was, whatever happens."""
+    training = [(module, module.training) for module in model.modules()]
+    learning = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        model.eval().requires_grad_(False)
+        with torch.autocast(_device(model).type, enabled=False):
+            yield
+    finally:
+        for module, was in training:
+            module.training = was
+        for weight, was in learning:
+            weight.requires_grad_(was)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
+
+
+def _stages(model: Any) -> list[list[nn.Module]]:
+    return model.stages() if hasattr(model, "stages") else [[child] for child in model.children()]
+
+
+def _batches(model: nn.Module, images: Images, batch_size: int) -> Iterator[Float[Tensor, "batch 3 size size"]]:
+    return (_floats(batch.to(_device(model))) for batch in images.split(batch_size))
+
+
+def _floats(images: Images) -> Float[Tensor, "galaxy 3 size size"]:
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def _score(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, " galaxy"]:
+    score = target(model(images))
+    if score.shape != images.shape[:1]:
+        raise ValueError(f"the target gives {tuple(score.shape)} for {len(images)} galaxies; expected one score for each")
+    return score
+
+
+def _relative(heat: Tensor) -> Heat:
+    return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
+
+
+def _border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape pixel"]:
+    """The frame's outermost pixels, 1/16 of its side."""
+    size = images.shape[-1]
+    edge = max(1, size // 16)
+    outer = torch.ones(size, size, dtype=torch.bool, device=images.device)
+    outer[edge:-edge, edge:-edge] = False
+    return images[..., outer]
+
+
+def _sky(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3 1 1"]:
+    return _border(images).median(-1).values[..., None, None]
+
+
+def _blurred(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3 size size"]:
+    sigma = BLUR * images.shape[-1]
+    return torch.from_numpy(ndimage.gaussian_filter(images.cpu().numpy(), (0, 0, sigma, sigma))).to(images)
+
+
+def _correlation(first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]) -> Float[Tensor, " galaxy"]:
+    """Pearson's; 0 where one of them is constant."""
+    a, b = (each.flatten(1).double() for each in (first, second))
+    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
+
+
+def _mean(names: str, values: Float[ndarray, "galaxy ..."]) -> dict[str, Any]:
+    """Under three names: the mean over galaxies, and percentiles 2.5 and 97.5 of a bootstrap of them, NaN for a single one."""
+    n = len(values)
+    drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
+    ends = np.percentile(values[drawn].mean(1), [2.5, 97.5], axis=0) if n > 1 else np.full((2, *values.shape[1:]), np.nan)
+    return dict(zip(names.split(), (values.mean(0), *ends), strict=True))
