@@ -1,11 +1,11 @@
-"""The command line: `galaxymorph run | report | data`."""
+"""The command line: `galaxymorph run | report | data | predict | similar | gradcam`."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,27 @@ Every key is checked before anything runs. A step whose inputs (parameters, code
 is skipped. Ctrl-C stops at once; what is finished stays finished, and the same command goes on from there."""
 
 
+MOST = 20  # images to be named
+
+PREDICT = """Predicts galaxies by a trained model, from its file alone.
+
+A model of vote fractions writes GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo challenge; one of classes
+id,p_<class>...,label. Rows are sorted by id, which is the file's name without its ending. An image that cannot be read is said
+at the end and has no row; the exit status is then 3. An interrupted command goes on where it was when it is given again."""
+
+SIMILAR = """Finds the galaxies that look most like one of them to a trained model: nearest by cosine in feature space.
+
+Writes a table (id,similarity) and a picture. Any model file will do, also one that was trained without labels."""
+
+
+GRADCAM = """Draws class-activation maps of galaxies: where a trained model sees a class, or an answer of a question.
+
+The volunteers' share stands above a map where it is known, as for galaxies of the mock survey, beside the model's."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 130 after Ctrl-C."""
+    """Returns the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 3 where images could not be
+    read, 130 after Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -72,6 +91,45 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--image-size", metavar="PX", type=int, default=424, help="default: 424, as Kaggle's")
     export.add_argument("--seed", type=int, default=0, help="of the survey (default: 0)")
     data.set_defaults(command=_data)
+
+    predict = commands.add_parser(
+        "predict",
+        help="vote fractions or classes of images, by a trained model",
+        description=PREDICT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _image_options(predict)
+    predict.add_argument("--out", metavar="FILE", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
+    predict.add_argument("--force", action="store_true", help="replace another file at --out")
+    predict.set_defaults(command=_predict)
+
+    similar = commands.add_parser(
+        "similar",
+        help="the galaxies that are most like one, by a trained model",
+        description=SIMILAR,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _image_options(similar)
+    similar.add_argument("--galaxy", metavar="ID", required=True, help="the one to compare with, among the images")
+    similar.add_argument("--n", metavar="N", type=int, default=12, help="how many to find (default: 12)")
+    similar.add_argument("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
+    similar.set_defaults(command=_similar)
+
+    gradcam = commands.add_parser(
+        "gradcam",
+        help="where in a galaxy a trained model sees a class, or an answer",
+        description=GRADCAM,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _model_option(gradcam)
+    gradcam.add_argument("--galaxy", metavar="ID", nargs="+", required=True, help="a row of the picture for each")
+    _images_option(gradcam, required=False)
+    gradcam.add_argument("--question", metavar="NAME", help="such as bar, spiral, edge_on; of a model of vote fractions")
+    gradcam.add_argument("--answer", metavar="NAME", help="one answer (default: all of the question), or one class")
+    gradcam.add_argument("--method", metavar="NAME", nargs="+", default=["gradcam"], help="gradcam, gradcam++, hirescam, ...")
+    gradcam.add_argument("--layer", metavar="NAME", help="such as encoder.body.layer2")
+    gradcam.add_argument("--out", metavar="FILE", type=Path, default=Path("gradcam.png"), help="default: gradcam.png")
+    gradcam.set_defaults(command=_gradcam)
     return parser
 
 
@@ -87,6 +145,31 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
         help="change one parameter, such as -s resnet18.training.epochs=3; may be repeated",
     )
     parser.add_argument("--run", metavar="NAME", help="name of the run (default: `run` in the parameters)")
+
+
+def _model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="models/RUN/STEP.safetensors")
+
+
+def _images_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--images",
+        metavar="PATH",
+        type=Path,
+        nargs="+",
+        default=[],
+        required=required,
+        help="folders of JPEG, PNG, TIFF or FITS images, zips, CSV files with a column `file`, images, FITS cubes"
+        + ("" if required else " (default: the mock survey, whose galaxies are called mock-0-0000007)"),
+    )
+    parser.add_argument("--crop", metavar="PX", type=int, help="use the central PX x PX pixels (default: as in training)")
+
+
+def _image_options(parser: argparse.ArgumentParser) -> None:
+    _model_option(parser)
+    _images_option(parser, required=True)
+    parser.add_argument("--average-orientations", action="store_true", help="mean of 8 rotations and mirror images; slower")
+    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="galaxies at a time (default: 64)")
 
 
 def _plan(options: argparse.Namespace) -> Any:
@@ -179,3 +262,43 @@ def _data(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from galaxymorph import inference
+
+    return _on_images(options, inference.predict, options.out, force=options.force)
+
+
+def _similar(options: argparse.Namespace) -> int:
+    from galaxymorph import inference
+
+    return _on_images(options, inference.similar, options.galaxy, n=options.n, out=options.out)
+
+
+def _gradcam(options: argparse.Namespace) -> int:
+    from galaxymorph import explain
+
+    names = {"question": options.question, "answer": options.answer, "methods": options.method, "layer": options.layer}
+    try:
+        explain.explain(options.model, options.galaxy, options.images, options.out, **names, crop=options.crop)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _on_images(options: argparse.Namespace, work: Callable[..., list[tuple[str, str, bool]]], *given: Any, **more: Any) -> int:
+    """Does the work, and says which images could not be read, or had to be mended."""
+    common = {name: getattr(options, name) for name in ("average_orientations", "batch_size", "crop")}
+    try:
+        remarks = work(options.model, options.images, *given, **more, **common)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for what, wanted in (("mended", False), ("left out", True)):
+        rows = [f"\n  {name}: {said}" for name, said, left_out in remarks if left_out == wanted]
+        if rows:
+            rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
+            print(f"images {what}: {len(rows):,}{''.join(rows[:MOST])}{rest}", file=sys.stderr)
+    return 3 if any(left_out for _, _, left_out in remarks) else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import warnings
 import zipfile
 from collections import Counter
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from galaxymorph import schema
 
@@ -29,6 +30,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 OnBad = Literal["raise", "skip"]
 RGB = tuple[UInt8[ndarray, "height width 3"], str]  # a picture, and what had to be mended in it, or ""
+File = tuple[Image.Image, str]  # the same of an image file, not decoded yet
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Found:
 
     ids: list[str]
     names: list[str]  # where each lies, for messages
-    read: list[Callable[[], RGB]]  # gives each one's pixels
+    read: list[Callable[[], RGB | File]]  # gives each one's picture
     labels: list[int]  # index into `classes`, -1 where unlabelled
     stamps: list[tuple[str, int, int]]  # name, bytes and time of change of every file that pixels come from
     classes: tuple[str, ...] = ()
@@ -172,36 +174,42 @@ def _open_zip(file: Path) -> zipfile.ZipFile:
         raise ValueError(f"{file} is no complete zip ({error}): download it again") from error
 
 
-def read_image(file: str) -> RGB:
-    """Decode a JPEG, PNG or TIFF."""
+def read_image(file: str) -> File:
+    """A JPEG, PNG or TIFF; how finely to decode it is up to `cutouts.cutout`."""
     try:
-        with Image.open(file) as image:
-            return to_rgb(image), ""
+        return _opened(Path(file).read_bytes()), ""
     except FileNotFoundError as error:
         target = f"a link to {Path(file).readlink()}, which does not exist" if Path(file).is_symlink() else "no longer there"
         raise ValueError(target) from error
 
 
-def read_zipped(archive: zipfile.ZipFile, member: str) -> RGB:
-    """Decode a JPEG, PNG or TIFF inside a zip."""
-    with Image.open(io.BytesIO(archive.read(member))) as image:
-        return to_rgb(image), ""
+def read_zipped(archive: zipfile.ZipFile, member: str) -> File:
+    """A JPEG, PNG or TIFF inside a zip."""
+    return _opened(archive.read(member)), ""
 
 
-def to_rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
-    """An image of any of Pillow's modes: grey becomes three equal channels, 16 bits become 8, transparency is dropped.
+def _opened(content: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:
+        raise ValueError("neither JPEG nor PNG nor TIFF, or broken at its very beginning") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any of Pillow's modes as RGB: grey becomes three equal channels, 16 bits become 8, transparency is dropped.
 
     Raises:
         ValueError: the pixels are 32-bit or floating-point numbers, which do not say what is black and what white.
     """
+    if image.mode == "RGB":
+        return image
     if image.mode.startswith("I;16"):
-        grey = np.round(np.asarray(image) / 257).astype(np.uint8)  # 65535 / 255
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))  # 65535 / 255
     if image.mode in ("F", "I"):
         raise ValueError("pixels are 32-bit or floating-point numbers without a fixed white: convert to 16 bits, or to FITS")
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette may hold transparency in a form that RGB cannot take directly
-    return np.asarray(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 # --- Galaxy Zoo --------------------------------------------------------------------------------------------------------
@@ -332,6 +340,29 @@ def _indexed(table: pd.DataFrame, column: str, file: Path) -> pd.DataFrame:
     return table
 
 
+def listed(file: Path) -> dict[str, Path]:
+    """The files that a CSV file lists in its column `file` or `path`, relative to its own folder, by id: of the column `id` or
+    `GalaxyID`, or else the file's name without its ending.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file or column, no rows, a row without a file, an id twice.
+    """
+    table = _read_csv(file, str)
+    paths = "path" if "path" in table.columns else "file"
+    _check_columns(table, [paths], file)
+    if not len(table) or table[paths].hasnans:
+        raise ValueError(f"{file}: {'no rows' if not len(table) else f'rows without {paths}'}. Give a file in each row")
+    files = [file.parent / Path(name).expanduser() for name in table[paths]]
+    given = next((name for name in ("id", "GalaxyID") if name in table.columns), None)
+    table["id"] = [without_ending(each.name) for each in files] if given is None else table[given]
+    return dict(zip(_indexed(table, "id", file).index, files, strict=True))
+
+
+def without_ending(name: str) -> str:
+    """The id of the galaxy in a file of this name: `a.b` for `a.b.jpg` and for `a.b.fits.gz`."""
+    return re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
+
+
 def label(found: Found, file: Path | None, class_names: Sequence[str] | None, on_bad: OnBad) -> Found:
     """Add labels from a CSV file: `id,label` (no label: unlabelled), or one column in the order of the galaxies.
 
@@ -397,7 +428,7 @@ def _size_and_time(file: Path | os.DirEntry[str]) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def check_unique(ids: Sequence[str], names: Sequence[str], root: Path) -> None:
+def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> None:
     """Raises `ValueError` that names the places where an id stands twice."""
     twice = {id for id, count in Counter(ids).items() if count > 1}
     if twice:

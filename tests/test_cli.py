@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import galaxymorph
 from galaxymorph import cli, params, runs
@@ -116,9 +117,14 @@ def test_module_and_script_are_one_thing(project):
 
 def test_help_says_what_there_is(capsys):
     for arguments, words in (
-        (["--help"], ("run", "report", "data")),
+        (["--help"], ("run", "report", "data", "predict", "similar")),
         (["run", "--help"], ("--params", "-s", "--only", "--run", "--force", "--jobs", "--list")),
         (["data", "--help"], ("galaxy10", "galaxy_mnist", "galaxy_zoo", "export")),
+        (
+            ["predict", "--help"],
+            ("--model", "--images", "--out", "--average-orientations", "--batch-size", "--crop", "--force"),
+        ),
+        (["similar", "--help"], ("--model", "--images", "--galaxy", "--n", "--out", "--average-orientations", "--crop")),
     ):
         with pytest.raises(SystemExit) as end:
             cli.main(arguments)
@@ -139,6 +145,60 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
     capsys.readouterr()
     assert cli.main(arguments) == 1
     assert "already" in capsys.readouterr().err
+
+
+@pytest.fixture
+def galaxies(tmp_path, monkeypatch):
+    """A folder that is no project, with five images, one of them broken, and a model file."""
+    from galaxymorph import classifier, encoders, weights
+
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 40), (60 * number, 90, 200)).save(Path("images", f"{number}.png"))
+    Path("images", "7.jpg").write_text("no image")
+    network = classifier.Classifier(encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2)
+    weights.save("m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"])
+    return ["--model", "m.safetensors", "--images", "images"]
+
+
+def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
+    assert cli.main(["predict", *galaxies, "--out", "new/p.csv", "--batch-size", "2", "--average-orientations"]) == 3
+    captured = capsys.readouterr()
+    assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
+    assert captured.err.endswith(
+        "images left out: 1\n  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its very beginning\n"
+    )
+    lines = Path("new/p.csv").read_text().splitlines()
+    assert lines[0] == "id,p_a,p_b,label" and [line[0] for line in lines[1:]] == list("0123")
+    Path("images", "7.jpg").unlink()
+    assert cli.main(["predict", *galaxies]) == 0
+    assert len(Path("predictions.csv").read_text().splitlines()) == 5
+
+
+def test_predict_refuses_with_a_message(galaxies, capsys):
+    Path("p.csv").write_text("of somebody else")
+    for arguments, words in (
+        (["predict", *galaxies, "--out", "p.csv"], "p.csv is there"),
+        (["predict", *galaxies, "--crop", "0"], "crop=0"),
+        (["predict", *galaxies, "nowhere"], "nowhere does not exist"),
+        (["predict", "--images", "images", "--model", "images/7.jpg"], "images/7.jpg: not a model file"),
+        (["similar", *galaxies, "--galaxy", "9"], "no galaxy '9' among 5"),
+    ):
+        assert cli.main(arguments) == 2
+        captured = capsys.readouterr()
+        assert words in captured.err and not captured.out
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", "--images", "images"])
+    assert end.value.code == 2
+
+
+def test_similar_writes_a_table_and_a_picture(galaxies, capsys):
+    assert cli.main(["similar", *galaxies, "--galaxy", "2", "--n", "3", "--out", "near"]) == 3
+    captured = capsys.readouterr()
+    assert "images/7.jpg" in captured.err and "near/similar_2.csv" in captured.out
+    assert sorted(path.name for path in Path("near").iterdir()) == ["similar_2.csv", "similar_2.png"]
+    assert len(Path("near/similar_2.csv").read_text().splitlines()) == 4
 
 
 def test_sigterm_stops_like_ctrl_c(project):

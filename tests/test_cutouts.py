@@ -8,12 +8,16 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from galaxymorph import cutouts, sources
+
+REAL = os.environ.get("GALAXYMORPH_DATA")
+needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
 
 
 def numbered(height: int, width: int) -> np.ndarray:
@@ -78,17 +82,84 @@ def test_shrinking_keeps_the_place_and_the_light():
 def test_every_kind_of_image_becomes_rgb(tmp_path, image, expected, ending):
     file = tmp_path / f"galaxy.{ending}"
     image.save(file)
-    rgb, remark = sources.read_image(str(file))
-    assert rgb.shape == (4, 4, 3)
-    assert rgb.dtype == np.uint8
-    assert (rgb == expected).all()
+    pixels, remark = cutouts.read(partial(sources.read_image, str(file)), size=4, crop=None)
+    assert pixels.dtype == np.uint8
+    assert (pixels == np.reshape(expected, (3, 1, 1))).all()
     assert remark == ""
 
 
 def test_floating_point_images_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "galaxy.tif")
     with pytest.raises(ValueError, match="floating-point"):
-        sources.read_image(str(tmp_path / "galaxy.tif"))
+        cutouts.read(partial(sources.read_image, str(tmp_path / "galaxy.tif")), size=4, crop=None)
+
+
+def test_what_is_no_image_is_said_to_be_none(tmp_path):
+    (tmp_path / "galaxy.jpg").write_text("no image")
+    with pytest.raises(ValueError, match="neither JPEG nor PNG nor TIFF"):
+        sources.read_image(str(tmp_path / "galaxy.jpg"))
+
+
+WHERE = (151.0, 203.0)  # of a round galaxy in a frame of 401 rows and 423 columns
+SMOOTH = 10 + 220 * np.exp(-((np.mgrid[:401, :423] - np.reshape(WHERE, (2, 1, 1))) ** 2).sum(0) / 2 / 12**2)
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "decoded"),
+    [
+        (64, None, (106, 101)),  # 401 / 4 pixels remain, 1.6 for each new one
+        (64, 301, (212, 201)),  # and here at half of the size: 150 pixels, an offset of 30.5
+        (64, 300, (212, 201)),
+        (64, 180, (423, 401)),
+        (130, 401, (212, 201)),
+        (150, 401, (423, 401)),
+        (401, 401, (423, 401)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path, monkeypatch, size, crop, decoded):
+    """With the galaxy at its place, and within a few levels of what the complete file gives."""
+    file = str(tmp_path / "galaxy.jpg")
+    Image.fromarray(np.repeat(SMOOTH.astype(np.uint8)[..., None], 3, 2)).save(file, quality=95)
+    image, _ = sources.read_image(file)
+    reduced = cutouts.cutout(image, size=size, crop=crop)
+    assert image.size == decoded
+    side = crop or 401
+    light = reduced.mean(0) - 10.0
+    light = np.where(light > 5, light, 0)
+    found = (np.mgrid[:size, :size] * light).sum((1, 2)) / light.sum()
+    corner = np.array([401 - side, 423 - side]) // 2
+    assert found == pytest.approx((np.array(WHERE) - corner + 0.5) * size / side - 0.5, abs=0.05)
+    monkeypatch.setattr(cutouts, "LEAST", 1000)
+    complete = cutouts.cutout(sources.read_image(file)[0], size=size, crop=crop)
+    assert np.abs(reduced.astype(int) - complete).max() <= 4
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("L", (124, 124, 124)), ("CMYK", (200, 100, 50)), ("RGB", (200, 100, 50))])
+def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
+    Image.new("RGB", (240, 200), (200, 100, 50)).convert(mode).save(tmp_path / "galaxy.jpg", quality=95)
+    image, _ = sources.read_image(str(tmp_path / "galaxy.jpg"))
+    assert np.abs(cutouts.cutout(image, size=50, crop=None) - np.reshape(expected, (3, 1, 1))).max() <= 1
+    assert image.size == (120, 100)
+
+
+@needs_data
+@pytest.mark.parametrize(("size", "crop"), [(64, None), (64, 212), (128, None)])
+def test_real_galaxies_change_as_little_as_promised(monkeypatch, size, crop):
+    files = sorted((Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1").glob("*.jpg"))[:60]
+    jobs = [partial(cutouts.read, partial(sources.read_image, str(file)), size=size, crop=crop) for file in files]
+    reduced = np.array([job()[0] for job in jobs], int)
+    monkeypatch.setattr(cutouts, "LEAST", 1000)
+    changes = np.abs(reduced - [job()[0] for job in jobs])
+    assert 0 < changes.mean() < 0.4 and (changes > 2).mean() < 0.002 and changes.max() <= 12
+
+
+def test_nothing_from_beyond_the_crop(tmp_path):
+    """At 1/4 of the size, too: bright corners of a frame whose middle is dark."""
+    frame = np.full((512, 512, 3), 250, np.uint8)
+    frame[128:384, 128:384] = 20
+    Image.fromarray(frame).save(tmp_path / "galaxy.jpg", quality=95)
+    for picture in (frame, sources.read_image(str(tmp_path / "galaxy.jpg"))[0]):
+        assert np.abs(cutouts.cutout(picture, size=32, crop=256).astype(int) - 20).max() <= 2
 
 
 def job(number: int) -> tuple[np.ndarray, str]:
@@ -134,6 +205,24 @@ def test_only_a_few_galaxies_are_in_memory(tmp_path):
     thread.join()
     assert last <= cutouts.CHUNK * (3 * (os.cpu_count() or 1) + 1) < 5000
     assert len(cutouts.open_images(tmp_path)) == 5000
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_in_order_stops_where_its_caller_does(workers):
+    begun, threads = [], threading.active_count()
+
+    def double(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.001 * (number % 3))
+        return 2 * number
+
+    assert list(cutouts.in_order(double, range(50), workers=workers)) == list(range(0, 100, 2))
+    begun.clear()
+    results = cutouts.in_order(double, iter(range(1000)), workers=workers)
+    assert [next(results), next(results)] == [0, 2]
+    results.close()
+    assert len(begun) <= 3 * workers + 2
+    assert threading.active_count() == threads
 
 
 def test_images_are_mapped_and_the_file_is_safe(tmp_path):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxymorph import data, notebooks, runs, train, weights
+from galaxymorph import data, inference, notebooks, runs, schema, train, weights
 from galaxymorph.classifier import Classifier
 from galaxymorph.encoders import encoder
 
@@ -38,6 +38,10 @@ TOY = {
     "moco_frozen.training.epochs": 2,
     "moco_finetuned.over.seed": [0],
     "moco_finetuned.training.epochs": 1,
+    "votes_plain.training.epochs": 1,
+    "votes_tree.training.epochs": 1,
+    "gradcam.n_scored": 2,
+    "gradcam.methods": ["gradcam", "layercam"],
 }
 
 
@@ -107,6 +111,7 @@ def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
 def test_protocols_say_how_an_encoder_came_about(inside):
     table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method").protocol
     assert table["resnet18"] == "from scratch" and table["moco_finetuned"] == "fine-tuned"
+    assert table["votes_tree"] == "from scratch"
     assert table["moco_frozen knn"] == "frozen" and table["cae_frozen random_dnn"] == "frozen, random encoder"
 
 
@@ -146,6 +151,37 @@ def test_a_model_file_alone_gives_the_predictions_back(inside):
         atol=0.02,  # bfloat16, in another batch
         rtol=0,
     )
+
+
+def test_vote_fractions_stay_with_their_galaxies(inside):
+    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0, target="votes")
+    place = {galaxy: row for row, galaxy in enumerate(sample.ids.tolist())}
+    for step in ("votes_plain", "votes_tree"):
+        table = runs.read_votes(f"results/mock/{step}/votes.csv")
+        rows = [place[galaxy] for galaxy in table.id]
+        assert table.split.to_list() == sample.split[rows].tolist() and len(table) == 240
+        np.testing.assert_allclose(table[list(schema.COLUMNS)], sample.votes[rows], atol=1e-6)
+        assert table.volunteers.to_list() == sample.volunteers[rows].tolist()
+        model, _ = inference.load(Path(f"models/mock/{step}.safetensors"))
+        one = train.predict(model, sample.images[rows[7]][None])  # another batch
+        predicted = table.loc[7, [f"p_{name}" for name in schema.COLUMNS]].to_numpy(float)
+        np.testing.assert_allclose(one[0, :37], predicted, atol=0.02)  # bfloat16
+    compared = pd.read_csv("results/mock/compare_votes/table.csv").set_index("method")
+    plain, tree = (
+        runs.read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'") for step in ("votes_plain", "votes_tree")
+    )
+    for name, table in (("votes_plain", plain), ("votes_tree", tree)):
+        error = table[[f"p_{name}" for name in schema.COLUMNS]].to_numpy() - table[list(schema.COLUMNS)].to_numpy()
+        assert compared.rmse[name] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-4)
+    assert compared.violations["votes_tree"] == 0 < compared.violations["votes_plain"]
+
+
+def test_classes_and_votes_are_tested_on_the_same_galaxies(inside):
+    by_class = runs.read_predictions("results/mock/resnet18/seed=0/predictions.csv")
+    by_votes = runs.read_predictions("results/mock/votes_tree/predictions.csv")
+    assert set(by_votes.id[by_votes.split == "test"]) == set(by_class.id[by_class.split == "test"])
+    trained = runs.read_votes("results/mock/votes_tree/votes.csv").query("split == 'train'")
+    assert not set(trained.id) & set(by_class.id[by_class.split == "test"])
 
 
 def test_the_kept_weights_are_those_of_the_best_validation_epoch(inside):

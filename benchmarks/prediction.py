@@ -1,0 +1,121 @@
+"""How much of the possible rate prediction from image files keeps, and how much memory it takes.
+
+The limits are to read the same files into cutouts and do no more, and the model on cutouts that are in memory already: the
+faster of two ways to share out the processor. All are measured in turns, so that a busy machine slows all:
+
+    python benchmarks/prediction.py --images path/to/images_test_rev1 --turns 7
+    python benchmarks/prediction.py --images path/to/images_test_rev1 --memory 60000
+
+Without --images, mock galaxies of 424 px are written as JPEG files first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from galaxymorph import classifier, cutouts, download, encoders, inference, sources, train, weights
+
+
+def rate(work: Callable[[], object], n: int) -> float:
+    start = time.perf_counter()
+    work()
+    return n / (time.perf_counter() - start)
+
+
+def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
+    """Prints the rates of reading, of the model and of both, measured in turns."""
+    learner, header = inference.load(model)
+    assert isinstance(learner, classifier.Classifier)
+    found = inference.find([images], {})
+    found = sources.take(found, [row % len(found.ids) for row in range(options.galaxies)])
+    n, size, threads = options.galaxies, header["image_size"], torch.get_num_threads()
+    pixels = {"size": size, "crop": options.crop}
+    jobs = [partial(cutouts.read, read, **pixels) for read in found.read]
+    batches = [jobs[start : start + inference.BATCH] for start in range(0, n, inference.BATCH)]
+    resident = np.stack([image for image, _ in cutouts.run(jobs) if image is not None])
+    stacks = np.array_split(resident, len(batches))
+
+    def read() -> None:
+        list(cutouts.in_order(cutouts.run, batches, workers=threads))
+
+    def model_with_all_threads() -> None:
+        train.predict(learner, torch.from_numpy(resident), batch_size=inference.BATCH)
+
+    def model_with_a_batch_per_thread() -> None:
+        torch.set_num_threads(1)
+        list(cutouts.in_order(partial(inference.compute, learner.predict), stacks, workers=threads))
+        torch.set_num_threads(threads)
+
+    def both() -> None:
+        list(inference.stream(learner.predict, found, **pixels))
+
+    works = (read, model_with_all_threads, model_with_a_batch_per_thread, both)
+    for work in works:
+        work()  # warm-up
+    turns = [[rate(work, n) for work in works] for _ in range(options.turns)]
+    kept = sorted(both / min(read, max(shared, apart)) for read, shared, apart, both in turns)
+    medians = [statistics.median(column) for column in zip(*turns, strict=True)]
+    print(
+        f"{options.encoder} at {size} px from JPEG files, crop {options.crop}: reading alone {medians[0]:.0f} images/s, model "
+        f"alone {medians[1]:.0f} (all threads on a batch) or {medians[2]:.0f} (a batch per thread), both {medians[3]:.0f}: it "
+        f"keeps {statistics.median(kept):.0%} of the slower one (median of {len(kept)} turns, {kept[0]:.0%} to {kept[-1]:.0%})"
+    )
+
+
+def memory(model: Path, images: Path, n: int, folder: Path) -> None:
+    """Prints the time and the largest memory of `galaxymorph predict` on `n` files, links to those of `images`."""
+    files = sorted(path for path in images.iterdir() if path.suffix == ".jpg")
+    many = folder / "many"
+    many.mkdir()
+    for number, file in zip(range(n), itertools.cycle(files)):
+        (many / f"{number}.jpg").symlink_to(file)
+    command = [sys.executable, "-m", "galaxymorph", "predict", "--model", str(model), "--images", str(many)]
+    subprocess.run([*command, "--out", str(folder / "predictions.csv")], check=True)
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB
+    print(f"{n:,} files: {largest / 2**20:.2f} GiB at most")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="folder of JPEG files")
+    parser.add_argument("--encoder", default="resnet18")
+    parser.add_argument("--size", type=int, default=64, help="image size in pixels")
+    parser.add_argument("--crop", type=int)
+    parser.add_argument("--galaxies", type=int, default=256, help="per turn")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--memory", type=int, metavar="N", help="predict N files, and tell the memory; nothing else")
+    options = parser.parse_args()
+    where = train.device()
+    processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {train.has_bf16(where)}")
+    with tempfile.TemporaryDirectory() as folder:
+        images = options.images
+        if images is None:
+            download.export_survey(Path(folder), n_galaxies=1, n_test=256)
+            images = Path(folder, "images_test_rev1")
+        torch.manual_seed(0)
+        network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)
+        model = Path(folder, "model.safetensors")
+        weights.save(model, network, encoder=network.encoder.options, classes=list("abcd"), image_size=options.size)
+        if options.memory:
+            memory(model, images.resolve(), options.memory, Path(folder))
+        else:
+            compare(model, images, options)
+
+
+if __name__ == "__main__":
+    main()
