@@ -227,7 +227,7 @@ def predict(
     found = find(images, cutout)
     told = {
         "galaxymorph": galaxymorph.__version__,
-        "model": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "model": _digest(model),
         "images": hashlib.sha256(json.dumps([found.ids, found.names, sorted(found.stamps)]).encode()).hexdigest(),
         "average_orientations": average_orientations,
         "batch_size": batch_size,
@@ -236,7 +236,7 @@ def predict(
     record, journal = out.with_name(f"{out.name}.json"), out.with_name(f".{out.name}.partial")
     if out.exists() and not force:
         made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-        if {**made, **told} != made or made["table"] != hashlib.sha256(out.read_bytes()).hexdigest():
+        if {**made, **told} != made or made["table"] != _digest(out):
             raise FileExistsError(f"{out} is there, but not of this model, images and options: use another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         return [(name, said, left_out) for name, said, left_out in made["remarks"]]
@@ -294,11 +294,16 @@ def _finish(journal: Path, out: Path, record: Path, told: dict[str, Any], column
             table.write(rows)
             galaxies += n
             remarks += [(name, message, left_out) for name, message, left_out in said]
-    made = {**told, "galaxies": galaxies, "remarks": remarks, "table": hashlib.sha256(new.read_bytes()).hexdigest()}
+    made = {**told, "galaxies": galaxies, "remarks": remarks, "table": _digest(new)}
     runs.write(record, json.dumps(made, indent=1) + "\n")
     new.replace(out)
     journal.unlink()
     return remarks
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_positive(**options: int | None) -> None:
@@ -332,7 +337,7 @@ def similar(
     cutout = header.get("cutout", {})
     found = find(images, cutout)
     if galaxy not in found.ids:
-        near = sources.listing(difflib.get_close_matches(galaxy, found.ids, cutoff=0))
+        near = sources.listing(difflib.get_close_matches(galaxy, found.ids, cutoff=0.0))
         raise ValueError(f"no galaxy {galaxy!r} among {len(found.ids):,}; the nearest ids are {near}")
     encoder: Any = learner.encoder
     pixels = {"size": header["image_size"], "crop": crop or cutout.get("crop")}

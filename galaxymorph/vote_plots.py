@@ -238,7 +238,7 @@ def violations(tables: Tables) -> Figure:
         ax.bar_label(bars, texts, padding=4, fontsize=10)
     ax.set_yticks(range(len(rules)), [rule.replace(" to ", "\nto ") for rule in rules])
     ax.invert_yaxis()
-    room = 100 * LETTER * (26 + max(map(len, methods))) / 3.5  # for the text beside a bar
+    room = 100 * LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
     ax.set(xlim=(0, 100 + room), xticks=[0, 25, 50, 75, 100], xlabel=f"% of the galaxies (n = {_n(tables):,})")
     ax.tick_params(axis="y", length=0)
     return figure

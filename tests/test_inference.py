@@ -42,6 +42,7 @@ def shaken(learner: nn.Module) -> nn.Module:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """Model files by name, and the learners in them."""
+    torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("models")
     learners = {
         "classes": shaken(Classifier(encoder(**BODY), classes=3)),

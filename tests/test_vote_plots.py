@@ -1,4 +1,4 @@
-"""What stands in the figures of vote fractions, and that nothing is cut off or overlaps. About 10 s."""
+"""What stands in the figures of vote fractions, and that nothing is cut off or overlaps. About 20 s."""
 
 import numpy as np
 import pandas as pd
@@ -83,15 +83,12 @@ CASES = {
     ),
     "no progress": lambda: vote_plots.progress(evaluated(np.nan)),
     "comparison": lambda: vote_plots.comparison(compared(5, (50, None))),
-    "comparison of 1": lambda: vote_plots.comparison(compared(1)),
     "comparison without floor": lambda: vote_plots.comparison(compared().assign(floor=np.nan)),
     "comparison of nothing": lambda: vote_plots.comparison(compared().assign(seeds=0)),
     "predicted": lambda: vote_plots.predicted_against_votes(votes()),
     "predicted 1": lambda: vote_plots.predicted_against_votes(votes(5), answers=[("odd_feature", "lens or arc")]),
-    "predicted 2": lambda: vote_plots.predicted_against_votes(votes(), answers=[("bar", "yes"), ("bar", "no")]),
     "predicted 5": lambda: vote_plots.predicted_against_votes(votes(), answers=schema.ANSWERS[:5]),
     "predicted of nothing": lambda: vote_plots.predicted_against_votes(votes(), split="val"),
-    "calibration": lambda: vote_plots.calibration(calibrated()),
     "coverage of 3": lambda: vote_plots.coverage(dict.fromkeys(METHODS, covered())),
     "no coverage": lambda: vote_plots.coverage(covered().assign(n=0)),
     "tree": lambda: vote_plots.tree(galaxy(concentration=True), image=images(1, 64)[0]),
