@@ -356,7 +356,7 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
             _baseline(ax, float((np.min if metric in LOW else np.max)(base[metric])), baseline)
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
-    axes[0][0].set_yticks(places, _row_names(rows))
+    axes[0][0].set_yticks(places, row_names(rows))
     axes[0][0].set_ylim(-0.9, len(rows) - 0.4)
     n = " to ".join(f"{n:,}" for n in sorted({rows.n_test.min(), rows.n_test.max()}))
     label = f"{'mean over seeds' if rows.seeds.max() > 1 else 'one seed'} with its 95 % interval (n = {n} test galaxies)"
@@ -364,7 +364,7 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
     return figure
 
 
-def _row_names(rows: pd.DataFrame) -> list[str]:
+def row_names(rows: pd.DataFrame) -> list[str]:
     """Method, label budget where there are several, and seeds."""
     budgets = ["all labels" if pd.isna(n) else f"{n:,} labels" for n in rows.n_labels]
     budgets = [f", {budget}" if len(set(budgets)) > 1 else "" for budget in budgets]

@@ -283,7 +283,8 @@ def count_volunteers(found: Found, file: Path) -> Found:
         raise ValueError(
             f"{file}: none of the {len(found.ids):,} galaxies stands in column {columns[0]}; it has {listing(table.index, 3)}"
         )
-    missing = int(counted[np.isfinite(found.votes).all(1)].isna().sum()) if found.votes is not None else 0
+    voted = np.ones(len(found.ids), bool) if found.votes is None else np.isfinite(found.votes).all(1)
+    missing = int((counted.isna().to_numpy() & voted).sum())
     notes = [f"number of volunteers unknown for {missing:,} galaxies: not in {file.name}"] if missing else []
     return replace(found, volunteers=counted.to_numpy(float), notes=[*found.notes, *notes])
 

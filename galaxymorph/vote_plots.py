@@ -38,9 +38,9 @@ from galaxymorph.plots import (
     STYLE,
     WIDTH,
     Picture,
-    _row_names,
     empty,
     panels,
+    row_names,
     to_pixels,
 )
 
@@ -118,7 +118,7 @@ def comparison(table: pd.DataFrame) -> Figure:
             align = "left" if name == "floor" else "right"
             ax.text(known.mean(), -0.6, f" {text} {known.mean():.3f} ", color=colour, ha=align, va="center", fontsize=10)
     ax.margins(x=0.05)
-    ax.set_yticks(places, _row_names(rows))
+    ax.set_yticks(places, row_names(rows))
     ax.set_ylim(-0.9, len(rows) - 0.4)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_locator(MaxNLocator(6))
