@@ -105,7 +105,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:
-            download.export_survey(Path(folder), n_galaxies=1, n_test=256)
+            download.export_survey(Path(folder), n_galaxies=1, n_test=64)
             images = Path(folder, "images_test_rev1")
         torch.manual_seed(0)
         network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)

@@ -258,7 +258,7 @@ def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
     direct = schema.hard_labels(survey.votes[:40].numpy(), schema.CLASSES[4])
     assert found.labels == [*direct.tolist(), *[-1] * 8]
     for read, image in zip(found.read, survey.images, strict=True):
-        assert np.abs(read()[0].transpose(2, 0, 1).astype(int) - image.numpy()).mean() < 8  # JPEG
+        assert np.abs(np.asarray(read()[0]).transpose(2, 0, 1).astype(int) - image.numpy()).mean() < 8  # JPEG
     assert len(list((tmp_path / "mock/images_test_rev1").iterdir())) == 8
 
 
