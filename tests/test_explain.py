@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import explain, gradcam, schema, simulate, weights
+from galaxymorph import cli, explain, gradcam, schema, simulate, weights
 from galaxymorph.classifier import Classifier
 from galaxymorph.encoders import encoder
 from galaxymorph.votes import VoteRegressor
@@ -121,3 +121,14 @@ def test_wrong_names_are_named(files, tmp_path, file, options, message):
     with pytest.raises(ValueError, match=message):
         run(files[file], tmp_path / "x.png", **options)
     assert not (tmp_path / "x.png").exists()
+
+
+def test_the_command_draws_and_says_what_is_wrong(files, tmp_path, capsys):
+    out = tmp_path / "new" / "map.png"
+    given = ["gradcam", "--model", str(files["classes"]), "--galaxy", "mock-0-0000003", "--out", str(out)]
+    assert cli.main([*given, "--answer", "spiral", "--method", "gradcam", "layercam"]) == 0
+    assert out.is_file() and "spiral, layercam, heat on the galaxy: mock-0-0000003" in capsys.readouterr().out
+    assert cli.main([*given, "--question", "bar"]) == 2
+    assert "tells classes, not answers" in capsys.readouterr().err
+    assert cli.main(["gradcam", "--model", str(tmp_path / "none.safetensors"), "--galaxy", "mock-0-0000003"]) == 2
+    assert "there is no such model file" in capsys.readouterr().err

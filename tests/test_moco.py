@@ -253,4 +253,4 @@ def test_it_learns_to_tell_galaxies_apart():
     data = images, torch.arange(64)
     first, *_, last = train.fit(model, data, data, epochs=30, batch_size=16, learning_rate=0.03, monitor=None)
     assert last["val_contrastive_accuracy"] > 0.9
-    assert last["train_loss"] < 0.7 * first["train_loss"]
+    assert last["train_loss"] < 0.8 * first["train_loss"]

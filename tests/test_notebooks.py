@@ -75,6 +75,7 @@ def test_a_run_ends_with_the_table_and_the_report(project):
     methods = ("resnet18", "resnet50", "moco_finetuned", "moco_frozen dnn", "cae_frozen random_linear", "majority")
     assert all(word in printed for word in (*methods, "index.html"))
     assert "moco_frozen dnn, all labels: pre-training" in printed  # helped, or did not
+    assert "% of the way" in printed and "breaks the tree" in printed  # of vote fractions
     page = (project / "results/mock/index.html").read_text()
     assert all(word in page for word in (*methods, "data:image/png;base64"))
 
