@@ -19,7 +19,7 @@ import difflib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -336,7 +336,14 @@ def rotation_agreement(model: nn.Module, images: Images, target: Target, **optio
 # ---- methods beside each other
 
 
-def curves(
+class Compared(NamedTuple):
+    """Methods beside each other on the same galaxies (`compare`)."""
+
+    scores: pd.DataFrame  # a row per method and score
+    curves: pd.DataFrame  # a row per method, curve and point
+
+
+def compare(
     model: nn.Module,
     images: Images,
     target: Target,
@@ -344,36 +351,15 @@ def curves(
     methods: Sequence[str] = (*METHODS, *CONTROLS),
     score: Target | None = None,
     **options: Any,
-) -> pd.DataFrame:
-    """`deletion` and `insertion` of several methods on the same galaxies, a row per point: columns method, curve, fraction (of
-    pixels), value (mean over galaxies), low, high (95 %, bootstrap over galaxies), n.
+) -> Compared:
+    """All scores of several methods on the same galaxies, and their curves of deletion and insertion.
 
     `score` is what the curves follow, by default the target: a probability says more than the logit that the map explains.
     `options` are those of `maps`.
-    """
-    rows = []
-    for method in methods:
-        heat = maps(model, images, target, method=method, **options)
-        for name, curve in (("deletion", deletion), ("insertion", insertion)):
-            points = curve(model, images, score or target, heat).numpy()
-            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean("value low high", points)
-            rows.append(pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)}))
-    return pd.concat(rows, ignore_index=True)
 
-
-def scores(
-    model: nn.Module,
-    images: Images,
-    target: Target,
-    *,
-    methods: Sequence[str] = (*METHODS, *CONTROLS),
-    score: Target | None = None,
-    **options: Any,
-) -> pd.DataFrame:
-    """All scores of several methods on the same galaxies, a row per method and score. `score` and `options` as in `curves`.
-
-    Columns: method, score, value (mean over galaxies), low, high (95 %, bootstrap over galaxies; NaN for a single one), n, and
-    gain, gain_low, gain_high: by how much it is better than the `centred` control, paired by galaxy (NaN without it).
+    Columns of both: method, value (mean over galaxies), low, high (95 %, bootstrap over galaxies; NaN for a single one), n.
+    Of the curves: curve (`deletion` or `insertion`) and fraction (of pixels). Of the scores: score, and gain, gain_low,
+    gain_high: by how much it is better than the `centred` control, paired by galaxy (NaN without it).
 
     The scores, and what is better (`BETTER`): the `area` under the curve of `deletion` (less) and of `insertion` (more);
     `randomised` (less), the `rank_correlation` with the map of a model whose weights are all random; `on galaxy` (more),
@@ -381,12 +367,18 @@ def scores(
     """
     untrained, follow = randomised(model), score or target
     values: dict[str, dict[str, Tensor]] = {}
+    points = []
     for method in methods:
         how: dict[str, Any] = {"method": method} | options
         heat = maps(model, images, target, **how)
-        values[method] = {
-            "deletion": area(deletion(model, images, follow, heat)),
-            "insertion": area(insertion(model, images, follow, heat)),
+        curves = {
+            "deletion": deletion(model, images, follow, heat),
+            "insertion": insertion(model, images, follow, heat),
+        }
+        for name, curve in curves.items():
+            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean("value low high", curve.numpy())
+            points.append(pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)}))
+        values[method] = {name: area(curve) for name, curve in curves.items()} | {
             "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
             "on galaxy": heat_on_galaxy(images, heat),
             "rotation": rotation_agreement(model, images, target, **how),
@@ -398,11 +390,11 @@ def scores(
         gain = ours - control if BETTER[name] == "more" else control - ours
         measured = _mean("value low high", ours.numpy()) | {"n": len(images)} | _mean("gain gain_low gain_high", gain.numpy())
         rows.append({"method": method, "score": name} | measured)
-    return pd.DataFrame(rows)
+    return Compared(pd.DataFrame(rows), pd.concat(points, ignore_index=True))
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """What `scores` says of each method: whether it shows better than the centred control what the score depends on.
+    """What the scores of `compare` say of each method: whether it shows what the score depends on better than the control.
 
     It does where the whole interval of the gain is above 0. No correction for the number of methods.
     """

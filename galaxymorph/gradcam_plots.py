@@ -108,7 +108,7 @@ def overlay(
 def curves(table: pd.DataFrame) -> Figure:
     """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per method, controls dotted.
 
-    `table`: of `gradcam.curves`. The bands of the methods, not of the controls, are 95 % intervals.
+    `table`: the curves of `gradcam.compare`. The bands of the methods, not of the controls, are 95 % intervals.
     """
     if table.empty:
         return empty("no curves")
@@ -134,7 +134,7 @@ def curves(table: pd.DataFrame) -> Figure:
 def scores(table: pd.DataFrame) -> Figure:
     """A panel for each score, with each method as a point with its 95 % interval, and the centred control as a dashed line.
 
-    `table`: of `gradcam.scores`.
+    `table`: the scores of `gradcam.compare`.
     """
     if table.empty:
         return empty("no scores")

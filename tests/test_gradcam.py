@@ -225,7 +225,7 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
         assert state(model) == before
     with pytest.raises(ValueError, match="no maps"):
         gradcam.maps(model, given, first, layer="nowhere")
-    gradcam.scores(model, given, first, methods=("gradcam", "centred"))
+    gradcam.compare(model, given, first, methods=("gradcam", "centred"))
     assert state(model) == before and before[3] == 0
     assert all((weights[name] == value).all() for name, value in model.state_dict().items())
 
@@ -315,13 +315,13 @@ def test_heat_is_where_the_blob_is_and_not_inverted(knows_blobs, method):
 def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     given, labels, _ = planted(24, seed=2)
     given = given[labels == 1]
-    table = gradcam.scores(
+    table = gradcam.compare(
         knows_blobs,
         given,
         lambda logits: logits[:, 1] - logits[:, 0],
         methods=("gradcam", "centred", "random"),
         score=lambda logits: logits.softmax(1)[:, 1],
-    )
+    ).scores
     assert list(table.columns) == ["method", "score", "value", "low", "high", "n", "gain", "gain_low", "gain_high"]
     assert list(table.score) == list(gradcam.BETTER) * 3 and (table.n == len(given)).all()
     assert ((table.low <= table.value) & (table.value <= table.high)).all()
@@ -340,7 +340,7 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     against = f"{value.value['gradcam', 'insertion']:.3f} against {value.value['centred', 'insertion']:.3f}"
     assert against in insertion and f"{len(given)} galaxies" in insertion
 
-    curves = gradcam.curves(knows_blobs, given, first, methods=("gradcam", "centred"))
+    curves = gradcam.compare(knows_blobs, given, first, methods=("gradcam", "centred")).curves
     assert list(curves.columns) == ["method", "curve", "fraction", "value", "low", "high", "n"]
     line = curves[(curves.method == "gradcam") & (curves.curve == "deletion")]
     heat = gradcam.maps(knows_blobs, given, first)
@@ -349,12 +349,12 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
 
 
 def test_sentences_follow_the_interval():
-    table = gradcam.scores(Toy(), images(1), first, methods=("gradcam", "centred"))
+    table = gradcam.compare(Toy(), images(1), first, methods=("gradcam", "centred")).scores
     assert table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()  # one galaxy: no interval
     assert [said.split(": ")[1] for said in gradcam.sentences(table)] == [
         "nothing can be said without the centred control and two galaxies or more."
     ] * 2
-    alone = gradcam.scores(Toy(), images(3), first, methods=("gradcam",))
+    alone = gradcam.compare(Toy(), images(3), first, methods=("gradcam",)).scores
     assert alone.gain.isna().all() and alone.low.notna().all()
     table = table.assign(value=0.5, gain=0.1, gain_low=-0.1, gain_high=0.3)
     assert "deletion: cannot be told apart from the centred Gaussian, area 0.500 against 0.600" in gradcam.sentences(table)[0]
