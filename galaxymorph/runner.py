@@ -189,39 +189,67 @@ def _listing(path: Path) -> str:
 # ---- one piece in execution
 
 
-@dataclass
-class Job:
-    """A piece of work in a process of its own. `tmp` is a short path: names of Unix sockets have 104 letters at most."""
+class Execution:
+    """A piece's notebook in a process of its own, written to `partial` as it goes on, its parameters beside it.
 
-    plan: Plan
-    piece: Piece
-    slot: int
-    env: dict[str, str]
-    started: float = field(default_factory=time.monotonic)
+    `tmp` is a short path: names of Unix sockets have 104 letters at most.
+    """
 
-    def __post_init__(self) -> None:
-        self.step = runs.Step(self.plan.run, self.piece.name)
-        self.partial = self.step.path / "notebook.partial.ipynb"
-        self.clear()
-        self.fingerprints = fingerprints(self.plan, self.piece)  # of what goes in, should it change meanwhile
-        runs.write(self.step.path / "params.yaml", yaml.safe_dump(self.piece.parameters, sort_keys=False, allow_unicode=True))
+    def __init__(self, piece: Piece, partial: Path, env: Mapping[str, str]):
+        self.started = time.monotonic()
+        runs.write(partial.with_name("params.yaml"), yaml.safe_dump(piece.parameters, sort_keys=False, allow_unicode=True))
         self.tmp = Path(tempfile.mkdtemp(prefix="gm-", dir="/tmp"))
-        task = {
-            "notebook": str(self.piece.notebook.path),
-            "output": str(self.partial),
-            "parameters": self.piece.parameters,
-        }
+        task = {"notebook": str(piece.notebook.path), "output": str(partial), "parameters": piece.parameters}
         runs.write(self.tmp / "job.json", json.dumps(task))
         with (self.tmp / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "galaxymorph.execute", str(self.tmp / "job.json")],
                 cwd=runs.root(),
-                env=self.env,
+                env=env,
                 stdin=subprocess.PIPE,  # its end is the sign to stop
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the runner alone
             )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def stop(self) -> None:
+        """Ends notebook, kernel and process at once; the partial notebook stays as it is."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.tmp, ignore_errors=True)
+
+    def failure(self) -> str:
+        path = self.tmp / "failure.json"
+        if not path.is_file():
+            log = (self.tmp / "log").read_text(errors="replace").strip().splitlines()
+            return "\n".join([f"the process ended with status {self.process.returncode}", *log[-12:]])
+        why = json.loads(path.read_text(encoding="utf-8"))
+        if "cell" not in why:
+            died = "; out of memory?" if "DeadKernel" in why["error"] else ""
+            return f"{why['error']}{died}"
+        source = "\n".join(f"    {line}" for line in why["source"].strip().splitlines())
+        return f"in code cell {why['cell']}:\n\n{source}\n\n{why['error'].strip()}"
+
+
+class Job(Execution):
+    """A piece of work in execution in its folder of the run."""
+
+    def __init__(self, plan: Plan, piece: Piece, slot: int, env: Mapping[str, str]):
+        self.plan, self.piece, self.slot = plan, piece, slot
+        self.step = runs.Step(plan.run, piece.name)
+        self.partial = self.step.path / "notebook.partial.ipynb"
+        self.clear()
+        self.fingerprints = fingerprints(plan, piece)  # of what goes in, should it change meanwhile
+        super().__init__(piece, self.partial, env)
 
     def clear(self) -> None:
         """Takes away what an earlier execution has left: old files cannot pass for new."""
@@ -249,21 +277,6 @@ class Job:
             return f"cell {cell['cell']}/{cell['cells']}"
         return "starting"
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    def stop(self) -> None:
-        """Ends notebook, kernel and process at once; the partial notebook stays as it is."""
-        if self.process.stdin:
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.tmp, ignore_errors=True)
-
     def finish(self) -> str:
         """After the process has ended: marks the piece as done, or says in a few lines why it has failed."""
         if self.partial.is_file():
@@ -282,18 +295,6 @@ class Job:
             }
             runs.write(self.step.path / "done.json", json.dumps(mark, indent=2) + "\n")
         return why
-
-    def failure(self) -> str:
-        path = self.tmp / "failure.json"
-        if not path.is_file():
-            log = (self.tmp / "log").read_text(errors="replace").strip().splitlines()
-            return "\n".join([f"the process ended with status {self.process.returncode}", *log[-12:]])
-        why = json.loads(path.read_text(encoding="utf-8"))
-        if "cell" not in why:
-            died = "; out of memory?" if "DeadKernel" in why["error"] else ""
-            return f"{why['error']}{died}"
-        source = "\n".join(f"    {line}" for line in why["source"].strip().splitlines())
-        return f"in code cell {why['cell']}:\n\n{source}\n\n{why['error'].strip()}"
 
     def unfulfilled(self) -> str:
         for path in outputs(self.plan, self.piece):
@@ -377,7 +378,7 @@ def run(
     outcome, screen, active = Outcome(), Screen(out, every=every), list[Job]()
     waiting = list(chosen)
     environments = _environments(jobs)
-    with _locked(place):
+    with locked(place):
         _write_plan(plan, place)
         screen.say(f"run {plan.run}: {len(chosen)} piece{'s' * (len(chosen) != 1)} of work in {place}")
         try:
@@ -398,7 +399,7 @@ def run(
                 screen.live({job.piece.name: (job.progress(), job.seconds) for job in active})
                 time.sleep(0.2)
         finally:
-            with _deaf():  # a second Ctrl-C or SIGTERM would leave something behind
+            with deaf():  # a second Ctrl-C or SIGTERM would leave something behind
                 for job in active:
                     job.stop()
     return outcome
@@ -472,7 +473,7 @@ def _gpus() -> list[str]:
 
 
 @contextlib.contextmanager
-def _locked(place: Path) -> Iterator[None]:
+def locked(place: Path) -> Iterator[None]:
     """Two runners in one folder would take each other's files away. The lock ends with the process, however that ends."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as lock:
@@ -484,7 +485,7 @@ def _locked(place: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def deaf() -> Iterator[None]:
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
