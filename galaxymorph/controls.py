@@ -18,6 +18,7 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from galaxymorph import metrics
+from galaxymorph.comparison import budget, labels
 
 RANDOM = "random_"
 COLUMNS = ("method", "n_labels", "accuracy", "control", "difference", "low", "high", "interval", "seeds", "missing", "n_test")
@@ -32,7 +33,7 @@ def differences(
 ) -> pd.DataFrame:
     """Test accuracy of every method that has a control, less that of its control: one row per method and label budget.
 
-    `pieces` as `metrics.compare` takes them (`runs.trained`); `against`: methods with the names of their controls. Columns:
+    `pieces` as `comparison.compare` takes them (`runs.trained`); `against`: methods with the names of their controls. Columns:
     method, n_labels (integer, <NA> for all), accuracy and control (means over the seeds where both are there), difference,
     low, high, interval (what low and high are), seeds, missing (seeds where one of the two is not there), n_test (galaxies per
     seed; the fewest). NaN without a seed.
@@ -45,9 +46,9 @@ def differences(
     """
     groups: dict[tuple[str, int | None], dict[Any, Mapping[str, Any]]] = {}
     for piece in pieces:
-        group = groups.setdefault((str(piece["step"]), _budget(piece)), {})
+        group = groups.setdefault((str(piece["step"]), budget(piece)), {})
         if piece.get("seed") in group:
-            raise ValueError(f"{piece['step']}: seed {piece.get('seed')} is there twice with {_labels(_budget(piece))}")
+            raise ValueError(f"{piece['step']}: seed {piece.get('seed')} is there twice with {labels(budget(piece))}")
         group[piece.get("seed")] = piece
     rows = []
     for (method, n_labels), group in groups.items():
@@ -84,7 +85,7 @@ def sentences(
     for row in differences(pieces, against=against, n_bootstrap=n_bootstrap, seed=seed).to_dict("records"):
         named = (against or {}).get(row["method"])
         control, whose = named or "its random encoder", f" of {named}" if named else ""
-        opening = f"{row['method']}, {_labels(_budget(row))}"
+        opening = f"{row['method']}, {labels(budget(row))}"
         lacking = f"; {row['missing']} of {row['seeds'] + row['missing']} seeds missing" if row["missing"] else ""
         if not row["seeds"]:
             said.append(f"{opening}: nothing can be said yet of pre-training, no seed has both it and {control}.")
@@ -111,20 +112,11 @@ def _control(method: str) -> str:
     return f"{step} {RANDOM}{row}"
 
 
-def _budget(piece: Mapping[str, Any]) -> int | None:
-    n_labels = piece.get("n_labels")
-    return None if bool(pd.isna(n_labels)) else int(n_labels)  # pyright: ignore[reportArgumentType]
-
-
-def _labels(n_labels: int | None) -> str:
-    return "all labels" if n_labels is None else f"{n_labels:,} labels"
-
-
 def _right(piece: Mapping[str, Any]) -> pd.Series:
     """1 for each labelled test galaxy whose class is right, 0 for the others, by id."""
     table = piece["predictions"]
     wrong = set(metrics.mistakes(table).id)
-    tested = table.loc[(table.split == "test") & table.label.notna() & (table.label.astype(str) != ""), "id"]
+    tested = table.loc[metrics.selected(table, "test"), "id"]
     return pd.Series([int(name not in wrong) for name in tested], index=list(tested))
 
 

@@ -333,7 +333,7 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
 def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1"), baseline: str = "majority") -> Figure:
     """Each metric of each method as a point with its 95 % interval, the best on top, and the baseline as a dashed line.
 
-    `table`: of `metrics.compare`. Rows without a result say "missing"; the rows of the method `baseline` are no points but the
+    `table`: of `comparison.compare`. Rows without a result say "missing"; the rows of the method `baseline` are no points but the
     line (the best of them).
     """
     base = table[table.method == baseline]

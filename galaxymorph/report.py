@@ -25,13 +25,13 @@ FIRST = ("method", "protocol", "labels", "seeds", "test accuracy", "macro f1", "
 # ---- the comparison table
 
 
-def comparison(result: runs.Result) -> pd.DataFrame:
-    """The `table.csv` of a step as text to look at; one that `metrics.compare` or `vote_metrics.compare` has made in the form
-    of their `readable`."""
-    from galaxymorph import metrics, vote_metrics
+def readable(result: runs.Result) -> pd.DataFrame:
+    """The `table.csv` of a step as text to look at; one that `comparison.compare` or `vote_metrics.compare` has made in the
+    form of their `readable`."""
+    from galaxymorph import comparison, vote_metrics
 
     table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
-    makers = {"accuracy_low": metrics, "rmse_low": vote_metrics}
+    makers = {"accuracy_low": comparison, "rmse_low": vote_metrics}
     maker = next((maker for column, maker in makers.items() if {"method", "interval", column} <= set(table.columns)), None)
     if maker is not None:
         texts = [name for name in ("protocol", "interval") if name in table.columns]
@@ -50,7 +50,7 @@ def text(run: str) -> str:
     """The comparison tables of a run for a terminal, below each what its step says of it; empty where no step compares."""
     parts = []
     for result in comparisons(runs.read(run)):
-        table = comparison(result)
+        table = readable(result)
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
         said = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
@@ -142,7 +142,7 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
 
 
 def _comparison(result: runs.Result) -> str:
-    table = comparison(result)
+    table = readable(result)
     said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))  # below: what can be told apart
     return (
         f"<section>\n<h2>{escape(_title(result.step))}</h2>\n"

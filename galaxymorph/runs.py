@@ -415,7 +415,7 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
 
 
 def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """What `metrics.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
+    """What `comparison.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
     (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, voting (whether it
     makes a table of vote fractions), votes (that table), history, seconds.
 

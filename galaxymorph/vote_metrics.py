@@ -34,6 +34,8 @@ from scipy.stats import betabinom, binom, binomtest
 from scipy.stats import t as student
 
 from galaxymorph import schema
+from galaxymorph.comparison import budget, head, labels, number, with_interval
+from galaxymorph.metrics import some
 
 CONVENTIONS = ("cumulative", "per question")
 METRICS = ("rmse", "mae", "r2")
@@ -253,7 +255,7 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
     groups: dict[tuple[str, int | None], list[Mapping[str, Any]]] = {}
     tested: dict[Any, tuple[str, frozenset[str]]] = {}
     for piece in pieces:
-        group = groups.setdefault((str(piece["step"]), _budget(piece)), [])
+        group = groups.setdefault((str(piece["step"]), budget(piece)), [])
         if piece["seed"] in [other["seed"] for other in group]:
             raise ValueError(f"{_title(piece)} is there twice; give variants a step each")
         group.append(piece)
@@ -287,9 +289,9 @@ def sentences(table: pd.DataFrame) -> list[str]:
     """
     said, budgets = [], {}
     for row in table.to_dict("records"):
-        budgets.setdefault(_budget(row), []).append(row)
+        budgets.setdefault(budget(row), []).append(row)
     for rows in budgets.values():
-        opening = f"With {_labels(rows[0])}"
+        opening = f"With {labels(budget(rows[0]))}"
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
         said += _ranking(opening, ranked) if ranked else [f"{opening}: no result yet."]
         for row in ranked:
@@ -306,16 +308,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     forms = {"rmse": ("RMSE", ".4f"), "mae": ("MAE", ".4f"), "r2": ("R²", ".3f"), "way": ("% of the way", ".1f")}
     shown = []
     for row in table.to_dict("records"):
-        text = {name: row[name] or "" for name in ("method", "protocol") if name in row}
-        text["labels"] = "all" if _budget(row) is None else f"{_budget(row):,}"
-        text |= {f"{part} galaxies": _number(row[f"n_{part}"], ",.0f") for part in ("train", "test")}
-        text["seeds"] = str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")
-        for name, (title, form) in forms.items():
-            limits = [_number(row[f"{name}_{end}"], form) for end in ("low", "high")]
-            text[title] = _number(row[name], form) + ("" if "–" in limits else f" [{', '.join(limits)}]")
-        text |= {"baseline RMSE": _number(row["baseline"], ".4f"), "noise floor": _number(row["floor"], ".4f")}
-        text["break the tree"] = _number(row["violations"], ".1%")
-        shown.append(text | {"interval": row["interval"], "seconds": _number(row["seconds"], ",.0f")})
+        text = head(row) | {title: with_interval(row, name, form) for name, (title, form) in forms.items()}
+        text |= {"baseline RMSE": number(row["baseline"], ".4f"), "noise floor": number(row["floor"], ".4f")}
+        text["break the tree"] = number(row["violations"], ".1%")
+        shown.append(text | {"interval": row["interval"], "seconds": number(row["seconds"], ",.0f")})
     return pd.DataFrame(shown)
 
 
@@ -339,10 +335,10 @@ def _part(votes: pd.DataFrame, split: str, *, needed: bool = True) -> _Part:
     spread = spread if any(name in votes.columns for name in spread) else []
     missing = [name for name in ["id", "split", "volunteers", *true, *predicted, *spread] if name not in votes.columns]
     if missing:
-        raise ValueError(f"no votes table: the columns {_some(missing)} are missing; it has {_some(list(votes.columns))}")
+        raise ValueError(f"no votes table: the columns {some(missing)} are missing; it has {some(list(votes.columns))}")
     twice = votes.loc[votes["id"].duplicated(), "id"]
     if len(twice):
-        raise ValueError(f"ids are there twice or more: {_some(list(twice.unique()))}; keep one row per galaxy")
+        raise ValueError(f"ids are there twice or more: {some(list(twice.unique()))}; keep one row per galaxy")
     voted = ~np.isnan(votes[true].to_numpy(float)).all(1)
     _demand(votes.loc[voted], true, -ROUNDING, 1 + ROUNDING)
     _demand(votes, predicted, -math.inf, math.inf)
@@ -364,11 +360,7 @@ def _demand(rows: pd.DataFrame, columns: list[str], low: float, high: float) -> 
         column = int(bad.any(0).argmax())
         wrong = [f"{rows.index[i]} (id {rows['id'].iloc[i]}: {values[i, column]})" for i in np.flatnonzero(bad[:, column])]
         limits = f"has to lie between {low:.5g} and {high:.5g}" if low > -math.inf else "has to be a finite number"
-        raise ValueError(f"column {columns[column]} {limits}, but does not in {len(wrong)} rows: {_some(wrong)}")
-
-
-def _some(things: Sequence[Any]) -> str:
-    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
+        raise ValueError(f"column {columns[column]} {limits}, but does not in {len(wrong)} rows: {some(wrong)}")
 
 
 def _shares(predicted: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
@@ -500,21 +492,8 @@ def _central(draws: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
 # ---- the rows of a comparison
 
 
-def _budget(piece: Mapping[str, Any]) -> int | None:
-    n_labels = piece.get("n_labels")
-    return None if bool(pd.isna(n_labels)) else int(n_labels)  # pyright: ignore[reportArgumentType]
-
-
-def _labels(piece: Mapping[str, Any]) -> str:
-    return "all labels" if _budget(piece) is None else f"{_budget(piece):,} labels"
-
-
 def _title(piece: Mapping[str, Any]) -> str:
-    return f"{piece['step']}, {_labels(piece)}, seed {piece['seed']}"
-
-
-def _number(value: Any, form: str) -> str:
-    return "–" if bool(pd.isna(value)) else format(value, form)
+    return f"{piece['step']}, {labels(budget(piece))}, seed {piece['seed']}"
 
 
 def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> dict[str, Any]:
@@ -578,7 +557,7 @@ def _ranking(opening: str, ranked: Sequence[Mapping[str, Any]]) -> list[str]:
     way = f"{best['way']:.0f} % of the way from the mean-vote baseline ({best['baseline']:.4f}) to the volunteers' noise floor"
     way = f"{way} ({best['floor']:.4f})"
     if math.isnan(best["way"]):
-        way = f"where the mean-vote baseline has {_number(best['baseline'], '.4f')} and the noise floor is not known"
+        way = f"where the mean-vote baseline has {number(best['baseline'], '.4f')} and the noise floor is not known"
     verb = "has the lowest RMSE" if len(ranked) > 1 else "reaches an RMSE of"
     said = [
         f"{opening}, {best['method']} {verb}{',' * (len(ranked) > 1)} {best['rmse']:.4f} ({interval}, {_seeds(best)}), {way}."

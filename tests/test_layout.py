@@ -33,9 +33,14 @@ def test_a_leaf_knows_no_other_module(leaf):
     assert imports(MODULES[leaf]) == set()
 
 
-@pytest.mark.parametrize("module", ["votes", "vote_metrics"])
-def test_vote_fractions_know_the_tree_alone(module):
-    assert imports(MODULES[module]) == {"schema"}
+def test_votes_know_the_tree_alone():
+    assert imports(MODULES["votes"]) == {"schema"}
+
+
+def test_comparisons_know_metrics_and_each_other_s_words():
+    assert imports(MODULES["comparison"]) == {"metrics"}
+    assert imports(MODULES["controls"]) == {"comparison", "metrics"}
+    assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
 
 
 def test_encoders_know_one_architecture_and_where_model_files_are():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph import features3d, metrics, report, runs
+from galaxymorph import comparison, features3d, report, runs
 
 CLASSES = ("round", "edge-on")
 
@@ -84,7 +84,7 @@ def run(tmp_path, monkeypatch):
         runs.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
     executed(runs.Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
     compare = runs.Step("toy", "compare").path
-    metrics.compare(runs.trained("toy")).to_csv(compare / "table.csv", index=False)
+    comparison.compare(runs.trained("toy")).to_csv(compare / "table.csv", index=False)
     runs.write(compare / "summary.md", "One is < two.\n\nAnd so on.\n")
     return tmp_path / "results" / "toy"
 
@@ -187,7 +187,7 @@ def test_the_table_for_a_terminal(run):
 def test_a_table_of_another_form_is_shown_as_it_is(run):
     (run / "compare" / "table.csv").write_text("n_labels,gain,method\n100,0.123456,a\n,,b\n20000,12345.67,\n")
     (result,) = report.comparisons(runs.read("toy"))
-    table = report.comparison(result)
+    table = report.readable(result)
     assert list(table.columns) == ["n labels", "gain", "method"]
     assert table.to_numpy().tolist() == [["100", "0.1235", "a"], ["–", "–", "b"], ["20,000", "12,345.7", "–"]]
 

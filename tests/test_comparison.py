@@ -1,0 +1,211 @@
+"""Comparisons of methods against hand-made tables, scikit-learn and scipy. About 10 s."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+from scipy import stats
+from test_metrics import HAND, NAMES, sample, table
+
+from galaxymorph import comparison, metrics
+
+
+def whole(n, *, skill, seed):
+    """A table with all three parts."""
+    parts = [sample(n, skill=skill, seed=seed + i, split=s) for i, s in enumerate(("train", "val", "test"))]
+    return pd.concat([p.assign(id=p.split + p.id) for p in parts], ignore_index=True)
+
+
+def piece(step, seed, predictions, **more):
+    return {"step": step, "seed": seed, "n_labels": None, "predictions": predictions} | more
+
+
+def test_several_seeds_give_mean_spread_and_t_interval():
+    tables = [whole(60, skill=2, seed=10 * i) for i in range(4)]
+    tables[3]["id"] += "another"
+    row = comparison.compare([piece("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(tables)]).iloc[0]
+    accuracy = [sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)]) for t in in_test(tables)]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(accuracy), scale=stats.sem(accuracy))
+    assert row.accuracy == pytest.approx(np.mean(accuracy))
+    assert row.accuracy_std == pytest.approx(np.std(accuracy, ddof=1))
+    assert (row.accuracy_low, row.accuracy_high) == pytest.approx((low, min(high, 1)))
+    assert (row.seeds, row.missing, row.interval, row.seconds) == (4, 0, "t over seeds", 15)
+    assert (row.n_train, row.n_test, row.n_test_all) == (60, 60, 120)  # three seeds share their test galaxies
+
+
+def in_test(tables):
+    return [t[t.split == "test"] for t in tables]
+
+
+def test_one_seed_gives_the_bootstrap_interval():
+    t = whole(60, skill=2, seed=0)
+    row = comparison.compare([piece("cnn", 0, t)], n_bootstrap=100).iloc[0]
+    expected = metrics.evaluate(t, n_bootstrap=100).set_index(["metric", "class"])
+    for metric in metrics.OVERALL:
+        found = [row[metric], row[f"{metric}_low"], row[f"{metric}_high"]]
+        assert found == pytest.approx(list(expected.loc[(metric, ""), ["value", "low", "high"]]))
+    assert row.interval == "bootstrap over galaxies"
+    assert math.isnan(row.accuracy_std)
+    val = metrics.evaluate(t, split="val", n_bootstrap=0).value[0]
+    assert (row.train_accuracy, row.val_accuracy) == pytest.approx(
+        (metrics.evaluate(t, split="train", n_bootstrap=0).value[0], val)
+    )
+
+
+def test_missing_seeds_are_counted_and_methods_and_budgets_kept_apart():
+    t = whole(40, skill=2, seed=0)
+    pieces = [
+        piece("cnn", 0, t, n_labels=100, protocol="from scratch"),
+        piece("cnn", 1, None, n_labels=100),
+        piece("cnn", 0, t),
+        piece("moco", 0, None),
+    ]
+    found = comparison.compare(pieces, n_bootstrap=5)
+    assert list(found.method) == ["cnn", "cnn", "moco"]
+    assert list(found.n_labels.fillna(-1)) == [100, -1, -1]
+    assert list(found.seeds) == [1, 1, 0] and list(found.missing) == [1, 0, 1]
+    assert list(found.protocol.fillna("")) == ["from scratch", "", ""]
+    assert math.isnan(found.accuracy[2]) and found.n_test.isna()[2]
+    assert "protocol" not in comparison.compare(pieces[2:], n_bootstrap=5)
+    mixed = [piece("cnn", seed, t, protocol=p) for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])]
+    assert list(comparison.compare(mixed, n_bootstrap=5).protocol) == ["frozen / frozen, transductive"]
+    assert comparison.compare([]).empty
+
+
+def test_a_table_without_train_and_val_parts_is_compared_by_its_test_part():
+    row = comparison.compare([piece("theirs", None, HAND)], n_bootstrap=5).iloc[0]
+    assert row.accuracy == pytest.approx(4 / 6)
+    assert row.n_train == 0 and math.isnan(row.train_accuracy) and math.isnan(row.val_accuracy)
+
+
+def test_intervals_end_where_the_metric_ends():
+    better = [
+        table([("round", [0.9, 0.1, 0]), ("spiral", [0, 0.1, 0.9])]),
+        table([("round", [0, 0, 1]), ("spiral", [0, 0, 1])]),
+    ]
+    row = comparison.compare([piece("cnn", i, t) for i, t in enumerate(better)]).iloc[0]
+    assert (row.accuracy_low, row.accuracy_high) == (0, 1)
+    assert row.log_loss_low == 0 and row.log_loss_high > 20
+
+
+def test_faulty_pieces_are_named():
+    t = whole(20, skill=2, seed=0)
+    with pytest.raises(ValueError, match="moco, all labels, seed 3: p_<class> are no probabilities"):
+        comparison.compare([piece("moco", 3, t.assign(p_round=2.0))])
+    with pytest.raises(ValueError, match="cnn, 50 labels: seed 1 is there twice"):
+        comparison.compare([piece("cnn", 1, t, n_labels=50), piece("cnn", 1, t, n_labels=50)])
+
+
+def test_per_class_is_the_mean_over_seeds():
+    a, b = sample(50, seed=1), sample(50, seed=2)
+    found = comparison.per_class([piece("cnn", 0, a), piece("cnn", 1, b), piece("moco", 0, None)], metric="recall")
+    expected = [
+        np.mean([sk.recall_score(t.label == n, t.filter(like="p_").to_numpy().argmax(1) == k) for t in (a, b)])
+        for k, n in enumerate(NAMES)
+    ]
+    assert list(found.index) == ["cnn"] and list(found.columns) == list(NAMES)
+    assert list(found.loc["cnn"]) == pytest.approx(expected)
+    several = comparison.per_class([piece("cnn", 0, a), piece("cnn", 0, b, n_labels=1000)])
+    assert list(several.index) == ["cnn, all labels", "cnn, 1,000 labels"]
+    with pytest.raises(ValueError, match="one of precision, recall, f1, auc"):
+        comparison.per_class([], metric="accuracy")
+
+
+def test_smallest_difference_by_hand():
+    # a half of 98 galaxies: 1.96 sqrt(2 x 0.25 / 100)
+    assert comparison.smallest_difference(98, 0.5) == pytest.approx(1.96 * math.sqrt(0.005))
+    assert comparison.smallest_difference(200, 1.0) > 0
+    assert comparison.smallest_difference(200, 0.9) == pytest.approx(comparison.smallest_difference(200, 0.1))
+    assert comparison.smallest_difference(800, 0.9) == pytest.approx(comparison.smallest_difference(200, 0.9) / 2, rel=0.03)
+    for n, accuracy in ((0, 0.5), (10, 1.1)):
+        with pytest.raises(ValueError, match="at least one galaxy"):
+            comparison.smallest_difference(n, accuracy)
+
+
+def test_smallest_difference_keeps_its_promise():
+    """Two equally good methods on independent galaxies differ by more in about 5 % of all tests."""
+    rng = np.random.default_rng(0)
+    a, b = rng.binomial(200, 0.85, (2, 20_000)) / 200
+    limits = [comparison.smallest_difference(200, (x + y) / 2) for x, y in zip(a, b, strict=True)]
+    assert np.mean(abs(a - b) > limits) == pytest.approx(0.05, abs=0.01)
+
+
+def scored(method, *accuracies, n=200, missing=0):
+    """Pieces whose test accuracy is as given."""
+    pieces = [piece(method, -1 - i, None) for i in range(missing)]
+    for seed, accuracy in enumerate(accuracies):
+        right = round(accuracy * n)
+        rows = [("round", [1, 0, 0])] * right + [("round", [0, 1, 0])] * (n - right)
+        pieces.append(piece(method, seed, table(rows)))
+    return pieces
+
+
+def test_a_small_difference_is_printed_as_a_tie():
+    said = comparison.sentences(
+        comparison.compare(scored("moco", 0.90) + scored("cnn", 0.88) + scored("cae", 0.6), n_bootstrap=9)
+    )
+    assert said[0].startswith("With all labels, moco has the highest accuracy, 0.900 (95 % interval")
+    assert "one seed, 200 test galaxies" in said[0]
+    least = comparison.smallest_difference(200, 0.89)
+    assert "a tie of moco with cnn (0.880, lower by 0.020" in said[1] and f"{least:.3f}" in said[1]
+    assert "ahead, by a resolved difference, of cae (0.600, lower by 0.300" in said[2]
+    alone = comparison.smallest_difference(200, 0.9)
+    assert f"200 different test galaxies tell two such methods apart from a difference of {alone:.3f} on" in said[3]
+    assert len(said) == 4
+
+
+def test_many_galaxies_do_not_resolve_what_differs_between_seeds():
+    steady = scored("moco", 0.900, 0.901, 0.902, n=20_000) + scored("cnn", 0.880, 0.881, 0.882, n=20_000)
+    assert any("ahead, by a resolved difference, of cnn" in s for s in comparison.sentences(comparison.compare(steady)))
+    shaky = scored("moco", 0.90, 0.80, 1.0, n=20_000) + scored("cnn", 0.88, 0.78, 0.98, n=20_000)
+    assert any("a tie of moco with cnn" in s for s in comparison.sentences(comparison.compare(shaky)))
+
+
+def test_the_margin_over_seeds_is_that_of_welch():
+    a, b = [0.91, 0.92, 0.96], [0.85, 0.88, 0.80, 0.87]
+    rows = comparison.compare(scored("moco", *a, n=10_000) + scored("cnn", *b, n=10_000)).to_dict("records")
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert comparison._margin(*rows) == pytest.approx((interval.high - interval.low) / 2, rel=1e-6)
+
+
+def test_sentences_name_what_is_missing_and_the_baseline():
+    pieces = scored("cnn", 0.9, 0.9, missing=1) + scored("majority", 0.3) + scored("moco", missing=2)
+    said = comparison.sentences(comparison.compare(pieces, n_bootstrap=9))
+    assert (
+        said[0].startswith("With all labels, cnn reaches an accuracy of 0.900") and "2 seeds, 200 test galaxies each" in said[0]
+    )
+    assert said[2:] == [
+        "With all labels, naming the most common class every time would reach 0.300.",
+        "With all labels, cnn lacks 1 of 3 seeds.",
+        "With all labels, moco lacks 2 of 2 seeds.",
+    ]
+    nothing = comparison.sentences(comparison.compare(scored("moco", missing=1)))
+    assert nothing == ["With all labels: no result yet.", "With all labels, moco lacks 1 of 1 seeds."]
+    assert len(comparison.sentences(comparison.compare(scored("majority", 0.3), n_bootstrap=9))) == 1
+
+
+def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
+    pieces = scored("cnn", 0.9) + [p | {"n_labels": 1000} for p in scored("cnn", 0.7, 0.8)]
+    found = comparison.compare(pieces, n_bootstrap=9)
+    found.to_csv(tmp_path / "table.csv", index=False)
+    said = comparison.sentences(pd.read_csv(tmp_path / "table.csv", keep_default_na=True))
+    assert said == comparison.sentences(found)
+    assert any(s.startswith("With 1,000 labels, cnn reaches an accuracy of 0.750") for s in said)
+    shown = comparison.readable(found)
+    assert list(shown.labels) == ["all", "1,000"]
+    assert list(shown["test accuracy"])[1] == "0.750 [0.115, 1.000]"
+
+
+def test_readable_says_missing_with_a_dash():
+    shown = comparison.readable(comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"])
+    assert shown.loc[0, ["test accuracy", "macro f1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
+    assert shown.seeds[0] == "0 (2 missing)"
+
+
+def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
+    one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"):
+        comparison.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
+    assert len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2  # another split
