@@ -25,7 +25,7 @@ def imports(tree: ast.Module) -> set[str]:
     return found & set(MODULES)
 
 
-LEAVES = "augment cae classical classifier features gradcam metrics moco plots schema train weights"
+LEAVES = "augment cae classical classifier costs features gradcam metrics moco plots schema train weights"
 
 
 @pytest.mark.parametrize("leaf", LEAVES.split())

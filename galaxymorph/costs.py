@@ -1,0 +1,88 @@
+"""What a method costs: parameters, floating-point operations, speed of prediction, memory. For `metrics.json`."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+Inputs = Shaped[Tensor, "galaxy ..."]  # images, uint8 or float in [0, 1], or features, float
+
+
+def of(
+    model: nn.Module | None, inputs: Inputs, *, predict: Callable[[Any], Any], training_seconds: float | int | None = None
+) -> dict[str, int | float | str]:
+    """All costs of a method in a dict for `metrics.json`, under "costs", from where a comparison takes them.
+
+    `model`: what computes the classes of galaxies, from the images on; None for what is no network: then there are no
+    parameters and no flops. `inputs`: a hundred real galaxies or so; `predict`: what is timed on them (`speed`).
+
+    Keys: parameters, flops (`flops`), images_per_second, peak_memory_mib and peak_memory_of (`peak_memory`), and
+    training_seconds where they are given.
+    """
+    found: dict[str, int | float | str] = {}
+    if model is not None:
+        found |= {"parameters": parameters(model), "flops": flops(model, inputs)}
+    if training_seconds is not None:
+        found["training_seconds"] = float(training_seconds)
+    return found | {"images_per_second": speed(predict, inputs)} | peak_memory()
+
+
+def parameters(model: nn.Module) -> int:
+    """Numbers that are or could be learned, frozen ones included; one that is used twice counts once. Buffers, such as the
+    statistics of BatchNorm, do not count."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def flops(model: nn.Module, inputs: Inputs) -> int:
+    """Floating-point operations of one forward pass of one galaxy, the first of `inputs`, in eval mode.
+
+    A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention count; what works on each number
+    alone, such as a bias, an activation or BatchNorm, does not: of a ResNet less than one per cent.
+    """
+    where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    one = inputs[:1].to(where)
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel of nn.MultiheadAttention is not counted
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(one if one.is_floating_point() else one.float() / 255)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for module in training:
+            module.training = True
+    return counter.get_total_flops()
+
+
+def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
+    """Galaxies per second: of all `inputs` by the median of some `passes`, after one that is not timed (it may have to
+    allocate or to choose algorithms)."""
+    predict(inputs)
+    seconds = []
+    for _ in range(passes):
+        start = time.perf_counter()
+        predict(inputs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # what is still computing counts
+        seconds.append(time.perf_counter() - start)
+    return len(inputs) / statistics.median(seconds)
+
+
+def peak_memory() -> dict[str, float | str]:
+    """The most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU tensors" (torch's allocator) where there
+    is a GPU, else "process" (resident, with Python and libraries; processes that it starts do not count)."""
+    if torch.cuda.is_available():
+        return {"peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20, "peak_memory_of": "GPU tensors"}
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; on macOS bytes
+    return {"peak_memory_mib": most / (2**20 if sys.platform == "darwin" else 2**10), "peak_memory_of": "process"}
