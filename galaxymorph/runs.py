@@ -6,6 +6,7 @@
         predictions.csv              id,split,label,p_<class>...
         metrics.json  environment.json  *.png
         notebook.ipynb  params.yaml  done.json    written by the runner
+        not_run.json                 {"why": ...}: left out, as what it needs is not to be had; written by the runner
         dnn/  linear/  ...           of a step that makes several rows of the comparison: predictions.csv, ... of each
     results/<run>/plan.json          all pieces of work of the run, written by the runner
     models/<run>/<step>.safetensors
@@ -40,7 +41,7 @@ from galaxymorph import schema
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
-PREDICTIONS, VOTES = "predictions.csv", "votes.csv"
+PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
 FRACTION = "galaxies.label_fraction"  # the parameter that gives labels as a fraction of the training galaxies
 
 
@@ -105,9 +106,11 @@ class Step:
         return [self.row(name) for name in folders if NAME.fullmatch(name) and ".." not in name]
 
     def file(self, name: str) -> Path:
-        """The path of a file to write. The step no longer counts as done: the runner says so again when all is written."""
+        """The path of a file to write. The step no longer counts as done (or left out): the runner says so again when all is
+        written."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.mark.unlink(missing_ok=True)
+        self.mark.with_name(NOT_RUN).unlink(missing_ok=True)
         return self.path / name
 
     def record(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -319,6 +322,7 @@ class Result:
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None  # that the notebook took; None where it was executed by hand
     finished: str | None = None  # UTC
+    not_run: str | None = None  # why it was left out: "weights not available offline"
 
     @property
     def step(self) -> str:
@@ -397,8 +401,8 @@ def _found(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
-    mark, metrics = path / "done.json", path / "metrics.json"
-    done = mark.is_file() or piece["outputs"] is None
+    mark, metrics, left_out = path / "done.json", path / "metrics.json", path / NOT_RUN
+    done = (mark.is_file() or piece["outputs"] is None) and not left_out.is_file()
     marked = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
     executed = path / "params.yaml"  # the plan may have changed since
     if marked and executed.is_file():
@@ -411,13 +415,15 @@ def _result(path: Path, name: str, piece: Mapping[str, Any]) -> Result:
         metrics=json.loads(metrics.read_text(encoding="utf-8")) if done and metrics.is_file() else {},
         seconds=marked.get("seconds"),
         finished=marked.get("finished"),
+        not_run=json.loads(left_out.read_text(encoding="utf-8"))["why"] if left_out.is_file() else None,
     )
 
 
 def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What `comparison.compare` takes: a dict for each piece of work that makes predictions, those that are missing included
     (predictions None): step, seed, n_labels (None: all), protocol (None: not said), predictions, voting (whether it
-    makes a table of vote fractions), votes (that table), history, seconds.
+    makes a table of vote fractions), votes (that table), history, seconds, costs (those in metrics.json, see `costs.of`),
+    not_run (why it was left out, or None).
 
     A step that is repeated over more than seeds and labels counts as a method for each of its settings: `frozen zoom=0.1`; so
     does each row of a step that makes several: `frozen dnn`, `frozen dnn zoom=0.1`. The seconds of a row are those in its own
@@ -447,6 +453,8 @@ def trained(run: str, steps: Sequence[str] | None = None) -> list[dict[str, Any]
                 "votes": result.votes,
                 "history": result.history,
                 "seconds": result.seconds,
+                "costs": result.metrics.get("costs", {}),
+                "not_run": result.not_run,
             }
         )
     for piece in found:

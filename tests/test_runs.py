@@ -327,6 +327,39 @@ def test_each_row_of_a_piece_is_compared(project):
     assert [piece["seconds"] for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
 
 
+def test_costs_are_handed_on(project):
+    """Those of a row are its own, not its piece's."""
+    step = runs.Step("by_hand", "frozen/seed=0")
+    step.predictions(**predictions())
+    step.metrics({"costs": {"parameters": 12, "flops": 34}})
+    step.row("dnn").predictions(**predictions())
+    step.row("dnn").metrics({"costs": {"parameters": 56}})
+    plain = runs.Step("by_hand", "plain")
+    plain.predictions(**predictions())
+    assert [piece["costs"] for piece in runs.trained("by_hand")] == [{"parameters": 12, "flops": 34}, {"parameters": 56}, {}]
+
+
+def test_what_was_left_out_says_why(project):
+    """Also where an earlier run of the same piece has left its predictions; and until it is run again."""
+    outputs = ["dnn/predictions.csv", "linear/predictions.csv"]
+    pieces = {"a/seed=0": planned(seed=0), "b": planned() | {"outputs": outputs}}
+    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    step = runs.Step("toy", "a/seed=0")
+    step.predictions(**predictions())
+    for name in pieces:
+        folder = project / "results" / "toy" / name
+        runs.write(folder / "done.json", json.dumps({"seconds": 2.5}))
+        runs.write(folder / "not_run.json", json.dumps({"why": "weights not available offline"}))
+    assert [(result.done, result.not_run) for result in runs.read("toy")] == [(False, "weights not available offline")] * 2
+    found = runs.trained("toy")
+    assert [(piece["step"], piece["predictions"]) for piece in found] == [("a", None), ("b dnn", None), ("b linear", None)]
+    assert {piece["not_run"] for piece in found} == {"weights not available offline"}
+    runs.Step("toy", "b").row("dnn").predictions(**predictions())
+    step.predictions(**predictions())
+    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    assert [(result.done, result.not_run) for result in runs.read("toy")] == [(True, None), (False, None)]
+
+
 def test_what_is_compared(project):
     pieces = {
         "data": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
