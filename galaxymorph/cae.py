@@ -54,7 +54,7 @@ class ConvEncoder(nn.Module):
         self.to_latent = nn.Identity() if flat == latent else nn.Linear(flat, latent)
 
     def forward(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy latent"]:
-        """Latent vectors of normalised images (`encoders.normalise`)."""
+        """Latent vectors of normalised images (`encoders.Encoder.prepare`)."""
         if images.shape[-1] != self.image_size:
             raise ValueError(f"images of {images.shape[-1]} px for an encoder of {self.image_size} px; set image_size")
         if self.aligned:

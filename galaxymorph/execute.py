@@ -90,13 +90,15 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) ->
 
 
 def failure(path: Path, error: Exception) -> dict[str, Any]:
-    """Why an execution failed, and where: `cell` (counting code cells from 1) and its `source`, where a cell raised."""
+    """Why an execution failed, and where: `cell` (counting code cells from 1) and its `source`, where a cell raised, with the
+    name of the exception (`kind`) and what it `said`."""
     cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
     for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
-                return {"cell": number, "source": cell.source, "error": "\n".join(trace[-12:])}
+                said = {"kind": output.ename, "said": output.evalue}
+                return {"cell": number, "source": cell.source, "error": "\n".join(trace[-12:])} | said
     return {"error": f"{type(error).__name__}: {error}"}
 
 

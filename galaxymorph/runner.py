@@ -227,6 +227,12 @@ class Execution:
             self.process.wait()
         shutil.rmtree(self.tmp, ignore_errors=True)
 
+    def unavailable(self) -> str:
+        """What the notebook could not get (`weights.Unavailable`), if it was that which ended it."""
+        path = self.tmp / "failure.json"
+        why = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return why["said"] if why.get("kind") == "Unavailable" else ""
+
     def failure(self) -> str:
         path = self.tmp / "failure.json"
         if not path.is_file():
@@ -247,6 +253,7 @@ class Job(Execution):
         self.plan, self.piece, self.slot = plan, piece, slot
         self.step = runs.Step(plan.run, piece.name)
         self.partial = self.step.path / "notebook.partial.ipynb"
+        self.left_out = ""  # why, where that is no failure
         self.clear()
         self.fingerprints = fingerprints(plan, piece)  # of what goes in, should it change meanwhile
         super().__init__(piece, self.partial, env)
@@ -254,6 +261,7 @@ class Job(Execution):
     def clear(self) -> None:
         """Takes away what an earlier execution has left: old files cannot pass for new."""
         old = [*outputs(self.plan, self.piece), self.step.mark, self.partial, self.step.path / "notebook.html"]
+        old += [self.step.path / runs.NOT_RUN]
         rows = [row.path for row in self.step.rows()]
         for folder in (self.step.path, *rows):
             old += [folder / name for name in WRITTEN] + list(folder.glob("*.png"))
@@ -278,12 +286,16 @@ class Job(Execution):
         return "starting"
 
     def finish(self) -> str:
-        """After the process has ended: marks the piece as done, or says in a few lines why it has failed."""
+        """After the process has ended: marks the piece as done or left out, or says in a few lines why it has failed."""
         if self.partial.is_file():
             self.partial.replace(self.step.path / "notebook.ipynb")
+        self.left_out = self.unavailable()
         why = self.failure() if self.process.returncode else self.unfulfilled()
         seconds = round(self.seconds, 1)
         self.stop()
+        if self.left_out:
+            _leave_out(self.step, self.left_out.split(": ")[0])
+            return ""
         if not why:
             mark = {
                 "step": self.piece.step,
@@ -323,6 +335,7 @@ class Outcome:
 
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -421,6 +434,11 @@ def _write_plan(plan: Plan, place: Path) -> None:
 def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a piece has to be executed now; where not, says why."""
     absent = [name for name in piece.needs if not (folder(plan, name) / "done.json").is_file()]
+    if absent and not set(absent) - set(outcome.left_out):
+        outcome.left_out.append(piece.name)
+        _leave_out(runs.Step(plan.run, piece.name), f"it needs {', '.join(absent)}")
+        screen.say(f"– {piece.name}: not run, it needs {', '.join(absent)}")
+        return False
     if absent:
         outcome.failed.append(piece.name)
         screen.say(f"✗ {piece.name}: not executed, it needs {', '.join(absent)}")
@@ -435,9 +453,18 @@ def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: 
     return True
 
 
+def _leave_out(step: runs.Step, why: str) -> None:
+    """For readers of the run: a step that could not be executed, which is no fault of its own. The next run tries again."""
+    runs.write(step.path / runs.NOT_RUN, json.dumps({"why": why}) + "\n")
+
+
 def _settle(job: Job, outcome: Outcome, screen: Screen) -> None:
     why = job.finish()
     name, took = job.piece.name, runs.duration(job.seconds)
+    if job.left_out:
+        outcome.left_out.append(name)
+        screen.say(f"– {name}: not run: {job.left_out}")
+        return
     if not why:
         outcome.done.append(name)
         screen.say("\n  ".join([f"✓ {name}: {took}", *job.findings()]))

@@ -1,16 +1,24 @@
-"""Model files: weights with a header that says everything needed to use them alone. Safetensors, never a pickle."""
+"""Model files: weights with a header that says everything needed to use them alone. Safetensors, never a pickle. And weights of
+others, which have no header."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import urllib.error
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 import galaxymorph
+
+
+class Unavailable(OSError):
+    """Published weights that would have to be downloaded, and cannot be."""
 
 
 def save(path: Path | str, module: nn.Module, **header: Any) -> None:
@@ -41,3 +49,44 @@ def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "header" not in metadata:
         raise ValueError(f"{path}: weights without a header; expected a model file as galaxymorph.weights.save writes it")
     return safetensors.torch.load_file(path), json.loads(metadata["header"])
+
+
+def is_model(path: Path | str) -> bool:
+    """Whether a file is one of this package's, with a header."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "header" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError):
+        return False
+
+
+def read(path: Path | str) -> dict[str, Tensor]:
+    """The state dict in a file of others: safetensors, or what `torch.save` writes of tensors (`.pth`; no code in it is run).
+
+    Raises `ValueError` naming the file if it is none.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: there is no such file of weights")
+    try:
+        if Path(path).suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: not a file of weights; expected tensors by the names of a network's parameters")
+    return state
+
+
+def fetch(url: str) -> dict[str, Tensor]:
+    """The state dict at an address whose file name holds its checksum (`resnet18-f37072fd.pth`), kept in torch's own cache.
+
+    Raises `Unavailable` where there is no network and nothing in the cache, `ValueError` for a file with another checksum.
+    """
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise Unavailable(f"weights not available offline: {url} ({error})") from error
+    except RuntimeError as error:
+        raise ValueError(f"{url}: what was downloaded is not what it should be ({error})") from error

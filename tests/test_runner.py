@@ -33,6 +33,9 @@ there.metrics({"accuracy": 0.5 + seed / 10, "python": sys.executable, "cwd": str
 TROUBLE = """\
 if trouble == "raise":
     raise RuntimeError("the telescope is closed")
+if trouble == "offline":
+    from galaxymorph import weights
+    raise weights.Unavailable("weights not available offline: https://example.org/w-0.pth (no network)")
 if trouble == "die":
     import os
     os._exit(9)
@@ -197,6 +200,8 @@ def test_failures_stay_with_themselves(project):
         compare=COMPARED,
         reader=COMPARED | {"steps": ["closed"]},
         tuned={"source": "models/toy/closed.safetensors"},
+        offline={"trouble": "offline"},
+        after={"source": "models/toy/offline.safetensors"},
     )
     folder = project / "results" / "toy"
     (folder / "closed").mkdir(parents=True)
@@ -207,6 +212,13 @@ def test_failures_stay_with_themselves(project):
     outcome, said = execute(plan, jobs=3)
     assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], said
     assert sorted(outcome.done) == ["compare", "good"]
+    assert outcome.left_out == ["offline", "after"]  # no failures, but nothing that passes for a result either
+    assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
+    assert "after: not run, it needs offline" in said
+    assert [(piece.done, piece.not_run) for piece in runs.read("toy", ["offline", "after"])] == [
+        (False, "weights not available offline"),
+        (False, "it needs offline"),
+    ]
     assert "in code cell 3" in said
     assert 'raise RuntimeError("the telescope is closed")' in said
     assert "RuntimeError: the telescope is closed" in said

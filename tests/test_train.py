@@ -10,7 +10,7 @@ from torch import nn
 
 from galaxymorph import augment, train
 from galaxymorph.classifier import DNN, Classifier, balanced_weights, linear_probe, nearest_neighbours
-from galaxymorph.encoders import encoder, normalise
+from galaxymorph.encoders import encoder
 
 
 class Bright(nn.Module):
@@ -247,10 +247,6 @@ def test_the_loss_of_the_classifier_is_weighted_in_training_and_plain_when_it_is
         torch.testing.assert_close(learner.measures(images, labels)["accuracy"], right)
     with pytest.raises(ValueError, match="class 1"):
         balanced_weights(torch.tensor([0, 2]), 3)
-
-
-def test_normalisation_is_fixed():
-    torch.testing.assert_close(normalise(torch.full((1, 3, 2, 2), 0.1)), torch.zeros(1, 3, 2, 2))
 
 
 def told(rows):
