@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from galaxymorph import cutouts, gradcam, gradcam_plots, inference, schema, simulate, train
+from galaxymorph import gradcam, gradcam_plots, inference, schema, simulate, train
 from galaxymorph.classifier import Classifier
 from galaxymorph.votes import VoteRegressor
 
@@ -61,9 +61,7 @@ def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[nda
     NaN where these have none."""
     if fractions.shape[1] < len(schema.COLUMNS):
         return fractions[:, column]
-    question, _ = schema.ANSWERS[column]
-    asked = fractions[:, schema.SLICES[question]].clip(0, None).sum(1)
-    return np.where(asked > 0, fractions[:, column].clip(0, None) / np.where(asked > 0, asked, 1), np.nan)
+    return schema.shares(fractions[:, : len(schema.COLUMNS)])[:, column]
 
 
 def captions(
@@ -147,13 +145,7 @@ def _galaxies(
     size, cutout = header["image_size"], header.get("cutout", {})
     if images:
         found = inference.find(images, cutout)
-        places = {id: row for row, id in enumerate(found.ids)}
-        for id in ids:
-            if id not in places:
-                near = ", ".join(difflib.get_close_matches(id, found.ids, n=5, cutoff=0))
-                raise ValueError(f"no galaxy {id!r} among {len(found.ids):,}; the nearest ids are {near}")
-        read = [cutouts.read(found.read[places[id]], size=size, crop=crop or cutout.get("crop"))[0] for id in ids]
-        return torch.from_numpy(np.stack(read)), None
+        return torch.from_numpy(inference.cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         raise ValueError(f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images")

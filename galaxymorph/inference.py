@@ -315,6 +315,21 @@ def _check_positive(**options: int | None) -> None:
 # --- similarity --------------------------------------------------------------------------------------------------------
 
 
+def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> UInt8[ndarray, "galaxy 3 size size"]:
+    """Cutouts of single galaxies by id. Raises `ValueError` for an id that is not there, with the nearest, or an image that
+    cannot be read."""
+    places, read = {id: row for row, id in enumerate(found.ids)}, []
+    for id in ids:
+        if id not in places:
+            near = sources.listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
+            raise ValueError(f"no galaxy {id!r} among {len(found.ids):,}; the nearest ids are {near}")
+        try:
+            read.append(cutouts.read(found.read[places[id]], size=size, crop=crop)[0])
+        except (ValueError, OSError) as error:
+            raise ValueError(f"the galaxy {id!r} cannot be read: {error}") from error
+    return np.stack(read)
+
+
 def similar(
     model: Path,
     images: Sequence[Path],
@@ -336,20 +351,11 @@ def similar(
     learner, header = load(model)
     cutout = header.get("cutout", {})
     found = find(images, cutout)
-    if galaxy not in found.ids:
-        near = sources.listing(difflib.get_close_matches(galaxy, found.ids, cutoff=0.0))
-        raise ValueError(f"no galaxy {galaxy!r} among {len(found.ids):,}; the nearest ids are {near}")
     encoder: Any = learner.encoder
     pixels = {"size": header["image_size"], "crop": crop or cutout.get("crop")}
     view = {"average_orientations": average_orientations}
 
-    def pictures(rows: Sequence[int]) -> UInt8[ndarray, "galaxy 3 size size"]:
-        return np.stack([cutouts.read(found.read[row], **pixels)[0] for row in rows])
-
-    try:
-        query = _unit(compute(encoder, pictures([found.ids.index(galaxy)]), **view))[0]
-    except (ValueError, OSError) as error:
-        raise ValueError(f"the galaxy {galaxy!r} cannot be read: {error}") from error
+    query = _unit(compute(encoder, cutouts_of(found, [galaxy], **pixels), **view))[0]
     ids, similarity, remarks = list[str](), list[float](), list[Remark]()
     for some, features, said in stream(encoder, found, **pixels, **view, batch_size=batch_size):
         ids += some
@@ -363,9 +369,8 @@ def similar(
     stem = f"similar_{galaxy.replace('/', '_')}"
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
-    place = {id: row for row, id in enumerate(found.ids)}
     titles = [f"{galaxy}\nasked for", *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True))]
-    figure = plots.examples(pictures([place[id] for id in (galaxy, *table["id"])]), titles, columns=7)
+    figure = plots.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
     return remarks

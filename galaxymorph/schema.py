@@ -144,3 +144,12 @@ def class_fractions(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) 
         shares[:, list(classes).index(target)] += np.clip(votes[:, column(question, answer)], 0, None)
     total = shares.sum(1, keepdims=True)
     return np.where(total > 0, shares / np.where(total > 0, total, 1), 1 / len(classes))
+
+
+def shares(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
+    """What each answer has of all answers to its question; NaN where these have nothing. Fractions below 0 count as 0."""
+    fractions = np.maximum(fractions, 0)
+    total = np.empty_like(fractions)
+    for where in SLICES.values():
+        total[:, where] = fractions[:, where].sum(1, keepdims=True)
+    return np.divide(fractions, total, out=np.full_like(total, np.nan), where=total > 0)

@@ -34,7 +34,7 @@ from scipy.stats import betabinom, binom, binomtest
 from scipy.stats import t as student
 
 from galaxymorph import schema
-from galaxymorph.comparison import budget, head, labels, number, with_interval
+from galaxymorph.comparison import absent, attendance, budget, head, labels, number, with_interval, words
 from galaxymorph.metrics import some
 
 CONVENTIONS = ("cumulative", "per question")
@@ -238,10 +238,11 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
     """One row per method and label budget, over its seeds, in the order of `pieces`.
 
     A piece is one training run: `step` (the method), `seed`, `n_labels` (None: all labels), `votes` (a table, or None where
-    it is missing), and, if known, `seconds` and `protocol`.
+    it is missing), and, if known, `seconds`, `protocol` and `not_run` (why it was left out).
 
     Columns: method, protocol (where a piece has one), n_labels (<NA> for all), n_train and n_test (galaxies with votes per
-    seed; the fewest), seeds (those that are there), missing (those that are not), seconds (mean), interval (what low and
+    seed; the fewest), seeds (those that are there), missing (those that are not), not_run (why pieces were left out, which do
+    not count as missing; where there are some), seconds (mean), interval (what low and
     high are), seed_rmse (the RMSE of each seed, a dict), and for each of `COMPARED`, of the test galaxies in the cumulative
     convention: mean over seeds, <name>_std (n - 1), <name>_low and <name>_high. `violations` is the share of galaxies that
     break the tree.
@@ -274,10 +275,10 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
         {"method": step, "n_labels": n_labels} | _row(group, n_bootstrap=n_bootstrap, seed=seed)
         for (step, n_labels), group in groups.items()
     ]
-    columns = ["method", "protocol", "n_labels", "n_train", "n_test", "seeds", "missing", "seconds", "interval", "seed_rmse"]
-    columns += [f"{name}{end}" for name in COMPARED for end in ("", "_std", "_low", "_high")]
+    columns = ["method", "protocol", "n_labels", "n_train", "n_test", "seeds", "missing", "not_run", "seconds", "interval"]
+    columns += ["seed_rmse"] + [f"{name}{end}" for name in COMPARED for end in ("", "_std", "_low", "_high")]
     table = pd.DataFrame(rows).reindex(columns=columns).astype(dict.fromkeys(["n_labels", "n_train", "n_test"], "Int64"))
-    return table if any(piece.get("protocol") for piece in pieces) else table.drop(columns="protocol")
+    return table.drop(columns=[name for name in ("protocol", "not_run") if not any(piece.get(name) for piece in pieces)])
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
@@ -298,8 +299,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
             if row["violations"] > 0:
                 share = f"{100 * row['violations']:.1f} % of its test galaxies ({_seeds(row)})"
                 said.append(f"{opening}, {row['method']} breaks the tree for {share}.")
-        lacking = [row for row in rows if row["missing"]]
-        said += [f"{opening}, {r['method']} lacks {r['missing']} of {r['missing'] + r['seeds']} seeds." for r in lacking]
+        said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
     return said
 
 
@@ -311,7 +311,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         text = head(row) | {title: with_interval(row, name, form) for name, (title, form) in forms.items()}
         text |= {"baseline RMSE": number(row["baseline"], ".4f"), "noise floor": number(row["floor"], ".4f")}
         text["break the tree"] = number(row["violations"], ".1%")
-        shown.append(text | {"interval": row["interval"], "seconds": number(row["seconds"], ",.0f")})
+        if not row["seeds"] and words(row, "not_run"):
+            text["RMSE"] = f"not run: {row['not_run']}"
+        shown.append(text | {"interval": words(row, "interval"), "seconds": number(row["seconds"], ",.0f")})
     return pd.DataFrame(shown)
 
 
@@ -365,10 +367,8 @@ def _demand(rows: pd.DataFrame, columns: list[str], low: float, high: float) -> 
 
 def _shares(predicted: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
     """Predicted fractions of those who answer each question: from 0 to 1, and they sum to 1."""
-    p = np.maximum(predicted, 0)
-    total = np.add.reduceat(p, _STARTS, axis=1)[:, _QUESTION_OF]
-    equal = np.broadcast_to(1 / _MEMBERS[1:12].sum(1)[_QUESTION_OF], p.shape)
-    return np.divide(p, total, out=equal.copy(), where=total > 0)
+    shares = schema.shares(predicted)
+    return np.where(np.isnan(shares), 1 / _MEMBERS[1:12].sum(1)[_QUESTION_OF], shares)
 
 
 def _answered(part: _Part) -> Float[ndarray, "galaxy 37"]:
@@ -500,7 +500,7 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
     """A method's row of `compare` (without method and n_labels), from its pieces."""
     there = [piece for piece in group if piece["votes"] is not None]
     protocols = dict.fromkeys(piece["protocol"] for piece in group if piece.get("protocol"))
-    row: dict[str, Any] = {"protocol": " / ".join(protocols) or None, "seeds": len(there), "missing": len(group) - len(there)}
+    row: dict[str, Any] = {"protocol": " / ".join(protocols) or None} | attendance(group, "votes")
     if not there:
         return row | {"interval": "", "seed_rmse": {}}
     results = [_overall(piece, n_bootstrap=n_bootstrap if len(there) == 1 else 0, seed=seed) for piece in there]

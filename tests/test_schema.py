@@ -195,3 +195,13 @@ def test_class_fractions_are_the_shares_of_those_who_arrive_at_a_class():
     np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[4])[1], [0, 0, 1, 0])  # a cigar is edge-on there
     votes[0, schema.column("spiral", "yes")] = -0.1  # of plain outputs
     np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[5])[0], [3 / 6, 1 / 6, 0, 2 / 6, 0])
+
+
+def test_shares_are_fractions_of_those_who_answered_the_question():
+    votes = np.zeros((2, 37))
+    votes[0, schema.SLICES["bar"]] = 0.1, 0.3
+    votes[0, schema.SLICES["smooth"]] = 0.6, -0.2, 0.2
+    shares = schema.shares(votes)
+    np.testing.assert_allclose(shares[0, schema.SLICES["bar"]], [0.25, 0.75])
+    np.testing.assert_allclose(shares[0, schema.SLICES["smooth"]], [0.75, 0, 0.25])
+    assert np.isnan(shares[1]).all() and np.isnan(shares[0]).sum() == 32
