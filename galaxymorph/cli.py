@@ -1,8 +1,9 @@
-"""The command line: `galaxymorph run | report | data | predict | similar | gradcam`."""
+"""The command line: `galaxymorph run | tune | report | data | predict | similar | gradcam`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,13 @@ RUN = """Executes the steps of params.yaml in order, each a notebook in a proces
 
 Every key is checked before anything runs. A step whose inputs (parameters, code, data, steps that it reads) have not changed
 is skipped. Ctrl-C stops at once; what is finished stays finished, and the same command goes on from there."""
+
+TUNE = """Searches hyper-parameters of steps on validation galaxies alone.
+
+What may be tried is the key `search` of a step's block. A trial trains as the step's notebook does, with other values, for one
+seed, and predicts nothing; the first has the step's own values. Each step gets the same number of trials. Ctrl-C stops at
+once, and the same command goes on from there. Of a step that trains more than once, the first training is what is tuned. The
+best values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
 
 
 MOST = 20  # images to be named
@@ -69,6 +77,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", metavar="N", type=int, default=1, help="execute up to N pieces of work side by side")
     run.add_argument("--list", action="store_true", help="execute nothing; show every piece of work with its parameters")
     run.set_defaults(command=_run)
+
+    tune = commands.add_parser(
+        "tune",
+        help="search hyper-parameters of a step on validation galaxies",
+        description=TUNE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    tune.add_argument("steps", metavar="STEP", nargs="+", help="steps of the parameters")
+    _plan_options(tune)
+    tune.add_argument("--trials", metavar="N", type=int, default=20, help="for each step, with those done before (default: 20)")
+    tune.add_argument("--metric", metavar="NAME", default="val_accuracy", help="column of history.csv (default: val_accuracy)")
+    tune.add_argument("--seed", metavar="N", type=int, help="of all trials (default: the first that the step is repeated over)")
+    tune.add_argument("--restart", action="store_true", help="begin again, without the trials done before")
+    tune.set_defaults(command=_tune)
 
     report = commands.add_parser(
         "report",
@@ -198,6 +220,23 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.failed:
         print(f"failed: {', '.join(outcome.failed)}", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    if not importlib.util.find_spec("optuna"):
+        print("galaxymorph tune needs optuna, the extra `search`: pip install -e '.[search]'", file=sys.stderr)
+        return 2
+    from galaxymorph import params, runner, tune
+
+    try:
+        searched = {"n_trials": options.trials, "metric": options.metric, "seed": options.seed, "restart": options.restart}
+        failed = tune.tune(_plan(options), options.steps, **searched, out=sys.stdout)
+    except (params.ParamsError, runner.RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _show(run: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import collections.abc
+import contextlib
 import difflib
 import functools
 import importlib
@@ -72,6 +73,24 @@ class Notebook:
                 yield from call.check(name, given)
         if default is None and isinstance(given, str) and _exponent(given):
             yield name, _expected(given, float)
+
+    def option(self, name: str, key: str) -> Any:
+        """The default of an option that the parameter `name` may hold, by what it is handed to: `training`, `batch_size`.
+
+        `KeyError` where nobody says."""
+        for call in self._calls:
+            if name in call.unpacked:
+                with contextlib.suppress(TypeError, ValueError, KeyError):
+                    default = inspect.signature(call.target).parameters[key].default
+                    if default is not inspect.Parameter.empty:
+                        return default
+        raise KeyError(f"{name}.{key}")
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains by epochs: it takes the rows of a training by `record` (`runs.Step.record`)."""
+        nodes = (node for source in self.code for node in ast.walk(ast.parse(source)))
+        return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "record" for n in nodes)
 
     @functools.cached_property
     def _calls(self) -> list[_Call]:

@@ -22,6 +22,13 @@ A text that is the path of an earlier piece's model file makes a piece read and 
       over: {seed: [0, 1]}
       encoder: models/{run}/moco/seed={seed}.safetensors
 
+What `galaxymorph tune` may change, and in which range, stands beside it in the step's block; a run takes no notice of it:
+
+    search:
+      training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
+      training.epochs: {low: 5, high: 15}     # whole numbers, as the parameter is one
+      training.batch_size: [16, 32, 64]       # one of these
+
 A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to read: all earlier ones
 where params.yaml says nothing (it then runs over what there is), or those of the steps listed there (it then needs them;
 where both are repeated over the same key, those of its own combination).
@@ -34,8 +41,9 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +53,9 @@ import yaml
 from galaxymorph import notebooks, runs
 
 RESERVED = ("run", "galaxies")  # keys of params.yaml that are no steps
-OF_STEP = ("notebook", "over")  # keys of a step that are no parameters
+OF_STEP = ("notebook", "over", "search")  # keys of a step that are no parameters
+DRAW = ("seed", "n_labels", "galaxies", "steps")  # parameters that draw the galaxies that trials are compared on
+CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
 PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
 
 
@@ -55,6 +65,19 @@ class ParamsError(ValueError):
     def __init__(self, problems: Iterable[str]):
         self.problems = list(dict.fromkeys(problems))
         super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included, that a search may try."""
+
+    low: float | int
+    high: float | int
+    log: bool  # tries as many from 0.001 to 0.01 as from 0.01 to 0.1
+    whole: bool  # whole numbers
+
+
+Space = dict[str, Range | list[Any]]  # what a search may try, by dotted key: a range, or choices
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,17 @@ class Piece:
     parameters: dict[str, Any]
     reads: tuple[str, ...]  # names of the earlier pieces that it reads
     needs: tuple[str, ...]  # those of them without which it is pointless
+    search: Space = field(default_factory=dict)
+
+    def value(self, key: str) -> Any:
+        """What it has for a dotted key: given, or by default. `KeyError` where neither the notebook nor what it calls says."""
+        keys = key.split(".")
+        found: Any = self.parameters
+        for each in keys:
+            if not isinstance(found, dict) or each not in found:
+                return self.notebook.option(keys[0], ".".join(keys[1:]))
+            found = found[each]
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,6 +110,7 @@ class Plan:
 
     run: str
     pieces: tuple[Piece, ...]
+    document: dict[str, Any]  # what they were made from: the params file with its overrides
 
 
 def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
@@ -89,6 +124,36 @@ def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -
         _override(document, text, problems)
     if run is not None:
         document["run"] = run
+    return _resolved(document, problems)
+
+
+def changed(document: dict[str, Any], step: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a plan's document with other values, by dotted key, of a step's parameters."""
+    document = copy.deepcopy(document)
+    for key, value in values.items():
+        _set(document[step], key.split("."), copy.deepcopy(value))
+    return document
+
+
+def trial(plan: Plan, step: str, values: Mapping[str, Any], *, seed: int | None = None) -> Piece:
+    """A step's piece of work with other values, for one seed and the first of everything else that it is repeated over.
+
+    `seed` is the first of the step's seeds where None. Raises `ParamsError` where that is no piece that can be executed.
+    """
+    document = changed(plan.document, step, values)
+    block = document[step]
+    over = block["over"] = {key: each[:1] for key, each in block.get("over", {}).items()}
+    if seed is not None and "seed" in over:
+        over["seed"] = [seed]
+    elif seed is not None:
+        block["seed"] = seed
+    steps = [name for name in document if name not in RESERVED]
+    for later in steps[steps.index(step) + 1 :]:
+        del document[later]  # may read what no trial makes
+    return _resolved(document, _Problems(f"trial of {step}")).pieces[-1]
+
+
+def _resolved(document: dict[str, Any], problems: _Problems) -> Plan:
     if isinstance(document.get("galaxies"), str):
         document["galaxies"] = {"name": document["galaxies"]}
     _check_head(document, problems)
@@ -103,7 +168,7 @@ def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -
         pieces = _with_models(document, pieces, problems)
     if problems.found:
         raise ParamsError(problems.found)
-    return Plan(document["run"], tuple(pieces))
+    return Plan(document["run"], tuple(pieces), document)
 
 
 @dataclass
@@ -175,8 +240,8 @@ def _override(document: dict[str, Any], text: str, problems: _Problems) -> None:
     parsed = _yaml(value, f"-s {text}")
     if keys[:1] == ["run"]:
         parsed = value.strip()  # a name, also where it looks like a number
-    # what is repeated stands under dotted keys of its own: `step.over.training.learning_rate`
-    path = [keys[0], "over", ".".join(keys[2:])] if keys[1:2] == ["over"] and len(keys) > 2 else keys
+    # what is repeated or searched stands under dotted keys of its own: `step.over.training.learning_rate`
+    path = [*keys[:2], ".".join(keys[2:])] if keys[1:2] in (["over"], ["search"]) and len(keys) > 2 else keys
     if not _set(document, path, parsed):
         problems.add(".".join(keys), f"{'.'.join(keys[:-1])} has no keys below it")
 
@@ -221,6 +286,8 @@ def _check_step(name: str, block: Any, problems: _Problems) -> bool:
         return False
     if not runs.NAME.fullmatch(name):
         problems.add(name, "a step's name is of letters, digits, '.', '_' and '-'")
+    if name == "tune":
+        problems.add(name, "results/<run>/tune is the folder of `galaxymorph tune`; give the step another name")
     over = block.get("over", {})
     if not isinstance(over, dict):
         problems.add(f"{name}.over", f"expected parameters with lists of values, found {_kind(over)}")
@@ -230,6 +297,9 @@ def _check_step(name: str, block: Any, problems: _Problems) -> bool:
             problems.add(f"{name}.over.{key}", f"expected a list of values, found {_kind(values)}")
         elif any(values.count(value) > 1 for value in values):
             problems.add(f"{name}.over.{key}", "a value is given twice")
+    if not isinstance(block.get("search", {}), dict):
+        problems.add(f"{name}.search", f"expected parameters with ranges or lists of values, found {_kind(block['search'])}")
+        return False
     try:
         _notebook(block["notebook"])
     except notebooks.NotebookError as error:
@@ -248,6 +318,7 @@ def _pieces(
 ) -> Iterator[Piece]:
     notebook = _notebook(block["notebook"])
     over = block.get("over", {})
+    space = {key: _searched(step, key, each, block, problems) for key, each in block.get("search", {}).items()}
     seen: set[str] = set()
     for values in itertools.product(*over.values()):
         combination = dict(zip(over, values, strict=True))
@@ -263,7 +334,53 @@ def _pieces(
         parameters |= {"run": document.get("run"), "step": name}
         if "steps" in parameters:
             parameters["steps"] = list(reads)
-        yield Piece(name, step, combination, notebook, parameters, reads, needs)
+        yield Piece(name, step, combination, notebook, parameters, reads, needs, space)
+
+
+def _searched(step: str, key: Any, given: Any, block: dict[str, Any], problems: _Problems) -> Range | list[Any]:
+    """What a search may try for one parameter, checked: every value has to be one that the step could be given."""
+    place = f"{step}.search.{key}"
+    others = {f"over.{other}": other for other in block.get("over", {})}
+    others |= {f"search.{other}": other for other in block["search"] if other != key}
+    for name, other in others.items():
+        if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
+            problems.add(place, f"is given by {step}.{name}, too; leave one of the two out")
+    if str(key).split(".")[0] in DRAW and key not in CUT:
+        problems.add(place, "draws other galaxies, and trials can be compared on the same ones alone")
+    if isinstance(given, list) and len(given) > 1:
+        tried = given
+        if any(given.count(value) > 1 for value in given):
+            problems.add(place, "a value is given twice")
+    elif isinstance(given, dict) and {"low", "high"} <= set(given) <= {"low", "high", "log"}:
+        tried = [given["low"], given["high"]]
+    else:
+        problems.add(place, f"expected a list of two values or more, or {{low: NUMBER, high: NUMBER}}, found {_kind(given)}")
+        tried = []
+    mistakes = [each for value in tried for each in _mistakes_at(str(key), value, block)]
+    for _, message in mistakes:
+        problems.add(place, message)
+    if mistakes or not isinstance(given, dict) or not tried:
+        return tried
+    low, high, log = tried[0], tried[1], given.get("log", False)
+    if not all(isinstance(bound, int | float) and not isinstance(bound, bool) and math.isfinite(bound) for bound in tried):
+        problems.add(place, f"expected numbers as low and high, found {_kind(low)} and {_kind(high)}")
+    elif not low < high:
+        problems.add(place, f"low has to be less than high, found {low} and {high}")
+    elif not isinstance(log, bool):
+        problems.add(place, f"expected true or false as log, found {_kind(log)}")
+    elif log and low <= 0:
+        problems.add(place, f"a logarithmic range begins above 0, found low: {low}")
+    else:
+        whole = bool(_mistakes_at(str(key), low + 0.5, block)) or not _mistakes_at(str(key), "text", block)  # or nobody knows
+        return Range(low, high, log, whole and isinstance(low, int) and isinstance(high, int))
+    return tried
+
+
+def _mistakes_at(key: str, value: Any, block: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with one value of a parameter of a step."""
+    given: dict[str, Any] = {}
+    _set(given, key.split("."), value)
+    return [each for each in _mistakes(given, _notebook(block["notebook"])) if each[0] != "notebook"]
 
 
 def _given(
