@@ -26,7 +26,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from galaxymorph import schema
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
 PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
+TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of the trial of `tune` that a notebook is executed for
 FRACTION = "galaxies.label_fraction"  # the parameter that gives labels as a fraction of the training galaxies
 
 
@@ -68,17 +69,23 @@ def write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+class TrialOver(BaseException):
+    """Ends a notebook that is executed for a trial of `tune`, at the end of its first training and so before it predicts."""
+
+
 class Step:
     """The folder of one step of a run: `path`; made when the first file is written.
 
     `step` is the step's name, followed by `/seed=0,...` where it is repeated. `ValueError` for what is no folder's name.
+    In a trial of `tune` everything goes to the trial's folder instead, the model file, too.
     """
 
     def __init__(self, run: str, step: str):
         if not NAME.fullmatch(run) or not PIECE.fullmatch(step) or ".." in step:
             raise ValueError(f"run {run!r}, step {step!r}: names are of letters, digits, '.', '_' and '-'")
         self.run, self.step = run, step
-        self.path = root() / "results" / run / step
+        self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None
+        self.path = self.trial or root() / "results" / run / step
         self.mark = self.path / "done.json"
 
     def __repr__(self) -> str:
@@ -87,7 +94,7 @@ class Step:
     @property
     def model_file(self) -> Path:
         """`models/<run>/<step>.safetensors`; its folder exists."""
-        path = model_file(self.run, self.step)
+        path = self.path / "model.safetensors" if self.trial else model_file(self.run, self.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -115,7 +122,10 @@ class Step:
 
     def record(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """Takes rows such as `train.fit` yields, one per epoch; appends each to `history.csv` at once, shows the latest in a
-        line that is rewritten, and returns all of them. A break in between leaves the rows so far on disk."""
+        line that is rewritten, and returns all of them. A break in between leaves the rows so far on disk.
+
+        In a trial of `tune`, asks after each row whether to go on, closes `rows` where not, and raises `TrialOver` at the end.
+        """
         done: list[dict[str, Any]] = []
         line = _Line()
         start = time.monotonic()
@@ -130,6 +140,13 @@ class Step:
                 writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row.values()])
                 file.flush()
                 line.show(progress(row, seconds=time.monotonic() - start))
+                if self.trial and not _goes_on(self.trial, row):
+                    break
+        if self.trial:
+            if isinstance(rows, Generator):
+                rows.close()
+            write(self.trial / "over", "")
+            raise TrialOver
         return pd.DataFrame(done)
 
     def predictions(
@@ -228,6 +245,17 @@ def duration(seconds: float | int) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def _goes_on(trial: Path, row: Mapping[str, Any]) -> bool:
+    """Shows a row to `tune` and waits for its answer, which it can take from the file `answer` as soon as that is there."""
+    answer = trial / "answer"
+    write(trial / "row.json", json.dumps(row, default=_plain))
+    while not answer.is_file():
+        time.sleep(0.01)
+    text = answer.read_text(encoding="utf-8")
+    answer.unlink()
+    return text == "go on"
 
 
 class _Line:
