@@ -11,6 +11,7 @@ points in markers.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,14 +63,6 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "image.cmap": "cividis",
-}
-
-LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
-NAMES = {
-    "macro_f1": "macro F1",
-    "auc": "AUC",
-    "log_loss": "log loss (nats)\nless is better",
-    "brier": "Brier score\nless is better",
 }
 
 MEASURES = {"loss": "loss", "accuracy": "accuracy (fraction right)", "mse": "mean squared error"}  # of learning curves
@@ -166,11 +159,11 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
         text = f"{matrix[row, column]}\n" + ("–" if share is np.ma.masked else f"{share:.0f} %")
         colour = FAINT if matrix[row, column] == 0 else "white" if share > 50 else INK
         ax.text(column, row, text, ha="center", va="center", fontsize=10 if cell > 0.5 else 9, color=colour)
-    if _names_below(ax, classes, pitch=cell):
+    if names_below(ax, classes, pitch=cell):
         figure.set_figheight(figure.get_figheight() + 0.6 * LETTER * max(map(len, classes)))
     ax.set_yticks(range(len(classes)), names)
     ax.set(xlabel="taken for", ylabel="true class")
-    _frameless(ax)
+    frameless(ax)
     colour_bar(ax, image, label="% of the true class", ticks=[0, 50, 100])
     return figure
 
@@ -256,7 +249,7 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     most, least = (f"{name} has {total[name]:,} galaxies" for name in (total.idxmax(), total.idxmin()))
     ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
     ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
-    _names_below(ax, [str(name) for name in counts.index], pitch=(WIDTH - 0.7) / len(counts))
+    names_below(ax, [str(name) for name in counts.index], pitch=(WIDTH - 0.7) / len(counts))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("galaxies")
     ax.legend(ncols=n_splits, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderpad=0)
@@ -319,93 +312,14 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
     for i in range(1, n):
         if questions[i] != questions[i - 1]:
             ax.plot([-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5], color="white", lw=1.5, ls="-")
-    _frameless(ax)
+    frameless(ax)
     place = ax.inset_axes((0.58, 0.9, 0.36, 0.025))
     bar = figure.colorbar(image, cax=place, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label(f"correlation of votes (n = {len(votes):,} galaxies)", fontsize=10)
     return figure
 
 
-# ---- methods
-
-
-@rc_context(STYLE)
-def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1"), baseline: str = "majority") -> Figure:
-    """Each metric of each method as a point with its 95 % interval, the best on top, and the baseline as a dashed line.
-
-    `table`: of `comparison.compare`. Rows without a result say "missing"; the rows of the method `baseline` are no points but the
-    line (the best of them).
-    """
-    base = table[table.method == baseline]
-    rows = table.loc[table.method != baseline]
-    rows = rows.sort_values(by=metrics[0], na_position="first", ascending=metrics[0] not in LOW)  # the last is on top
-    if not rows.seeds.sum():
-        return empty("no method has a result yet")
-    figure, axes = panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
-    places = np.arange(len(rows))
-    for ax, metric in zip(axes[0], metrics, strict=True):
-        low, value, high = (rows[f"{metric}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
-        ax.hlines(places, low, high, color=BLUE, lw=2, ls="-")
-        ax.plot(value, places, "o", color=BLUE, ms=6)
-        for place in places[np.isnan(value)]:
-            ax.text(0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center")
-        ax.margins(x=0.1)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_xlabel(NAMES.get(metric, metric.replace("_", " ")))
-        if len(base):
-            _baseline(ax, float((np.min if metric in LOW else np.max)(base[metric])), baseline)
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
-    axes[0][0].set_yticks(places, row_names(rows))
-    axes[0][0].set_ylim(-0.9, len(rows) - 0.4)
-    n = " to ".join(f"{n:,}" for n in sorted({rows.n_test.min(), rows.n_test.max()}))
-    label = f"{'mean over seeds' if rows.seeds.max() > 1 else 'one seed'} with its 95 % interval (n = {n} test galaxies)"
-    figure.legend(handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)], loc="outside upper right")
-    return figure
-
-
-def row_names(rows: pd.DataFrame) -> list[str]:
-    """Method, label budget where there are several, and seeds."""
-    budgets = ["all labels" if pd.isna(n) else f"{n:,} labels" for n in rows.n_labels]
-    budgets = [f", {budget}" if len(set(budgets)) > 1 else "" for budget in budgets]
-    seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
-    return [f"{method}{budget} ({n})" for method, budget, n in zip(rows.method, budgets, seeds, strict=True)]
-
-
-def _baseline(ax: Axes, value: float, name: str) -> None:
-    """A dashed line; where it would be far from the methods, and squeeze their intervals, an arrow that points to it."""
-    low, high = ax.get_xlim()
-    if low - 0.5 * (high - low) < value < high + 0.5 * (high - low):
-        ax.axvline(value, color=ORANGE, ls="--", lw=1.5)
-        place, align, text = value, "left" if value < (low + high) / 2 else "right", f" {name} {value:.3f} "
-    else:
-        ax.set_xlim(low, high)
-        place, align, text = (low, "left", f"← {name} {value:.3f}") if value < low else (high, "right", f"{name} {value:.3f} →")
-    ax.text(place, -0.6, text, color=ORANGE, ha=align, va="center", fontsize=10)
-
-
-@rc_context(STYLE)
-def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
-    """A metric from 0 to 1 as a heat map, methods (index of `table`) by classes (columns); grey where undefined."""
-    if table.empty:
-        return empty("no method has a result yet", ax)
-    values = np.ma.masked_invalid(table.to_numpy(float))
-    low = 0.0 if values.mask.all() else float(np.floor(10 * values.min()) / 10)  # differences between good methods stay visible
-    figure, ax = panel(ax, width=WIDTH, height=0.42 * len(table) + 1.5)
-    image = ax.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=1, aspect="auto")
-    for row, column in np.ndindex(*values.shape):
-        value = values[row, column]
-        text, dark = ("–", False) if value is np.ma.masked else (f"{value:.2f}", value > (low + 1) / 2)
-        ax.text(column, row, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
-    left = LETTER * max(len(str(name)) for name in table.index)
-    _names_below(ax, [str(name) for name in table.columns], pitch=(WIDTH - left - 1) / len(table.columns))
-    ax.set_yticks(range(len(table)), [str(name) for name in table.index])
-    _frameless(ax)
-    colour_bar(ax, image, label=metric, ticks=None)
-    return figure
-
-
-# ---- the parts, also of the figures of features
+# ---- the parts, also of the other figures
 
 
 def panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
@@ -454,7 +368,25 @@ def empty(text: str, ax: Axes | None = None) -> Figure:
     return figure
 
 
-def _names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
+def row_names(rows: pd.DataFrame) -> list[str]:
+    """Method, label budget where there are several, and seeds, of rows of a comparison."""
+    budgets = ["all labels" if pd.isna(n) else f"{n:,} labels" for n in rows.n_labels]
+    budgets = [f", {budget}" if len(set(budgets)) > 1 else "" for budget in budgets]
+    seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
+    return [f"{in_lines(m + budget)} ({n})" for m, budget, n in zip(rows.method, budgets, seeds, strict=True)]
+
+
+def in_lines(name: str, *, letters: int = 34) -> str:
+    """A long name in lines of some letters at most, broken after spaces and what else parts the names of methods."""
+    lines = [""]
+    for part in re.split("(?<=[ _,])", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
     """Tick labels at 0, 1, ... on the x axis; whether they had to be slanted as they do not fit into `pitch` inches each."""
     slanted = LETTER * max(map(len, names)) > pitch
     ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
@@ -470,7 +402,8 @@ def colour_bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float 
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
-def _frameless(ax: Axes) -> None:
+def frameless(ax: Axes) -> None:
+    """Nothing around the axes but names."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 

@@ -19,7 +19,7 @@ import pandas as pd
 from galaxymorph import runs
 
 # As wide as a terminal, of classes and of vote fractions.
-FIRST = ("method", "protocol", "labels", "seeds", "test accuracy", "macro f1", "auc", "RMSE", "% of the way", "seconds")
+FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE", "% of the way", "seconds")
 
 
 # ---- the comparison table
@@ -34,10 +34,7 @@ def readable(result: runs.Result) -> pd.DataFrame:
     makers = {"accuracy_low": comparison, "rmse_low": vote_metrics}
     maker = next((maker for column, maker in makers.items() if {"method", "interval", column} <= set(table.columns)), None)
     if maker is not None:
-        texts = [name for name in ("protocol", "interval") if name in table.columns]
-        shown = maker.readable(table.assign(**{name: table[name].fillna("") for name in texts}))
-        first = [name for name in FIRST if name in shown.columns]
-        return shown.reindex(columns=[*first, *shown.columns.difference(first, sort=False)])
+        return maker.readable(table)
     return pd.DataFrame({_title(name): [_number(value) for value in table[name]] for name in table.columns})
 
 
@@ -131,10 +128,12 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
     finished = max((result.finished for result in results if result.finished), default="")
     facts = [f"{len(done)} of {len(results)} pieces of work", f"{runs.duration(seconds)} of computing"]
     facts += [f"finished {finished[:16].replace('T', ' ')} UTC"] if finished else []
-    missing = [result.name for result in results if not result.done]
+    missing = [result.name for result in results if not result.done and result.not_run is None]
+    left_out = dict.fromkeys(f"{result.step} ({result.not_run})" for result in results if result.not_run is not None)
     galaxies = next((result.parameters["galaxies"] for result in results if "galaxies" in result.parameters), {})
     source = ", ".join(f"{_title(key)} {_number(value)}" for key, value in runs.leaves(galaxies))
-    warning = f'<p class="warning">Missing: {escape(", ".join(missing))}.</p>' if missing else ""
+    warning = f'<p class="warning">Missing: {escape(", ".join(missing))}.</p>\n' if missing else ""
+    warning += f'<p class="warning">Not run: {escape(", ".join(left_out))}.</p>' if left_out else ""
     return (
         f"<header><h1>Run {escape(run)}</h1>\n<p>{escape(' · '.join(facts))}</p>\n"
         f"{f'<p>Galaxies: {escape(source)}</p>' if source else ''}</header>\n{warning}"
@@ -142,11 +141,17 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
 
 
 def _comparison(result: runs.Result) -> str:
+    from galaxymorph import tables
+
     table = readable(result)
+    shown = tables.narrow(_table(table.columns, table.itertuples(index=False)))
+    files = [path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()]
+    links = ", ".join(f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files)
     said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))  # below: what can be told apart
+    kind = "compared" if table.columns[0] == "protocol" else ""
     return (
-        f"<section>\n<h2>{escape(_title(result.step))}</h2>\n"
-        f"{_table(table.columns, table.itertuples(index=False))}\n{said}\n{_pictures(result)}\n</section>"
+        f'<section class="{kind}">\n<h2>{escape(_title(result.step))}</h2>\n{shown}\n'
+        f"<p>The table as files: {links}.</p>\n{said}\n{_pictures(result)}\n</section>"
     )
 
 
@@ -159,6 +164,7 @@ def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path
     for piece, values in zip(pieces, numbers, strict=True):
         page = notebooks.get(piece.name)
         state = "done" if piece.done else "failed" if page else "missing"
+        state = state if piece.not_run is None else escape(f"not run: {piece.not_run}")
         state = f'<a href="{escape(page.relative_to(folder).as_posix())}">{state}</a>' if page else state
         took = runs.duration(piece.seconds) if piece.seconds is not None else "–"
         cells = [escape(str(piece.combination[key])) for key in keys] + [state, took]
@@ -231,7 +237,8 @@ def _pictures(result: runs.Result) -> str:
         name = escape(_title(path.stem))
         figures.append(f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>')
     pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
-    return pictures + "".join(_frame(path) for path in sorted(result.path.glob("*.html")) if path.name != "notebook.html")
+    pages = [path for path in sorted(result.path.glob("*.html")) if path.name not in ("notebook.html", "table.html")]
+    return pictures + "".join(map(_frame, pages))
 
 
 def _frame(path: Path) -> str:
@@ -287,6 +294,12 @@ th { font-weight: 600; vertical-align: bottom; white-space: normal; }
 .step th, .step td { padding: .35rem .3rem; }
 thead tr:last-child th { border-bottom: 2px solid #aab3c2; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: #fff; }
+.compared th, .compared td { vertical-align: top; padding: .35rem .4rem; }
+.compared th:first-child, .compared td:first-child { position: static; max-width: 8rem; white-space: normal; }
+.compared th:nth-child(2), .compared td:nth-child(2) { text-align: left; position: sticky; left: 0; background: #fff;
+  max-width: 14rem; white-space: normal; }
+td small { display: block; color: #566073; }
+.words { white-space: normal; min-width: 7rem; }
 .pairs td, .pairs th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .pairs td:first-child { min-width: 8rem; }
 .pictures { display: grid; gap: 1.2rem; align-items: start;

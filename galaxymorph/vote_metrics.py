@@ -34,7 +34,7 @@ from scipy.stats import betabinom, binom, binomtest
 from scipy.stats import t as student
 
 from galaxymorph import schema
-from galaxymorph.comparison import absent, attendance, budget, head, labels, number, with_interval, words
+from galaxymorph.comparison import absent, attendance, budget, head, labels, number, tail, with_interval, words
 from galaxymorph.metrics import some
 
 CONVENTIONS = ("cumulative", "per question")
@@ -313,7 +313,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         text["break the tree"] = number(row["violations"], ".1%")
         if not row["seeds"] and words(row, "not_run"):
             text["RMSE"] = f"not run: {row['not_run']}"
-        shown.append(text | {"interval": words(row, "interval"), "seconds": number(row["seconds"], ",.0f")})
+        shown.append(text | tail(row))
     return pd.DataFrame(shown)
 
 

@@ -200,7 +200,7 @@ def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
 
 def test_readable_says_missing_with_a_dash():
     shown = comparison.readable(comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"])
-    assert shown.loc[0, ["test accuracy", "macro f1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
+    assert shown.loc[0, ["test accuracy", "macro F1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
     assert shown.seeds[0] == "0 (2 missing)"
 
 
@@ -209,3 +209,112 @@ def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
     with pytest.raises(ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"):
         comparison.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
     assert len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2  # another split
+
+
+# ---- costs, what was left out, the Pareto front
+
+
+def test_costs_are_means_over_the_seeds_that_know_them():
+    t = whole(20, skill=2, seed=0)
+    known = {"parameters": 100, "flops": 2_000_000, "training_seconds": 10.0}
+    known |= {"peak_memory_mib": 300.0, "peak_memory_of": "process"}
+    pieces = [
+        piece("cnn", 0, t, costs=known, seconds=30.0),
+        piece("cnn", 1, t, costs=known | {"training_seconds": 20.0, "images_per_second": 50.0}, seconds=50.0),
+        piece("cnn", 2, t, costs={}),
+        piece("cnn", 3, None, costs={"training_seconds": 999.0}),
+        piece("theirs", 0, t),
+    ]
+    cnn, theirs = comparison.compare(pieces, n_bootstrap=5).to_dict("records")
+    assert [cnn[name] for name in comparison.COSTS] == [100, 2e6, 15, 50, 300]
+    assert (cnn["seconds"], cnn["peak_memory_of"]) == (40, "process")
+    assert all(math.isnan(theirs[name]) for name in (*comparison.COSTS, "seconds"))
+    shown = comparison.readable(comparison.compare(pieces, n_bootstrap=5))
+    columns = ["parameters", "FLOPs per galaxy", "training seconds", "images/s", "peak memory (MiB)", "seconds"]
+    assert shown[columns].to_numpy().tolist() == [["100", "2 M", "15", "50", "300", "40"], ["–"] * 6]
+
+
+def test_memory_of_a_gpu_is_called_so():
+    spent = {"peak_memory_mib": 1234.5, "peak_memory_of": "GPU tensors"}
+    found = comparison.compare([piece("cnn", 0, HAND, costs=spent)], n_bootstrap=0)
+    assert comparison.readable(found)["peak memory (MiB)"][0] == "1,234 (GPU)"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "seconds", "texts"),
+    [
+        (159_700, 9.949, ("160 k", "9.9")),
+        (999_499, 9.951, ("999 k", "10")),
+        (999_600, 0.25, ("1 M", "0.25")),
+        (11_176_512, 1234.4, ("11.2 M", "1,234")),
+        (3.15e13, 99.9, ("31.5 T", "100")),
+        (12, math.nan, ("12", "–")),
+    ],
+)
+def test_costs_are_as_exact_as_they_are_worth(parameters, seconds, texts):
+    shown = comparison.costs({"parameters": parameters, "training_seconds": seconds})
+    assert (shown["parameters"], shown["training seconds"]) == texts
+
+
+def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
+    why = "weights not available offline"
+    pieces = [piece("imagenet", seed, None, not_run=why) for seed in range(3)] + scored("cnn", 0.9, 0.9, missing=1)
+    pieces += [piece("partly", 7, HAND), piece("partly", 8, None, not_run=why), piece("partly", 9, None)]
+    found = comparison.compare(pieces, n_bootstrap=5)
+    assert list(found.seeds) == [0, 2, 1] and list(found.missing) == [0, 1, 1]
+    assert list(found.not_run.fillna("")) == [why, "", why]
+    found.to_csv(tmp_path / "table.csv", index=False)
+    for each in (found, pd.read_csv(tmp_path / "table.csv", dtype={"n_labels": "Int64"})):
+        assert [s for s in comparison.sentences(each) if "lacks" in s or "not run" in s] == [
+            f"With all labels, imagenet was not run: {why}.",
+            "With all labels, cnn lacks 1 of 3 seeds.",
+            "With all labels, partly lacks 1 of 2 seeds.",
+            f"With all labels, partly was not run for some seeds: {why}.",
+        ]
+        shown = comparison.readable(each)
+        assert shown["test accuracy"][0] == f"not run: {why}" and shown.AUC[0] == "–"
+        assert shown["test accuracy"][2].startswith("0.667")
+        assert list(shown.seeds) == ["0", "2 (1 missing)", "1 (1 missing)"]
+    assert "not_run" not in comparison.compare(scored("cnn", 0.9), n_bootstrap=0)
+    alone = comparison.compare(pieces[:3], n_bootstrap=0)
+    assert comparison.sentences(alone) == ["With all labels: no result yet.", f"With all labels, imagenet was not run: {why}."]
+
+
+def test_readable_has_every_metric_and_the_protocol_first():
+    found = comparison.compare([piece("cnn", 0, HAND, protocol="from scratch")], n_bootstrap=5)
+    shown = comparison.readable(found)
+    assert list(shown)[:4] == ["protocol", "method", "labels", "seeds"]
+    assert {"train accuracy", "val accuracy", "test accuracy", "balanced accuracy", "log loss", "AUC"} <= set(shown)
+    assert {"macro precision", "macro recall", "macro F1", "train galaxies", "test galaxies", "interval"} <= set(shown)
+    assert list(comparison.readable(found, shown=["auc"]))[4:7] == ["train accuracy", "val accuracy", "AUC"]
+
+
+def test_a_table_of_an_earlier_version_is_readable():
+    found = comparison.compare(scored("cnn", 0.9), n_bootstrap=5).drop(columns=[*comparison.COSTS, "peak_memory_of"])
+    assert comparison.readable(found).loc[0, ["parameters", "images/s", "peak memory (MiB)"]].tolist() == ["–"] * 3
+
+
+def priced(*rows):
+    names = ("method", "flops", "accuracy")
+    return pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def test_the_front_by_hand():
+    table = priced(
+        ("cheap", 1, 0.6), ("worse", 2, 0.5), ("same", 2, 0.8), ("dear", 9, 0.9), ("twin", 2, 0.8), ("as dear", 9, 0.85),
+        ("unknown", np.nan, 0.99), ("missing", 3, np.nan), ("majority", 0, 0.3),
+    )  # fmt: skip
+    assert list(table.method[comparison.front(table, cost="flops")]) == ["cheap", "same", "dear", "twin"]
+    assert comparison.front(table[:0], cost="flops").tolist() == []
+    assert not comparison.front(table[-3:], cost="flops").any()
+
+
+def test_no_row_of_the_front_is_beaten_and_every_other_is():
+    rng = np.random.default_rng(0)
+    table = priced(*[(f"m{i}", *rng.integers(0, 12, 2)) for i in range(60)])
+    front = comparison.front(table, cost="flops")
+    for i, row in table.iterrows():
+        beaten = ((table.flops <= row.flops) & (table.accuracy >= row.accuracy)) & (
+            (table.flops < row.flops) | (table.accuracy > row.accuracy)
+        )
+        assert beaten.any() != front[i]

@@ -41,6 +41,8 @@ def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["comparison"]) == {"metrics"}
     assert imports(MODULES["controls"]) == {"comparison", "metrics"}
     assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
+    assert imports(MODULES["tables"]) == {"comparison"}
+    assert imports(MODULES["comparison_plots"]) == {"plots"}
 
 
 def test_encoders_know_architectures_and_where_model_files_are():

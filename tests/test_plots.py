@@ -51,18 +51,6 @@ def points(names=NAMES):
     )
 
 
-def compared(methods=5, budgets=(100, None), metrics=("accuracy", "macro_f1", "auc", "log_loss")):
-    rows = []
-    for budget in budgets:
-        for i in range(methods):
-            value = 0.9 - 0.05 * i - 0.02 * (budget is not None)
-            row = {"method": f"method {i}", "n_labels": budget, "seeds": 3, "n_test": 160 + i}
-            for m in metrics:
-                row |= {m: value, f"{m}_low": value - 0.02, f"{m}_high": value + 0.02}
-            rows.append(row)
-    return pd.DataFrame(rows).astype({"n_labels": "Int64", "n_test": "Int64"})
-
-
 def images(n, size=16):
     return np.random.default_rng(0).integers(0, 256, (n, 3, size, size), dtype=np.uint8)
 
@@ -121,16 +109,9 @@ CASES = {
     "distributions": lambda: plots.distributions({"a (px)": np.arange(40), "b": np.ones(40)}, np.arange(40) % 4, NAMES),
     "distributions 10": lambda: plots.distributions({"a (px)": np.arange(40)}, np.arange(40) % 10, TEN),
     "votes": lambda: plots.vote_correlation(votes(), schema.LABELS),
-    "comparison": lambda: plots.comparison(compared()),
-    "comparison of 3 metrics": lambda: plots.comparison(compared(), metrics=("accuracy", "auc", "log_loss")),
-    "comparison of 1": lambda: plots.comparison(compared(1, (None,)), metrics=("accuracy",)),
-    "comparison of nothing": lambda: plots.comparison(compared().assign(method="majority")),
-    "per class": lambda: plots.per_class(pd.DataFrame(0.9, index=["resnet18", "moco, 1,000 labels"], columns=list(NAMES))),
-    "per class of nothing": lambda: plots.per_class(pd.DataFrame()),
     "class examples without classes": lambda: plots.class_examples(images(2), np.array([-1, -1]), ()),
     "balance without classes": lambda: plots.class_balance(counts().iloc[:0]),
     "distributions without classes": lambda: plots.distributions({"a": np.arange(2)}, np.array([-1, -1]), ()),
-    "per class 10": lambda: plots.per_class(pd.DataFrame(0.9, index=["resnet18"], columns=list(TEN))),
 }
 
 
@@ -170,12 +151,10 @@ def test_a_notebook_shows_a_figure_once_and_sharp():
 def test_a_given_axes_is_drawn_into():
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots(2, 2)
-    table = pd.DataFrame(0.5, index=["cnn"], columns=list(NAMES))
     assert plots.roc(points(), ax=axes[0, 0]) is figure
     assert plots.confusion(MATRIX, NAMES, ax=axes[0, 1]) is figure
     assert plots.class_balance(counts(), ax=axes[1, 0]) is figure
-    assert plots.per_class(table, ax=axes[1, 1]) is figure
-    assert len(axes[0, 0].lines) == 5 and len(axes[0, 1].images) == len(axes[1, 1].images) == 1
+    assert len(axes[0, 0].lines) == 5 and len(axes[0, 1].images) == 1
     assert len(axes[1, 0].patches) == 12
     assert tuple(figure.get_size_inches()) == (8, 8)
 
@@ -271,13 +250,12 @@ def test_misclassified_say_what_they_were_taken_for():
 
 
 def test_figures_of_nothing_say_so():
-    assert said(CASES["per class of nothing"]()) == ["no method has a result yet"]
     for case in ("class examples without classes", "balance without classes", "distributions without classes"):
         assert said(CASES[case]()) == ["no galaxy has a class"]
     assert said(plots.distributions({}, np.zeros(2, int), ["round"])) == ["nothing was measured"]
     figure = Figure(figsize=(8, 4))
-    assert plots.per_class(pd.DataFrame(), ax=figure.add_subplot()) is figure
-    assert said(figure) == ["no method has a result yet"]
+    assert plots.class_balance(counts().iloc[:0], ax=figure.add_subplot()) is figure
+    assert said(figure) == ["no galaxy has a class"]
 
 
 def test_wrong_images_are_refused():
@@ -323,56 +301,6 @@ def test_vote_correlation_is_that_of_numpy():
     np.testing.assert_allclose(shown[lower], expected[lower], atol=1e-6)
     assert (shown.mask == ~lower).all()
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(schema.LABELS)
-
-
-def test_comparison_sorts_methods_and_draws_their_intervals():
-    table = compared(3, (None,))
-    figure = plots.comparison(table, metrics=("accuracy", "log_loss"))
-    accuracy, log_loss = figure.axes
-    names = [t.get_text() for t in accuracy.get_yticklabels()]
-    assert names == [f"method {i} (3 seeds)" for i in (2, 1, 0)]  # from below
-    assert list(accuracy.lines[0].get_xdata()) == pytest.approx([0.8, 0.85, 0.9])
-    segments = [segment[:, 0] for segment in accuracy.collections[0].get_segments()]
-    np.testing.assert_allclose(segments, [[0.78, 0.82], [0.83, 0.87], [0.88, 0.92]])
-    assert log_loss.get_xlabel() == "log loss (nats)\nless is better"
-    assert any("(n = 160 to 162 test galaxies)" in t for t in said(figure))
-    by_loss = plots.comparison(table, metrics=("log_loss",)).axes[0]
-    assert [t.get_text() for t in by_loss.get_yticklabels()] == names[::-1]
-
-
-def test_comparison_draws_a_near_baseline_and_points_to_a_far_one():
-    table = compared(3, (None,))
-    near, far = table.iloc[[0]].assign(method="majority"), table.iloc[[0]].assign(method="majority")
-    near.loc[:, "accuracy"], far.loc[:, "accuracy"] = 0.75, 0.25
-    figure = plots.comparison(pd.concat([table, near]), metrics=("accuracy",))
-    assert any(list(line.get_xdata()) == [0.75, 0.75] for line in figure.axes[0].lines)
-    assert " majority 0.750 " in said(figure)
-    figure = plots.comparison(pd.concat([table, far]), metrics=("accuracy",))
-    assert len(figure.axes[0].lines) == 1 and "← majority 0.250" in said(figure)
-    assert figure.axes[0].get_xlim()[0] > 0.7
-    assert not any(t.startswith("majority") for t in said(figure))
-
-
-def test_comparison_says_where_its_numbers_come_from():
-    table = compared(2, (None,))
-    assert "one seed with its 95 % interval (n = 160 to 161 test galaxies)" in said(plots.comparison(table.assign(seeds=1)))
-    assert said(plots.comparison(table.assign(seeds=0))) == ["no method has a result yet"]
-
-
-def test_comparison_shows_what_is_missing_and_budgets_where_they_differ():
-    table = compared(2)
-    table.loc[0, ["accuracy", "accuracy_low", "accuracy_high", "n_test"]] = np.nan
-    table.loc[0, "seeds"] = 0
-    shown = said(plots.comparison(table, metrics=("accuracy",)))
-    assert "missing" in shown and "method 0, 100 labels (0 seeds)" in shown and "method 0, all labels (3 seeds)" in shown
-
-
-def test_per_class_states_values_and_leaves_undefined_ones_grey():
-    table = pd.DataFrame({"round": [0.912, np.nan], "spiral": [0.55, 1.0]}, index=["cnn", "moco"])
-    ax = plots.per_class(table, metric="recall").axes[0]
-    cells = {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in ax.texts}
-    assert cells == {(0, 0): "0.91", (0, 1): "0.55", (1, 0): "–", (1, 1): "1.00"}
-    assert ax.images[0].get_array().mask.tolist() == [[False, False], [True, False]]
 
 
 def lab(rgb, seen_through=None):

@@ -178,7 +178,7 @@ def test_notebooks_are_pages_and_failed_ones_show_why(run):
 
 def test_the_table_for_a_terminal(run):
     lines = report.text("toy").splitlines()
-    assert lines[0].split() == ["method", "labels", "seeds", "test", "accuracy", "macro", "f1", "auc", "seconds"]
+    assert lines[0].split() == ["method", "labels", "seeds", "test", "accuracy", "macro", "F1", "AUC", "seconds"]
     assert lines[1].split()[:5] == ["net", "all", "1", "(2", "missing)"]
     assert max(map(len, lines)) < 120
     assert lines[2:] == ["", "One is < two.", "And so on."]
