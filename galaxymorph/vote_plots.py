@@ -77,7 +77,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
         way, low, high = (t[column].to_numpy(float) for column in ("way", "way_low", "way_high"))
         far = (way < SHOWN[0]) | (way > SHOWN[1])
         ax.hlines(places[~far], low[~far], high[~far], color=COLOURS[i % 8], lw=2, ls="-")
-        ax.plot(way[~far], places[~far], MARKERS[i % 8], color=COLOURS[i % 8], ms=6)
+        ax.plot(way[~far], places[~far], MARKERS[(i + i // 8) % 8], color=COLOURS[i % 8], ms=6)
         for place, value in zip(places[far], way[far], strict=True):
             x, align, text = (0.01, "left", f"← {value:.0f} %") if value < 0 else (0.99, "right", f"{value:.0f} % →")
             ax.text(x, place, text, transform=ax.get_yaxis_transform(), color=COLOURS[i % 8], ha=align, va="center")
@@ -259,7 +259,7 @@ def _n(tables: Tables) -> int:
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], title: str | None = None) -> None:
     """The names of the methods with their looks."""
     handles = [
-        Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[i % 8], ms=6, lw=2, ls="-", label=name)
+        Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[(i + i // 8) % 8], ms=6, lw=2, ls="-", label=name)
         for i, name in enumerate(methods)
         if name
     ]
@@ -275,7 +275,7 @@ def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -
         ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
         for i, t in enumerate(methods.values()):
             rows = t.loc[t["question"] == name]
-            look: Any = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8], "ls": "-", "lw": 1.2, "ms": 4}
+            look: Any = {"color": COLOURS[i % 8], "marker": MARKERS[(i + i // 8) % 8], "ls": "-", "lw": 1.2, "ms": 4}
             ax.errorbar(rows[x], rows[y], (rows[y] - rows["low"], rows["high"] - rows[y]), **look)
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         ax.set_title(name.replace("_", " "), fontsize=10, fontweight="bold" if name == "overall" else "normal")
