@@ -1,4 +1,4 @@
-"""Searches over a closed form with a known optimum: a toy notebook in a thread, twice in real kernels. Takes about 30 s."""
+"""Searches over a closed form with a known optimum: a toy notebook in a thread, twice in real kernels. Takes about a minute."""
 
 import io
 import json
@@ -179,7 +179,7 @@ def table(project, step="a"):
 
 
 def noted(project):
-    return (project / "log").read_text().splitlines()
+    return (project / "log").read_text().splitlines() if (project / "log").exists() else []
 
 
 def accuracy(learning_rate, batch_size, epochs):
@@ -205,28 +205,26 @@ def test_the_best_is_near_the_optimum_and_never_worse_than_the_own_values(fast):
     assert finished.value.max() > 0.95
     assert f"a trial {best.trial}/20: val accuracy {best.value:.4f}, best {best.value:.4f}" in said
     assert f"Best (trial {best.trial}): val accuracy {best.value:.4f}" in said
+    check_pruning(trials, noted(fast))
 
 
-def test_trials_worse_than_the_median_end_early(fast):
+def check_pruning(trials, lines):
     """As all trials rise alike, one is pruned where its top is below the median of those that came to their end before."""
-    search(make_plan(fast), n_trials=16)
-    trials = table(fast)
     top = accuracy(trials["training.learning_rate"], trials["training.batch_size"], np.inf)
     ended = trials.state == "complete"
     assert ended[:5].all() and (~ended).sum() > 2
-    for i in range(5, 16):
+    for i in range(5, len(trials)):
         worse = top[i] < np.median(top[:i][ended[:i]])
         assert (trials.state[i], trials.epoch[i]) == (("pruned", 3) if worse else ("complete", 10))
-    lines = noted(fast)
-    assert lines.count("closed") == 16
-    assert sum(line.startswith("epoch") for line in lines) == trials.epoch.sum()  # no epoch after the generator was closed
+    assert lines.count("closed") == len(trials)
+    assert sum(line.startswith("epoch") for line in lines) == trials.epoch.sum()  # none after a generator was closed
     assert lines.count("epoch 4") == ended.sum()
 
 
 def test_a_short_training_is_compared_at_the_same_share_of_it(fast):
     """Five trials of 40 epochs, then one of 4, whose first epochs are far below the fifth of the others."""
     plan = make_plan(fast, a={"training": {"epochs": 40}, "search": {"training.epochs": [40, 4]}})
-    search(plan, n_trials=14)
+    search(plan, n_trials=11)
     trials = table(fast)
     long, short = trials[trials["training.epochs"] == 40], trials[trials["training.epochs"] == 4]
     assert (long.state == "complete").all()
@@ -281,7 +279,7 @@ def test_one_seed_and_the_first_of_what_is_repeated(fast):
 
 
 def test_the_least_error_is_the_best(fast):
-    search(make_plan(fast), n_trials=7, metric="val_loss")
+    search(make_plan(fast), n_trials=4, metric="val_loss")
     trials = table(fast)
     np.testing.assert_allclose(
         trials.value, 1 - accuracy(trials["training.learning_rate"], trials["training.batch_size"], trials.epoch), rtol=1e-9
@@ -297,11 +295,11 @@ def test_a_measure_that_is_not_there_is_named(fast):
 
 def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     plan = make_plan(fast, a={}, b={"encoder": "resnet18"}, c={})
-    _, said = search(plan, "a", "b", n_trials=6)
-    assert len(table(fast, "a")) == len(table(fast, "b")) == 6
-    assert "all of them, 6 trials each" in said
+    _, said = search(plan, "a", "b", n_trials=4)
+    assert len(table(fast, "a")) == len(table(fast, "b")) == 4
+    assert "all of them, 4 trials each" in said
     both = params.plan(fast / "results/toy/tune/best.yaml")
-    assert (fast / "results/toy/tune/best.yaml").read_text().startswith("# Best values of 2 searches of 6 trials each, by")
+    assert (fast / "results/toy/tune/best.yaml").read_text().startswith("# Best values of 2 searches of 4 trials each, by")
     for step in ("a", "b"):
         finished = table(fast, step).query("state == 'complete'")
         winner = finished.loc[finished.value.idxmax()]
@@ -313,9 +311,9 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
 def test_choices_may_be_lists_and_nothing(fast):
     choices = {"encoder.channels": [[8, 16], [32], None], "training.average": {"low": 0, "high": 0.9}}
     steps = {"a": {"encoder": {"name": "cnn", "channels": [32]}, "training": {"average": 0}, "search": choices}}
-    search(make_plan(fast, **steps), n_trials=8)
+    search(make_plan(fast, **steps), n_trials=5)
     trials = table(fast)
-    executed = [yaml.safe_load((fast / f"results/toy/tune/a/trial-{n:04d}/params.yaml").read_text()) for n in range(1, 9)]
+    executed = [yaml.safe_load((fast / f"results/toy/tune/a/trial-{n:04d}/params.yaml").read_text()) for n in range(1, 6)]
     assert executed[0]["encoder"]["channels"] == [32] and executed[0]["training"]["average"] == 0
     found = [each["encoder"]["channels"] for each in executed]
     assert all(each in choices["encoder.channels"] for each in found) and len({str(each) for each in found}) > 1
@@ -425,7 +423,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     assert outcome.done == ["a"]
     assert noted(project)[-1] == "test galaxies"
     executed = [line for line in noted(project) if line.startswith("begins")][-1]
-    assert executed == f"begins {winner['training.learning_rate']!r} {winner['training.batch_size']} 0"
+    assert executed == f"begins {float(winner['training.learning_rate'])!r} {winner['training.batch_size']} 0"
     assert runner.changed(plan, plan.pieces[0]) == "parameters changed"
 
 
