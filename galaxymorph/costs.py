@@ -50,6 +50,7 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
     alone, such as a bias, an activation or BatchNorm, does not: of a ResNet less than one per cent.
     """
     where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    model.to(where)  # a head that is new may not be where its encoder is
     one = inputs[:1].to(where)
     training = [module for module in model.modules() if module.training]
     model.eval()
