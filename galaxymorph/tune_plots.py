@@ -32,8 +32,11 @@ def history(trials: pd.DataFrame, *, measure: str) -> Figure:
     ax.plot(trials.trial[:1], trials.value[:1], "*", ms=13, color=INK, label="own values of the step")
     failed = trials[trials.state == "failed"]
     if len(failed):
-        (marks,) = ax.plot(failed.trial, [0.0] * len(failed), "x", color=FAINT, ms=8, mew=2, label=f"failed ({len(failed)})")
-        marks.set(transform=ax.get_xaxis_transform(), clip_on=False)
+        at_the_axis = ax.get_xaxis_transform()
+        label = f"failed ({len(failed)})"
+        ax.plot(
+            failed.trial, [0.0] * len(failed), "x", color=FAINT, ms=8, mew=2, label=label, transform=at_the_axis, clip_on=False
+        )
     ax.set(xlabel="trial", ylabel=measure)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y")
