@@ -78,7 +78,7 @@ def pca_forest(
 
 
 def importances(
-    model: Any, val: Labelled, groups: Mapping[str, Sequence[int]], *, repeats: int = 20, seed: int = 0
+    model: Any, val: Labelled, groups: Mapping[str, Sequence[int]], *, repeats: int = 10, seed: int = 0
 ) -> pd.DataFrame:
     """How much validation accuracy a model loses where measures are shuffled among the galaxies (Breiman 2001, section 10).
 

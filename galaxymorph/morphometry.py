@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from galaxymorph import classical, cutouts, runs
 
-Set = Literal["light", "hog", "statmorph"]
+SETS = ("light", "hog", "statmorph")
 PACKAGES = {"hog": "scikit-image", "statmorph": "statmorph"}  # of the extra `classical`
 STATMORPH = (
     "concentration",
@@ -72,7 +72,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    images: UInt8[Tensor, "galaxy 3 size size"], *, features: Sequence[Set] = ("light",), cache: Path | str | None = None
+    images: UInt8[Tensor, "galaxy 3 size size"], *, features: Sequence[str] = ("light",), cache: Path | str | None = None
 ) -> Measured:
     """The sets of measures in `features`, side by side: float, a row per galaxy in the order of `images`.
 
@@ -88,9 +88,9 @@ def measure(
 
     Raises `ValueError` for another set, none, or one twice, `ModuleNotFoundError` where the package that it takes is missing.
     """
-    unknown = [name for name in features if name not in get_args(Set)]
+    unknown = [name for name in features if name not in SETS]
     if unknown or not features or len(set(features)) < len(features):
-        raise ValueError(f"features are {list(features)}; expected one or more of {', '.join(get_args(Set))}, none twice")
+        raise ValueError(f"features are {list(features)}; expected one or more of {', '.join(SETS)}, none twice")
     folder = Path(cache) if cache is not None else runs.root() / "data" / "cache" / "morphometry"
     pixels = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
     parts = [_kept(name, images, pixels, folder) for name in features]
@@ -98,7 +98,7 @@ def measure(
     return Measured(pd.concat([part.table for part in parts], axis=1), sum(part.seconds for part in parts), counts)
 
 
-def _kept(name: Set, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, folder: Path) -> Measured:
+def _kept(name: str, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, folder: Path) -> Measured:
     package = PACKAGES.get(name)
     version = None if package is None else _version(package, name)
 
