@@ -314,6 +314,9 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; font: .8rem/1.45 ui-mon
 .input_area { background: #f4f6f9; border-radius: 4px; }
 .output_error pre { background: #fdf1e8; }
 .output_html, .output_png { overflow-x: auto; }
+@media (max-width: 40rem) { /* the method stays in sight, and so do two numbers beside it */
+  .compared th:first-child, .compared td:first-child { max-width: 6.5rem; }
+  .compared th:nth-child(2), .compared td:nth-child(2) { max-width: 8rem; min-width: 6rem; } }
 @media print { iframe { display: none; }
   body { max-width: none; } .scroll { overflow: visible; } figure, tr { break-inside: avoid; } }
 """

@@ -35,9 +35,9 @@ def html(table: pd.DataFrame) -> str:
 
 
 def narrow(cells: str) -> str:
-    """A table as HTML with the interval of each cell (`0.903 [0.885, 0.921]`), and why a method was not run, in small letters
-    below."""
-    cells = re.sub(r"<td>([^<\s]+) (\[[^<\]]+\])</td>", r"<td>\1<small>\2</small></td>", cells)
+    """A table as HTML with what explains a number (`0.903 [0.885, 0.921]`, `2 (1 missing)`), and why a method was not run, in
+    small letters below."""
+    cells = re.sub(r"<td>([^<\s]+) (\[[^<\]]+\]|\(\d+ missing\))</td>", r"<td>\1<small>\2</small></td>", cells)
     return re.sub(r"<td>(not run): ([^<]+)</td>", r"<td>\1<small class='words'>\2</small></td>", cells)
 
 
@@ -53,9 +53,9 @@ def latex(table: pd.DataFrame, *, shown: Sequence[str] = comparison.SHOWN) -> st
         _tabular(
             table,
             scores,
-            r"Test galaxies: mean over seeds with its 95\,\% interval (of the mean over seeds, \textit{t}; with one seed, over "
-            "galaxies, bootstrap). Balanced accuracy; precision, recall and F1 are unweighted means over classes; log loss in "
-            "nats.",
+            r"Test galaxies, mean over seeds with the 95\,\% interval: of the mean (\textit{t}) or, of one seed, over galaxies "
+            "(bootstrap). `Balanced' is balanced accuracy; precision, recall and F1 are unweighted means over classes; log "
+            "loss is in nats.",
         ),
         _tabular(
             table,
@@ -97,6 +97,6 @@ def _tabular(table: pd.DataFrame, cells: Sequence[Mapping[str, str]], caption: s
     header = " & ".join(escape(name) for name in names) + r" \\"
     body = "\n".join([r"\toprule", header, r"\midrule", *lines, r"\bottomrule"])
     return (
-        "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
-        f"\\caption{{{caption}}}\n\\begin{{tabular}}{{{aligned}}}\n{body}\n\\end{{tabular}}\n\\end{{table*}}\n"
+        "\\begin{table*}\n\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n\\renewcommand{\\arraystretch}{1.25}\n"
+        f"\\caption{{{caption}}}\n\\medskip\n\\begin{{tabular}}{{{aligned}}}\n{body}\n\\end{{tabular}}\n\\end{{table*}}\n"
     )

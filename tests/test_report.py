@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph import comparison, features3d, report, runs
+from galaxymorph import comparison, features3d, report, runs, tables
 
 CLASSES = ("round", "edge-on")
 
@@ -159,7 +159,7 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     assert text.index("<table>") < text.index("One is &lt; two.")  # what can be told apart stands below the numbers
     assert ["rate", "0.001"] in rows
     assert ["device", "cpu"] in rows
-    assert any(row[:3] == ["net", "all", "1 (2 missing)"] for row in rows)
+    assert any(row[:3] == ["net", "all", "1"] for row in rows) and "<td>1<small>(2 missing)</small></td>" in text
     assert text.count("data:image/png") == 2
     assert text.index("And so on") < text.index('id="net"')  # the comparison first
 
@@ -174,6 +174,37 @@ def test_notebooks_are_pages_and_failed_ones_show_why(run):
     before = (run / "net/seed=0/notebook.html").stat().st_mtime_ns
     report.write("toy")
     assert (run / "net/seed=0/notebook.html").stat().st_mtime_ns == before  # made once
+
+
+def test_the_table_is_linked_as_files_and_shown_once(run):
+    compare = run / "compare"
+    assert "table.csv" in report.write("toy").read_text() and "table.tex" not in report.write("toy").read_text()
+    table = pd.read_csv(compare / "table.csv")
+    runs.write(compare / "table.html", tables.html(table))
+    runs.write(compare / "table.tex", tables.latex(table))
+    page = Reader(report.write("toy").read_text())
+    assert [link for link in page.links if "table" in link] == [f"compare/table.{kind}" for kind in ("csv", "html", "tex")]
+    assert len(page.frames) == 1  # that of features3d.html
+
+
+def test_protocols_come_first_and_intervals_below_their_values(run):
+    table = comparison.compare([piece | {"protocol": "frozen"} for piece in runs.trained("toy")])
+    table.to_csv(run / "compare" / "table.csv", index=False)
+    text = report.write("toy").read_text()
+    (header, row), value = [row for row in Reader(text).rows if row[:1] in (["protocol"], ["frozen"])], table.accuracy[0]
+    assert header[:4] == ["protocol", "method", "labels", "seeds"] and row[:3] == ["frozen", "net", "all"]
+    assert f"<td>{value:.3f}<small>[{table.accuracy_low[0]:.3f}, {table.accuracy_high[0]:.3f}]</small></td>" in text
+    assert '<section class="compared">' in text
+
+
+def test_what_was_left_out_is_told_from_what_is_missing(run):
+    why = "weights not < available"
+    runs.write(run / "net/seed=2/not_run.json", json.dumps({"why": why}))
+    comparison.compare(runs.trained("toy")).to_csv(run / "compare" / "table.csv", index=False)
+    text = report.write("toy").read_text()
+    assert "Missing: net/seed=1." in text and "Not run: net (weights not &lt; available)." in text
+    rows = Reader(text).rows
+    assert ["2", f"not run: {why}", "–", "–", "–", "–"] in rows and ["1", "failed", "–", "–", "–", "–"] in rows
 
 
 def test_the_table_for_a_terminal(run):
