@@ -434,7 +434,9 @@ def _write_plan(plan: Plan, place: Path) -> None:
 def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a piece has to be executed now; where not, says why."""
     absent = [name for name in piece.needs if not (folder(plan, name) / "done.json").is_file()]
-    if absent and not set(absent) - set(outcome.left_out):
+    gone = [name for name in absent if (folder(plan, name) / runs.NOT_RUN).is_file()]
+    absent = [name for name in absent if name not in gone or name not in (piece.parameters.get("steps") or ())]  # it lists them
+    if absent and not set(absent) - set(gone):
         outcome.left_out.append(piece.name)
         _leave_out(runs.Step(plan.run, piece.name), f"it needs {', '.join(absent)}")
         screen.say(f"– {piece.name}: not run, it needs {', '.join(absent)}")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxymorph import data, inference, notebooks, runs, schema, train, weights
+from galaxymorph import baselines, classical, data, inference, notebooks, runs, schema, train, weights
 from galaxymorph.classifier import Classifier
 from galaxymorph.encoders import encoder
 
@@ -23,6 +23,9 @@ NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 TOY = {
     "galaxies.n_galaxies": 240,
     "galaxies.image_size": 32,
+    "classical.over.seed": [0],
+    "cnn.over.seed": [0],
+    "cnn.training.epochs": 1,
     "resnet18.over.seed": [0, 1],
     "resnet18.training.epochs": 2,
     "resnet50.over.seed": [0],
@@ -137,6 +140,79 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
     assert table["frozen dnn"] == table["frozen knn"] == "frozen, transductive"
     assert table["frozen random_dnn"] == "frozen, random encoder"
     assert "frozen, transductive" in done.stdout and "transductive" in (tmp_path / "results/all/index.html").read_text()
+
+
+def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no network
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    network = {"notebook": "02_supervised", "training": {"epochs": 1}, "prediction": {"average_orientations": False}}
+    params = {
+        "run": "starts",
+        "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
+        "other": network | {"encoder": {"name": "cnn", "channels": [8, 16]}, "galaxies": {"survey_seed": 1}},
+        "scratch": network | {"encoder": {"name": "cnn", "channels": [8, 16]}},
+        "tuned": network | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": 1}},
+        "frozen": network | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
+        "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
+        "transfer": {"notebook": "06_transfer", "steps": ["scratch", "tuned", "frozen", "imagenet"], "scratch": "scratch"},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    done = galaxymorph(tmp_path, "run", "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "results/starts/transfer"
+    table = pd.read_csv(folder / "table.csv").set_index("method")
+    assert table.protocol.dropna().to_dict() == {"scratch": "from scratch", "tuned": "partly frozen", "frozen": "frozen"}
+    assert table.seeds["imagenet"] == 0 and table.not_run["imagenet"] == "weights not available offline"
+    gains = pd.read_csv(folder / "gains.csv").set_index("method")
+    for name in ("tuned", "frozen"):
+        assert gains.difference[name] == pytest.approx(table.accuracy[name] - table.accuracy["scratch"])
+    page = (tmp_path / "results/starts/index.html").read_text()
+    for text in (done.stdout, (folder / "summary.md").read_text(), page):
+        assert "weights not available offline" in text
+    state, _ = weights.load(tmp_path / "models/starts/frozen.safetensors")
+    before, _ = weights.load(tmp_path / "models/starts/other.safetensors")
+    assert all(torch.equal(state[key], before[key]) for key in before if key.startswith("encoder."))
+    assert not torch.equal(state["head.1.weight"], before["head.1.weight"])
+
+
+def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(project, tmp_path):
+    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    few = {"forest": {"trees": 20, "leaves": [1]}, "pca_forest": {"trees": 20}}
+    params = {
+        "run": "old",
+        "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
+        "classical": {"notebook": "05_classical", "over": {"n_labels": [40, None]}} | few,
+        "compare": {"notebook": "10_compare"},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    done = galaxymorph(tmp_path, "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_csv(tmp_path / "results/old/compare/table.csv").set_index("method")
+    assert set(table.index) == {"majority", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
+    assert set(table.protocol["classical svm"]) == {"classical"} and set(table.protocol["classical pca_forest"]) == {"control"}
+    assert (table.accuracy["classical forest"] > table.accuracy["majority"].max()).all()
+    folder = tmp_path / "results/old/classical/n_labels=40"
+    measures, losses = pd.read_csv(folder / "measures.csv"), pd.read_csv(folder / "importances.csv")
+    assert set(losses.group) == set(measures.columns) - {"id"}
+    known = json.loads((folder / "metrics.json").read_text())
+    assert known["n_train"] == 40 and known["flagged"] == {"light failed": 0}
+
+    def right(name: str, split: str) -> float:
+        p = runs.read_predictions(folder / name / "predictions.csv").query("split == @split")
+        return (p.filter(like="p_").idxmax(axis=1).str.removeprefix("p_") == p.label).mean()
+
+    best = known["best_on_validation"]
+    assert right(best, "val") == max(right(name, "val") for name in ("forest", "svm", "logistic"))
+    # ... and the test galaxies have no say: with their labels changed, every prediction stays.
+    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
+    predicted = runs.read_predictions(folder / "logistic/predictions.csv").set_index("id")
+    fitted = [(split, sample.part(split)) for split in ("train", "val")]
+    parts = {split: (classical.features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted}
+    model = baselines.logistic(parts["train"], parts["val"])
+    test = sample.part("test")
+    told = model.predict_proba(classical.features(test.images).to_numpy())
+    np.testing.assert_allclose(told, predicted.loc[test.ids].filter(like="p_").to_numpy(float), atol=1e-3)
 
 
 def test_a_model_file_alone_gives_the_predictions_back(inside):

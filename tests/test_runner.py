@@ -202,6 +202,7 @@ def test_failures_stay_with_themselves(project):
         tuned={"source": "models/toy/closed.safetensors"},
         offline={"trouble": "offline"},
         after={"source": "models/toy/offline.safetensors"},
+        table=COMPARED | {"steps": ["good", "offline"]},
     )
     folder = project / "results" / "toy"
     (folder / "closed").mkdir(parents=True)
@@ -211,7 +212,7 @@ def test_failures_stay_with_themselves(project):
     (folder / "forgetful" / "plot.png").write_bytes(b"old")
     outcome, said = execute(plan, jobs=3)
     assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], said
-    assert sorted(outcome.done) == ["compare", "good"]
+    assert sorted(outcome.done) == ["compare", "good", "table"]  # which lists what was left out
     assert outcome.left_out == ["offline", "after"]  # no failures, but nothing that passes for a result either
     assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
     assert "after: not run, it needs offline" in said
