@@ -251,3 +251,21 @@ def test_labels_of_a_file_and_of_another_metric(tmp_path):
 def test_labels_too_close_for_their_names_keep_the_last():
     ax, _ = curves(compared(2, (50, 100, 400, 450, None)))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["50", "100", "all\n(487)"]
+
+
+def test_gains_have_a_panel_for_each_budget_and_fill_what_is_told_apart():
+    rows = [
+        ("tuned", 50, 0.04, 0.01, 0.07, 5),
+        ("tuned", pd.NA, 0.02, -0.01, 0.05, 5),
+        ("frozen", pd.NA, -0.06, -0.09, -0.03, 5),
+    ]
+    names = ["method", "n_labels", "difference", "low", "high", "seeds"]
+    table = pd.DataFrame([*rows, ("absent", 50, np.nan, np.nan, np.nan, 0)], columns=names).astype({"n_labels": "Int64"})
+    figure = comparison_plots.gains(table, "scratch")
+    few, every = figure.axes
+    assert (few.get_title(), every.get_title()) == ("50 labels", "all labels")
+    assert [text.get_text() for text in few.get_yticklabels()] == ["frozen", "tuned"]  # the first on top; not the absent one
+    assert "missing" in [text.get_text() for text in few.texts] and "scratch" in few.get_xlabel()
+    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in every.lines if line.get_marker() == "o"}
+    assert points[0.02] == "white" and points[-0.06] != "white"  # 0 is within the interval of the first alone
+    assert any("no method" in text for text in said(comparison_plots.gains(table[table.seeds == 0], "scratch")))
