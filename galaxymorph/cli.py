@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.jobs < 1:
             raise params.ParamsError([f"--jobs {options.jobs}: at least 1"])
         if options.list:
-            print(_listing(plan))
+            print(_listing(plan, options.only))
             return 0
         outcome = runner.run(plan, only=options.only, force=options.force, jobs=options.jobs, out=sys.stdout)
     except (params.ParamsError, runner.RunError) as error:
@@ -257,12 +257,12 @@ def _check_only(plan: Any, only: Sequence[str]) -> None:
         raise params.ParamsError(f"--only {name}: there is no such step{notebooks.nearest(name, names)}" for name in wrong)
 
 
-def _listing(plan: Any) -> str:
+def _listing(plan: Any, only: Sequence[str]) -> str:
     """Every piece of work: whether it is done, its notebook, its parameters, and the defaults of what differs."""
     from galaxymorph import runner, runs
 
     lines = []
-    for piece in plan.pieces:
+    for piece in (piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)):
         why = runner.changed(plan, piece)
         needs = f", needs {', '.join(piece.needs)}" if piece.needs else ""
         lines.append(f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}{needs}")

@@ -78,6 +78,8 @@ def test_list_says_what_a_piece_needs(project, capsys):
     assert "a: 02_a.ipynb, to be executed (new)\n" in said
     assert "b: 02_a.ipynb, to be executed (new), needs a\n" in said
     assert "options.start: 'models/toy/a.safetensors'" in said
+    assert cli.main(["run", "--list", "--only", "b"]) == 0
+    assert "a: 02_a" not in capsys.readouterr().out
 
 
 def test_report_shows_table_and_sentences(project, capsys):
