@@ -25,7 +25,8 @@ def imports(tree: ast.Module) -> set[str]:
     return found & set(MODULES)
 
 
-LEAVES = "architectures augment cae classical classifier costs features gradcam metrics moco plots schema train weights"
+LEAVES = "architectures augment baselines cae classical classifier costs features gradcam metrics moco plots schema train"
+LEAVES += " weights"
 
 
 @pytest.mark.parametrize("leaf", LEAVES.split())
@@ -43,6 +44,10 @@ def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
     assert imports(MODULES["tables"]) == {"comparison"}
     assert imports(MODULES["comparison_plots"]) == {"plots"}
+
+
+def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
+    assert imports(MODULES["morphometry"]) == {"classical", "cutouts", "runs"}
 
 
 def test_encoders_know_architectures_and_where_model_files_are():

@@ -176,13 +176,13 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
     assert not torch.equal(state["head.1.weight"], before["head.1.weight"])
 
 
-def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(project, tmp_path):
-    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(tmp_path):
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
     few = {"forest": {"trees": 20, "leaves": [1]}, "pca_forest": {"trees": 20}}
     params = {
         "run": "old",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
-        "classical": {"notebook": "05_classical", "over": {"n_labels": [40, None]}} | few,
+        "classical": {"notebook": "05_classical", "n_labels": 40} | few,
         "compare": {"notebook": "10_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
@@ -190,9 +190,9 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_csv(tmp_path / "results/old/compare/table.csv").set_index("method")
     assert set(table.index) == {"majority", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
-    assert set(table.protocol["classical svm"]) == {"classical"} and set(table.protocol["classical pca_forest"]) == {"control"}
-    assert (table.accuracy["classical forest"] > table.accuracy["majority"].max()).all()
-    folder = tmp_path / "results/old/classical/n_labels=40"
+    assert table.protocol["classical svm"] == "classical" and table.protocol["classical pca_forest"] == "control"
+    assert table.accuracy["classical forest"] > table.accuracy["majority"]
+    folder = tmp_path / "results/old/classical"
     measures, losses = pd.read_csv(folder / "measures.csv"), pd.read_csv(folder / "importances.csv")
     assert set(losses.group) == set(measures.columns) - {"id"}
     known = json.loads((folder / "metrics.json").read_text())
@@ -204,7 +204,7 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
 
     best = known["best_on_validation"]
     assert right(best, "val") == max(right(name, "val") for name in ("forest", "svm", "logistic"))
-    # ... and the test galaxies have no say: with their labels changed, every prediction stays.
+    # The same comes out where there are no test galaxies at all to choose on.
     sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
     predicted = runs.read_predictions(folder / "logistic/predictions.csv").set_index("id")
     fitted = [(split, sample.part(split)) for split in ("train", "val")]

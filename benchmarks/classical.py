@@ -1,0 +1,55 @@
+"""How fast galaxies are measured, beside the time that a ResNet18 takes to predict the same ones.
+
+Both are measured in turns, so that a busy machine slows both:
+
+    python benchmarks/classical.py --galaxies 1000 --size 64 --turns 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from galaxymorph import classical, classifier, encoders, simulate, train
+
+
+def rates(work: Callable[[], object], n: int) -> tuple[float, float]:
+    """Galaxies per second by the clock, and per second of the processor's time that this process got."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return n / (time.perf_counter() - clock), n / (time.process_time() - processor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--galaxies", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=64, help="image size in pixels")
+    parser.add_argument("--turns", type=int, default=5)
+    options = parser.parse_args()
+    n = options.galaxies
+    images = simulate.survey(n, image_size=options.size).images
+    model = classifier.Classifier(encoders.encoder("resnet18"), classes=4)
+    works = [partial(classical.features, images), partial(train.predict, model, images, average_orientations=False)]
+    for work in works:
+        work()  # warm-up
+    turns = [[rates(work, n) for work in works] for _ in range(options.turns)]
+    (by_clock, by_processor), (network, network_processor) = (
+        [statistics.median(column) for column in zip(*turn, strict=True)] for turn in zip(*turns, strict=True)
+    )
+    ratio = statistics.median(measured[1] / predicted[1] for measured, predicted in turns)
+    print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads")
+    print(
+        f"{len(classical.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the clock, {by_processor:.0f} "
+        f"per second of processor time (median of {options.turns} turns); ResNet18 predicts {network:.0f} and "
+        f"{network_processor:.0f}: measuring is {ratio:.2f} times as fast"
+    )
+
+
+if __name__ == "__main__":
+    main()
