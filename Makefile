@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test real
+.PHONY: run test test-library test-notebooks real
 run: .venv/run  ## train, evaluate, compare and render on the mock survey
 	$(BIN)/galaxymorph run --jobs 2
 
@@ -9,7 +9,13 @@ test: .venv/dev  ## lint, types, tests, every notebook at toy size
 	$(BIN)/ruff check galaxymorph tests notebooks benchmarks
 	$(BIN)/ruff format --check galaxymorph tests notebooks benchmarks
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(MAKE) --jobs 2 test-notebooks test-library
+
+test-library: .venv/dev
+	$(BIN)/pytest --ignore tests/test_notebooks.py
+
+test-notebooks: .venv/dev  ## one core is enough for each
+	$(BIN)/pytest tests/test_notebooks.py
 
 GALAXIES ?= $(if $(GALAXYMORPH_DATA),$(GALAXYMORPH_DATA)/four_class,data/four_class)
 real: .venv/run  ## the same networks on real galaxies: class folders in GALAXIES
