@@ -4,6 +4,9 @@ Concentration, asymmetry and smoothness are those of Conselice (2003, ApJS 147, 
 et al. (2004, AJ 128, 163), both within the apertures of statmorph (Rodriguez-Gomez et al. 2019, MNRAS 483, 4140). The light in
 them is that of display images, whose stretch lifts what is faint: galaxies are ranked alike, but the values are not those of
 images that are linear in flux. No measure depends on how a galaxy is turned or mirrored.
+
+Two differ from statmorph on purpose. The sky's share of asymmetry and smoothness is that of all four corners, not of the first
+empty box; and smoothness is by a box of any width, centred on its pixel, where statmorph's is of whole pixels.
 """
 
 from __future__ import annotations
