@@ -12,6 +12,7 @@ empty box; and smoothness is by a box of any width, centred on its pixel, where 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,7 +146,14 @@ def features(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     """
     if images.shape[-1] < 16:
         raise ValueError(f"images of {images.shape[-1]} px are too small to be measured: load them with image_size=16 or more")
-    parts = [_measured(chunk) for chunk in images.split(CHUNK)]
+    # The tensors of a chunk are too small to be shared among threads: chunks are measured side by side.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(_measured, images.split(CHUNK)))
+    finally:
+        torch.set_num_threads(threads)
     return pd.DataFrame({name: torch.cat([part[name] for part in parts]).numpy() for name in MEASURES})
 
 
@@ -379,11 +387,11 @@ def _colours(
     major: Float[Tensor, " galaxy"],
 ) -> dict[str, Float[Tensor, " galaxy"]]:
     """From the light of each band within the half-light ellipse, and between it and the Petrosian ellipse."""
-    bands = images.float() / 255
-    bands -= _border(bands).median(2).values[..., None, None]
     inner, whole = (((away <= axis[:, None, None]) & ~others).float() for axis in (half, major))
-    parts = torch.stack((inner, whole - inner, whole), 1).flatten(2)
-    fluxes = 2.5 * (bands.flatten(2) @ parts.mT).clamp_min(1e-3).log10()  # (galaxy, band, part)
+    parts = torch.stack((inner, whole - inner, whole), 1).flatten(2)  # (galaxy, part, pixel)
+    sky = _border(images).float().median(2).values[..., None] * parts.sum(2)[:, None]
+    fluxes = (images.flatten(2).float() @ parts.mT - sky) / 255  # (galaxy, band, part)
+    fluxes = 2.5 * fluxes.clamp_min(1e-3).log10()
     red_blue = fluxes[:, 0] - fluxes[:, 2]
     return {
         "red_blue": red_blue[:, 2],
@@ -417,7 +425,7 @@ def _waves(
 # ---- of planes
 
 
-def _border(planes: Float[Tensor, "*plane size size"]) -> Float[Tensor, "*plane pixel"]:
+def _border(planes: Shaped[Tensor, "*plane size size"]) -> Shaped[Tensor, "*plane pixel"]:
     """The outermost pixels of each plane."""
     outside = torch.ones(planes.shape[-2:], dtype=torch.bool)
     outside[BORDER:-BORDER, BORDER:-BORDER] = False
