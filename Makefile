@@ -18,7 +18,7 @@ test-notebooks: .venv/dev  ## one core is enough for each
 	$(BIN)/pytest tests/test_notebooks.py
 
 GALAXIES ?= $(if $(GALAXYMORPH_DATA),$(GALAXYMORPH_DATA)/four_class,data/four_class)
-real: .venv/run  ## the same networks on real galaxies: class folders in GALAXIES
+real: .venv/dev  ## every architecture and hand-measured morphology on real galaxies: class folders in GALAXIES
 	$(BIN)/galaxymorph run --jobs 2 --params results/reference/four_class/params.yaml -s galaxies.root='$(GALAXIES)'
 
 .venv/run: requirements.txt pyproject.toml

@@ -7,6 +7,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -34,6 +35,7 @@ SMALLEST = 32
 # Of galaxies as 8-bit cutouts the mean is near 0.1 and the spread near 0.15; fixed numbers, because statistics that are
 # measured on a data set have to be carried with the weights and may leak from the test galaxies.
 MEAN, STD = 0.1, 0.15
+OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError")  # of the libraries by which timm downloads
 HEADS = re.compile(r"(fc|classifier|head|AuxLogits)\b.*")  # what a file of weights has beyond the encoder
 
 
@@ -129,8 +131,10 @@ class Encoder(nn.Module):
     def freeze(self, how: Literal["none", "all"] | int) -> None:
         """Keeps its first stages (`how` many, or "all") as they are while a head on it is trained: no gradient, and BatchNorm
         with the statistics that it has."""
+        if how == "none":
+            return
         stages = self.stages()
-        number = how if isinstance(how, int) else {"none": 0, "all": len(stages)}.get(how, -1)
+        number = len(stages) if how == "all" else -1 if isinstance(how, bool) else int(how)
         if not 0 <= number <= len(stages):
             raise ValueError(f"freeze={how!r}: none, all, or how many of the {len(stages)} stages of {self.options['name']}")
         self.frozen = [module for stage in stages[:number] for module in stage]
@@ -218,7 +222,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         raise ValueError(f"encoder {name} has no option {', '.join(sorted(set(options) - set(known)))}; it has {has}")
     if name == "conv" and image_size is not None:
         options |= {"image_size": image_size}
-    path = runs.root() / weights
+    path = runs.root() / Path(weights).expanduser()
     if weights not in ("none", "imagenet") and files.is_model(path):
         return _trained(weights, {"name": name, **options, **shown})
     body, num_features, published = _body(name, options, imagenet=weights == "imagenet")
@@ -245,6 +249,8 @@ def _body(name: str, options: dict[str, Any], *, imagenet: bool) -> tuple[nn.Mod
         return body, body.num_features, {}
     transform = PUBLISHED[name].transforms()
     published = {"mean": list(transform.mean), "std": list(transform.std)}
+    if name == "inception_v3":  # torchvision's network itself turns these into what its weights were trained with
+        published = {"mean": 0.5, "std": 0.5}
     if name == "vgg16":
         body = torchvision.models.vgg16(weights=None)
         body.avgpool, body.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
@@ -268,15 +274,19 @@ def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]
         body: Any = timm.create_model(wanted, pretrained=imagenet, num_classes=0)
     except RuntimeError as error:  # it has none
         raise ValueError(f"encoder {name}: {error}") from error
-    except Exception as error:  # whatever the libraries below raise without a network
+    except Exception as error:
+        if not isinstance(error, ConnectionError) and type(error).__name__ not in OFFLINE:
+            raise
         raise files.Unavailable(f"weights not available offline: {name} ({type(error).__name__})") from error
-    return body, body.num_features, {key: list(body.pretrained_cfg[key]) for key in ("mean", "std")}
+    num_features = getattr(body, "head_hidden_size", None) or body.num_features
+    return body, num_features, {key: list(body.pretrained_cfg[key]) for key in ("mean", "std")}
 
 
 def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
     """Puts weights of others into the body of an encoder; what they have beyond it is left out."""
     wanted, name = made.body.state_dict(), made.options["name"]
-    state = {key: value for key, value in state.items() if key in wanted or not HEADS.fullmatch(key)}
+    counts = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}  # old files have none
+    state = counts | {key: value for key, value in state.items() if key in wanted or not HEADS.fullmatch(key)}
     for key in sorted({*state, *wanted}):
         if key not in state or key not in wanted:
             where = source if key in state else f"encoder {name}"
@@ -297,7 +307,8 @@ def _trained(name: str, options: dict[str, Any]) -> Encoder:
         raise ValueError(f"{path}: a model file without an encoder; expected one that a training step of this package wrote")
     if "seen" not in header:
         raise ValueError(f"{path}: does not say which galaxies it was trained on (`seen`), so test galaxies may be among them")
-    wrong = {key: value for key, value in options.items() if header["encoder"].get(key) != value}
+    first = "zero_init_residual"  # is about first weights alone
+    wrong = {key: value for key, value in options.items() if key != first and header["encoder"].get(key) != value}
     if wrong:
         raise ValueError(f"{path}: its encoder is {header['encoder']}, not {wrong}; leave these options out")
     trained = encoder(**header["encoder"])

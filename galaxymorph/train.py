@@ -319,7 +319,9 @@ def _digest(*tensors: Tensor) -> str:
 def _digest_of(learner: nn.Module, views: Views | None) -> str:
     """Of a learner before its first step: its weights, and all of its options and those of its views that are plain values."""
     found = hashlib.sha256()
-    for name, value in learner.state_dict().items():
+    frozen = [name for name, parameter in learner.named_parameters() if not parameter.requires_grad]
+    found.update(str(frozen).encode())
+    for name, value in (learner.state_dict() | dict(learner.named_buffers())).items():  # also those that are not kept
         found.update(f"{name} {tuple(value.shape)}".encode())
         found.update(value.detach().cpu().contiguous().numpy().tobytes())
     objects = [views, *learner.modules(), *(module.views for module in learner.modules() if hasattr(module, "views"))]

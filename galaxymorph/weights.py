@@ -86,6 +86,8 @@ def fetch(url: str) -> dict[str, Tensor]:
     """
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except urllib.error.HTTPError as error:
+        raise Unavailable(f"weights not available: {url} ({error})") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise Unavailable(f"weights not available offline: {url} ({error})") from error
     except RuntimeError as error:

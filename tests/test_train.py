@@ -302,7 +302,7 @@ def test_a_checkpoint_of_other_settings_is_set_aside_and_said_so(tmp_path):
         next(train.fit(Bright(), (data[0][:6], data[1][:6]), val, epochs=3, learning_rate=0.2, checkpoint=path))
 
 
-@pytest.mark.parametrize("change", ["images", "labels", "validation", "views", "weights", "option"])
+@pytest.mark.parametrize("change", ["images", "labels", "validation", "views", "weights", "option", "frozen", "mean"])
 def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_path, change):
     def start(changed):
         data, val = bright_and_dark(8), bright_and_dark(4, 1)
@@ -314,6 +314,8 @@ def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_
             val = bright_and_dark(4, 2)
         learner, views = small_classifier(int(changed == "weights")), augment.Views(zoom=0.3 if changed == "views" else 0.1)
         learner.label_smoothing = 0.1 if changed == "option" else 0.0
+        next(learner.parameters()).requires_grad_(changed != "frozen")
+        learner.register_buffer("mean", torch.tensor(0.2 if changed == "mean" else 0.1), persistent=False)
         return train.fit(learner, data, val, views=views, epochs=2, batch_size=8, checkpoint=tmp_path / "x.checkpoint")
 
     next(start(None))

@@ -72,7 +72,7 @@ def test_published_weights_are_checked_and_kept(server, tmp_path):
     with pytest.raises(ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"):
         weights.fetch(f"{address}/other-00000000.pth")
     assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [f"net-{checksum}.pth"]
-    with pytest.raises(weights.Unavailable, match="weights not available offline: http.*gone-00000000.pth"):
+    with pytest.raises(weights.Unavailable, match="weights not available: http.*gone-00000000.pth"):
         weights.fetch(f"{address}/gone-00000000.pth")
 
 
