@@ -45,12 +45,12 @@ class Encoder(nn.Module):
     It prepares images itself: `size` is the side in px that they are brought to (None: as they are, but for a network that
     takes none so small), `mean` and `std` of each band in [0, 1] are taken off. `options` are those of `encoder` that build its
     like, untrained. `seen` are the ids of all galaxies that it has been trained on, `seen_labels` of those whose labels it was
-    told; `pretrained` is whether it has been trained at all, if on no galaxies. `adaptation` is what training does to it.
+    told; `published` is whether its weights are those of others. `adaptation` is what training does to it.
     """
 
     seen: frozenset[str] = frozenset()
     seen_labels: frozenset[str] = frozenset()
-    pretrained = False
+    published: Literal["", "imagenet", "file"] = ""
     mean: Tensor
     std: Tensor
 
@@ -92,8 +92,9 @@ class Encoder(nn.Module):
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
         """How to call a result of this encoder on test galaxies, by their ids: `how` ("frozen", or its `adaptation`), to which
-        "transductive" is added where it has been trained on some of them without their labels. Of an untrained encoder "from
-        scratch", or "frozen, random encoder".
+        "transductive" is added where it has been trained on some of them without their labels, and "galaxies unknown" where a
+        file of others does not say what it has been trained on. Of an untrained encoder "from scratch", or "frozen, random
+        encoder".
 
         Raises `ValueError` where it was told labels of test galaxies: that result would be worth nothing.
         """
@@ -104,8 +105,10 @@ class Encoder(nn.Module):
                 f"the encoder was trained with the labels of {len(told)} of {len(tested)} test galaxies, the first "
                 f"{told[0]!r}; take one that was trained with the same seed, so on the same split"
             )
-        if not self.seen and not self.pretrained:
+        if not self.seen and not self.published:
             return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
+        if self.published == "file":
+            return f"{how}, galaxies unknown"
         return f"{how}, transductive" if tested & self.seen else how
 
     def stages(self) -> list[list[nn.Module]]:
@@ -232,7 +235,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         _load(made, files.fetch(PUBLISHED[name].url), name)
     elif weights not in ("none", "imagenet"):
         _load(made, files.read(path), weights)
-    made.pretrained = weights != "none"
+    made.published = "" if weights == "none" else "imagenet" if weights == "imagenet" else "file"
     return made
 
 

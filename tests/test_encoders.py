@@ -186,6 +186,7 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
         network = encoder("resnet18", weights=str(tmp_path / file)).eval()
         assert torch.equal(network(images), published.eval()(network.prepare(images)))
         assert network.normalisation["mean"] == [0.485, 0.456, 0.406]
+        assert network.protocol(network.adaptation, ["t"]) == "fine-tuned, galaxies unknown"
     old = {key: value for key, value in published.state_dict().items() if "num_batches" not in key}  # as first published
     torch.save(old, tmp_path / "old.pth")
     assert torch.equal(encoder("resnet18", weights=str(tmp_path / "old.pth")).eval()(images), network(images))
