@@ -258,7 +258,7 @@ def _columns() -> list[str]:
 
 
 @contextmanager
-def _named(piece: Mapping[str, Any]) -> Iterator[None]:
+def named(piece: Mapping[str, Any]) -> Iterator[None]:
     """Says in an error whose table it is."""
     try:
         yield
@@ -268,7 +268,7 @@ def _named(piece: Mapping[str, Any]) -> Iterator[None]:
 
 def _evaluated(piece: Mapping[str, Any], *, n_bootstrap: int, seed: int) -> pd.DataFrame:
     """The table of `metrics.evaluate` of a piece's test part, indexed by metric and class."""
-    with _named(piece):
+    with named(piece):
         return metrics.evaluate(piece["predictions"], n_bootstrap=n_bootstrap, seed=seed).set_index(["metric", "class"])
 
 
@@ -305,7 +305,7 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
 def _accuracy(piece: Mapping[str, Any], split: str) -> float:
     if not metrics.selected(piece["predictions"], split).any():
         return math.nan
-    with _named(piece):
+    with named(piece):
         matrix = metrics.confusion(piece["predictions"], split=split)
     return float(matrix.trace() / matrix.sum())
 

@@ -61,7 +61,7 @@ def evaluate(predictions: pd.DataFrame, *, split: str = "test", n_bootstrap: int
     are none or miss a sum of 1 by more than 0.001; and where the split has no labelled galaxy.
     """
     names = classes(predictions)
-    true, p = _arrays(predictions, split)
+    true, p = checked(predictions, split)
     point, draws = _point(true, p), _bootstrap(true, p, n_bootstrap=n_bootstrap, seed=seed)
     rows = []
     for metric, k, n, note in _notes(true, p, names, split):
@@ -73,7 +73,7 @@ def evaluate(predictions: pd.DataFrame, *, split: str = "test", n_bootstrap: int
 
 def confusion(predictions: pd.DataFrame, *, split: str = "test") -> Int[ndarray, "true taken_for"]:
     """How many labelled galaxies of a class (row) were taken for which (column); the order is that of `classes`."""
-    true, p = _arrays(predictions, split)
+    true, p = checked(predictions, split)
     return sk.confusion_matrix(true, p.argmax(1), labels=range(p.shape[1]))
 
 
@@ -85,7 +85,7 @@ def roc(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
     has no rows.
     """
     names = classes(predictions)
-    true, p = _arrays(predictions, split)
+    true, p = checked(predictions, split)
     curves = []
     for k in np.flatnonzero(_two_sided(true, len(names))):
         false_positive, true_positive, threshold = sk.roc_curve(true == k, p[:, k])
@@ -100,7 +100,7 @@ def mistakes(predictions: pd.DataFrame, *, split: str = "test") -> pd.DataFrame:
     """The misclassified galaxies of a split, the most confident first: columns id, label, taken_for, probability (of
     `taken_for`). The index is that of `predictions`."""
     names = np.array(classes(predictions))
-    true, p = _arrays(predictions, split)
+    true, p = checked(predictions, split)
     rows = predictions.loc[selected(predictions, split)]
     table = pd.DataFrame(
         {"id": rows["id"], "label": names[true], "taken_for": names[p.argmax(1)], "probability": p.max(1)}, index=rows.index
@@ -113,7 +113,7 @@ def majority(predictions: pd.DataFrame) -> pd.DataFrame:
     the labelled training galaxies, and so is taken for the largest class (scikit-learn's
     `DummyClassifier(strategy="prior")`)."""
     names = classes(predictions)
-    train, _ = _arrays(predictions, "train")
+    train, _ = checked(predictions, "train")
     prior = DummyClassifier(strategy="prior").fit(np.zeros((len(train), 1)), train)
     frequency = np.zeros(len(names))
     frequency[prior.classes_] = prior.class_prior_
@@ -126,16 +126,10 @@ def selected(predictions: pd.DataFrame, split: str) -> Bool[ndarray, " galaxy"]:
     return ((predictions["split"] == split) & label.notna() & (label.astype(str) != "")).to_numpy(dtype=bool)
 
 
-def some(things: Sequence[Any]) -> str:
-    """The first five of many, for an error."""
-    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
+def checked(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "galaxy class"]]:
+    """True classes as indices, and probabilities that sum to 1, of the labelled galaxies of a split, once they are checked.
 
-
-# ---- the parts
-
-
-def _arrays(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "galaxy class"]]:
-    """True classes as indices, and probabilities that sum to 1, of the labelled galaxies of a split, once they are checked."""
+    Raises the `ValueError` of `evaluate`."""
     names = classes(predictions)
     twice = predictions.loc[predictions["id"].duplicated(keep=False), "id"]
     if len(twice):
@@ -162,6 +156,14 @@ def _arrays(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galax
         ]
         raise ValueError(f"p_<class> are no probabilities that sum to 1 in {len(wrong)} rows: {some(wrong)}")
     return true, p / total[:, None]
+
+
+def some(things: Sequence[Any]) -> str:
+    """The first five of many, for an error."""
+    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
+
+
+# ---- the parts
 
 
 def _present(true: Int[ndarray, " galaxy"], n_classes: int) -> Bool[ndarray, " class"]:

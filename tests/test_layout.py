@@ -40,10 +40,11 @@ def test_votes_know_the_tree_alone():
 
 def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["comparison"]) == {"metrics"}
-    assert imports(MODULES["controls"]) == {"comparison", "metrics"}
+    assert imports(MODULES["significance"]) == imports(MODULES["calibration"]) == {"comparison", "metrics"}
+    assert imports(MODULES["controls"]) == {"comparison", "significance"}
     assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
     assert imports(MODULES["tables"]) == {"comparison"}
-    assert imports(MODULES["comparison_plots"]) == {"plots"}
+    assert imports(MODULES["comparison_plots"]) == imports(MODULES["trust_plots"]) == {"plots"}
 
 
 def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():

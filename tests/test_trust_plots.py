@@ -1,0 +1,97 @@
+"""What stands in the figures of calibration and of pairs, and that nothing is cut off or overlaps. Takes about 15 s."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_calibration import drawn
+from test_comparison_plots import LONG
+from test_plots import check_texts, said
+
+from galaxymorph import calibration, significance, trust_plots
+
+FEW = ("cnn", "moco dnn", "resnet18")
+MANY = (*LONG, "moco_finetuned", "cae_frozen dnn", "classical random_forest", "a method with a name beyond all measure, tuned")
+
+
+def tables(names, what, n=160):
+    return {name: what(drawn(n, seed=i, hot=1 + i / 4)) for i, name in enumerate(names)}
+
+
+def ranked(names):
+    value = 0.9 - 0.3 / len(names) * np.arange(len(names))
+    rows = {"method": list(names), "accuracy": value, "accuracy_low": value - 0.03, "accuracy_high": value + 0.03, "seeds": 3}
+    return pd.DataFrame(rows)
+
+
+def paired(names, margin=0.06):
+    table, rows = ranked(names).set_index("method"), []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            gain = table.accuracy[a] - table.accuracy[b]
+            row = {"a": a, "b": b, "n_labels": 50, "accuracy_a": table.accuracy[a], "accuracy_b": table.accuracy[b]}
+            rows.append(row | {"resolved": gain > margin, "p_better": min(0.5 + 5 * gain, 1.0)})
+    return pd.DataFrame(rows)
+
+
+def told_apart(names, margin=0.06):
+    return trust_plots.told_apart(ranked(names), significance.cliques(paired(names, margin)))
+
+
+CASES = {
+    "reliability": lambda: trust_plots.reliability(tables(FEW, calibration.reliability)),
+    "reliability of 1": lambda: trust_plots.reliability(tables(FEW[:1], calibration.reliability)),
+    "reliability of many": lambda: trust_plots.reliability(tables(MANY, calibration.reliability, 2000)),
+    "reliability of nothing": lambda: trust_plots.reliability({}),
+    "risk": lambda: trust_plots.risk_coverage(tables(FEW, calibration.risk_coverage)),
+    "risk of many": lambda: trust_plots.risk_coverage(tables(MANY, calibration.risk_coverage)),
+    "risk of nothing": lambda: trust_plots.risk_coverage({}),
+    "told apart": lambda: told_apart(FEW, 0.15),
+    "told apart of many": lambda: told_apart(MANY),
+    "told apart, no ties": lambda: told_apart(FEW, 0),
+    "told apart of nothing": lambda: trust_plots.told_apart(ranked(FEW), []),
+    "probabilities": lambda: trust_plots.probabilities(paired(FEW, 0.15)),
+    "probabilities of 2": lambda: trust_plots.probabilities(paired(LONG[-2:])),
+    "probabilities of many": lambda: trust_plots.probabilities(paired(MANY)),
+    "probabilities of nothing": lambda: trust_plots.probabilities(paired(FEW)[:0]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
+    check_texts(CASES[case]())
+
+
+def test_reliability_shows_points_and_galaxies():
+    table = calibration.reliability(drawn(155, seed=0))
+    figure = trust_plots.reliability({"cnn": table})
+    ax = figure.axes[0]
+    points = next(line for line in ax.lines if line.get_marker() == "o")
+    assert np.allclose(np.asarray(points.get_xydata()), table[["confidence", "accuracy"]])
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    assert np.allclose(heights / heights.max(), table.n / table.n.max())
+    assert f"cnn\nn = 155 ({table.n.min()} to {table.n.max()} each)" in said(figure)
+
+
+def test_the_legend_of_risks_begins_with_the_best():
+    curves = {"worse": calibration.risk_coverage(drawn(50, seed=0).assign(label="b")), "better": ALL_RIGHT}
+    legend = trust_plots.risk_coverage(curves).legends[0]
+    assert [text.get_text().split()[0] for text in legend.get_texts()] == ["better", "worse"]
+    assert legend.get_texts()[0].get_text() == "better (0.000)"
+
+
+ALL_RIGHT = calibration.risk_coverage(drawn(50, seed=0).assign(label="a"))
+
+
+def test_bars_join_what_cannot_be_told_apart():
+    figure = trust_plots.told_apart(ranked("abcd"), [("a", "b"), ("b", "d"), ("c",)])
+    right = figure.axes[1]
+    dots = [sorted(np.asarray(line.get_ydata(), float)) for line in right.lines if line.get_marker() == "o"]
+    assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
+    assert "all are told apart" in said(CASES["told apart, no ties"]())
+
+
+def test_probabilities_mirror_each_other_and_mark_ties():
+    figure = trust_plots.probabilities(paired(FEW, 0.15))
+    shown = {(text.get_position()): text.get_text() for text in figure.axes[0].texts}
+    assert shown == {(1, 0): "100=", (0, 1): "0=", (2, 0): "100", (0, 2): "0", (2, 1): "100=", (1, 2): "0="}
