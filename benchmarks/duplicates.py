@@ -1,0 +1,94 @@
+"""How long duplicates are looked for, and how many of planted ones are found, among 60,000 mock galaxies.
+
+    python benchmarks/duplicates.py --galaxies 60000 --simulated 3000 --planted 600
+
+To simulate all of them would take most of an hour on two cores. Instead each is a blend of two of the simulated ones, turned
+and mirrored, with weights of its own, so that many share parts of their light: harder to tell apart than separate galaxies are.
+Planted copies are rotated, compressed (JPEG 70 to 90) or shifted (1 to 2 px), or all of these. Pairs that were not planted are
+false, but for blends of which one galaxy is the same, which show the same light in part: these are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import resource
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+
+from galaxymorph import audit, simulate
+
+KINDS = {"turned": (0, 0), "compressed": (0, 1), "shifted": (1, 0), "turned, shifted, compressed": (1, 1)}
+
+
+def turned(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """One of the 8 orientations."""
+    image = np.rot90(image, generator.integers(4), (1, 2))
+    return image[:, :, ::-1] if generator.integers(2) else image
+
+
+def blended(simulated: np.ndarray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`n` galaxies, uint8 (n, 3, size, size), each made of two simulated ones, and of which: (n, 2)."""
+    images = np.empty((n, *simulated.shape[1:]), np.uint8)
+    parents = np.array([generator.choice(len(simulated), 2, replace=False) for _ in range(n)])
+    for row in range(n):
+        a, b = (turned(simulated[each], generator).astype(np.float32) for each in parents[row])
+        weight = np.float32(generator.uniform(0.4, 0.6))
+        images[row] = weight * a + (1 - weight) * b
+    return images, parents
+
+
+def copied(image: np.ndarray, shift: int, compress: int, generator: np.random.Generator) -> np.ndarray:
+    """A copy in one of the orientations, shifted and compressed if it is to be."""
+    image, size = turned(image, generator), image.shape[-1]
+    if shift:
+        y, x = 2 + generator.choice([-2, -1, 1, 2], 2)
+        image = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="edge")[:, y : y + size, x : x + size]
+    if compress:
+        file = io.BytesIO()
+        quality = int(generator.integers(70, 91))
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "JPEG", quality=quality)
+        image = np.asarray(Image.open(file)).transpose(2, 0, 1)
+    return image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--galaxies", type=int, default=60_000)
+    parser.add_argument("--simulated", type=int, default=3000, help="mock galaxies that the others are blended from")
+    parser.add_argument("--planted", type=int, default=600, help="copies that take the place of the last galaxies")
+    parser.add_argument("--size", type=int, default=64, help="image size in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    generator = np.random.default_rng(options.seed)
+    simulated = simulate.survey(options.simulated, image_size=options.size, seed=options.seed).images.numpy()
+    images, parents = blended(simulated, options.galaxies, generator)
+    own = options.galaxies - options.planted
+    originals = generator.choice(own, options.planted, replace=False)
+    kinds = [list(KINDS)[i % len(KINDS)] for i in range(options.planted)]
+    for i, (row, kind) in enumerate(zip(originals, kinds, strict=True)):
+        images[own + i], parents[own + i] = copied(images[row], *KINDS[kind], generator), parents[row]
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    clock, processor = time.perf_counter(), time.process_time()
+    found = audit.duplicates(torch.from_numpy(images))
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
+    planted = {(int(row), own + i): kind for i, (row, kind) in enumerate(zip(originals, kinds, strict=True))}
+    print(f"{options.galaxies:,} galaxies of {options.size} px, seed {options.seed}, {torch.get_num_threads()} threads")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{clock:.1f} s, {processor:.1f} s of processor; memory at its peak {after:.2f} GiB ({before:.2f} before)")
+    for kind in KINDS:
+        these = {pair for pair, each in planted.items() if each == kind}
+        print(f"recall, {kind}: {len(these & pairs) / max(1, len(these)):.3f} (n = {len(these)})")
+    others = pairs - set(planted)
+    kin = {pair for pair in others if set(parents[pair[0]]) & set(parents[pair[1]])}
+    print(f"precision: {len(pairs & set(planted)) / max(1, len(pairs - kin)):.4f} ({len(others - kin)} false)", end="")
+    print(f"; {len(kin)} blends with one galaxy in common")
+
+
+if __name__ == "__main__":
+    main()
