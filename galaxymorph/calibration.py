@@ -50,8 +50,8 @@ def calibration_error(
 
     The error is never negative, and so is too large on average, the more the fewer galaxies a bin has. by_chance: its mean if
     every galaxy were right with the probability that its confidence says; an error of about that size is none. low and high:
-    the 95 % interval of a bootstrap of the galaxies, turned round, 2 error - draw (Davison & Hinkley 1997, eq. 5.6), which takes
-    the same bias of the draws off, and cut off at 0; where the error is mostly bias, it may lie below the error itself.
+    the 95 % interval of a bootstrap of the galaxies, turned round, 2 error - draw (Davison & Hinkley 1997, eq. 5.6), which
+    takes the same bias of the draws off, and cut off at 0; where the error is mostly bias, it may lie below the error itself.
     """
     confidence, right = _judged(predictions, split)
     which, rng = _bins(confidence, bins), np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, accuracy: float = 0.99, bins
 
 
 def _row(predictions: pd.DataFrame, *, accuracy: float, bins: int) -> dict[str, float]:
-    before = calibration_error(predictions, bins=bins)
+    before = calibration_error(predictions, bins=bins, n_bootstrap=200)
     row = {"log_loss": _log_loss(predictions), "error": before["error"], "by_chance": before["by_chance"]}
     names = ("temperature", "log_loss_tempered", "error_tempered", "automatic", "automatic_accuracy", "automatic_seeds")
     row |= dict.fromkeys(names, math.nan) | {"area": float(risk_coverage(predictions).risk.mean())}

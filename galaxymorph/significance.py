@@ -172,9 +172,8 @@ def _against(best: str, row: Mapping[str, Any]) -> str:
 
 def _basis(rows: pd.DataFrame) -> str:
     """Seeds, galaxies, and for how many pairs p was corrected."""
-    seeds, tested = (
-        " to ".join(f"{n:,}" for n in sorted({rows[name].min(), rows[name].max()})) for name in ("seeds", "n_test")
-    )
+    ends = [np.unique(rows[name].to_numpy(int))[[0, -1]] for name in ("seeds", "n_test")]
+    seeds, tested = (" to ".join(f"{n:,}" for n in dict.fromkeys(end)) for end in ends)
     holm = f"; p after Holm's correction for {len(rows)} pairs" if len(rows) > 1 else ""
     return f"{seeds} seed{'s' * (seeds != '1')}, {tested} test galaxies each{holm}"
 
