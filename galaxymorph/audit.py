@@ -196,7 +196,7 @@ REACH = 3  # px by which copies may be shifted
 # quality 60 to 90, copies had a correlation above 0.87 and a difference below 0.11; of other galaxies, those with a correlation
 # above 0.75 differed by 0.2 and more.
 CORRELATION, DIFFERENCE = 0.8, 0.12
-CHUNK = 512  # galaxies that are worked on together
+CHUNK = 128  # galaxies that are worked on together
 # How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn changes none.
 TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 
@@ -217,8 +217,9 @@ def duplicates(images: UInt8[Tensor, "galaxy 3 size size"], *, neighbours: int =
        (differences of Gaussians, divided by their local spread, so that a bright core counts no more than the sky) and the
        difference of colours over 4 x 4 px, relative to their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
     """
-    chunks = images.split(CHUNK)
-    sums = np.concatenate([_sums(chunk) for chunk in chunks])
+    sums = np.empty((len(images), 6), int)  # filled in place: results kept between large buffers would keep their memory, too
+    for start in range(0, len(images), CHUNK):
+        sums[start : start + CHUNK] = _sums(images[start : start + CHUNK])
     exact = _identical(images, sums)
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
     pairs = _candidates(images, rows, neighbours=neighbours, seed=seed)
