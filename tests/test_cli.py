@@ -224,7 +224,7 @@ def test_sigterm_stops_like_ctrl_c(project):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         process.terminate()
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert said.endswith("stopped\n")
     assert "Traceback" not in said

@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     with pytest.raises(runner.RunError, match="another process is executing this run"):
         execute(params.plan(project / "params.yaml"))
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert b"Traceback" not in said
     assert (folder / "good" / "done.json").is_file()

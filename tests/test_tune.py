@@ -437,7 +437,7 @@ def test_ctrl_c_stops_at_once(project):
             assert time.monotonic() < deadline and stopped.poll() is None, stopped.communicate()[0]
             time.sleep(0.05)
         stopped.send_signal(signal.SIGTERM)
-        said, _ = stopped.communicate(timeout=30)
+        said, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == 130 and said.endswith("stopped\n") and "Traceback" not in said
     pid = next(line for line in noted(project) if line.startswith("pid")).split()[1]
     while Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
