@@ -51,6 +51,10 @@ def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
     assert imports(MODULES["morphometry"]) == {"classical", "cutouts", "runs"}
 
 
+def test_the_audit_knows_data_and_encoders():
+    assert imports(MODULES["audit"]) == {"data", "encoders"}
+
+
 def test_encoders_know_architectures_and_where_model_files_are():
     assert imports(MODULES["encoders"]) == {"architectures", "cae", "runs", "weights"}
 
