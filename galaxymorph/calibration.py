@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import minimize_scalar
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from galaxymorph import metrics
 from galaxymorph.comparison import budget, named
@@ -36,7 +36,7 @@ def reliability(predictions: pd.DataFrame, *, split: str = "test", bins: int = 1
     which = _bins(confidence, bins)
     for k in np.unique(which):
         inside, correct = confidence[which == k], right[which == k]
-        interval = _wilson(int(correct.sum()), len(correct))
+        interval = metrics.wilson(int(correct.sum()), len(correct))
         row = {"low": inside.min(), "high": inside.max(), "confidence": inside.mean(), "accuracy": correct.mean()}
         rows.append(row | {"accuracy_low": interval[0], "accuracy_high": interval[1], "n": len(correct)})
     return pd.DataFrame(rows)
@@ -135,7 +135,7 @@ def automatic(predictions: pd.DataFrame, *, accuracy: float = 0.99, certainty: f
             above = correct[tested >= threshold]
             found |= {"threshold": threshold, "share": len(above) / len(correct), "n": len(above)}
             if len(above):
-                low, high = _wilson(int(above.sum()), len(above))
+                low, high = metrics.wilson(int(above.sum()), len(above))
                 found |= {"test_accuracy": float(above.mean()), "low": low, "high": high}
             return found
     few = f"{math.ceil(enough[0])} validation galaxies are needed at least, there are {len(right)}"
@@ -209,8 +209,3 @@ def _bins(confidence: Float[ndarray, " galaxy"], bins: int) -> Int[ndarray, " ga
 def _error(which: Int[ndarray, " galaxy"], excess: Float[ndarray, " galaxy"]) -> float:
     """The calibration error from the bins of galaxies and by how much they are right in excess of their confidence."""
     return float(abs(np.bincount(which, weights=excess)).sum() / len(which))
-
-
-def _wilson(right: int, n: int) -> tuple[float, float]:
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

@@ -27,6 +27,7 @@ import pandas as pd
 import sklearn.metrics as sk
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier
 
 OVERALL = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "log_loss", "brier")
@@ -161,6 +162,12 @@ def checked(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galax
 def some(things: Sequence[Any]) -> str:
     """The first five of many, for an error."""
     return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a fraction, `right` of `n` (Wilson 1927)."""
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 # ---- the parts

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -443,7 +443,7 @@ def embed(
     return features if each_orientation else features[0]
 
 
-def orientations(images: Float[Tensor, "galaxy 3 size size"]) -> list[Float[Tensor, "galaxy 3 size size"]]:
-    """The 8 rotations by 90 degrees and mirror images of a batch (the dihedral group D4); they need no resampling."""
+def orientations(images: Shaped[Tensor, "*batch size size"]) -> list[Shaped[Tensor, "*batch size size"]]:
+    """The 8 rotations by 90 degrees and mirror images (the dihedral group D4); they need no resampling."""
     turned = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
     return turned + [image.flip(-1) for image in turned]

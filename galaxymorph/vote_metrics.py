@@ -30,12 +30,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.stats import betabinom, binom, binomtest
+from scipy.stats import betabinom, binom
 from scipy.stats import t as student
 
 from galaxymorph import schema
 from galaxymorph.comparison import absent, attendance, budget, head, labels, number, tail, with_interval, words
-from galaxymorph.metrics import some
+from galaxymorph.metrics import some, wilson
 
 CONVENTIONS = ("cumulative", "per question")
 METRICS = ("rmse", "mae", "r2")
@@ -395,8 +395,7 @@ def _wilson(right: Bool[ndarray, " galaxy"]) -> tuple[float, float, float]:
     """The share of true values, and its 95 % interval; NaN of nothing."""
     if not len(right):
         return math.nan, math.nan, math.nan
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    return float(right.mean()), float(interval.low), float(interval.high)
+    return float(right.mean()), *wilson(int(right.sum()), len(right))
 
 
 def _transform(part: _Part, *, seed: int) -> Float[ndarray, "galaxy 37"]:

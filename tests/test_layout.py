@@ -52,7 +52,7 @@ def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
 
 
 def test_the_audit_knows_data_and_encoders():
-    assert imports(MODULES["audit"]) == {"data", "encoders"}
+    assert imports(MODULES["audit"]) == {"data", "duplicates", "encoders", "significance", "sources"}
 
 
 def test_encoders_know_architectures_and_where_model_files_are():

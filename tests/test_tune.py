@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from test_runner import write_notebook
 
 from galaxymorph import cli, notebooks, params, runner, runs, tune, tune_plots
 
@@ -81,22 +82,6 @@ SEARCH = {
     "training.learning_rate": {"low": 1.0e-4, "high": 1.0e-1, "log": True},
     "training.batch_size": [16, 32, 64],
 }
-
-
-def write_notebook(path, *sources, outputs=()):
-    cells = [
-        {
-            "cell_type": "code",
-            "id": f"cell{number}",
-            "source": source,
-            "metadata": {} if number else {"tags": ["parameters"]},
-            "outputs": [],
-            "execution_count": None,
-        }
-        for number, source in enumerate(sources)
-    ]
-    metadata = {"galaxymorph": {"outputs": list(outputs)}}
-    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
 
 
 @pytest.fixture
