@@ -1,4 +1,4 @@
-"""From many predictions tables to a comparison of methods: numbers with intervals, sentences, a table to read."""
+"""From many predictions tables to a comparison of methods: numbers with intervals, and a table to read."""
 
 from __future__ import annotations
 
@@ -96,47 +96,6 @@ def per_class(pieces: Sequence[Mapping[str, Any]], *, metric: str = "f1") -> pd.
     return pd.DataFrame({name: pd.DataFrame(values).mean() for name, values in found.items()}).T
 
 
-def smallest_difference(n_test: int, accuracy: float) -> float:
-    """The smallest difference between two accuracies near `accuracy` that a test set of `n_test` galaxies resolves at
-    95 %.
-
-    1.96 sqrt(2 a (1 - a) / (n_test + 2)) with a = (n_test accuracy + 1) / (n_test + 2): the half-width of the interval
-    of a difference of two proportions with a success and a failure added to each, so that it also holds near 0 and 1
-    (Agresti & Caffo 2000). The two count as tested on independent galaxies; a paired test on the same galaxies may
-    resolve somewhat less.
-    """
-    if n_test < 1 or not 0 <= accuracy <= 1:
-        raise ValueError(f"n_test={n_test}, accuracy={accuracy}: at least one galaxy, and from 0 to 1")
-    a = (n_test * accuracy + 1) / (n_test + 2)
-    return 1.96 * math.sqrt(2 * a * (1 - a) / (n_test + 2))
-
-
-def sentences(table: pd.DataFrame, *, baseline: str = "majority") -> list[str]:
-    """What a table of `compare` says about accuracy, in plain words, for each label budget: who is ahead, what is a
-    tie, what is missing, and what answering without eyes reaches (the method `baseline`, which is not ranked).
-
-    Two methods are told apart only if they differ by more than both `smallest_difference` (of the different galaxies
-    that were tested) and, with two seeds or more each, the 95 % margin of Welch's t-test over seeds. No correction for
-    the number of methods.
-    """
-    said, budgets = [], {}
-    for row in table.to_dict("records"):
-        budgets.setdefault(budget(row), []).append(row)
-    for n_labels, rows in budgets.items():
-        opening = f"With {labels(n_labels)}"
-        there = sorted((row for row in rows if row["seeds"]), key=lambda row: -row["accuracy"])
-        ranked = [row for row in there if row["method"] != baseline]
-        if ranked:
-            said += _ranking(opening, ranked)
-        elif any(row["method"] != baseline for row in rows):
-            said.append(f"{opening}: no result yet.")
-        for row in there:
-            if row["method"] == baseline:
-                said.append(f"{opening}, naming the most common class every time would reach {row['accuracy']:.3f}.")
-        said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
-    return said
-
-
 def front(table: pd.DataFrame, *, cost: str, baseline: str = "majority") -> Bool[ndarray, " row"]:
     """Which rows of a table of `compare` are on the Pareto front of accuracy against a cost, one of `COSTS` of which less is
     better: no other is at least as accurate at no greater cost, and better in one of the two. Rows without either number, and
@@ -179,6 +138,11 @@ def labels(n_labels: int | None) -> str:
 def words(row: Mapping[str, Any], name: str) -> str:
     """A text of a row, empty where it has none. (A file has NaN.)"""
     return "" if bool(pd.isna(row.get(name))) else str(row[name])
+
+
+def is_control(row: Mapping[str, Any]) -> bool:
+    """Whether the protocol of a piece or a row makes it a yardstick and no method to take: pixels alone, random encoders."""
+    return any(kind in words(row, "protocol") for kind in ("control", "random encoder"))
 
 
 def number(value: Any, form: str) -> str:
@@ -319,39 +283,3 @@ def _spread(metric: str, values: Float[ndarray, " seed"], *, low: float, high: f
         end = {"log_loss": math.inf, "brier": 2.0}.get(metric, 1.0)
         low, high = max(mean - margin, 0.0), min(mean + margin, end)
     return {metric: mean, f"{metric}_std": std, f"{metric}_low": low, f"{metric}_high": high}
-
-
-def _margin(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    """By how much two methods have to differ in accuracy to be told apart (`sentences`)."""
-    margin = smallest_difference(int(min(a["n_test_all"], b["n_test_all"])), (a["accuracy"] + b["accuracy"]) / 2)
-    if a["seeds"] > 1 and b["seeds"] > 1:
-        va, vb = (row["accuracy_std"] ** 2 / row["seeds"] for row in (a, b))
-        if va + vb > 0:
-            freedom = (va + vb) ** 2 / (va**2 / (a["seeds"] - 1) + vb**2 / (b["seeds"] - 1))
-            margin = max(margin, float(student.ppf(0.975, freedom)) * math.sqrt(va + vb))
-    return margin
-
-
-def _ranking(opening: str, ranked: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The sentences on the methods of one label budget, the most accurate first."""
-    best = ranked[0]
-    galaxies = f"{best['seeds']} seeds, {best['n_test']:.0f} test galaxies each"
-    if best["seeds"] == 1:
-        galaxies = f"one seed, {best['n_test']:.0f} test galaxies"
-    interval = f"{best['accuracy_low']:.3f} to {best['accuracy_high']:.3f}"
-    score = f"{best['accuracy']:.3f} (95 % interval {interval}, {galaxies})"
-    n, least = int(best["n_test_all"]), smallest_difference(int(best["n_test_all"]), best["accuracy"])
-    power = f"{opening}, {n:,} different test galaxies tell two such methods apart from a difference of {least:.3f} on."
-    if len(ranked) == 1:
-        return [f"{opening}, {best['method']} reaches an accuracy of {score}.", power]
-    ties, behind = [], []
-    for row in ranked[1:]:
-        margin, difference = _margin(best, row), best["accuracy"] - row["accuracy"]
-        text = f"{row['method']} ({row['accuracy']:.3f}, lower by {difference:.3f} where {margin:.3f} can be told apart)"
-        (behind if difference > margin else ties).append(text)
-    said = [f"{opening}, {best['method']} has the highest accuracy, {score}."]
-    if ties:
-        said.append(f"{opening}, it is a tie of {best['method']} with {' and with '.join(ties)}.")
-    if behind:
-        said.append(f"{opening}, {best['method']} is ahead, by a resolved difference, of {' and of '.join(behind)}.")
-    return [*said, power]

@@ -20,6 +20,7 @@ from galaxymorph.plots import (
     BLUE,
     COLOURS,
     DASHES,
+    DIVERGING,
     FAINT,
     GREEN,
     INK,
@@ -202,6 +203,38 @@ def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline:
 
 
 @rc_context(STYLE)
+def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
+    """How many labels other methods need (rows) to be as accurate as one with some number of labels (columns): the number, and
+    as colour its ratio to those of the one, on a scale of doublings. `table`: of `efficiency.equivalent`."""
+    rows = table.loc[table.a == method]
+    if rows.empty:
+        return empty(f"no method has several numbers of labels beside {method}")
+    rows = rows.assign(number=rows.n_labels.astype(float).fillna(np.inf))
+    budgets, others = sorted(rows.number.unique()), list(dict.fromkeys(rows.b))
+    ratios, texts = np.full((len(others), len(budgets)), np.nan), {}
+    for row in rows.to_dict("records"):
+        place = others.index(row["b"]), budgets.index(row["number"])
+        few, many = f"≤ {row['fewest']:,.0f}", f"> {row['most']:,.0f}"
+        texts[place] = many if np.isinf(row["labels"]) else few if row["labels"] == 0 else f"{row['labels']:,.0f}"
+        ratios[place] = np.clip(row["ratio"], 1 / 16, 16)
+    names = [in_lines(name, letters=BESIDE) for name in others]
+    figure, ax = panel(None, width=WIDTH, height=0.42 * len(others) + 1.9)
+    image = ax.imshow(np.ma.masked_invalid(np.log2(ratios)), cmap=DIVERGING, vmin=-4, vmax=4, aspect="auto")
+    for (i, j), text in texts.items():
+        dark = abs(np.log2(ratios[i, j])) > 2.4
+        ax.text(j, i, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
+    scores = [rows.accuracy[rows.number == n].iloc[0] for n in budgets]
+    below = [f"{'all' if np.isinf(n) else f'{n:,.0f}'}\n({score:.3f})" for n, score in zip(budgets, scores, strict=True)]
+    ax.set_xticks(range(len(budgets)), below)
+    ax.set_xlabel(f"labels of {method} (its accuracy)")
+    ax.set_yticks(range(len(others)), names)
+    frameless(ax)
+    doublings = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
+    colour_bar(ax, image, label="labels needed for each", ticks=list(doublings), names=list(doublings.values()))
+    return figure
+
+
+@rc_context(STYLE)
 def gains(differences: pd.DataFrame, control: str) -> Figure:
     """By how much methods are better than their control with the same labels, with 95 % intervals: a panel for each number of
     labels, a row for each method; filled where the two can be told apart. `differences`: of `controls.differences`."""
@@ -231,6 +264,46 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
     look: dict[str, Any] = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}
     told = [Line2D([], [], label="told apart", **look), Line2D([], [], label="not told apart", mfc="white", **look)]
     figure.legend(handles=told, loc="outside upper right", ncols=2)
+    return figure
+
+
+@rc_context(STYLE)
+def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
+    """What mistakes report, as rings, and what is honest, as points, joined by arrows; the one that is worth the most on top.
+    Below each arrow the same of every seed, small. `table` and `seeds`: of `forensics.table` and `forensics.by_seed`."""
+    rows = table.iloc[::-1]
+    figure, axes = panels(1, 1, height=0.72 * len(rows) + 1.4)
+    ax, several = axes[0, 0], table.seeds.max() > 1
+    right: dict[str, Any] = {"color": BLUE, "marker": "o", "ls": "", "mew": 0}
+    wrong: dict[str, Any] = {"color": ORANGE, "marker": "o", "ls": "", "mfc": "none"}
+    for place, row in enumerate(rows.to_dict("records")):
+        ax.plot(row["honest"], place, ms=7, **right)
+        ax.plot(row["reported"], place, ms=11, mew=1.8, **wrong)
+        if several:
+            each = seeds[seeds.mistake == row["mistake"]]
+            ax.plot(each.honest, [place - 0.3] * len(each), ms=3, **right)
+            ax.plot(each.reported, [place - 0.3] * len(each), ms=5, mew=1, **wrong)
+        text = f"{row['difference']:+.3f}" + f"\n{row['measure']}" * (row["measure"] != "accuracy")
+        ax.text(1.02, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=10)
+    ax.margins(x=0.06)
+    low, high = ax.get_xlim()
+    for place, row in enumerate(rows.to_dict("records")):
+        if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
+            ends = {"xy": (row["reported"], place), "xytext": (row["honest"], place)}
+            ax.annotate("", **ends, arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 6.5})
+    names = [f"{in_lines(row['mistake'])}\n({in_lines(row['published_in'])})" for row in rows.to_dict("records")]
+    ax.set_yticks(range(len(rows)), names)
+    others = (rows.measure != "accuracy").any()
+    ax.set(ylim=(-0.6, len(rows) - 0.4), xlabel="accuracy" + " (or what stands on the right)" * bool(others))
+    ax.text(1.02, len(rows) - 0.4, "difference", transform=ax.get_yaxis_transform(), va="bottom", fontsize=10)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    n = " to ".join(f"{n:,}" for n in sorted({table.n.min(), table.n.max()}))
+    of = f"mean over {table.seeds.max()} seeds; small: each of them" if several else "one seed"
+    handles = [Line2D([], [], ms=7, label="honest", **right), Line2D([], [], ms=11, mew=1.8, label="reported", **wrong)]
+    handles += [Line2D([], [], ls="", label=f"{of} (n = {n} test galaxies)")]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
 

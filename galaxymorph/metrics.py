@@ -55,8 +55,7 @@ def evaluate(predictions: pd.DataFrame, *, split: str = "test", n_bootstrap: int
 
     low and high: the central 95 % of a bootstrap of the galaxies, stratified by true class (`n_bootstrap` draws; Efron
     1979), NaN without draws. A percentile interval: it covers the choice of the galaxies alone, not of the training
-    run, and collapses to a point where every galaxy is right; see `comparison.smallest_difference` for what such a test set
-    can tell.
+    run, and collapses to a point where every galaxy is right; see `significance.pairs` for what such a test set can tell.
 
     Raises `ValueError`, naming the rows, for an id that is there twice, a label that is no class, or probabilities that
     are none or miss a sum of 1 by more than 0.001; and where the split has no labelled galaxy.

@@ -41,6 +41,8 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = LinearSegmentedColormap.from_list("white to blue", ["#ffffff", "#9ccbea", "#3f94cb", "#00609a", "#00304d"])
 SEQUENTIAL = SEQUENTIAL.with_extremes(bad="#e8e8e8")
+DIVERGING = LinearSegmentedColormap.from_list("blue to orange", [BLUE, "#9ccbea", "#ffffff", "#f3b48d", ORANGE])
+DIVERGING = DIVERGING.with_extremes(bad="#e8e8e8")
 STYLE: Any = {
     "figure.dpi": 100,
     "font.size": 11,
@@ -393,12 +395,16 @@ def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
     return slanted
 
 
-def colour_bar(ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float | int] | None) -> None:
-    """A colour bar as high as the axes."""
+def colour_bar(
+    ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float | int] | None, names: Sequence[str] | None = None
+) -> None:
+    """A colour bar as high as the axes; `names` of its ticks where their values are not what should be read."""
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
     bar = ax.figure.colorbar(image, cax=place, ticks=ticks)
     bar.set_label(label)
+    if names is not None:
+        place.set_yticklabels(list(names))
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 

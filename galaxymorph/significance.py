@@ -131,53 +131,6 @@ def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
     return sorted(listed, key=lambda group: [methods.index(method) for method in group])
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
-    """What a table of `pairs` says, for each number of labels: with which methods the most accurate one is tied, which ones
-    it is ahead of, how many of the other pairs are ties, and what difference can be resolved."""
-    said = []
-    for _, rows in table.groupby("n_labels", sort=False, dropna=False):
-        records = rows.to_dict("records")
-        opening = f"With {labels(budget(records[0]))}"
-        scores: dict[str, list[float]] = {}
-        for row in records:
-            for which in "ab":
-                scores.setdefault(row[which], []).append(row[f"accuracy_{which}"])
-        best = max(scores, key=lambda method: float(np.mean(scores[method])))
-        ties, behind = [], []
-        for row in records:
-            if best in (row["a"], row["b"]):
-                (behind if row["resolved"] else ties).append(_against(best, row))
-        if ties:
-            said.append(f"{opening}, it is a tie of {best} with {' and with '.join(ties)}.")
-        if behind:
-            said.append(f"{opening}, {best} is ahead, by a resolved difference, of {' and of '.join(behind)}.")
-        others = [row["resolved"] for row in records if best not in (row["a"], row["b"])]
-        if others:
-            said.append(f"{opening}, {len(others) - sum(others)} of the {len(others)} pairs of other methods are ties.")
-        least = [row["resolvable"] for row in records]
-        span = f"{min(least):.3f} to {max(least):.3f}" if f"{min(least):.3f}" != f"{max(least):.3f}" else f"{least[0]:.3f}"
-        said.append(
-            f"{opening}, a difference from {span} on would be resolved{', by pair' * (len(least) > 1)} ({_basis(rows)})."
-        )
-    return said
-
-
-def _against(best: str, row: Mapping[str, Any]) -> str:
-    """A method that the best one was compared with, and how."""
-    other, sign = (row["b"], 1) if row["a"] == best else (row["a"], -1)
-    low, high = sorted((sign * row["low"], sign * row["high"]))
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-    return f"{other} (difference {sign * row['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {p})"
-
-
-def _basis(rows: pd.DataFrame) -> str:
-    """Seeds, galaxies, and for how many pairs p was corrected."""
-    ends = [np.unique(rows[name].to_numpy(int))[[0, -1]] for name in ("seeds", "n_test")]
-    seeds, tested = (" to ".join(f"{n:,}" for n in dict.fromkeys(end)) for end in ends)
-    holm = f"; p after Holm's correction for {len(rows)} pairs" if len(rows) > 1 else ""
-    return f"{seeds} seed{'s' * (seeds != '1')}, {tested} test galaxies each{holm}"
-
-
 # ---- a pair
 
 

@@ -45,6 +45,33 @@ def pareto(table, cost="training_seconds"):
     return comparison_plots.pareto(table, comparison.front(table, cost=cost), cost=cost)
 
 
+def replayed(seeds=(0, 1)):
+    """Mistakes with long names, worst first, by seed and together."""
+    names = ("predictions in shuffled order", "validation redrawn on every resume", "best epoch chosen on test galaxies")
+    reported, honest = [0.25, 0.96, 0.9], [0.9, 0.91, 0.9]
+    rows = [
+        {"mistake": name, "seed": seed, "reported": a + 0.01 * seed, "honest": b - 0.01 * seed}
+        for name, a, b in zip(names, reported, honest, strict=True)
+        for seed in seeds
+    ]
+    published = ["Galaxy classification, five CNNs", "Galaxy classifier, vote fractions", "ResNet50"]
+    table = pd.DataFrame({"mistake": names, "published_in": published, "measure": ["macro F1", "accuracy", "accuracy"]})
+    means = pd.DataFrame(rows).groupby("mistake", sort=False)[["reported", "honest"]].mean().reset_index(drop=True)
+    table = table.join(means).assign(n=[398, 400, 400], seeds=len(seeds))
+    return table.assign(difference=table.reported - table.honest), pd.DataFrame(rows)
+
+
+def equivalents(others, labels=(25, 50, 100, 1000, None)):
+    """What others need: a quarter, as many, the fewest, more than there are, in turn."""
+    rows = []
+    for i, other in enumerate(others):
+        for j, n in enumerate(labels):
+            needed = [(n or 4000) / 4, float(n or 4000), 0.0, np.inf][(i + j) % 4]
+            row = {"a": "resnet18", "b": other, "n_labels": n, "accuracy": 0.8 + j / 50, "labels": needed}
+            rows.append(row | {"ratio": needed / (n or 4000), "fewest": 25.0, "most": 4000.0})
+    return pd.DataFrame(rows).astype({"n_labels": "Int64"})
+
+
 CASES = {
     "comparison": lambda: comparison_plots.comparison(compared()),
     "comparison of 3 metrics": lambda: comparison_plots.comparison(compared(), metrics=("accuracy", "auc", "log_loss")),
@@ -63,10 +90,16 @@ CASES = {
     "labels of many": lambda: comparison_plots.label_efficiency(pd.concat([many(), compared(LONG, (50, 100))])),
     "labels of 1": lambda: comparison_plots.label_efficiency(compared(1, (None,))),
     "labels of nothing": lambda: comparison_plots.label_efficiency(compared().assign(method="majority")),
+    "equivalent": lambda: comparison_plots.equivalent_labels(equivalents(("cnn", "classical forest")), "resnet18"),
+    "equivalent of many": lambda: comparison_plots.equivalent_labels(equivalents(LONG), "resnet18"),
+    "equivalent of nothing": lambda: comparison_plots.equivalent_labels(equivalents(LONG), "nobody"),
     "per class of many": lambda: comparison_plots.per_class(pd.DataFrame(0.5, index=list(many().method), columns=list(TEN))),
     "per class": lambda: comparison_plots.per_class(
         pd.DataFrame(0.9, index=["resnet18", "moco, 1,000 labels"], columns=list(NAMES))
     ),
+    "mistakes": lambda: comparison_plots.mistakes(*replayed()),
+    "mistakes of one seed": lambda: comparison_plots.mistakes(*replayed((0,))),
+    "one mistake": lambda: comparison_plots.mistakes(replayed()[0][1:2], replayed()[1]),
     "per class of nothing": lambda: comparison_plots.per_class(pd.DataFrame()),
     "per class 10": lambda: comparison_plots.per_class(pd.DataFrame(0.9, index=["resnet18"], columns=list(TEN))),
 }
@@ -269,3 +302,40 @@ def test_gains_have_a_panel_for_each_budget_and_fill_what_is_told_apart():
     points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in every.lines if line.get_marker() == "o"}
     assert points[0.02] == "white" and points[-0.06] != "white"  # 0 is within the interval of the first alone
     assert any("no method" in text for text in said(comparison_plots.gains(table[table.seeds == 0], "scratch")))
+
+
+def test_mistakes_are_arrows_from_the_honest_number_to_the_reported_one():
+    table, seeds = replayed()
+    figure = comparison_plots.mistakes(table, seeds)
+    ax = figure.axes[0]
+    names = [text.get_text() for text in ax.get_yticklabels()]
+    assert [name.split("\n")[0] for name in names] == table.mistake.to_list()[::-1]  # the worst on top
+    assert names[0] == "best epoch chosen on test galaxies\n(ResNet50)"
+    big = [line for line in ax.lines if line.get_markersize() > 6]
+    drawn = {(line.get_markerfacecolor() == "none", line.get_ydata()[0]): line.get_xdata()[0] for line in big}
+    expected = {(False, 2 - i): value for i, value in enumerate(table.honest)}
+    assert drawn == expected | {(True, 2 - i): value for i, value in enumerate(table.reported)}
+    arrows = {text.xyann[1]: (text.xyann[0], text.xy[0]) for text in ax.texts if hasattr(text, "xyann")}
+    assert arrows == {2: (table.honest[0], table.reported[0]), 1: (table.honest[1], table.reported[1])}  # none of no length
+    small = [line for line in ax.lines if line.get_markersize() < 6]
+    of_worst = [list(line.get_xdata()) for line in small if 1 < line.get_ydata()[0] < 2]
+    assert of_worst == [[0.9, 0.89], [0.25, 0.26]]
+    shown = said(figure)
+    assert "-0.640\nmacro F1" in shown and "+0.060" in shown and "+0.010" in shown
+    assert any("mean over 2 seeds" in text and "n = 398 to 400 test galaxies" in text for text in shown)
+    alone = comparison_plots.mistakes(*replayed((0,)))
+    assert "one seed (n = 398 to 400 test galaxies)" in said(alone)
+    assert [line for line in alone.axes[0].lines if line.get_markersize() < 6] == []
+    assert alone.axes[0].get_xlabel().startswith("accuracy (or what") and any("+0.050" in text for text in said(alone))
+    assert comparison_plots.mistakes(table[1:], seeds).axes[0].get_xlabel() == "accuracy"
+
+
+def test_equivalent_labels_are_numbers_or_bounds_in_their_cells():
+    figure = comparison_plots.equivalent_labels(equivalents(("cnn", "forest")), "resnet18")
+    ax = figure.axes[0]
+    cells = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in ax.texts}
+    assert [cells[0, j] for j in range(5)] == ["6", "50", "≤ 25", "> 4,000", "1,000"]
+    assert [cells[1, j] for j in range(5)] == ["25", "≤ 25", "> 4,000", "250", "4,000"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["cnn", "forest"]
+    assert [t.get_text() for t in ax.get_xticklabels()][-1] == "all\n(0.880)"
+    assert ax.get_xlabel() == "labels of resnet18 (its accuracy)"
