@@ -157,6 +157,39 @@ def features(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     return pd.DataFrame({name: torch.cat([part[name] for part in parts]).numpy() for name in MEASURES})
 
 
+def apparent(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
+    """How large, bright and clear each galaxy appears, whatever its morphology: a row for each, with the columns
+
+    * half_light_radius: as in `MEASURES`, px
+    * brightness: the light within 1.5 Petrosian radii above the sky, neighbours left out, in pixels of full white
+    * signal_to_noise: the half of it within the half-light radius, over the sky's noise there: that of a pixel in the frame's
+      corners (Immerkaer 1996, CVIU 64, 300: the mean of |light| through a mask that knows no planes, here without sources), no
+      less than whole numbers leave of three bands, times the square root of the circle's area in px
+
+    In display units: stretch and compression change light and noise, and pixels that were enlarged share their noise, so that
+    galaxies are ranked, and a signal to noise of 10 is not that of a catalogue. It is a rough measure: of 500 mock galaxies of
+    64 px it has a rank correlation of 0.64 with the true signal to noise of a camera's pixel, drawn at 32 px one of -0.33;
+    brightness has 0.83 and 0.81. NaN where there is no galaxy in the frame's middle; signal_to_noise also where no corner has
+    sky. Raises the `ValueError` of `features`.
+    """
+    table = features(images)[["half_light_radius", "half_light_brightness"]]
+    area = math.pi * table["half_light_radius"] ** 2
+    half = table["half_light_brightness"] * area
+    noises = torch.cat([_pixel_noise(light(part)) for part in images.split(CHUNK)]).numpy()
+    found = {"half_light_radius": table["half_light_radius"], "brightness": 2 * half}
+    return pd.DataFrame(found | {"signal_to_noise": half / (noises * area**0.5)})
+
+
+def _pixel_noise(grey: Float[Tensor, "galaxy size size"]) -> Float[Tensor, " galaxy"]:
+    """Standard deviation of a pixel of sky, as `apparent` says; NaN where no corner has any."""
+    mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])  # its squares sum to 36
+    galaxy, others = segment(grey)
+    empty = _corners(~(galaxy | others)[:, 1:-1, 1:-1])
+    mean = _mean(_corners(functional.conv2d(grey[:, None], mask[None, None])[:, 0].abs_()), empty)
+    noises = (math.sqrt(math.pi / 2) / 6 * mean).clamp_min(1 / 255 / math.sqrt(3 * 12))
+    return torch.where(empty.flatten(1).any(1), noises, torch.nan)
+
+
 def noise(grey: Float[Tensor, "galaxy size size"]) -> Float[Tensor, " galaxy"]:
     """Standard deviation of the sky in `light`: of the border's pixels below 0, which no star brightens; at least 1/255."""
     below = _border(grey).clamp_max(0)

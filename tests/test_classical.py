@@ -279,3 +279,41 @@ def test_the_galaxy_is_parted_from_a_neighbour_that_does_not_touch():
     assert galaxy[0, 48, 48] and not others[0, 48, 48]
     assert others[0, 48, 80] and not galaxy[0, 48, 80]
     assert not (galaxy & others).any()
+
+
+# ---- how a galaxy appears
+
+
+def noisy(sigma: float, *, level: float = 100.0, size: int = SIZE) -> torch.Tensor:
+    """A uniform disc of 20 px on a sky of 40, with white noise of its own in each band."""
+    image = (
+        40
+        + level / 200 * torch.tensor(plane(disc(20), size=size))
+        + sigma * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    )
+    return image.round().clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize("sigma", [3.0, 6.0, 12.0])
+def test_signal_to_noise_of_a_uniform_disc(sigma):
+    """Half of the light is within 20 / sqrt(2) px; the noise of the mean of three bands is that of one over sqrt(3)."""
+    found = classical.apparent(noisy(sigma)).iloc[0]
+    radius = 20 / math.sqrt(2)
+    assert found.half_light_radius == pytest.approx(radius, rel=0.03)
+    assert found.brightness == pytest.approx(100 / 255 * math.pi * 20**2, rel=0.03)
+    assert found.signal_to_noise == pytest.approx(100 * math.sqrt(math.pi) * radius / (sigma / math.sqrt(3)), rel=0.06)
+
+
+def test_signal_to_noise_grows_with_the_light_and_needs_sky():
+    bright, faint = (classical.apparent(noisy(6.0, level=level)).iloc[0] for level in (120.0, 60.0))
+    assert bright.signal_to_noise / faint.signal_to_noise == pytest.approx(2, rel=0.05)
+    still = classical.apparent(noisy(0.0)).iloc[0]  # whole numbers alone: 1 / sqrt(12) in each band
+    assert still.signal_to_noise == pytest.approx(100 * math.sqrt(math.pi) * still.half_light_radius * 6, rel=0.03)
+    sky = classical.apparent(torch.full((1, 3, 64, 64), 9, dtype=torch.uint8))
+    assert sky.isna().all(axis=None)
+
+
+def test_signal_to_noise_knows_no_slope_of_the_sky():
+    slope = torch.linspace(0, 40, SIZE).round().to(torch.uint8)
+    plain, sloped = (classical.apparent(image).signal_to_noise[0] for image in (noisy(6.0), noisy(6.0) + slope))
+    assert sloped == pytest.approx(plain, rel=0.15)
