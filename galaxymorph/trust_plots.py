@@ -18,6 +18,7 @@ from galaxymorph.plots import (
     COLOURS,
     DASHES,
     FAINT,
+    GREEN,
     INK,
     LETTER,
     ORANGE,
@@ -35,6 +36,12 @@ from galaxymorph.plots import (
 
 BESIDE = 30  # letters of a line of the legend beside the axes
 TALLEST = 0.2  # of the bars of galaxies, in the height of a panel
+TURNED: Any = {  # how galaxies are turned, and whether predictions are averaged over orientations: name, colour, marker
+    ("orientations", False): ("8 orientations", BLUE, "o"),
+    ("angles", False): ("16 angles", ORANGE, "s"),
+    ("angles", True): ("angles, averaged over 8 orientations", GREEN, "^"),
+}
+CONSISTENT = {"agreement": "agreement\nof the class", "gain": "accuracy gained\nby averaging", "cosine": "cosine\nof features"}
 
 
 @rc_context(STYLE)
@@ -187,4 +194,44 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     colour_bar(ax, image, label="% ahead", ticks=[0, 50, 100])
     handle = Patch(fc="none", ec=ORANGE, lw=1.5, label="= cannot be told apart")
     figure.legend(handles=[handle], loc="outside upper right")
+    return figure
+
+
+@rc_context(STYLE)
+def consistency(table: pd.DataFrame) -> Figure:
+    """What stays when galaxies are turned, by method, the most accurate on top and those without classes at the bottom: how
+    often the class does, and how similar features are; between them the accuracy that the mean over all turns has above that of
+    one. Points with their 95 % intervals, one for each way to turn galaxies.
+
+    `table`: of `consistency.over_seeds`.
+    """
+    if table.empty:
+        return empty("no method has a result yet")
+    accuracy = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")].set_index("method")["value"]
+    methods = sorted(dict.fromkeys(table.method), key=lambda method: -accuracy.get(method, -1.0))[::-1]
+    shown = [metric for metric in CONSISTENT if metric in set(table.metric)]
+    figure, axes = panels(1, len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
+    ways = list(zip((0.24, 0, -0.24), TURNED, strict=True))
+    for ax, metric in zip(axes[0], shown, strict=True):
+        for shift, (turns, averaged) in ways[:2] if metric == "gain" else ways:  # what averaging gains once more is not shown
+            _, colour, marker = TURNED[turns, averaged]
+            rows = table.loc[(table.metric == metric) & (table.turns == turns) & (table.averaged == averaged)]
+            place = np.array([methods.index(method) for method in rows.method]) + shift
+            ax.hlines(place, rows.low, rows.high, color=colour, lw=1.5, ls="-")
+            ax.plot(rows["value"], place, marker, color=colour, ms=5.5, ls="")
+        if metric == "gain":
+            ax.axvline(0, color=FAINT, ls=":", lw=1.2)
+        look: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "center", "va": "center", "color": FAINT}
+        for method in set(methods) - set(table.loc[table.metric == metric, "method"]):
+            ax.text(0.5, methods.index(method), "no classes", bbox={"fc": "white", "ec": "none", "pad": 1}, size=10, **look)
+        ax.set(ylim=(-0.6, len(methods) - 0.4), xlabel=CONSISTENT[metric])
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.margins(x=0.1)
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+    axes[0][0].set_yticks(range(len(methods)), [in_lines(method, letters=26) for method in methods])
+    n, seeds = (" to ".join(f"{k:,}" for k in dict.fromkeys([column.min(), column.max()])) for column in (table.n, table.seeds))
+    said = f"mean with its 95 % interval (n = {n} galaxies, {seeds} seed{'s' * (seeds != '1')})"
+    handles = [Line2D([], [], color=c, marker=m, ms=5.5, lw=1.5, ls="-", label=name) for name, c, m in TURNED.values()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, title=said, alignment="left")
     return figure
