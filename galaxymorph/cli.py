@@ -1,4 +1,4 @@
-"""The command line: `galaxymorph run | tune | report | data | predict | similar | gradcam`."""
+"""The command line: `galaxymorph run | tune | report | compare | data | predict | similar | gradcam`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ What may be tried is the key `search` of a step's block. A trial trains as the s
 seed, and predicts nothing; the first has the step's own values. Each step gets the same number of trials. Ctrl-C stops at
 once, and the same command goes on from there. Of a step that trains more than once, the first training is what is tuned. The
 best values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
+
+
+COMPARE = """Compares methods, whoever made them, by their files of predictions alone: the comparison and the report of a run.
+
+A FILE is CSV with a row for each galaxy: id,p_<class>,p_<class>,... and, if wanted, label (the true class) and split (train,
+val, test, unlabelled; without it, all are test galaxies). A column `prediction` may stand for p_<class>. The method is the
+file's name, or NAME in NAME=FILE; a run's files (cnn/seed=0/predictions.csv) are called as they are there. Several files of a
+method are its seeds.
+
+Everything is checked before anything is written: mistakes are said with file, line and galaxy, and the exit status is 2. An
+earlier comparison with the same --run is replaced."""
 
 
 MOST = 20  # images to be named
@@ -99,6 +110,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     _plan_options(report)
     report.set_defaults(command=_report)
+
+    compare = commands.add_parser(
+        "compare",
+        help="compare files of predictions, whoever made them",
+        description=COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
+    compare.add_argument("--labels", metavar="FILE", type=Path, help="true classes: CSV of id,label and, if wanted, split")
+    compare.add_argument("--run", metavar="NAME", default="brought", help="name of the run that this makes (default: brought)")
+    compare.set_defaults(command=_compare)
 
     data = commands.add_parser(
         "data",
@@ -283,6 +305,21 @@ def _report(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from galaxymorph import bring, runner
+
+    try:
+        brought = bring.read(options.files, labels=options.labels)
+        plan = bring.write(options.run, brought)
+        print("\n".join(map(str, brought)))
+        outcome = runner.run(plan, force=True, out=sys.stdout)
+    except (ValueError, OSError, runner.RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    _show(plan.run)
+    return 1 if outcome.failed else 0
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@
         notebook.ipynb  params.yaml  done.json    written by the runner
         not_run.json                 {"why": ...}: left out, as what it needs is not to be had; written by the runner
         dnn/  linear/  ...           of a step that makes several rows of the comparison: predictions.csv, ... of each
-    results/<run>/plan.json          all pieces of work of the run, written by the runner
+    results/<run>/plan.json          all pieces of work of the run, written by the runner; files that were brought by `bring`
     models/<run>/<step>.safetensors
 
 All of it works in a notebook that is opened by hand, too. Files are replaced in one go: a killed run leaves no half file.
@@ -344,7 +344,7 @@ class Result:
     name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
     combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty where the step is not repeated
     parameters: dict[str, Any]  # as executed, or to be executed; empty where the notebook was executed by hand
-    outputs: list[str] | None  # files that the notebook declares; None where it was executed by hand
+    outputs: list[str] | None  # files that the notebook declares; None where it was executed by hand, or files were brought
     path: Path
     done: bool
     metrics: dict[str, Any] = field(default_factory=dict)

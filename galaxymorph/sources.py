@@ -27,6 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from galaxymorph import schema
 
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)  # of an id that is the name of a file
 
 OnBad = Literal["raise", "skip"]
 RGB = tuple[UInt8[ndarray, "height width 3"], str]  # a picture, and what had to be mended in it, or ""
@@ -85,6 +86,11 @@ def join(found: Found, extra: Found, name: str) -> Found:
         volunteers=volunteers,
         notes=[*found.notes, *extra.notes, note],
     )
+
+
+def plain_id(name: str) -> str:
+    """An id without folder, ending and leading zeros: two that are so the same are those of one galaxy."""
+    return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
 
 
 def listing(items: Iterable[object], most: int = 10) -> str:

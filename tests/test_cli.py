@@ -1,6 +1,7 @@
-"""The command line from outside. Takes about 30 s: it starts Python and two kernels."""
+"""The command line from outside. Takes about 45 s: it starts Python and three kernels."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,12 +9,14 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 import galaxymorph
-from galaxymorph import cli, params, runs
+from galaxymorph import cli, comparison, params, runs
 
 PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
 WORK = """\
@@ -119,7 +122,8 @@ def test_module_and_script_are_one_thing(project):
 
 def test_help_says_what_there_is(capsys):
     for arguments, words in (
-        (["--help"], ("run", "report", "data", "predict", "similar")),
+        (["--help"], ("run", "report", "compare", "data", "predict", "similar")),
+        (["compare", "--help"], ("FILE", "--labels", "--run", "id,p_<class>", "NAME=FILE")),
         (["run", "--help"], ("--params", "-s", "--only", "--run", "--force", "--jobs", "--list")),
         (["data", "--help"], ("galaxy10", "galaxy_mnist", "galaxy_zoo", "export")),
         (
@@ -133,6 +137,72 @@ def test_help_says_what_there_is(capsys):
         assert end.value.code == 0
         said = capsys.readouterr().out
         assert all(word in said for word in words)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder outside a project that has the comparison's notebook, to which the package belongs."""
+    notebooks, folder = tmp_path / "project" / "notebooks", tmp_path / "elsewhere"
+    notebooks.mkdir(parents=True)
+    folder.mkdir()
+    (notebooks.parent / "params.yaml").touch()
+    shutil.copy(Path(__file__).parents[1] / "notebooks" / "10_compare.ipynb", notebooks)
+    monkeypatch.setattr(runs, "__file__", str(notebooks.parent / "galaxymorph" / "runs.py"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def predicted(skill, seed, n=48):
+    """A table of predictions of three classes: train, val and test galaxies in turn."""
+    rng, names = np.random.default_rng([seed, int(10 * skill)]), np.array(["edge_on", "smooth", "spiral"])
+    label = np.random.default_rng(9).integers(0, 3, n)
+    p = rng.dirichlet(np.ones(3) + 0.01, n) + skill * np.eye(3)[label]
+    head = {"id": [f"{row:03d}" for row in range(n)], "split": np.resize(["train", "val", "test"], n), "label": names[label]}
+    return pd.DataFrame(head | dict(zip([f"p_{name}" for name in names], (p / p.sum(1, keepdims=True)).T, strict=True)))
+
+
+def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
+    tables = {(name, seed): predicted(skill, seed) for name, skill in (("deep", 0.5), ("shallow dnn", 0.2)) for seed in (0, 1)}
+    for (name, seed), table in tables.items():
+        method, _, row = name.partition(" ")
+        path = elsewhere / "theirs" / method / f"seed={seed}" / row / "predictions.csv"
+        path.parent.mkdir(parents=True)
+        taken = table.iloc[:, 3:].idxmax(axis=1).str.removeprefix("p_")
+        table.drop(columns=["split", "label"]).assign(label=taken).to_csv(path, index=False)  # as predict writes
+    table = tables["deep", 0]
+    table[["id", "label", "split"]].to_csv("truth.csv", index=False)
+    files = sorted(str(path.relative_to(elsewhere)) for path in elsewhere.rglob("predictions.csv"))
+    assert cli.main(["compare", *files, "--labels", "truth.csv", "--run", "both"]) == 0
+    captured = capsys.readouterr()
+    place = elsewhere.parent / "project" / "results" / "both"
+    assert "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  its label is its own" in captured.out
+    assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
+    assert (place / "index.html").is_file()
+    pieces = [{"step": name, "seed": seed, "n_labels": None, "predictions": table} for (name, seed), table in tables.items()]
+    expected, found = comparison.compare(pieces), pd.read_csv(place / "compare" / "table.csv")
+    assert found.method.tolist() == ["deep", "shallow dnn", "majority"]
+    same = [name for name in expected.columns if not expected[name].isna().all()]
+    pd.testing.assert_frame_equal(found.loc[:1, same], expected[same], check_dtype=False, rtol=1e-12)
+    assert {"accuracy", "log_loss", "n_train", "val_accuracy"} <= set(same)
+    assert cli.main(["report", "--run", "both"]) == 0
+    assert "shallow dnn" in capsys.readouterr().out
+
+
+def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
+    predicted(0.5, 0).to_csv("good.csv", index=False)
+    predicted(0.5, 1).iloc[:-1].assign(p_spiral=3.0).to_csv("bad.csv", index=False)
+    assert cli.main(["compare", "good.csv", "bad.csv"]) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert lines[0].startswith("bad.csv: p_<class> are less than 0 or more than 1 in 47 of 47 rows: line 2 (galaxy 000) [")
+    assert lines[1].startswith("bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; ")
+    assert (len(lines), captured.out) == (2, "")
+    assert not (elsewhere.parent / "project" / "results").exists()
+    runs.Step("mine", "cnn").metrics({"accuracy": 0.5})
+    assert cli.main(["compare", "good.csv", "--run", "mine"]) == 2
+    captured = capsys.readouterr()
+    assert "results/mine: this run is no comparison of files" in captured.err
+    assert captured.out == ""
 
 
 def test_data_says_what_can_be_had_and_exports(project, capsys):
