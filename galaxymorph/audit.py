@@ -1,14 +1,14 @@
 """Leaks and misalignments: of galaxies before anything is trained, of model files, and of predictions.
 
-Each function makes some of the `CHECKS` and returns a `Finding` for each of them, passed or not. `check` stops at leaks,
-`summary` is the table for the report.
+Each function makes some of the `CHECKS` and returns a `Finding` for each of them, passed or not; `trained` makes those that fit
+of all that a run has made. `check` stops at leaks, `summary` and `overview` are tables for the report.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
-import re
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from numpy import ndarray
 from scipy import sparse, stats
 from torch import Tensor, nn
 
-from galaxymorph import encoders, sources
+from galaxymorph import data, encoders, inference, runs, sources, train
 from galaxymorph.data import Galaxies
 from galaxymorph.duplicates import CHUNK, duplicates, sums
 from galaxymorph.significance import holm
@@ -43,7 +43,7 @@ CHECKS = {
 }
 _some = functools.partial(sources.listing, most=3)
 Severity = Literal["passed", "warning", "leak"]
-ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)
+SEVERITIES: tuple[Severity, ...] = ("passed", "warning", "leak")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,32 @@ def summary(findings: Iterable[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["check", "result", "n", "galaxies", "what"])
 
 
+def overview(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
+    """A row for each check, over all that it was made of (the names in `found`): `check`, `result` (the worst), `of` (how many
+    it was made of), `warnings` and `leaks` (of how many), `what` (the message of the first of the worst, and whose it is)."""
+    rows = []
+    for name in CHECKS:
+        made = [(whose, each) for whose, several in found.items() for each in several if each.check == name]
+        if made:
+            whose, worst = max(made, key=lambda pair: SEVERITIES.index(pair[1].severity))  # the first of equals
+            counts = [sum(each.severity == severity for _, each in made) for severity in SEVERITIES]
+            what = f"{whose}: {worst.message}" if len(made) > 1 else worst.message
+            rows.append((name, worst.severity, len(made), *counts[1:], what))
+    return pd.DataFrame(rows, columns=["check", "result", "of", "warnings", "leaks", "what"])
+
+
+def sentences(found: Mapping[str, Sequence[Finding]]) -> list[str]:
+    """The same in words: how many checks passed, and a sentence for each that did not, the leaks first."""
+    table = overview(found)
+    bad = table.loc[table.result != "passed"].sort_values(by="leaks", ascending=False, kind="stable")
+    passed = int(table.of.sum() - table[["warnings", "leaks"]].to_numpy().sum())
+    said = [f"Audit of {len(found):,} things: {passed:,} of {int(table.of.sum()):,} checks passed."]
+    for row in bad.to_dict("records"):
+        share = f", {row['leaks'] + row['warnings']} of {row['of']}" if row["of"] > 1 else ""
+        said.append(f"{row['check']} ({row['result']}{share}): {row['what']}.")
+    return said
+
+
 # --- galaxies, before anything is trained ------------------------------------------------------------------------------
 
 
@@ -111,12 +137,7 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
 
 def shared_ids(sample: Galaxies) -> Finding:
     """Ids that occur twice: the quick part of `galaxies`, which needs no images."""
-    return _repeated("ids", "id", np.unique([_plain(each) for each in sample.ids], return_inverse=True)[1], sample)
-
-
-def _plain(name: str) -> str:
-    """An id without folder, ending and leading zeros."""
-    return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
+    return _repeated("ids", "id", np.unique([sources.plain_id(each) for each in sample.ids], return_inverse=True)[1], sample)
 
 
 def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Galaxies) -> Finding:
@@ -186,6 +207,44 @@ def _sizes(sample: Galaxies, *, least: int) -> Finding:
     if few:
         return Finding("class sizes", "warning", f"fewer than {least} galaxies: {_some(few)}", n=n)
     return Finding("class sizes", "passed", f"at least {least} galaxies of each class in each split with labels", n=n)
+
+
+# --- all that a run has made ---------------------------------------------------------------------------------------------
+
+
+def trained(
+    run: str, steps: Sequence[str] | None = None, *, galaxies: Mapping[str, Any] | None = None, few: int = 6
+) -> dict[str, list[Finding]]:
+    """What a run (or those of its `steps`) has made, each against the data set that it was made from: predictions tables by
+    `predictions`, model files by `model` and, if they are classifiers, `batch_independent` on a few test galaxies.
+
+    By name: of a piece of work, of its row ("cae_frozen/seed=0/dnn"), or "<piece>, model". Pieces that are not done are left
+    out. `galaxies` are the options of `data.load` for pieces that were executed by hand, which do not say theirs.
+    """
+    found: dict[str, list[Finding]] = {}
+    samples: dict[str, Galaxies] = {}
+    for result in runs.read(run, steps) if steps is None or steps else ():
+        tables = [result.row(name) if name else result for name in result.rows if result.done]
+        file = runs.model_file(run, result.name)
+        if not result.done or not (tables or file.is_file()):
+            continue
+        drawn = {"seed": 0, "n_labels": None} | result.parameters | result.combination
+        target = "votes" if result.votes is not None else "classes"
+        options = {**(drawn.get("galaxies") or galaxies or {}), "target": target}
+        options |= {"seed": drawn["seed"], "n_labels": drawn["n_labels"]}
+        key = json.dumps(options, sort_keys=True, default=str)
+        sample = samples[key] = samples.get(key) or data.load(**options)
+        for each in tables:
+            if each.predictions is not None:
+                found[each.name] = predictions(each.predictions, sample)
+        if file.is_file():
+            learner, header = inference.load(file)
+            found[f"{result.name}, model"] = model(header, sample)
+            if "classes" in header:
+                predict = functools.partial(train.predict, learner)
+                images = sample.part("test").images[:few]
+                found[f"{result.name}, model"] += batch_independent(predict, images, network=learner)
+    return found
 
 
 # --- model files -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What a notebook says about itself before it is executed: its parameters, what it hands them to, and its declared outputs.
 
 Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged `parameters`; outputs are listed in
-the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`.
+the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With
+`"gate": true` beside them, no later piece of work of a run is executed unless this one has succeeded.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Notebook:
     code: tuple[str, ...]  # Python of the code cells, without IPython's commands
     parameters: dict[str, Any]  # name -> default
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
+    gate: bool = False  # whether what comes after it in a run needs it
 
     def check(self, name: str, given: Any) -> Iterator[tuple[str, str]]:
         """What is wrong with a value given for the parameter `name`: dotted keys, each with what was expected there.
@@ -124,11 +126,12 @@ def read(path: Path) -> Notebook:
         parameters = dict(_assignments(ast.parse(tagged[0])))
     except ValueError as error:
         raise NotebookError(path, f"parameters cell: {error}") from None
-    outputs = content.get("metadata", {}).get("galaxymorph", {}).get("outputs", [])
+    said = content.get("metadata", {}).get("galaxymorph", {})
+    outputs = said.get("outputs", [])
     for name in outputs:
         if not OUTPUT.fullmatch(name) or ".." in name:
             raise NotebookError(path, f"declares the output {name}; outputs are files in the step's folder, or <row>/<file>")
-    return Notebook(path, tuple(code), parameters, tuple(outputs))
+    return Notebook(path, tuple(code), parameters, tuple(outputs), gate=said.get("gate", False) is True)
 
 
 def _python(source: str) -> str:

@@ -32,6 +32,8 @@ What `galaxymorph tune` may change, and in which range, stands beside it in the 
 A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to read: all earlier ones
 where params.yaml says nothing (it then runs over what there is), or those of the steps listed there (it then needs them;
 where both are repeated over the same key, those of its own combination).
+
+A notebook that is a gate (see `notebooks`) is needed by all pieces after it.
 """
 
 from __future__ import annotations
@@ -165,7 +167,7 @@ def _resolved(document: dict[str, Any], problems: _Problems) -> Plan:
         if _check_step(name, block, problems):
             pieces += _pieces(name, block, document, pieces, problems)
     if not problems.found:  # or what is missing may be so by another mistake
-        pieces = _with_models(document, pieces, problems)
+        pieces = _behind_gates(_with_models(document, pieces, problems))
     if problems.found:
         raise ParamsError(problems.found)
     return Plan(document["run"], tuple(pieces), document)
@@ -520,6 +522,15 @@ def _with_models(document: dict[str, Any], pieces: Sequence[Piece], problems: _P
         reads, needs = (tuple(dict.fromkeys([*names, *wanted])) for names in (piece.reads, piece.needs))
         found.append(dataclasses.replace(piece, reads=reads, needs=needs))
     return found
+
+
+def _behind_gates(pieces: Sequence[Piece]) -> list[Piece]:
+    """The same pieces, each needing also all earlier ones whose notebook is a gate, without reading them."""
+    gates = [(place, piece.name) for place, piece in enumerate(pieces) if piece.notebook.gate]
+    return [
+        dataclasses.replace(piece, needs=(*piece.needs, *(gate for before, gate in gates if before < place)))
+        for place, piece in enumerate(pieces)
+    ]
 
 
 def _kind(value: Any) -> str:

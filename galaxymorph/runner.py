@@ -381,12 +381,15 @@ def run(
     out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> Outcome:
-    """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of steps or pieces.
+    """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of steps or pieces, to which gates
+    are added that stand before them.
 
     A failed piece does not stop the others, except those that need it. Raises `RunError` where the same run is executed by
     another process already, and `KeyboardInterrupt` after everything that runs has been stopped.
     """
     chosen = [piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)]
+    needed = {name for piece in chosen for name in piece.needs}
+    chosen = [piece for piece in plan.pieces if piece in chosen or (piece.notebook.gate and piece.name in needed)]
     place = runs.root() / "results" / plan.run
     outcome, screen, active = Outcome(), Screen(out, every=every), list[Job]()
     waiting = list(chosen)
@@ -401,7 +404,7 @@ def run(
                     _settle(job, outcome, screen)
                 for piece in list(waiting):
                     pending = {other.name for other in waiting} | {job.piece.name for job in active}
-                    if pending & set(piece.reads):
+                    if pending & {*piece.reads, *piece.needs}:
                         continue
                     free = sorted(set(range(jobs)) - {job.slot for job in active})
                     if not free:
@@ -419,8 +422,11 @@ def run(
 
 
 def _write_plan(plan: Plan, place: Path) -> None:
-    """For readers of the run: what there should be, so that what is missing can be seen."""
-    pieces = {
+    """For readers of the run: what there should be, so that what is missing can be seen. Files that were brought (`bring`) and
+    that no notebook declares stay in it."""
+    path = place / "plan.json"
+    there = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
+    pieces = {name: piece for name, piece in there.items() if piece["outputs"] is None} | {
         piece.name: {
             "combination": piece.combination,
             "parameters": piece.parameters,
@@ -428,7 +434,7 @@ def _write_plan(plan: Plan, place: Path) -> None:
         }
         for piece in plan.pieces
     }
-    runs.write(place / "plan.json", json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
+    runs.write(path, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
 
 
 def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:

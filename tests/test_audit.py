@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from galaxymorph import audit, data, encoders, simulate
+from galaxymorph import audit, classifier, data, encoders, runs, simulate, weights
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
@@ -367,6 +367,74 @@ def test_the_summary_has_every_check_that_was_made():
 
 
 # --- real galaxies
+
+
+# ---- all that a run has made
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A run by hand on the mock survey: a network that was trained with one seed, and a table of another one."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    survey = {"name": "simulated", "n_galaxies": 120, "image_size": 32}
+    drawn = {seed: data.load(**survey, seed=seed) for seed in (0, 1)}
+    for seed, name in ((0, "cnn/seed=0"), (1, "forest/seed=1")):
+        labelled = drawn[seed].take(drawn[seed].labels.numpy() >= 0)
+        chance = np.eye(4)[np.random.default_rng(0).permutation(labelled.labels.numpy())] * 0.6 + 0.1
+        right = np.eye(4)[labelled.labels.numpy()] * 0.6 + 0.1
+        p = np.where(np.arange(len(right))[:, None] % 5, right, chance)
+        step = runs.Step("ours", name)
+        known = {"ids": labelled.ids, "split": labelled.split, "labels": labelled.labels, "classes": labelled.classes}
+        step.predictions(**known, probabilities=p)
+        step.metrics({"n_test": 1})
+    torch.manual_seed(0)
+    network = encoders.encoder("cnn", channels=[8])
+    model = classifier.Classifier(network, classes=4)
+    train_ids = sorted(drawn[0].part("train").ids.tolist())
+    more = {"classes": drawn[0].classes, "image_size": 32, "seen": train_ids, "seen_labels": train_ids}
+    file = runs.Step("ours", "cnn/seed=0").model_file
+    weights.save(file, model, encoder=network.options, normalisation=network.normalisation, **more)
+    return survey, drawn
+
+
+def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
+    survey, _ = finished
+    found = audit.trained("ours", galaxies=survey)
+    assert set(found) == {"cnn/seed=0", "cnn/seed=0, model", "forest/seed=1"}
+    assert [each.check for each in found["forest/seed=1"]] == ["rows", "labels", "splits", "order"]
+    assert [each.check for each in found["cnn/seed=0, model"]] == ["normalisation", "galaxies seen", "labels seen", "batches"]
+    assert {each.severity for several in found.values() for each in several} == {"passed"}
+    table = audit.overview(found)
+    assert table.set_index("check").of.to_dict() == {
+        "normalisation": 1, "labels seen": 1, "galaxies seen": 1, "rows": 2, "labels": 2, "splits": 2, "order": 2, "batches": 1,
+    }  # fmt: skip
+    assert audit.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
+    assert audit.trained("ours", ["forest"], galaxies=survey).keys() == {"forest/seed=1"}
+    assert audit.trained("ours", [], galaxies=survey) == {}
+
+
+def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finished):
+    survey, drawn = finished
+    one, other = (runs.Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0"))
+    one.write_bytes(other.read_bytes())  # as of seed 0
+    file = runs.Step("ours", "cnn/seed=0").model_file
+    state, header = weights.load(file)
+    model = classifier.Classifier(encoders.encoder(**header["encoder"]), classes=4)
+    model.load_state_dict(state)
+    told = sorted([*header["seen"], *drawn[0].part("test").ids[:2].tolist()])
+    weights.save(file, model, **header | {"seen": told, "seen_labels": told})
+    found = audit.trained("ours", galaxies=survey)
+    table = audit.overview(found).set_index("check")
+    assert table.result.to_dict()["splits"] == table.result.to_dict()["labels seen"] == "leak"
+    assert (table.leaks["splits"], table.of["splits"]) == (1, 2)
+    assert table.what["splits"].startswith("forest/seed=1: ") and "2 of" in table.what["labels seen"]
+    said = audit.sentences(found)
+    assert said[0] == "Audit of 3 things: 10 of 12 checks passed." and len(said) == 3
+    assert any(sentence.startswith("splits (leak, 1 of 2): forest/seed=1: ") for sentence in said)
+    with pytest.raises(audit.Leak, match="labels seen"):
+        audit.check([each for several in found.values() for each in several], allow=["splits"])
 
 
 def read(paths, crop=None):

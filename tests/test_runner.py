@@ -76,7 +76,7 @@ runs.Step(run, step).metrics({piece.name: piece.metrics.get("accuracy") for piec
 """
 
 
-def write_notebook(path, *sources, outputs=()):
+def write_notebook(path, *sources, outputs=(), **more):
     """The first source is the parameters cell. The kernel in the metadata does not exist."""
     cells = [
         {
@@ -90,7 +90,7 @@ def write_notebook(path, *sources, outputs=()):
         for number, source in enumerate(sources)
     ]
     kernel = {"name": "julia-1.9", "display_name": "Julia", "language": "julia"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "julia"}, "galaxymorph": {"outputs": list(outputs)}}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "julia"}, "galaxymorph": {"outputs": list(outputs)} | more}
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
 
 
@@ -397,3 +397,32 @@ def test_what_a_row_leaves_is_checked(project):
     assert job.unfulfilled() == ""
     job.step.row("dnn").file("metrics.json").write_text('{"test": {"auc": NaN}}')
     assert job.unfulfilled() == "dnn/metrics.json: test.auc is nan"
+
+
+GATE = 'run = "by_hand"\nstep = "audit"\nsteps = None\nallow = []\n'
+AUDIT = """\
+from galaxymorph import runs
+found = [piece.name for piece in runs.read(run, steps) if piece.metrics.get("accuracy", 0) > 0.65]
+runs.Step(run, step).metrics({"found": found})
+if found and "accuracy" not in allow:
+    raise ValueError(f"too good: {found}")
+"""
+
+
+def test_what_comes_after_a_gate_is_executed_only_if_it_passes(project):
+    write_notebook(project / "notebooks" / "01_audit.ipynb", GATE, AUDIT, outputs=["metrics.json"], gate=True)
+    audit = {"notebook": "01_audit"}
+    steps = {"a": {"seed": 1}, "audit": audit, "b": {"seed": 2}, "again": audit | {"steps": ["b"]}, "compare": COMPARED}
+    plan = make_plan(project, **steps)
+    assert {piece.name: piece.needs for piece in plan.pieces} == {
+        "a": (), "audit": (), "b": ("audit",), "again": ("b", "audit"), "compare": ("audit", "again"),
+    }  # fmt: skip
+    outcome, said = execute(plan)
+    assert outcome.done == ["a", "audit", "b"] and outcome.failed == ["again", "compare"]
+    assert "too good: ['b']" in said and "compare: not executed, it needs again" in said
+    steps["again"] |= {"allow": ["accuracy"]}
+    outcome, said = execute(make_plan(project, **steps), only=["compare"])  # gates before it are never left out
+    assert outcome.unchanged == ["audit"] and outcome.done == ["again", "compare"]
+    steps["audit"] = audit | {"allow": ["nothing"]}  # executed again; what lies behind it does not depend on what it says
+    outcome, _ = execute(make_plan(project, **steps))
+    assert outcome.done == ["audit", "compare"] and {"a", "b", "again"} <= set(outcome.unchanged)
