@@ -19,6 +19,8 @@ import pandas as pd
 from galaxymorph import runs
 
 # As wide as a terminal, of classes and of vote fractions.
+LONG = 16  # rows of a table that is folded up
+ORIGIN = ("parameters", "galaxies", "code", "commit", "machine", "torch", "finished (UTC)")  # of a piece of work
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE", "% of the way", "seconds")
 
 
@@ -80,18 +82,28 @@ def _number(value: Any) -> str:
 
 
 def write(run: str) -> Path:
-    """Writes the report of a run, finished or not; returns its path. Raises `FileNotFoundError` where there is no such run."""
+    """Writes the report of a run, finished or not; returns its path. Raises `FileNotFoundError` where there is no such run.
+
+    First the answer, then the steps that compare, then those that speak of all methods (they leave a `summary.md`: where
+    methods fail, the audit, ...), then every step by itself, and where each row comes from.
+    """
     results = runs.read(run)
     folder = runs.root() / "results" / run
     notebooks = {result.name: page for result in results if (page := notebook(result)) is not None}
     compared = comparisons(results)
+    speaking = [result for result in results if result not in compared and (result.path / "summary.md").is_file()]
+    speaking.sort(key=lambda result: (result.path / "audit.csv").is_file())
     steps: dict[str, list[runs.Result]] = {}
     for result in results:
         steps.setdefault(result.step, []).append(result)
+    above = [*compared, *speaking]
     parts = [
         _head(run, results),
+        _answer(compared),
         *(_comparison(result) for result in compared),
-        *(_step(name, pieces, notebooks, folder, shown=pieces[0] not in compared) for name, pieces in steps.items()),
+        *(_spoken(result) for result in speaking),
+        *(_step(name, pieces, notebooks, folder, shown=pieces[0] not in above) for name, pieces in steps.items()),
+        _provenance(results),
         _environments(results),
     ]
     path = folder / "index.html"
@@ -140,6 +152,39 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
     )
 
 
+def _answer(compared: Sequence[runs.Result]) -> str:
+    """Which method to take, by number of labels: of the step that compares the most numbers of them."""
+    from galaxymorph import answer, tables
+
+    found = [
+        pd.read_csv(path, dtype={"n_labels": "Int64"}) for each in compared if (path := each.path / "answer.csv").is_file()
+    ]
+    verdicts = max(found, key=len, default=None)
+    if verdicts is None or verdicts.empty:
+        return ""
+    shown = answer.readable(verdicts)
+    said = f"<p>{escape(answer.in_short(verdicts))}</p>"
+    table = tables.narrow(_table(shown.columns, shown.itertuples(index=False)))
+    note = (
+        "<p>The method to take was chosen on validation galaxies, where there are some; the numbers are of test galaxies. "
+        "What these cannot tell apart from it, after Holm's correction for all pairs, may be as good. Seconds of training are "
+        "the method's own, without what its encoder was trained with before.</p>"
+    )
+    return f'<section class="answer">\n<h2>The answer</h2>\n{said}\n{table}\n{note}\n</section>'
+
+
+def _spoken(result: runs.Result) -> str:
+    """A step that speaks of all methods: its sentences, the table of an audit, its pictures."""
+    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
+    path = result.path / "audit.csv"
+    table = pd.read_csv(path, keep_default_na=False) if path.is_file() else None
+    shown = _table(table.columns, table.itertuples(index=False)) if table is not None else ""
+    return (
+        f'<section class="spoken">\n<h2>{escape(_title(result.step))}</h2>\n{said}\n<div class="pairs">{shown}</div>\n'
+        f"{_pictures(result)}\n</section>"
+    )
+
+
 def _comparison(result: runs.Result) -> str:
     from galaxymorph import tables
 
@@ -147,12 +192,17 @@ def _comparison(result: runs.Result) -> str:
     shown = tables.narrow(_table(table.columns, table.itertuples(index=False)))
     files = [path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()]
     links = ", ".join(f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files)
-    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))  # below: what can be told apart
+    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
     kind = "compared" if table.columns[0] == "protocol" else ""
-    return (
-        f'<section class="{kind}">\n<h2>{escape(_title(result.step))}</h2>\n{shown}\n'
-        f"<p>The table as files: {links}.</p>\n{said}\n{_pictures(result)}\n</section>"
-    )
+    parts = [shown, f"<p>The table as files: {links}.</p>", said, _pictures(result)]
+    if len(table) > LONG:
+        parts = [parts[3], _folded("In words", said), _folded(f"The table, {len(table)} rows", "\n".join(parts[:2]))]
+    return f'<section class="{kind}">\n<h2>{escape(_title(result.step))}</h2>\n{chr(10).join(parts)}\n</section>'
+
+
+def _folded(title: str, content: str) -> str:
+    """What is too long to be seen at first; on paper it is unfolded."""
+    return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
 def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
@@ -214,6 +264,45 @@ def _parameters(pieces: Sequence[runs.Result]) -> str:
     rows += [(_title(key), " / ".join(values)) for key, values in words.items()]
     table = _table(("parameter", "value"), rows)
     return f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
+
+
+def _provenance(results: Sequence[runs.Result]) -> str:
+    """Where each row of the tables comes from: hashes of its parameters and galaxies, code, machine, time; of a repeated step
+    what differs between its pieces is counted."""
+    rows = []
+    for step in dict.fromkeys(result.step for result in results if result.done):
+        pieces = [result for result in results if result.step == step and result.done]
+        known: dict[str, dict[str, None]] = {}
+        for piece in pieces:
+            for key, value in _origin(piece).items():
+                known.setdefault(key, {})[value] = None
+        cells = [
+            next(iter(known[key])) if len(known.get(key, ())) == 1 else f"{len(known.get(key, ()))} different" for key in ORIGIN
+        ]
+        seconds = sum(piece.seconds or 0 for piece in pieces)
+        rows.append(
+            [step, str(len(pieces)), *(cell if cell != "0 different" else "–" for cell in cells), runs.duration(seconds)]
+        )
+    header = ("step", "pieces", *ORIGIN, "time in all")
+    note = "<p>Each piece's own are in its folder: params.yaml, done.json, metrics.json, environment.json.</p>"
+    return f"<section>\n<h2>Where each row comes from</h2>\n{_table(header, rows)}\n{note}\n</section>" if rows else ""
+
+
+def _origin(piece: runs.Result) -> dict[str, str]:
+    mark, environment = piece.path / "done.json", piece.path / "environment.json"
+    made = json.loads(mark.read_text(encoding="utf-8")).get("fingerprints", {}) if mark.is_file() else {}
+    where = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    commit = f"{where['git_commit'][:9]}{' and changes' * bool(where.get('git_changes'))}" if where.get("git_commit") else None
+    found = {
+        "parameters": made.get("parameters"),
+        "galaxies": piece.metrics.get("fingerprint"),
+        "code": made.get("code"),
+        "commit": commit,
+        "machine": where.get("gpu") or where.get("processor"),
+        "torch": where.get("torch"),
+        "finished (UTC)": (piece.finished or "")[:16].replace("T", " "),
+    }
+    return {key: str(value) for key, value in found.items() if value}
 
 
 def _environments(results: Sequence[runs.Result]) -> str:
@@ -300,6 +389,10 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; position: st
   max-width: 14rem; white-space: normal; }
 td small { display: block; color: #566073; }
 .words { white-space: normal; min-width: 7rem; }
+.answer td { white-space: normal; vertical-align: top; }
+.answer td:first-child, .answer td:nth-child(3), .answer td:nth-child(2) { white-space: nowrap; }
+.answer th, .answer td { text-align: left; padding: .35rem .5rem; }
+summary { cursor: pointer; margin: .8rem 0; }
 .pairs td, .pairs th { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .pairs td:first-child { min-width: 8rem; }
 .pictures { display: grid; gap: 1.2rem; align-items: start;
@@ -317,6 +410,6 @@ pre { overflow-x: auto; margin: 0; padding: .6rem .8rem; font: .8rem/1.45 ui-mon
 @media (max-width: 40rem) { /* the method stays in sight, and so do two numbers beside it */
   .compared th:first-child, .compared td:first-child { max-width: 6.5rem; }
   .compared th:nth-child(2), .compared td:nth-child(2) { max-width: 8rem; min-width: 6rem; } }
-@media print { iframe { display: none; }
+@media print { iframe { display: none; } details::details-content { content-visibility: visible; block-size: auto; }
   body { max-width: none; } .scroll { overflow: visible; } figure, tr { break-inside: avoid; } }
 """

@@ -229,3 +229,41 @@ def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
     assert report.write("toy").is_file()
     with pytest.raises(FileNotFoundError, match="no step of run 'other'"):
         report.write("other")
+
+
+def test_the_answer_comes_first_and_long_tables_are_folded(run):
+    from galaxymorph import answer, significance
+
+    compare = runs.Step("toy", "compare").path
+    table = comparison.compare(runs.trained("toy"))
+    answer.verdicts(table, significance.pairs(runs.trained("toy"))).to_csv(compare / "answer.csv", index=False)
+    text = report.write("toy").read_text()
+    assert "<h2>The answer</h2>" in text and "With all labels take net, test accuracy" in text
+    assert text.index("The answer") < text.index("<h2>compare</h2>") < text.index('<h2 id="net">net</h2>')
+    assert "The table, " not in text
+    long = pd.concat([table] * 20, ignore_index=True)
+    long.to_csv(compare / "table.csv", index=False)
+    text = report.write("toy").read_text()
+    assert f"<summary>The table, {len(long)} rows</summary>" in text and Reader(text).open == []
+
+
+def test_what_speaks_of_all_methods_is_above_the_steps_and_the_audit_last(run):
+    plan = json.loads((run / "plan.json").read_text())
+    for name in ("audit", "failures"):
+        plan["pieces"][name] = {"combination": {}, "parameters": {"run": "toy"}, "outputs": ["summary.md"]}
+        step = runs.Step("toy", name)
+        runs.write(step.file("summary.md"), f"What {name} <says>.\n")
+    (run / "audit" / "audit.csv").write_text("check,result,of,warnings,leaks,what\nids,leak,2,0,1,a < b\n")
+    runs.write(run / "plan.json", json.dumps(plan))
+    text = report.write("toy").read_text()  # neither is done: an audit that has stopped a run is shown
+    places = [text.index(part) for part in ("What failures &lt;says&gt;", "What audit &lt;says&gt;", "a &lt; b", 'id="net"')]
+    assert places == sorted(places) and Reader(text).open == []
+
+
+def test_where_each_row_comes_from(run):
+    mark = run / "net/seed=0/done.json"
+    known = json.loads(mark.read_text()) | {"fingerprints": {"parameters": "abc123", "code": "def456"}}
+    mark.write_text(json.dumps(known))
+    (row,) = [cells for cells in Reader(report.write("toy").read_text()).rows if "abc123" in cells]
+    torch = json.loads((run / "net/seed=0/environment.json").read_text())["torch"]
+    assert row[:2] == ["net", "1"] and {"def456", "<script>", torch, "2026-01-02 03:04", "1 min 05 s"} <= set(row)
