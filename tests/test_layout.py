@@ -42,17 +42,34 @@ def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["comparison"]) == {"metrics"}
     assert imports(MODULES["significance"]) == imports(MODULES["calibration"]) == {"comparison", "metrics"}
     assert imports(MODULES["controls"]) == {"comparison", "significance"}
+    assert imports(MODULES["answer"]) == {"comparison"}
+    assert imports(MODULES["efficiency"]) == {"comparison", "metrics"}
+    assert imports(MODULES["failures"]) == {"comparison", "metrics", "schema", "significance"}
     assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
     assert imports(MODULES["tables"]) == {"comparison"}
-    assert imports(MODULES["comparison_plots"]) == imports(MODULES["trust_plots"]) == {"plots"}
+    assert (
+        imports(MODULES["comparison_plots"])
+        == imports(MODULES["trust_plots"])
+        == imports(MODULES["failure_plots"])
+        == {"plots"}
+    )
 
 
 def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
     assert imports(MODULES["morphometry"]) == {"classical", "cutouts", "runs"}
 
 
-def test_the_audit_knows_data_and_encoders():
-    assert imports(MODULES["audit"]) == {"data", "duplicates", "encoders", "significance", "sources"}
+def test_files_of_others_are_read_without_any_network():
+    assert imports(MODULES["bring"]) == {"metrics", "notebooks", "params", "runner", "runs", "schema", "sources"}
+
+
+def test_consistency_knows_how_to_predict():
+    assert imports(MODULES["consistency"]) == {"metrics", "train"}
+
+
+def test_the_audit_knows_data_models_and_runs():
+    known = {"data", "duplicates", "encoders", "inference", "runs", "significance", "sources", "train"}
+    assert imports(MODULES["audit"]) == known
 
 
 def test_encoders_know_architectures_and_where_model_files_are():

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
-from galaxymorph import baselines, classical, data, inference, notebooks, runs, schema, train, weights
+from galaxymorph import baselines, classical, data, inference, notebooks, runs, schema, simulate, train, weights
 from galaxymorph.classifier import Classifier
 from galaxymorph.encoders import encoder
 
@@ -23,8 +24,10 @@ NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 TOY = {
     "galaxies.n_galaxies": 240,
     "galaxies.image_size": 32,
-    "classical.over.seed": [0],
-    "cnn.over.seed": [0],
+    "audit.seeds": [0, 1],
+    "audit_results.seeds": [0],
+    "classical.over": {"n_labels": [None, 60], "seed": [0]},
+    "cnn.over": {"n_labels": [None, 60], "seed": [0]},
     "cnn.training.epochs": 1,
     "resnet18.over.seed": [0, 1],
     "resnet18.training.epochs": 2,
@@ -81,6 +84,80 @@ def test_a_run_ends_with_the_table_and_the_report(project):
     assert "% of the way" in printed and "breaks the tree" in printed  # of vote fractions
     page = (project / "results/mock/index.html").read_text()
     assert all(word in page for word in (*methods, "data:image/png;base64"))
+
+
+def test_the_answer_is_that_of_the_tables_and_opens_the_report(inside):
+    verdicts = pd.read_csv("results/mock/compare/answer.csv")
+    table = pd.read_csv("results/mock/compare/table.csv")
+    everything = table[table.n_labels.isna() & ~table.protocol.str.contains("control|random")]
+    assert verdicts.n_labels.tolist()[:1] == [60] and verdicts.n_labels.isna().tolist()[-1]
+    assert everything.set_index("method").val_accuracy.idxmax() == verdicts.method.iloc[-1]
+    page = Path("results/mock/index.html").read_text()
+    order = [page.index(f"<h2>{title}</h2>") for title in ("The answer", "label efficiency", "compare", "failures", "audit")]
+    assert order == sorted(order) and verdicts.method.iloc[-1] in page[order[0] : order[1]]
+
+
+def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
+    equivalent = pd.read_csv("results/mock/label_efficiency/equivalent.csv")
+    assert set(equivalent.a) == {"cnn", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
+    few, every = (runs.read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv") for n in (60, "null"))
+    learned = [set(table.id[table.split == "train"]) for table in (few, every)]
+    assert len(learned[0]) == 60 and learned[0] < learned[1]
+    assert set(few.id[few.split == "test"]) == set(every.id[every.split == "test"])
+
+
+def test_the_audit_looks_at_all_that_was_made(inside):
+    found = pd.read_csv("results/mock/audit_results/findings.csv")
+    made = {name.partition(",")[0] for name in found.of}
+    assert {"cnn/n_labels=60", "resnet18/seed=1", "cae_frozen/seed=0/dnn", "votes_tree", "moco/seed=0"} <= made
+    assert set(found.result) <= {"passed", "warning"} and "batches" in set(found.check)
+    assert pd.read_csv("results/mock/audit/audit.csv").of.tolist() == [2, 2, 2, 2]  # splits of two seeds
+
+
+def test_consistency_is_that_of_its_turned_predictions(inside):
+    folder = inside / "results/mock/consistency"
+    table = pd.read_csv(folder / "consistency.csv")
+    assert set(table.method) == {"cnn n_labels=null", "resnet18", "cae"} or {"resnet18", "cae"} < set(table.method)
+    turned = pd.read_csv(folder / "turned.csv", dtype={"id": str})
+    assert set(turned.id) == set(data.load("simulated", n_galaxies=240, image_size=32, seed=0).part("test").ids)
+
+
+def test_failures_are_those_of_the_predictions(inside):
+    folder = inside / "results/mock/failures"
+    known = json.loads((folder / "metrics.json").read_text())
+    assert len(known["compared"]) == 2 and known["findings"]
+    table, properties = (pd.read_csv(folder / f"{name}.csv", dtype={"id": str}) for name in ("failures", "properties"))
+    assert set(table.property) == set(properties.columns) - {"id"}
+    assert not any("random_" in method or "pca" in method for method in table.method)
+    suspects = pd.read_csv(folder / "suspects.csv")
+    assert (suspects.label != suspects.suspected).all() and (suspects.methods <= suspects.of).all()
+
+
+def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
+    """The same mock galaxy in two splits, under two names."""
+    survey = simulate.survey(90, image_size=32, seed=3)
+    for k, image in enumerate(survey.images.numpy().transpose(0, 2, 3, 1)):
+        path = tmp_path / "galaxies" / "ab"[k % 2] / f"g{k:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    sample = data.load("folder", root=tmp_path / "galaxies", image_size=32, cache=tmp_path / "cache")
+    one, other = (str(sample.part(split).ids[0]) for split in ("test", "train"))
+    copy = next((tmp_path / "galaxies").glob(f"*/{one}.png"))
+    next((tmp_path / "galaxies").glob(f"*/{other}.png")).write_bytes(copy.read_bytes())
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    params = {
+        "run": "leaky",
+        "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
+        "audit": {"notebook": "01_audit"},
+        "classical": {"notebook": "05_classical", "forest": {"trees": 5, "leaves": [1]}, "pca_forest": {"trees": 5}},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    done = galaxymorph(tmp_path, "run")
+    assert done.returncode == 1
+    assert one in done.stdout and other in done.stdout and "classical: not executed, it needs audit" in done.stdout
+    assert "the same image" in (tmp_path / "results/leaky/index.html").read_text()
+    done = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
