@@ -63,6 +63,10 @@ def test_files_of_others_are_read_without_any_network():
     assert imports(MODULES["bring"]) == {"metrics", "notebooks", "params", "runner", "runs", "schema", "sources"}
 
 
+def test_forensics_is_a_composition_of_leaves_and_the_audit():
+    assert imports(MODULES["forensics"]) == {"audit", "classifier", "data", "metrics", "moco", "train"}
+
+
 def test_consistency_knows_how_to_predict():
     assert imports(MODULES["consistency"]) == {"metrics", "train"}
 
