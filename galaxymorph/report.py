@@ -19,7 +19,7 @@ import pandas as pd
 from galaxymorph import runs
 
 # As wide as a terminal, of classes and of vote fractions.
-LONG = 16  # rows of a table that is folded up
+LONG, MANY = 24, 10  # rows of a table, and sentences, of which more are folded up
 ORIGIN = ("parameters", "galaxies", "code", "commit", "machine", "torch", "finished (UTC)")  # of a piece of work
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE", "% of the way", "seconds")
 
@@ -153,13 +153,13 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
 
 
 def _answer(compared: Sequence[runs.Result]) -> str:
-    """Which method to take, by number of labels: of the step that compares the most numbers of them."""
+    """Which method to take, by number of labels: of the step that compares the most numbers of them, and pairs of methods."""
     from galaxymorph import answer, tables
 
     found = [
         pd.read_csv(path, dtype={"n_labels": "Int64"}) for each in compared if (path := each.path / "answer.csv").is_file()
     ]
-    verdicts = max(found, key=len, default=None)
+    verdicts = max(found, key=lambda each: (len(each), each.n_pairs.sum()), default=None)
     if verdicts is None or verdicts.empty:
         return ""
     shown = answer.readable(verdicts)
@@ -192,11 +192,14 @@ def _comparison(result: runs.Result) -> str:
     shown = tables.narrow(_table(table.columns, table.itertuples(index=False)))
     files = [path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()]
     links = ", ".join(f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files)
-    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
+    words = sentences(result)
+    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in words)
+    said = _folded("In words", said) if len(words) > MANY else said
+    shown = f"{shown}\n<p>The table as files: {links}.</p>"
+    several = "labels" in table and table["labels"].nunique() > 1  # numbers of labels: the figure says more than the table
+    shown = _folded(f"The table, {len(table)} rows", shown) if several or len(table) > LONG else shown
     kind = "compared" if table.columns[0] == "protocol" else ""
-    parts = [shown, f"<p>The table as files: {links}.</p>", said, _pictures(result)]
-    if len(table) > LONG:
-        parts = [parts[3], _folded("In words", said), _folded(f"The table, {len(table)} rows", "\n".join(parts[:2]))]
+    parts = [_pictures(result), said, shown] if several else [shown, said, _pictures(result)]
     return f'<section class="{kind}">\n<h2>{escape(_title(result.step))}</h2>\n{chr(10).join(parts)}\n</section>'
 
 

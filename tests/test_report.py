@@ -241,10 +241,12 @@ def test_the_answer_comes_first_and_long_tables_are_folded(run):
     assert "<h2>The answer</h2>" in text and "With all labels take net, test accuracy" in text
     assert text.index("The answer") < text.index("<h2>compare</h2>") < text.index('<h2 id="net">net</h2>')
     assert "The table, " not in text
-    long = pd.concat([table] * 20, ignore_index=True)
+    long = pd.concat([table] * 30, ignore_index=True)
     long.to_csv(compare / "table.csv", index=False)
+    (compare / "summary.md").write_text("\n\n".join(f"Sentence {i}." for i in range(11)))
     text = report.write("toy").read_text()
     assert f"<summary>The table, {len(long)} rows</summary>" in text and Reader(text).open == []
+    assert text.index("<summary>In words</summary>") < text.index("<p>Sentence 10.</p>") < text.index("</details>\n<div class")
 
 
 def test_what_speaks_of_all_methods_is_above_the_steps_and_the_audit_last(run):
