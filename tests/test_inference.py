@@ -156,7 +156,9 @@ def test_plain_outputs_are_clipped(models, galaxies, tmp_path):
     table, _ = run(models, "plain", galaxies, tmp_path / "out.csv")
     expected = one_by_one(models[1]["plain"], files_of(galaxies), table["GalaxyID"])
     assert expected.min() < 0 and expected.max() > 1
-    assert np.abs(table[list(schema.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max() < 2e-6
+    assert (
+        np.abs(table[list(schema.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max() < 1e-5
+    )  # outputs beyond 3, in batches of other sizes: float32 has seven digits
 
 
 @pytest.mark.parametrize("average", [False, True])
