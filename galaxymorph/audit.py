@@ -223,7 +223,13 @@ def trained(
     """
     found: dict[str, list[Finding]] = {}
     samples: dict[str, Galaxies] = {}
-    for result in runs.read(run, steps) if steps is None or steps else ():
+    try:
+        results = runs.read(run, steps) if steps is None or steps else []
+    except FileNotFoundError:
+        if steps:
+            raise
+        results = []  # of a run by hand nothing is there yet
+    for result in results:
         tables = [result.row(name) if name else result for name in result.rows if result.done]
         file = runs.model_file(run, result.name)
         if not result.done or not (tables or file.is_file()):

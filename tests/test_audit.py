@@ -412,7 +412,9 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
     }  # fmt: skip
     assert audit.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
     assert audit.trained("ours", ["forest"], galaxies=survey).keys() == {"forest/seed=1"}
-    assert audit.trained("ours", [], galaxies=survey) == {}
+    assert audit.trained("ours", [], galaxies=survey) == audit.trained("another", galaxies=survey) == {}
+    with pytest.raises(FileNotFoundError, match="no step svm in run 'ours'"):
+        audit.trained("ours", ["svm"])
 
 
 def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finished):
