@@ -196,7 +196,7 @@ def _comparison(result: runs.Result) -> str:
     said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in words)
     said = _folded("In words", said) if len(words) > MANY else said
     shown = f"{shown}\n<p>The table as files: {links}.</p>"
-    several = "labels" in table.columns and len(set(table["labels"])) > 1  # numbers of labels: the figure says more than the table
+    several = "labels" in table.columns and len(set(table["labels"])) > 1  # then the figure says more than the table
     shown = _folded(f"The table, {len(table)} rows", shown) if several or len(table) > LONG else shown
     kind = "compared" if table.columns[0] == "protocol" else ""
     parts = [_pictures(result), said, shown] if several else [shown, said, _pictures(result)]
