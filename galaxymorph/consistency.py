@@ -238,7 +238,7 @@ def methods(models: Sequence[str]) -> dict[str, str]:
     """The paths of model files by the method that each belongs to: the step, and what is repeated beside seeds, with a space.
 
     `models/mock/resnet18/seed=0.safetensors` is of `resnet18`, `.../resnet18/seed=0,n_labels=50.safetensors` of `resnet18
-    n_labels=50`; a file elsewhere is called after itself. Raises `ValueError` for two files of one method: seeds have test
+    n_labels=50`, all labels go without saying; a file elsewhere is called after itself. Raises `ValueError` for two files of one method: seeds have test
     galaxies of their own, so that one piece of work measures one; and for none.
     """
     if not models:
@@ -247,7 +247,8 @@ def methods(models: Sequence[str]) -> dict[str, str]:
     for path in models:
         below = re.fullmatch(r"(?:.*/)?models/[^/]+/([^/]+)(?:/(.+))?\.safetensors", path)
         step, combination = below.groups() if below else (path.rsplit("/", 1)[-1].removesuffix(".safetensors"), None)
-        method = " ".join([step, *(pair for pair in (combination or "").split(",") if pair and not pair.startswith("seed="))])
+        pairs = [pair for pair in (combination or "").split(",") if pair and pair != "n_labels=null"]  # all labels
+        method = " ".join([step, *(pair for pair in pairs if not pair.startswith("seed="))])
         if method in found:
             raise ValueError(f"models: {found[method]} and {path} are both of {method}; give one seed of each method")
         found[method] = path
