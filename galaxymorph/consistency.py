@@ -238,7 +238,7 @@ def methods(models: Sequence[str]) -> dict[str, str]:
     """The paths of model files by the method that each belongs to: the step, and what is repeated beside seeds, with a space.
 
     `models/mock/resnet18/seed=0.safetensors` is of `resnet18`, `.../resnet18/seed=0,n_labels=50.safetensors` of `resnet18
-    n_labels=50`, all labels go without saying; a file elsewhere is called after itself. Raises `ValueError` for two files of one
+    n_labels=50`, all labels go without saying; a file elsewhere is called after itself. Raises `ValueError` for two of one
     method: seeds have test galaxies of their own, so that one piece of work measures one; and for none.
     """
     if not models:
