@@ -321,7 +321,7 @@ def pretrained(
     learned, val_part = sample.part("train", "unlabelled"), sample.part("val")
     torch.manual_seed(seed)
     encoder = fresh()
-    steps = epochs * train.n_batches(len(learned), batch_size)
+    steps = train.n_steps(len(learned), epochs=epochs, batch_size=batch_size)
     learner = moco.MoCo(encoder, views=views, galaxies=len(learned), steps=steps, **contrast)
     parts = [(part.images, torch.arange(len(part))) for part in (learned, val_part)]
     list(train.fit(learner, *parts, epochs=epochs, batch_size=batch_size, monitor=None, seed=seed, **training))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import math
 import time
 import warnings
@@ -68,9 +69,20 @@ def n_batches(n: int, batch_size: int) -> int:
     return max(1, min(math.ceil(n / batch_size), n // 2))
 
 
-def n_epochs(n: int, *, epochs: int, batch_size: int, least_steps: int = 0) -> int:
-    """How many epochs `fit` trains on `n` galaxies: `epochs`, or as many as make `least_steps` batches."""
-    return max(epochs, math.ceil(least_steps / n_batches(n, batch_size)))
+def epochs_and_passes(n: int, *, epochs: int, batch_size: int, least_steps: int = 0) -> tuple[int, int]:
+    """How many epochs `fit` trains on `n` galaxies, and how often each of these goes through all of them.
+
+    Once, where `epochs` make `least_steps` batches; else so often that they do, in as many epochs as that takes.
+    """
+    per_pass = n_batches(n, batch_size)
+    passes = max(1, math.ceil(least_steps / (epochs * per_pass)))
+    return (epochs if passes == 1 else math.ceil(least_steps / (passes * per_pass))), passes
+
+
+def n_steps(n: int, *, epochs: int, batch_size: int, least_steps: int = 0) -> int:
+    """How many batches `fit` trains with in all."""
+    epochs, passes = epochs_and_passes(n, epochs=epochs, batch_size=batch_size, least_steps=least_steps)
+    return epochs * passes * n_batches(n, batch_size)
 
 
 def batches(targets: Tensor, *, batch_size: int, balanced: bool, generator: torch.Generator) -> Iterator[Int[Tensor, " batch"]]:
@@ -113,7 +125,8 @@ def fit(
 ) -> Iterator[dict[str, Any]]:
     """Trains the learner; yields one row per epoch, as it happens, and leaves the best weights in the learner.
 
-    Training lasts `epochs`, or more where these are less than `least_steps` batches: with few labels an epoch is short.
+    Training lasts `epochs`. Where these are less than `least_steps` batches, as with few labels, an epoch goes through the
+    galaxies several times (`epochs_and_passes`): more epochs instead would mostly validate, and choose among too many.
     `views` draws the random views of each training batch; validation galaxies are never changed. The learning rate rises
     linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine; with a `layer_decay` below 1 each
     stage of the learner (its `stages()`) learns that much slower than the next later one (Howard & Ruder 2018, arXiv
@@ -143,8 +156,8 @@ def fit(
         raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
     if len(train[0]) < 2 or len(val[0]) == 0:
         raise ValueError(f"{len(train[0])} galaxies to train and {len(val[0])} to validate with: at least 2 and 1")
-    per_epoch = n_batches(len(train[0]), batch_size)
-    epochs = n_epochs(len(train[0]), epochs=epochs, batch_size=batch_size, least_steps=least_steps)
+    length = {"epochs": epochs, "batch_size": batch_size, "least_steps": least_steps}
+    epochs, passes = epochs_and_passes(len(train[0]), **length)
     where = device()
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -153,7 +166,7 @@ def fit(
     training = _Training(
         learner=learner,
         optimiser=optimiser,
-        schedule=_warmup_and_cosine(optimiser, steps=epochs * per_epoch, warmup=warmup),
+        schedule=_warmup_and_cosine(optimiser, steps=n_steps(len(train[0]), **length), warmup=warmup),
         averaged=averaged,
         shuffle=torch.Generator().manual_seed(seed),
         settings=settings
@@ -169,7 +182,8 @@ def fit(
         yield from training.rows
         while len(training.rows) < epochs and (patience is None or training.since_best < patience):
             start = time.perf_counter()
-            measured = training.epoch(train, views=views, batch_size=batch_size, balanced=balanced, precision=precision)
+            options = {"passes": passes, "batch_size": batch_size, "balanced": balanced}
+            measured = training.epoch(train, views=views, **options, precision=precision)
             seconds = time.perf_counter() - start
             validated = evaluate(training.judged, val, precision=precision)
             row: dict[str, Any] = {"epoch": len(training.rows) + 1, "epochs": epochs}
@@ -182,7 +196,7 @@ def fit(
                     f"{learning_rate:g}, a longer warmup, or precision: fp32"
                 )
             row["learning_rate"] = training.schedule.get_last_lr()[-1]
-            row["seconds"], row["images_per_second"] = seconds, len(train[0]) / seconds
+            row["seconds"], row["images_per_second"] = seconds, passes * len(train[0]) / seconds
             row["best"] = training.improves(validated, monitor)
             row |= watch(row["epoch"], epochs) if watch else {}
             training.rows.append(row)
@@ -236,12 +250,15 @@ class _Training:
         self.best_score = min(score, self.best_score)
         return better
 
-    def epoch(self, train: Part, *, views: Views | None, batch_size: int, balanced: bool, precision: str) -> dict[str, float]:
+    def epoch(
+        self, train: Part, *, views: Views | None, passes: int, batch_size: int, balanced: bool, precision: str
+    ) -> dict[str, float]:
         """Trains for an epoch; the mean of each measure."""
         images, targets = train
         where, measure, sums = device(), _measures(self.learner), dict[str, Tensor]()
         self.learner.train()
-        for index in batches(targets, batch_size=batch_size, balanced=balanced, generator=self.shuffle):
+        orders = (batches(targets, batch_size=batch_size, balanced=balanced, generator=self.shuffle) for _ in range(passes))
+        for index in itertools.chain.from_iterable(orders):
             batch = to_float(images[index.to(images.device)], where)
             batch = views(batch) if views else batch  # in full precision: bfloat16 would round where pixels come from
             with autocast(precision, where):
@@ -254,7 +271,9 @@ class _Training:
                 _follow(self.averaged, self.learner)
             for name, value in measured.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
-        return {name: value.item() / len(images) for name, value in sums.items()}  # the one synchronisation of an epoch
+        return {
+            name: value.item() / (passes * len(images)) for name, value in sums.items()
+        }  # the one synchronisation of an epoch
 
     def _parts(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "optimiser": self.optimiser, "schedule": self.schedule, "averaged": self.averaged}

@@ -424,11 +424,25 @@ def test_probe_and_neighbours_choose_by_validation_galaxies():
 
 
 def test_few_galaxies_are_trained_on_for_the_least_number_of_steps():
-    def epochs(n, **options):
-        rows = list(train.fit(Bright(), bright_and_dark(n), bright_and_dark(4, 1), batch_size=8, epochs=3, **options))
+    def epochs_and_steps(n, **options):
+        learner = Bright()
+        met = []
+        views = lambda images: met.append(len(images)) or images  # noqa: E731
+        length = {"batch_size": 8, "epochs": 3, **options}
+        rows = list(train.fit(learner, bright_and_dark(n), bright_and_dark(4, 1), views=views, **length))
         assert {row["epochs"] for row in rows} == {len(rows)}
-        return len(rows)
+        assert sum(met) % (n * len(rows)) == 0  # in each epoch every galaxy as often
+        assert len(met) == train.n_steps(n, **length)
+        assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)  # the cosine has come to its end
+        return len(rows), len(met)
 
-    assert epochs(16) == 3
-    assert epochs(16, least_steps=9) == 5  # two batches an epoch
-    assert epochs(64, least_steps=9) == 3
+    assert epochs_and_steps(16) == (3, 6)  # two batches each
+    assert epochs_and_steps(16, least_steps=9) == (3, 12)
+    assert epochs_and_steps(16, least_steps=8) == (2, 8)
+    assert epochs_and_steps(64, least_steps=9) == (3, 24)
+
+
+def test_the_loss_of_an_epoch_of_several_passes_is_the_mean_over_all_of_them():
+    still = {"batch_size": 8, "epochs": 1, "least_steps": 6, "learning_rate": 1e-12}  # weights that hardly change
+    (row,) = train.fit(Bright(), bright_and_dark(16), bright_and_dark(4, 1), **still)
+    assert row["train_loss"] == pytest.approx(math.log(2), rel=1e-4)  # of a learner that knows nothing
