@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
 from astropy.io import fits
 from astropy.visualization import make_lupton_rgb
 from jaxtyping import Bool, Float
@@ -140,6 +139,8 @@ def fill(bands: Float[ndarray, "3 height width"]) -> tuple[Float[ndarray, "3 hei
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
+        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans  # half a second, for a few files
+
         local = np.stack([interpolate_replace_nans(band, Gaussian2DKernel(2), boundary="extend") for band in filled])
         sky = np.nanmedian(filled, axis=(1, 2), keepdims=True)
         filled = np.where(np.isfinite(local), local, np.nan_to_num(sky))
