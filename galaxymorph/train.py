@@ -130,9 +130,9 @@ def fit(
     `views` draws the random views of each training batch; validation galaxies are never changed. The learning rate rises
     linearly over the first `warmup` (a fraction of all steps) and falls to zero as a cosine; with a `layer_decay` below 1 each
     stage of the learner (its `stages()`) learns that much slower than the next later one (Howard & Ruder 2018, arXiv
-    1801.06146, section 3.2). `average` is the decay per step of an exponential moving average of the weights (Polyak & Juditsky
-    1992), which is then what is validated and kept; 0 is off. SGD has Nesterov momentum 0.9. `balanced` draws every class
-    equally often.
+    1801.06146, section 3.2). `average` is the decay per step of an exponential moving average of the weights (Polyak &
+    Juditsky 1992; smaller in the first steps), which is then what is validated and kept; 0 is off. SGD has Nesterov momentum
+    0.9. `balanced` draws every class equally often.
 
     The best epoch has the smallest error (`ERRORS`) or the largest value of any other measure on the validation part, by
     `monitor`, or is the last one (None); after `patience` epochs (1 or more) without a better one, training ends. `keep` is
@@ -162,7 +162,7 @@ def fit(
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
-    averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
+    averaged = AveragedModel(learner, multi_avg_fn=_moving_average(average), use_buffers=True) if average else None
     training = _Training(
         learner=learner,
         optimiser=optimiser,
@@ -316,6 +316,17 @@ class _Training:
         torch.set_rng_state(state["random"].cpu())
         if device().type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
+
+
+def _moving_average(decay: float) -> Callable[..., None]:
+    """`decay`, but (1 + t) / (10 + t) where that is less. The variances of BatchNorm begin with 1, often a hundred times too
+    much, and would be so in the average for longer than a training on few galaxies lasts: it would seem to learn nothing."""
+
+    def average(averaged: list[Tensor], latest: list[Tensor], steps: Tensor) -> None:
+        t = float(steps)
+        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, latest, steps)
+
+    return average
 
 
 def _follow(averaged: AveragedModel, learner: nn.Module) -> None:

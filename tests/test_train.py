@@ -323,6 +323,25 @@ def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_
         next(start(change))
 
 
+def test_the_moving_average_forgets_its_beginning_within_a_short_training():
+    """After t steps the decay is no more than (1 + t) / (10 + t): by hand, on a training of 40 steps."""
+    learner, weights = Bright(), []
+    options = {"epochs": 40, "batch_size": 16, "learning_rate": 0.1, "average": 0.8, "monitor": None}
+    watch = lambda *_: weights.append(learner.shift.item()) or {}  # noqa: E731
+    list(train.fit(learner, bright_and_dark(16), bright_and_dark(4, 1), watch=watch, **options))
+    expected = weights[0]
+    for t, weight in enumerate(weights[1:], 1):
+        decay = min(0.8, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * weight
+    assert learner.shift.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_with_batch_norm_is_no_worse_by_a_slow_moving_average_over_few_steps():
+    options = {"epochs": 10, "batch_size": 16, "learning_rate": 3e-3, "seed": 0}
+    *_, row = train.fit(small_classifier(), bright_and_dark(64), bright_and_dark(40, 1), average=0.99, **options)
+    assert row["val_accuracy"] > 0.9
+
+
 def test_the_moving_average_leaves_counters_and_queues_as_they_are():
     class Counting(Bright):
         def __init__(self):
