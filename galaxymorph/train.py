@@ -162,12 +162,13 @@ def fit(
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = _optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
-    averaged = AveragedModel(learner, multi_avg_fn=_moving_average(average), use_buffers=True) if average else None
+    averaged = AveragedModel(learner, use_buffers=True) if average else None
     training = _Training(
         learner=learner,
         optimiser=optimiser,
         schedule=_warmup_and_cosine(optimiser, steps=n_steps(len(train[0]), **length), warmup=warmup),
         averaged=averaged,
+        average=average,
         shuffle=torch.Generator().manual_seed(seed),
         settings=settings
         | {"galaxies": str(len(train[0])), "data": _digest(*train, *val), "learner": _digest_of(learner, views)},
@@ -220,6 +221,7 @@ class _Training:
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
     averaged: AveragedModel | None
+    average: float
     shuffle: torch.Generator
     settings: dict[str, str]
     best: dict[str, Tensor]  # the weights of the best epoch so far
@@ -268,12 +270,11 @@ class _Training:
             self.optimiser.step()
             self.schedule.step()
             if self.averaged:
-                _follow(self.averaged, self.learner)
+                _follow(self.averaged, self.learner, self.average)
             for name, value in measured.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * len(index)
-        return {
-            name: value.item() / (passes * len(images)) for name, value in sums.items()
-        }  # the one synchronisation of an epoch
+        met = passes * len(images)
+        return {name: value.item() / met for name, value in sums.items()}  # the one synchronisation of an epoch
 
     def _parts(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "optimiser": self.optimiser, "schedule": self.schedule, "averaged": self.averaged}
@@ -318,19 +319,14 @@ class _Training:
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
 
 
-def _moving_average(decay: float) -> Callable[..., None]:
-    """`decay`, but (1 + t) / (10 + t) where that is less. The variances of BatchNorm begin with 1, often a hundred times too
-    much, and would be so in the average for longer than a training on few galaxies lasts: it would seem to learn nothing."""
+def _follow(averaged: AveragedModel, learner: nn.Module, decay: float) -> None:
+    """A step of the moving average of weights and BatchNorm's statistics; other buffers (a queue, a counter) are the latest.
 
-    def average(averaged: list[Tensor], latest: list[Tensor], steps: Tensor) -> None:
-        t = float(steps)
-        get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(averaged, latest, steps)
-
-    return average
-
-
-def _follow(averaged: AveragedModel, learner: nn.Module) -> None:
-    """A step of the moving average of weights and BatchNorm's statistics; other buffers (a queue, a counter) are the latest."""
+    The decay is (1 + t) / (10 + t) after t steps where that is less: the variances of BatchNorm begin with 1, often a hundred
+    times too much, and would stay in the average for longer than a training on few galaxies lasts.
+    """
+    t = int(averaged.n_averaged)  # on the CPU, whatever the device
+    averaged.multi_avg_fn = get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))
     averaged.update_parameters(learner)
     for (name, old), new in zip(averaged.module.named_buffers(), learner.buffers(), strict=True):
         if not name.endswith(("running_mean", "running_var")):
