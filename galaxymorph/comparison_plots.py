@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, FixedFormatter, FixedLocator, MaxNLo
 from matplotlib.transforms import ScaledTranslation
 from numpy import ndarray
 
+from galaxymorph.comparison import is_control
 from galaxymorph.plots import (
     BLUE,
     COLOURS,
@@ -172,7 +173,8 @@ def pareto(
 @rc_context(STYLE)
 def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline: str = "majority") -> Figure:
     """A metric against the number of labels: a line with the band of its 95 % interval for each method, the best with the most
-    labels on top of the legend. "all" labels stand where their number is; what is missing is a gap."""
+    labels on top of the legend; controls are thin, grey, without a band, and end it. "all" labels stand where their number is; what
+    is missing is a gap."""
     rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
     if rows.empty:
         return empty("no method has a result yet")
@@ -182,21 +184,32 @@ def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline:
     x = np.where(np.isinf(labels), every, labels)
     methods = {str(name): each.set_index("labels").reindex(labels) for name, each in rows.groupby("method", sort=False)}
     names = sorted(methods, key=lambda name: methods[name][metric].fillna(-1).tolist()[::-1], reverse=metric not in LOW)
+    controls = {str(row["method"]) for row in rows.to_dict("records") if is_control(row)}
+    names.sort(key=controls.__contains__)
+    for end in ("_low", "_high"):
+        rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~rows.method.isin(controls), rows[metric])
     figure, ax = _beside([in_lines(name, letters=BESIDE) for name in names])
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table.loc[table.method == baseline])
     for i, name in enumerate(names):
         low, value, high = (methods[name][f"{metric}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
-        ax.fill_between(x, low, high, color=COLOURS[i % 8], alpha=min(0.12, 0.8 / len(names)), lw=0)
+        line: dict[str, Any] = {"color": COLOURS[i % 8], "ms": 6}
+        if name in controls:
+            line = {"color": FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
+        else:
+            ax.fill_between(x, low, high, color=line["color"], alpha=min(0.12, 0.8 / (len(names) - len(controls))), lw=0)
         alone = np.isfinite(value) & ~np.isfinite(np.r_[np.nan, value[:-1]]) & ~np.isfinite(np.r_[value[1:], np.nan])
-        ax.vlines(x[alone], low[alone], high[alone], color=COLOURS[i % 8], lw=1.2, ls="-")  # a band has to be between two
-        dashes = DASHES[(i + i // 8) % 8]
-        ax.plot(x, value, color=COLOURS[i % 8], marker=_marker(i), ms=6, ls=dashes, label=in_lines(name, letters=BESIDE))
-    texts = [f"all\n({every:,.0f})" if np.isinf(n) else f"{n:,.0f}" for n in labels]
-    apart = _apart(x, 0.5)
-    ax.xaxis.set_major_locator(FixedLocator(list(x[apart])))
-    ax.xaxis.set_major_formatter(FixedFormatter([text for text, shown in zip(texts, apart, strict=True) if shown]))
-    ax.xaxis.set_minor_locator(NullLocator())
+        ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")  # a band has to be between two
+        ax.plot(x, value, **line, marker=_marker(i), ls=DASHES[(i + i // 8) % 8], label=in_lines(name, letters=BESIDE))
+    shown = x[np.isfinite(labels)]
+    shown = shown[_apart(shown, x, 0.5)]
+    ax.xaxis.set_major_locator(FixedLocator(list(shown)))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{n:,.0f}" for n in shown]))
+    ax.xaxis.set_minor_locator(FixedLocator(list(x[np.isinf(labels)])))
+    ax.xaxis.set_minor_formatter(FixedFormatter([f"all ({every:,.0f})"]))
+    ax.tick_params(axis="x", which="minor", length=rcParams["xtick.major.size"])
+    if len(shown):
+        ax.tick_params(axis="x", which="minor", pad=20)  # below the others, of which the last may be near
     ax.grid(axis="y")
     figure.legend(loc="outside right upper", title="mean with 95 % interval", alignment="left")
     return figure
@@ -221,7 +234,7 @@ def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
     figure, ax = panel(None, width=WIDTH, height=0.42 * len(others) + 1.9)
     image = ax.imshow(np.ma.masked_invalid(np.log2(ratios)), cmap=DIVERGING, vmin=-4, vmax=4, aspect="auto")
     for (i, j), text in texts.items():
-        dark = abs(np.log2(ratios[i, j])) > 2.4
+        dark = np.log2(ratios[i, j]) < -3  # blue; ink is legible on all of the orange
         ax.text(j, i, text, ha="center", va="center", fontsize=10, color="white" if dark else INK)
     scores = [rows.accuracy[rows.number == n].iloc[0] for n in budgets]
     below = [f"{'all' if np.isinf(n) else f'{n:,.0f}'}\n({score:.3f})" for n, score in zip(budgets, scores, strict=True)]
@@ -391,15 +404,15 @@ def _heights(ax: Axes, rows: pd.DataFrame, metric: str, base: pd.DataFrame) -> N
         ax.text(0.02, low - 1.6 * room, text, color=ORANGE, transform=ax.get_yaxis_transform(), va="center", fontsize=10)
 
 
-def _inches(values: Float[ndarray, " value"]) -> Float[ndarray, " value"]:
-    """About where values are on the logarithmic axis of `_beyond`."""
-    low, high = np.log10(_beyond(values))
+def _inches(values: Float[ndarray, " value"], among: Float[ndarray, " _"]) -> Float[ndarray, " value"]:
+    """About where values are on the logarithmic axis of `_beyond` of all that it shows."""
+    low, high = np.log10(_beyond(among))
     return AXES * (np.log10(values) - low) / (high - low)
 
 
-def _apart(values: Float[ndarray, " value"], distance: float) -> Bool[ndarray, " value"]:
+def _apart(values: Float[ndarray, " value"], among: Float[ndarray, " _"], distance: float) -> Bool[ndarray, " value"]:
     """Which of rising values can have a tick label, some inches from the next one, the largest in any case."""
-    places, last = _inches(values), np.inf
+    places, last = _inches(values, among), np.inf
     shown = np.zeros(len(values), bool)
     for i in reversed(range(len(values))):
         if places[i] <= last - distance:
@@ -409,7 +422,7 @@ def _apart(values: Float[ndarray, " value"], distance: float) -> Bool[ndarray, "
 
 def _shifts(values: Float[ndarray, " value"]) -> Float[ndarray, " value"]:
     """By how many inches points are moved aside that would hide each other: methods that cost the same."""
-    order, places = np.argsort(values, kind="stable"), _inches(values)
+    order, places = np.argsort(values, kind="stable"), _inches(values, values)
     group = np.cumsum(np.r_[0, np.diff(places[order]) > 0.06])
     shifts = np.zeros(len(values))
     for each in range(group.max() + 1):

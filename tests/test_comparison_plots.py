@@ -263,8 +263,11 @@ def test_labels_stand_where_they_are_and_gaps_stay_gaps():
     np.testing.assert_allclose(lines["a"][:, 0], [50, 100, 200, 487])
     np.testing.assert_allclose(lines["a"][:, 1], [0.88, 0.88, 0.88, 0.9])
     np.testing.assert_allclose(lines["b"][:, 1], [0.83, np.nan, 0.83, 0.85])
-    ticks = dict(zip(ax.get_xticks(), [text.get_text() for text in ax.get_xticklabels()], strict=True))
-    assert ticks == {50: "50", 100: "100", 200: "200", 487: "all\n(487)"} and ax.get_xscale() == "log"
+    few, every = (
+        dict(zip(ax.get_xticks(minor=minor), [text.get_text() for text in ax.get_xticklabels(minor=minor)], strict=True))
+        for minor in (False, True)
+    )
+    assert few == {50: "50", 100: "100", 200: "200"} and every == {487: "all (487)"} and ax.get_xscale() == "log"
     assert list(lines) == ["a", "b"]  # the better one on top
     bands = [band for band in ax.collections if hasattr(band, "get_paths") and band.get_alpha()]
     assert len(bands[0].get_paths()) == 1 and len(bands[1].get_paths()) == 2  # b's is in two parts, one of them a point
@@ -283,7 +286,18 @@ def test_labels_of_a_file_and_of_another_metric(tmp_path):
 
 def test_labels_too_close_for_their_names_keep_the_last():
     ax, _ = curves(compared(2, (50, 100, 400, 450, None)))
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["50", "100", "all\n(487)"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["50", "100", "450"]
+    assert [text.get_text() for text in ax.get_xticklabels(minor=True)] == ["all (487)"]  # in a line of its own
+
+
+def test_controls_are_grey_and_end_the_legend():
+    table = compared(["pca_forest", "cnn", "random_dnn"], (50, None))
+    protocols = {"pca_forest": "control", "cnn": "from scratch", "random_dnn": "frozen, random encoder"}
+    ax, lines = curves(table.assign(protocol=table.method.map(protocols)))
+    assert list(lines) == ["cnn", "pca_forest", "random_dnn"]  # though pca_forest is the best
+    colours = {line.get_label(): line.get_color() for line in ax.lines}
+    assert colours["pca_forest"] == colours["random_dnn"] != colours["cnn"]
+    assert len([band for band in ax.collections if band.get_alpha()]) == 1
 
 
 def test_gains_have_a_panel_for_each_budget_and_fill_what_is_told_apart():
