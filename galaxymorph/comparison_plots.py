@@ -173,8 +173,8 @@ def pareto(
 @rc_context(STYLE)
 def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline: str = "majority") -> Figure:
     """A metric against the number of labels: a line with the band of its 95 % interval for each method, the best with the most
-    labels on top of the legend; controls are thin, grey, without a band, and end it. "all" labels stand where their number is; what
-    is missing is a gap."""
+    labels on top of the legend; controls are thin, grey, without a band, and end it. "all" labels stand where their number is;
+    what is missing is a gap."""
     rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
     if rows.empty:
         return empty("no method has a result yet")
