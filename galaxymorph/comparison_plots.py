@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from matplotlib.ticker import EngFormatter, FixedFormatter, FixedLocator, MaxNLo
 from matplotlib.transforms import ScaledTranslation
 from numpy import ndarray
 
-from galaxymorph.comparison import is_control
 from galaxymorph.plots import (
     BLUE,
     COLOURS,
@@ -171,10 +170,12 @@ def pareto(
 
 
 @rc_context(STYLE)
-def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline: str = "majority") -> Figure:
+def label_efficiency(
+    table: pd.DataFrame, *, metric: str = "accuracy", baseline: str = "majority", controls: Collection[str] = ()
+) -> Figure:
     """A metric against the number of labels: a line with the band of its 95 % interval for each method, the best with the most
-    labels on top of the legend; controls are thin, grey, without a band, and end it. "all" labels stand where their number is;
-    what is missing is a gap."""
+    labels on top of the legend; `controls` are thin, grey, without a band, and end it. "all" labels stand where their number
+    is; what is missing is a gap."""
     rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
     if rows.empty:
         return empty("no method has a result yet")
@@ -184,10 +185,10 @@ def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline:
     x = np.where(np.isinf(labels), every, labels)
     methods = {str(name): each.set_index("labels").reindex(labels) for name, each in rows.groupby("method", sort=False)}
     names = sorted(methods, key=lambda name: methods[name][metric].fillna(-1).tolist()[::-1], reverse=metric not in LOW)
-    controls = {str(row["method"]) for row in rows.to_dict("records") if is_control(row)}
-    names.sort(key=controls.__contains__)
+    names.sort(key=lambda name: name in controls)
+    alpha = min(0.12, 0.8 / max(1, sum(name not in controls for name in names)))
     for end in ("_low", "_high"):
-        rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~rows.method.isin(controls), rows[metric])
+        rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~rows.method.isin(list(controls)), rows[metric])
     figure, ax = _beside([in_lines(name, letters=BESIDE) for name in names])
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table.loc[table.method == baseline])
@@ -197,7 +198,7 @@ def label_efficiency(table: pd.DataFrame, *, metric: str = "accuracy", baseline:
         if name in controls:
             line = {"color": FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
         else:
-            ax.fill_between(x, low, high, color=line["color"], alpha=min(0.12, 0.8 / (len(names) - len(controls))), lw=0)
+            ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
         alone = np.isfinite(value) & ~np.isfinite(np.r_[np.nan, value[:-1]]) & ~np.isfinite(np.r_[value[1:], np.nan])
         ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")  # a band has to be between two
         ax.plot(x, value, **line, marker=_marker(i), ls=DASHES[(i + i // 8) % 8], label=in_lines(name, letters=BESIDE))

@@ -47,8 +47,12 @@ def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["failures"]) == {"comparison", "metrics", "schema", "significance"}
     assert imports(MODULES["vote_metrics"]) == {"comparison", "metrics", "schema"}
     assert imports(MODULES["tables"]) == {"comparison"}
-    assert imports(MODULES["comparison_plots"]) == {"comparison", "plots"}  # which of the methods are controls
-    assert imports(MODULES["trust_plots"]) == imports(MODULES["failure_plots"]) == {"plots"}
+    assert (
+        imports(MODULES["comparison_plots"])
+        == imports(MODULES["trust_plots"])
+        == imports(MODULES["failure_plots"])
+        == {"plots"}
+    )
 
 
 def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
