@@ -104,6 +104,10 @@ def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
     learned = [set(table.id[table.split == "train"]) for table in (few, every)]
     assert len(learned[0]) == 60 and learned[0] < learned[1]
     assert set(few.id[few.split == "test"]) == set(every.id[every.split == "test"])
+    tested = few[few.split == "test"]
+    seeds = pd.read_csv("results/mock/label_efficiency/seeds.csv").set_index(["method", "n_labels", "seed"])
+    right = tested.label == tested.filter(regex="^p_").idxmax(axis=1).str.removeprefix("p_")
+    assert seeds.accuracy.loc["cnn", 60, 0] == pytest.approx(right.mean())
 
 
 def test_the_audit_looks_at_all_that_was_made(inside):
