@@ -1,4 +1,4 @@
-"""Every notebook is executed: by the runner with params.yaml at toy size, and by hand with its default parameters."""
+"""Every notebook executed by the runner, with params.yaml at toy size. (By hand: `test_by_hand.py`.)"""
 
 import json
 import os
@@ -7,20 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbclient
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import baselines, classical, data, inference, notebooks, runs, schema, simulate, train, weights
+from galaxymorph import baselines, classical, data, inference, runs, schema, simulate, train, weights
 from galaxymorph.classifier import Classifier
 from galaxymorph.encoders import encoder
 
 PROJECT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 TOY = {
     "galaxies.n_galaxies": 240,
     "galaxies.image_size": 32,
@@ -359,21 +356,3 @@ def test_the_comparison_reads_nothing_but_predictions(inside):
             right.append((taken_for == p.label).mean())
         assert table.accuracy[step] == pytest.approx(np.mean(right))
         assert table.seeds[step] == len(seeds)
-
-
-def test_notebooks_work_by_hand_one_after_the_other_from_any_folder(inside):
-    elsewhere = inside / "notebooks" / "elsewhere"
-    elsewhere.mkdir()
-    for path in NOTEBOOKS:
-        content = nbformat.read(path, as_version=4)
-        for cell in content.cells:  # toy size: everything else stays as its default
-            if "parameters" in cell.metadata.get("tags", []):
-                cell.source = cell.source.replace("n_galaxies=2000", "n_galaxies=240, image_size=32")
-                cell.source = cell.source.replace("epochs=8", "epochs=1").replace("epochs=30", "epochs=1")
-                cell.source = cell.source.replace("queue=1024", "queue=64")
-        resources = {"metadata": {"path": str(elsewhere)}}
-        nbclient.NotebookClient(content, kernel_name="python3", resources=resources).execute()
-        declared = notebooks.read(path)
-        step = runs.Step(declared.parameters["run"], declared.parameters["step"])
-        files = [step.model_file if name == "model.safetensors" else step.path / name for name in declared.outputs]
-        assert step.run == "by_hand" and [file for file in files if not file.is_file()] == []
