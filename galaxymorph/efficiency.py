@@ -51,12 +51,13 @@ def equivalent(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, 
     """
     cells = accuracies(pieces)
     grids = {str(name): _grid(each) for name, each in cells.groupby("method", sort=False)}
-    rng, found = np.random.default_rng(seed), []
+    found = []
     for a, ours in grids.items():
         for b, theirs in grids.items():
             seeds = [key for key in ours.columns if key in theirs.columns]
             if a == b or len(theirs) < 2 or not seeds:
                 continue
+            rng = np.random.default_rng(seed)  # a pair's interval does not depend on what else is compared
             draws = [np.arange(len(seeds)), *rng.integers(0, len(seeds), (n_bootstrap * (len(seeds) > 1), len(seeds)))]
             accuracy, reached = ours[seeds].to_numpy(), theirs[seeds].to_numpy()
             needed = np.array(

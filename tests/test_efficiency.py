@@ -73,6 +73,14 @@ def test_seeds_are_drawn_for_both_and_their_spread_is_the_interval():
     assert [row.low, row.labels, row.high] == pytest.approx(ends)
 
 
+def test_an_interval_does_not_depend_on_what_else_is_compared():
+    varied = [piece("a", rights(200, k), seed=s, n_labels=100) for s, k in enumerate((105, 130, 155, 170, 180))]
+    two = varied + curve("b", {50: 100, 200: 190}, seeds=5)
+    more = curve("c", {50: 90, 200: 150}, seeds=5) + two[::-1]
+    pd.testing.assert_frame_equal(found(two, "a", "b"), found(more, "a", "b"))
+    assert found(two, "a", "b").low.item() < found(two, "a", "b").labels.item()
+
+
 def test_only_seeds_that_both_have_whole_count_and_what_is_missing_is_counted():
     pieces = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve("b", {50: 100, 100: 150}, seeds=3)
     assert found(pieces, "a", "b").seeds.tolist() == [2, 2]
