@@ -66,13 +66,12 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
     return counter.get_total_flops()
 
 
-def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3, enough: float = 1.0) -> float:
+def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
     """Galaxies per second: of all `inputs` by the median of some `passes`, after one that is not timed (it may have to
-    allocate or to choose algorithms). No further pass begins once these have taken `enough` seconds: a long one is hardly
-    disturbed."""
+    allocate or to choose algorithms)."""
     predict(inputs)
     seconds = []
-    while len(seconds) < passes and sum(seconds) < enough:
+    for _ in range(passes):
         start = time.perf_counter()
         predict(inputs)
         if torch.cuda.is_available():

@@ -97,18 +97,6 @@ def test_speed_is_the_median_after_a_first_pass():
     assert seen == [4] * 4
 
 
-def test_long_passes_are_not_repeated(monkeypatch):
-    clock, passes = [0.0], []
-
-    def predict(given):
-        clock[0] += 0.6
-        passes.append(len(given))
-
-    monkeypatch.setattr(costs.time, "perf_counter", lambda: clock[0])
-    assert costs.speed(predict, images(3)) == pytest.approx(3 / 0.6)
-    assert len(passes) == 3  # one that is not timed, and two: after these a second is over
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there, GPU tensors count")
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the kernel's own count is Linux's")
 def test_peak_memory_is_what_the_kernel_says():
