@@ -145,7 +145,7 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     one, other = (str(sample.part(split).ids[0]) for split in ("test", "train"))
     copy = next((tmp_path / "galaxies").glob(f"*/{one}.png"))
     next((tmp_path / "galaxies").glob(f"*/{other}.png")).write_bytes(copy.read_bytes())
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     params = {
         "run": "leaky",
         "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
@@ -198,7 +198,7 @@ def test_protocols_say_how_an_encoder_came_about(inside):
 
 
 def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_path):
-    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     params = {
         "run": "all",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
@@ -255,7 +255,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
 
 
 def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(tmp_path):
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*", "elsewhere"))
+    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
     few = {"forest": {"trees": 20, "leaves": [1]}, "pca_forest": {"trees": 20}}
     params = {
         "run": "old",
