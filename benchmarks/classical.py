@@ -16,7 +16,9 @@ from functools import partial
 
 import torch
 
-from galaxymorph import classical, classifier, encoders, simulate, train
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.learning import classifier, encoders, train
+from galaxymorph.morphology import measures as classical
 
 
 def rates(work: Callable[[], object], n: int) -> tuple[float, float]:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from galaxymorph import audit, simulate
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.diagnostics import audit
 
 KINDS = {"turned": (0, 0), "compressed": (0, 1), "shifted": (1, 0), "turned, shifted, compressed": (1, 1)}
 

@@ -12,7 +12,8 @@ import argparse
 
 from scipy.stats import spearmanr
 
-from galaxymorph import morphometry, simulate
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.morphology import measure_sets as morphometry
 
 SAME = {
     "concentration": "concentration",

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix
 
-from galaxymorph import augment, classifier, data, encoders, train
+from galaxymorph.data import load as data
+from galaxymorph.learning import augment, classifier, encoders, train
 
 
 def main() -> None:

@@ -27,7 +27,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from galaxymorph import classifier, cutouts, download, encoders, inference, sources, train, weights
+from galaxymorph.apply import predict as inference
+from galaxymorph.data import cutouts, download, sources
+from galaxymorph.learning import classifier, encoders, train
+from galaxymorph.learning import model_files as weights
 
 
 def rate(work: Callable[[], object], n: int) -> float:

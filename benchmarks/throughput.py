@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from galaxymorph import augment, classifier, encoders, moco, simulate, train
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.learning import augment, classifier, encoders, moco, train
 
 Limit = Callable[[Any, torch.Tensor, torch.Tensor, int], float]  # learner, batch, targets, steps -> images per second
 

@@ -217,14 +217,15 @@ def _image_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Any:
-    from galaxymorph import params, runs
+    from galaxymorph.run import folder as runs
+    from galaxymorph.run import params
 
     path = options.params or runs.root() / "params.yaml"
     return params.plan(path, overrides=options.overrides, run=options.run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from galaxymorph import params, runner
+    from galaxymorph.run import params, runner
 
     try:
         plan = _plan(options)
@@ -248,11 +249,12 @@ def _tune(options: argparse.Namespace) -> int:
     if not importlib.util.find_spec("optuna"):
         print("galaxymorph tune needs optuna, the extra `search`: pip install -e '.[search]'", file=sys.stderr)
         return 2
-    from galaxymorph import params, runner, tune
+    from galaxymorph.run import params, runner
+    from galaxymorph.run.search import tune as search_tune
 
     try:
         searched = {"n_trials": options.trials, "metric": options.metric, "seed": options.seed, "restart": options.restart}
-        failed = tune.tune(_plan(options), options.steps, **searched, out=sys.stdout)
+        failed = search_tune(_plan(options), options.steps, **searched, out=sys.stdout)
     except (params.ParamsError, runner.RunError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -263,15 +265,15 @@ def _tune(options: argparse.Namespace) -> int:
 
 def _show(run: str) -> None:
     """Writes the report, and prints what it compares and where it is."""
-    from galaxymorph import report
+    from galaxymorph.run.report import text, write
 
-    path, compared = report.write(run), report.text(run)
+    path, compared = write(run), text(run)
     print("\n".join(["", compared, ""] if compared else [""]))
     print(path)
 
 
 def _check_only(plan: Any, only: Sequence[str]) -> None:
-    from galaxymorph import notebooks, params
+    from galaxymorph.run import notebooks, params
 
     names = {name for piece in plan.pieces for name in (piece.step, piece.name)}
     wrong = [name for name in only if name not in names]
@@ -281,7 +283,8 @@ def _check_only(plan: Any, only: Sequence[str]) -> None:
 
 def _listing(plan: Any, only: Sequence[str]) -> str:
     """Every piece of work: whether it is done, its notebook, its parameters, and the defaults of what differs."""
-    from galaxymorph import runner, runs
+    from galaxymorph.run import folder as runs
+    from galaxymorph.run import runner
 
     lines = []
     for piece in (piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)):
@@ -297,7 +300,7 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from galaxymorph import params
+    from galaxymorph.run import params
 
     try:
         _show(options.run or _plan(options).run)
@@ -308,7 +311,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from galaxymorph import bring, runner
+    from galaxymorph.evaluation import foreign as bring
+    from galaxymorph.run import runner
 
     try:
         brought = bring.read(options.files, labels=options.labels)
@@ -323,7 +327,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from galaxymorph import download, runs
+    from galaxymorph.data import download
+    from galaxymorph.run import folder as runs
 
     try:
         if options.name is None:
@@ -341,19 +346,19 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from galaxymorph import inference
+    from galaxymorph.apply import predict as inference
 
     return _on_images(options, inference.predict, options.out, force=options.force)
 
 
 def _similar(options: argparse.Namespace) -> int:
-    from galaxymorph import inference
+    from galaxymorph.apply import predict as inference
 
     return _on_images(options, inference.similar, options.galaxy, n=options.n, out=options.out)
 
 
 def _gradcam(options: argparse.Namespace) -> int:
-    from galaxymorph import explain
+    from galaxymorph.apply import explain
 
     names = {"question": options.question, "answer": options.answer, "methods": options.method, "layer": options.layer}
     try:

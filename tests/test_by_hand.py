@@ -6,7 +6,8 @@ from pathlib import Path
 import nbclient
 import nbformat
 
-from galaxymorph import notebooks, runs
+from galaxymorph.run import folder as runs
+from galaxymorph.run import notebooks
 
 PROJECT = Path(__file__).parents[1]
 

@@ -16,11 +16,14 @@ import yaml
 from PIL import Image
 
 import galaxymorph
-from galaxymorph import cli, comparison, params, runs
+from galaxymorph import cli
+from galaxymorph.evaluation import comparison
+from galaxymorph.run import folder as runs
+from galaxymorph.run import params
 
 PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
 WORK = """\
-from galaxymorph import runs
+from galaxymorph.run import folder as runs
 there = runs.Step(run, step)
 there.metrics({"accuracy": scale / options["n"] / (not fail)})
 there.file("table.csv").write_text(f"step,accuracy\\n{step},{scale / options['n']}\\n")
@@ -147,7 +150,7 @@ def elsewhere(tmp_path, monkeypatch):
     folder.mkdir()
     (notebooks.parent / "params.yaml").touch()
     shutil.copy(Path(__file__).parents[1] / "notebooks" / "10_compare.ipynb", notebooks)
-    monkeypatch.setattr(runs, "__file__", str(notebooks.parent / "galaxymorph" / "runs.py"))
+    monkeypatch.setattr(runs, "__file__", str(notebooks.parent / "galaxymorph" / "run" / "folder.py"))
     monkeypatch.chdir(folder)
     return folder
 
@@ -222,7 +225,8 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
 @pytest.fixture
 def galaxies(tmp_path, monkeypatch):
     """A folder that is no project, with five images, one of them broken, and a model file."""
-    from galaxymorph import classifier, encoders, weights
+    from galaxymorph.learning import classifier, encoders
+    from galaxymorph.learning import model_files as weights
 
     monkeypatch.chdir(tmp_path)
     Path("images").mkdir()

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-MODULES = {path.stem: ast.parse(path.read_text()) for path in (PROJECT / "galaxymorph").glob("*.py")}
+MODULES = {
+    ".".join(path.relative_to(PROJECT / "galaxymorph").with_suffix("").parts): ast.parse(path.read_text())
+    for path in (PROJECT / "galaxymorph").rglob("*.py")
+}
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 
 

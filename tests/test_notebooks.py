@@ -13,9 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import baselines, classical, data, inference, runs, schema, simulate, train, weights
-from galaxymorph.classifier import Classifier
-from galaxymorph.encoders import encoder
+from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph.apply import predict as inference
+from galaxymorph.data import load as data
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.learning import model_files as weights
+from galaxymorph.learning import train
+from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.encoders import encoder
+from galaxymorph.morphology import classifiers as baselines
+from galaxymorph.morphology import measures as classical
+from galaxymorph.run import folder as runs
 
 PROJECT = Path(__file__).parents[1]
 TOY = {

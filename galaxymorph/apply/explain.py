@@ -1,0 +1,163 @@
+"""Where in a galaxy a trained model sees a class, or an answer of a question: class-activation maps from its file alone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor, nn
+
+from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph.apply import predict as inference
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.diagnostics import gradcam
+from galaxymorph.learning import train
+from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.votes import VoteRegressor
+from galaxymorph.plots import gradcam as gradcam_plots
+
+MOCK = re.compile(r"mock-(\d+)-(\d{7})")  # survey and number of a galaxy of `simulate.survey`
+
+
+class Answer(NamedTuple):
+    """Something that a model says of a galaxy: a class, or an answer of a question."""
+
+    column: int  # of what the model predicts
+    target: gradcam.Target  # how much its raw outputs speak for it: what maps explain
+    score: gradcam.Target  # the same as a probability, or a share of the volunteers: what deletion and insertion follow
+
+
+def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
+    """All that a model (`inference.load`) can say: its classes, or by question and answer ("bar: yes").
+
+    Raises `ValueError` for a model without a head.
+    """
+    if isinstance(learner, VoteRegressor):
+        targets = [partial(learner.answer, column=k) for k in range(len(schema.LABELS))]
+        scores = [partial(_exp, target) if learner.tree else target for target in targets]
+        return {name: Answer(k, targets[k], scores[k]) for k, name in enumerate(schema.LABELS)}
+    if isinstance(learner, Classifier):
+        return {name: Answer(k, partial(_logit, k), partial(_probability, k)) for k, name in enumerate(header["classes"])}
+    raise ValueError("the model learned without labels: it has no classes and no answers to show maps of")
+
+
+def _logit(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
+    return logits[:, k]
+
+
+def _probability(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
+    return logits.softmax(1)[:, k]
+
+
+def _exp(target: gradcam.Target, outputs: Float[Tensor, "galaxy output"]) -> Float[Tensor, " galaxy"]:
+    return target(outputs).exp()
+
+
+def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
+    """What is predicted for a class; for an answer (there are 37 or more columns), its share among the answers of its question,
+    NaN where these have none."""
+    if fractions.shape[1] < len(schema.COLUMNS):
+        return fractions[:, column]
+    return schema.shares(fractions[:, : len(schema.COLUMNS)])[:, column]
+
+
+def captions(
+    name: str, answer: Answer, predicted: Float[ndarray, "galaxy output"], votes: Float[ndarray, "galaxy 37"] | None
+) -> list[str]:
+    """For each galaxy the name, the share of its volunteers who said so (where `votes` has any), and what is predicted:
+    `bar: yes 0.62, predicted 0.55`."""
+    question, colon, given = name.partition(": ")
+    share = shares(predicted, answer.column)
+    if not colon:
+        return [f"{name}, predicted {value:.2f}" for value in share]
+    voted = np.full(len(share), np.nan) if votes is None else shares(votes, answer.column)
+    return [gradcam_plots.caption(question, given, *pair) for pair in zip(voted.tolist(), share.tolist(), strict=True)]
+
+
+def explain(
+    model: Path,
+    ids: Sequence[str],
+    images: Sequence[Path],
+    out: Path,
+    *,
+    question: str | None = None,
+    answer: str | None = None,
+    methods: Sequence[str] = ("gradcam",),
+    layer: str | None = None,
+    crop: int | None = None,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Draws maps of some galaxies into the file `out`: a row for each, a column for each answer and method (`gradcam.maps`).
+
+    The galaxies are those with these ids among `images`, or, without any, galaxies of the mock survey ("mock-0-0000007"), whose
+    votes are then known. `question` and `answer` choose what to explain: one answer, or all of a question; of a model of
+    classes, `answer` is a class. Raises `ValueError` for what is not there, with the nearest names.
+    """
+    learner, header = inference.load(model)
+    said = answers(learner, header)
+    chosen = _chosen(said, question, answer)
+    pixels, votes = _galaxies(ids, images, header, crop)
+    predicted = train.predict(learner, pixels, precision="fp32").numpy()
+    heat, texts = dict[str, Tensor](), dict[str, list[str]]()
+    for name in chosen:
+        for method in methods:
+            key = name if len(methods) == 1 else f"{name}, {method}"
+            heat[key] = gradcam.maps(learner, pixels, said[name].target, method=method, layer=layer)
+            texts[key] = [f"{method}\n{text}" for text in captions(name, said[name], predicted, votes)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
+    for key, maps in heat.items():
+        on_galaxy = gradcam.heat_on_galaxy(pixels, maps).tolist()
+        say(f"{key}, heat on the galaxy: " + ", ".join(f"{id} {part:.0%}" for id, part in zip(ids, on_galaxy, strict=True)))
+    say(str(out))
+
+
+def _chosen(said: dict[str, Answer], question: str | None, answer: str | None) -> list[str]:
+    """The names of what is to be explained."""
+    asks = any(": " in name for name in said)
+    if question is not None and not asks:
+        raise ValueError(f"the model tells classes, not answers of questions: give one of {', '.join(said)} as the answer")
+    if question is None and asks:
+        raise ValueError(f"which question? There are: {', '.join(schema.SLICES)}")
+    if question is not None:
+        _among("question", question.replace("_", " "), [name.replace("_", " ") for name in schema.SLICES])
+        said = {name: each for name, each in said.items() if name.startswith(f"{question.replace('_', ' ')}: ")}
+    names = {name.rpartition(": ")[2]: name for name in said}
+    if answer is None:
+        return list(said)
+    _among("answer" if asks else "class", answer, list(names))
+    return [names[answer]]
+
+
+def _among(what: str, name: str, there: Sequence[str]) -> None:
+    if name not in there:
+        near = difflib.get_close_matches(name, there, n=1)
+        raise ValueError(f"no {what} {name!r}{f'; did you mean {near[0]!r}?' if near else ''} There are: {', '.join(there)}")
+
+
+def _galaxies(
+    ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
+) -> tuple[UInt8[Tensor, "galaxy 3 size size"], Float[ndarray, "galaxy 37"] | None]:
+    """Cutouts of the galaxies, and their votes if they are of the mock survey."""
+    size, cutout = header["image_size"], header.get("cutout", {})
+    if images:
+        found = inference.find(images, cutout)
+        return torch.from_numpy(inference.cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))), None
+    matches = [MOCK.fullmatch(id) for id in ids]
+    if not all(matches):
+        raise ValueError(f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images")
+    pairs = [(int(match[1]), int(match[2])) for match in matches if match]
+    surveys = {
+        seed: simulate.survey(1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed)
+        for seed in dict.fromkeys(seed for seed, _ in pairs)
+    }
+    pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])
+    return pixels, torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()

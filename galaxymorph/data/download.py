@@ -1,0 +1,269 @@
+"""Fetch published data sets, checked and resumable, and write a mock survey as if Kaggle had published it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import importlib.util
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+import galaxymorph
+from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph.data.mock import survey as simulate
+from galaxymorph.run import folder as runs
+
+
+class File(NamedTuple):
+    """A published file. Nothing is downloaded without a checksum that its publishers state."""
+
+    name: str
+    url: str
+    checksum: str  # "sha256:..." or "md5:..."
+
+
+class Dataset(NamedTuple):
+    """A published data set: what it is, its files, and what to do with them."""
+
+    about: str
+    files: tuple[File, ...]
+    use: str
+
+
+_KAGGLE = "galaxy-zoo-the-galaxy-challenge"
+_DROPBOX = "https://dl.dropboxusercontent.com/s"
+DATASETS: dict[str, Dataset] = {
+    "galaxy10": Dataset(
+        "Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Surveys in ten classes, 256 px, 2.5 GB (Leung & Bovy; Galaxy Zoo)",
+        # Address and checksum as in astroNN's loader, by the data set's authors.
+        (
+            File(
+                "Galaxy10_DECals.h5",
+                "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
+                "sha256:19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
+            ),
+        ),
+        "galaxies: {name: galaxy10, root: data/galaxy10/Galaxy10_DECals.h5}",
+    ),
+    "galaxy_mnist": Dataset(
+        "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley et al. 2022; Galaxy Zoo)",
+        # Addresses and checksums as in the authors' package galaxy-datasets; those of their older galaxy_mnist are dead.
+        (
+            File(
+                "galaxy_mnist_train_catalog.parquet",
+                f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0",
+                "md5:cd22b21d165802f4bc1adf997424aec2",
+            ),
+            File(
+                "galaxy_mnist_test_catalog.parquet",
+                f"{_DROPBOX}/9assxy247i1nq8wjy7o0a/galaxy_mnist_test_catalog.parquet?rlkey=y1ns24xw0tcyntodi61rv14fu&dl=0",
+                "md5:c5cca8d8afb6fb0d59baeb310a35d594",
+            ),
+            File(
+                "galaxy_mnist_images.tar.gz",
+                f"{_DROPBOX}/lj89307kjx5plme9f66js/galaxy_mnist_images.tar.gz?rlkey=gvlwx2rl3hqpo3gplb9zlqrz0",
+                "md5:1c6cb0447f2f7ed676c3363ee194ced9",
+            ),
+        ),
+        "galaxies: {name: folder, root: data/galaxy_mnist/classes}",
+    ),
+    "galaxy_zoo": Dataset(
+        "Kaggle's Galaxy Zoo challenge: 61,578 galaxies with the volunteers' 37 vote fractions, 79,975 without, 424 px, 2 GB",
+        (),
+        f"""Kaggle wants an account and its own client:
+  pip install kaggle
+  accept the rules at https://www.kaggle.com/c/{_KAGGLE}/rules
+  create a token as https://github.com/Kaggle/kaggle-api says, then
+  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f images_training_rev1.zip
+  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f training_solutions_rev1.zip
+  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f images_test_rev1.zip   (optional, unlabelled)
+There is no need to unpack these zips.
+galaxies: {{name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}}""",
+    ),
+}
+GALAXY_MNIST = ("smooth_round", "smooth_cigar", "edge_on_disk", "unbarred_spiral")  # as its authors name the labels 0 to 3
+
+
+def info() -> str:
+    """What can be had, and how it is used."""
+    parts = [f"{name}\n  {dataset.about}\n{_indented(dataset.use)}" for name, dataset in DATASETS.items()]
+    return "\n\n".join(parts)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def download(name: str, *, folder: Path | None = None) -> str:
+    """Get a data set into `folder` (default: data/NAME in the project); returns what to do next.
+
+    A file that is there already, with the right checksum, is not fetched again.
+
+    Raises:
+        ValueError: no such data set, or a wrong checksum.
+        OSError: network or server failed; the message says how to go on.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"no data set {name!r} to download; there are: {', '.join(DATASETS)}")
+    folder = folder or runs.root() / "data" / name
+    if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
+        raise ValueError("GalaxyMNIST's labels are Parquet files; first: pip install pyarrow")
+    for file in DATASETS[name].files:
+        fetch(file, folder)
+    if name == "galaxy_mnist":
+        _arrange_galaxy_mnist(folder)
+    return DATASETS[name].use
+
+
+def fetch(file: File, folder: Path) -> Path:
+    """Download one file and check it; a download that broke off goes on where it stopped.
+
+    Raises:
+        ValueError: wrong checksum.
+        OSError: network or server failed.
+    """
+    target, part = folder / file.name, folder / f"{file.name}.part"
+    if target.exists():
+        _check(target, file)
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        before = _size(part)
+        try:
+            _transfer(file.url, part)
+            break
+        except urllib.error.HTTPError as error:
+            raise OSError(f"{file.url}: the server answers {error.code} {error.reason}. {_by_hand(file, target)}") from error
+        except (OSError, http.client.HTTPException) as error:
+            if _size(part) <= before:  # else the line is shaky, but not dead
+                raise ConnectionError(
+                    f"cannot reach {file.url} ({error}). {_size(part):,} bytes are kept: the same command goes on from there. "
+                    + _by_hand(file, target)
+                ) from error
+            time.sleep(1)
+    try:
+        _check(part, file)
+    except ValueError:
+        part.unlink()
+        raise
+    part.replace(target)
+    return target
+
+
+def _transfer(url: str, part: Path) -> None:
+    """Append to `part` what is missing of it, or write it anew where the server cannot send parts."""
+    have = _size(part)
+    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is missing; whether it is right, the checksum says
+        raise
+    with response:
+        have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+        total = have + int(response.headers.get("Content-Length", 0))
+        bar = tqdm(desc=part.stem, initial=have, total=total or None, unit="B", unit_scale=True, mininterval=1, delay=1)
+        with part.open("ab" if have else "wb") as opened, bar:
+            while block := response.read(1 << 20):
+                opened.write(block)
+                bar.update(len(block))
+    if _size(part) < total:
+        raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _by_hand(file: File, target: Path) -> str:
+    return f"Or fetch it with a browser and save it as {target}"
+
+
+def _check(path: Path, file: File) -> None:
+    algorithm, expected = file.checksum.split(":")
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, algorithm).hexdigest()
+    if found != expected:
+        raise ValueError(
+            f"{path.name} has the {algorithm} checksum {found}, but its publishers state {expected}: it is damaged, or not the "
+            f"same file. Remove {path} if it is still there, and download it again"
+        )
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack a tar file that holds nothing but files and folders, all of them inside of `folder`.
+
+    Raises:
+        ValueError: a member would land elsewhere, or is a link or a device; nothing is unpacked then.
+    """
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            path = PurePosixPath(member.name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"{archive} is not to be trusted: its member {member.name!r} may write elsewhere. Nothing unpacked"
+                )
+        for member in tqdm(opened.getmembers(), "unpacking", unit=" files", mininterval=1, delay=1, leave=False):
+            if content := opened.extractfile(member):  # None for folders
+                target = folder / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with content, target.open("wb") as written:
+                    shutil.copyfileobj(content, written)
+
+
+def _arrange_galaxy_mnist(folder: Path) -> None:
+    """From catalogues and an archive to one folder per class, in one step at the end."""
+    classes, part = folder / "classes", folder / "classes.part"
+    if classes.exists():
+        return
+    shutil.rmtree(part, ignore_errors=True)
+    extract(folder / "galaxy_mnist_images.tar.gz", part / "all")
+    images = {path.name: path for path in (part / "all").rglob("*.jpg")}
+    catalogues = [pd.read_parquet(folder / f"galaxy_mnist_{half}_catalog.parquet") for half in ("train", "test")]
+    for name in GALAXY_MNIST:
+        (part / name).mkdir()
+    for file, label in pd.concat(catalogues)[["filename", "label"]].itertuples(index=False):
+        name = PurePosixPath(file).name
+        images[name].rename(part / GALAXY_MNIST[label] / name)
+    shutil.rmtree(part / "all")
+    part.rename(classes)
+
+
+def export_survey(
+    folder: Path, *, n_galaxies: int = 500, n_test: int = 100, image_size: int = 424, framing: float = 8.48, seed: int = 0
+) -> str:
+    """Write a mock survey in Kaggle's layout: images_training_rev1/, training_solutions_rev1.csv, images_test_rev1/.
+
+    Args:
+        folder: must not have such files yet.
+        n_galaxies, n_test: how many with and without published votes.
+        image_size, framing: pixels, and the width of the frame in Petrosian radii; default: as Galaxy Zoo shows galaxies.
+        seed: of the survey.
+
+    Returns:
+        What to do next.
+    """
+    training, solutions, test = (folder / f"{n}_rev1" for n in ("images_training", "training_solutions", "images_test"))
+    solutions = solutions.with_suffix(".csv")
+    if there := [path.name for path in (training, solutions, test) if path.exists()]:
+        raise FileExistsError(f"{folder} has {', '.join(there)} already: remove them, or choose another folder")
+    survey = simulate.survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
+    for path in (training, test):
+        path.mkdir(parents=True)
+    for row, (id, image) in enumerate(zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True)):
+        Image.fromarray(image).save((training if row < n_galaxies else test) / f"{id}.jpg", quality=95)
+    votes = pd.DataFrame(survey.votes[:n_galaxies].numpy(), columns=list(schema.COLUMNS))
+    votes.insert(0, "GalaxyID", survey.ids[:n_galaxies])
+    votes.to_csv(solutions, index=False, float_format="%.6f")
+    return f"galaxies: {{name: galaxy_zoo, root: {folder}}}"

@@ -1,0 +1,176 @@
+"""Figures of class-activation maps: on the galaxies, their deletion and insertion curves, their scores beside each other.
+
+In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and write nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy import ndarray
+from torch import Tensor
+
+from galaxymorph.plots.style import (
+    CELL,
+    COLOURS,
+    DASHES,
+    FAINT,
+    INK,
+    LETTER,
+    MARKERS,
+    STYLE,
+    WIDTH,
+    Images,
+    colour_bar,
+    empty,
+    panels,
+    sheet,
+    to_pixels,
+)
+
+Heat = Float[ndarray | Tensor, "galaxy size size"]
+
+_ramp = matplotlib.colormaps["plasma"](np.linspace(0, 1, 256))  # told apart by the colour-blind, and on black and on white
+_ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7  # the galaxy stays visible
+HEAT = ListedColormap(_ramp, "heat")
+
+NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "centred": "Gaussian",
+}
+CONTROLS = ("centred", "random")
+BETTER = {"deletion": "less", "insertion": "more", "randomised": "less", "on galaxy": "more", "rotation": "more"}
+
+
+def caption(question: str, answer: str, voted: float, predicted: float) -> str:
+    """`bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of the volunteers where it is NaN."""
+    votes = "" if math.isnan(voted) else f" {voted:.2f}"
+    return f"{question.replace('_', ' ')}: {answer}{votes}, predicted {predicted:.2f}"
+
+
+@rc_context(STYLE)
+def overlay(
+    images: Images,
+    heat: Mapping[str, Heat],
+    titles: Sequence[str] | None = None,
+    captions: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
+    """A row per galaxy: itself, and then in grey with the heat of each map over it, clear where there is none.
+
+    `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a line above each galaxy's
+    row; `captions`: by the names of `heat`, what stands above a galaxy's map in place of that name, such as its vote fraction
+    (`caption`).
+    """
+    pixels = to_pixels(images)
+    for name, texts in {"titles": titles, **heat, **(captions or {})}.items():
+        if texts is not None and len(texts) != len(pixels):
+            raise ValueError(f"{name}: {len(texts)} for {len(pixels)} galaxies; expected one for each")
+    if not len(pixels) or not heat:
+        return empty("no galaxies" if not len(pixels) else "no maps")
+    columns, right = 1 + len(heat), 0.75
+    fits = int(min((WIDTH - right) / columns, CELL) / LETTER)
+    above = {name: (captions or {}).get(name, [NAMES.get(name, name)] * len(pixels)) for name in heat}
+    above = {name: [_wrapped(text, fits) for text in texts] for name, texts in above.items()}
+    lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
+    figure, axes = sheet(len(pixels), columns, lines=lines + (titles is not None), right=right)
+    for row, (strip, image) in enumerate(zip(axes, pixels, strict=True)):
+        strip[0].imshow(image)
+        for ax, (name, texts) in zip(strip[1:], above.items(), strict=True):
+            ax.imshow(image.mean(-1), cmap="gray", vmin=0)
+            ax.imshow(np.asarray(heat[name][row]), cmap=HEAT, vmin=0, vmax=1)
+            ax.set_title(texts[row], fontsize=10, pad=3)
+        if titles is not None:
+            place: dict[str, Any] = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
+            strip[0].annotate(titles[row], (0, 1), xycoords="axes fraction", fontsize=10, weight="bold", **place)
+    colour_bar(axes[0, -1], axes[0, -1].images[-1], label="heat", ticks=[0, 0.5, 1])
+    (bar,) = axes[0, -1].child_axes
+    bar.set_facecolor("black")  # as the sky
+    for number, inside in zip(bar.get_yticklabels(), ("bottom", "center", "top"), strict=True):
+        number.set_verticalalignment(inside)
+    return figure
+
+
+@rc_context(STYLE)
+def curves(table: pd.DataFrame) -> Figure:
+    """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per method, controls dotted.
+
+    `table`: the curves of `gradcam.compare`. The bands of the methods, not of the controls, are 95 % intervals.
+    """
+    if table.empty:
+        return empty("no curves")
+    figure, axes = panels(1, 2, height=4.0, sharey=True)
+    looks = _looks(table)
+    for ax, name, which in zip(axes[0], ("deletion", "insertion"), ("replaced by sky", "that are sharp"), strict=True):
+        for method, rows in table[table.curve == name].groupby("method", sort=False):
+            look = looks[str(method)]
+            ax.plot(100 * rows.fraction, rows.value, lw=2, label=NAMES.get(str(method), str(method)), **look)
+            if method not in CONTROLS:
+                ax.fill_between(100 * rows.fraction, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
+        ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
+        ax.set_xlabel(f"% of the pixels {which}, hottest first")
+        ax.set_xlim(0, 100)
+        ax.grid(axis="y")
+    axes[0][0].set_ylabel(f"score (mean of {table.n.max():,} galaxies, 95 %)")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    return figure
+
+
+@rc_context(STYLE)
+def scores(table: pd.DataFrame) -> Figure:
+    """A panel for each score, with each method as a point with its 95 % interval, and the centred control as a dashed line.
+
+    `table`: the scores of `gradcam.compare`.
+    """
+    if table.empty:
+        return empty("no scores")
+    there = [name for name in BETTER if name in set(table.score)]
+    methods = list(table.method.unique())[::-1]
+    looks = _looks(table)
+    figure, axes = panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
+    for ax, name in zip(axes[0], there, strict=True):
+        rows = table[table.score == name].set_index("method").loc[methods]
+        for place, (method, row) in enumerate(rows.iterrows()):
+            colour = looks[str(method)]["color"]
+            ax.hlines(place, row.low, row.high, color=colour, lw=2, ls="-")
+            ax.plot(row.value, place, MARKERS[0] if method not in CONTROLS else MARKERS[1], color=colour, ms=6)
+        if "centred" in methods:
+            ax.axvline(rows.value["centred"], color=FAINT, ls="--", lw=1.5, zorder=0)
+        ax.set_xlabel(f"{name}\n{BETTER[name]} is better", fontsize=10)
+        middle, half = rows.value.mean(), 0.06  # what differs by less than a tenth shall not look as if it differed much
+        ax.update_datalim([(middle - half, 0), (middle + half, 0)])
+        ax.margins(x=0.12)
+        ax.xaxis.set_major_locator(MaxNLocator(2))
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+    axes[0][0].set_ylim(-0.5, len(methods) - 0.5)
+    axes[0][0].set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
+    return figure
+
+
+def _wrapped(text: str, fits: int) -> str:
+    """In lines of so many letters, which end after commas where they can."""
+    parts = [text] if len(text) <= fits else text.split(", ")
+    return ",\n".join(textwrap.fill(part, fits - 1) for part in parts)
+
+
+def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """A colour and a dash of its own for each method; controls in ink and grey."""
+    methods = [method for method in table.method.unique() if method not in CONTROLS]
+    dashes = [dash for dash in DASHES if dash != ":"]
+    looks = {method: {"color": COLOURS[i % 6], "ls": dashes[i % 6]} for i, method in enumerate(methods)}
+    return looks | {"centred": {"color": INK, "ls": ":"}, "random": {"color": FAINT, "ls": (0, (1, 4))}}

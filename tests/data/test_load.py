@@ -1,0 +1,994 @@
+"""Every source loads what was written, splits are fair and reproducible, and bad input is named before any training."""
+
+import bz2
+import gzip
+import inspect
+import os
+import shutil
+import threading
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from astropy.io import fits as astropy_fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+from PIL import Image
+
+from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph.data import fits, hdf5, sources
+from galaxymorph.data import load as data
+from galaxymorph.data.mock import survey as simulate
+
+REAL = os.environ.get("GALAXYMORPH_DATA")
+needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
+
+
+@pytest.fixture
+def load(tmp_path):
+    """`data.load` with a cache of the test's own. Unwrapped: the type check of tests would hide the errors that users see."""
+
+    def unwrapped(name, **options):
+        return inspect.unwrap(data.load)(name, **{"image_size": 8, "cache": tmp_path / "cache"} | options)
+
+    return unwrapped
+
+
+def colour(id: str) -> tuple[int, int, int]:
+    """A colour of its own for each galaxy, so that pixels and ids cannot be mixed up unnoticed."""
+    number = int(id)
+    return number % 256, number // 256 * 16, 100
+
+
+def write_images(folder: Path, ids: list[str], *, ending: str = "png", size: int = 8) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for id in ids:
+        Image.new("RGB", (size, size), colour(id)).save(folder / f"{id}.{ending}")
+
+
+def ids_from(start: int, count: int) -> list[str]:
+    return [f"{number:04d}" for number in range(start, start + count)]
+
+
+def class_folders(root: Path, counts: dict[str, int], **options) -> Path:
+    start = 0
+    for name, count in counts.items():
+        write_images(root / name, ids_from(start, count), **options)
+        start += count
+    return root
+
+
+def assert_right_pixels(galaxies: data.Galaxies) -> None:
+    for id, image in zip(galaxies.ids, galaxies.images, strict=True):
+        assert image.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
+
+
+# --- class folders -----------------------------------------------------------------------------------------------------
+
+
+def test_folder(tmp_path, load):
+    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"disc": 10, "ball": 20}))
+    assert galaxies.classes == ("ball", "disc")
+    assert galaxies.images.shape == (30, 3, 8, 8)
+    assert galaxies.images.dtype == torch.uint8
+    assert galaxies.ids.tolist() == ids_from(0, 30)
+    assert galaxies.labels.tolist() == [1] * 10 + [0] * 20
+    assert galaxies.votes is None
+    assert galaxies.notes == []
+    assert_right_pixels(galaxies)
+
+
+def test_counts_and_parts(tmp_path, load):
+    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"disc": 10, "ball": 20}), n_labels=5)
+    expected = {"train": [3, 2, 0], "val": [4, 2, 0], "test": [4, 2, 0], "unlabelled": [0, 0, 13]}
+    assert galaxies.counts().to_dict("list") == expected
+    assert galaxies.counts().index.tolist() == ["ball", "disc", "unlabelled"]
+    train = galaxies.part("train")
+    assert len(train) == 5
+    assert set(train.split) == {"train"}
+    assert_right_pixels(train)
+    assert sum(len(galaxies.part(split)) for split in data.SPLITS) == len(galaxies)
+
+
+def test_class_names(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"0": 5, "1": 5})
+    assert load("folder", root=root, class_names=["round", "spiral"]).classes == ("round", "spiral")
+    for wrong in (["round"], ["round", "round"]):
+        with pytest.raises(ValueError, match=r"class_names has .* must have 2 different names, for 0, 1"):
+            load("folder", root=root, class_names=wrong)
+
+
+def test_crop_and_resize(tmp_path, load):
+    image = np.zeros((30, 40, 3), np.uint8)
+    image[10:20, 15:25] = 200
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(5):
+            Image.fromarray(image).save(tmp_path / "mine" / name / f"{name}{number}.png")
+    assert (load("folder", root=tmp_path / "mine", crop=10, image_size=5).images == 200).all()
+    assert load("folder", root=tmp_path / "mine", image_size=30).images[0, 0].sum() == 200 * 100
+    with pytest.raises(ValueError, match=r"10 of 10 images cannot be used: a.a0.png \(crop of 31 px.*only 40 x 30"):
+        load("folder", root=tmp_path / "mine", crop=31)
+
+
+def test_a_second_load_decodes_nothing(tmp_path, load, monkeypatch):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    first = load("folder", root=root)
+    monkeypatch.setattr(sources, "to_rgb", None)
+    second = load("folder", root=root, seed=1, n_labels=4)
+    assert torch.equal(first.images, second.images)
+
+
+def test_a_changed_image_is_decoded_again(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    load("folder", root=root)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(root / "disc" / "0002.png")
+    assert load("folder", root=root).images[2, :, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPEG", "png", "tif", "TIFF"])
+def test_image_formats(tmp_path, load, ending):
+    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"disc": 4, "ball": 4}, ending=ending))
+    expected = torch.tensor([colour(id) for id in galaxies.ids])
+    assert (galaxies.images.float().mean((2, 3)) - expected).abs().max() <= 2  # JPEG rounds
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def test_broken_images_are_named(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 20, "ball": 10}, ending="jpg", size=32)
+    for id in ids_from(3, 12):
+        truncate(root / "disc" / f"{id}.jpg")
+    with pytest.raises(
+        ValueError, match=r"12 of 30 images cannot be used: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip"
+    ):
+        load("folder", root=root)
+    galaxies = load("folder", root=root, on_bad="skip")
+    assert galaxies.ids.tolist() == ids_from(0, 3) + ids_from(15, 15)
+    assert galaxies.images.shape[0] == galaxies.labels.shape[0] == 18
+    assert (galaxies.images.float().mean((2, 3)) - torch.tensor([colour(id) for id in galaxies.ids])).abs().max() <= 2
+    (note,) = galaxies.notes
+    assert note.startswith("left out: 12 of 30 images") and "0003.jpg" in note and "and 2 more" in note
+
+
+def test_nothing_but_broken_images_is_an_error_in_any_case(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    for file in root.rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="10 of 10 images cannot be used"):
+        load("folder", root=root, on_bad="skip")
+
+
+def test_folder_without_classes(tmp_path, load):
+    write_images(tmp_path / "mine", ["1", "2"])
+    with pytest.raises(ValueError, match="has no subfolders: .* one per class"):
+        load("folder", root=tmp_path / "mine")
+
+
+def test_empty_class(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    (root / "ring").mkdir()
+    (root / "ring" / "notes.txt").write_text("to do")
+    with pytest.raises(ValueError, match=r"no images .* in class ring: fill the folder or remove it"):
+        load("folder", root=root)
+
+
+def test_images_outside_of_classes(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    write_images(root, ["77"])
+    with pytest.raises(ValueError, match=r"images outside of the class folders: 77.png"):
+        load("folder", root=root)
+
+
+def test_one_id_in_two_classes(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    write_images(root / "ball", ["0002"])
+    with pytest.raises(ValueError, match=r"1 ids stand for more than one galaxy: .*0002.png, .*0002.png"):
+        load("folder", root=root)
+
+
+def test_class_too_small_to_split(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 10, "ball": 2, "ring": 1})
+    with pytest.raises(ValueError, match=r"too few galaxies to split: class ball \(2\), ring \(1\); .* at least 3"):
+        load("folder", root=root)
+    with pytest.raises(ValueError, match=r"class ring \(1\); each class needs at least 2"):
+        load("folder", root=root, val=0.0)
+
+
+def test_too_few_galaxies_what_can_be_done(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 8)
+    for n_classes, remedy in ((4, r"clear votes for it$"), (5, r"clear votes for it, or use n_classes: 4")):
+        with pytest.raises(ValueError, match=rf"one for each of train, val, test\. Add galaxies with {remedy}"):
+            load("galaxy_zoo", root=root, n_classes=n_classes)
+    write_galaxy10(tmp_path / "Galaxy10.h5", each=1)
+    with pytest.raises(ValueError, match=r"one for each of train, test\. Use a file with more galaxies of it"):
+        load("galaxy10", root=tmp_path / "Galaxy10.h5", val=0.0)
+    with pytest.raises(ValueError, match=r"Simulate more by n_galaxies$"):
+        load("simulated", n_galaxies=3, image_size=16)
+
+
+def test_unknown_source_names_the_nearest(load):
+    with pytest.raises(ValueError, match=r"no data source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"):
+        load("galaxyzoo")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("simulated", {"root": "data"}, "option 'root' means nothing to the source 'simulated'"),
+        (
+            "simulated",
+            {"on_bad": "skip"},
+            r"'on_bad' means nothing to the source 'simulated' \(none of its images can be broken\)",
+        ),
+        ("simulated", {"crop": 40}, r"'simulated' \(its frames are drawn around the galaxies, at image_size\): remove it"),
+        ("simulated", {"unlabelled_root": "x"}, r"'simulated' \(its own unlabelled galaxies are .* n_labels"),
+        ("folder", {"root": "x", "n_galaxies": 5}, "option 'n_galaxies' means nothing to the source 'folder'"),
+        ("folder", {"root": "x", "stretch": 1.0}, "option 'stretch' means nothing to the source 'folder'"),
+        ("galaxy10", {"root": "x", "class_names": ["a"]}, "option 'class_names' means nothing to the source 'galaxy10'"),
+        ("folder", {"root": "x", "unlabelled_crop": 5}, "unlabelled_crop needs unlabelled_root"),
+        ("folder", {}, "the source 'folder' needs `root`"),
+        ("folder", {"root": "x", "test": 1.5}, "test must lie between 0 and 1, not 1.5"),
+        ("folder", {"root": "x", "test": 0.5, "val": 0.5}, "leave nothing to train on"),
+        ("folder", {"root": "x", "n_labels": 5, "label_fraction": 0.5}, "n_labels or label_fraction, not both"),
+        ("folder", {"root": "x", "image_size": 0}, "image_size must be at least 1"),
+        ("folder", {"root": "x", "crop": -1}, "crop must be at least 1"),
+    ],
+)
+def test_options_that_make_no_sense(load, name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, **options)
+
+
+def test_missing_folder_says_how_far_it_exists(tmp_path, load):
+    with pytest.raises(FileNotFoundError, match=f"nope/there does not exist; the last part of it that does is {tmp_path}"):
+        load("folder", root=tmp_path / "nope" / "there")
+
+
+# --- splits and labels -------------------------------------------------------------------------------------------------
+
+
+def splits(galaxies: data.Galaxies) -> dict[str, str]:
+    return dict(zip(galaxies.ids.tolist(), galaxies.split.tolist(), strict=True))
+
+
+def test_splits_are_stratified(tmp_path, load):
+    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"a": 100, "b": 50, "c": 5}), test=0.3, val=0.1)
+    assert galaxies.counts().loc[["a", "b", "c"], ["train", "val", "test"]].to_numpy().tolist() == [
+        [60, 10, 30],
+        [30, 5, 15],
+        [2, 1, 2],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("test", "val"), [(0.9, 0.05), (0.05, 0.9), (0.5, 0.49), (0.99, 0.0), (0.0, 0.99), (0.0, 0.0), (0.2, 0.2)]
+)
+def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
+    for count in range(1 + (test > 0) + (val > 0), 60):
+        galaxies = data.Galaxies(
+            ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
+            labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
+        )  # fmt: skip
+        data._split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
+        numbers = galaxies.counts().loc["a"]
+        assert numbers["unlabelled"] == 0
+        for split, share in {"train": 1 - test - val, "val": val, "test": test}.items():
+            assert (numbers[split] > 0) == (share > 0)
+            assert abs(numbers[split] - share * count) <= 2
+
+
+def test_an_empty_part_is_an_error_that_says_what_to_do(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 20, "b": 20})
+    for split in ("val", "test"):
+        galaxies = load("folder", root=root, **{split: 0.0})
+        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as .* {split} = 0: give {split} a fraction"):
+            galaxies.part(split)
+        assert len(galaxies.part("unlabelled")) == 0
+    for split in ("train", "val", "test"):
+        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as no galaxy has a label: give"):
+            galaxies.take(np.arange(0)).part(split)
+
+
+def test_home_folder(tmp_path, load, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    class_folders(tmp_path / "mine", {"a": 5, "b": 5})
+    write_images(tmp_path / "more", ids_from(90, 2))
+    galaxies = load("folder", root="~/mine", unlabelled_root=Path("~/more"), cache="~/kept")
+    assert len(galaxies) == 12 and len(list((tmp_path / "kept" / "folder").iterdir())) == 1
+    write_table(tmp_path / "valSet.hdf5")
+    (tmp_path / "labels.csv").write_text("label\n" + "a\nb\n" * 10)
+    assert load("table", root="~/valSet.hdf5", labels="~/labels.csv").classes == ("a", "b")
+
+
+def test_links_to_nothing_are_broken_images(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
+    (root / "disc" / "0777.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        ValueError, match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not"
+    ):
+        load("folder", root=root)
+    assert load("folder", root=root, on_bad="skip").ids.tolist() == ids_from(0, 10)
+    write_images(tmp_path, ["0777"])
+    (tmp_path / "0777.png").rename(tmp_path / "gone.png")
+    assert "0777" in load("folder", root=root).ids  # mended: the cache knows
+
+
+def test_fits_links_to_nothing_are_broken_images(tmp_path, load):
+    write_fits(tmp_path / "sky" / "good.fits", bands(0.1, 0.1, 0.1))
+    (tmp_path / "sky" / "bad.fits").symlink_to(tmp_path / "gone.fits")
+    with pytest.raises(ValueError, match=r"1 of 2 images cannot be used: bad.fits \(.*No such file"):
+        load("fits", root=tmp_path / "sky")
+
+
+def test_splits_depend_on_seed_and_ids_alone(tmp_path, load):
+    counts = {"a": 40, "b": 20}
+    first = load("folder", root=class_folders(tmp_path / "one", counts))
+    other = tmp_path / "two"
+    for id in reversed(ids_from(0, 60)):  # other names, other order of files and classes, other format, other sizes
+        write_images(other / ("z" if int(id) < 40 else "y"), [id], ending="tif", size=16)
+    second = load("folder", root=other)
+    assert first.labels.tolist() != second.labels.tolist()
+    assert splits(first) == splits(second)
+    assert splits(load("folder", root=tmp_path / "one", seed=1)) != splits(first)
+
+
+def test_one_galaxy_more_moves_no_more_than_the_numbers_ask_for(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 40, "b": 20})
+    before = splits(load("folder", root=root))
+    write_images(root / "a", ["0999"])
+    after = splits(load("folder", root=root))
+    assert sum(after[id] != before[id] for id in before) <= 2
+
+
+def test_fingerprint_tells_splits_and_labels_apart(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 20, "b": 20})
+    first = load("folder", root=root)
+    assert first.fingerprint == load("folder", root=root, image_size=4).fingerprint
+    others = [load("folder", root=root, seed=1), load("folder", root=root, n_labels=10)]
+    others.append(load("folder", root=root, class_names=["a", "c"]))
+    assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 4
+
+
+def test_smaller_label_sets_are_part_of_larger_ones(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 100, "b": 60, "c": 8})
+    everything = load("folder", root=root)
+    smaller: set[str] = set()
+    for n in (3, 10, 25, 50, 100):
+        galaxies = load("folder", root=root, n_labels=n)
+        train = galaxies.part("train")
+        labelled = set(train.ids)
+        assert len(labelled) == n
+        assert smaller < labelled
+        assert (torch.bincount(train.labels, minlength=3) >= 1).all()
+        smaller = labelled
+        for split in ("val", "test"):
+            assert galaxies.part(split).ids.tolist() == everything.part(split).ids.tolist()
+        dropped = galaxies.part("unlabelled")
+        assert set(dropped.ids) == set(everything.part("train").ids) - labelled
+        assert (dropped.labels == -1).all()
+        assert_right_pixels(train)
+
+
+def test_label_sets_keep_the_share_of_each_class(tmp_path, load):
+    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"a": 100, "b": 50}), label_fraction=0.2)
+    assert torch.bincount(galaxies.part("train").labels).tolist() == [12, 6]
+
+
+@pytest.mark.parametrize("n", [1, 91])
+def test_impossible_number_of_labels(tmp_path, load, n):
+    root = class_folders(tmp_path / "mine", {"a": 100, "b": 50})
+    with pytest.raises(ValueError, match=rf"n_labels = {n}, but it must lie between 2 .* and 90"):
+        load("folder", root=root, n_labels=n)
+
+
+# --- a second, unlabelled source ---------------------------------------------------------------------------------------
+
+
+def test_unlabelled_galaxies_are_joined_by_id(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 10, "b": 10})
+    write_images(tmp_path / "more" / "deeper", ids_from(15, 20), size=20)
+    galaxies = load("folder", root=root, unlabelled_root=tmp_path / "more", crop=6, unlabelled_crop=18)
+    assert sorted(galaxies.ids) == ids_from(0, 35)
+    assert set(galaxies.part("unlabelled").ids) == set(ids_from(20, 15))
+    assert_right_pixels(galaxies)
+    (note,) = galaxies.notes
+    assert "15 unlabelled" in note and "left out: 5 of its" in note
+    alone = load("folder", root=root)
+    assert {id: split for id, split in splits(galaxies).items() if split != "unlabelled"} == splits(alone)
+
+
+# --- Galaxy Zoo --------------------------------------------------------------------------------------------------------
+
+
+def some_votes(count: int) -> np.ndarray:
+    """Cumulative votes: round, in-between, edge-on, spiral and undecided galaxies in turn."""
+    kinds = [
+        {("smooth", "smooth"): 0.9, ("smooth", "features"): 0.1, ("roundness", "round"): 1.0, ("edge_on", "no"): 1.0},
+        {("smooth", "smooth"): 0.9, ("smooth", "features"): 0.1, ("roundness", "in-between"): 1.0, ("edge_on", "no"): 1.0},
+        {("smooth", "features"): 0.9, ("smooth", "smooth"): 0.1, ("edge_on", "yes"): 1.0, ("roundness", "cigar"): 1.0},
+        {("smooth", "features"): 0.9, ("smooth", "smooth"): 0.1, ("edge_on", "no"): 1.0, ("spiral", "yes"): 1.0},
+        {("smooth", "artifact"): 1.0},
+    ]
+    shares = np.zeros((count, 37))
+    for row in range(count):
+        for answer, share in kinds[row % 5].items():
+            shares[row, schema.column(*answer)] = share
+    return schema.cumulative(shares)
+
+
+def write_zoo(root: Path, count: int = 50) -> Path:
+    write_images(root / "images_training_rev1", ids_from(100, count), ending="jpg")
+    write_images(root / "images_test_rev1", ids_from(500, 7), ending="jpg")
+    table = pd.DataFrame(some_votes(count), columns=list(schema.COLUMNS))
+    table.insert(0, "GalaxyID", ids_from(100, count))
+    table.to_csv(root / "training_solutions_rev1.csv", index=False)
+    return root
+
+
+def zip_zoo(root: Path, target: Path) -> Path:
+    """As Kaggle serves them: a zip for each part, with the folder's name inside, and what a Mac adds."""
+    target.mkdir()
+    for name in ("images_training_rev1", "images_test_rev1"):
+        with zipfile.ZipFile(target / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.mkdir(name)
+            for file in sorted((root / name).iterdir(), reverse=True):
+                archive.write(file, f"{name}/{file.name}")
+                archive.writestr(f"__MACOSX/{name}/._{file.name}", b"junk")
+    with zipfile.ZipFile(target / "training_solutions_rev1.zip", "w") as archive:
+        archive.write(root / "training_solutions_rev1.csv", "training_solutions_rev1.csv")
+        archive.writestr("__MACOSX/._training_solutions_rev1.csv", b"junk")
+    return target
+
+
+def edit_solutions(root: Path, change) -> None:
+    file = root / "training_solutions_rev1.csv"
+    table = pd.read_csv(file, dtype={"GalaxyID": str})
+    change(table).to_csv(file, index=False)
+
+
+def test_galaxy_zoo(tmp_path, load):
+    galaxies = load("galaxy_zoo", root=write_zoo(tmp_path / "zoo"))
+    assert galaxies.classes == ("round", "in-between", "edge-on", "spiral")
+    assert galaxies.ids.tolist() == ids_from(100, 50) + ids_from(500, 7)
+    assert galaxies.labels.tolist() == [0, 1, 2, 3, -1] * 10 + [-1] * 7
+    assert galaxies.votes is not None
+    np.testing.assert_allclose(galaxies.votes[:50], some_votes(50), atol=1e-6)
+    assert galaxies.votes[50:].isnan().all()
+    assert galaxies.counts()["unlabelled"].tolist() == [0, 0, 0, 0, 17]
+
+
+def test_galaxy_zoo_with_five_classes(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo")
+    edit_solutions(root, lambda table: table.assign(**{"Class7.3": table["Class1.1"], "Class7.1": 0, "Class7.2": 0}))
+    with pytest.raises(ValueError, match=r"too few galaxies to split: class round \(0\), in-between \(0\)"):
+        load("galaxy_zoo", root=root, n_classes=5)
+
+
+def test_zips_are_read_unextracted(tmp_path, load):
+    folders = write_zoo(tmp_path / "zoo")
+    zips = zip_zoo(folders, tmp_path / "zips")
+    first, second = load("galaxy_zoo", root=folders), load("galaxy_zoo", root=zips)
+    assert first.fingerprint == second.fingerprint
+    assert first.ids.tolist() == second.ids.tolist()
+    assert torch.equal(first.images, second.images)
+    assert first.votes is not None and second.votes is not None
+    assert torch.equal(first.votes.nan_to_num(), second.votes.nan_to_num())
+    assert [path.name for path in zips.iterdir() if path.is_dir()] == []
+
+
+def test_incomplete_zip(tmp_path, load):
+    zips = zip_zoo(write_zoo(tmp_path / "zoo"), tmp_path / "zips")
+    truncate(zips / "images_training_rev1.zip")
+    with pytest.raises(ValueError, match=r"images_training_rev1.zip is no complete zip .*download it again"):
+        load("galaxy_zoo", root=zips)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.rename(columns={"Class4.1": "Class4.l"}), r"no column Class4.1; is 'Class4.l' a misspelt 'Class4.1'\?"),
+        (lambda t: t.drop(columns="GalaxyID"), r"no column GalaxyID"),
+        (lambda t: pd.concat([t, t.iloc[[3, 7]]]), r"twice: GalaxyID 0103, 0107. Keep one row"),
+        (lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5, 1.2)}), r"no fraction .* GalaxyID 0105$"),
+        (lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5)}), r"no fraction .* GalaxyID 0105$"),
+        (lambda t: t.drop(index=[0, 2]), r"2 images without a row in training_solutions_rev1.csv: 0100, 0102\. .*skip"),
+        (lambda t: t.assign(GalaxyID=t["GalaxyID"].replace("0104", "0999")), r"1 images without .* 1 rows of .* image: 0999"),
+    ],
+    ids=["column", "id-column", "duplicate", "range", "empty", "no-row", "no-image"],
+)
+def test_bad_solutions(tmp_path, load, change, message):
+    root = write_zoo(tmp_path / "zoo")
+    edit_solutions(root, change)
+    with pytest.raises(ValueError, match=message):
+        load("galaxy_zoo", root=root)
+
+
+def test_images_and_rows_that_stand_alone_can_be_left_out(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo")
+    edit_solutions(root, lambda t: t.assign(GalaxyID=t["GalaxyID"].replace("0104", "0999")))
+    galaxies = load("galaxy_zoo", root=root, on_bad="skip")
+    assert "0104" not in galaxies.ids and "0999" not in galaxies.ids
+    assert len(galaxies) == 49 + 7
+    assert galaxies.labels[:49].tolist() == ([0, 1, 2, 3, -1] * 10)[:4] + ([0, 1, 2, 3, -1] * 10)[5:]
+    assert galaxies.notes[0] == "left out: 1 images without a row in training_solutions_rev1.csv: 0104"
+    assert galaxies.notes[1] == "left out: 1 rows of training_solutions_rev1.csv without an image: 0999"
+
+
+def test_missing_part_of_galaxy_zoo(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo")
+    (root / "training_solutions_rev1.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no training solutions\. Expected"):
+        load("galaxy_zoo", root=root)
+
+
+# --- HDF5 --------------------------------------------------------------------------------------------------------------
+
+
+def write_galaxy10(file: Path, *, each: int = 5, chunks=None) -> np.ndarray:
+    images = np.random.default_rng(0).integers(0, 256, (10 * each, 16, 16, 3), np.uint8)
+    with h5py.File(file, "w") as opened:
+        opened.create_dataset("images", data=images, chunks=chunks, compression="gzip" if chunks else None)
+        opened["ans"] = (np.arange(10 * each) % 10).astype(np.uint8)
+    return images
+
+
+@pytest.mark.parametrize("chunks", [None, (7, 8, 8, 1)])
+def test_galaxy10(tmp_path, load, chunks):
+    images = write_galaxy10(tmp_path / "Galaxy10.h5", chunks=chunks)
+    galaxies = load("galaxy10", root=tmp_path / "Galaxy10.h5", image_size=16)
+    assert galaxies.images.permute(0, 2, 3, 1).numpy().tolist() == images.tolist()
+    assert galaxies.labels.tolist() == list(range(10)) * 5
+    assert galaxies.classes[0] == "disturbed" and galaxies.classes[9] == "edge-on with bulge"
+    assert galaxies.ids[7] == "Galaxy10-000007"
+    assert load("galaxy10", root=tmp_path, image_size=16).fingerprint == galaxies.fingerprint
+
+
+def test_galaxy10_with_wrong_content(tmp_path, load):
+    file = tmp_path / "Galaxy10.h5"
+    with h5py.File(file, "w") as opened:
+        opened["pictures"] = np.zeros((5, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"expected the arrays `images` and `ans`, found pictures"):
+        load("galaxy10", root=file)
+    with h5py.File(file, "w") as opened:
+        opened["images"], opened["ans"] = np.zeros((5, 3, 8, 8), np.uint8), np.zeros(5, np.uint8)
+    with pytest.raises(ValueError, match=r"`images` is uint8 \(5, 3, 8, 8\)"):
+        load("galaxy10", root=file)
+    with h5py.File(file, "w") as opened:
+        opened["images"], opened["ans"] = np.zeros((5, 8, 8, 3), np.uint8), np.array([0, 1, 10, 2, 11])
+    with pytest.raises(ValueError, match=r"between 0 and 9, but does not in row 2, 4"):
+        load("galaxy10", root=file)
+    truncate(file)
+    with pytest.raises(ValueError, match=r"no complete HDF5 file"):
+        load("galaxy10", root=file)
+
+
+def test_rows_from_many_threads(tmp_path):
+    images = write_galaxy10(tmp_path / "Galaxy10.h5", each=20, chunks=(7, 8, 8, 1))
+    rows = hdf5.Rows(tmp_path / "Galaxy10.h5", "images")
+    order = np.random.default_rng(1).permutation(200)
+    wrong: list[int] = []
+
+    def read(part):
+        wrong.extend(row for row in part if not np.array_equal(rows[int(row)], images[row]))
+
+    threads = [threading.Thread(target=read, args=(part,)) for part in np.array_split(order, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(rows.blocks) <= 4
+
+
+def write_table(file: Path, count: int = 20, **extra) -> np.ndarray:
+    images = np.random.default_rng(0).uniform(-0.5, 0.5, (count, 8, 8, 3))
+    columns = {band: images[..., index] for index, band in enumerate("rgb")}
+    Table(columns | extra).write(file, path="/data")
+    return np.round((images + 0.5) * 255).astype(np.uint8)
+
+
+def test_table_with_labels_beside_it(tmp_path, load):
+    images = write_table(tmp_path / "valSet.hdf5")
+    pd.DataFrame(np.arange(20) % 4).to_csv(tmp_path / "valSet.csv", index=False)  # as the published code writes it
+    galaxies = load("table", root=tmp_path / "valSet.hdf5")
+    assert galaxies.images.permute(0, 2, 3, 1).numpy().tolist() == images.tolist()
+    assert galaxies.classes == ("0", "1", "2", "3")
+    assert galaxies.labels.tolist() == [0, 1, 2, 3] * 5
+    assert galaxies.ids[19] == "valSet-000019"
+
+
+def test_table_with_ids_and_another_table_of_unlabelled_galaxies(tmp_path, load):
+    write_table(tmp_path / "valSet.hdf5", id=ids_from(0, 20))
+    more = write_table(tmp_path / "trainSet.hdf5", 30, id=ids_from(15, 30))
+    labels = pd.DataFrame({"id": ids_from(0, 20)[::-1], "label": ["ball", "disc"] * 10})
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    galaxies = load(
+        "table",
+        root=tmp_path / "valSet.hdf5",
+        labels=tmp_path / "labels.csv",
+        unlabelled_root=tmp_path / "trainSet.hdf5",
+    )
+    assert galaxies.ids.tolist() == ids_from(0, 45)
+    assert galaxies.labels.tolist() == [1, 0] * 10 + [-1] * 25
+    assert galaxies.images[20:].permute(0, 2, 3, 1).numpy().tolist() == more[5:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("label\n0\n1\n", r"2 rows for 20 galaxies"),
+        ("name,label\na,0\n", r"no column id"),
+        ("id,label\nvalSet-000000,0\n", r"19 images without a row in valSet.csv: valSet-000001, .* and 9 more"),
+        ("", r"valSet.csv is no CSV file"),
+        ("id,label\na,1,2\nb\n", r"valSet.csv is no CSV file: Length of header"),
+    ],
+)
+def test_bad_labels(tmp_path, load, labels, message):
+    write_table(tmp_path / "valSet.hdf5")
+    (tmp_path / "valSet.csv").write_text(labels)
+    with pytest.raises(ValueError, match=message):
+        load("table", root=tmp_path / "valSet.hdf5")
+
+
+def test_images_without_label_may_be_taken_as_unlabelled(tmp_path, load):
+    write_table(tmp_path / "valSet.hdf5")
+    rows = [f"valSet-{row:06d},{'10' if row % 2 else '9'}" for row in range(12)]
+    (tmp_path / "valSet.csv").write_text("\n".join(["id,label", *rows, "valSet-000012,"]))
+    galaxies = load("table", root=tmp_path / "valSet.hdf5", on_bad="skip")
+    assert galaxies.classes == ("9", "10")  # numbers in the order of numbers
+    assert galaxies.labels.tolist() == [0, 1] * 6 + [-1] * 8
+    assert "7 images without a row in valSet.csv" in galaxies.notes[0]
+
+
+def test_classes_may_be_called_none_or_na(tmp_path, load):
+    write_table(tmp_path / "valSet.hdf5")
+    labels = ["NA", "None", "null", "nan"] * 5
+    (tmp_path / "valSet.csv").write_text("\n".join(["label", *labels]))
+    galaxies = load("table", root=tmp_path / "valSet.hdf5")
+    assert galaxies.classes == ("NA", "None", "nan", "null")
+    assert [galaxies.classes[label] for label in galaxies.labels] == labels
+
+
+def test_table_with_wrong_columns_or_values(tmp_path, load):
+    Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(tmp_path / "a.h5", path="data")
+    with pytest.raises(ValueError, match=r"the table has no column g. It has: r, G, b"):
+        load("table", root=tmp_path / "a.h5")
+    images = np.zeros((5, 8, 8))
+    images[2] += 0.7
+    images[3, 0, 0] = np.nan
+    Table({"r": images, "g": images, "b": images}).write(tmp_path / "b.h5", path="data")
+    with pytest.raises(ValueError, match=r"2 of 5 .*b.h5 row 2 \(values from 0.7 to 0.7, expected -0.5 to 0.5\), b.h5 row 3"):
+        load("table", root=tmp_path / "b.h5")
+
+
+# --- FITS --------------------------------------------------------------------------------------------------------------
+
+
+def write_fits(file: Path, image: np.ndarray, **header) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    hdu = astropy_fits.PrimaryHDU(image.astype(np.float32))
+    hdu.header.update(header)
+    hdu.writeto(file)
+
+
+def bands(*levels: float, size: int = 8) -> np.ndarray:
+    return np.stack([np.full((size, size), level) for level in levels])
+
+
+def compress(file: Path, module, ending: str) -> None:
+    file.with_name(file.name + ending).write_bytes(module.compress(file.read_bytes()))
+    file.unlink()
+
+
+def test_the_reddest_band_is_red(tmp_path, load):
+    """A cube's planes go from blue to red; single files go by their names, whatever their headers say."""
+    write_fits(tmp_path / "sky" / "cube.fits", bands(0.001, 0.001, 0.5))
+    for band, level in {"g": 0.5, "r": 0.001, "i": 0.001}.items():
+        write_fits(tmp_path / "sky" / f"single_{band}.fits", bands(level)[0], FILTER="i")
+    galaxies = load("fits", root=tmp_path / "sky")
+    assert galaxies.ids.tolist() == ["cube", "single"]
+    red, blue = galaxies.images.float().mean((2, 3))
+    assert red[0] > 50 and red[1:].max() < 5
+    assert blue[2] > 50 and blue[:2].max() < 5
+    assert galaxies.labels.tolist() == [-1, -1] and galaxies.classes == ()
+    assert set(galaxies.split) == {"unlabelled"}
+
+
+def test_order_of_a_cubes_planes(tmp_path, load):
+    write_fits(tmp_path / "sky" / "cube.fits", bands(0.5, 0.001, 0.001))
+    red, _, blue = load("fits", root=tmp_path / "sky", bands="zrg").images[0].float().mean((1, 2))
+    assert red > 50 and blue < 5
+
+
+def test_bands_in_capitals(tmp_path, load):
+    for band, level in {"G": 0.5, "r": 0.001, "I": 0.001}.items():
+        write_fits(tmp_path / "sky" / f"m51_{band}.fits", bands(level)[0])
+    galaxies = load("fits", root=tmp_path / "sky", bands="gri")
+    assert galaxies.ids.tolist() == ["m51"]
+    assert galaxies.images[0, 2].float().mean() > 50 and galaxies.images[0, :2].max() < 5
+
+
+@pytest.mark.parametrize(("module", "ending"), [(gzip, ".gz"), (bz2, ".bz2")])
+def test_compressed_fits(tmp_path, load, module, ending):
+    for name in ("plain", "packed"):
+        for band, level in {"g": 0.1, "r": 0.2, "i": 0.3}.items():
+            write_fits(tmp_path / name / f"m51_{band}.fits", bands(level)[0])
+    for band in "gri":
+        compress(tmp_path / "packed" / f"m51_{band}.fits", module, ending)
+    plain, packed = load("fits", root=tmp_path / "plain"), load("fits", root=tmp_path / "packed")
+    assert packed.ids.tolist() == ["m51"]
+    assert torch.equal(plain.images, packed.images)
+
+
+def test_first_row_of_fits_is_the_lowest(tmp_path, load):
+    cube = bands(0.001, 0.001, 0.001)
+    cube[:, :2] = 0.5
+    write_fits(tmp_path / "sky" / "cube.fits", cube)
+    image = load("fits", root=tmp_path / "sky").images[0, 0].float()
+    assert image[-2:].min() > 50 and image[:-2].max() < 5
+
+
+def test_fits_labels_and_settings(tmp_path, load):
+    for number in range(6):
+        write_fits(tmp_path / "sky" / f"n{number}.fits", bands(0.1, 0.1, 0.1))
+    (tmp_path / "labels.csv").write_text("id,label\n" + "\n".join(f"n{n},{'ab'[n % 2]}" for n in range(6)))
+    faint = load("fits", root=tmp_path / "sky", labels=tmp_path / "labels.csv")
+    assert faint.classes == ("a", "b") and faint.labels.tolist() == [0, 1] * 3
+    bright = load("fits", root=tmp_path / "sky", stretch=0.05, band_weights=[1.0, 1.0, 1.0])
+    assert bright.images[0, 0].float().mean() > faint.images[0, 0].float().mean()
+    assert (bright.images[0] == bright.images[0, 0, 0, 0]).all()  # equal bands, equal weights: grey
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (["a_g", "a_r"], {}, r"these have other bands: a \(g, r\)"),
+        (["a_u", "a_g", "a_r", "a_i"], {}, r"a \(g, i, r, u\)"),
+        (["a_g", "a_r", "a_i"], {"bands": "grz"}, r"a \(g, i, r\)"),
+        (["a_g", "a_r", "a_i", "a"], {}, r"a.* is a second image of 'a'"),
+        (["a"], {"bands": "grr"}, r"bands must be three different ones"),
+        (["a"], {"band_weights": [1.0, 2.0]}, r"band_weights must be three numbers"),
+        (["a"], {}, r"a.fits \(expected three bands of one size .* found \(8, 8\)\)"),
+        ([], {}, r"no FITS files found"),
+    ],
+)
+def test_bad_fits_sets(tmp_path, load, files, options, message):
+    (tmp_path / "sky").mkdir()
+    for name in files:
+        write_fits(tmp_path / "sky" / f"{name}.fits", bands(0.1)[0])
+    with pytest.raises(ValueError, match=message):
+        load("fits", root=tmp_path / "sky", **options)
+
+
+def test_four_bands_and_a_choice_of_three(tmp_path, load):
+    for band in "ugri":
+        write_fits(tmp_path / "sky" / f"a_{band}.fits", bands(0.5 if band == "u" else 0.001)[0])
+    image = load("fits", root=tmp_path / "sky", bands="gri").images[0]
+    assert image.max() < 5  # the u band is not in the picture
+    assert load("fits", root=tmp_path / "sky", bands="ugr").images[0, 2].float().mean() > 50
+
+
+def test_truncated_fits_is_named(tmp_path, load):
+    for name in ("good", "broken"):
+        write_fits(tmp_path / "sky" / f"{name}.fits", bands(0.1, 0.1, 0.1, size=40))
+    with (tmp_path / "sky" / "broken.fits").open("r+b") as file:
+        file.truncate(9000)
+    with pytest.raises(ValueError, match=r"1 of 2 images cannot be used: broken.fits \(incomplete or broken FITS file"):
+        load("fits", root=tmp_path / "sky")
+    galaxies = load("fits", root=tmp_path / "sky", on_bad="skip")
+    assert galaxies.ids.tolist() == ["good"]
+
+
+def test_missing_pixels_take_the_other_bands():
+    cube = bands(1.0, 3.0, 8.0, size=4)
+    cube[0, 1, 1] = np.nan
+    cube[1, 2, 2] = 0.0
+    cube[:2, 3, 3] = np.inf, 0.0
+    filled, percent = fits.fill(cube)
+    assert filled[:, 1, 1].tolist() == [5.5, 3, 8]
+    assert filled[:, 2, 2].tolist() == [1, 4.5, 8]
+    assert filled[:, 3, 3].tolist() == [8, 8, 8]
+    assert percent == pytest.approx(100 * 4 / 48)
+
+
+def test_holes_in_every_band_take_their_neighbourhood():
+    cube = np.stack([np.tile(np.arange(20.0) + 1, (20, 1)) * band for band in (1, 2, 3)])
+    holed = cube.copy()
+    holed[:, 9:11, 9:11] = np.nan
+    filled, percent = fits.fill(holed)
+    np.testing.assert_allclose(filled, cube, rtol=0.05)
+    assert percent == 1.0
+
+
+def test_holes_without_neighbourhood_take_the_sky():
+    cube = np.full((3, 100, 100), np.nan)
+    cube[:, :60] = np.array([1.0, 2.0, 3.0])[:, None, None]
+    with pytest.warns(AstropyUserWarning, match="larger than the kernel"):
+        filled, _ = fits.fill(cube)
+    assert filled[:, 99, 50].tolist() == pytest.approx([1, 2, 3])
+
+
+def test_a_black_background_is_not_missing():
+    cube = np.zeros((3, 8, 8))
+    cube[:, 3:5, 3:5] = 1.0
+    filled, percent = fits.fill(cube)
+    assert np.array_equal(filled, cube)
+    assert percent == 0
+
+
+def test_mended_images_are_noted(tmp_path, load):
+    cube = bands(0.1, 0.1, 0.1)
+    cube[0, 0, :3] = np.nan
+    write_fits(tmp_path / "sky" / "holes.fits", cube)
+    assert load("fits", root=tmp_path / "sky").notes == [
+        "mended 1 images: holes.fits: 1.6 % of the pixels were missing and filled in"
+    ]
+
+
+# --- the mock survey ---------------------------------------------------------------------------------------------------
+
+
+def test_simulated_survey_is_made_once(load, monkeypatch):
+    made = []
+    survey = simulate.survey
+
+    def counting(*args, **options):
+        made.append(args)
+        return survey(*args, **options)
+
+    monkeypatch.setattr(simulate, "survey", counting)
+    options = {"n_galaxies": 192, "image_size": 16, "survey_seed": 5}
+    first, second = load("simulated", **options), load("simulated", **options, seed=1)
+    assert len(made) == 1
+    assert first.classes == schema.CLASSES[4]
+    assert torch.equal(first.images, second.images)
+    direct = survey(192, image_size=16, seed=5)
+    assert torch.equal(first.images, direct.images)
+    assert first.votes is not None and torch.equal(first.votes, direct.votes)
+    assert first.labels.tolist() == schema.hard_labels(direct.votes.numpy(), schema.CLASSES[4]).tolist()
+    assert (first.labels == -1).any()  # ambiguous galaxies exist
+    assert splits(first) != splits(second)
+
+
+def test_cache_follows_the_code():
+    """What simulate imports counts as its code, too; what it does not import does not."""
+    assert data._code(simulate) == data._code(simulate)
+    assert data._code(simulate) != data._code(schema)
+
+
+# --- real galaxies -----------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_real_class_folders(load):
+    galaxies = load("folder", root=Path(str(REAL), "four_class"), image_size=64)
+    assert torch.bincount(galaxies.labels).tolist() == [226, 236, 131, 216]
+
+
+@needs_data
+def test_real_unlabelled_galaxies_are_found_twice():
+    """177 of them are also in the class folders: without the join they would leak."""
+    root = Path(str(REAL))
+    joined = sources.join(sources.folder(root / "four_class", class_names=None), sources.images(root / "galaxy_zoo_128"), "x")
+    assert len(joined.ids) == len(set(joined.ids)) == 809 + 6567 - 177
+
+
+@needs_data
+def test_real_galaxy_zoo(tmp_path, load):
+    root = Path(str(REAL), "galaxy_zoo_2")
+    found = sources.galaxy_zoo(root, n_classes=5, on_bad="raise")
+    assert len(found.ids) == 900
+    assert found.votes is not None and np.isfinite(found.votes).sum() == 700 * 37
+    small = tmp_path / "zoo"
+    for name in ("images_training_rev1", "images_test_rev1"):
+        (small / name).mkdir(parents=True)
+        for file in sorted((root / name).iterdir())[:60]:
+            shutil.copy(file, small / name)
+    shutil.copy(root / "training_solutions_rev1.csv", small)
+    galaxies = load("galaxy_zoo", root=small, crop=212, image_size=64, on_bad="skip")
+    assert galaxies.images.shape == (120, 3, 64, 64)
+    centre, corner = galaxies.images[:, :, 28:36, 28:36].float().mean(), galaxies.images[:, :, :8, :8].float().mean()
+    assert centre > 3 * corner  # the galaxies are in the middle
+
+
+@needs_data
+def test_real_galaxy10(load):
+    galaxies = load("galaxy10", root=Path(str(REAL), "Galaxy10_DECals_sample.h5"), image_size=64)
+    assert torch.bincount(galaxies.labels).tolist() == [10] * 10
+
+
+@needs_data
+def test_real_fits(load):
+    with pytest.raises(ValueError, match=r"1 of 7 images cannot be used: decals_grz_truncated.fits"):
+        load("fits", root=Path(str(REAL), "fits"), image_size=64)
+    galaxies = load("fits", root=Path(str(REAL), "fits"), image_size=64, on_bad="skip")
+    assert galaxies.ids.tolist()[3:] == ["decals_grz_bad_pixels", "decals_grz_e", "ngc6976_sdss"]
+    assert "decals_grz_bad_pixels.fits: 49 %" in galaxies.notes[1]
+
+
+def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
+    sample = data.load("simulated", n_galaxies=120, image_size=32, n_labels=20)
+    both = sample.part("train", "unlabelled")
+    assert set(both.ids) == set(sample.part("train").ids) | set(sample.part("unlabelled").ids)
+    assert set(both.split) == {"train", "unlabelled"}
+    with pytest.raises((ValueError, TypeError), match="unlabeled"):
+        sample.part("unlabeled")
+
+
+def write_volunteers(root: Path, ids: list[str]) -> Path:
+    file = root / "gz2_votes.csv"
+    pd.DataFrame({"asset_id": ids, "total_classifications": [f"{30 + int(id) % 20}.0" for id in ids]}).to_csv(file, index=False)
+    return file
+
+
+def test_votes_as_target_split_galaxies_of_no_class_and_move_none_of_a_class(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo")
+    for seed in range(3):
+        by_class, by_votes = (load("galaxy_zoo", root=root, target=target, seed=seed) for target in ("classes", "votes"))
+        assert by_class.ids.tolist() == by_votes.ids.tolist()
+        of_class = by_class.labels.numpy() >= 0
+        assert (by_class.split[of_class] == by_votes.split[of_class]).all()
+        voted = ~by_votes.votes.isnan().any(1).numpy()
+        assert set(by_class.split[~of_class]) == {"unlabelled"} == set(by_votes.split[~voted])
+        parts = by_votes.split[voted & ~of_class]
+        assert [int((parts == split).sum()) for split in ("train", "val", "test", "unlabelled")] == [6, 2, 2, 0]
+
+
+def test_few_votes_are_nested_and_the_others_forgotten(load):
+    options = {"n_galaxies": 200, "target": "votes", "image_size": 32}
+    few, more, every = (load("simulated", n_labels=n, **options) for n in (20, 50, None))
+    trained = [set(sample.part("train").ids) for sample in (few, more, every)]
+    assert len(trained[0]) == 20 and len(trained[1]) == 50 and trained[0] < trained[1] < trained[2]
+    assert len(set(few.part("train").labels.tolist())) == 5  # one of each class and of no class
+    left = few.split == "unlabelled"
+    assert few.votes[left].isnan().all() and few.volunteers[left].isnan().all() and (few.labels[left] == -1).all()
+    for part in ("val", "test"):
+        assert few.part(part).ids.tolist() == every.part(part).ids.tolist()
+        assert few.part(part).votes.isfinite().all() and few.part(part).volunteers.isfinite().all()
+    by_class = load("simulated", n_galaxies=200, image_size=32, n_labels=20)
+    assert by_class.votes.isfinite().all()  # there votes are not what is learned
+
+
+def test_mock_volunteers_are_those_who_voted(load):
+    sample = load("simulated", n_galaxies=50, image_size=32)
+    counts = sample.votes * sample.volunteers[:, None]
+    torch.testing.assert_close(counts, counts.round(), atol=1e-3, rtol=0)
+    assert sample.cutout == {"crop": None}
+
+
+def test_numbers_of_volunteers_come_from_a_file(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 20)
+    file = write_volunteers(root, ids_from(100, 15) + ids_from(900, 3))
+    sample = load("galaxy_zoo", root=root, volunteers=file, crop=6, val=0.0)
+    expected = [30 + int(id) % 20 for id in ids_from(100, 15)]
+    assert sample.volunteers[:15].tolist() == expected and sample.volunteers[15:].isnan().all()
+    assert "number of volunteers unknown for 5 galaxies: not in gz2_votes.csv" in sample.notes
+    assert sample.cutout == {"crop": 6}
+    taken = sample.take(np.array([3, 16]))
+    assert taken.volunteers[0] == expected[3] and taken.volunteers[1].isnan()
+
+
+def test_wrong_files_of_volunteers_are_named(tmp_path, load):
+    root = write_zoo(tmp_path / "zoo", 20)
+    file = write_volunteers(root, ids_from(900, 3))
+    for text, message in (
+        (file.read_text(), r"none of the 27 galaxies stands in column asset_id"),
+        ("asset_id,total_classifications\n0100,40\n0101,zero\n", r"gz2_votes.csv: total_classifications .* for 0101"),
+        ("asset_id,votes\n0100,40\n", r"no column volunteers"),
+        ("asset_id,volunteers\n0100,40\n0100,41\n", r"twice: asset_id 0100"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load("galaxy_zoo", root=root, volunteers=file)
+    with pytest.raises(ValueError, match="'volunteers' means nothing to the source 'simulated'"):
+        load("simulated", volunteers=file)

@@ -1,0 +1,253 @@
+"""Comparisons of methods against hand-made tables, scikit-learn and scipy. About 10 s."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+from scipy import stats
+from tests.evaluation.test_metrics import HAND, NAMES, sample, table
+
+from galaxymorph.evaluation import comparison, metrics
+
+
+def whole(n, *, skill, seed):
+    """A table with all three parts."""
+    parts = [sample(n, skill=skill, seed=seed + i, split=s) for i, s in enumerate(("train", "val", "test"))]
+    return pd.concat([p.assign(id=p.split + p.id) for p in parts], ignore_index=True)
+
+
+def piece(step, seed, predictions, **more):
+    return {"step": step, "seed": seed, "n_labels": None, "predictions": predictions} | more
+
+
+def test_several_seeds_give_mean_spread_and_t_interval():
+    tables = [whole(60, skill=2, seed=10 * i) for i in range(4)]
+    tables[3]["id"] += "another"
+    row = comparison.compare([piece("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(tables)]).iloc[0]
+    accuracy = [sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)]) for t in in_test(tables)]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(accuracy), scale=stats.sem(accuracy))
+    assert row.accuracy == pytest.approx(np.mean(accuracy))
+    assert row.accuracy_std == pytest.approx(np.std(accuracy, ddof=1))
+    assert (row.accuracy_low, row.accuracy_high) == pytest.approx((low, min(high, 1)))
+    assert (row.seeds, row.missing, row.interval, row.seconds) == (4, 0, "t over seeds", 15)
+    assert (row.n_train, row.n_test, row.n_test_all) == (60, 60, 120)  # three seeds share their test galaxies
+
+
+def in_test(tables):
+    return [t[t.split == "test"] for t in tables]
+
+
+def test_one_seed_gives_the_bootstrap_interval():
+    t = whole(60, skill=2, seed=0)
+    row = comparison.compare([piece("cnn", 0, t)], n_bootstrap=100).iloc[0]
+    expected = metrics.evaluate(t, n_bootstrap=100).set_index(["metric", "class"])
+    for metric in metrics.OVERALL:
+        found = [row[metric], row[f"{metric}_low"], row[f"{metric}_high"]]
+        assert found == pytest.approx(list(expected.loc[(metric, ""), ["value", "low", "high"]]))
+    assert row.interval == "bootstrap over galaxies"
+    assert math.isnan(row.accuracy_std)
+    val = metrics.evaluate(t, split="val", n_bootstrap=0).value[0]
+    assert (row.train_accuracy, row.val_accuracy) == pytest.approx(
+        (metrics.evaluate(t, split="train", n_bootstrap=0).value[0], val)
+    )
+
+
+def test_missing_seeds_are_counted_and_methods_and_budgets_kept_apart():
+    t = whole(40, skill=2, seed=0)
+    pieces = [
+        piece("cnn", 0, t, n_labels=100, protocol="from scratch"),
+        piece("cnn", 1, None, n_labels=100),
+        piece("cnn", 0, t),
+        piece("moco", 0, None),
+    ]
+    found = comparison.compare(pieces, n_bootstrap=5)
+    assert list(found.method) == ["cnn", "cnn", "moco"]
+    assert list(found.n_labels.fillna(-1)) == [100, -1, -1]
+    assert list(found.seeds) == [1, 1, 0] and list(found.missing) == [1, 0, 1]
+    assert list(found.protocol.fillna("")) == ["from scratch", "", ""]
+    assert math.isnan(found.accuracy[2]) and found.n_test.isna()[2]
+    assert "protocol" not in comparison.compare(pieces[2:], n_bootstrap=5)
+    mixed = [piece("cnn", seed, t, protocol=p) for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])]
+    assert list(comparison.compare(mixed, n_bootstrap=5).protocol) == ["frozen / frozen, transductive"]
+    assert comparison.compare([]).empty
+
+
+def test_a_table_without_train_and_val_parts_is_compared_by_its_test_part():
+    row = comparison.compare([piece("theirs", None, HAND)], n_bootstrap=5).iloc[0]
+    assert row.accuracy == pytest.approx(4 / 6)
+    assert row.n_train == 0 and math.isnan(row.train_accuracy) and math.isnan(row.val_accuracy)
+
+
+def test_intervals_end_where_the_metric_ends():
+    better = [
+        table([("round", [0.9, 0.1, 0]), ("spiral", [0, 0.1, 0.9])]),
+        table([("round", [0, 0, 1]), ("spiral", [0, 0, 1])]),
+    ]
+    row = comparison.compare([piece("cnn", i, t) for i, t in enumerate(better)]).iloc[0]
+    assert (row.accuracy_low, row.accuracy_high) == (0, 1)
+    assert row.log_loss_low == 0 and row.log_loss_high > 20
+
+
+def test_faulty_pieces_are_named():
+    t = whole(20, skill=2, seed=0)
+    with pytest.raises(ValueError, match="moco, all labels, seed 3: p_<class> are no probabilities"):
+        comparison.compare([piece("moco", 3, t.assign(p_round=2.0))])
+    with pytest.raises(ValueError, match="cnn, 50 labels: seed 1 is there twice"):
+        comparison.compare([piece("cnn", 1, t, n_labels=50), piece("cnn", 1, t, n_labels=50)])
+
+
+def test_per_class_is_the_mean_over_seeds():
+    a, b = sample(50, seed=1), sample(50, seed=2)
+    found = comparison.per_class([piece("cnn", 0, a), piece("cnn", 1, b), piece("moco", 0, None)], metric="recall")
+    expected = [
+        np.mean([sk.recall_score(t.label == n, t.filter(like="p_").to_numpy().argmax(1) == k) for t in (a, b)])
+        for k, n in enumerate(NAMES)
+    ]
+    assert list(found.index) == ["cnn"] and list(found.columns) == list(NAMES)
+    assert list(found.loc["cnn"]) == pytest.approx(expected)
+    several = comparison.per_class([piece("cnn", 0, a), piece("cnn", 0, b, n_labels=1000)])
+    assert list(several.index) == ["cnn, all labels", "cnn, 1,000 labels"]
+    with pytest.raises(ValueError, match="one of precision, recall, f1, auc"):
+        comparison.per_class([], metric="accuracy")
+
+
+def scored(method, *accuracies, n=200, missing=0):
+    """Pieces whose test accuracy is as given."""
+    pieces = [piece(method, -1 - i, None) for i in range(missing)]
+    for seed, accuracy in enumerate(accuracies):
+        right = round(accuracy * n)
+        rows = [("round", [1, 0, 0])] * right + [("round", [0, 1, 0])] * (n - right)
+        pieces.append(piece(method, seed, table(rows)))
+    return pieces
+
+
+def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
+    pieces = scored("cnn", 0.9) + [p | {"n_labels": 1000} for p in scored("cnn", 0.7, 0.8)]
+    found = comparison.compare(pieces, n_bootstrap=9)
+    found.to_csv(tmp_path / "table.csv", index=False)
+    shown = comparison.readable(found)
+    assert shown.equals(comparison.readable(pd.read_csv(tmp_path / "table.csv", keep_default_na=True)))
+    assert list(shown.labels) == ["all", "1,000"]
+    assert list(shown["test accuracy"])[1] == "0.750 [0.115, 1.000]"
+
+
+def test_readable_says_missing_with_a_dash():
+    shown = comparison.readable(comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"])
+    assert shown.loc[0, ["test accuracy", "macro F1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
+    assert shown.seeds[0] == "0 (2 missing)"
+
+
+def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
+    one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
+    with pytest.raises(ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"):
+        comparison.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
+    assert len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2  # another split
+
+
+# ---- costs, what was left out, the Pareto front
+
+
+def test_costs_are_means_over_the_seeds_that_know_them():
+    t = whole(20, skill=2, seed=0)
+    known = {"parameters": 100, "flops": 2_000_000, "training_seconds": 10.0}
+    known |= {"peak_memory_mib": 300.0, "peak_memory_of": "process"}
+    pieces = [
+        piece("cnn", 0, t, costs=known, seconds=30.0),
+        piece("cnn", 1, t, costs=known | {"training_seconds": 20.0, "images_per_second": 50.0}, seconds=50.0),
+        piece("cnn", 2, t, costs={}),
+        piece("cnn", 3, None, costs={"training_seconds": 999.0}),
+        piece("theirs", 0, t),
+    ]
+    cnn, theirs = comparison.compare(pieces, n_bootstrap=5).to_dict("records")
+    assert [cnn[name] for name in comparison.COSTS] == [100, 2e6, 15, 50, 300]
+    assert (cnn["seconds"], cnn["peak_memory_of"]) == (40, "process")
+    assert all(math.isnan(theirs[name]) for name in (*comparison.COSTS, "seconds"))
+    shown = comparison.readable(comparison.compare(pieces, n_bootstrap=5))
+    columns = ["parameters", "FLOPs per galaxy", "training seconds", "images/s", "peak memory (MiB)", "seconds"]
+    assert shown[columns].to_numpy().tolist() == [["100", "2 M", "15", "50", "300", "40"], ["–"] * 6]
+
+
+def test_memory_of_a_gpu_is_called_so():
+    spent = {"peak_memory_mib": 1234.5, "peak_memory_of": "GPU tensors"}
+    found = comparison.compare([piece("cnn", 0, HAND, costs=spent)], n_bootstrap=0)
+    assert comparison.readable(found)["peak memory (MiB)"][0] == "1,234 (GPU)"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "seconds", "texts"),
+    [
+        (159_700, 9.949, ("160 k", "9.9")),
+        (999_499, 9.951, ("999 k", "10")),
+        (999_600, 0.25, ("1 M", "0.25")),
+        (11_176_512, 1234.4, ("11.2 M", "1,234")),
+        (3.15e13, 99.9, ("31.5 T", "100")),
+        (12, math.nan, ("12", "–")),
+    ],
+)
+def test_costs_are_as_exact_as_they_are_worth(parameters, seconds, texts):
+    shown = comparison.costs({"parameters": parameters, "training_seconds": seconds})
+    assert (shown["parameters"], shown["training seconds"]) == texts
+
+
+def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
+    why = "weights not available offline"
+    pieces = [piece("imagenet", seed, None, not_run=why) for seed in range(3)] + scored("cnn", 0.9, 0.9, missing=1)
+    pieces += [piece("partly", 7, HAND), piece("partly", 8, None, not_run=why), piece("partly", 9, None)]
+    found = comparison.compare(pieces, n_bootstrap=5)
+    assert list(found.seeds) == [0, 2, 1] and list(found.missing) == [0, 1, 1]
+    assert list(found.not_run.fillna("")) == [why, "", why]
+    found.to_csv(tmp_path / "table.csv", index=False)
+    for each in (found, pd.read_csv(tmp_path / "table.csv", dtype={"n_labels": "Int64"})):
+        assert [s for row in each.to_dict("records") for s in comparison.absent(row)] == [
+            f"imagenet was not run: {why}.",
+            "cnn lacks 1 of 3 seeds.",
+            "partly lacks 1 of 2 seeds.",
+            f"partly was not run for some seeds: {why}.",
+        ]
+        shown = comparison.readable(each)
+        assert shown["test accuracy"][0] == f"not run: {why}" and shown.AUC[0] == "–"
+        assert shown["test accuracy"][2].startswith("0.667")
+        assert list(shown.seeds) == ["0", "2 (1 missing)", "1 (1 missing)"]
+    assert "not_run" not in comparison.compare(scored("cnn", 0.9), n_bootstrap=0)
+
+
+def test_readable_has_every_metric_and_the_protocol_first():
+    found = comparison.compare([piece("cnn", 0, HAND, protocol="from scratch")], n_bootstrap=5)
+    shown = comparison.readable(found)
+    assert list(shown)[:4] == ["protocol", "method", "labels", "seeds"]
+    assert {"train accuracy", "val accuracy", "test accuracy", "balanced accuracy", "log loss", "AUC"} <= set(shown)
+    assert {"macro precision", "macro recall", "macro F1", "train galaxies", "test galaxies", "interval"} <= set(shown)
+    assert list(comparison.readable(found, shown=["auc"]))[4:7] == ["train accuracy", "val accuracy", "AUC"]
+
+
+def test_a_table_of_an_earlier_version_is_readable():
+    found = comparison.compare(scored("cnn", 0.9), n_bootstrap=5).drop(columns=[*comparison.COSTS, "peak_memory_of"])
+    assert comparison.readable(found).loc[0, ["parameters", "images/s", "peak memory (MiB)"]].tolist() == ["–"] * 3
+
+
+def priced(*rows):
+    names = ("method", "flops", "accuracy")
+    return pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def test_the_front_by_hand():
+    table = priced(
+        ("cheap", 1, 0.6), ("worse", 2, 0.5), ("same", 2, 0.8), ("dear", 9, 0.9), ("twin", 2, 0.8), ("as dear", 9, 0.85),
+        ("unknown", np.nan, 0.99), ("missing", 3, np.nan), ("majority", 0, 0.3),
+    )  # fmt: skip
+    assert list(table.method[comparison.front(table, cost="flops")]) == ["cheap", "same", "dear", "twin"]
+    assert comparison.front(table[:0], cost="flops").tolist() == []
+    assert not comparison.front(table[-3:], cost="flops").any()
+
+
+def test_no_row_of_the_front_is_beaten_and_every_other_is():
+    rng = np.random.default_rng(0)
+    table = priced(*[(f"m{i}", *rng.integers(0, 12, 2)) for i in range(60)])
+    front = comparison.front(table, cost="flops")
+    for i, row in table.iterrows():
+        beaten = ((table.flops <= row.flops) & (table.accuracy >= row.accuracy)) & (
+            (table.flops < row.flops) | (table.accuracy > row.accuracy)
+        )
+        assert beaten.any() != front[i]

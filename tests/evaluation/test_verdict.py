@@ -1,0 +1,111 @@
+"""The answer in words, on tables whose verdict is known. Takes about 5 s."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from galaxymorph.evaluation import comparison, significance
+from galaxymorph.evaluation import verdict as answer
+from tests.evaluation.test_pretraining_gain import missing, piece, rights
+
+
+def method(name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch", n_labels=None, n=200):
+    """A method with so many of `n` test galaxies right, and a share of ten validation galaxies."""
+    made = piece(name, rights(n, right), seed=seed, n_labels=n_labels)
+    table = made["predictions"]
+    chosen = table.loc[table.split == "test"].head(10)
+    chosen = chosen.assign(id=[f"v{i}" for i in range(10)], split="val")
+    good = pd.Series([k < val for k in range(10)], index=chosen.index) == (chosen.label == "round")
+    chosen = chosen.assign(**{"p_round": good * 0.8 + 0.1, "p_edge-on": 0.9 - good * 0.8})
+    costs = {"training_seconds": seconds} if seconds == seconds else {}
+    return made | {"predictions": pd.concat([table, chosen], ignore_index=True), "protocol": protocol, "costs": costs}
+
+
+def judged(pieces):
+    table, pairs = comparison.compare(pieces, n_bootstrap=50), significance.pairs(pieces, n_bootstrap=200)
+    return table, answer.verdicts(table, pairs)
+
+
+PIECES = [
+    method("flatters", 181, val=7, seconds=100.0),
+    method("chosen", 180, val=9, seconds=50.0, protocol="fine-tuned"),
+    method("cheap", 176, val=6, seconds=2.0, protocol="classical"),
+    method("behind", 120, val=8),
+    method("chosen random_dnn", 182, val=10, protocol="frozen, random encoder"),
+    method("pixels", 182, val=10, protocol="control"),
+]
+
+
+def test_the_method_is_chosen_on_validation_galaxies_and_controls_are_none():
+    _, found = judged(PIECES)
+    row = found.iloc[0]
+    assert (row.method, row.chosen_on, row.accuracy, row.seeds, row.n_test) == ("chosen", "validation", 0.9, 1, 200)
+    assert (row.rival, row.ties, row.behind, row.better) == ("flatters", "flatters / cheap", "behind", "")
+    assert (row.cheapest, row.cheapest_accuracy, row.cheapest_seconds) == ("cheap", 0.88, 2)
+    assert row.p_better < 0.5 and row.n_pairs == 15 and row.pretrained
+    assert 0 < row.resolvable_low <= row.resolvable_high
+
+
+def test_without_validation_galaxies_the_choice_is_said_to_flatter():
+    pieces = [piece(name, rights(100, k)) for name, k in (("a", 80), ("b", 90))]
+    table, found = judged(pieces)
+    assert (found.method[0], found.chosen_on[0]) == ("b", "test")
+    said = answer.sentences(found, table)
+    assert said[0].startswith("With all labels, take b: its test accuracy is 0.900 (95 % interval")
+    assert "(95 % interval" in said[0] and "one seed, 100 test galaxies)." in said[0]
+    assert said[0].endswith("It was chosen on the test galaxies themselves, which flatters it.")
+    assert math.isnan(found.cheapest_seconds[0])
+
+
+def test_one_that_is_better_by_a_resolved_difference_is_named():
+    """Chosen on ten validation galaxies, which can mislead."""
+    table, found = judged([method("chosen", 120, val=9), method("better", 190, val=8)])
+    assert (found.method[0], found.better[0], found.ties[0]) == ("chosen", "better", "")
+    assert "With all labels, chosen is behind better, by a resolved difference." in answer.sentences(found, table)
+
+
+def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
+    table, found = judged(PIECES)
+    said = answer.sentences(found, table)
+    assert "after 50 s of training (its pre-training not counted)." in said[0]
+    assert said[1] == "With all labels, chosen is not to be told apart from flatters and cheap."
+    assert said[2] == "With all labels, chosen is ahead of behind, by a resolved difference."
+    assert said[3] == "With all labels, the cheapest of those that cannot be told apart is cheap (0.880, 2 s of training)."
+    p = f"{found.p_better[0]:.2f}"
+    assert said[4].endswith(f"chosen would be ahead of flatters with a probability of {p}.")
+    assert said[5].endswith(" on, after Holm's correction for 15 pairs.") and len(said) == 6
+
+
+def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
+    pieces = [method("cnn", 150, val=7), method("cnn", 120, val=7, n_labels=100), method("cnn", 100, val=7, n_labels=25)]
+    pieces += [missing("moco", n_labels=50), piece("majority", rights(200, 60), n_labels=25), missing("cnn", seed=1)]
+    table, found = judged(pieces)
+    assert found.n_labels.fillna(-1).tolist() == [25, 100, -1]
+    said = answer.sentences(found, table)
+    assert said[1:4] == [
+        "With 25 labels, naming the most common class every time would reach 0.300.",
+        "With 50 labels: no result yet.",
+        "With 50 labels, moco lacks 1 of 1 seeds.",
+    ]
+    assert said[-1] == "With all labels, cnn lacks 1 of 2 seeds."
+    shown = answer.readable(found)
+    assert shown.labels.tolist() == ["25", "100", "all"] and shown["take"].tolist() == ["cnn"] * 3
+    assert shown["cannot be told apart"].tolist() == ["–"] * 3
+    assert answer.sentences(found[:0], table[:0]) == [] and answer.readable(found[:0]).empty
+
+
+def test_a_file_gives_the_same_answer(tmp_path):
+    table, found = judged(PIECES)
+    for name, each in (("table", table), ("answer", found)):
+        each.to_csv(tmp_path / f"{name}.csv", index=False)
+    again, back = (pd.read_csv(tmp_path / f"{name}.csv", dtype={"n_labels": "Int64"}) for name in ("table", "answer"))
+    assert answer.sentences(back, again) == answer.sentences(found, table)
+    assert answer.readable(back).equals(answer.readable(found))
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")]
+)
+def test_few_of_many_are_named(names, text):
+    assert answer._few(names) == text

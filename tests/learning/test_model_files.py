@@ -1,0 +1,82 @@
+"""Model files give back the same network, with all that is needed to use it."""
+
+import functools
+import hashlib
+import http.server
+import threading
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from galaxymorph.learning import model_files as weights
+from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.encoders import encoder
+
+
+def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
+    options = {"name": "resnet18"}
+    network = (
+        Classifier(encoder(**options), classes=3, class_weights=torch.ones(3)).to(memory_format=torch.channels_last).eval()
+    )
+    images = torch.rand(2, 3, 32, 32)
+    for name, buffer in network.named_buffers():
+        if "running" in name:
+            buffer.add_(0.1)  # BatchNorm's statistics have to travel, too
+    weights.save(tmp_path / "run" / "step.safetensors", network, encoder=options, classes=["a", "b", "c"], image_size=32)
+
+    state, header = weights.load(tmp_path / "run" / "step.safetensors")
+    assert header["classes"] == ["a", "b", "c"] and header["image_size"] == 32 and "galaxymorph" in header
+    again = Classifier(encoder(**header["encoder"]), classes=len(header["classes"])).eval()
+    again.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(again.predict(images), network.predict(images))  # layouts differ, so do the last bits
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["step.safetensors"]
+
+
+def test_what_is_no_model_file_is_refused_by_name(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ValueError, match=r"a\.safetensors: not a model file"):
+        weights.load(tmp_path / "a.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match=r"b\.safetensors: weights without a header"):
+        weights.load(tmp_path / "b.safetensors")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A folder and the address that serves it; torch keeps what it downloads elsewhere."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *given):
+            pass
+
+    (tmp_path / "www").mkdir()
+    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield tmp_path / "www", f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+
+
+def test_published_weights_are_checked_and_kept(server, tmp_path):
+    folder, address = server
+    torch.save({"x": torch.arange(3.0)}, folder / "w.pth")
+    checksum = hashlib.sha256((folder / "w.pth").read_bytes()).hexdigest()[:8]
+    (folder / "w.pth").rename(folder / f"net-{checksum}.pth")
+    assert weights.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]
+    (folder / f"net-{checksum}.pth").unlink()
+    assert weights.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]  # nothing is downloaded twice
+    torch.save({"x": torch.zeros(3)}, folder / "other-00000000.pth")
+    with pytest.raises(ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"):
+        weights.fetch(f"{address}/other-00000000.pth")
+    assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [f"net-{checksum}.pth"]
+    with pytest.raises(weights.Unavailable, match="weights not available: http.*gone-00000000.pth"):
+        weights.fetch(f"{address}/gone-00000000.pth")
+
+
+def test_without_a_network_published_weights_are_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    with pytest.raises(weights.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"):
+        weights.fetch("http://127.0.0.1:9/w-0a.pth")  # nobody listens there

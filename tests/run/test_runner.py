@@ -1,0 +1,429 @@
+"""Toy notebooks through the real runner: kernels, processes, signals. Takes about 60 s on two cores."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from galaxymorph.run import folder as runs
+from galaxymorph.run import params, runner
+
+TRAIN = """\
+run = "by_hand"
+step = "a"
+seed = 0
+pause = 0.0
+trouble = ""
+source = ""
+"""
+STEPS = """\
+import sys, time
+from pathlib import Path
+from galaxymorph.run import folder as runs
+there = runs.Step(run, step)
+there.metrics({"accuracy": 0.5 + seed / 10, "python": sys.executable, "cwd": str(Path.cwd())})
+"""
+TROUBLE = """\
+if trouble == "raise":
+    raise RuntimeError("the telescope is closed")
+if trouble == "offline":
+    from galaxymorph.learning import model_files as weights
+    raise weights.Unavailable("weights not available offline: https://example.org/w-0.pth (no network)")
+if trouble == "die":
+    import os
+    os._exit(9)
+if trouble == "meet":  # ends only while another piece is there, too
+    (there.path / "here").touch()
+    deadline = time.monotonic() + 120
+    while len(list(there.path.parent.glob("*/here"))) < 2:
+        assert time.monotonic() < deadline, "there is nobody else"
+        time.sleep(0.05)
+if trouble == "wait":
+    import os, subprocess
+    child = subprocess.Popen(["sleep", "300"])
+    (there.path / "pids").write_text(f"{os.getpid()} {os.getppid()} {child.pid}")
+    time.sleep(300)
+time.sleep(pause)
+"""
+END = """\
+if trouble != "forget":
+    (there.path / "plot.png").write_bytes(b"")
+if trouble == "nan":
+    (there.path / "metrics.json").write_text('{"accuracy": NaN}')
+there.model_file.write_text("weights")
+"""
+FROZEN = """\
+from pathlib import Path
+from galaxymorph.run import folder as runs
+there = runs.Step(run, step)
+assert Path(source).read_text() == "weights"
+for row in ("dnn", "random_dnn"):
+    there.row(row).file("predictions.csv").write_text("")
+there.metrics({"findings": ["A network helps.", "Chance does, too."]})
+"""
+COMPARE = 'run = "by_hand"\nstep = "compare"\nsteps = None\n'
+TABLE = """\
+from galaxymorph.run import folder as runs
+found = runs.read(run, steps)
+runs.Step(run, step).metrics({piece.name: piece.metrics.get("accuracy") for piece in found})
+"""
+
+
+def write_notebook(path, *sources, outputs=(), **more):
+    """The first source is the parameters cell. The kernel in the metadata does not exist."""
+    cells = [
+        {
+            "cell_type": "code",
+            "id": f"cell{number}",
+            "source": source,
+            "metadata": {} if number else {"tags": ["parameters"]},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for number, source in enumerate(sources)
+    ]
+    kernel = {"name": "julia-1.9", "display_name": "Julia", "language": "julia"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "julia"}, "galaxymorph": {"outputs": list(outputs)} | more}
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    write_notebook(
+        folder / "02_train.ipynb",
+        TRAIN,
+        STEPS,
+        TROUBLE,
+        END,
+        outputs=["metrics.json", "plot.png", "model.safetensors"],
+    )
+    write_notebook(folder / "10_compare.ipynb", COMPARE, TABLE, outputs=["metrics.json"])
+    write_notebook(
+        folder / "05_frozen.ipynb", TRAIN, FROZEN, outputs=["metrics.json", "dnn/predictions.csv", "random_dnn/predictions.csv"]
+    )
+    (tmp_path / "params.yaml").write_text("")  # what makes it a project
+    monkeypatch.chdir(tmp_path)
+    params._notebook.cache_clear()
+    return tmp_path
+
+
+def make_plan(project, **steps):
+    blocks = {name: {"notebook": "02_train"} | block for name, block in steps.items()}
+    (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
+    return params.plan(project / "params.yaml")
+
+
+COMPARED = {"notebook": "10_compare"}
+
+
+def execute(plan, **options):
+    """The outcome, and what was said."""
+    out = io.StringIO()
+    return runner.run(plan, out=out, **options), out.getvalue()
+
+
+def alive(pid):
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_run_from_nothing_to_nothing_left_to_do(project):
+    """Kernels side by side (each waits for another), the current interpreter in the project's folder, skipping, and what
+    makes a piece due again."""
+    frozen = {"notebook": "05_frozen", "source": "models/{run}/a/seed=2.safetensors"}  # has to wait, although there is room
+    plan = make_plan(project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED)
+    folder = project / "results" / "toy"
+    for name in ("knn/metrics.json", "dnn/kept.txt", "dnn/history.csv"):
+        (folder / "frozen" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "frozen" / name).write_text("of an earlier execution")
+    outcome, said = execute(plan, jobs=2)
+    assert sorted(outcome.done) == ["a/seed=0", "a/seed=1", "a/seed=2", "compare", "frozen"], said
+    left = sorted(path.relative_to(folder / "frozen").as_posix() for path in (folder / "frozen").glob("*/*"))
+    assert left == ["dnn/kept.txt", "dnn/predictions.csv", "random_dnn/predictions.csv"]
+    assert not (folder / "frozen" / "knn").exists()
+    assert re.search(r"✓ frozen: .+\n  A network helps\.\n  Chance does, too\.\n", said)
+    first = json.loads((folder / "a/seed=0" / "metrics.json").read_text())
+    assert first["python"] == sys.executable
+    assert first["cwd"] == str(project)
+    compared = json.loads((folder / "compare" / "metrics.json").read_text())
+    assert compared == {"a/seed=0": 0.5, "a/seed=1": 0.6, "a/seed=2": 0.7, "frozen": None}
+    assert yaml.safe_load((folder / "a/seed=1" / "params.yaml").read_text())["seed"] == 1
+    executed = json.loads((folder / "a/seed=1" / "notebook.ipynb").read_text())
+    assert executed["metadata"]["kernelspec"]["name"] == "python3"
+    assert any("seed = 1" in "".join(cell["source"]) for cell in executed["cells"])
+    assert (project / "models" / "toy" / "a" / "seed=1.safetensors").is_file()
+
+    outcome, said = execute(plan)
+    assert outcome.unchanged == [piece.name for piece in plan.pieces]
+    assert not outcome.done
+
+    (folder / "a/seed=0" / "plot.png").unlink()
+    changed = params.plan(project / "params.yaml", overrides=["a.over.seed=[0, 1]", "a.pause=0.01"])
+    assert runner.changed(plan, plan.pieces[0]) == "plot.png is gone"
+    assert runner.changed(plan, plan.pieces[1]) == ""
+    assert runner.changed(changed, changed.pieces[1]) == "parameters changed"
+
+    done = folder / "a/seed=1" / "done.json"
+    done.write_text(done.read_text() + "\n")
+    assert runner.changed(plan, plan.pieces[3]) == ""  # reads another seed's model
+    assert runner.changed(plan, plan.pieces[4]) == "upstream changed"
+    done = folder / "a/seed=2" / "done.json"
+    done.write_text(done.read_text() + "\n")
+    assert runner.changed(plan, plan.pieces[3]) == "upstream changed"
+    (project / "models" / "toy" / "a" / "seed=2.safetensors").write_text("other weights")
+    assert runner.changed(plan, plan.pieces[3]) == "files and upstream changed"
+    (folder / "frozen" / "dnn" / "predictions.csv").unlink()
+    assert runner.changed(plan, plan.pieces[3]) == "dnn/predictions.csv is gone"
+    runs.Step("toy", "frozen").row("dnn").metrics({})
+    assert runner.changed(plan, plan.pieces[3]) == "new"
+
+
+def test_failures_stay_with_themselves(project):
+    plan = make_plan(
+        project,
+        closed={"trouble": "raise"},
+        forgetful={"trouble": "forget"},
+        nan={"trouble": "nan"},
+        dying={"trouble": "die"},
+        good={},
+        compare=COMPARED,
+        reader=COMPARED | {"steps": ["closed"]},
+        tuned={"source": "models/toy/closed.safetensors"},
+        offline={"trouble": "offline"},
+        after={"source": "models/toy/offline.safetensors"},
+        table=COMPARED | {"steps": ["good", "offline"]},
+    )
+    folder = project / "results" / "toy"
+    (folder / "closed").mkdir(parents=True)
+    (folder / "closed" / "metrics.json").write_text('{"accuracy": 1.0}')  # of an earlier execution
+    (folder / "closed" / "done.json").write_text('{"seconds": 1, "fingerprints": {}}')
+    (folder / "forgetful").mkdir(parents=True)
+    (folder / "forgetful" / "plot.png").write_bytes(b"old")
+    outcome, said = execute(plan, jobs=3)
+    assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], said
+    assert sorted(outcome.done) == ["compare", "good", "table"]  # which lists what was left out
+    assert outcome.left_out == ["offline", "after"]  # no failures, but nothing that passes for a result either
+    assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
+    assert "after: not run, it needs offline" in said
+    assert [(piece.done, piece.not_run) for piece in runs.read("toy", ["offline", "after"])] == [
+        (False, "weights not available offline"),
+        (False, "it needs offline"),
+    ]
+    assert "in code cell 3" in said
+    assert 'raise RuntimeError("the telescope is closed")' in said
+    assert "RuntimeError: the telescope is closed" in said
+    assert "\x1b" not in said
+    assert "has not written plot.png, which it declares among its outputs" in said
+    assert "metrics.json: accuracy is nan" in said
+    assert "Kernel died" in said
+    assert "reader: not executed, it needs closed" in said
+    assert "tuned: not executed, it needs closed" in said
+    for name in outcome.failed:
+        assert not (folder / name / "done.json").exists()
+    partial = json.loads((folder / "closed" / "notebook.ipynb").read_text())
+    assert any(output.get("ename") == "RuntimeError" for cell in partial["cells"] for output in cell.get("outputs", []))
+    compared = json.loads((folder / "compare" / "metrics.json").read_text())
+    assert compared == {"closed": None, "forgetful": None, "nan": None, "dying": None, "good": 0.5}
+
+
+def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
+    make_plan(project, good={}, waiting={"trouble": "wait"}, late={})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "galaxymorph", "run"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    folder = project / "results" / "toy"
+    pids = folder / "waiting" / "pids"
+    deadline = time.monotonic() + 180
+    while not (pids.is_file() and pids.read_text()) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    assert pids.is_file(), process.communicate(timeout=5)
+    with pytest.raises(runner.RunError, match="another process is executing this run"):
+        execute(params.plan(project / "params.yaml"))
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert (folder / "good" / "done.json").is_file()
+    assert not (folder / "waiting" / "done.json").exists()
+    assert not (folder / "late").exists()
+    assert (folder / "waiting" / "notebook.partial.ipynb").is_file()
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in pids.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in pids.read_text().split() if alive(pid)]
+
+
+# ---- fingerprints, without executing anything
+
+
+def test_only_code_counts(project, monkeypatch):
+    package = project / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "leaf.py").write_text('"""Leaf."""\n\n\ndef f(x):\n    """Old."""\n    return x\n')
+    (package / "train.py").write_text("from package import leaf\n")
+    (package / "other.py").write_text("")
+    monkeypatch.setattr(runner, "PACKAGE", package)
+    use = "from package.train import fit\nimport package\n"
+    before = runner._sources([use])
+    assert set(before) == {"__init__", "leaf", "train"}
+    (package / "leaf.py").write_text('"""Leaf, but better said."""\ndef f(x):\n    # a comment\n    return (x)\n')
+    os.utime(package / "leaf.py", ns=(1, 1))
+    (package / "other.py").write_text("x = 1\n")
+    assert runner._sources([use]) == before
+    (package / "leaf.py").write_text("def f(x):\n    return x + 1\n")
+    os.utime(package / "leaf.py", ns=(2, 2))
+    assert {name for name, value in runner._sources([use]).items() if value != before[name]} == {"leaf"}
+
+
+def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
+    path = project / "notebooks" / "02_train.ipynb"
+    plan = make_plan(project, a={})
+    before = runner.fingerprints(plan, plan.pieces[0])
+
+    def after(*sources):
+        write_notebook(path, *sources)
+        params._notebook.cache_clear()
+        plan = params.plan(project / "params.yaml")
+        return {kind for kind, value in runner.fingerprints(plan, plan.pieces[0]).items() if value != before[kind]}
+
+    assert after(TRAIN, STEPS + "# a comment\n", TROUBLE, END) == set()
+    assert after(TRAIN, STEPS + "x = 1\n", TROUBLE, END) == {"code"}
+
+
+def test_files_that_a_parameter_names_count(project):
+    galaxies = project / "data" / "galaxies"
+    galaxies.mkdir(parents=True)
+    (galaxies / "1.png").write_bytes(b"1")
+    (project / "data" / "cache").mkdir()
+    weights = project / "weights.safetensors"
+    weights.write_bytes(b"1")
+
+    def look(value):
+        return runner._files({"run": "data", "galaxies": {"root": value, "cache": "data"}})
+
+    assert look("simulated") == look("") == look(".") == look("..") == {}
+    assert list(look("data/galaxies")) == ["data/galaxies"]
+    (galaxies / "moved.png").symlink_to("nowhere.png")
+    before = look("data"), look("weights.safetensors"), look(str(galaxies))
+    (project / "data" / "cache" / "decoded.npy").write_bytes(b"1")
+    assert look("data") == before[0]  # our own cache
+    (galaxies / "2.png").write_bytes(b"2")
+    weights.write_bytes(b"2")
+    assert look("data") != before[0]
+    assert look("weights.safetensors") != before[1]
+    assert look(str(galaxies)) != before[2]
+
+
+def test_cores_and_gpus_are_shared_out(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "OMP_NUM_THREADS" not in runner._environments(1)[0]
+    shared = runner._environments(3)
+    cores = len(os.sched_getaffinity(0))
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in shared] == ["2", "5", "2"]
+    assert {env["OMP_NUM_THREADS"] for env in shared} == {str(max(1, cores // 3))}
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert runner._environments(2)[0]["OMP_NUM_THREADS"] == "7"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_one_line_per_running_piece(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    out = Terminal()
+    screen = runner.Screen(out)
+    screen.live({"a": ("epoch 1/2", 5.0), "b" * 40: ("cell 1/2", 5.0)})
+    screen.live({"a": ("epoch 2/2", 65.0)})
+    screen.say("done")
+    assert out.getvalue() == (
+        f"  a  epoch 1/2  (5 s)\n  {'b' * 27}\n\x1b[2F\x1b[J  a  epoch 2/2  (1 min 05 s)\n\x1b[1F\x1b[Jdone\n"
+    )
+
+
+def test_a_log_file_has_a_line_now_and_then():
+    out = io.StringIO()
+    screen = runner.Screen(out, every=30.0)
+    for seconds in (1.0, 29.0, 31.0, 45.0, 62.0):
+        screen.live({"a": ("epoch 1/2", seconds)})
+    assert out.getvalue() == "a: epoch 1/2\n" * 2
+
+
+def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path, project):
+    job = object.__new__(runner.Job)
+    job.tmp = tmp_path
+    job.step = runs.Step("toy", "a")
+    job.step.path.mkdir(parents=True)
+    assert job.progress() == "starting"
+    (tmp_path / "progress.json").write_text('{"cell": 3, "cells": 9}')
+    assert job.progress() == "cell 3/9"
+    history = job.step.path / "history.csv"
+    history.write_text("epoch,epochs,train_loss,seconds\n1,4,0.5,10\n2,4,0.25,10\n")
+    os.utime(tmp_path / "progress.json", (1, 1))
+    assert job.progress() == "epoch 2/4, train loss 0.250, 20 s left"
+    history.write_text("")
+    assert job.progress() == "cell 3/9"  # training has begun, no epoch is done
+    os.utime(history, (0, 0))
+    assert job.progress() == "cell 3/9"
+    job.step.row("dnn").file("history.csv").write_text("epoch,epochs,train_loss,seconds\n3,4,0.125,1\n")
+    assert job.progress() == "epoch 3/4, train loss 0.125, 0 s left"
+
+
+def test_what_a_row_leaves_is_checked(project):
+    job = object.__new__(runner.Job)
+    job.plan = make_plan(project, frozen={"notebook": "05_frozen"})
+    (job.piece,) = job.plan.pieces
+    job.step = runs.Step("toy", "frozen")
+    job.step.metrics({"accuracy": 0.5})
+    for name in ("notebook.ipynb", "params.yaml"):
+        job.step.file(name).touch()
+    job.step.row("random_dnn").file("predictions.csv").touch()
+    assert "has not written dnn/predictions.csv, which it declares" in job.unfulfilled()
+    job.step.row("dnn").file("predictions.csv").touch()
+    assert job.unfulfilled() == ""
+    job.step.row("dnn").file("metrics.json").write_text('{"test": {"auc": NaN}}')
+    assert job.unfulfilled() == "dnn/metrics.json: test.auc is nan"
+
+
+GATE = 'run = "by_hand"\nstep = "audit"\nsteps = None\nallow = []\n'
+AUDIT = """\
+from galaxymorph.run import folder as runs
+found = [piece.name for piece in runs.read(run, steps) if piece.metrics.get("accuracy", 0) > 0.65]
+runs.Step(run, step).metrics({"found": found})
+if found and "accuracy" not in allow:
+    raise ValueError(f"too good: {found}")
+"""
+
+
+def test_what_comes_after_a_gate_is_executed_only_if_it_passes(project):
+    write_notebook(project / "notebooks" / "01_audit.ipynb", GATE, AUDIT, outputs=["metrics.json"], gate=True)
+    audit = {"notebook": "01_audit"}
+    steps = {"a": {"seed": 1}, "audit": audit, "b": {"seed": 2}, "again": audit | {"steps": ["b"]}, "compare": COMPARED}
+    plan = make_plan(project, **steps)
+    assert {piece.name: piece.needs for piece in plan.pieces} == {
+        "a": (), "audit": (), "b": ("audit",), "again": ("b", "audit"), "compare": ("audit", "again"),
+    }  # fmt: skip
+    outcome, said = execute(plan)
+    assert outcome.done == ["a", "audit", "b"] and outcome.failed == ["again", "compare"]
+    assert "too good: ['b']" in said and "compare: not executed, it needs again" in said
+    steps["again"] |= {"allow": ["accuracy"]}
+    outcome, said = execute(make_plan(project, **steps), only=["compare"])  # gates before it are never left out
+    assert outcome.unchanged == ["audit"] and outcome.done == ["again", "compare"]
+    steps["audit"] = audit | {"allow": ["nothing"]}  # executed again; what lies behind it does not depend on what it says
+    outcome, _ = execute(make_plan(project, **steps))
+    assert outcome.done == ["audit", "compare"] and {"a", "b", "again"} <= set(outcome.unchanged)
