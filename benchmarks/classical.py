@@ -16,9 +16,9 @@ from functools import partial
 
 import torch
 
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.learning import classifier, encoders, train
-from galaxymorph.morphology import measures as classical
+from galaxymorph.morphology import measures
 
 
 def rates(work: Callable[[], object], n: int) -> tuple[float, float]:
@@ -35,9 +35,9 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     n = options.galaxies
-    images = simulate.survey(n, image_size=options.size).images
+    images = mock_survey(n, image_size=options.size).images
     model = classifier.Classifier(encoders.encoder("resnet18"), classes=4)
-    works = [partial(classical.features, images), partial(train.predict, model, images, average_orientations=False)]
+    works = [partial(measures.features, images), partial(train.predict, model, images, average_orientations=False)]
     for work in works:
         work()  # warm-up
     turns = [[rates(work, n) for work in works] for _ in range(options.turns)]
@@ -47,7 +47,7 @@ def main() -> None:
     ratio = statistics.median(measured[1] / predicted[1] for measured, predicted in turns)
     print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads")
     print(
-        f"{len(classical.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the clock, {by_processor:.0f} "
+        f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the clock, {by_processor:.0f} "
         f"per second of processor time (median of {options.turns} turns); ResNet18 predicts {network:.0f} and "
         f"{network_processor:.0f}: measuring is {ratio:.2f} times as fast"
     )

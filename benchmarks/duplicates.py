@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import audit
 
 KINDS = {"turned": (0, 0), "compressed": (0, 1), "shifted": (1, 0), "turned, shifted, compressed": (1, 1)}
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     generator = np.random.default_rng(options.seed)
-    simulated = simulate.survey(options.simulated, image_size=options.size, seed=options.seed).images.numpy()
+    simulated = mock_survey(options.simulated, image_size=options.size, seed=options.seed).images.numpy()
     images, parents = blended(simulated, options.galaxies, generator)
     own = options.galaxies - options.planted
     originals = generator.choice(own, options.planted, replace=False)

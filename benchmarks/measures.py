@@ -12,8 +12,8 @@ import argparse
 
 from scipy.stats import spearmanr
 
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.morphology import measure_sets as morphometry
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.morphology import measure_sets
 
 SAME = {
     "concentration": "concentration",
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--survey-seed", type=int, default=0)
     options = parser.parse_args()
-    survey = simulate.survey(options.galaxies, image_size=options.size, framing=options.framing, seed=options.survey_seed)
-    measured = morphometry.measure(survey.images, features=["light", "statmorph"])
+    survey = mock_survey(options.galaxies, image_size=options.size, framing=options.framing, seed=options.survey_seed)
+    measured = measure_sets.measure(survey.images, features=["light", "statmorph"])
     good = measured.table[measured.table.statmorph_flag < 2]
     print(f"{len(good)} of {options.galaxies} galaxies; {measured.counts}")
     for ours, theirs in SAME.items():

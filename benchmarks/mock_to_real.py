@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix
 
-from galaxymorph.data import load as data
+from galaxymorph.data.load import load
 from galaxymorph.learning import augment, classifier, encoders, train
 
 
@@ -31,8 +31,8 @@ def main() -> None:
     given = parser.parse_args()
 
     start = time.perf_counter()
-    mock = data.load("simulated", n_galaxies=given.n_galaxies, survey_seed=given.survey_seed, test=0.0, val=0.08)
-    real = data.load("folder", root=given.real, test=0.0, val=0.0)
+    mock = load("simulated", n_galaxies=given.n_galaxies, survey_seed=given.survey_seed, test=0.0, val=0.08)
+    real = load("folder", root=given.real, test=0.0, val=0.0)
     print(f"{given.n_galaxies:,} simulated galaxies in {time.perf_counter() - start:.0f} s", flush=True)
 
     torch.manual_seed(given.seed)

@@ -27,10 +27,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from galaxymorph.apply import predict as inference
-from galaxymorph.data import cutouts, download, sources
-from galaxymorph.learning import classifier, encoders, train
-from galaxymorph.learning import model_files as weights
+from galaxymorph.apply import stream
+from galaxymorph.apply.images import find
+from galaxymorph.data import cutouts, sources
+from galaxymorph.data.mock import export
+from galaxymorph.learning import classifier, device, encoders, model_files, saved, train
 
 
 def rate(work: Callable[[], object], n: int) -> float:
@@ -41,14 +42,14 @@ def rate(work: Callable[[], object], n: int) -> float:
 
 def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     """Prints the rates of reading, of the model and of both, measured in turns."""
-    learner, header = inference.load(model)
+    learner, header = saved.load(model)
     assert isinstance(learner, classifier.Classifier)
-    found = inference.find([images], {})
+    found = find([images], {})
     found = sources.take(found, [row % len(found.ids) for row in range(options.galaxies)])
     n, size, threads = options.galaxies, header["image_size"], torch.get_num_threads()
     pixels = {"size": size, "crop": options.crop}
     jobs = [partial(cutouts.read, read, **pixels) for read in found.read]
-    batches = [jobs[start : start + inference.BATCH] for start in range(0, n, inference.BATCH)]
+    batches = [jobs[start : start + stream.BATCH] for start in range(0, n, stream.BATCH)]
     resident = np.stack([image for image, _ in cutouts.run(jobs) if image is not None])
     stacks = np.array_split(resident, len(batches))
 
@@ -56,15 +57,15 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
         list(cutouts.in_order(cutouts.run, batches, workers=threads))
 
     def model_with_all_threads() -> None:
-        train.predict(learner, torch.from_numpy(resident), batch_size=inference.BATCH)
+        train.predict(learner, torch.from_numpy(resident), batch_size=stream.BATCH)
 
     def model_with_a_batch_per_thread() -> None:
         torch.set_num_threads(1)
-        list(cutouts.in_order(partial(inference.compute, learner.predict), stacks, workers=threads))
+        list(cutouts.in_order(partial(stream.compute, learner.predict), stacks, workers=threads))
         torch.set_num_threads(threads)
 
     def both() -> None:
-        list(inference.stream(learner.predict, found, **pixels))
+        list(stream.stream(learner.predict, found, **pixels))
 
     works = (read, model_with_all_threads, model_with_a_batch_per_thread, both)
     for work in works:
@@ -102,18 +103,18 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--memory", type=int, metavar="N", help="predict N files, and tell the memory; nothing else")
     options = parser.parse_args()
-    where = train.device()
+    where = device.device()
     processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {train.has_bf16(where)}")
+    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}")
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:
-            download.export_survey(Path(folder), n_galaxies=1, n_test=64)
+            export.export_survey(Path(folder), n_galaxies=1, n_test=64)
             images = Path(folder, "images_test_rev1")
         torch.manual_seed(0)
         network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)
         model = Path(folder, "model.safetensors")
-        weights.save(model, network, encoder=network.encoder.options, classes=list("abcd"), image_size=options.size)
+        model_files.save(model, network, encoder=network.encoder.options, classes=list("abcd"), image_size=options.size)
         if options.memory:
             memory(model, images.resolve(), options.memory, Path(folder))
         else:

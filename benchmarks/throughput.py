@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.learning import augment, classifier, encoders, moco, train
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.learning import augment, classifier, device, encoders, moco, train
 
 Limit = Callable[[Any, torch.Tensor, torch.Tensor, int], float]  # learner, batch, targets, steps -> images per second
 
@@ -31,7 +31,7 @@ def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, ste
     model.train()
     start = time.perf_counter()
     for _ in range(steps):
-        with train.autocast("auto", batch.device):
+        with device.autocast("auto", batch.device):
             loss = model.loss(batch, labels)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -46,7 +46,7 @@ def contrast_limit(model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor,
     target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
     start = time.perf_counter()
     for _ in range(steps):
-        with train.autocast("auto", batch.device):
+        with device.autocast("auto", batch.device):
             queries, keys = model(batch), model.keys(batch)
             loss = torch.nn.functional.cross_entropy(queries @ keys.T, target)
         model.zero_grad(set_to_none=True)
@@ -59,12 +59,12 @@ def compare(
     name: str, learner: torch.nn.Module, measure: Limit, options: argparse.Namespace, *, classes: int, **settings: Any
 ) -> None:
     """Prints limit and pipeline of a learner, measured in turns; targets are numbers below `classes`."""
-    where = train.device()
+    where = device.device()
     n = options.steps * options.batch_size
     images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
     targets = torch.arange(n) % classes
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    resident = train.to_float(images[: options.batch_size], where), targets[: options.batch_size].to(where)
+    resident = device.to_float(images[: options.batch_size], where), targets[: options.batch_size].to(where)
     measure(learner, *resident, 2)  # warm-up
     rows = train.fit(
         learner,
@@ -95,12 +95,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="batches per turn")
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
-    where = train.device()
+    where = device.device()
     processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {train.has_bf16(where)}")
-    simulate.survey(64, image_size=options.size)  # warm-up
+    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}")
+    mock_survey(64, image_size=options.size)  # warm-up
     start = time.perf_counter()
-    n_mock = len(simulate.survey(2000, image_size=options.size).ids)
+    n_mock = len(mock_survey(2000, image_size=options.size).ids)
     print(f"mock survey at {options.size} px: {n_mock / (time.perf_counter() - start):.0f} galaxies/s")
     for name in options.encoders:
         torch.manual_seed(0)

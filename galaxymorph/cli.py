@@ -217,26 +217,28 @@ def _image_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> Any:
-    from galaxymorph.run import folder as runs
-    from galaxymorph.run import params
+    from galaxymorph import project
+    from galaxymorph.run.plan import plan as read_plan
 
-    path = options.params or runs.root() / "params.yaml"
-    return params.plan(path, overrides=options.overrides, run=options.run)
+    path = options.params or project.root() / "params.yaml"
+    return read_plan(path, overrides=options.overrides, run=options.run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from galaxymorph.run import params, runner
+    from galaxymorph.run import runner
+    from galaxymorph.run.locks import RunError
+    from galaxymorph.run.problems import ParamsError
 
     try:
         plan = _plan(options)
         _check_only(plan, options.only)
         if options.jobs < 1:
-            raise params.ParamsError([f"--jobs {options.jobs}: at least 1"])
+            raise ParamsError([f"--jobs {options.jobs}: at least 1"])
         if options.list:
             print(_listing(plan, options.only))
             return 0
         outcome = runner.run(plan, only=options.only, force=options.force, jobs=options.jobs, out=sys.stdout)
-    except (params.ParamsError, runner.RunError) as error:
+    except (ParamsError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
     _show(plan.run)
@@ -249,13 +251,14 @@ def _tune(options: argparse.Namespace) -> int:
     if not importlib.util.find_spec("optuna"):
         print("galaxymorph tune needs optuna, the extra `search`: pip install -e '.[search]'", file=sys.stderr)
         return 2
-    from galaxymorph.run import params, runner
+    from galaxymorph.run.locks import RunError
+    from galaxymorph.run.problems import ParamsError
     from galaxymorph.run.search import tune as search_tune
 
     try:
         searched = {"n_trials": options.trials, "metric": options.metric, "seed": options.seed, "restart": options.restart}
         failed = search_tune(_plan(options), options.steps, **searched, out=sys.stdout)
-    except (params.ParamsError, runner.RunError) as error:
+    except (ParamsError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
     if failed:
@@ -273,26 +276,27 @@ def _show(run: str) -> None:
 
 
 def _check_only(plan: Any, only: Sequence[str]) -> None:
-    from galaxymorph.run import notebooks, params
+    from galaxymorph.run.problems import ParamsError
+    from galaxymorph.text import nearest
 
     names = {name for piece in plan.pieces for name in (piece.step, piece.name)}
     wrong = [name for name in only if name not in names]
     if wrong:
-        raise params.ParamsError(f"--only {name}: there is no such step{notebooks.nearest(name, names)}" for name in wrong)
+        raise ParamsError(f"--only {name}: there is no such step{nearest(name, names)}" for name in wrong)
 
 
 def _listing(plan: Any, only: Sequence[str]) -> str:
     """Every piece of work: whether it is done, its notebook, its parameters, and the defaults of what differs."""
-    from galaxymorph.run import folder as runs
-    from galaxymorph.run import runner
+    from galaxymorph.run import done
+    from galaxymorph.text import leaves
 
     lines = []
     for piece in (piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)):
-        why = runner.changed(plan, piece)
+        why = done.changed(plan, piece)
         needs = f", needs {', '.join(piece.needs)}" if piece.needs else ""
         lines.append(f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}{needs}")
-        defaults = dict(runs.leaves(piece.notebook.parameters))
-        for key, value in runs.leaves(piece.parameters):
+        defaults = dict(leaves(piece.notebook.parameters))
+        for key, value in leaves(piece.parameters):
             if key.split(".")[0] not in ("run", "step", "steps"):
                 default = f"  (default {defaults[key]!r})" if key in defaults and defaults[key] != value else ""
                 lines.append(f"  {key}: {value!r}{default}")
@@ -300,26 +304,28 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from galaxymorph.run import params
+    from galaxymorph.run.problems import ParamsError
 
     try:
         _show(options.run or _plan(options).run)
-    except (params.ParamsError, FileNotFoundError) as error:
+    except (ParamsError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from galaxymorph.evaluation import foreign as bring
+    from galaxymorph.evaluation import foreign
     from galaxymorph.run import runner
+    from galaxymorph.run.foreign import write
+    from galaxymorph.run.locks import RunError
 
     try:
-        brought = bring.read(options.files, labels=options.labels)
-        plan = bring.write(options.run, brought)
+        brought = foreign.read(options.files, labels=options.labels)
+        plan = write(options.run, brought)
         print("\n".join(map(str, brought)))
         outcome = runner.run(plan, force=True, out=sys.stdout)
-    except (ValueError, OSError, runner.RunError) as error:
+    except (ValueError, OSError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
     _show(plan.run)
@@ -327,16 +333,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
+    from galaxymorph import project
     from galaxymorph.data import download
-    from galaxymorph.run import folder as runs
+    from galaxymorph.data.mock.export import export_survey
 
     try:
         if options.name is None:
             print(download.info())
         elif options.name == "export":
-            folder = options.folder or runs.root() / "data" / "export"
+            folder = options.folder or project.root() / "data" / "export"
             sizes = {"n_galaxies": options.n_galaxies, "n_test": options.n_test, "image_size": options.image_size}
-            print(download.export_survey(folder, **sizes, seed=options.seed))
+            print(export_survey(folder, **sizes, seed=options.seed))
         else:
             print(download.download(options.name, folder=options.folder))
     except (ValueError, OSError) as error:
@@ -346,15 +353,15 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from galaxymorph.apply import predict as inference
+    from galaxymorph.apply.predict import predict as predict_predict
 
-    return _on_images(options, inference.predict, options.out, force=options.force)
+    return _on_images(options, predict_predict, options.out, force=options.force)
 
 
 def _similar(options: argparse.Namespace) -> int:
-    from galaxymorph.apply import predict as inference
+    from galaxymorph.apply.similar import similar as similar_similar
 
-    return _on_images(options, inference.similar, options.galaxy, n=options.n, out=options.out)
+    return _on_images(options, similar_similar, options.galaxy, n=options.n, out=options.out)
 
 
 def _gradcam(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 import nbclient
 import nbformat
 
-from galaxymorph.run import folder as runs
 from galaxymorph.run import notebooks
+from galaxymorph.run.folder import Step
 
 PROJECT = Path(__file__).parents[1]
 
@@ -29,6 +29,6 @@ def test_notebooks_work_by_hand_one_after_the_other_from_any_folder(tmp_path, mo
         resources = {"metadata": {"path": str(elsewhere)}}
         nbclient.NotebookClient(content, kernel_name="python3", resources=resources).execute()
         declared = notebooks.read(path)
-        step = runs.Step(declared.parameters["run"], declared.parameters["step"])
+        step = Step(declared.parameters["run"], declared.parameters["step"])
         files = [step.model_file if name == "model.safetensors" else step.path / name for name in declared.outputs]
         assert step.run == "by_hand" and [file for file in files if not file.is_file()] == []

@@ -18,8 +18,10 @@ from PIL import Image
 import galaxymorph
 from galaxymorph import cli
 from galaxymorph.evaluation import comparison
-from galaxymorph.run import folder as runs
-from galaxymorph.run import params
+from galaxymorph.project import write
+from galaxymorph.run import folder as folder_module
+from galaxymorph.run import plan
+from galaxymorph.run.folder import Step
 
 PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
 WORK = """\
@@ -43,7 +45,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
     (tmp_path / "params.yaml").write_text("run: toy\na: {notebook: 02_a, options: {m: 1}}\n")
     monkeypatch.chdir(tmp_path)
-    params._notebook.cache_clear()
+    plan._notebook.cache_clear()
     return tmp_path
 
 
@@ -55,7 +57,7 @@ def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert "   a      0.5" in said
     assert str(project / "results" / "mine" / "index.html") in said
     assert (project / "results" / "mine" / "index.html").is_file()
-    step = runs.Step("mine", "a")
+    step = Step("mine", "a")
     written = yaml.safe_load((step.path / "params.yaml").read_text())
     assert written == {"run": "mine", "step": "a", "scale": 1.5, "options": {"n": 3, "m": 1}, "fail": False}
 
@@ -89,10 +91,10 @@ def test_list_says_what_a_piece_needs(project, capsys):
 
 
 def test_report_shows_table_and_sentences(project, capsys):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.metrics({"accuracy": 0.5})
-    runs.write(step.path / "table.csv", "step,accuracy\na,0.5\n")
-    runs.write(step.path / "summary.md", "Smaller differences than 0.05 say nothing.\n")
+    write(step.path / "table.csv", "step,accuracy\na,0.5\n")
+    write(step.path / "summary.md", "Smaller differences than 0.05 say nothing.\n")
     assert cli.main(["report"]) == 0
     index = project / "results" / "toy" / "index.html"
     assert capsys.readouterr().out == (
@@ -150,7 +152,7 @@ def elsewhere(tmp_path, monkeypatch):
     folder.mkdir()
     (notebooks.parent / "params.yaml").touch()
     shutil.copy(Path(__file__).parents[1] / "notebooks" / "10_compare.ipynb", notebooks)
-    monkeypatch.setattr(runs, "__file__", str(notebooks.parent / "galaxymorph" / "run" / "folder.py"))
+    monkeypatch.setattr(project, "__file__", str(notebooks.parent / "galaxymorph" / "project.py"))
     monkeypatch.chdir(folder)
     return folder
 
@@ -201,7 +203,7 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     assert lines[1].startswith("bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; ")
     assert (len(lines), captured.out) == (2, "")
     assert not (elsewhere.parent / "project" / "results").exists()
-    runs.Step("mine", "cnn").metrics({"accuracy": 0.5})
+    Step("mine", "cnn").metrics({"accuracy": 0.5})
     assert cli.main(["compare", "good.csv", "--run", "mine"]) == 2
     captured = capsys.readouterr()
     assert "results/mine: this run is no comparison of files" in captured.err
@@ -225,8 +227,7 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
 @pytest.fixture
 def galaxies(tmp_path, monkeypatch):
     """A folder that is no project, with five images, one of them broken, and a model file."""
-    from galaxymorph.learning import classifier, encoders
-    from galaxymorph.learning import model_files as weights
+    from galaxymorph.learning import classifier, encoders, model_files
 
     monkeypatch.chdir(tmp_path)
     Path("images").mkdir()
@@ -234,7 +235,7 @@ def galaxies(tmp_path, monkeypatch):
         Image.new("RGB", (40, 40), (60 * number, 90, 200)).save(Path("images", f"{number}.png"))
     Path("images", "7.jpg").write_text("no image")
     network = classifier.Classifier(encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2)
-    weights.save("m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"])
+    model_files.save("m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"])
     return ["--model", "m.safetensors", "--images", "images"]
 
 

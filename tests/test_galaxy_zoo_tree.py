@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
@@ -41,7 +41,7 @@ ASKED = {1: 10, 2: 5, 3: 3, 4: 3, 5: 3, 6: 10, 7: 4, 8: 3, 9: 2, 10: 2, 11: 2}  
 
 
 def walked() -> np.ndarray:
-    return np.array([[WALKED.get(name, 0) / 10 for name in schema.COLUMNS]])
+    return np.array([[WALKED.get(name, 0) / 10 for name in galaxy_zoo_tree.COLUMNS]])
 
 
 def fractions(**answers: float) -> np.ndarray:
@@ -49,60 +49,62 @@ def fractions(**answers: float) -> np.ndarray:
     row = np.zeros((1, 37))
     for key, value in answers.items():
         question, answer = key.split("__")
-        row[0, schema.column(question, answer.replace("_", "-") if answer == "in_between" else answer)] = value
+        row[0, galaxy_zoo_tree.column(question, answer.replace("_", "-") if answer == "in_between" else answer)] = value
     return row
 
 
 def test_columns_are_kaggles():
-    assert ",".join(schema.COLUMNS) == KAGGLE
-    assert len(schema.ANSWERS) == len(set(schema.ANSWERS)) == len(set(schema.LABELS)) == 37
+    assert ",".join(galaxy_zoo_tree.COLUMNS) == KAGGLE
+    assert len(galaxy_zoo_tree.ANSWERS) == len(set(galaxy_zoo_tree.ANSWERS)) == len(set(galaxy_zoo_tree.LABELS)) == 37
 
 
 def test_slices_cover_every_column_once():
-    assert [i for where in schema.SLICES.values() for i in range(37)[where]] == list(range(37))
+    assert [i for where in galaxy_zoo_tree.SLICES.values() for i in range(37)[where]] == list(range(37))
 
 
 def test_unknown_question_or_answer_lists_what_there_is():
     with pytest.raises(KeyError, match="smooth, edge_on, bar"):
-        schema.column("colour", "red")
+        galaxy_zoo_tree.column("colour", "red")
     with pytest.raises(KeyError, match="round, in-between, cigar"):
-        schema.column("roundness", "square")
+        galaxy_zoo_tree.column("roundness", "square")
 
 
 def test_reached_of_a_tree_walked_by_hand():
-    assert schema.reached(walked())[0] * 10 == pytest.approx(list(ASKED.values()))
+    assert galaxy_zoo_tree.reached(walked())[0] * 10 == pytest.approx(list(ASKED.values()))
 
 
 def test_per_question_of_a_tree_walked_by_hand():
-    expected = [WALKED.get(name, 0) / ASKED[int(name[5:].split(".")[0])] for name in schema.COLUMNS]
-    assert schema.per_question(walked())[0] == pytest.approx(expected)
+    expected = [WALKED.get(name, 0) / ASKED[int(name[5:].split(".")[0])] for name in galaxy_zoo_tree.COLUMNS]
+    assert galaxy_zoo_tree.per_question(walked())[0] == pytest.approx(expected)
 
 
 def test_cumulative_is_the_way_back():
-    assert schema.cumulative(schema.per_question(walked())) == pytest.approx(walked())
+    assert galaxy_zoo_tree.cumulative(galaxy_zoo_tree.per_question(walked())) == pytest.approx(walked())
 
 
 def test_nobody_asked_is_nan_and_back_to_zero():
-    votes = schema.cumulative(fractions(smooth__smooth=1, roundness__round=1, odd__no=1))
-    shares = schema.per_question(votes)
+    votes = galaxy_zoo_tree.cumulative(fractions(smooth__smooth=1, roundness__round=1, odd__no=1))
+    shares = galaxy_zoo_tree.per_question(votes)
     nan = np.isnan(shares[0])
     asked = {"smooth", "roundness", "odd"}
-    assert {question for question, where in schema.SLICES.items() if not nan[where].any()} == asked
-    assert {question for question, where in schema.SLICES.items() if nan[where].all()} == set(schema.SLICES) - asked
-    assert schema.cumulative(shares) == pytest.approx(votes)
+    assert {question for question, where in galaxy_zoo_tree.SLICES.items() if not nan[where].any()} == asked
+    assert {question for question, where in galaxy_zoo_tree.SLICES.items() if nan[where].all()} == set(
+        galaxy_zoo_tree.SLICES
+    ) - asked
+    assert galaxy_zoo_tree.cumulative(shares) == pytest.approx(votes)
 
 
 @given(arrays(np.float64, (3, 37), elements=st.floats(0, 1)))
 def test_round_trip_of_any_votes(raw):
     shares = raw.copy()
-    for where in schema.SLICES.values():
+    for where in galaxy_zoo_tree.SLICES.values():
         shares[:, where] += 1e-3
         shares[:, where] /= shares[:, where].sum(1, keepdims=True)
-    votes = schema.cumulative(shares)
-    np.testing.assert_allclose(schema.per_question(votes), shares, rtol=1e-6)
-    for question in schema.QUESTIONS:
-        total = 1 if question.parent is None else votes[:, schema.column(*question.parent)]
-        np.testing.assert_allclose(votes[:, schema.SLICES[question.name]].sum(1), total, rtol=1e-9)
+    votes = galaxy_zoo_tree.cumulative(shares)
+    np.testing.assert_allclose(galaxy_zoo_tree.per_question(votes), shares, rtol=1e-6)
+    for question in galaxy_zoo_tree.QUESTIONS:
+        total = 1 if question.parent is None else votes[:, galaxy_zoo_tree.column(*question.parent)]
+        np.testing.assert_allclose(votes[:, galaxy_zoo_tree.SLICES[question.name]].sum(1), total, rtol=1e-9)
 
 
 SMOOTH, FEATURES = {"smooth__smooth": 0.6, "smooth__features": 0.4}, {"smooth__smooth": 0.4, "smooth__features": 0.6}
@@ -116,8 +118,8 @@ EXAMPLES = {
 
 
 def label(shares: np.ndarray, n: int) -> str:
-    (index,) = schema.hard_labels(schema.cumulative(shares), schema.CLASSES[n])
-    return "none" if index < 0 else schema.CLASSES[n][index]
+    (index,) = galaxy_zoo_tree.hard_labels(galaxy_zoo_tree.cumulative(shares), galaxy_zoo_tree.CLASSES[n])
+    return "none" if index < 0 else galaxy_zoo_tree.CLASSES[n][index]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -142,7 +144,7 @@ def test_clear_galaxies(name):
 def test_published_thresholds(name, answer, least):
     for above, expected in ((1e-6, name), (-1e-6, "none")):
         shares = EXAMPLES[name].copy()
-        shares[0, schema.column(*answer)] = least + above
+        shares[0, galaxy_zoo_tree.column(*answer)] = least + above
         assert label(shares, 5) == expected
 
 
@@ -161,9 +163,9 @@ def test_clean_sample_is_reproduced_from_debiased_votes():
     folder = Path(str(REAL), "galaxy_zoo_2")
     table = pd.read_csv(folder / "gz2_votes.csv", index_col="asset_id")
     shares = table[[name for name in table if name.endswith("_debiased")]].to_numpy()
-    found = schema.hard_labels(schema.cumulative(shares), schema.CLASSES[5])
+    found = galaxy_zoo_tree.hard_labels(galaxy_zoo_tree.cumulative(shares), galaxy_zoo_tree.CLASSES[5])
     published = published_labels(folder).reindex(table.index).fillna("none")
-    assert [schema.CLASSES[5][i] if i >= 0 else "none" for i in found] == published.tolist()
+    assert [galaxy_zoo_tree.CLASSES[5][i] if i >= 0 else "none" for i in found] == published.tolist()
     assert (published != "none").sum() == 506
 
 
@@ -172,8 +174,8 @@ def test_clean_sample_is_nearly_reproduced_from_kaggles_votes():
     """Kaggle's normalisation of the same votes moves some over a threshold, but never from one class to another."""
     folder = Path(str(REAL), "galaxy_zoo_2")
     table = pd.read_csv(folder / "training_solutions_rev1.csv", index_col="GalaxyID")
-    found = schema.hard_labels(table[list(schema.COLUMNS)].to_numpy(), schema.CLASSES[5])
-    names = pd.Series([schema.CLASSES[5][i] if i >= 0 else "none" for i in found], table.index)
+    found = galaxy_zoo_tree.hard_labels(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(), galaxy_zoo_tree.CLASSES[5])
+    names = pd.Series([galaxy_zoo_tree.CLASSES[5][i] if i >= 0 else "none" for i in found], table.index)
     published = published_labels(folder)
     same, lost = names[published.index] == published, names[published.index] == "none"
     assert (same.sum(), lost.sum()) == (485, 21)
@@ -187,21 +189,25 @@ def published_labels(folder: Path) -> pd.Series:
 def test_class_fractions_are_the_shares_of_those_who_arrive_at_a_class():
     votes = np.zeros((3, 37))
     for name, count in WALKED.items():
-        votes[0, schema.COLUMNS.index(name)] = count / 10
-    votes[1, schema.column("roundness", "cigar")] = 0.5
-    shares = schema.class_fractions(votes, schema.CLASSES[5])  # round, in-between, cigar, edge-on, spiral
+        votes[0, galaxy_zoo_tree.COLUMNS.index(name)] = count / 10
+    votes[1, galaxy_zoo_tree.column("roundness", "cigar")] = 0.5
+    shares = galaxy_zoo_tree.class_fractions(votes, galaxy_zoo_tree.CLASSES[5])  # round, in-between, cigar, edge-on, spiral
     np.testing.assert_allclose(shares[0], [3 / 8, 1 / 8, 0, 2 / 8, 2 / 8])
     np.testing.assert_allclose(shares[1:], [[0, 0, 1, 0, 0], [0.2] * 5])
-    np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[4])[1], [0, 0, 1, 0])  # a cigar is edge-on there
-    votes[0, schema.column("spiral", "yes")] = -0.1  # of plain outputs
-    np.testing.assert_allclose(schema.class_fractions(votes, schema.CLASSES[5])[0], [3 / 6, 1 / 6, 0, 2 / 6, 0])
+    np.testing.assert_allclose(
+        galaxy_zoo_tree.class_fractions(votes, galaxy_zoo_tree.CLASSES[4])[1], [0, 0, 1, 0]
+    )  # a cigar is edge-on there
+    votes[0, galaxy_zoo_tree.column("spiral", "yes")] = -0.1  # of plain outputs
+    np.testing.assert_allclose(
+        galaxy_zoo_tree.class_fractions(votes, galaxy_zoo_tree.CLASSES[5])[0], [3 / 6, 1 / 6, 0, 2 / 6, 0]
+    )
 
 
 def test_shares_are_fractions_of_those_who_answered_the_question():
     votes = np.zeros((2, 37))
-    votes[0, schema.SLICES["bar"]] = 0.1, 0.3
-    votes[0, schema.SLICES["smooth"]] = 0.6, -0.2, 0.2
-    shares = schema.shares(votes)
-    np.testing.assert_allclose(shares[0, schema.SLICES["bar"]], [0.25, 0.75])
-    np.testing.assert_allclose(shares[0, schema.SLICES["smooth"]], [0.75, 0, 0.25])
+    votes[0, galaxy_zoo_tree.SLICES["bar"]] = 0.1, 0.3
+    votes[0, galaxy_zoo_tree.SLICES["smooth"]] = 0.6, -0.2, 0.2
+    shares = galaxy_zoo_tree.shares(votes)
+    np.testing.assert_allclose(shares[0, galaxy_zoo_tree.SLICES["bar"]], [0.25, 0.75])
+    np.testing.assert_allclose(shares[0, galaxy_zoo_tree.SLICES["smooth"]], [0.75, 0, 0.25])
     assert np.isnan(shares[1]).all() and np.isnan(shares[0]).sum() == 32

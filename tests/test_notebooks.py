@@ -13,17 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.apply import predict as inference
-from galaxymorph.data import load as data
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.learning import model_files as weights
-from galaxymorph.learning import train
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.data.load import load
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.evaluation.predictions import read_predictions, read_votes
+from galaxymorph.learning import model_files, saved, train
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
-from galaxymorph.morphology import classifiers as baselines
-from galaxymorph.morphology import measures as classical
-from galaxymorph.run import folder as runs
+from galaxymorph.morphology import classifiers
+from galaxymorph.morphology.measures import features
 
 PROJECT = Path(__file__).parents[1]
 TOY = {
@@ -105,7 +103,7 @@ def test_the_answer_is_that_of_the_tables_and_opens_the_report(inside):
 def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
     equivalent = pd.read_csv("results/mock/label_efficiency/equivalent.csv")
     assert set(equivalent.a) == {"cnn", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
-    few, every = (runs.read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv") for n in (60, "null"))
+    few, every = (read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv") for n in (60, "null"))
     learned = [set(table.id[table.split == "train"]) for table in (few, every)]
     assert len(learned[0]) == 60 and learned[0] < learned[1]
     assert set(few.id[few.split == "test"]) == set(every.id[every.split == "test"])
@@ -128,7 +126,7 @@ def test_consistency_is_that_of_its_turned_predictions(inside):
     table = pd.read_csv(folder / "consistency.csv")
     assert set(table.method) == {"cnn", "cae"}
     turned = pd.read_csv(folder / "turned.csv", dtype={"id": str})
-    assert set(turned.id) == set(data.load("simulated", n_galaxies=240, image_size=32, seed=0).part("test").ids)
+    assert set(turned.id) == set(load("simulated", n_galaxies=240, image_size=32, seed=0).part("test").ids)
 
 
 def test_failures_are_those_of_the_predictions(inside):
@@ -144,12 +142,12 @@ def test_failures_are_those_of_the_predictions(inside):
 
 def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     """The same mock galaxy in two splits, under two names."""
-    survey = simulate.survey(90, image_size=32, seed=3)
+    survey = mock_survey(90, image_size=32, seed=3)
     for k, image in enumerate(survey.images.numpy().transpose(0, 2, 3, 1)):
         path = tmp_path / "galaxies" / "ab"[k % 2] / f"g{k:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
-    sample = data.load("folder", root=tmp_path / "galaxies", image_size=32, cache=tmp_path / "cache")
+    sample = load("folder", root=tmp_path / "galaxies", image_size=32, cache=tmp_path / "cache")
     one, other = (str(sample.part(split).ids[0]) for split in ("test", "train"))
     copy = next((tmp_path / "galaxies").glob(f"*/{one}.png"))
     next((tmp_path / "galaxies").glob(f"*/{other}.png")).write_bytes(copy.read_bytes())
@@ -170,29 +168,29 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
 
 
 def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
-    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0)
+    sample = load("simulated", n_galaxies=240, image_size=32, seed=0)
     truth = dict(zip(sample.ids.tolist(), [sample.classes[k] if k >= 0 else "" for k in sample.labels], strict=True))
     tested = []
     for step in ("resnet18/seed=0", "resnet50/seed=0"):
-        table = runs.read_predictions(inside / "results/mock" / step / "predictions.csv")
+        table = read_predictions(inside / "results/mock" / step / "predictions.csv")
         assert [truth[galaxy] for galaxy in table.id] == list(table.label)
         assert table.split.to_list() == [sample.split[sample.ids == galaxy].item() for galaxy in table.id]
         tested.append(set(table.id[table.split == "test"]))
     assert tested[0] == tested[1] == set(sample.part("test").ids)
-    other = runs.read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
+    other = read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
     assert set(other.id[other.split == "test"]) != tested[0]  # another seed draws another split
 
 
 def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
     for step, seed in (("cae", 0), ("moco", 0), ("moco", 1)):
-        sample = data.load("simulated", n_galaxies=240, image_size=32, seed=seed)
-        _, header = weights.load(f"models/mock/{step}/seed={seed}.safetensors")
+        sample = load("simulated", n_galaxies=240, image_size=32, seed=seed)
+        _, header = model_files.load(f"models/mock/{step}/seed={seed}.safetensors")
         test, val = (set(sample.part(split).ids) for split in ("test", "val"))
         assert set(header["seen"]) == set(sample.ids) - test - val
         assert header["seen_labels"] == []
     # fine-tuning adds the labels that it was told, and the test galaxies of another seed are then refused
     tuned = encoder("models/mock/moco_finetuned/seed=0.safetensors")
-    train_ids = set(data.load("simulated", n_galaxies=240, image_size=32, seed=0).part("train").ids)
+    train_ids = set(load("simulated", n_galaxies=240, image_size=32, seed=0).part("train").ids)
     assert tuned.seen_labels == train_ids and tuned.seen > train_ids
     with pytest.raises(ValueError, match="labels of .* test galaxies"):
         tuned.protocol("frozen", test)
@@ -256,8 +254,8 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
     page = (tmp_path / "results/starts/index.html").read_text()
     for text in (done.stdout, (folder / "summary.md").read_text(), page):
         assert "weights not available offline" in text
-    state, _ = weights.load(tmp_path / "models/starts/frozen.safetensors")
-    before, _ = weights.load(tmp_path / "models/starts/other.safetensors")
+    state, _ = model_files.load(tmp_path / "models/starts/frozen.safetensors")
+    before, _ = model_files.load(tmp_path / "models/starts/other.safetensors")
     assert all(torch.equal(state[key], before[key]) for key in before if key.startswith("encoder."))
     assert not torch.equal(state["head.1.weight"], before["head.1.weight"])
 
@@ -285,28 +283,28 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     assert known["n_train"] == 40 and known["flagged"] == {"light failed": 0}
 
     def right(name: str, split: str) -> float:
-        p = runs.read_predictions(folder / name / "predictions.csv").query("split == @split")
+        p = read_predictions(folder / name / "predictions.csv").query("split == @split")
         return (p.filter(like="p_").idxmax(axis=1).str.removeprefix("p_") == p.label).mean()
 
     best = known["best_on_validation"]
     assert right(best, "val") == max(right(name, "val") for name in ("forest", "svm", "logistic"))
     # The same comes out where there are no test galaxies at all to choose on.
-    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
-    predicted = runs.read_predictions(folder / "logistic/predictions.csv").set_index("id")
+    sample = load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
+    predicted = read_predictions(folder / "logistic/predictions.csv").set_index("id")
     fitted = [(split, sample.part(split)) for split in ("train", "val")]
-    parts = {split: (classical.features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted}
-    model = baselines.logistic(parts["train"], parts["val"])
+    parts = {split: (features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted}
+    model = classifiers.logistic(parts["train"], parts["val"])
     test = sample.part("test")
-    told = model.predict_proba(classical.features(test.images).to_numpy())
+    told = model.predict_proba(features(test.images).to_numpy())
     np.testing.assert_allclose(told, predicted.loc[test.ids].filter(like="p_").to_numpy(float), atol=1e-3)
 
 
 def test_a_model_file_alone_gives_the_predictions_back(inside):
-    state, header = weights.load("models/mock/resnet18/seed=1.safetensors")
+    state, header = model_files.load("models/mock/resnet18/seed=1.safetensors")
     model = Classifier(encoder(**header["encoder"]), classes=len(header["classes"]))
     model.load_state_dict(state)
-    sample = data.load("simulated", n_galaxies=240, image_size=header["image_size"], seed=1)
-    table = runs.read_predictions("results/mock/resnet18/seed=1/predictions.csv").set_index("id")
+    sample = load("simulated", n_galaxies=240, image_size=header["image_size"], seed=1)
+    table = read_predictions("results/mock/resnet18/seed=1/predictions.csv").set_index("id")
     few = sample.part("test").take(np.arange(5))
     torch.testing.assert_close(
         train.predict(model, few.images, average_orientations=False).double(),
@@ -317,33 +315,36 @@ def test_a_model_file_alone_gives_the_predictions_back(inside):
 
 
 def test_vote_fractions_stay_with_their_galaxies(inside):
-    sample = data.load("simulated", n_galaxies=240, image_size=32, seed=0, target="votes")
+    sample = load("simulated", n_galaxies=240, image_size=32, seed=0, target="votes")
     place = {galaxy: row for row, galaxy in enumerate(sample.ids.tolist())}
     for step in ("votes_plain", "votes_tree"):
-        table = runs.read_votes(f"results/mock/{step}/votes.csv")
+        table = read_votes(f"results/mock/{step}/votes.csv")
         rows = [place[galaxy] for galaxy in table.id]
         assert table.split.to_list() == sample.split[rows].tolist() and len(table) == 240
-        np.testing.assert_allclose(table[list(schema.COLUMNS)], sample.votes[rows], atol=1e-6)
+        np.testing.assert_allclose(table[list(galaxy_zoo_tree.COLUMNS)], sample.votes[rows], atol=1e-6)
         assert table.volunteers.to_list() == sample.volunteers[rows].tolist()
-        model, _ = inference.load(Path(f"models/mock/{step}.safetensors"))
+        model, _ = saved.load(Path(f"models/mock/{step}.safetensors"))
         one = train.predict(model, sample.images[rows[7]][None])  # another batch
-        predicted = table.loc[7, [f"p_{name}" for name in schema.COLUMNS]].to_numpy(float)
+        predicted = table.loc[7, [f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]].to_numpy(float)
         np.testing.assert_allclose(one[0, :37], predicted, atol=0.02)  # bfloat16
     compared = pd.read_csv("results/mock/compare_votes/table.csv").set_index("method")
     plain, tree = (
-        runs.read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'") for step in ("votes_plain", "votes_tree")
+        read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'") for step in ("votes_plain", "votes_tree")
     )
     for name, table in (("votes_plain", plain), ("votes_tree", tree)):
-        error = table[[f"p_{name}" for name in schema.COLUMNS]].to_numpy() - table[list(schema.COLUMNS)].to_numpy()
+        error = (
+            table[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]].to_numpy()
+            - table[list(galaxy_zoo_tree.COLUMNS)].to_numpy()
+        )
         assert compared.rmse[name] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-4)
     assert compared.violations["votes_tree"] == 0 < compared.violations["votes_plain"]
 
 
 def test_classes_and_votes_are_tested_on_the_same_galaxies(inside):
-    by_class = runs.read_predictions("results/mock/resnet18/seed=0/predictions.csv")
-    by_votes = runs.read_predictions("results/mock/votes_tree/predictions.csv")
+    by_class = read_predictions("results/mock/resnet18/seed=0/predictions.csv")
+    by_votes = read_predictions("results/mock/votes_tree/predictions.csv")
     assert set(by_votes.id[by_votes.split == "test"]) == set(by_class.id[by_class.split == "test"])
-    trained = runs.read_votes("results/mock/votes_tree/votes.csv").query("split == 'train'")
+    trained = read_votes("results/mock/votes_tree/votes.csv").query("split == 'train'")
     assert not set(trained.id) & set(by_class.id[by_class.split == "test"])
 
 

@@ -5,81 +5,23 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.apply import predict as inference
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.diagnostics import gradcam
-from galaxymorph.learning import train
-from galaxymorph.learning.classifier import Classifier
-from galaxymorph.learning.votes import VoteRegressor
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.apply.images import cutouts_of, find
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.diagnostics import gradcam, map_scores
+from galaxymorph.diagnostics.targets import Answer, answers, captions
+from galaxymorph.learning import saved, train
 from galaxymorph.plots import gradcam as gradcam_plots
 
-MOCK = re.compile(r"mock-(\d+)-(\d{7})")  # survey and number of a galaxy of `simulate.survey`
-
-
-class Answer(NamedTuple):
-    """Something that a model says of a galaxy: a class, or an answer of a question."""
-
-    column: int  # of what the model predicts
-    target: gradcam.Target  # how much its raw outputs speak for it: what maps explain
-    score: gradcam.Target  # the same as a probability, or a share of the volunteers: what deletion and insertion follow
-
-
-def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
-    """All that a model (`inference.load`) can say: its classes, or by question and answer ("bar: yes").
-
-    Raises `ValueError` for a model without a head.
-    """
-    if isinstance(learner, VoteRegressor):
-        targets = [partial(learner.answer, column=k) for k in range(len(schema.LABELS))]
-        scores = [partial(_exp, target) if learner.tree else target for target in targets]
-        return {name: Answer(k, targets[k], scores[k]) for k, name in enumerate(schema.LABELS)}
-    if isinstance(learner, Classifier):
-        return {name: Answer(k, partial(_logit, k), partial(_probability, k)) for k, name in enumerate(header["classes"])}
-    raise ValueError("the model learned without labels: it has no classes and no answers to show maps of")
-
-
-def _logit(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
-    return logits[:, k]
-
-
-def _probability(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
-    return logits.softmax(1)[:, k]
-
-
-def _exp(target: gradcam.Target, outputs: Float[Tensor, "galaxy output"]) -> Float[Tensor, " galaxy"]:
-    return target(outputs).exp()
-
-
-def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
-    """What is predicted for a class; for an answer (there are 37 or more columns), its share among the answers of its question,
-    NaN where these have none."""
-    if fractions.shape[1] < len(schema.COLUMNS):
-        return fractions[:, column]
-    return schema.shares(fractions[:, : len(schema.COLUMNS)])[:, column]
-
-
-def captions(
-    name: str, answer: Answer, predicted: Float[ndarray, "galaxy output"], votes: Float[ndarray, "galaxy 37"] | None
-) -> list[str]:
-    """For each galaxy the name, the share of its volunteers who said so (where `votes` has any), and what is predicted:
-    `bar: yes 0.62, predicted 0.55`."""
-    question, colon, given = name.partition(": ")
-    share = shares(predicted, answer.column)
-    if not colon:
-        return [f"{name}, predicted {value:.2f}" for value in share]
-    voted = np.full(len(share), np.nan) if votes is None else shares(votes, answer.column)
-    return [gradcam_plots.caption(question, given, *pair) for pair in zip(voted.tolist(), share.tolist(), strict=True)]
+MOCK = re.compile(r"mock-(\d+)-(\d{7})")  # survey and number of a galaxy of `survey.mock_survey`
 
 
 def explain(
@@ -101,7 +43,7 @@ def explain(
     votes are then known. `question` and `answer` choose what to explain: one answer, or all of a question; of a model of
     classes, `answer` is a class. Raises `ValueError` for what is not there, with the nearest names.
     """
-    learner, header = inference.load(model)
+    learner, header = saved.load(model)
     said = answers(learner, header)
     chosen = _chosen(said, question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
@@ -115,7 +57,7 @@ def explain(
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
     for key, maps in heat.items():
-        on_galaxy = gradcam.heat_on_galaxy(pixels, maps).tolist()
+        on_galaxy = map_scores.heat_on_galaxy(pixels, maps).tolist()
         say(f"{key}, heat on the galaxy: " + ", ".join(f"{id} {part:.0%}" for id, part in zip(ids, on_galaxy, strict=True)))
     say(str(out))
 
@@ -126,9 +68,9 @@ def _chosen(said: dict[str, Answer], question: str | None, answer: str | None) -
     if question is not None and not asks:
         raise ValueError(f"the model tells classes, not answers of questions: give one of {', '.join(said)} as the answer")
     if question is None and asks:
-        raise ValueError(f"which question? There are: {', '.join(schema.SLICES)}")
+        raise ValueError(f"which question? There are: {', '.join(galaxy_zoo_tree.SLICES)}")
     if question is not None:
-        _among("question", question.replace("_", " "), [name.replace("_", " ") for name in schema.SLICES])
+        _among("question", question.replace("_", " "), [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES])
         said = {name: each for name, each in said.items() if name.startswith(f"{question.replace('_', ' ')}: ")}
     names = {name.rpartition(": ")[2]: name for name in said}
     if answer is None:
@@ -149,14 +91,14 @@ def _galaxies(
     """Cutouts of the galaxies, and their votes if they are of the mock survey."""
     size, cutout = header["image_size"], header.get("cutout", {})
     if images:
-        found = inference.find(images, cutout)
-        return torch.from_numpy(inference.cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))), None
+        found = find(images, cutout)
+        return torch.from_numpy(cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         raise ValueError(f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     surveys = {
-        seed: simulate.survey(1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed)
+        seed: mock_survey(1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed)
         for seed in dict.fromkeys(seed for seed, _ in pairs)
     }
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])

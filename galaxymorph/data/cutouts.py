@@ -6,14 +6,10 @@ it is complete, so that a decode which is killed leaves nothing that could be ta
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import json
 import math
 import os
-import shutil
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -36,43 +32,6 @@ Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or an image 
 Job = Callable[[], tuple[Any, str]]  # gives one galaxy, uint8 (3, size, size), and a remark on it or ""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
-    """The folder of one cache entry, made by `write(folder)` unless it exists.
-
-    Args:
-        folder: where the entries of one kind lie.
-        inputs: all that the entry depends on, as what JSON can say; it becomes the hash that names the entry.
-        write: writes the entry's files into the folder it is given.
-    """
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    final = folder / digest
-    if final.is_dir():
-        return final
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    part = folder / f"{final.name}.{os.getpid()}.part"
-    shutil.rmtree(part, ignore_errors=True)  # a killed process may have had the same number
-    part.mkdir()
-    try:
-        write(part)
-        try:
-            part.replace(final)
-        except OSError:  # another process was faster: its entry has the same inputs, hence the same content
-            if not final.is_dir():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return final
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at work."""
-    for part in folder.glob("*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
-            if part.stat().st_mtime < time.time() - 86400:
-                shutil.rmtree(part, ignore_errors=True)
 
 
 def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:

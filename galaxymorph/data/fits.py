@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from galaxymorph.data import sources
+from galaxymorph.text import listing
 
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
 WAVELENGTHS = "ugrizy"  # the bands' letters, bluest first
@@ -68,7 +69,7 @@ def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str,
         single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
         id, band = (single[1], single[2].lower()) if single else (stem, "")
         if band in groups[id] or (groups[id] and "" in (band, *groups[id])):
-            others = sources.listing(other.path for other in groups[id].values())
+            others = listing(other.path for other in groups[id].values())
             raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one")
         groups[id][band] = file
     chosen = {id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index) for id, group in groups.items()}
@@ -80,7 +81,7 @@ def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str,
     if wrong:
         raise ValueError(
             "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other bands: "
-            f"{sources.listing(wrong)}. Add the missing files, or say which three to use, such as bands: gri"
+            f"{listing(wrong)}. Add the missing files, or say which three to use, such as bands: gri"
         )
     return {id: [groups[id][band] for band in wanted] for id, wanted in chosen.items()}
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from galaxymorph.data import sources
+from galaxymorph.text import listing
 
 ENDINGS = (".h5", ".hdf5")
 
@@ -44,7 +45,7 @@ def galaxy10(root: Path) -> sources.Found:
     with _open(file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
         if not {"images", "ans"} <= arrays.keys():
-            raise ValueError(f"{file}: expected the arrays `images` and `ans`, found {sources.listing(arrays) or 'none'}")
+            raise ValueError(f"{file}: expected the arrays `images` and `ans`, found {listing(arrays) or 'none'}")
         images, answers = arrays["images"], arrays["ans"]
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or answers.shape != images.shape[:1]:
             raise ValueError(
@@ -53,7 +54,7 @@ def galaxy10(root: Path) -> sources.Found:
             )
         labels = np.asarray(answers).astype(int)
     if wrong := np.flatnonzero((labels < 0) | (labels >= len(GALAXY10))).tolist():
-        raise ValueError(f"{file}: `ans` must lie between 0 and 9, but does not in row {sources.listing(wrong)}")
+        raise ValueError(f"{file}: `ans` must lie between 0 and 9, but does not in row {listing(wrong)}")
     found = _from_rows(file, Rows(file, "images"), len(labels), read_image)
     return replace(found, labels=labels.tolist(), classes=GALAXY10)
 
@@ -76,10 +77,10 @@ def table(root: Path, *, labels: Path | None, class_names: Sequence[str] | None,
         kind = tables[0].dtype
         columns = list(kind.names or ())
         if missing := [band for band in "rgb" if band not in columns]:
-            raise ValueError(f"{file}: the table has no column {sources.listing(missing)}. It has: {sources.listing(columns)}")
+            raise ValueError(f"{file}: the table has no column {listing(missing)}. It has: {listing(columns)}")
         shapes = {kind[band].shape for band in "rgb"}
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
-            raise ValueError(f"{file}: the columns r, g and b must hold images of one size, not {sources.listing(shapes)}")
+            raise ValueError(f"{file}: the columns r, g and b must hold images of one size, not {listing(shapes)}")
         rows = Rows(file, str(tables[0].name))
         named = [name for name in columns if name in ("id", "GalaxyID")]
         ids = [id.decode() if isinstance(id, bytes) else str(id) for id in tables[0][named[0]]] if named else None
@@ -94,7 +95,7 @@ def _one_file(root: Path) -> Path:
         return root
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in ENDINGS)
     if len(files) != 1:
-        names = sources.listing(file.name for file in files) or "none"
+        names = listing(file.name for file in files) or "none"
         raise ValueError(f"{root}: expected one {' or '.join(ENDINGS)} file, found {names}")
     return files[0]
 

@@ -5,99 +5,28 @@ from __future__ import annotations
 import difflib
 import hashlib
 import inspect
-import json
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 import torch
-from jaxtyping import Float, Int64, Shaped, UInt8
-from numpy import ndarray
-from torch import Tensor
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.data import cutouts, fits, hdf5, sources
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.data.sources import Found, listing
-from galaxymorph.run import folder as runs
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.cache import entry
+from galaxymorph.data import cutouts, fits, galaxy_zoo, hdf5, sources
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.data.mock import survey as survey_module
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.data.sources import Found
+from galaxymorph.data.splits import Target, drawn_split, limit_labels, strata_of
+from galaxymorph.project import root as project_root
+from galaxymorph.text import listing
 
 Source = Literal["simulated", "folder", "galaxy_zoo", "galaxy10", "table", "fits"]
-Target = Literal["classes", "votes"]
-SPLITS = ("train", "val", "test", "unlabelled")
-
-
-@dataclass
-class Galaxies:
-    """Galaxies with their classes and the split that each belongs to: those of the main source first, each source by id.
-
-    `images` of a source in files are mapped from the cache: they take memory only as far as they are used.
-    """
-
-    ids: Shaped[ndarray, " galaxy"]  # str
-    images: UInt8[Tensor, "galaxy 3 size size"]
-    labels: Int64[Tensor, " galaxy"]  # index into `classes`, -1 where unlabelled
-    classes: tuple[str, ...]
-    votes: Float[Tensor, "galaxy 37"] | None  # cumulative (see schema); NaN rows where nobody voted
-    split: Shaped[ndarray, " galaxy"]  # str: "train", "val", "test" or "unlabelled"
-    volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
-    cutout: dict[str, Any] = field(default_factory=dict)  # options by which the pixels were cut from the source's images
-    notes: list[str] = field(default_factory=list)  # what was left out, filled in or joined: to be recorded with results
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def part(self, *splits: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
-        """The galaxies of one split, or of several (a copy).
-
-        Raises:
-            ValueError: there is no such split, or nothing is in it, which methods rely on; only "unlabelled" may be empty.
-        """
-        for split in splits:
-            if split not in SPLITS:
-                nearest = difflib.get_close_matches(str(split), SPLITS, n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise ValueError(f"no split {split!r}{hint} There are: {', '.join(SPLITS)}")
-            if split != "unlabelled" and not (self.split == split).any():
-                if (self.labels < 0).all():
-                    why = "no galaxy has a label: give the source labels, or use a method that does without"
-                elif split == "train":
-                    why = "all galaxies with a label are in other splits: take more of the data"
-                else:
-                    why = f"the data were loaded with {split} = 0: give {split} a fraction of the galaxies, such as 0.2"
-                raise ValueError(f"the split {split!r} is empty, as {why}")
-        return self.take(np.flatnonzero(np.isin(self.split, splits)))
-
-    def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
-        """The galaxies of these rows, by number or by a mask, in this order (a copy)."""
-        index = torch.from_numpy(rows)
-        return replace(
-            self,
-            ids=self.ids[rows],
-            images=self.images[index],
-            labels=self.labels[index],
-            votes=None if self.votes is None else self.votes[index],
-            volunteers=None if self.volunteers is None else self.volunteers[index],
-            split=self.split[rows],
-        )
-
-    def counts(self) -> pd.DataFrame:
-        """How many galaxies of each class (rows, and the unlabelled) each split (columns) has."""
-        names = np.array([*self.classes, "unlabelled"])[self.labels.numpy()]  # -1 is the last
-        table = pd.crosstab(names, self.split)
-        return table.reindex(index=[*self.classes, "unlabelled"], columns=list(SPLITS), fill_value=0).rename_axis(
-            index="class", columns="split"
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """A short hash of ids, classes, labels and splits: equal for two runs that trained and tested on the same galaxies."""
-        rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
-        return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]
 
 
 # Which sources an option is for; those not named here are for all.
@@ -165,7 +94,7 @@ def load(
     Args:
         name: `simulated`: the built-in mock survey (`simulate`).
             `folder`: one subfolder per class with JPEG, PNG or TIFF images of any size.
-            `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as folders or zips (`sources.galaxy_zoo`).
+            `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as folders or zips (`galaxy_zoo.galaxy_zoo`).
             `galaxy10`: Galaxy10 DECaLS's HDF5 file (`hdf5.galaxy10`).
             `table`: an astropy table in HDF5 with columns r, g, b of images in [-0.5, 0.5] (`hdf5.table`).
             `fits`: cubes of three bands or one file per band (`fits.find`).
@@ -198,7 +127,7 @@ def load(
             names files, rows or options and says what to do.
     """
     _check_options(dict(locals()))
-    project = runs.root()
+    project = project_root()
     cache_folder = project / Path(cache or Path("data", "cache")).expanduser() / name
     path, csv = project / Path(root or "").expanduser(), project / Path(labels).expanduser() if labels else None
     colour: dict[str, Any] = {"bands": bands, "hdu": hdu, "stretch": stretch, "q": Q, "band_weights": tuple(band_weights)}
@@ -207,7 +136,7 @@ def load(
     else:
         found = _find(name, path, labels=csv, class_names=class_names, n_classes=n_classes, on_bad=on_bad, colour=colour)
         if volunteers is not None:
-            found = sources.count_volunteers(found, project / Path(volunteers).expanduser())
+            found = galaxy_zoo.count_volunteers(found, project / Path(volunteers).expanduser())
         found = _cut(found, image_size, crop)
         if unlabelled_root is not None:
             extra = _find_unlabelled(name, project / Path(unlabelled_root).expanduser(), colour=colour)
@@ -217,9 +146,11 @@ def load(
     galaxies.cutout = {"crop": crop}
     if name == "fits":
         galaxies.cutout |= {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
-    strata = _strata(galaxies, target)
-    _split(galaxies, strata, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes) if target == "classes" else None)
-    _limit_labels(galaxies, strata, target, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
+    strata = strata_of(galaxies, target)
+    drawn_split(
+        galaxies, strata, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes) if target == "classes" else None
+    )
+    limit_labels(galaxies, strata, target, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
     return galaxies
 
 
@@ -258,20 +189,26 @@ def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Gal
     """The mock survey; made once, like everything that is decoded."""
 
     def write(folder: Path) -> None:
-        survey = simulate.survey(n, image_size=size, seed=seed)
+        survey = mock_survey(n, image_size=size, seed=seed)
         np.save(folder / "images.npy", survey.images.numpy())
         np.save(folder / "votes.npy", survey.votes.numpy())
         np.save(folder / "volunteers.npy", survey.volunteers.numpy().astype(np.float32))
         np.save(folder / "ids.npy", survey.ids)
 
-    inputs = {"n": n, "size": size, "seed": seed, "code": _code(simulate), "files": ["images", "votes", "volunteers", "ids"]}
-    folder = cutouts.entry(cache, inputs, write)
+    inputs = {
+        "n": n,
+        "size": size,
+        "seed": seed,
+        "code": _code(survey_module),
+        "files": ["images", "votes", "volunteers", "ids"],
+    }
+    folder = entry(cache, inputs, write)
     votes = np.load(folder / "votes.npy")
-    classes = schema.CLASSES[n_classes]
+    classes = galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
         images=torch.from_numpy(cutouts.open_images(folder)),
-        labels=torch.from_numpy(schema.hard_labels(votes, classes)),
+        labels=torch.from_numpy(galaxy_zoo_tree.hard_labels(votes, classes)),
         classes=classes,
         votes=torch.from_numpy(votes),
         volunteers=torch.from_numpy(np.load(folder / "volunteers.npy")),
@@ -292,7 +229,7 @@ def _find(
     if name == "folder":
         return sources.folder(path, class_names=class_names)
     if name == "galaxy_zoo":
-        return sources.galaxy_zoo(path, n_classes=n_classes, on_bad=on_bad)
+        return galaxy_zoo.galaxy_zoo(path, n_classes=n_classes, on_bad=on_bad)
     if name == "galaxy10":
         return hdf5.galaxy10(path)
     if name == "table":
@@ -317,7 +254,7 @@ def _cut(found: Found, size: int, crop: int | None) -> Found:
 def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache: Path) -> Galaxies:
     """Decode what was found, or open it from the cache, and leave out what cannot be read."""
     inputs = options | {"ids": found.ids, "files": found.stamps, "code": _code(sources, hdf5, fits, cutouts)}
-    folder = cutouts.entry(cache, inputs, partial(cutouts.decode, found.read, size=options["size"]))
+    folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=options["size"]))
     remarks = cutouts.open_remarks(folder)
     bad = {position: message for position, message, failed in remarks if failed}
     notes = [*found.notes]
@@ -360,12 +297,6 @@ def _code(*modules: types.ModuleType) -> str:
 # --- which galaxy belongs where ----------------------------------------------------------------------------------------
 
 
-def _order(ids: ndarray, seed: int) -> ndarray:
-    """Row numbers in an order that depends on nothing but the seed and each id: a galaxy more or less moves no other."""
-    keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
-    return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
-
-
 def _remedy(name: Source, n_classes: int) -> str:
     """What can be done where a class has too few galaxies."""
     fewer = ", or use n_classes: 4, which has larger classes" if n_classes == 5 else ""
@@ -377,82 +308,3 @@ def _remedy(name: Source, n_classes: int) -> str:
         "table": "Add galaxies, or empty its labels in the CSV file: those galaxies are then unlabelled",
         "fits": "Add galaxies, or empty its labels in the CSV file: those galaxies are then unlabelled",
     }[name]
-
-
-def _strata(galaxies: Galaxies, target: Target) -> Int64[ndarray, " galaxy"]:
-    """The stratum of each galaxy: its class, one more for those of no class if `target` is votes, -1 for the unlabelled."""
-    strata = galaxies.labels.numpy().copy()
-    if target == "votes":
-        voted = torch.zeros(len(galaxies), dtype=torch.bool) if galaxies.votes is None else galaxies.votes.isfinite().all(1)
-        strata[(strata < 0) & voted.numpy()] = len(galaxies.classes)
-    return strata
-
-
-def _split(
-    galaxies: Galaxies, strata: Int64[ndarray, " galaxy"], *, test: float, val: float, seed: int, remedy: str | None
-) -> None:
-    """Give the galaxies of each stratum, in seeded order, to test, val and train.
-
-    `remedy` is for the error where a stratum is too small for that; without one, its galaxies are to train on.
-    """
-    galaxies.split = np.full(len(galaxies), "unlabelled")
-    order = _order(galaxies.ids, seed)
-    ordered = strata[order]
-    parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
-    least = len(parts)
-    counts = np.bincount(ordered[ordered >= 0], minlength=len(galaxies.classes))
-    few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=False) if count < least]
-    if few and remedy is not None:
-        raise ValueError(
-            f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of "
-            f"{', '.join(parts)}. {remedy}"
-        )
-    for stratum, count in enumerate(counts):
-        rows = order[ordered == stratum]
-        n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
-        n_test = max(0, min(n_test, count - 1 - (val > 0)))  # leave one each for val and train
-        n_val = max(0, min(n_val, count - 1 - n_test))
-        galaxies.split[rows] = "train"
-        galaxies.split[rows[: n_test + n_val]] = "val"
-        galaxies.split[rows[:n_test]] = "test"
-
-
-def _limit_labels(
-    galaxies: Galaxies,
-    strata: Int64[ndarray, " galaxy"],
-    target: Target,
-    *,
-    n_labels: int | None,
-    label_fraction: float | None,
-    seed: int,
-) -> None:
-    """Take labels and votes from all but `n_labels` training galaxies, the same fraction of each stratum.
-
-    All training galaxies stand in one queue, in which every stratum is spread evenly, its first galaxy at the very front. The
-    first `n_labels` keep their labels, so that a smaller set is always part of a larger one.
-    """
-    if n_labels is None and label_fraction is None:
-        return
-    order = _order(galaxies.ids, seed)
-    order = order[galaxies.split[order] == "train"]
-    ordered = strata[order]
-    present = np.unique(ordered)
-    place = np.empty(len(order))
-    for stratum in present:
-        same = ordered == stratum
-        place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
-        place[np.flatnonzero(same)[0]] = 0
-    queue = order[np.argsort(place, kind="stable")]
-    if n_labels is None:
-        n_labels = max(len(present), round((label_fraction or 0) * len(queue)))
-    if not len(present) <= n_labels <= len(queue):
-        raise ValueError(
-            f"n_labels = {n_labels}, but it must lie between {len(present)} (one label for each class) and {len(queue)} (all "
-            "training galaxies with a label)"
-        )
-    left = torch.from_numpy(queue[n_labels:])
-    galaxies.split[queue[n_labels:]] = "unlabelled"
-    galaxies.labels[left] = -1
-    for told in (galaxies.votes, galaxies.volunteers):
-        if told is not None and target == "votes":
-            told[left] = torch.nan

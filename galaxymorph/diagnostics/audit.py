@@ -21,14 +21,14 @@ from numpy import ndarray
 from scipy import sparse, stats
 from torch import Tensor, nn
 
-from galaxymorph.apply import predict as inference
-from galaxymorph.data import load as data
-from galaxymorph.data import sources
-from galaxymorph.data.load import Galaxies
+from galaxymorph import project
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.data.load import load
 from galaxymorph.diagnostics.duplicates import CHUNK, duplicates, sums
-from galaxymorph.evaluation.significance import holm
-from galaxymorph.learning import encoders, train
-from galaxymorph.run import folder as runs
+from galaxymorph.evaluation.intervals import holm
+from galaxymorph.learning import encoders, saved, train
+from galaxymorph.run.results import read
+from galaxymorph.text import listing, plain_id
 
 # Every check, and what to do where it finds a leak.
 CHECKS = {
@@ -45,7 +45,7 @@ CHECKS = {
     "order": "write ids, labels and probabilities from the same rows, without shuffling in between",
     "batches": "call eval() on the network before it predicts",
 }
-_some = functools.partial(sources.listing, most=3)
+_some = functools.partial(listing, most=3)
 Severity = Literal["passed", "warning", "leak"]
 SEVERITIES: tuple[Severity, ...] = ("passed", "warning", "leak")
 
@@ -141,7 +141,7 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
 
 def shared_ids(sample: Galaxies) -> Finding:
     """Ids that occur twice: the quick part of `galaxies`, which needs no images."""
-    return _repeated("ids", "id", np.unique([sources.plain_id(each) for each in sample.ids], return_inverse=True)[1], sample)
+    return _repeated("ids", "id", np.unique([plain_id(each) for each in sample.ids], return_inverse=True)[1], sample)
 
 
 def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Galaxies) -> Finding:
@@ -228,14 +228,14 @@ def trained(
     found: dict[str, list[Finding]] = {}
     samples: dict[str, Galaxies] = {}
     try:
-        results = runs.read(run, steps) if steps is None or steps else []
+        results = read(run, steps) if steps is None or steps else []
     except FileNotFoundError:
         if steps:
             raise
         results = []  # of a run by hand nothing is there yet
     for result in results:
         tables = [result.row(name) if name else result for name in result.rows if result.done]
-        file = runs.model_file(run, result.name)
+        file = project.model_file(run, result.name)
         if not result.done or not (tables or file.is_file()):
             continue
         drawn = {"seed": 0, "n_labels": None} | result.parameters | result.combination
@@ -243,12 +243,12 @@ def trained(
         options = {**(drawn.get("galaxies") or galaxies or {}), "target": target}
         options |= {"seed": drawn["seed"], "n_labels": drawn["n_labels"]}
         key = json.dumps(options, sort_keys=True, default=str)
-        sample = samples[key] = samples.get(key) or data.load(**options)
+        sample = samples[key] = samples.get(key) or load(**options)
         for each in tables:
             if each.predictions is not None:
                 found[each.name] = predictions(each.predictions, sample)
         if file.is_file():
-            learner, header = inference.load(file)
+            learner, header = saved.load(file)
             found[f"{result.name}, model"] = model(header, sample)
             if "classes" in header:
                 predict = functools.partial(train.predict, learner)

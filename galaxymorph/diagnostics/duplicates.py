@@ -15,7 +15,7 @@ from scipy import linalg, spatial
 from torch import Tensor
 from torch.nn import functional
 
-from galaxymorph.learning.train import orientations
+from galaxymorph.pixels import orientations
 
 SIDE = 64  # px; larger images are compared at this size
 REACH = 3  # px by which copies may be shifted

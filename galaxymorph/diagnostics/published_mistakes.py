@@ -24,10 +24,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from galaxymorph.data.load import Galaxies
+from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.diagnostics import audit
 from galaxymorph.evaluation import metrics
-from galaxymorph.learning import classifier, moco, train
+from galaxymorph.evaluation.intervals import wilson
+from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 FIVE = "Galaxy classification, five CNNs"
@@ -366,8 +367,8 @@ def one_by_one(encoder: nn.Module, images: UInt8[Tensor, "galaxy 3 size size"]) 
     Raises torch's `ValueError` where BatchNorm is left with a single cell, of which it can take no variance: take larger
     images, or a network that halves them less often.
     """
-    encoder.to(train.device()).train()
-    return torch.cat([encoder(train.to_float(image[None], train.device())).float().cpu() for image in images])
+    encoder.to(device.device()).train()
+    return torch.cat([encoder(device.to_float(image[None], device.device())).float().cpu() for image in images])
 
 
 # ---- all of them
@@ -432,7 +433,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     text = "too good" if row["difference"] > 0 else "too low"
     if direction * row["difference"] < 0:
         text = f"{text}, the other way than expected"
-    low, high = metrics.wilson(round(row["honest"] * row["n"]), int(row["n"]))
+    low, high = wilson(round(row["honest"] * row["n"]), int(row["n"]))
     if row["measure"] == "accuracy" and low <= row["reported"] <= high:
         text += f", though within the 95 % interval of the honest number for so many galaxies ({low:.3f} to {high:.3f})"
     return text

@@ -3,7 +3,7 @@ and no label is needed to see it (Dieleman et al. 2015, arXiv 1503.07077, averag
 
 Galaxies are turned in two ways, each with turn 0 as the galaxy that the others are held against:
 
-* `orientations`: the 8 rotations by 90 degrees and mirror images of `train.orientations`. No pixel is resampled: turn 0 is the
+* `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`. No pixel is resampled: turn 0 is the
   untouched image, and what changes is the method's doing alone.
 * `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), turn 0 included. These have to be resampled, and must not
   differ in anything but the angle. So every one of them, 0 too, shows the same scene: the disc that the frame encloses, and
@@ -38,8 +38,10 @@ from scipy.stats import t as student
 from torch import Tensor
 from torch.nn import functional
 
-from galaxymorph.evaluation import metrics
-from galaxymorph.learning import train
+from galaxymorph import pixels
+from galaxymorph.evaluation.intervals import wilson
+from galaxymorph.evaluation.predictions import TOLERANCE
+from galaxymorph.text import some
 
 ANGLES = tuple(22.5 * turn for turn in range(16))  # degrees
 DIFFERENT = 4  # of these, once averaged over the 8 orientations
@@ -93,14 +95,14 @@ def turned(
     Raises `ValueError` for turns that are none.
     """
     if turns == "orientations":
-        views = train.orientations(images)
+        views = pixels.orientations(images)
     elif turns == "angles":
         views = (rotated(images, angle) for angle in (ANGLES[:DIFFERENT] if average_orientations else ANGLES))
     else:
         raise ValueError(f"turns={turns!r}: one of orientations, angles")
     said = []
     for view in views:
-        seen = train.orientations(view) if average_orientations else [view]
+        seen = pixels.orientations(view) if average_orientations else [view]
         said.append(torch.stack([predict(each) for each in seen]).mean(0))
     return torch.stack(said)
 
@@ -160,7 +162,7 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
     for metric, values in each.items():
         low, high = np.nan, np.nan
         if values.dtype == bool:
-            low, high = metrics.wilson(int(values.sum()), len(values))
+            low, high = wilson(int(values.sum()), len(values))
         elif n_bootstrap:
             low, high = np.percentile(_bootstrap(values[:, None], n_bootstrap=n_bootstrap, seed=seed)[:, 0], [2.5, 97.5])
         rows[metric] = {"metric": metric, "value": float(values.mean()), "low": float(low), "high": float(high)}
@@ -293,19 +295,19 @@ def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Float[ndarra
         raise ValueError(f"no table of turned predictions: columns {', '.join(missing)} are missing; it has {have}")
     turns = sorted(table["turn"].unique())
     if len(turns) < 2 or turns[0] != 0:
-        raise ValueError(f"turns are {metrics.some(turns) or 'none'}: at least two, the first of them 0, the galaxy as it is")
+        raise ValueError(f"turns are {some(turns) or 'none'}: at least two, the first of them 0, the galaxy as it is")
     counts = pd.crosstab(table["id"], table["turn"])
     odd = counts.melt(ignore_index=False, value_name="n").query("n != 1")
     if len(odd):
         wrong = [f"{id} ({n} times in turn {turn})" for id, turn, n in zip(odd.index, odd["turn"], odd["n"], strict=True)]
-        raise ValueError(f"every galaxy has to be there once in every turn; not so {metrics.some(wrong)}")
+        raise ValueError(f"every galaxy has to be there once in every turn; not so {some(wrong)}")
     rows = table.sort_values(by=["turn", "id"], kind="stable")
     p = rows[[f"p_{name}" for name in names]].to_numpy(float)
-    bad = ~((p >= 0).all(1) & (abs(p.sum(1) - 1) <= metrics.TOLERANCE))  # NaN is neither
+    bad = ~((p >= 0).all(1) & (abs(p.sum(1) - 1) <= TOLERANCE))  # NaN is neither
     if bad.any():
         places = zip(rows["id"][bad], rows["turn"][bad], p[bad].sum(1), strict=True)
         where = [f"{id} in turn {turn} (sum {total:.4g})" for id, turn, total in places]
-        raise ValueError(f"p_<class> are no probabilities that sum to 1 in {len(where)} rows: {metrics.some(where)}")
+        raise ValueError(f"p_<class> are no probabilities that sum to 1 in {len(where)} rows: {some(where)}")
     p = (p / p.sum(1, keepdims=True)).reshape(len(turns), len(counts), len(names))
     return _labels(rows, names, len(turns)), p
 
@@ -321,11 +323,11 @@ def _labels(rows: pd.DataFrame, names: Sequence[str], n_turns: int) -> Int[ndarr
     codes = np.array([names.index(name) if name in names else -1 for name in text])
     unknown = [f"{id} ({name})" for id, name in zip(rows["id"], text, strict=True) if name and name not in names]
     if unknown:
-        raise ValueError(f"labels that are no class: {metrics.some(unknown)}; classes: {', '.join(names)}")
+        raise ValueError(f"labels that are no class: {some(unknown)}; classes: {', '.join(names)}")
     codes = codes.reshape(n_turns, -1)
     differ = rows["id"].to_numpy()[: codes.shape[1]][(codes != codes[0]).any(0)]
     if len(differ):
-        raise ValueError(f"galaxies whose label differs between turns: {metrics.some(list(differ))}")
+        raise ValueError(f"galaxies whose label differs between turns: {some(list(differ))}")
     return codes[0]
 
 

@@ -18,8 +18,9 @@ from numpy import ndarray
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
-from galaxymorph.evaluation import metrics
-from galaxymorph.evaluation.comparison import budget, named
+from galaxymorph.evaluation.entries import budget, named
+from galaxymorph.evaluation.intervals import wilson
+from galaxymorph.evaluation.predictions import checked, classes, selected
 
 HOTTEST = 20.0  # a temperature is between 1 / HOTTEST and HOTTEST
 LEVELS = 10  # shares of the validation galaxies that are tried: all, 90 %, ...
@@ -36,7 +37,7 @@ def reliability(predictions: pd.DataFrame, *, split: str = "test", bins: int = 1
     which = _bins(confidence, bins)
     for k in np.unique(which):
         inside, correct = confidence[which == k], right[which == k]
-        interval = metrics.wilson(int(correct.sum()), len(correct))
+        interval = wilson(int(correct.sum()), len(correct))
         row = {"low": inside.min(), "high": inside.max(), "confidence": inside.mean(), "accuracy": correct.mean()}
         rows.append(row | {"accuracy_low": interval[0], "accuracy_high": interval[1], "n": len(correct)})
     return pd.DataFrame(rows)
@@ -72,7 +73,7 @@ def temperature(predictions: pd.DataFrame, *, split: str = "val") -> float:
 
     Between 1 / 20 and 20: where all galaxies are right, no T is small enough.
     """
-    true, p = metrics.checked(predictions, split)
+    true, p = checked(predictions, split)
     log_p = np.log(np.clip(p, np.finfo(float).eps, 1))
 
     def loss(log_temperature: float) -> float:
@@ -84,7 +85,7 @@ def temperature(predictions: pd.DataFrame, *, split: str = "val") -> float:
 
 def tempered(predictions: pd.DataFrame, temperature: float) -> pd.DataFrame:
     """The same table with p^(1 / temperature), normalised. The order of a galaxy's classes stays."""
-    columns = [f"p_{name}" for name in metrics.classes(predictions)]
+    columns = [f"p_{name}" for name in classes(predictions)]
     scaled = np.log(np.clip(predictions[columns].to_numpy(float), np.finfo(float).eps, 1)) / temperature
     p = np.exp(scaled - np.logaddexp.reduce(scaled, axis=1)[:, None])
     return predictions.assign(**{column: p[:, k] for k, column in enumerate(columns)})
@@ -135,7 +136,7 @@ def automatic(predictions: pd.DataFrame, *, accuracy: float = 0.99, certainty: f
             above = correct[tested >= threshold]
             found |= {"threshold": threshold, "share": len(above) / len(correct), "n": len(above)}
             if len(above):
-                low, high = metrics.wilson(int(above.sum()), len(above))
+                low, high = wilson(int(above.sum()), len(above))
                 found |= {"test_accuracy": float(above.mean()), "low": low, "high": high}
             return found
     few = f"{math.ceil(enough[0])} validation galaxies are needed at least, there are {len(right)}"
@@ -180,7 +181,7 @@ def _row(predictions: pd.DataFrame, *, accuracy: float, bins: int) -> dict[str, 
     row = {"log_loss": _log_loss(predictions), "error": before["error"], "by_chance": before["by_chance"]}
     names = ("temperature", "log_loss_tempered", "error_tempered", "automatic", "automatic_accuracy", "automatic_seeds")
     row |= dict.fromkeys(names, math.nan) | {"area": float(risk_coverage(predictions).risk.mean())}
-    if metrics.selected(predictions, "val").any():
+    if selected(predictions, "val").any():
         factor = temperature(predictions)
         after, alone = tempered(predictions, factor), automatic(predictions, accuracy=accuracy)
         row |= {"temperature": factor, "log_loss_tempered": _log_loss(after)}
@@ -190,13 +191,13 @@ def _row(predictions: pd.DataFrame, *, accuracy: float, bins: int) -> dict[str, 
 
 
 def _log_loss(predictions: pd.DataFrame) -> float:
-    true, p = metrics.checked(predictions, "test")
+    true, p = checked(predictions, "test")
     return float(-np.log(np.clip(p[np.arange(len(true)), true], np.finfo(float).eps, 1)).mean())
 
 
 def _judged(predictions: pd.DataFrame, split: str) -> tuple[Float[ndarray, " galaxy"], Bool[ndarray, " galaxy"]]:
     """Confidence of the labelled galaxies of a split, and whether their class is right."""
-    true, p = metrics.checked(predictions, split)
+    true, p = checked(predictions, split)
     return p.max(1), p.argmax(1) == true
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,9 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from galaxymorph.evaluation import metrics
+from galaxymorph.evaluation.entries import attendance, budget, check_test_galaxies, labels, named, words
+from galaxymorph.evaluation.phrases import costs, head, number, tail, with_interval
+from galaxymorph.evaluation.predictions import selected
 
 COSTS = ("parameters", "flops", "training_seconds", "images_per_second", "peak_memory_mib")  # see `costs`
 SHOWN = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "log_loss")
@@ -43,7 +45,7 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
     Raises `ValueError` that names the method and seed of a faulty table, of two pieces for the same seed, or of one that was
     tested on other galaxies than another method with its seed.
     """
-    _check_test_galaxies(pieces)
+    check_test_galaxies(pieces)
     groups: dict[tuple[str, int | None], list[Mapping[str, Any]]] = {}
     for piece in pieces:
         groups.setdefault((str(piece["step"]), budget(piece)), []).append(piece)
@@ -60,22 +62,6 @@ def compare(pieces: Sequence[Mapping[str, Any]], *, n_bootstrap: int = 1000, see
         .astype(dict.fromkeys(["n_labels", "n_train", "n_test", "n_test_all"], "Int64"))
     )
     return table.drop(columns=[name for name in ("protocol", "not_run") if not any(piece.get(name) for piece in pieces)])
-
-
-def _check_test_galaxies(pieces: Sequence[Mapping[str, Any]]) -> None:
-    """A comparison means nothing unless all methods with one seed are tested on the same galaxies."""
-    first: dict[Any, tuple[str, frozenset[str]]] = {}
-    for piece in pieces:
-        predictions = piece["predictions"]
-        if predictions is None:
-            continue
-        tested = frozenset(predictions.loc[metrics.selected(predictions, "test"), "id"])
-        name, others = first.setdefault(piece.get("seed"), (str(piece["step"]), tested))
-        if tested != others:
-            raise ValueError(
-                f"{piece['step']}, seed {piece.get('seed')}: tested on {len(tested):,} galaxies, of which "
-                f"{len(tested & others):,} are among the {len(others):,} of {name}; execute both again with the same galaxies"
-            )
 
 
 def per_class(pieces: Sequence[Mapping[str, Any]], *, metric: str = "f1") -> pd.DataFrame:
@@ -125,92 +111,6 @@ def readable(table: pd.DataFrame, *, shown: Sequence[str] = SHOWN) -> pd.DataFra
 # ---- words for rows, here and of other tables
 
 
-def budget(row: Mapping[str, Any]) -> int | None:
-    """The number of labels of a piece or a row; None: all. (A file has NaN.)"""
-    n_labels = row.get("n_labels")
-    return None if bool(pd.isna(n_labels)) else int(n_labels)  # pyright: ignore[reportArgumentType]
-
-
-def labels(n_labels: int | None) -> str:
-    return "all labels" if n_labels is None else f"{n_labels:,} labels"
-
-
-def words(row: Mapping[str, Any], name: str) -> str:
-    """A text of a row, empty where it has none. (A file has NaN.)"""
-    return "" if bool(pd.isna(row.get(name))) else str(row[name])
-
-
-def is_control(row: Mapping[str, Any]) -> bool:
-    """Whether the protocol of a piece or a row makes it a yardstick and no method to take: pixels alone, random encoders."""
-    return any(kind in words(row, "protocol") for kind in ("control", "random encoder"))
-
-
-def number(value: Any, form: str) -> str:
-    """A number, or an en dash where there is none."""
-    return "–" if bool(pd.isna(value)) else format(value, form)
-
-
-def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:
-    """`0.903 [0.885, 0.921]`, from the columns <name>, <name>_low and <name>_high."""
-    limits = [number(row[f"{name}_{end}"], form) for end in ("low", "high")]
-    return number(row[name], form) + ("" if "–" in limits else f" [{', '.join(limits)}]")
-
-
-def head(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a readable row begins with: protocol, method, labels and seeds."""
-    text = {name: words(row, name) for name in ("protocol", "method") if name in row}
-    text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
-    return text | {"seeds": str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")}
-
-
-def costs(row: Mapping[str, Any]) -> dict[str, str]:
-    """The costs of a row to read; a table that an earlier version wrote has none."""
-    gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors")
-    memory = number(row.get("peak_memory_mib"), ",.0f")
-    text = {"parameters": _si(row.get("parameters")), "FLOPs per galaxy": _si(row.get("flops"))}
-    text |= {"training seconds": _amount(row.get("training_seconds")), "images/s": _amount(row.get("images_per_second"))}
-    return text | {"peak memory (MiB)": memory + gpu * (memory != "–")}
-
-
-def tail(row: Mapping[str, Any]) -> dict[str, str]:
-    """What it ends with: galaxies, what the intervals are, and the seconds of the whole step."""
-    text = {f"{part} galaxies": number(row[f"n_{part}"], ",.0f") for part in ("train", "test")}
-    return text | {"interval": words(row, "interval"), "seconds": _amount(row["seconds"])}
-
-
-def attendance(pieces: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
-    """How many `seeds` of a row are there, with a table of a `kind` ("predictions"), how many are `missing`, and why the others
-    were left out (`not_run`)."""
-    there = sum(piece[kind] is not None for piece in pieces)
-    why = [str(piece["not_run"]) for piece in pieces if piece[kind] is None and piece.get("not_run")]
-    return {"seeds": there, "missing": len(pieces) - there - len(why), "not_run": " / ".join(dict.fromkeys(why)) or None}
-
-
-def absent(row: Mapping[str, Any]) -> list[str]:
-    """Sentences on what of a row is missing or was left out; they begin with the method."""
-    said = []
-    if row["missing"]:
-        said.append(f"{row['method']} lacks {row['missing']} of {row['missing'] + row['seeds']} seeds.")
-    if words(row, "not_run"):
-        said.append(f"{row['method']} was not run{' for some seeds' * (row['seeds'] > 0)}: {row['not_run']}.")
-    return said
-
-
-def _amount(value: Any) -> str:
-    """A cost, as exact as it is worth: `3.2`, `41`, `1,204`."""
-    return number(value, ".2g" if not bool(pd.isna(value)) and value < 9.95 else ",.0f")
-
-
-def _si(value: Any) -> str:
-    """Three digits and a prefix of the SI: `11.2 M`."""
-    if bool(pd.isna(value)):
-        return "–"
-    power = 0
-    while abs(value) >= 999.5 and power < 4:
-        value, power = value / 1000, power + 1
-    return f"{value:.3g}" + ("", " k", " M", " G", " T")[power]
-
-
 # ---- the rows of a comparison
 
 
@@ -219,15 +119,6 @@ def _columns() -> list[str]:
     first += [*COSTS, "peak_memory_of", "interval", "train_accuracy", "val_accuracy"]
     each = [f"{metric}{end}" for metric in metrics.OVERALL for end in ("", "_std", "_low", "_high")]
     return first + each
-
-
-@contextmanager
-def named(piece: Mapping[str, Any]) -> Iterator[None]:
-    """Says in an error whose table it is."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{piece['step']}, {labels(budget(piece))}, seed {piece.get('seed')}: {error}") from error
 
 
 def _evaluated(piece: Mapping[str, Any], *, n_bootstrap: int, seed: int) -> pd.DataFrame:
@@ -245,11 +136,11 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
     if not there:
         return row
     tables = [piece["predictions"] for piece in there]
-    tested = [table.loc[metrics.selected(table, "test"), "id"] for table in tables]
+    tested = [table.loc[selected(table, "test"), "id"] for table in tables]
     spent = pd.DataFrame([{"seconds": piece.get("seconds"), **piece.get("costs", {})} for piece in there])
     measured = dict.fromkeys(piece["costs"]["peak_memory_of"] for piece in there if "peak_memory_of" in piece.get("costs", {}))
     row |= spent.reindex(columns=["seconds", *COSTS]).astype(float).mean().to_dict() | {
-        "n_train": min(int(metrics.selected(table, "train").sum()) for table in tables),
+        "n_train": min(int(selected(table, "train").sum()) for table in tables),
         "n_test": min(len(ids) for ids in tested),
         "n_test_all": len({galaxy for ids in tested for galaxy in ids}),
         "peak_memory_of": " / ".join(measured) or None,
@@ -267,7 +158,7 @@ def _row(group: Sequence[Mapping[str, Any]], *, n_bootstrap: int, seed: int) -> 
 
 
 def _accuracy(piece: Mapping[str, Any], split: str) -> float:
-    if not metrics.selected(piece["predictions"], split).any():
+    if not selected(piece["predictions"], split).any():
         return math.nan
     with named(piece):
         matrix = metrics.confusion(piece["predictions"], split=split)

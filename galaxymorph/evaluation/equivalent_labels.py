@@ -13,7 +13,8 @@ from numpy import ndarray
 from scipy.optimize import isotonic_regression
 
 from galaxymorph.evaluation import metrics
-from galaxymorph.evaluation.comparison import budget, labels, named
+from galaxymorph.evaluation.entries import budget, labels, named
+from galaxymorph.evaluation.predictions import selected
 
 COLUMNS = ["a", "b", "n_labels", "accuracy", "labels", "low", "high", "ratio", "fewest", "most", "seeds"]
 
@@ -31,7 +32,7 @@ def accuracies(pieces: Sequence[Mapping[str, Any]], *, baseline: str = "majority
             continue
         with named(piece):
             matrix = metrics.confusion(piece["predictions"])
-        n_train = row["n_labels"] or int(metrics.selected(piece["predictions"], "train").sum())
+        n_train = row["n_labels"] or int(selected(piece["predictions"], "train").sum())
         rows.append(row | {"n_train": n_train, "accuracy": float(matrix.trace() / matrix.sum())})
     columns = ["method", "seed", "n_labels", "n_train", "accuracy"]
     return pd.DataFrame(rows, columns=columns).astype({"n_labels": "Int64", "n_train": float, "accuracy": float})

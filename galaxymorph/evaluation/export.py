@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from galaxymorph.evaluation import comparison
+from galaxymorph.evaluation import comparison, phrases
+from galaxymorph.evaluation.entries import words
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "–": "--", "[": "{[}", "*": "{*}"}
@@ -47,8 +48,8 @@ def latex(table: pd.DataFrame, *, shown: Sequence[str] = comparison.SHOWN) -> st
     scores, costs = [], []
     for row in table.to_dict("records"):
         scores.append({SHORT.get(name, name.replace("_", " ")): _interval(row, name) for name in shown})
-        parts = {name: comparison.number(row[column], ".3f") for name, column in PARTS.items()}
-        costs.append({name: escape(text) for name, text in (parts | comparison.costs(row)).items()})
+        parts = {name: phrases.number(row[column], ".3f") for name, column in PARTS.items()}
+        costs.append({name: escape(text) for name, text in (parts | phrases.costs(row)).items()})
     tables = [
         _tabular(
             table,
@@ -84,12 +85,12 @@ def _tabular(table: pd.DataFrame, cells: Sequence[Mapping[str, str]], caption: s
     lines: list[str] = []
     names: list[str] = []
     for row, more in zip(table.to_dict("records"), cells, strict=True):
-        first = comparison.head(row)
+        first = phrases.head(row)
         texts = [escape(text) for text in first.values()]
         if row["seeds"]:
             texts += more.values()
         else:
-            why = comparison.words(row, "not_run")
+            why = words(row, "not_run")
             texts.append(rf"\multicolumn{{{len(more)}}}{{l}}{{{escape(f'not run: {why}' if why else 'missing')}}}")
         names = [*first, *more]
         lines.append(" & ".join(texts) + r" \\")

@@ -22,9 +22,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,11 +33,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data import sources
-from galaxymorph.evaluation import metrics
-from galaxymorph.run import folder as runs
-from galaxymorph.run import notebooks, params, runner
+from galaxymorph.evaluation.predictions import PREDICTIONS, TOLERANCE
+from galaxymorph.text import listing, plain_id
 
 IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
 TAKEN = ("prediction", "predicted", "class")  # of a method without probabilities
@@ -94,42 +91,6 @@ def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
     raise ValueError("\n".join(dict.fromkeys(problems)))
 
 
-def write(run: str, brought: Sequence[Brought]) -> params.Plan:
-    """Makes a run of files, `results/<run>`; returns the plan of its comparison, for `runner.run`.
-
-    An earlier run of that name is replaced if it was made so, too. Raises `ValueError` for any other, or where `run` is no
-    name, and `runner.RunError` while it is executed.
-    """
-    if not runs.NAME.fullmatch(run):
-        raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
-    folder = runs.root() / "results" / run
-    plan = folder / "plan.json"
-    earlier = json.loads(plan.read_text(encoding="utf-8"))["pieces"] if plan.is_file() else {}
-    made = {name for name, piece in earlier.items() if piece["outputs"] is None}
-    there = folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir())
-    if there and (not made or set(earlier) - made - {COMPARE}):
-        raise ValueError(f"{folder}: this run is no comparison of files, and is left as it is; --run NAME makes another one")
-    notebook = notebooks.read(runs.root() / "notebooks" / "10_compare.ipynb")
-    pieces = {each.name: {"combination": each.combination, "parameters": {}, "outputs": None} for each in brought}
-    with runner.locked(folder):
-        for name in made:
-            shutil.rmtree(folder / name.split("/")[0], ignore_errors=True)
-        runs.write(plan, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
-        for each in brought:
-            step = runs.Step(run, each.name)
-            place = step.row(each.row) if each.row else step
-            # with all digits, where `Step.predictions` rounds: the class that is taken may hang on the seventh
-            runs.write(place.file(runs.PREDICTIONS), each.table.to_csv(index=False, lineterminator="\n"))
-            place.metrics(
-                {"file": str(each.path)}
-                | ({"protocol": "classes alone"} if each.hard else {})
-                | ({"findings": [f"{each.path}: {note}" for note in each.notes]} if each.notes else {})
-            )
-    parameters = notebook.parameters | {"run": run, "step": COMPARE, "steps": list(pieces)}
-    compare = params.Piece(COMPARE, COMPARE, {}, notebook, parameters, reads=tuple(pieces), needs=())
-    return params.Plan(run, (compare,), {})
-
-
 # ---- which method, which seed
 
 
@@ -162,7 +123,7 @@ def _places(files: Sequence[str], problems: list[str]) -> list[_Place]:
             place.combination = {"seed": n[setting]} | place.combination
             place.pairs = ",".join([f"seed={n[setting]}", *([place.pairs] if place.pairs else [])])
             n[setting] += 1
-        if place.step in OCCUPIED or not all(runs.NAME.fullmatch(name) and ".." not in name for name in place.words):
+        if place.step in OCCUPIED or not all(project.NAME.fullmatch(name) and ".." not in name for name in place.words):
             why = "a comparison has that itself" if place.step in OCCUPIED else "names are of letters, digits, '.', '_' and '-'"
             problems.append(f"{place.path}: cannot be called {' '.join(place.words)!r}: {why}; give NAME=FILE")
     files_before, names_before = dict[Path, Path](), dict[Any, Path]()
@@ -181,10 +142,10 @@ def _places(files: Sequence[str], problems: list[str]) -> list[_Place]:
 def _place(text: str) -> _Place:
     """What an argument of the command line says, by itself or by where its file lies."""
     given, equals, rest = text.partition("=")
-    named = bool(equals) and bool(runs.NAME.fullmatch(given)) and not Path(text).exists()
+    named = bool(equals) and bool(project.NAME.fullmatch(given)) and not Path(text).exists()
     path = Path(rest).expanduser() if named else Path(text)
     folder, row, step = path.parent.resolve(), "", path.stem
-    if path.name == runs.PREDICTIONS:
+    if path.name == PREDICTIONS:
         above = folder.parent
         if not PAIRS.fullmatch(folder.name) and (PAIRS.fullmatch(above.name) or (above / "done.json").is_file()):
             row, folder = folder.name, above
@@ -209,7 +170,7 @@ class _Table:
     def at(self, rows: pd.DataFrame, more: Iterable[str] | None = None) -> str:
         """Some rows, for a message, each with what more there is to be said about it."""
         places = [f"line {line} (galaxy {id})" for line, id in rows.id.items()]
-        return sources.listing([f"{place} {said}" for place, said in zip(places, more, strict=True)] if more else places, MOST)
+        return listing([f"{place} {said}" for place, said in zip(places, more, strict=True)] if more else places, MOST)
 
     def labelled(self) -> pd.DataFrame:
         return self.rows.loc[self.rows.label != ""]
@@ -226,14 +187,14 @@ def _read(path: Path, problems: list[str], *, truth: bool = False) -> _Table | N
     p = [] if truth else [str(name) for name in cells.columns if str(name).startswith("p_")]
     wanted = {"id": IDS, "split": ("split",), "label": LABELS if truth else LABELS[:1], "taken": () if truth or p else TAKEN}
     used = {what: names[name] for what, each in wanted.items() for name in each[::-1] if name in names}
-    if set(schema.COLUMNS) & {str(name).removeprefix("p_") for name in cells.columns}:
+    if set(galaxy_zoo_tree.COLUMNS) & {str(name).removeprefix("p_") for name in cells.columns}:
         problems.append(f"{path}: holds vote fractions, and what is compared are classes; give a column p_<class> for each")
         return None
     missing = [] if "id" in used else [f"id (or {', '.join(IDS[1:])})"]
     missing += ["label (or class)"] if truth and "label" not in used else []
     missing += ["p_<class> (one for each class)"] if not truth and not p and "taken" not in used else []
     if missing:
-        problems.append(f"{path}: no column {', nor '.join(missing)}; it has {sources.listing(cells.columns, 12)}")
+        problems.append(f"{path}: no column {', nor '.join(missing)}; it has {listing(cells.columns, 12)}")
         return None
     if len(p) == 1:
         problems.append(f"{path}: {p[0]} is the only column p_<class>; give one for each class, the other of two as well")
@@ -254,7 +215,7 @@ def _read(path: Path, problems: list[str], *, truth: bool = False) -> _Table | N
         table.notes.append("classes without probabilities: its AUC, log loss, Brier score and calibration mean nothing")
     others = [name or "(without a name)" for name in cells.columns if name not in (*used.values(), *p)]
     if others and not truth:
-        table.notes.append(f"columns ignored: {sources.listing(others)}")
+        table.notes.append(f"columns ignored: {listing(others)}")
     return table
 
 
@@ -283,10 +244,10 @@ def _cells(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path}: has one column, {columns[0]!r}; expected several, separated by commas")
     twice = [name for name, n in Counter(columns).items() if n > 1]
     if twice:
-        raise ValueError(f"{path}: has several columns {sources.listing(twice)}; keep one of each")
+        raise ValueError(f"{path}: has several columns {listing(twice)}; keep one of each")
     odd = [f"line {line} has {len(cells)}" for line, cells in rows if len(cells) != len(columns)]
     if odd:
-        raise ValueError(f"{path}: the header has {len(columns)} cells, but {sources.listing(odd, MOST)}")
+        raise ValueError(f"{path}: the header has {len(columns)} cells, but {listing(odd, MOST)}")
     return pd.DataFrame([cells for _, cells in rows], index=[line for line, _ in rows], columns=columns, dtype=str)
 
 
@@ -298,12 +259,12 @@ def _ids_are_good(table: _Table, problems: list[str]) -> bool:
     ids = table.rows.id
     empty = [f"line {line}" for line in table.rows.loc[_empty(ids)].index]
     if empty:
-        problems.append(f"{table.path}: no id in {sources.listing(empty, MOST)}; give each galaxy its id")
+        problems.append(f"{table.path}: no id in {listing(empty, MOST)}; give each galaxy its id")
         return False
     groups = table.rows.loc[ids.duplicated(keep=False)].groupby("id", sort=False)
     twice = [f"galaxy {id} (lines {' and '.join(map(str, each.index))})" for id, each in groups]
     if twice:
-        problems.append(f"{table.path}: ids that are there twice: {sources.listing(twice, MOST)}; keep one row for each galaxy")
+        problems.append(f"{table.path}: ids that are there twice: {listing(twice, MOST)}; keep one row for each galaxy")
     return not twice
 
 
@@ -327,8 +288,8 @@ def _probabilities(table: _Table, cells: pd.DataFrame, problems: list[str]) -> p
     if len(problems) > before:
         return p
     total = p.sum(axis=1)
-    outside, wrong = ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1), (total - 1).abs() > metrics.TOLERANCE
-    if (p >= 0).all(axis=None) and ((total / 100 - 1).abs() <= metrics.TOLERANCE).all():
+    outside, wrong = ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1), (total - 1).abs() > TOLERANCE
+    if (p >= 0).all(axis=None) and ((total / 100 - 1).abs() <= TOLERANCE).all():
         problems.append(f"{table.path}: p_<class> sum to 100 in every row; these look like percentages: divide them by 100")
     elif outside.any():
         said = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in p[outside].to_numpy()]
@@ -392,7 +353,7 @@ def _of(keys: pd.Series, values: Mapping[str, str]) -> pd.Series:
 def _match(tables: Sequence[_Table]) -> dict[str, str]:
     """Gives all rows a key, the same for the same galaxy; returns the id of each key as the first file spells it."""
     for table in tables:
-        table.rows["key"] = table.rows.id.map(sources.plain_id)
+        table.rows["key"] = table.rows.id.map(plain_id)
     if any(table.rows.key.duplicated().any() for table in tables):
         for table in tables:
             table.rows["key"] = table.rows.id
@@ -419,7 +380,7 @@ def _known(tables: Sequence[_Table], truth: _Table | None, problems: list[str]) 
             continue
         if len(other):
             said = [f"{own}, there {their}" for own, their in zip(other.label, theirs[other.index], strict=True)]
-            whose = sources.listing(dict.fromkeys(source[key] for key in other.key))
+            whose = listing(dict.fromkeys(source[key] for key in other.key))
             problems.append(
                 f"{table.path}: label is not that of {whose} for {len(other):,} galaxies: {table.at(other, said)}; mend one of "
                 "them, or remove the column if it is not the true class"
@@ -445,7 +406,7 @@ def _check_labelled(tables: Sequence[_Table], truth: _Table | None, known: Mappi
     if not known and not truth:
         why = "no file has a column label"
         if said:
-            why = f"label is the most probable class in every row of {sources.listing(said, MOST)}, as `galaxymorph predict` "
+            why = f"label is the most probable class in every row of {listing(said, MOST)}, as `galaxymorph predict` "
             why += "writes it: the prediction, and so not the truth"
         problems.append(f"no labels: {why}; --labels FILE gives the true classes (that file again, if these are the true ones)")
         return
@@ -514,7 +475,7 @@ def _check_test_galaxies(
             if wanted - has:
                 other = Counter(table.rows.loc[table.rows.key.isin(list(wanted - has)), "split"])
                 but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
-                ids = sources.listing([id for key, id in spelling.items() if key in wanted - has], MOST)
+                ids = listing([id for key, id in spelling.items() if key in wanted - has], MOST)
                 problems.append(
                     f"{table.path}: seed {seed} lacks {len(wanted - has):,} of {len(wanted):,} test galaxies that {whose} has"
                     f"{but}: {ids}; predict these, too, or leave them out of the other files"

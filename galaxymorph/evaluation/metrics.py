@@ -19,32 +19,20 @@ classes, and the row's `note` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import sklearn.metrics as sk
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier
+
+from galaxymorph.evaluation.predictions import checked, classes, selected
 
 OVERALL = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "log_loss", "brier")
 PER_CLASS = ("precision", "recall", "f1", "auc")
-TOLERANCE = 1e-3  # by how much the rounded probabilities of a galaxy may miss 1; they are then rescaled
 BLOCK = 2**22  # weights of galaxies in memory at once while bootstrapping
-
-
-def classes(predictions: pd.DataFrame) -> tuple[str, ...]:
-    """The names of the classes, in the order of the table's `p_<class>` columns. Raises `ValueError` for another table."""
-    names = tuple(str(c).removeprefix("p_") for c in predictions.columns if str(c).startswith("p_"))
-    missing = [c for c in ("id", "split", "label") if c not in predictions.columns]
-    if missing or not names:
-        missing += [] if names else ["p_<class>"]
-        have = ", ".join(map(str, predictions.columns))
-        raise ValueError(f"no predictions table: columns {', '.join(missing)} are missing; it has {have}")
-    return names
 
 
 def evaluate(predictions: pd.DataFrame, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -118,55 +106,6 @@ def majority(predictions: pd.DataFrame) -> pd.DataFrame:
     frequency = np.zeros(len(names))
     frequency[prior.classes_] = prior.class_prior_
     return predictions.assign(**{f"p_{name}": frequency[k] for k, name in enumerate(names)})
-
-
-def selected(predictions: pd.DataFrame, split: str) -> Bool[ndarray, " galaxy"]:
-    """Which rows are labelled galaxies of the split."""
-    label = predictions["label"]
-    return ((predictions["split"] == split) & label.notna() & (label.astype(str) != "")).to_numpy(dtype=bool)
-
-
-def checked(predictions: pd.DataFrame, split: str) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "galaxy class"]]:
-    """True classes as indices, and probabilities that sum to 1, of the labelled galaxies of a split, once they are checked.
-
-    Raises the `ValueError` of `evaluate`."""
-    names = classes(predictions)
-    twice = predictions.loc[predictions["id"].duplicated(keep=False), "id"]
-    if len(twice):
-        raise ValueError(
-            f"{twice.nunique()} ids are there twice or more: {some(list(twice.unique()))}; keep one row per galaxy"
-        )
-    rows = predictions.loc[selected(predictions, split)]
-    if rows.empty:
-        have = ", ".join(f"{name} ({n} rows)" for name, n in predictions["split"].value_counts().items())
-        raise ValueError(f"no labelled galaxy in split {split!r}; the table has {have or 'no rows'}")
-    label = rows["label"]
-    if pd.api.types.is_float_dtype(label):  # class names that are numbers, read from a file with empty labels
-        label = label.astype(int)
-    true = np.array([names.index(name) if name in names else -1 for name in label.astype(str)])
-    if (true < 0).any():
-        wrong = [f"{row} ({name})" for row, name in label.loc[true < 0].items()]
-        raise ValueError(f"labels that are no class in rows {some(wrong)}; classes: {', '.join(names)}")
-    p = np.asarray(rows[[f"p_{name}" for name in names]], dtype=float)
-    total = p.sum(1)
-    good = (p >= 0).all(1) & (abs(total - 1) <= TOLERANCE)  # NaN is neither
-    if not good.all():
-        wrong = [
-            f"{row} (id {rows.at[row, 'id']}, sum {s:.4g})" for row, s in zip(rows.index[~good], total[~good], strict=True)
-        ]
-        raise ValueError(f"p_<class> are no probabilities that sum to 1 in {len(wrong)} rows: {some(wrong)}")
-    return true, p / total[:, None]
-
-
-def some(things: Sequence[Any]) -> str:
-    """The first five of many, for an error."""
-    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a fraction, `right` of `n` (Wilson 1927)."""
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 # ---- the parts

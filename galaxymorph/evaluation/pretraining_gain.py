@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation import significance
-from galaxymorph.evaluation.comparison import budget, labels
+from galaxymorph.evaluation.entries import budget, labels
 
 RANDOM = "random_"
 _INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # with so many seeds, or more
@@ -29,7 +29,7 @@ def differences(
 ) -> pd.DataFrame:
     """Test accuracy of every method that has a control, less that of its control: one row per method and label budget.
 
-    `pieces` as `comparison.compare` takes them (`runs.trained`); `against`: methods with the names of their controls. Columns:
+    `pieces` as `comparison.compare` takes them (`results.trained`); `against`: methods with the names of their controls. Columns:
     method, n_labels (integer, <NA> for all), accuracy and control (means over the seeds where both are there), difference,
     low, high, interval (what low and high are), seeds, missing (seeds where one of the two is not there), n_test (galaxies per
     seed; the fewest). NaN without a seed.

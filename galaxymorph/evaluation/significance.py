@@ -34,9 +34,10 @@ from scipy.stats import binom, binomtest
 from scipy.stats import t as student
 
 from galaxymorph.evaluation import metrics
-from galaxymorph.evaluation.comparison import budget, labels, named
+from galaxymorph.evaluation.entries import budget, labels, named
+from galaxymorph.evaluation.intervals import LEVEL, holm
+from galaxymorph.evaluation.predictions import selected
 
-LEVEL = 0.05  # of the tests; intervals are of 1 - LEVEL
 KINDS = ["a", "b", "test"]
 NUMBERS = ["accuracy_a", "accuracy_b", "difference", "low", "high", "p", "p_holm", "p_better", "resolvable"]
 
@@ -104,15 +105,6 @@ def difference(
     return _difference(both, n_bootstrap=n_bootstrap, seed=seed)
 
 
-def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
-    """p-values of several tests, corrected so that the chance of any false alarm is no larger than the level (Holm 1979): the
-    smallest of m times m, the next times m - 1, ..., none smaller than the one before, none above 1."""
-    order = np.argsort(p, kind="stable")
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return corrected
-
-
 def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
     """The largest groups of methods of which no two can be told apart, for a table of `pairs` of one number of labels.
 
@@ -139,7 +131,7 @@ def _right(piece: Mapping[str, Any]) -> pd.DataFrame:
     table = piece["predictions"]
     with named(piece):
         wrong = metrics.mistakes(table).id
-    tested = table.loc[metrics.selected(table, "test"), ["id", "label"]]
+    tested = table.loc[selected(table, "test"), ["id", "label"]]
     found = tested.assign(right=(~tested["id"].isin(wrong)).astype(int)).set_index("id")
     found.attrs = {"step": str(piece["step"]), "seed": piece.get("seed")}
     return found

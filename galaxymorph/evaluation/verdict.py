@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from galaxymorph.evaluation.comparison import absent, budget, is_control, labels, number, with_interval, words
+from galaxymorph.evaluation.entries import budget, is_control, labels, words
+from galaxymorph.evaluation.phrases import absent, number, with_interval
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
 BETWEEN = " / "  # names of methods in one cell

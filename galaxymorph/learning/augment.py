@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from galaxymorph.pixels import gaussian_blur
+
 EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 
@@ -89,18 +91,3 @@ class Views:
         theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(-1, 2, 3)  # (galaxy, 2, 3)
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)  # (galaxy, size, size, 2)
         return functional.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
-
-
-def gaussian_blur(
-    images: Float[Tensor, "galaxy 3 height width"], sigma: Float[Tensor, " galaxy"]
-) -> Float[Tensor, "galaxy 3 height width"]:
-    """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0 leaves it as it is)."""
-    n, bands, height, width = images.shape
-    reach = max(1, math.ceil(3 * float(sigma.max())))
-    x = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (x / sigma[:, None].clamp_min(1e-3)) ** 2)  # (galaxy, 2 reach + 1)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(bands, 0)  # (galaxy * 3, 2 reach + 1)
-    flat = functional.pad(images.reshape(1, n * bands, height, width), (reach,) * 4, mode="reflect")
-    flat = functional.conv2d(flat, kernel[:, None, :, None], groups=n * bands)
-    flat = functional.conv2d(flat, kernel[:, None, None, :], groups=n * bands)
-    return flat.view(n, bands, height, width)

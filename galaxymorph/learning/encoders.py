@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from galaxymorph import project
 from galaxymorph.learning import architectures, cae
 from galaxymorph.learning.model_files import Unavailable, fetch, is_model, load, read
-from galaxymorph.run import folder as runs
 
 # With what their authors state: mean and std of the images that they were trained on, and the smallest that they take.
 PUBLISHED = {
@@ -226,7 +226,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         raise ValueError(f"encoder {name} has no option {', '.join(sorted(set(options) - set(known)))}; it has {has}")
     if name == "conv" and image_size is not None:
         options |= {"image_size": image_size}
-    path = runs.root() / Path(weights).expanduser()
+    path = project.root() / Path(weights).expanduser()
     if weights not in ("none", "imagenet") and is_model(path):
         return _trained(weights, {"name": name, **options, **shown})
     body, num_features, published = _body(name, options, imagenet=weights == "imagenet")
@@ -303,7 +303,7 @@ def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
 
 
 def _trained(name: str, options: dict[str, Any]) -> Encoder:
-    path = runs.root() / name
+    path = project.root() / name
     state, header = load(path)
     prefix = "encoder."
     state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

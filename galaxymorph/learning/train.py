@@ -15,15 +15,17 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from galaxymorph.learning.device import autocast, device, to_float
+from galaxymorph.pixels import orientations
 
 Part = tuple[UInt8[Tensor, "_ 3 size size"] | Float[Tensor, "_ feature"], Tensor]  # images, or features, and their targets
 ERRORS = ("loss", "mse")  # measures of which the smaller is the better
@@ -32,36 +34,6 @@ Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 
 class Diverged(FloatingPointError):
     """The training loss is no longer finite; the learner holds the last good weights."""
-
-
-def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def has_bf16(where: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is faster."""
-    if where.type == "cuda":
-        return torch.cuda.get_device_capability(where) >= (8, 0)
-    read = getattr(torch.cpu, "get_capabilities", dict)  # a torch that cannot tell gets fp32, which is never wrong
-    capabilities = read()
-    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def autocast(precision: str, where: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast for `precision="bf16"`, or for "auto" where `has_bf16`; nothing for "fp32"."""
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ValueError(f"precision={precision!r}: one of auto, bf16, fp32")
-    wanted = precision == "bf16" or (precision == "auto" and has_bf16(where))
-    return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
-
-
-def to_float(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"], where: torch.device) -> Float[Tensor, "*shape"]:
-    """A batch on its device. Images in [0, 1] and channels-last, which is the faster layout for convolutions on CPU and GPU;
-    features, which are float already, as they are."""
-    if images.is_floating_point():
-        return images.to(where, non_blocking=True)
-    return images.to(where, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
 def n_batches(n: int, batch_size: int) -> int:
@@ -467,9 +439,3 @@ def embed(
             outputs.append(torch.stack([encoder(image).float() for image in turned]).cpu())  # (orientation, galaxy, feature)
     features = torch.cat(outputs, 1)
     return features if each_orientation else features[0]
-
-
-def orientations(images: Shaped[Tensor, "*batch size size"]) -> list[Shaped[Tensor, "*batch size size"]]:
-    """The 8 rotations by 90 degrees and mirror images (the dihedral group D4); they need no resampling."""
-    turned = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
-    return turned + [image.flip(-1) for image in turned]

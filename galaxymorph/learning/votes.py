@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 
 Loss = Literal["mse", "kl", "multinomial", "dirichlet"]
 VOLUNTEERS = 44.0  # who see a galaxy of Galaxy Zoo 2, the median (Willett et al. 2013, section 2.3): where it is not known
 CONCENTRATION = 20.0  # of an untrained head: votes of about 20 people
-SIZES = [len(question.answers) for question in schema.QUESTIONS]
+SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
 def targets(votes: Float[Tensor, "galaxy 37"], volunteers: Float[Tensor, " galaxy"] | None) -> Float[Tensor, "galaxy 38"]:
@@ -44,12 +44,12 @@ def log_fractions(logits: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 3
 def cumulative(logs: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 37"]:
     """Cumulative vote fractions from `log_fractions`: the answers of a question sum to the answer that leads to it."""
     reached: dict[str, Tensor] = {}
-    for question, where in schema.SLICES.items():  # parents stand before their children
-        parent = schema.PARENTS[question]
+    for question, where in galaxy_zoo_tree.SLICES.items():  # parents stand before their children
+        parent = galaxy_zoo_tree.PARENTS[question]
         reached[question] = logs[:, where]
         if parent is not None:
-            name, _ = schema.ANSWERS[parent]
-            reached[question] = reached[question] + reached[name][:, parent - schema.SLICES[name].start, None]
+            name, _ = galaxy_zoo_tree.ANSWERS[parent]
+            reached[question] = reached[question] + reached[name][:, parent - galaxy_zoo_tree.SLICES[name].start, None]
     return torch.cat(list(reached.values()), 1).exp()
 
 
@@ -90,8 +90,8 @@ class VoteRegressor(nn.Module):
             )
         self.encoder, self.tree, self.kind = encoder, tree, loss
         self.options: dict[str, Any] = {"tree": tree, "loss": loss, "hidden": hidden, "dropout": dropout}
-        concentrations = tuple(f"s_{question}" for question in schema.SLICES) if loss == "dirichlet" else ()
-        self.outputs = schema.COLUMNS + concentrations
+        concentrations = tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES) if loss == "dirichlet" else ()
+        self.outputs = galaxy_zoo_tree.COLUMNS + concentrations
         features: int = encoder.num_features  # pyright: ignore[reportAssignmentType]
         layers: list[nn.Module] = [] if hidden is None else [nn.Linear(features, hidden), nn.ReLU()]
         last = nn.Linear(features if hidden is None else hidden, len(self.outputs))

@@ -22,9 +22,9 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from galaxymorph.data import cutouts
-from galaxymorph.morphology import measures as classical
-from galaxymorph.run import folder as runs
+from galaxymorph import project
+from galaxymorph.cache import entry as cache_entry
+from galaxymorph.morphology import measures
 
 SETS = ("light", "hog", "statmorph")
 PACKAGES = {"hog": "scikit-image", "statmorph": "statmorph"}  # of the extra `classical`
@@ -93,7 +93,7 @@ def measure(
     unknown = [name for name in features if name not in SETS]
     if unknown or not features or len(set(features)) < len(features):
         raise ValueError(f"features are {list(features)}; expected one or more of {', '.join(SETS)}, none twice")
-    folder = Path(cache) if cache is not None else runs.root() / "data" / "cache" / "morphometry"
+    folder = Path(cache) if cache is not None else project.root() / "data" / "cache" / "morphometry"
     pixels = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
     parts = [_kept(name, images, pixels, folder) for name in features]
     counts = {key: number for part in parts for key, number in part.counts.items()}
@@ -106,15 +106,15 @@ def _kept(name: str, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, f
 
     def write(entry: Path) -> None:
         start = time.perf_counter()
-        table = {"light": classical.features, "hog": hog, "statmorph": statmorph}[name](images)
+        table = {"light": measures.features, "hog": hog, "statmorph": statmorph}[name](images)
         seconds = time.perf_counter() - start
         np.save(entry / "values.npy", table.to_numpy(np.float32))
         (entry / "table.json").write_text(json.dumps({"columns": list(table.columns), "seconds": seconds}))
 
-    sources = inspect.getsource(classical) + inspect.getsource(sys.modules[__name__])
+    sources = inspect.getsource(measures) + inspect.getsource(sys.modules[__name__])
     code = hashlib.sha256(sources.encode()).hexdigest()
     inputs = {"features": name, "pixels": pixels, "shape": list(images.shape), "version": version, "code": code}
-    entry = cutouts.entry(folder, inputs, write)
+    entry = cache_entry(folder, inputs, write)
     known = json.loads((entry / "table.json").read_text())
     table = pd.DataFrame(np.load(entry / "values.npy"), columns=known["columns"])
     if name == "statmorph":
@@ -139,7 +139,7 @@ def hog(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     """Histograms of oriented gradients; see `measure`."""
     from skimage.feature import hog as histograms
 
-    grey = classical.light(images)[:, None]
+    grey = measures.light(images)[:, None]
     grey = functional.interpolate(grey, size=(64, 64), mode="bilinear", antialias=True)[:, 0].numpy()
     values = np.stack([histograms(each, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2)) for each in grey])
     return pd.DataFrame(values, columns=[f"hog_{k:04d}" for k in range(values.shape[1])])
@@ -148,12 +148,12 @@ def hog(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
 def statmorph(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     """What statmorph measures on `classical.light`, within `classical.segment`; see `measure`. As many processes as torch has
     threads."""
-    grey = classical.light(images)
-    galaxy, others = classical.segment(grey)
+    grey = measures.light(images)
+    galaxy, others = measures.segment(grey)
     given = zip(
         grey.double().numpy(),
         (galaxy + 2 * others).numpy(),
-        classical.noise(grey).double().numpy(),
+        measures.noise(grey).double().numpy(),
         strict=True,
     )
     rows = Parallel(n_jobs=torch.get_num_threads())(delayed(_one)(*each) for each in given)

@@ -5,7 +5,6 @@ In the look and by the rules of `plots`: they compute nothing (but what is to be
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -56,12 +55,6 @@ CONTROLS = ("centred", "random")
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less", "on galaxy": "more", "rotation": "more"}
 
 
-def caption(question: str, answer: str, voted: float, predicted: float) -> str:
-    """`bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of the volunteers where it is NaN."""
-    votes = "" if math.isnan(voted) else f" {voted:.2f}"
-    return f"{question.replace('_', ' ')}: {answer}{votes}, predicted {predicted:.2f}"
-
-
 @rc_context(STYLE)
 def overlay(
     images: Images,
@@ -108,7 +101,7 @@ def overlay(
 def curves(table: pd.DataFrame) -> Figure:
     """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per method, controls dotted.
 
-    `table`: the curves of `gradcam.compare`. The bands of the methods, not of the controls, are 95 % intervals.
+    `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are 95 % intervals.
     """
     if table.empty:
         return empty("no curves")
@@ -134,7 +127,7 @@ def curves(table: pd.DataFrame) -> Figure:
 def scores(table: pd.DataFrame) -> Figure:
     """A panel for each score, with each method as a point with its 95 % interval, and the centred control as a dashed line.
 
-    `table`: the scores of `gradcam.compare`.
+    `table`: the scores of `map_scores.compare`.
     """
     if table.empty:
         return empty("no scores")

@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.plots.style import (
     BLUE,
     COLOURS,
@@ -99,7 +99,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
 @rc_context(STYLE)
 def comparison(table: pd.DataFrame) -> Figure:
     """RMSE of each method with its 95 % interval, the lowest on top, between mean-vote baseline and noise floor (their
-    ranges, where methods have different ones). `table`: of `vote_metrics.compare`."""
+    ranges, where methods have different ones). `table`: of `vote_comparison.compare`."""
     rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
     if not rows.seeds.sum():
         return empty("no method has a result yet")
@@ -136,7 +136,7 @@ def predicted_against_votes(
 ) -> Figure:
     """Predicted against volunteers' cumulative fractions, galaxies per bin, one panel per answer (question, answer), with the
     line on which both are equal. `votes`: a votes table."""
-    rows = votes.loc[(votes["split"] == split) & votes[schema.COLUMNS[0]].notna()]
+    rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
         return empty(f"no galaxy with votes in the {split} part" if rows.empty else "no answers")
     columns = min(4, len(answers))
@@ -147,15 +147,15 @@ def predicted_against_votes(
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
-        column = schema.column(question, answer)
-        x, y = rows[[schema.COLUMNS[column], f"p_{schema.COLUMNS[column]}"]].to_numpy(float).T
+        column = galaxy_zoo_tree.column(question, answer)
+        x, y = rows[[galaxy_zoo_tree.COLUMNS[column], f"p_{galaxy_zoo_tree.COLUMNS[column]}"]].to_numpy(float).T
         low, high = np.floor(10 * min(y.min(), 0)) / 10, np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
         ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
         ax.axline((0, 0), slope=1, color=INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(2))
-        ax.set_title(schema.LABELS[column], fontsize=10)
+        ax.set_title(galaxy_zoo_tree.LABELS[column], fontsize=10)
     for ax in axes.flat[len(answers) :]:
         ax.set_axis_off()
     figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
@@ -170,7 +170,7 @@ def predicted_against_votes(
 @rc_context(STYLE)
 def calibration(tables: Tables) -> Figure:
     """Volunteers' against predicted fractions of those who answer, overall and per question, with the line on which both are
-    equal. `tables`: of `vote_metrics.calibration`."""
+    equal. `tables`: of `vote_calibration.calibration`."""
     first = next(iter(_methods(tables).values()))
     label = f"predicted fraction (n = {first.loc[first['question'] == 'overall', 'n'].sum():,} answers)"
     return _per_question(tables, "predicted", "observed", xlabel=label, ylabel="fraction of the volunteers")
@@ -179,7 +179,7 @@ def calibration(tables: Tables) -> Figure:
 @rc_context(STYLE)
 def coverage(tables: Tables) -> Figure:
     """Share of the volunteers' counts within the central predicted interval against its level, overall and per question:
-    below the dashed line, the model is too sure of itself. `tables`: of `vote_metrics.coverage`."""
+    below the dashed line, the model is too sure of itself. `tables`: of `vote_calibration.coverage`."""
     if not _n(tables):
         return empty("no counts of votes: the number of volunteers is not known")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
@@ -197,11 +197,11 @@ def tree(votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | No
     figure = Picture(figsize=(WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
     grid = figure.add_gridspec(1, len(COLUMNS))
     for column, names in enumerate(COLUMNS):
-        sizes = [len(_answers(name)) if name in schema.SLICES else 5 for name in names]
+        sizes = [len(_answers(name)) if name in galaxy_zoo_tree.SLICES else 5 for name in names]
         cells = grid[column].subgridspec(len(names), 1, height_ratios=sizes)
         for row, name in enumerate(names):
             ax = figure.add_subplot(cells[row])
-            if name in schema.SLICES:
+            if name in galaxy_zoo_tree.SLICES:
                 _answers_of(ax, votes, name, ticks=name == names[-1])
             else:
                 ax.set_axis_off()
@@ -269,7 +269,7 @@ def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], title: str | No
 def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -> Figure:
     """A column against another, with its interval, overall and for each question in a panel from 0 to 1, with the line on which
     both are equal."""
-    methods, names = _methods(tables), ["overall", *schema.SLICES]
+    methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
     figure, axes = panels(3, 4, height=6.6, sharex=True, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
@@ -287,12 +287,12 @@ def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -
 
 
 def _answers(question: str) -> tuple[str, ...]:
-    return tuple(answer for _, answer in schema.ANSWERS[schema.SLICES[question]])
+    return tuple(answer for _, answer in galaxy_zoo_tree.ANSWERS[galaxy_zoo_tree.SLICES[question]])
 
 
 def _answers_of(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None:
     """A question's panel of `tree`."""
-    answers, columns = _answers(question), schema.COLUMNS[schema.SLICES[question]]
+    answers, columns = _answers(question), galaxy_zoo_tree.COLUMNS[galaxy_zoo_tree.SLICES[question]]
     places, people = np.arange(len(answers)), votes["volunteers"]
     true = np.array([votes[name] for name in columns], float)
     predicted = np.maximum(np.array([votes[f"p_{name}"] for name in columns], float), 0)

@@ -31,7 +31,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
-from galaxymorph.run import folder as runs
+from galaxymorph import project
 
 
 class Kernel(AsyncKernelManager):
@@ -77,7 +77,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) ->
 
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
-            runs.write(Kernel.folder / "progress.json", json.dumps({"cell": next(started), "cells": cells}))
+            project.write(Kernel.folder / "progress.json", json.dumps({"cell": next(started), "cells": cells}))
 
     papermill.execute_notebook(
         notebook,
@@ -114,7 +114,7 @@ def main(job: Path) -> int:
     try:
         execute(nbformat.read(task["notebook"], as_version=4), output, task["parameters"])
     except Exception as error:  # whatever it is, the runner has to be able to show it
-        runs.write(Kernel.folder / "failure.json", json.dumps(failure(output, error)))
+        project.write(Kernel.folder / "failure.json", json.dumps(failure(output, error)))
         return 1
     return 0
 

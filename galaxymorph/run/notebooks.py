@@ -8,27 +8,23 @@ the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "dnn/pr
 from __future__ import annotations
 
 import ast
-import collections.abc
 import contextlib
-import difflib
 import functools
 import importlib
 import inspect
 import json
-import os
-import pathlib
 import re
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from galaxymorph.run import folder as runs
+from galaxymorph import project
+from galaxymorph.run.typecheck import _exponent, accepts, expectation, hints_of, odd_keys
+from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
-OUTPUT = re.compile(rf"({runs.NAME.pattern}/)?[^/\\.][^/\\]*")
+OUTPUT = re.compile(rf"({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 
 class NotebookError(ValueError):
@@ -37,12 +33,6 @@ class NotebookError(ValueError):
     def __init__(self, path: Path, message: str):
         super().__init__(f"{path.name}: {message}")
         self.path = path
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """` (did you mean seed?)`, or nothing where no word is near."""
-    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +52,19 @@ class Notebook:
         included; of everything else, the default tells the type.
         """
         default = self.parameters[name]
-        if default is not None and not _fits(given, type(default)):
-            yield name, _expected(given, type(default))
+        if default is not None and not accepts(given, type(default)):
+            yield name, expectation(given, type(default))
             return
-        yield from _odd_keys(name, given)
+        yield from odd_keys(name, given)
         for call in self._calls:
             if default is None and name in call.passed:
-                hint = _hints(call.target).get(call.passed[name], Any)
-                if not _fits(given, hint):
-                    yield name, _expected(given, hint)
+                hint = hints_of(call.target).get(call.passed[name], Any)
+                if not accepts(given, hint):
+                    yield name, expectation(given, hint)
             if name in call.unpacked and isinstance(given, dict):
                 yield from call.check(name, given)
         if default is None and isinstance(given, str) and _exponent(given):
-            yield name, _expected(given, float)
+            yield name, expectation(given, float)
 
     def option(self, name: str, key: str) -> Any:
         """The default of an option that the parameter `name` may hold, by what it is handed to: `training`, `batch_size`.
@@ -184,13 +174,13 @@ class _Call:
         options = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         free = [p.name for p in options if p.name not in self.fixed]
         accepts_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
-        hints = _hints(self.target)
+        hints = hints_of(self.target)
         for key, value in given.items():
             if key in self.fixed:
                 yield f"{name}.{key}", f"the notebook itself fills {key} of {self.name}; set the step's parameter instead"
             elif key in free:
-                if not _fits(value, hints.get(key, Any)):
-                    yield f"{name}.{key}", _expected(value, hints[key])
+                if not accepts(value, hints.get(key, Any)):
+                    yield f"{name}.{key}", expectation(value, hints[key])
             elif not accepts_all:
                 yield f"{name}.{key}", f"{self.name} has no such option{nearest(str(key), free)}; it has {', '.join(free)}"
 
@@ -242,99 +232,3 @@ def _import(dotted: str) -> Any:
 
 
 # ---- types
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    """Annotations by name; none where they cannot be evaluated."""
-    try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError, AttributeError):
-        return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value as YAML gives it can be meant by an annotation; what YAML cannot express (tensors) fits always."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, argument) for argument in arguments)
-    if origin is typing.Literal:
-        return any(value == argument and type(value) is type(argument) for argument in arguments)
-    if hint in (None, type(None)):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, Path, pathlib.PurePath, os.PathLike) or origin is os.PathLike:
-        return isinstance(value, str)
-    if hint is bool:
-        return isinstance(value, bool)
-    kind = origin or hint
-    if not inspect.isclass(kind):
-        return True
-    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
-        return isinstance(value, list) and len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if issubclass(kind, collections.abc.Mapping):
-        return isinstance(value, dict) and all(_fits(each, argument) for argument in arguments[1:] for each in value.values())
-    if kind in (list, tuple, set, frozenset) or kind.__module__ in ("collections.abc", "typing"):
-        if kind is collections.abc.Callable:
-            return True
-        return isinstance(value, list) and all(_fits(each, argument) for argument in arguments[:1] for each in value)
-    return True
-
-
-def _expected(value: Any, hint: Any) -> str:
-    message = f"expected {_describe(hint)}, found {json.dumps(value, default=str)}"
-    if isinstance(value, str) and (number := _exponent(value)):
-        message += f", which YAML reads as text; write {number}"
-    elif isinstance(value, str) and (choices := [c for c in _choices(hint) if isinstance(c, str)]):
-        message += nearest(value, choices)
-    return message
-
-
-def _exponent(text: str) -> str | None:
-    """`3e-2`, which YAML takes for text, as YAML wants a number to be written: `3.0e-2`."""
-    match = re.fullmatch(r"([-+]?\d+)(\.\d*)?[eE]([-+]?)(\d+)", text)
-    if not match:
-        return None
-    whole, fraction, sign, power = match.groups()
-    return f"{whole}{fraction if fraction and len(fraction) > 1 else '.0'}e{sign or '+'}{power}"
-
-
-def _choices(hint: Any) -> Iterable[Any]:
-    if typing.get_origin(hint) is typing.Literal:
-        return typing.get_args(hint)
-    return [choice for argument in typing.get_args(hint) for choice in _choices(argument)]
-
-
-def _describe(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(argument) for argument in arguments)
-    if origin is typing.Literal:
-        return " or ".join(str(argument) for argument in arguments)
-    if hint in (None, type(None)):
-        return "null"
-    names = {
-        str: "text",
-        Path: "a path",
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        dict: "keys below it",
-    }
-    if hint in names:
-        return names[hint]
-    if inspect.isclass(origin or hint) and (origin or hint) in (list, tuple, set, frozenset, collections.abc.Sequence):
-        inner = " and ".join(dict.fromkeys(_describe(argument) for argument in arguments if argument is not Ellipsis))
-        many = f"{len(arguments)} values" if origin is tuple and Ellipsis not in arguments else "a list"
-        return f"{many} ({inner})" if inner else many
-    return getattr(hint, "__name__", str(hint))
-
-
-def _odd_keys(name: str, given: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(given, dict):
-        for key, value in given.items():
-            if not isinstance(key, str):
-                yield f"{name}.{key}", f"the key {key!r} is no text; write it in quotes"
-            yield from _odd_keys(f"{name}.{key}", value)

@@ -16,7 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from galaxymorph.run import folder as runs
+from galaxymorph import project
+from galaxymorph.run.results import Result, read
+from galaxymorph.text import duration, leaves
 
 # As wide as a terminal, of classes and of vote fractions.
 LONG, MANY = 24, 10  # rows of a table, and sentences, of which more are folded up
@@ -27,8 +29,8 @@ FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "
 # ---- the comparison table
 
 
-def readable(result: runs.Result) -> pd.DataFrame:
-    """The `table.csv` of a step as text to look at; one that `comparison.compare` or `vote_metrics.compare` has made in the
+def readable(result: Result) -> pd.DataFrame:
+    """The `table.csv` of a step as text to look at; one that `comparison.compare` or `vote_comparison.compare` has made in the
     form of their `readable`."""
     from galaxymorph.evaluation import comparison, vote_metrics
 
@@ -40,7 +42,7 @@ def readable(result: runs.Result) -> pd.DataFrame:
     return pd.DataFrame({_title(name): [_number(value) for value in table[name]] for name in table.columns})
 
 
-def comparisons(results: Sequence[runs.Result]) -> list[runs.Result]:
+def comparisons(results: Sequence[Result]) -> list[Result]:
     """The steps that compare: those that leave a `table.csv`."""
     return [result for result in results if result.done and (result.path / "table.csv").is_file()]
 
@@ -48,7 +50,7 @@ def comparisons(results: Sequence[runs.Result]) -> list[runs.Result]:
 def text(run: str) -> str:
     """The comparison tables of a run for a terminal, below each what its step says of it; empty where no step compares."""
     parts = []
-    for result in comparisons(runs.read(run)):
+    for result in comparisons(read(run)):
         table = readable(result)
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
@@ -57,7 +59,7 @@ def text(run: str) -> str:
     return "\n\n".join(parts)
 
 
-def sentences(result: runs.Result) -> list[str]:
+def sentences(result: Result) -> list[str]:
     """What a step says of its comparison: the paragraphs of `summary.md`, if it leaves one."""
     path = result.path / "summary.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -87,13 +89,13 @@ def write(run: str) -> Path:
     First the answer, then the steps that compare, then those that speak of all methods (they leave a `summary.md`: where
     methods fail, the audit, ...), then every step by itself, and where each row comes from.
     """
-    results = runs.read(run)
-    folder = runs.root() / "results" / run
+    results = read(run)
+    folder = project.root() / "results" / run
     notebooks = {result.name: page for result in results if (page := notebook(result)) is not None}
     compared = comparisons(results)
     speaking = [result for result in results if result not in compared and (result.path / "summary.md").is_file()]
     speaking.sort(key=lambda result: (result.path / "audit.csv").is_file())
-    steps: dict[str, list[runs.Result]] = {}
+    steps: dict[str, list[Result]] = {}
     for result in results:
         steps.setdefault(result.step, []).append(result)
     above = [*compared, *speaking]
@@ -107,11 +109,11 @@ def write(run: str) -> Path:
         _environments(results),
     ]
     path = folder / "index.html"
-    runs.write(path, _page(f"Galaxy morphology: {run}", "\n".join(parts)))
+    project.write(path, _page(f"Galaxy morphology: {run}", "\n".join(parts)))
     return path
 
 
-def notebook(result: runs.Result) -> Path | None:
+def notebook(result: Result) -> Path | None:
     """The executed notebook as a page, `notebook.html` beside it; None where there is none. A failed one shows its error."""
     source, page = result.path / "notebook.ipynb", result.path / "notebook.html"
     if not source.is_file():
@@ -124,7 +126,7 @@ def notebook(result: runs.Result) -> Path | None:
         )
         body, _ = exporter.from_filename(str(source))
         back = "../" * (result.name.count("/") + 1) + "index.html"
-        runs.write(page, _page(result.name, f'<p><a href="{back}">← report</a></p>\n{body}', style=_code_style()))
+        project.write(page, _page(result.name, f'<p><a href="{back}">← report</a></p>\n{body}', style=_code_style()))
     return page
 
 
@@ -134,16 +136,16 @@ def _code_style() -> str:
     return HtmlFormatter(style="default").get_style_defs(".highlight")
 
 
-def _head(run: str, results: Sequence[runs.Result]) -> str:
+def _head(run: str, results: Sequence[Result]) -> str:
     done = [result for result in results if result.done]
     seconds = sum(result.seconds or 0 for result in results)
     finished = max((result.finished for result in results if result.finished), default="")
-    facts = [f"{len(done)} of {len(results)} pieces of work", f"{runs.duration(seconds)} of computing"]
+    facts = [f"{len(done)} of {len(results)} pieces of work", f"{duration(seconds)} of computing"]
     facts += [f"finished {finished[:16].replace('T', ' ')} UTC"] if finished else []
     missing = [result.name for result in results if not result.done and result.not_run is None]
     left_out = dict.fromkeys(f"{result.step} ({result.not_run})" for result in results if result.not_run is not None)
     galaxies = next((result.parameters["galaxies"] for result in results if "galaxies" in result.parameters), {})
-    source = ", ".join(f"{_title(key)} {_number(value)}" for key, value in runs.leaves(galaxies))
+    source = ", ".join(f"{_title(key)} {_number(value)}" for key, value in leaves(galaxies))
     warning = f'<p class="warning">Missing: {escape(", ".join(missing))}.</p>\n' if missing else ""
     warning += f'<p class="warning">Not run: {escape(", ".join(left_out))}.</p>' if left_out else ""
     return (
@@ -152,10 +154,9 @@ def _head(run: str, results: Sequence[runs.Result]) -> str:
     )
 
 
-def _answer(compared: Sequence[runs.Result]) -> str:
+def _answer(compared: Sequence[Result]) -> str:
     """Which method to take, by number of labels: of the step that compares the most numbers of them, and pairs of methods."""
-    from galaxymorph.evaluation import export as tables
-    from galaxymorph.evaluation import verdict as answer
+    from galaxymorph.evaluation import export, verdict
 
     found = [
         pd.read_csv(path, dtype={"n_labels": "Int64"}) for each in compared if (path := each.path / "answer.csv").is_file()
@@ -163,9 +164,9 @@ def _answer(compared: Sequence[runs.Result]) -> str:
     verdicts = max(found, key=lambda each: (len(each), each.n_pairs.sum()), default=None)
     if verdicts is None or verdicts.empty:
         return ""
-    shown = answer.readable(verdicts)
-    said = f"<p>{escape(answer.in_short(verdicts))}</p>"
-    table = tables.narrow(_table(shown.columns, shown.itertuples(index=False)))
+    shown = verdict.readable(verdicts)
+    said = f"<p>{escape(verdict.in_short(verdicts))}</p>"
+    table = export.narrow(_table(shown.columns, shown.itertuples(index=False)))
     note = (
         "<p>The method to take was chosen on validation galaxies, where there are some; the numbers are of test galaxies. "
         "What these cannot tell apart from it, after Holm's correction for all pairs, may be as good. Seconds of training are "
@@ -174,7 +175,7 @@ def _answer(compared: Sequence[runs.Result]) -> str:
     return f'<section class="answer">\n<h2>The answer</h2>\n{said}\n{table}\n{note}\n</section>'
 
 
-def _spoken(result: runs.Result) -> str:
+def _spoken(result: Result) -> str:
     """A step that speaks of all methods: its sentences, the table of an audit, its pictures."""
     said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
     path = result.path / "audit.csv"
@@ -186,11 +187,11 @@ def _spoken(result: runs.Result) -> str:
     )
 
 
-def _comparison(result: runs.Result) -> str:
-    from galaxymorph.evaluation import export as tables
+def _comparison(result: Result) -> str:
+    from galaxymorph.evaluation import export
 
     table = readable(result)
-    shown = tables.narrow(_table(table.columns, table.itertuples(index=False)))
+    shown = export.narrow(_table(table.columns, table.itertuples(index=False)))
     files = [path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()]
     links = ", ".join(f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files)
     words = sentences(result)
@@ -209,7 +210,7 @@ def _folded(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
-def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
+def _step(name: str, pieces: Sequence[Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
     """A step: a row per piece of work, the pictures of the first that is done (if `shown`), and its parameters."""
     keys = list(pieces[0].combination)
     numbers = [_numbers(piece.metrics) for piece in pieces]
@@ -220,11 +221,11 @@ def _step(name: str, pieces: Sequence[runs.Result], notebooks: Mapping[str, Path
         state = "done" if piece.done else "failed" if page else "missing"
         state = state if piece.not_run is None else escape(f"not run: {piece.not_run}")
         state = f'<a href="{escape(page.relative_to(folder).as_posix())}">{state}</a>' if page else state
-        took = runs.duration(piece.seconds) if piece.seconds is not None else "–"
+        took = duration(piece.seconds) if piece.seconds is not None else "–"
         cells = [escape(str(piece.combination[key])) for key in keys] + [state, took]
         rows.append(cells + [escape(_number(values.get(key))) for key in names])
     header = [*keys, "notebook", "time", *(_title(key) for key in names)]
-    said = (note for piece in pieces for key, note in runs.leaves(piece.metrics) if key.startswith("notes."))
+    said = (note for piece in pieces for key, note in leaves(piece.metrics) if key.startswith("notes."))
     notes = dict.fromkeys(map(str, said))  # each once
     noted = f"<p>Notes: {escape('; '.join(notes))}.</p>\n" if notes else ""
     found = (sentence for piece in pieces for sentence in piece.metrics.get("findings", []))
@@ -252,12 +253,12 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
     return found
 
 
-def _parameters(pieces: Sequence[runs.Result]) -> str:
+def _parameters(pieces: Sequence[Result]) -> str:
     """What is the same for all pieces of a step (what differs stands in the rows above), and what the metrics say in words."""
     repeated = pieces[0].combination
     rows = [
         (key, json.dumps(value) if not isinstance(value, str) else value)
-        for key, value in runs.leaves({k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")})
+        for key, value in leaves({k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")})
         if key not in repeated
     ]
     words: dict[str, dict[str, None]] = {}
@@ -270,7 +271,7 @@ def _parameters(pieces: Sequence[runs.Result]) -> str:
     return f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
 
 
-def _provenance(results: Sequence[runs.Result]) -> str:
+def _provenance(results: Sequence[Result]) -> str:
     """Where each row of the tables comes from: hashes of its parameters and galaxies, code, machine, time; of a repeated step
     what differs between its pieces is counted."""
     rows = []
@@ -284,15 +285,13 @@ def _provenance(results: Sequence[runs.Result]) -> str:
             next(iter(known[key])) if len(known.get(key, ())) == 1 else f"{len(known.get(key, ()))} different" for key in ORIGIN
         ]
         seconds = sum(piece.seconds or 0 for piece in pieces)
-        rows.append(
-            [step, str(len(pieces)), *(cell if cell != "0 different" else "–" for cell in cells), runs.duration(seconds)]
-        )
+        rows.append([step, str(len(pieces)), *(cell if cell != "0 different" else "–" for cell in cells), duration(seconds)])
     header = ("step", "pieces", *ORIGIN, "time in all")
     note = "<p>Each piece's own are in its folder: params.yaml, done.json, metrics.json, environment.json.</p>"
     return f"<section>\n<h2>Where each row comes from</h2>\n{_table(header, rows)}\n{note}\n</section>" if rows else ""
 
 
-def _origin(piece: runs.Result) -> dict[str, str]:
+def _origin(piece: Result) -> dict[str, str]:
     mark, environment = piece.path / "done.json", piece.path / "environment.json"
     made = json.loads(mark.read_text(encoding="utf-8")).get("fingerprints", {}) if mark.is_file() else {}
     where = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
@@ -309,7 +308,7 @@ def _origin(piece: runs.Result) -> dict[str, str]:
     return {key: str(value) for key, value in found.items() if value}
 
 
-def _environments(results: Sequence[runs.Result]) -> str:
+def _environments(results: Sequence[Result]) -> str:
     """Where it was computed; a value that differs between pieces is listed with each of its values."""
     found: dict[str, list[str]] = {}
     for result in results:
@@ -323,7 +322,7 @@ def _environments(results: Sequence[runs.Result]) -> str:
     return f'<section>\n<h2>Environment</h2>\n<div class="pairs">{_table(("", ""), rows)}</div>\n</section>' if rows else ""
 
 
-def _pictures(result: runs.Result) -> str:
+def _pictures(result: Result) -> str:
     figures = []
     for path in sorted(result.path.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name)):  # as they were made
         data = base64.b64encode(path.read_bytes()).decode()

@@ -40,10 +40,18 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import URL
 
+from galaxymorph import project
 from galaxymorph.learning import train
-from galaxymorph.plots import search as tune_plots
-from galaxymorph.run import folder as runs
-from galaxymorph.run import notebooks, params, runner
+from galaxymorph.plots import search as search_plots
+from galaxymorph.run import done, executors
+from galaxymorph.run.folder import TRIAL
+from galaxymorph.run.folder import progress as folder_progress
+from galaxymorph.run.locks import deaf, locked
+from galaxymorph.run.plan import Piece, Plan, Range, changed
+from galaxymorph.run.plan import trial as plan_trial
+from galaxymorph.run.problems import ParamsError
+from galaxymorph.run.screen import Screen
+from galaxymorph.text import duration, leaves, nearest
 
 SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: interrupted, to be tried again
 KEPT = ("history.csv", "params.yaml")  # of a trial's files
@@ -56,7 +64,7 @@ class SearchError(RuntimeError):
 
 
 def tune(
-    plan: params.Plan,
+    plan: Plan,
     steps: Sequence[str],
     *,
     n_trials: int = 20,
@@ -68,26 +76,26 @@ def tune(
 ) -> list[str]:
     """Searches for each step, `n_trials` in all with those of earlier calls; returns the steps whose search has failed.
 
-    Raises `params.ParamsError` for what cannot be searched, before anything runs, and `KeyboardInterrupt` after the trial that
+    Raises `problems.ParamsError` for what cannot be searched, before anything runs, and `KeyboardInterrupt` after the trial that
     runs has been stopped: it is tried again by the next call.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     searches = [_search(plan, step, metric, seed) for step in _checked(plan, steps, n_trials, metric)]
-    screen = runner.Screen(out, every=every)
+    screen = Screen(out, every=every)
     failed, document, accounts = [], plan.document, []
     for search in searches:
-        with runner.locked(search.folder):
+        with locked(search.folder):
             try:
                 winner, account = _run(search, n_trials, restart=restart, screen=screen)
             except SearchError as error:
                 failed.append(search.step)
                 screen.say(f"✗ tune {search.step}: {error}\n")
                 continue
-        document = params.changed(document, search.step, winner)
+        document = changed(document, search.step, winner)
         accounts.append(account)
         screen.say(f"{account}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
     if len(accounts) > 1:
-        path = runs.root() / "results" / plan.run / "tune" / "best.yaml"
+        path = project.root() / "results" / plan.run / "tune" / "best.yaml"
         remarks = [f"Best values of {len(accounts)} searches of {_trials(n_trials)} each, by `galaxymorph tune`.", *accounts]
         _write_params(path, document, "\n".join(remarks))
         screen.say(f"all of them, {_trials(n_trials)} each:\n  galaxymorph run --params {path}")
@@ -101,20 +109,20 @@ def tune(
 class Search:
     """The search of one step. `piece` is what its trials change: the step with its own values, for one seed."""
 
-    plan: params.Plan
+    plan: Plan
     step: str
-    piece: params.Piece
+    piece: Piece
     metric: str
     seed: int | None  # None: the first of the step's
     own: dict[str, Any] = field(init=False)  # the step's own value of everything that is searched
 
     def __post_init__(self) -> None:
-        self.folder = runs.root() / "results" / self.plan.run / "tune" / self.step
+        self.folder = project.root() / "results" / self.plan.run / "tune" / self.step
         self.own = {key: self.piece.value(key) for key in self.piece.search}
         self.least = self.metric.removeprefix("val_") in train.ERRORS
         self.drawn = self.piece.parameters.get("seed")  # the seed of all trials
-        inputs = runner.fingerprints(self.plan, self.piece)
-        space = {key: vars(each) if isinstance(each, params.Range) else each for key, each in self.piece.search.items()}
+        inputs = done.fingerprints(self.plan, self.piece)
+        space = {key: vars(each) if isinstance(each, Range) else each for key, each in self.piece.search.items()}
         same = {"search": space, "metric": self.metric, "parameters": self.piece.parameters}
         same |= {kind: inputs[kind] for kind in ("files", "upstream")}
         self.setup = json.loads(json.dumps(same, default=str))  # without which trials cannot be compared
@@ -124,7 +132,7 @@ class Search:
         return f"{self.metric.replace('_', ' ')} {value:.4f}"
 
 
-def _checked(plan: params.Plan, steps: Sequence[str], n_trials: int, metric: str) -> list[str]:
+def _checked(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> list[str]:
     """The steps, each once. Raises `ParamsError` where one cannot be searched, or an option makes no sense."""
     problems = [f"--trials {n_trials}: at least 1"] if n_trials < 1 else []
     if not metric.startswith("val_"):
@@ -132,7 +140,7 @@ def _checked(plan: params.Plan, steps: Sequence[str], n_trials: int, metric: str
     by_step = {piece.step: piece.notebook for piece in plan.pieces}
     for step in steps:
         if step not in by_step:
-            problems.append(f"tune {step}: there is no such step{notebooks.nearest(step, by_step)}")
+            problems.append(f"tune {step}: there is no such step{nearest(step, by_step)}")
         elif not by_step[step].trains:
             name = by_step[step].path.name
             problems.append(f"tune {step}: {name} does not train by epochs (`Step.record`), and these are what is watched")
@@ -140,13 +148,13 @@ def _checked(plan: params.Plan, steps: Sequence[str], n_trials: int, metric: str
             example = "search: {training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}"
             problems.append(f"{step}.search: missing; it says what may be tried, such as {example}")
     if problems:
-        raise params.ParamsError(problems)
+        raise ParamsError(problems)
     return list(dict.fromkeys(steps))
 
 
-def _search(plan: params.Plan, step: str, metric: str, seed: int | None) -> Search:
+def _search(plan: Plan, step: str, metric: str, seed: int | None) -> Search:
     """Raises `ParamsError` where the step's own values are outside what is searched, or models that it needs are missing."""
-    piece = params.trial(plan, step, {}, seed=seed)
+    piece = plan_trial(plan, step, {}, seed=seed)
     problems = []
     for key, space in piece.search.items():
         try:
@@ -157,14 +165,14 @@ def _search(plan: params.Plan, step: str, metric: str, seed: int | None) -> Sear
         if not _inside(value, space):
             problems.append(f"{step}.search.{key}: begins with the step's own value, {value!r}, which is outside; widen it")
     for name in piece.needs:
-        if not (runner.folder(plan, name) / "done.json").is_file():
+        if not (done.folder(plan, name) / "done.json").is_file():
             problems.append(f"tune {step}: needs {name}; galaxymorph run --only {name} makes it")
     if problems:
-        raise params.ParamsError(problems)
+        raise ParamsError(problems)
     return Search(plan, step, piece, metric, seed)
 
 
-def _inside(value: Any, space: params.Range | list[Any]) -> bool:
+def _inside(value: Any, space: Range | list[Any]) -> bool:
     if isinstance(space, list):
         return value in space
     return isinstance(value, int | float) and not isinstance(value, bool) and space.low <= value <= space.high
@@ -173,7 +181,7 @@ def _inside(value: Any, space: params.Range | list[Any]) -> bool:
 # ---- the study
 
 
-def _run(search: Search, n_trials: int, *, restart: bool, screen: runner.Screen) -> tuple[dict[str, Any], str]:
+def _run(search: Search, n_trials: int, *, restart: bool, screen: Screen) -> tuple[dict[str, Any], str]:
     """Executes the trials that are left; returns what the best one has changed, and how it was found."""
     with _study(search, restart=restart) as study:
         spent = len(study.get_trials(deepcopy=False, states=SPENT))
@@ -231,7 +239,7 @@ def _study(search: Search, *, restart: bool) -> Iterator[optuna.Study]:
 
 
 def _differences(before: Any, now: Any) -> str:
-    old, new = dict(runs.leaves(before)), dict(runs.leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, "nothing") != new.get(key, "nothing")]
     told = [f"{key}: {old.get(key, 'nothing')} before, {new.get(key, 'nothing')} now" for key in keys[:3]]
     return "; ".join([*told, *(["..."] if len(keys) > 3 else [])])
@@ -250,14 +258,14 @@ def _enqueue(study: optuna.Study, search: Search) -> None:
             known.append(wanted)
 
 
-def _stored(value: Any, space: params.Range | list[Any]) -> Any:
+def _stored(value: Any, space: Range | list[Any]) -> Any:
     """A value as optuna stores it: lists and dicts as text."""
-    if isinstance(space, params.Range):
+    if isinstance(space, Range):
         return int(value) if space.whole else float(value)
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _distribution(space: params.Range | list[Any]) -> BaseDistribution:
+def _distribution(space: Range | list[Any]) -> BaseDistribution:
     if isinstance(space, list):
         return CategoricalDistribution([_stored(value, space) for value in space])
     if space.whole:
@@ -281,17 +289,17 @@ def _values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
 # ---- one trial
 
 
-def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, screen: runner.Screen) -> str:
+def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, screen: Screen) -> str:
     """Executes one trial and tells the study; returns what went wrong, nothing where it has come to its end or was pruned."""
     # What is drawn follows from the seed and the trials so far: a search that was interrupted goes on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
     study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
     trial = study.ask({key: _distribution(space) for key, space in search.piece.search.items()})
     values = _values(search, trial.params)
-    piece = params.trial(search.plan, search.step, values, seed=search.seed)
+    piece = plan_trial(search.plan, search.step, values, seed=search.seed)
     name = f"{search.step} trial {number}/{n_trials}"
     watched = _execute(trial, search, piece, search.folder / f"trial-{number:04d}", name, screen)
-    error, took = watched.error, runs.duration(watched.seconds)
+    error, took = watched.error, duration(watched.seconds)
     if error and number == 1:
         study.tell(trial, state=TrialState.FAIL)
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
@@ -324,12 +332,12 @@ class _Watched:
     seconds: float = 0.0
 
 
-def _execute(trial: Trial, search: Search, piece: params.Piece, folder: Path, name: str, screen: runner.Screen) -> _Watched:
+def _execute(trial: Trial, search: Search, piece: Piece, folder: Path, name: str, screen: Screen) -> _Watched:
     """Executes the notebook until its training is over, is pruned, or has failed; no process and no weights are left."""
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
     folder.mkdir(parents=True)
     partial, row, over = (folder / file for file in ("notebook.partial.ipynb", "row.json", "over"))
-    execution = runner.Execution(piece, partial, os.environ | {"PYTHONUNBUFFERED": "1", runs.TRIAL: str(folder)})
+    execution = executors.Execution(piece, partial, os.environ | {"PYTHONUNBUFFERED": "1", TRIAL: str(folder)})
     watched, progress = _Watched(), "starting"
     try:
         while not over.is_file():
@@ -338,8 +346,8 @@ def _execute(trial: Trial, search: Search, piece: params.Piece, folder: Path, na
                 epoch = json.loads(row.read_text(encoding="utf-8"))
                 row.unlink()
                 _report(trial, search, epoch, watched)
-                runs.write(folder / "answer", "stop" if watched.pruned else "go on")
-                progress = runs.progress(epoch, seconds=float(epoch.get("seconds", 0.0)) * watched.epoch)
+                project.write(folder / "answer", "stop" if watched.pruned else "go on")
+                progress = folder_progress(epoch, seconds=float(epoch.get("seconds", 0.0)) * watched.epoch)
             elif ended and not over.is_file():
                 broken = execution.process.returncode
                 watched.error = execution.failure() if broken else "as the notebook has ended without a training"
@@ -349,7 +357,7 @@ def _execute(trial: Trial, search: Search, piece: params.Piece, folder: Path, na
         if not watched.error and not math.isfinite(watched.value):
             watched.error = f"as {search.metric} is {watched.value} after {watched.epoch} epochs"
     finally:
-        with runner.deaf():  # a second Ctrl-C or SIGTERM would leave something behind
+        with deaf():  # a second Ctrl-C or SIGTERM would leave something behind
             watched.seconds = execution.seconds
             execution.stop()
             if watched.error and partial.is_file():
@@ -397,8 +405,8 @@ def _write(study: optuna.Study, search: Search) -> pd.DataFrame:
         row |= {key: _stored(value, search.piece.search[key]) for key, value in each.user_attrs["values"].items()}
         rows.append(row | {"error": error})
     trials = pd.DataFrame(rows)
-    runs.write(search.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
-    document = params.changed(search.plan.document, search.step, _winner(study, search))
+    project.write(search.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    document = changed(search.plan.document, search.step, _winner(study, search))
     remarks = f"Best values of a search, by `galaxymorph tune`.\n{_account(study, search, trials)}"
     _write_params(search.folder / "best.yaml", document, remarks)
     return trials
@@ -410,7 +418,7 @@ def _trials(n: int) -> str:
 
 def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
-    runs.write(path, "".join(f"# {line}\n" for line in remarks.splitlines()) + text)
+    project.write(path, "".join(f"# {line}\n" for line in remarks.splitlines()) + text)
 
 
 def _winner(study: optuna.Study, search: Search) -> dict[str, Any]:
@@ -443,6 +451,6 @@ def _draw(study: optuna.Study, search: Search, trials: pd.DataFrame) -> None:
         with suppress(ValueError, RuntimeError):  # all values are the same
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     name = search.metric.replace("_", " ").replace("val ", "validation ")
-    history, importance = tune_plots.history(trials, measure=name), tune_plots.importance(shares, n=finished)
+    history, importance = search_plots.history(trials, measure=name), search_plots.importance(shares, n=finished)
     for file, figure in (("history.png", history), ("importance.png", importance)):
         figure.savefig(search.folder / file, dpi=150, bbox_inches="tight")

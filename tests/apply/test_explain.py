@@ -8,12 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import cli
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import cli, galaxy_zoo_tree
 from galaxymorph.apply import explain
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.diagnostics import gradcam
-from galaxymorph.learning import model_files as weights
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.diagnostics import gradcam, targets
+from galaxymorph.learning import model_files
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
@@ -29,9 +28,9 @@ def files(tmp_path_factory) -> dict[str, Path]:
     network = encoder("resnet18")
     votes, classes = VoteRegressor(network, loss="kl"), Classifier(network, classes=2)
     header = {"encoder": network.options, "image_size": 64, "cutout": {"crop": None}, "seen": [], "seen_labels": []}
-    weights.save(folder / "votes.safetensors", votes, answers=schema.COLUMNS, head=votes.options, **header)
-    weights.save(folder / "classes.safetensors", classes, classes=CLASSES, **header)
-    weights.save(folder / "none.safetensors", torch.nn.ModuleDict({"encoder": network}), **header)
+    model_files.save(folder / "votes.safetensors", votes, answers=galaxy_zoo_tree.COLUMNS, head=votes.options, **header)
+    model_files.save(folder / "classes.safetensors", classes, classes=CLASSES, **header)
+    model_files.save(folder / "none.safetensors", torch.nn.ModuleDict({"encoder": network}), **header)
     return {path.stem: path for path in folder.iterdir()}
 
 
@@ -51,37 +50,37 @@ def test_every_answer_of_a_question_has_its_map(files, tmp_path):
 
 def test_the_score_is_that_of_the_answer(files):
     learner, header = explain.inference.load(files["votes"])
-    images = simulate.survey(2, image_size=64).images
+    images = mock_survey(2, image_size=64).images
     raw, predicted = learner(images / 255), learner.predict(images / 255).detach().numpy()
-    said = explain.answers(learner, header)
-    assert list(said) == list(schema.LABELS)
+    said = targets.answers(learner, header)
+    assert list(said) == list(galaxy_zoo_tree.LABELS)
     for name in ("bar: yes", "edge on: no", "arms: can't tell"):
-        expected = schema.per_question(predicted)[:, said[name].column]
+        expected = galaxy_zoo_tree.per_question(predicted)[:, said[name].column]
         np.testing.assert_allclose(said[name].target(raw).exp().detach(), expected, rtol=1e-4)
         np.testing.assert_allclose(said[name].score(raw).detach(), expected, rtol=1e-4)
-        np.testing.assert_allclose(explain.shares(predicted, said[name].column), expected, rtol=1e-4)
+        np.testing.assert_allclose(targets.shares(predicted, said[name].column), expected, rtol=1e-4)
     learner, header = explain.inference.load(files["classes"])
     logits = learner(images / 255)
-    torch.testing.assert_close(explain.answers(learner, header)["spiral"].target(logits), logits[:, 1])
-    torch.testing.assert_close(explain.answers(learner, header)["spiral"].score(logits), learner.predict(images / 255)[:, 1])
+    torch.testing.assert_close(targets.answers(learner, header)["spiral"].target(logits), logits[:, 1])
+    torch.testing.assert_close(targets.answers(learner, header)["spiral"].score(logits), learner.predict(images / 255)[:, 1])
 
 
 def test_captions_tell_votes_and_prediction():
     votes, predicted = np.zeros((2, 37)), np.zeros((2, 37))
-    votes[0, schema.SLICES["bar"]], predicted[0, schema.SLICES["bar"]] = [0.3, 0.2], [0.1, 0.3]
-    predicted[1, schema.SLICES["bar"]] = [0.2, -0.1]  # of plain outputs
-    answer = explain.Answer(schema.column("bar", "yes"), lambda raw: raw[:, 0], lambda raw: raw[:, 0])
-    assert explain.captions("bar: yes", answer, predicted, votes) == [
+    votes[0, galaxy_zoo_tree.SLICES["bar"]], predicted[0, galaxy_zoo_tree.SLICES["bar"]] = [0.3, 0.2], [0.1, 0.3]
+    predicted[1, galaxy_zoo_tree.SLICES["bar"]] = [0.2, -0.1]  # of plain outputs
+    answer = targets.Answer(galaxy_zoo_tree.column("bar", "yes"), lambda raw: raw[:, 0], lambda raw: raw[:, 0])
+    assert targets.captions("bar: yes", answer, predicted, votes) == [
         "bar: yes 0.60, predicted 0.25",
         "bar: yes, predicted 1.00",
     ]
-    answer = explain.Answer(1, lambda raw: raw[:, 1], lambda raw: raw[:, 1])
-    assert explain.captions("spiral", answer, np.array([[0.9, 0.1]]), None) == ["spiral, predicted 0.10"]
+    answer = targets.Answer(1, lambda raw: raw[:, 1], lambda raw: raw[:, 1])
+    assert targets.captions("spiral", answer, np.array([[0.9, 0.1]]), None) == ["spiral, predicted 0.10"]
 
 
 def test_galaxies_are_the_ones_asked_for(files, tmp_path, monkeypatch):
     """From files and from the mock survey, in the order asked for; the map is that of `gradcam.maps`."""
-    survey = simulate.survey(6, image_size=64)
+    survey = mock_survey(6, image_size=64)
     for id, image in zip(survey.ids, survey.images, strict=True):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / f"{id}.png")
     drawn = []

@@ -19,12 +19,14 @@ from astropy.io import fits as astropy_fits
 from PIL import Image
 from torch import nn
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.apply import predict as inference
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.apply import predict, similar
+from galaxymorph.apply import stream as stream_module
+from galaxymorph.apply.images import COLOUR
+from galaxymorph.apply.stream import stream as stream_stream
 from galaxymorph.data import cutouts, sources
-from galaxymorph.data import load as data
-from galaxymorph.learning import model_files as weights
-from galaxymorph.learning import train
+from galaxymorph.data.load import load
+from galaxymorph.learning import device, model_files, saved, train
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
@@ -56,16 +58,16 @@ def models(tmp_path_factory):
         "encoder": nn.ModuleDict({"encoder": encoder(**BODY), "decoder": nn.Linear(2, 3)}),
     }
     for name, learner in learners.items():
-        head = {"answers": schema.COLUMNS, "head": learner.options} if isinstance(learner, VoteRegressor) else {}
+        head = {"answers": galaxy_zoo_tree.COLUMNS, "head": learner.options} if isinstance(learner, VoteRegressor) else {}
         head |= {"classes": CLASSES, "head": {"dropout": 0.1}} if name == "classes" else {}
-        weights.save(folder / f"{name}.safetensors", learner, **HEADER, **head)
+        model_files.save(folder / f"{name}.safetensors", learner, **HEADER, **head)
     return folder, learners
 
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     """bfloat16 would round otherwise in batches of another size."""
-    monkeypatch.setattr(train, "has_bf16", lambda where: False)
+    monkeypatch.setattr(device, "has_bf16", lambda where: False)
 
 
 IDS = ("2", "10", "9", "101", "33", "4", "100018", "57", "8", "71", "6")
@@ -90,7 +92,7 @@ def galaxies(tmp_path):
 def run(models, name, images, out, **options):
     """The table as it is written, all text, and the remarks."""
     images = images if isinstance(images, list) else [images]
-    remarks = inference.predict(models[0] / f"{name}.safetensors", images, out, **options)
+    remarks = predict.predict(models[0] / f"{name}.safetensors", images, out, **options)
     return pd.read_csv(out, dtype=str), remarks
 
 
@@ -112,7 +114,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", ["classes", "votes", "plain"])
 def test_a_file_gives_back_its_learner(models, name):
-    learner, header = inference.load(models[0] / f"{name}.safetensors")
+    learner, header = saved.load(models[0] / f"{name}.safetensors")
     assert type(learner) is type(models[1][name])
     assert not learner.training and header["image_size"] == SIZE
     images = torch.rand(3, 3, SIZE, SIZE)
@@ -121,7 +123,7 @@ def test_a_file_gives_back_its_learner(models, name):
 
 
 def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
-    learner, _ = inference.load(models[0] / "encoder.safetensors")
+    learner, _ = saved.load(models[0] / "encoder.safetensors")
     images = torch.rand(3, 3, SIZE, SIZE)
     with torch.no_grad():
         torch.testing.assert_close(learner.encoder(images), models[1]["encoder"]["encoder"].eval()(images))
@@ -132,13 +134,13 @@ def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
 def test_files_that_are_no_models_are_refused_by_name(models, tmp_path):
     learner, file = models[1]["classes"], tmp_path / "m.safetensors"
     with pytest.raises(FileNotFoundError, match="m.safetensors: there is no such model file"):
-        inference.load(file)
-    weights.save(file, learner, classes=CLASSES)
+        saved.load(file)
+    model_files.save(file, learner, classes=CLASSES)
     with pytest.raises(ValueError, match="m.safetensors: its header lacks encoder and image_size"):
-        inference.load(file)
-    weights.save(file, learner, **HEADER, classes=CLASSES[:2])
+        saved.load(file)
+    model_files.save(file, learner, **HEADER, classes=CLASSES[:2])
     with pytest.raises(ValueError, match="m.safetensors: the weights are not those"):
-        inference.load(file)
+        saved.load(file)
 
 
 # --- predictions -------------------------------------------------------------------------------------------------------
@@ -149,12 +151,12 @@ def test_vote_fractions_are_a_submission(models, galaxies, tmp_path):
     out = tmp_path / "new" / "submission.csv"
     table, remarks = run(models, "votes", galaxies, out)
     assert remarks == []
-    assert out.read_text().splitlines()[0] == "GalaxyID," + ",".join(schema.COLUMNS)
+    assert out.read_text().splitlines()[0] == "GalaxyID," + ",".join(galaxy_zoo_tree.COLUMNS)
     assert table["GalaxyID"].tolist() == sorted(IDS, key=int)
-    assert table[list(schema.COLUMNS)].map(lambda text: len(text.split(".")[1])).eq(6).all(axis=None)
+    assert table[list(galaxy_zoo_tree.COLUMNS)].map(lambda text: len(text.split(".")[1])).eq(6).all(axis=None)
     expected = one_by_one(models[1]["votes"], files_of(galaxies), table["GalaxyID"])[:, :37]
     assert expected.std(0).max() > 0.01  # galaxies can be told apart
-    assert np.abs(table[list(schema.COLUMNS)].to_numpy(float) - expected).max() < 2e-6
+    assert np.abs(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float) - expected).max() < 2e-6
 
 
 def test_plain_outputs_are_clipped(models, galaxies, tmp_path):
@@ -162,7 +164,7 @@ def test_plain_outputs_are_clipped(models, galaxies, tmp_path):
     expected = one_by_one(models[1]["plain"], files_of(galaxies), table["GalaxyID"])
     assert expected.min() < 0 and expected.max() > 1
     assert (
-        np.abs(table[list(schema.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max() < 1e-5
+        np.abs(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max() < 1e-5
     )  # outputs beyond 3, in batches of other sizes: float32 has seven digits
 
 
@@ -225,26 +227,26 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     """By the options of the header: here not the default ones."""
     colour = {"bands": "zgr", "hdu": 0, "stretch": 0.3, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}
     file = tmp_path / "m.safetensors"
-    weights.save(file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES)
-    remarks = inference.predict(file, [cubes], tmp_path / "folder.csv")
+    model_files.save(file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES)
+    remarks = predict.predict(file, [cubes], tmp_path / "folder.csv")
     assert remarks == [(f"{cubes}/b.fits.gz", "0.052 % of the pixels were missing and filled in", False)]
     listed = sorted(cubes.iterdir(), reverse=True)
-    inference.predict(file, listed, tmp_path / "files.csv")
+    predict.predict(file, listed, tmp_path / "files.csv")
     assert (tmp_path / "files.csv").read_bytes() == (tmp_path / "folder.csv").read_bytes()
 
-    galaxies = data.load("fits", root=cubes, image_size=SIZE, crop=40, test=0.0, val=0.0, cache=tmp_path / "cache", **colour)
+    galaxies = load("fits", root=cubes, image_size=SIZE, crop=40, test=0.0, val=0.0, cache=tmp_path / "cache", **colour)
     expected = train.predict(models[1]["classes"], galaxies.images).numpy()
     table = pd.read_csv(tmp_path / "folder.csv")
     assert table["id"].tolist() == ["a", "b", "c.v2"] == galaxies.ids.tolist()
     assert np.abs(table.iloc[:, 1:4].to_numpy() - expected).max() < 2e-6
     defaults = models[0] / "classes.safetensors"
-    inference.predict(defaults, [cubes], tmp_path / "defaults.csv")
+    predict.predict(defaults, [cubes], tmp_path / "defaults.csv")
     assert np.abs(pd.read_csv(tmp_path / "defaults.csv").iloc[:, 1:4].to_numpy() - expected).max() > 1e-3
 
 
 def test_colours_default_to_those_of_the_data():
-    parameters = inspect.signature(data.load).parameters
-    assert {name: parameters[name].default for name in inference.COLOUR} == inference.COLOUR
+    parameters = inspect.signature(load).parameters
+    assert {name: parameters[name].default for name in COLOUR} == COLOUR
 
 
 def test_images_and_cubes_of_several_places(models, galaxies, cubes, tmp_path):
@@ -319,7 +321,7 @@ def test_real_galaxies(models, tmp_path):
     assert [Path(name).name for name, _, left_out in remarks if left_out] == ["decals_grz_truncated.fits"]
     ids = {sources.without_ending(file.name) for file in [*places[0].iterdir(), *places[1].glob("decals*.fits")]}
     assert set(table["GalaxyID"]) == ids - {"decals_grz_truncated"} | {"ngc6976_sdss"}
-    assert table[list(schema.COLUMNS)].to_numpy(float).max() <= 1
+    assert table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float).max() <= 1
 
 
 # --- interruptions -----------------------------------------------------------------------------------------------------
@@ -367,7 +369,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
 
 def interrupted(models, galaxies, out, monkeypatch):
     """A run that Ctrl-C stops after its second batch."""
-    stream = inference.stream
+    stream = stream_stream
 
     def stopped(*given, **options):
         for number, batch in enumerate(stream(*given, **options)):
@@ -376,7 +378,7 @@ def interrupted(models, galaxies, out, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(inference, "stream", stopped)
+        patch.setattr(stream_module, "stream", stopped)
         run(models, "votes", galaxies, out, batch_size=3)
     assert not out.exists() and (out.parent / f".{out.name}.partial").is_file()
 
@@ -417,7 +419,7 @@ def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     table, _ = run(models, "votes", galaxies, out, force=True)
 
     with monkeypatch.context() as patch:  # the same call has nothing to do
-        patch.setattr(inference, "stream", None)
+        patch.setattr(stream_module, "stream", None)
         again, _ = run(models, "votes", galaxies, out, say=said.append)
     assert again.equals(table) and said == [f"{out} is complete already: 11 galaxies"]
     with pytest.raises(FileExistsError):
@@ -435,7 +437,7 @@ def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
 def test_the_nearest_are_those_of_a_search_by_hand(models, galaxies, tmp_path):
     files, said = files_of(galaxies), []
     model = models[0] / "encoder.safetensors"
-    remarks = inference.similar(model, [galaxies], "57", n=4, out=tmp_path / "near", batch_size=3, say=said.append)
+    remarks = similar.similar(model, [galaxies], "57", n=4, out=tmp_path / "near", batch_size=3, say=said.append)
     assert remarks == []
     images = [cutouts.read(partial(sources.read_image, str(files[id])), size=SIZE, crop=40)[0] for id in IDS]
     features = train.embed(models[1]["encoder"]["encoder"], torch.from_numpy(np.stack(images))).double().numpy()
@@ -454,16 +456,16 @@ def test_a_turned_galaxy_is_the_same_in_the_mean_over_orientations(models, tmp_p
         picture(number).save(tmp_path / f"g{number}.png")
     picture(3).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png")
     options = {"n": 1, "average_orientations": True, "crop": SIZE}  # no resampling
-    inference.similar(models[0] / "votes.safetensors", [tmp_path], "g3", out=tmp_path, **options)
+    similar.similar(models[0] / "votes.safetensors", [tmp_path], "g3", out=tmp_path, **options)
     assert (tmp_path / "similar_g3.csv").read_text() == "id,similarity\nturned,1.000000\n"
 
 
 def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
     model = models[0] / "encoder.safetensors"
     with pytest.raises(ValueError, match="no galaxy '10018' among 11; the nearest ids are 100018, "):
-        inference.similar(model, [galaxies], "10018", out=tmp_path)
+        similar.similar(model, [galaxies], "10018", out=tmp_path)
     with pytest.raises(ValueError, match="'2' is the only galaxy"):
-        inference.similar(model, [galaxies / "2.jpg"], "2", out=tmp_path)
+        similar.similar(model, [galaxies / "2.jpg"], "2", out=tmp_path)
     with pytest.raises(ValueError, match="the galaxy '2' cannot be read: crop of 90 px"):
-        inference.similar(model, [galaxies], "2", out=tmp_path, crop=90)
+        similar.similar(model, [galaxies], "2", out=tmp_path, crop=90)
     assert list(tmp_path.glob("similar*")) == []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from galaxymorph import cache
 from galaxymorph.data import cutouts, sources
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
@@ -240,12 +241,12 @@ def test_entry_is_made_once_for_the_same_inputs(tmp_path):
         made.append(folder)
         (folder / "number").write_text(str(len(made)))
 
-    first = cutouts.entry(tmp_path, {"size": 64, "files": [["a.jpg", 10, 5]]}, write)
-    again = cutouts.entry(tmp_path, {"files": [["a.jpg", 10, 5]], "size": 64}, write)
+    first = cache.entry(tmp_path, {"size": 64, "files": [["a.jpg", 10, 5]]}, write)
+    again = cache.entry(tmp_path, {"files": [["a.jpg", 10, 5]], "size": 64}, write)
     assert first == again
     assert len(made) == 1
     for other in ({"size": 65, "files": [["a.jpg", 10, 5]]}, {"size": 64, "files": [["a.jpg", 10, 6]]}):
-        assert cutouts.entry(tmp_path, other, write) != first
+        assert cache.entry(tmp_path, other, write) != first
     assert len(made) == 3
     assert (first / "number").read_text() == "1"
 
@@ -256,7 +257,7 @@ def test_a_failing_write_leaves_nothing(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        cutouts.entry(tmp_path, "inputs", write)
+        cache.entry(tmp_path, "inputs", write)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,7 +270,7 @@ def test_two_processes_at_once_agree(tmp_path):
         other.mkdir()
         (other / "name").write_text("fast")
 
-    entry = cutouts.entry(tmp_path, "inputs", overtaken)
+    entry = cache.entry(tmp_path, "inputs", overtaken)
     assert (entry / "name").read_text() == "fast"
     assert list(tmp_path.iterdir()) == [entry]
 
@@ -301,7 +302,7 @@ def test_a_killed_decode_leaves_no_entry(tmp_path):
     def write(part):
         cutouts.decode([partial(job, 3)], part, size=8)
 
-    entry = cutouts.entry(tmp_path, "inputs", write)
+    entry = cache.entry(tmp_path, "inputs", write)
     assert cutouts.open_images(entry).shape == (1, 3, 8, 8)
 
 
@@ -311,6 +312,6 @@ def test_leftovers_go_after_a_day(tmp_path):
         part.mkdir()
         (part / "images.npy").write_bytes(b"half")
     os.utime(old, (time.time() - 90000,) * 2)
-    cutouts.entry(tmp_path, "inputs", lambda part: (part / "x").write_text(json.dumps("x")) and None)
+    cache.entry(tmp_path, "inputs", lambda part: (part / "x").write_text(json.dumps("x")) and None)
     assert not old.exists()
     assert new.exists()

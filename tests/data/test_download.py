@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.data import download, sources
-from galaxymorph.data import load as data
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.data import download, galaxy_zoo, sources
+from galaxymorph.data.load import load
+from galaxymorph.data.mock import export
+from galaxymorph.data.mock.survey import mock_survey
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -250,15 +251,15 @@ def test_galaxy_mnist_without_a_parquet_reader(tmp_path, monkeypatch):
 
 
 def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
-    use = download.export_survey(tmp_path / "mock", n_galaxies=40, n_test=8, image_size=32, seed=3)
+    use = export.export_survey(tmp_path / "mock", n_galaxies=40, n_test=8, image_size=32, seed=3)
     assert f"root: {tmp_path / 'mock'}" in use
-    found = sources.galaxy_zoo(tmp_path / "mock", n_classes=4, on_bad="raise")
-    survey = simulate.survey(48, image_size=32, seed=3, framing=8.48)
+    found = galaxy_zoo.galaxy_zoo(tmp_path / "mock", n_classes=4, on_bad="raise")
+    survey = mock_survey(48, image_size=32, seed=3, framing=8.48)
     assert found.ids == survey.ids.tolist()
     assert found.votes is not None
     np.testing.assert_allclose(found.votes[:40], survey.votes[:40], atol=1e-6)
     assert np.isnan(found.votes[40:]).all()
-    direct = schema.hard_labels(survey.votes[:40].numpy(), schema.CLASSES[4])
+    direct = galaxy_zoo_tree.hard_labels(survey.votes[:40].numpy(), galaxy_zoo_tree.CLASSES[4])
     assert found.labels == [*direct.tolist(), *[-1] * 8]
     for read, image in zip(found.read, survey.images, strict=True):
         assert np.abs(np.asarray(read()[0]).transpose(2, 0, 1).astype(int) - image.numpy()).mean() < 8  # JPEG
@@ -268,10 +269,10 @@ def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
 def test_export_overwrites_nothing(tmp_path):
     (tmp_path / "images_test_rev1").mkdir()
     with pytest.raises(FileExistsError, match="images_test_rev1 already"):
-        download.export_survey(tmp_path, n_galaxies=4, n_test=1, image_size=16)
+        export.export_survey(tmp_path, n_galaxies=4, n_test=1, image_size=16)
 
 
 def test_exported_survey_loads(tmp_path):
-    download.export_survey(tmp_path / "mock", n_galaxies=192, n_test=4, image_size=16, seed=1)
-    galaxies = data.load("galaxy_zoo", root=tmp_path / "mock", image_size=16, cache=tmp_path / "cache")
+    export.export_survey(tmp_path / "mock", n_galaxies=192, n_test=4, image_size=16, seed=1)
+    galaxies = load("galaxy_zoo", root=tmp_path / "mock", image_size=16, cache=tmp_path / "cache")
     assert galaxies.images.shape == (196, 3, 16, 16)

@@ -19,10 +19,14 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.data import fits, hdf5, sources
-from galaxymorph.data import load as data
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.data import fits, galaxy_zoo, hdf5, sources
+from galaxymorph.data.galaxies import SPLITS, Galaxies
+from galaxymorph.data.load import _code
+from galaxymorph.data.load import load as load_galaxies
+from galaxymorph.data.mock import survey as survey_module
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.data.splits import drawn_split
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
@@ -33,7 +37,7 @@ def load(tmp_path):
     """`data.load` with a cache of the test's own. Unwrapped: the type check of tests would hide the errors that users see."""
 
     def unwrapped(name, **options):
-        return inspect.unwrap(data.load)(name, **{"image_size": 8, "cache": tmp_path / "cache"} | options)
+        return inspect.unwrap(load_galaxies)(name, **{"image_size": 8, "cache": tmp_path / "cache"} | options)
 
     return unwrapped
 
@@ -62,7 +66,7 @@ def class_folders(root: Path, counts: dict[str, int], **options) -> Path:
     return root
 
 
-def assert_right_pixels(galaxies: data.Galaxies) -> None:
+def assert_right_pixels(galaxies: Galaxies) -> None:
     for id, image in zip(galaxies.ids, galaxies.images, strict=True):
         assert image.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
 
@@ -91,7 +95,7 @@ def test_counts_and_parts(tmp_path, load):
     assert len(train) == 5
     assert set(train.split) == {"train"}
     assert_right_pixels(train)
-    assert sum(len(galaxies.part(split)) for split in data.SPLITS) == len(galaxies)
+    assert sum(len(galaxies.part(split)) for split in SPLITS) == len(galaxies)
 
 
 def test_class_names(tmp_path, load):
@@ -257,7 +261,7 @@ def test_missing_folder_says_how_far_it_exists(tmp_path, load):
 # --- splits and labels -------------------------------------------------------------------------------------------------
 
 
-def splits(galaxies: data.Galaxies) -> dict[str, str]:
+def splits(galaxies: Galaxies) -> dict[str, str]:
     return dict(zip(galaxies.ids.tolist(), galaxies.split.tolist(), strict=True))
 
 
@@ -275,11 +279,11 @@ def test_splits_are_stratified(tmp_path, load):
 )
 def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
     for count in range(1 + (test > 0) + (val > 0), 60):
-        galaxies = data.Galaxies(
+        galaxies = Galaxies(
             ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
             labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
         )  # fmt: skip
-        data._split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
+        drawn_split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
         numbers = galaxies.counts().loc["a"]
         assert numbers["unlabelled"] == 0
         for split, share in {"train": 1 - test - val, "val": val, "test": test}.items():
@@ -422,14 +426,14 @@ def some_votes(count: int) -> np.ndarray:
     shares = np.zeros((count, 37))
     for row in range(count):
         for answer, share in kinds[row % 5].items():
-            shares[row, schema.column(*answer)] = share
-    return schema.cumulative(shares)
+            shares[row, galaxy_zoo_tree.column(*answer)] = share
+    return galaxy_zoo_tree.cumulative(shares)
 
 
 def write_zoo(root: Path, count: int = 50) -> Path:
     write_images(root / "images_training_rev1", ids_from(100, count), ending="jpg")
     write_images(root / "images_test_rev1", ids_from(500, 7), ending="jpg")
-    table = pd.DataFrame(some_votes(count), columns=list(schema.COLUMNS))
+    table = pd.DataFrame(some_votes(count), columns=list(galaxy_zoo_tree.COLUMNS))
     table.insert(0, "GalaxyID", ids_from(100, count))
     table.to_csv(root / "training_solutions_rev1.csv", index=False)
     return root
@@ -840,30 +844,30 @@ def test_mended_images_are_noted(tmp_path, load):
 
 def test_simulated_survey_is_made_once(load, monkeypatch):
     made = []
-    survey = simulate.survey
+    survey = mock_survey
 
     def counting(*args, **options):
         made.append(args)
         return survey(*args, **options)
 
-    monkeypatch.setattr(simulate, "survey", counting)
+    monkeypatch.setattr(survey_module, "mock_survey", counting)
     options = {"n_galaxies": 192, "image_size": 16, "survey_seed": 5}
     first, second = load("simulated", **options), load("simulated", **options, seed=1)
     assert len(made) == 1
-    assert first.classes == schema.CLASSES[4]
+    assert first.classes == galaxy_zoo_tree.CLASSES[4]
     assert torch.equal(first.images, second.images)
     direct = survey(192, image_size=16, seed=5)
     assert torch.equal(first.images, direct.images)
     assert first.votes is not None and torch.equal(first.votes, direct.votes)
-    assert first.labels.tolist() == schema.hard_labels(direct.votes.numpy(), schema.CLASSES[4]).tolist()
+    assert first.labels.tolist() == galaxy_zoo_tree.hard_labels(direct.votes.numpy(), galaxy_zoo_tree.CLASSES[4]).tolist()
     assert (first.labels == -1).any()  # ambiguous galaxies exist
     assert splits(first) != splits(second)
 
 
 def test_cache_follows_the_code():
     """What simulate imports counts as its code, too; what it does not import does not."""
-    assert data._code(simulate) == data._code(simulate)
-    assert data._code(simulate) != data._code(schema)
+    assert _code(survey_module) == _code(survey_module)
+    assert _code(survey_module) != _code(galaxy_zoo_tree)
 
 
 # --- real galaxies -----------------------------------------------------------------------------------------------------
@@ -886,7 +890,7 @@ def test_real_unlabelled_galaxies_are_found_twice():
 @needs_data
 def test_real_galaxy_zoo(tmp_path, load):
     root = Path(str(REAL), "galaxy_zoo_2")
-    found = sources.galaxy_zoo(root, n_classes=5, on_bad="raise")
+    found = galaxy_zoo.galaxy_zoo(root, n_classes=5, on_bad="raise")
     assert len(found.ids) == 900
     assert found.votes is not None and np.isfinite(found.votes).sum() == 700 * 37
     small = tmp_path / "zoo"
@@ -917,7 +921,7 @@ def test_real_fits(load):
 
 
 def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
-    sample = data.load("simulated", n_galaxies=120, image_size=32, n_labels=20)
+    sample = load_galaxies("simulated", n_galaxies=120, image_size=32, n_labels=20)
     both = sample.part("train", "unlabelled")
     assert set(both.ids) == set(sample.part("train").ids) | set(sample.part("unlabelled").ids)
     assert set(both.split) == {"train", "unlabelled"}

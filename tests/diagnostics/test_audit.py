@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from galaxymorph.data import load as data
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.data.load import load
+from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import audit
-from galaxymorph.learning import classifier, encoders
-from galaxymorph.learning import model_files as weights
-from galaxymorph.run import folder as runs
+from galaxymorph.learning import classifier, encoders, model_files
+from galaxymorph.run.folder import Step
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
@@ -27,7 +27,7 @@ CLASSES = ("round", "edge_on", "spiral")
 
 @pytest.fixture(scope="module")
 def images():
-    return simulate.survey(240, image_size=64, seed=5).images
+    return mock_survey(240, image_size=64, seed=5).images
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def sample(images):
     labels = torch.arange(240) % 3
     labels[180:] = -1
     ids = np.array([f"galaxy{row}" for row in range(240)])
-    return data.Galaxies(ids=ids, images=images.clone(), labels=labels, classes=CLASSES, votes=None, split=split)
+    return Galaxies(ids=ids, images=images.clone(), labels=labels, classes=CLASSES, votes=None, split=split)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_many_identical_images_are_one_group(images):
 
 @pytest.mark.parametrize("size", [32, 96])
 def test_duplicates_at_other_sizes(size):
-    images = simulate.survey(60, image_size=size, seed=6).images
+    images = mock_survey(60, image_size=size, seed=6).images
     images[1] = COPIES["all"](images[0])
     assert audit.duplicates(images)[["first", "second"]].to_numpy().tolist() == [[0, 1]]
 
@@ -384,13 +384,13 @@ def finished(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     survey = {"name": "simulated", "n_galaxies": 120, "image_size": 32}
-    drawn = {seed: data.load(**survey, seed=seed) for seed in (0, 1)}
+    drawn = {seed: load(**survey, seed=seed) for seed in (0, 1)}
     for seed, name in ((0, "cnn/seed=0"), (1, "forest/seed=1")):
         labelled = drawn[seed].take(drawn[seed].labels.numpy() >= 0)
         chance = np.eye(4)[np.random.default_rng(0).permutation(labelled.labels.numpy())] * 0.6 + 0.1
         right = np.eye(4)[labelled.labels.numpy()] * 0.6 + 0.1
         p = np.where(np.arange(len(right))[:, None] % 5, right, chance)
-        step = runs.Step("ours", name)
+        step = Step("ours", name)
         known = {"ids": labelled.ids, "split": labelled.split, "labels": labelled.labels, "classes": labelled.classes}
         step.predictions(**known, probabilities=p)
         step.metrics({"n_test": 1})
@@ -399,8 +399,8 @@ def finished(tmp_path, monkeypatch):
     model = classifier.Classifier(network, classes=4)
     train_ids = sorted(drawn[0].part("train").ids.tolist())
     more = {"classes": drawn[0].classes, "image_size": 32, "seen": train_ids, "seen_labels": train_ids}
-    file = runs.Step("ours", "cnn/seed=0").model_file
-    weights.save(file, model, encoder=network.options, normalisation=network.normalisation, **more)
+    file = Step("ours", "cnn/seed=0").model_file
+    model_files.save(file, model, encoder=network.options, normalisation=network.normalisation, **more)
     return survey, drawn
 
 
@@ -424,14 +424,14 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
 
 def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finished):
     survey, drawn = finished
-    one, other = (runs.Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0"))
+    one, other = (Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0"))
     one.write_bytes(other.read_bytes())  # as of seed 0
-    file = runs.Step("ours", "cnn/seed=0").model_file
-    state, header = weights.load(file)
+    file = Step("ours", "cnn/seed=0").model_file
+    state, header = model_files.load(file)
     model = classifier.Classifier(encoders.encoder(**header["encoder"]), classes=4)
     model.load_state_dict(state)
     told = sorted([*header["seen"], *drawn[0].part("test").ids[:2].tolist()])
-    weights.save(file, model, **header | {"seen": told, "seen_labels": told})
+    model_files.save(file, model, **header | {"seen": told, "seen_labels": told})
     found = audit.trained("ours", galaxies=survey)
     table = audit.overview(found).set_index("check")
     assert table.result.to_dict()["splits"] == table.result.to_dict()["labels seen"] == "leak"
@@ -463,7 +463,7 @@ def test_galaxies_that_two_real_sets_share_are_found_by_id():
     split = np.repeat(["test", "unlabelled"], [len(labelled), len(unlabelled)])
     labels = torch.tensor([int(path.parent.name) for path in labelled] + [-1] * len(unlabelled))
     blank = torch.zeros(len(ids), 3, 2, 2, dtype=torch.uint8)
-    sample = data.Galaxies(ids=ids, images=blank, labels=labels, classes=tuple("0123"), votes=None, split=split)
+    sample = Galaxies(ids=ids, images=blank, labels=labels, classes=tuple("0123"), votes=None, split=split)
     found = audit.shared_ids(sample)
     assert (found.severity, len(found.ids), len(set(found.ids))) == ("leak", 2 * 177, 177)
 

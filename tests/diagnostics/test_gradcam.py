@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from torch import nn
 from torch.nn import functional
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.diagnostics import gradcam
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.diagnostics import gradcam, map_scores
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
@@ -118,7 +118,7 @@ def test_classes_answers_and_directions_of_any_encoder(name):
     body = encoder(name, **options)
     given = (255 * images(2, 64)).byte()
     classes, votes = Classifier(body, classes=3), VoteRegressor(body)
-    column, direction = schema.column("bar", "yes"), torch.randn(body.num_features)
+    column, direction = galaxy_zoo_tree.column("bar", "yes"), torch.randn(body.num_features)
     last, default = ("layer4", "layer2") if name == "resnet18" else ("stages", "stages.2")
     asked = [
         (classes, "encoder.", lambda logits: logits[:, 2]),
@@ -226,7 +226,7 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
         assert state(model) == before
     with pytest.raises(ValueError, match="no maps"):
         gradcam.maps(model, given, first, layer="nowhere")
-    gradcam.compare(model, given, first, methods=("gradcam", "centred"))
+    map_scores.compare(model, given, first, methods=("gradcam", "centred"))
     assert state(model) == before and before[3] == 0
     assert all((weights[name] == value).all() for name, value in model.state_dict().items())
 
@@ -316,7 +316,7 @@ def test_heat_is_where_the_blob_is_and_not_inverted(knows_blobs, method):
 def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     given, labels, _ = planted(24, seed=2)
     given = given[labels == 1]
-    table = gradcam.compare(
+    table = map_scores.compare(
         knows_blobs,
         given,
         lambda logits: logits[:, 1] - logits[:, 0],
@@ -324,7 +324,7 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
         score=lambda logits: logits.softmax(1)[:, 1],
     ).scores
     assert list(table.columns) == ["method", "score", "value", "low", "high", "n", "gain", "gain_low", "gain_high"]
-    assert list(table.score) == list(gradcam.BETTER) * 3 and (table.n == len(given)).all()
+    assert list(table.score) == list(map_scores.BETTER) * 3 and (table.n == len(given)).all()
     assert ((table.low <= table.value) & (table.value <= table.high)).all()
     value = table.set_index(["method", "score"])
     assert value.value["gradcam", "deletion"] < min(value.value["centred", "deletion"], value.value["random", "deletion"])
@@ -336,37 +336,41 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     difference = value.value["centred"] - value.value["gradcam"]
     assert value.gain["gradcam", "deletion"] == pytest.approx(difference["deletion"], abs=1e-6)
     assert value.gain["gradcam", "insertion"] == pytest.approx(-difference["insertion"], abs=1e-6)
-    deletion, insertion = gradcam.sentences(table)  # controls are not judged
+    deletion, insertion = map_scores.sentences(table)  # controls are not judged
     assert deletion.startswith("gradcam, deletion: beats the centred Gaussian, area 0.")
     against = f"{value.value['gradcam', 'insertion']:.3f} against {value.value['centred', 'insertion']:.3f}"
     assert against in insertion and f"{len(given)} galaxies" in insertion
 
-    curves = gradcam.compare(knows_blobs, given, first, methods=("gradcam", "centred")).curves
+    curves = map_scores.compare(knows_blobs, given, first, methods=("gradcam", "centred")).curves
     assert list(curves.columns) == ["method", "curve", "fraction", "value", "low", "high", "n"]
     line = curves[(curves.method == "gradcam") & (curves.curve == "deletion")]
     heat = gradcam.maps(knows_blobs, given, first)
-    np.testing.assert_allclose(line.value, gradcam.deletion(knows_blobs, given, first, heat).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(line.value, map_scores.deletion(knows_blobs, given, first, heat).mean(0), rtol=1e-5)
     assert list(line.fraction) == [k / 16 for k in range(17)]
 
 
 def test_sentences_follow_the_interval():
-    table = gradcam.compare(Toy(), images(1), first, methods=("gradcam", "centred")).scores
+    table = map_scores.compare(Toy(), images(1), first, methods=("gradcam", "centred")).scores
     assert table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()  # one galaxy: no interval
-    assert [said.split(": ")[1] for said in gradcam.sentences(table)] == [
+    assert [said.split(": ")[1] for said in map_scores.sentences(table)] == [
         "nothing can be said without the centred control and two galaxies or more."
     ] * 2
-    alone = gradcam.compare(Toy(), images(3), first, methods=("gradcam",)).scores
+    alone = map_scores.compare(Toy(), images(3), first, methods=("gradcam",)).scores
     assert alone.gain.isna().all() and alone.low.notna().all()
     table = table.assign(value=0.5, gain=0.1, gain_low=-0.1, gain_high=0.3)
-    assert "deletion: cannot be told apart from the centred Gaussian, area 0.500 against 0.600" in gradcam.sentences(table)[0]
-    assert "insertion: cannot be told apart from the centred Gaussian, area 0.500 against 0.400" in gradcam.sentences(table)[1]
-    assert "is worse than" in gradcam.sentences(table.assign(gain_high=-0.01))[0]
-    assert "beats" in gradcam.sentences(table.assign(gain_low=0.01))[0]
+    assert (
+        "deletion: cannot be told apart from the centred Gaussian, area 0.500 against 0.600" in map_scores.sentences(table)[0]
+    )
+    assert (
+        "insertion: cannot be told apart from the centred Gaussian, area 0.500 against 0.400" in map_scores.sentences(table)[1]
+    )
+    assert "is worse than" in map_scores.sentences(table.assign(gain_high=-0.01))[0]
+    assert "beats" in map_scores.sentences(table.assign(gain_low=0.01))[0]
 
 
 def test_the_interval_is_that_of_a_mean():
     values = np.random.default_rng(0).normal(3, 2, (400, 2)).astype(np.float32)
-    found = gradcam._mean("value low high", values)
+    found = map_scores._mean("value low high", values)
     np.testing.assert_allclose(found["value"], values.mean(0))
     for end, sign in (("low", -1), ("high", 1)):
         np.testing.assert_allclose(found[end], values.mean(0) + sign * 1.96 * values.std(0) / 20, atol=0.02)
@@ -386,19 +390,19 @@ def test_deletion_and_insertion_of_what_is_linear():
     heat = given.mean(1)
     brightest = heat.flatten(1).sort(dim=1, descending=True).values.double().numpy()
     whole = np.array([[each[256 * k // 16 :].sum() / 256 for k in range(17)] for each in brightest])
-    found = gradcam.deletion(Brightness(), given, first, heat)
+    found = map_scores.deletion(Brightness(), given, first, heat)
     np.testing.assert_allclose(found, whole, atol=1e-6)
-    np.testing.assert_allclose(gradcam.area(found), np.trapezoid(whole, dx=1 / 16, axis=1), atol=1e-6)
-    assert gradcam.area(torch.tensor([[1.0, 0.5, 0.0]])).item() == pytest.approx(0.5)
-    assert (gradcam.deletion(Brightness(), given, first, heat, batch_size=2) == found).all()
+    np.testing.assert_allclose(map_scores.area(found), np.trapezoid(whole, dx=1 / 16, axis=1), atol=1e-6)
+    assert map_scores.area(torch.tensor([[1.0, 0.5, 0.0]])).item() == pytest.approx(0.5)
+    assert (map_scores.deletion(Brightness(), given, first, heat, batch_size=2) == found).all()
 
-    found = gradcam.insertion(Brightness(), given, first, heat)
+    found = map_scores.insertion(Brightness(), given, first, heat)
     np.testing.assert_allclose(found[:, -1], given.mean((1, 2, 3)), atol=1e-6)
     np.testing.assert_allclose(found[:, 0], given.mean((1, 2, 3)), atol=1e-2)  # a blur moves light, but keeps it
     edges = functional.pad(torch.ones(1, 3, 4, 4), [6] * 4)
     sharp = nn.Sequential(nn.Flatten(), nn.Linear(768, 1, bias=False))
     sharp[1].weight.data = edges.flatten()[None]
-    rises = gradcam.insertion(sharp, edges, first, edges[:, 0])[0]
+    rises = map_scores.insertion(sharp, edges, first, edges[:, 0])[0]
     assert rises[0] < 48 and rises[1:].tolist() == pytest.approx([48] * 16)  # all of it is among the first 16 pixels
 
 
@@ -411,7 +415,7 @@ def test_equally_hot_pixels_go_in_random_order():
     halves[1].weight.data = torch.stack([top, top.flip(1)]).flatten(1)
     nothing = torch.zeros(1, 16, 16)
     for half in (0, 1):
-        curve = gradcam.deletion(halves, given, lambda outputs, half=half: outputs[:, half], nothing)
+        curve = map_scores.deletion(halves, given, lambda outputs, half=half: outputs[:, half], nothing)
         assert curve[0, 8].item() == pytest.approx(0.5, abs=0.12)  # in rows, one half would be gone and the other there
 
 
@@ -425,14 +429,14 @@ def test_a_randomised_copy_has_other_weights_and_the_model_its_own():
     def same(other):
         return {name for name, value in other.state_dict().items() if torch.equal(value, before[name])}
 
-    assert same(gradcam.randomised(model, stages=0)) == set(before)
+    assert same(map_scores.randomised(model, stages=0)) == set(before)
     head = {"head.1.weight", "head.1.bias"}
-    assert same(gradcam.randomised(model, stages=1)) == set(before) - head
+    assert same(map_scores.randomised(model, stages=1)) == set(before) - head
     latent = {"encoder.body.to_latent.weight", "encoder.body.to_latent.bias"}
-    assert same(gradcam.randomised(model, stages=2)) == set(before) - head - latent
-    reset = {name for name in same(gradcam.randomised(model)) if "running" not in name and "tracked" not in name}
+    assert same(map_scores.randomised(model, stages=2)) == set(before) - head - latent
+    reset = {name for name in same(map_scores.randomised(model)) if "running" not in name and "tracked" not in name}
     assert all(".1." in name for name in reset)  # BatchNorm begins with 1 and 0
-    assert torch.equal(gradcam.randomised(model, seed=1).head[1].weight, gradcam.randomised(model, seed=1).head[1].weight)
+    assert torch.equal(map_scores.randomised(model, seed=1).head[1].weight, map_scores.randomised(model, seed=1).head[1].weight)
     assert same(model) == set(before) and torch.equal(torch.get_rng_state(), drawn)
 
     class Own(nn.Module):
@@ -441,33 +445,33 @@ def test_a_randomised_copy_has_other_weights_and_the_model_its_own():
             self.weight = nn.Parameter(torch.ones(3))
 
     with pytest.raises(ValueError, match="Own has weights, but no reset_parameters"):
-        gradcam.randomised(nn.Sequential(Own()))
+        map_scores.randomised(nn.Sequential(Own()))
 
 
 def test_the_randomisation_check_goes_stage_by_stage(knows_blobs):
     given, *_ = planted(12, seed=3)
-    table = gradcam.randomisation(knows_blobs, given, first, method="hirescam")
+    table = map_scores.randomisation(knows_blobs, given, first, method="hirescam")
     assert list(table.columns) == ["stages", "galaxy", "rank_correlation", "ssim"] and len(table) == 4 * 12
     means = table.groupby("stages")[["rank_correlation", "ssim"]].mean()
     np.testing.assert_allclose(means.loc[0], 1)
     assert (means.loc[3] < 0.8).all()
-    blind = gradcam.randomisation(knows_blobs, given, first, method="centred")
+    blind = map_scores.randomisation(knows_blobs, given, first, method="centred")
     np.testing.assert_allclose(blind[["rank_correlation", "ssim"]], 1)
 
 
 def test_rank_correlation_is_spearmans():
     a, b = images(1, 12)[0], images(1, 12, seed=1)[0].clamp_min(0.4)  # with ties
     expected = [spearmanr(one.flatten(), other.flatten()).statistic for one, other in zip(a, b, strict=True)]
-    np.testing.assert_allclose(gradcam.rank_correlation(a, b), expected)
-    assert (gradcam.rank_correlation(a, torch.zeros_like(a)) == 0).all()
-    np.testing.assert_allclose(gradcam.rank_correlation(a, a**3), 1)
-    np.testing.assert_allclose(gradcam.rank_correlation(a, -a), -1)
+    np.testing.assert_allclose(map_scores.rank_correlation(a, b), expected)
+    assert (map_scores.rank_correlation(a, torch.zeros_like(a)) == 0).all()
+    np.testing.assert_allclose(map_scores.rank_correlation(a, a**3), 1)
+    np.testing.assert_allclose(map_scores.rank_correlation(a, -a), -1)
 
 
 def test_ssim_is_that_of_wang():
     a, b = images(1, 13)[0], images(1, 13, seed=1)[0]
-    np.testing.assert_allclose(gradcam.ssim(a, a), 1)
-    flat = gradcam.ssim(torch.full((1, 9, 9), 0.2), torch.full((1, 9, 9), 0.6))
+    np.testing.assert_allclose(map_scores.ssim(a, a), 1)
+    flat = map_scores.ssim(torch.full((1, 9, 9), 0.2), torch.full((1, 9, 9), 0.6))
     assert flat.item() == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4))
     x = np.arange(-6, 7)
     window = np.exp(-(x**2 + x[:, None] ** 2) / (2 * 1.5**2))
@@ -481,7 +485,7 @@ def test_ssim_is_that_of_wang():
         vp, vq = (window * (p - mp) ** 2).sum(), (window * (q - mq) ** 2).sum()
         cov = (window * (p - mp) * (q - mq)).sum()
         maps.append((2 * mp * mq + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4)))
-    assert gradcam.ssim(a, b)[0].item() == pytest.approx(np.mean(maps), abs=1e-5)
+    assert map_scores.ssim(a, b)[0].item() == pytest.approx(np.mean(maps), abs=1e-5)
 
 
 def test_the_mask_is_the_central_galaxy_above_the_sky():
@@ -490,15 +494,15 @@ def test_the_mask_is_the_central_galaxy_above_the_sky():
     r2 = x**2 + x[:, None] ** 2
     neighbour = 0.9 * torch.exp(-((x - 22) ** 2 + (x[:, None] + 20) ** 2) / (2 * 1.5**2))
     plain = 0.1 + 0.5 * torch.exp(-r2 / (2 * sigma**2)) + neighbour
-    (mask,) = gradcam.galaxy_mask(plain.expand(1, 3, -1, -1))
-    assert (mask == (0.5 * torch.exp(-r2 / (2 * sigma**2)) > gradcam.FAINTEST)).all()  # of no noise: 2 % above the sky
+    (mask,) = map_scores.galaxy_mask(plain.expand(1, 3, -1, -1))
+    assert (mask == (0.5 * torch.exp(-r2 / (2 * sigma**2)) > map_scores.FAINTEST)).all()  # of no noise: 2 % above the sky
     noise = 0.03 * torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    masks = gradcam.galaxy_mask(plain + noise)  # 3 sigma of the mean of three bands
+    masks = map_scores.galaxy_mask(plain + noise)  # 3 sigma of the mean of three bands
     radius = (masks.sum((1, 2)) / math.pi).sqrt()
     expected = sigma * math.sqrt(2 * math.log(0.5 / (3 * 0.03 / math.sqrt(3))))
     np.testing.assert_allclose(radius, expected, rtol=0.06)
     assert not masks[:, 5:18, 48:].any()  # the neighbour
-    assert not gradcam.galaxy_mask(torch.zeros(1, 3, 16, 16)).any()
+    assert not map_scores.galaxy_mask(torch.zeros(1, 3, 16, 16)).any()
 
 
 def test_the_share_of_heat_on_a_gaussian_galaxy():
@@ -507,21 +511,21 @@ def test_the_share_of_heat_on_a_gaussian_galaxy():
     r2 = x**2 + x[:, None] ** 2
     galaxy = (0.05 + 0.6 * torch.exp(-r2 / (2 * sigma**2))).expand(1, 3, -1, -1)
     heat = torch.exp(-r2 / (2 * width**2))[None]
-    edge2 = 2 * sigma**2 * math.log(0.6 / gradcam.FAINTEST)  # where the galaxy is as bright as the threshold
+    edge2 = 2 * sigma**2 * math.log(0.6 / map_scores.FAINTEST)  # where the galaxy is as bright as the threshold
     expected = 1 - math.exp(-edge2 / (2 * width**2))
-    assert gradcam.heat_on_galaxy(galaxy, heat).item() == pytest.approx(expected, abs=5e-3)
-    even = gradcam.heat_on_galaxy(galaxy, torch.ones_like(heat)).item()
+    assert map_scores.heat_on_galaxy(galaxy, heat).item() == pytest.approx(expected, abs=5e-3)
+    even = map_scores.heat_on_galaxy(galaxy, torch.ones_like(heat)).item()
     assert even == pytest.approx(math.pi * edge2 / size**2, rel=0.02)
-    assert gradcam.heat_on_galaxy(galaxy, torch.zeros_like(heat)).item() == 0
+    assert map_scores.heat_on_galaxy(galaxy, torch.zeros_like(heat)).item() == 0
     beside = torch.exp(-((x - 50) ** 2 + (x[:, None] - 50) ** 2) / (2 * 4**2))[None]
-    assert gradcam.heat_on_galaxy(galaxy, beside).item() < 1e-3
+    assert map_scores.heat_on_galaxy(galaxy, beside).item() < 1e-3
 
 
 def test_maps_that_turn_with_the_galaxy_agree():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
     for method in gradcam.BY_LAYER:
-        np.testing.assert_allclose(gradcam.rotation_agreement(model, images(), first, method=method), 1, atol=1e-5)
+        np.testing.assert_allclose(map_scores.rotation_agreement(model, images(), first, method=method), 1, atol=1e-5)
 
 
 def test_maps_that_stay_where_they_are_disagree():
@@ -530,6 +534,6 @@ def test_maps_that_stay_where_they_are_disagree():
         weight.data.zero_()
     model[0].bias.data.fill_(1.0)
     model[2].weight.data[0, :128] = 1.0  # the upper half, whatever is there
-    agreement = gradcam.rotation_agreement(model, images(), first, method="hirescam")
+    agreement = map_scores.rotation_agreement(model, images(), first, method="hirescam")
     # turned back by 90, 180, 270 degrees it is 0, -1, 0 like itself; mirrored 1; mirrored and turned 0, -1, 0
     np.testing.assert_allclose(agreement, -1 / 7, atol=1e-6)

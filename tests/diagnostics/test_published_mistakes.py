@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from galaxymorph.data.load import Galaxies
-from galaxymorph.diagnostics import published_mistakes as forensics
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.diagnostics import published_mistakes
 from galaxymorph.diagnostics.published_mistakes import MISTAKES, Replay
-from galaxymorph.evaluation import metrics
+from galaxymorph.evaluation.intervals import wilson
 from galaxymorph.learning import augment, train
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
@@ -79,9 +79,9 @@ def right(model, part):
 
 def test_the_honest_network_is_that_of_the_best_validation_epoch():
     sample, views = galaxies(random=True), augment.Views()
-    model, history = forensics.honest(sample, small, views=views, epochs=5, average=0.9, seed=3, **TRAINING)
+    model, history = published_mistakes.honest(sample, small, views=views, epochs=5, average=0.9, seed=3, **TRAINING)
     torch.manual_seed(3)
-    known, parts = small(), forensics._parts(sample)
+    known, parts = small(), published_mistakes._parts(sample)
     rows = list(train.fit(known, *parts, views=views, epochs=5, average=0.9, seed=3, **TRAINING))  # chooses by itself
     assert history.val_loss.tolist() == [row["val_loss"] for row in rows] and rows[-1]["epochs"] == 5
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), known.parameters(), strict=True))
@@ -90,11 +90,11 @@ def test_the_honest_network_is_that_of_the_best_validation_epoch():
 
 def test_the_best_test_epoch_is_never_worse_than_the_chosen_one():
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [0.9, 0.5, 0.7], "test_accuracy": [0.75, 0.6, 0.7]})
-    found = forensics.best_epoch(galaxies(), history)
+    found = published_mistakes.best_epoch(galaxies(), history)
     assert (found.reported, found.honest, found.n) == (0.75, 0.6, 40) and found.finding is None
     assert found.beside["epoch chosen on test galaxies"] == 1 and found.beside["epoch chosen on validation galaxies"] == 2
-    _, history = forensics.honest(galaxies(random=True), memory, epochs=6, **TRAINING)
-    found = forensics.best_epoch(galaxies(random=True), history)
+    _, history = published_mistakes.honest(galaxies(random=True), memory, epochs=6, **TRAINING)
+    found = published_mistakes.best_epoch(galaxies(random=True), history)
     assert found.reported == history.test_accuracy.max() >= found.honest and history.test_accuracy.nunique() > 1
 
 
@@ -103,7 +103,7 @@ def test_the_best_test_epoch_is_never_worse_than_the_chosen_one():
 
 def test_a_leak_keeps_the_number_of_training_galaxies_and_every_other_split():
     sample = galaxies()
-    mixed = forensics.leaky(sample, share=0.64, seed=1)
+    mixed = published_mistakes.leaky(sample, share=0.64, seed=1)
     assert (mixed.split == "train").sum() == 60 and len(mixed) == len(sample)
     for split in ("val", "test"):
         assert mixed.part(split).ids.tolist() == sample.part(split).ids.tolist()
@@ -119,8 +119,8 @@ def test_a_network_that_learns_by_heart_is_right_about_what_has_leaked():
     options = dict(epochs=60, monitor=None, batch_size=16, learning_rate=0.03, weight_decay=0.0, precision="fp32")
     torch.manual_seed(0)
     model = memory()
-    list(train.fit(model, *forensics._parts(sample), **options))
-    found = forensics.leak(sample, model, memory, share=0.6, **options)
+    list(train.fit(model, *published_mistakes._parts(sample), **options))
+    found = published_mistakes.leak(sample, model, memory, share=0.6, **options)
     assert right(model, sample.part("train")) == 1  # it does
     assert abs(found.honest - 0.25) < 0.2  # chance of 4 classes: +- 3 sigma of 40 galaxies
     assert found.beside["test galaxies that were trained on"] == 1
@@ -131,11 +131,11 @@ def test_a_network_that_learns_by_heart_is_right_about_what_has_leaked():
 
 def test_nothing_leaks_without_a_share_and_more_than_all_is_refused():
     sample = galaxies()
-    assert forensics.leaky(sample, share=0.0).fingerprint == sample.fingerprint
+    assert published_mistakes.leaky(sample, share=0.0).fingerprint == sample.fingerprint
     with pytest.raises(ValueError, match=r"share=0.64 of 40 test galaxies in place of some of 20.*from 0 to 0.50"):
-        forensics.leaky(galaxies(n_train=20), share=0.64)
+        published_mistakes.leaky(galaxies(n_train=20), share=0.64)
     with pytest.raises(ValueError, match=r"share=1.2 .*from 0 to 1.00"):
-        forensics.leaky(sample, share=1.2)
+        published_mistakes.leaky(sample, share=1.2)
 
 
 # ---- predictions and preprocessing
@@ -143,7 +143,7 @@ def test_nothing_leaks_without_a_share_and_more_than_all_is_refused():
 
 def test_shuffled_predictions_of_a_perfect_network_are_a_guess():
     sample = galaxies(n_test=400)
-    found = forensics.shuffled_predictions(sample, wise(), seed=2)
+    found = published_mistakes.shuffled_predictions(sample, wise(), seed=2)
     assert found.honest == found.beside["accuracy, not shuffled"] == 1 and found.n == 400
     assert abs(found.reported - 0.25) < 0.08
     assert abs(found.beside["macro recall, shuffled"] - 0.25) < 0.08
@@ -152,11 +152,11 @@ def test_shuffled_predictions_of_a_perfect_network_are_a_guess():
 
 def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
     sample = galaxies(24, 8, 40)
-    model, _ = forensics.honest(sample, small, epochs=12, batch_size=8, learning_rate=0.02, precision="fp32")
-    same = forensics.other_preprocessing(sample, model, mean=0.1, std=0.15)
+    model, _ = published_mistakes.honest(sample, small, epochs=12, batch_size=8, learning_rate=0.02, precision="fp32")
+    same = published_mistakes.other_preprocessing(sample, model, mean=0.1, std=0.15)
     assert same.reported == same.honest == pytest.approx(right(model, sample.part("test")))
     before = {name: value.clone() for name, value in [*model.state_dict().items(), *model.named_buffers()]}
-    other = forensics.other_preprocessing(sample, model, mean=[3.0, 3.0, 3.0], std=0.15)
+    other = published_mistakes.other_preprocessing(sample, model, mean=[3.0, 3.0, 3.0], std=0.15)
     assert other.reported < other.honest and other.honest == same.honest
     assert other.finding.check == "normalisation" and other.finding.severity == "warning"
     assert "takes mean [3.0, 3.0, 3.0]" in other.finding.message
@@ -174,7 +174,7 @@ def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
 def test_validation_galaxies_that_were_trained_on_flatter():
     sample = galaxies(60, 20, 60, random=True)
     options = dict(epochs=20, monitor=None, batch_size=16, learning_rate=0.03, weight_decay=0.0, precision="fp32")
-    found = forensics.resampled_validation(sample, memory, legs=4, seed=1, **options)
+    found = published_mistakes.resampled_validation(sample, memory, legs=4, seed=1, **options)
     share = found.beside["share of the last validation galaxies that had been trained on"]
     assert share > 0.9  # 1 - (1/4)^3 of them
     assert found.reported > 0.25 + 3 * np.sqrt(0.25 * 0.75 / 20)  # chance of 20 galaxies
@@ -185,13 +185,13 @@ def test_validation_galaxies_that_were_trained_on_flatter():
 
 def test_a_training_has_a_leg():
     with pytest.raises(ValueError, match=r"legs=0: a training has 1 or more"):
-        forensics.resampled_validation(galaxies(), memory, legs=0, epochs=1)
+        published_mistakes.resampled_validation(galaxies(), memory, legs=0, epochs=1)
 
 
 def test_one_leg_is_the_honest_training():
     sample = galaxies(random=True)
-    found = forensics.resampled_validation(sample, memory, legs=1, seed=2, epochs=3, **TRAINING)
-    model, history = forensics.honest(sample, memory, seed=2, epochs=3, **TRAINING)
+    found = published_mistakes.resampled_validation(sample, memory, legs=1, seed=2, epochs=3, **TRAINING)
+    model, history = published_mistakes.honest(sample, memory, seed=2, epochs=3, **TRAINING)
     assert found.reported == history.val_accuracy[history.val_loss.idxmin()]
     assert found.reported == found.beside["validation galaxies with a split that stays"]
     assert found.honest == pytest.approx(right(model, sample.part("test")), abs=0.03)
@@ -208,7 +208,7 @@ def test_sorted_validation_is_the_recall_of_one_class():
 
     sample = galaxies(n_train=160, n_val=40, n_test=80)
     fresh = lambda: Stubborn(Pixels(), classes=4)  # noqa: E731
-    found = forensics.sorted_validation(sample, wise(), fresh, epochs=1, **TRAINING)
+    found = published_mistakes.sorted_validation(sample, wise(), fresh, epochs=1, **TRAINING)
     assert (found.reported, found.honest, found.n) == (1.0, 0.25, 80)
     assert found.beside["share of the first class among the validation galaxies"] == 1
     assert found.beside["test galaxies with a stratified split"] == 1
@@ -223,7 +223,7 @@ def test_features_in_training_mode_are_normalised_by_the_galaxy_itself():
     images = galaxies().images[:6]
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())
     network[0].weight.data, network[0].bias.data = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, -0.5])
-    found = forensics.one_by_one(network, images).view(6, 3, 32, 32)
+    found = published_mistakes.one_by_one(network, images).view(6, 3, 32, 32)
     x = images.double().numpy() / 255
     mean, variance = x.mean((2, 3), keepdims=True), x.var((2, 3), keepdims=True)
     by_hand = (x - mean) / np.sqrt(variance + 1e-5) * np.array([1, 2, 3]).reshape(3, 1, 1)
@@ -249,7 +249,7 @@ def test_training_mode_forgets_what_is_brightness():
             return self.norm(images).mean((2, 3)).round(decimals=3)  # no rounding error is left to learn from
 
     network = Means()
-    found = forensics.training_mode(galaxies(n_test=80), network)
+    found = published_mistakes.training_mode(galaxies(n_test=80), network)
     assert found.honest == 1 and found.reported < 0.6
     assert found.finding.check == "batches" and found.finding.severity == "leak"
     assert "norm (BatchNorm2d)" in found.finding.message and "running_mean" in found.finding.message
@@ -257,7 +257,7 @@ def test_training_mode_forgets_what_is_brightness():
 
 
 def test_queries_are_the_galaxies_and_keys_their_views():
-    views = forensics.of_keys_alone(lambda images, *, generator=None: images + 1)
+    views = published_mistakes.of_keys_alone(lambda images, *, generator=None: images + 1)
     images = torch.zeros(2, 3, 4, 4)
     drawn = [float(views(images, generator=None).mean()) for _ in range(4)]
     assert drawn == [0, 1, 0, 1]
@@ -274,21 +274,21 @@ def test_moco_of_one_view_is_held_against_moco_of_both():
 
     fresh = lambda: encoder("cnn", channels=[4, 8])  # noqa: E731
     options = dict(views=views, contrast=dict(queue=16, dim=8), epochs=2, batch_size=20, precision="fp32")
-    both = forensics.pretrained(sample, fresh, **options)
+    both = published_mistakes.pretrained(sample, fresh, **options)
     drawn = [*seen]
     assert drawn == [20] * 12  # two views of 40 galaxies, the unlabelled ones among them, and of 20 of validation, twice
     seen.clear()
-    found = forensics.one_view(sample, both, fresh, **options)
+    found = published_mistakes.one_view(sample, both, fresh, **options)
     assert sum(seen) == sum(drawn) / 2  # of one view alone
     assert found.n == 40 and 0 <= found.reported <= 1 and 0 <= found.honest <= 1 and 0 <= found.beside["random weights"] <= 1
-    assert forensics.one_view(sample, both, fresh, **options) == found  # the same seed
+    assert published_mistakes.one_view(sample, both, fresh, **options) == found  # the same seed
 
 
 # ---- all of them
 
 
 def made():
-    finding = forensics.audit.Finding
+    finding = published_mistakes.audit.Finding
     return [
         Replay("best_epoch", 0.91, 0.90, 200, None, {"epochs": 8}),
         Replay("best_epoch", 0.90, 0.90, 200, None, {"epochs": 8}),
@@ -302,7 +302,7 @@ def made():
 
 
 def test_the_table_has_means_and_extremes_and_the_worst_first():
-    table = forensics.table(made())
+    table = published_mistakes.table(made())
     assert list(table.columns) == [
         *("mistake", "published_in", "measure", "reported", "honest", "difference", "low", "high", "n", "seeds"),
         *("found_by", "beside", "what"),
@@ -317,29 +317,29 @@ def test_the_table_has_means_and_extremes_and_the_worst_first():
     assert table.found_by.tolist()[0] == "audit: order in 1 of 2 seeds" and table.found_by[2] == "audit: ids"
     assert table.found_by[1] == MISTAKES["one_view"].prevented and table.beside[1] == "random weights 0.65"
     missed = made()[6]._replace(finding=made()[7].finding)
-    assert forensics.table([missed]).found_by[0] == "audit: order, which missed it"
+    assert published_mistakes.table([missed]).found_by[0] == "audit: order, which missed it"
 
 
 def test_sentences_say_what_was_not_as_expected():
-    shuffled, view, leak, epoch = forensics.sentences(forensics.table(made()))
+    shuffled, view, leak, epoch = published_mistakes.sentences(published_mistakes.table(made()))
     assert "reports macro F1 0.260 where the honest one is 0.900, -0.640 (-0.660 to -0.620 over 2 seeds, 200 test" in shuffled
     assert "too low. Found by: audit: order in 1 of 2 seeds." in shuffled
     assert "too good, the other way than expected. Found by: no check" in view and view.endswith("random weights 0.65.")
-    low, high = metrics.wilson(178, 198)
+    low, high = wilson(178, 198)
     assert "too good. Found by: audit: ids." in leak and not low <= 0.97 <= high
     assert "the seeds do not agree that it made a difference" in epoch
-    (alone,) = forensics.sentences(forensics.table([Replay("best_epoch", 0.91, 0.90, 200, None, {})]))
-    low, high = metrics.wilson(180, 200)
+    (alone,) = published_mistakes.sentences(published_mistakes.table([Replay("best_epoch", 0.91, 0.90, 200, None, {})]))
+    low, high = wilson(180, 200)
     assert f"95 % interval of the honest number for so many galaxies ({low:.3f} to {high:.3f})" in alone
     assert "(one seed, 200 test galaxies): too good, though" in alone
-    (same,) = forensics.sentences(forensics.table([Replay("one_view", 0.9, 0.9, 200, None, {})]))
+    (same,) = published_mistakes.sentences(published_mistakes.table([Replay("one_view", 0.9, 0.9, 200, None, {})]))
     assert "it made no difference." in same
 
 
 def test_each_replay_has_its_seed():
-    table = forensics.by_seed(made(), [3, 5])
+    table = published_mistakes.by_seed(made(), [3, 5])
     assert table.seed.tolist() == [3, 5] * 4 and len(table) == 8
     row = table[(table.seed == 5) & (table.mistake == MISTAKES["one_view"].name)].iloc[0]
     assert (row.reported, row.honest, row.n) == (0.82, 0.70, 200) and row.difference == pytest.approx(0.12)
     with pytest.raises(ValueError, match=r"best_epoch: 2 replays for 1 seeds"):
-        forensics.by_seed(made(), [3])
+        published_mistakes.by_seed(made(), [3])

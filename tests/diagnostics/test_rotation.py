@@ -10,9 +10,9 @@ import torch
 from scipy import ndimage, stats
 from torch import nn
 
-from galaxymorph.diagnostics import rotation as consistency
+from galaxymorph.diagnostics import rotation
 from galaxymorph.diagnostics.rotation import ANGLES, SETTINGS
-from galaxymorph.evaluation import metrics
+from galaxymorph.evaluation.intervals import wilson
 from galaxymorph.learning import train
 
 
@@ -72,8 +72,8 @@ def measured(p, labels=None, **options):
     p = torch.as_tensor(p)
     ids = np.array([f"g{i}" for i in range(p.shape[1])])
     labels = None if labels is None else np.array(labels)
-    table = consistency.table(p, ids=ids, labels=labels, classes="abcdef"[: p.shape[2]])
-    return consistency.of_predictions(table, **options).set_index("metric")
+    table = rotation.table(p, ids=ids, labels=labels, classes="abcdef"[: p.shape[2]])
+    return rotation.of_predictions(table, **options).set_index("metric")
 
 
 # ---- turned galaxies
@@ -81,45 +81,45 @@ def measured(p, labels=None, **options):
 
 def test_turns_by_right_angles_are_those_of_the_orientations():
     for images in (noise(), noise(size=33)):
-        first = consistency.rotated(images, 0.0)
+        first = rotation.rotated(images, 0.0)
         for k in range(4):
-            assert torch.equal(consistency.rotated(images, 90.0 * k), torch.rot90(first, k, (-2, -1)))
+            assert torch.equal(rotation.rotated(images, 90.0 * k), torch.rot90(first, k, (-2, -1)))
     for images in (smooth(size=32), smooth()):  # what is smooth survives the resampling
         inside = disc(images.shape[-1], 1.5)
         for k in range(4):
             expected = torch.rot90(images, k, (-2, -1)).int()
-            assert (consistency.rotated(images, 90 * k).int() - expected)[..., inside].abs().max() < 15
-            assert (consistency.rotated(images, 90 * k + 90).int() - expected)[..., inside].abs().max() > 60
+            assert (rotation.rotated(images, 90 * k).int() - expected)[..., inside].abs().max() < 15
+            assert (rotation.rotated(images, 90 * k + 90).int() - expected)[..., inside].abs().max() > 60
 
 
 @pytest.mark.parametrize("angle", [22.5, 45, 112.5, 202.5])
 def test_other_angles_are_those_of_scipy(angle):
     images = smooth()
-    shifted = ndimage.shift(images.float().numpy(), (0, 0, -consistency.OFF_GRID, -consistency.OFF_GRID), order=1)
+    shifted = ndimage.shift(images.float().numpy(), (0, 0, -rotation.OFF_GRID, -rotation.OFF_GRID), order=1)
     expected = ndimage.rotate(shifted, angle, axes=(3, 2), reshape=False, order=3)
-    found = consistency.rotated(images, angle).numpy()
+    found = rotation.rotated(images, angle).numpy()
     assert abs(found - expected)[..., disc(33, 2)].max() < 8  # of 220, as scipy's smooths once more
 
 
 def test_every_angle_shows_the_same_scene_equally_smooth():
     images = noise(n=20, size=48)
     inside = disc(48, 2)
-    spread = {angle: consistency.rotated(images, angle).float() for angle in ANGLES}
+    spread = {angle: rotation.rotated(images, angle).float() for angle in ANGLES}
     original = images.float().std()
     for view in spread.values():
         assert view[..., inside].std() / original == pytest.approx(2 / 3, rel=0.02)
         assert view[..., ~inside].std() / original == pytest.approx(2 / 3, rel=0.05)  # nothing is black there, or constant
     grey = torch.full((1, 3, 32, 32), 77, dtype=torch.uint8)
-    assert all(torch.equal(consistency.rotated(grey, angle), grey) for angle in ANGLES)
+    assert all(torch.equal(rotation.rotated(grey, angle), grey) for angle in ANGLES)
 
 
 def test_corners_are_the_mirrored_disc():
     images = torch.zeros(1, 3, 33, 33, dtype=torch.uint8)
     images[..., 16 - 8 : 16 - 4, 16 - 8 : 16 - 4] = 255  # towards the upper left, its centre at a radius of 9.2
-    corner = consistency.rotated(images, 0.0)[0, 0].float()
+    corner = rotation.rotated(images, 0.0)[0, 0].float()
     corner[disc(33, 0.5)] = 0
     row, column = (corner.sum(k) @ torch.arange(33.0) / corner.sum() for k in (1, 0))
-    edge = 16 - consistency.OFF_GRID
+    edge = 16 - rotation.OFF_GRID
     assert corner.sum() > 255
     assert float(row) == pytest.approx(float(column), abs=0.1)
     reached = math.hypot(16 - row, 16 - column)  # the corner's own radius is 22.6; only what is further in than 9.6 is mirrored
@@ -129,12 +129,12 @@ def test_corners_are_the_mirrored_disc():
 
 def test_batches_change_nothing():
     images = noise(n=7)
-    assert torch.equal(consistency.rotated(images, 22.5, batch_size=2), consistency.rotated(images, 22.5))
+    assert torch.equal(rotation.rotated(images, 22.5, batch_size=2), rotation.rotated(images, 22.5))
 
 
 def test_orientations_are_those_of_numpy():
     images, learner = noise(), Pixels(32)
-    found = consistency.turned(predict(learner), images, turns="orientations")
+    found = rotation.turned(predict(learner), images, turns="orientations")
     for k in range(8):
         view = np.rot90(images.numpy(), k % 4, axes=(-2, -1))
         view = view if k < 4 else view[..., ::-1]
@@ -145,27 +145,27 @@ def test_orientations_are_those_of_numpy():
 
 def test_angles_are_predicted_one_after_the_other():
     images, learner = noise(), Pixels(32)
-    found = consistency.turned(predict(learner), images, turns="angles")
+    found = rotation.turned(predict(learner), images, turns="angles")
     assert found.shape == (16, 5, 3)
     for turn in (0, 3, 15):
-        expected = train.predict(learner, consistency.rotated(images, 22.5 * turn), precision="fp32")
+        expected = train.predict(learner, rotation.rotated(images, 22.5 * turn), precision="fp32")
         torch.testing.assert_close(found[turn], expected)
 
 
 def test_averaged_over_orientations_a_prediction_is_constant_in_them_and_repeats_every_90_degrees():
     images, learner = noise(), Pixels(32)
-    found = consistency.turned(predict(learner), images, turns="orientations", average_orientations=True)
+    found = rotation.turned(predict(learner), images, turns="orientations", average_orientations=True)
     torch.testing.assert_close(found, found[:1].expand(8, -1, -1), atol=1e-6, rtol=0)
     torch.testing.assert_close(found[0], train.predict(learner, images, average_orientations=True, precision="fp32"))
-    found = consistency.turned(predict(learner), images, turns="angles", average_orientations=True)
+    found = rotation.turned(predict(learner), images, turns="angles", average_orientations=True)
     assert found.shape == (4, 5, 3) and not torch.allclose(found[0], found[1], atol=1e-3)
-    again = train.predict(learner, consistency.rotated(images, 112.5), average_orientations=True, precision="fp32")
+    again = train.predict(learner, rotation.rotated(images, 112.5), average_orientations=True, precision="fp32")
     torch.testing.assert_close(again, found[1], atol=1e-6, rtol=0)
 
 
 def test_other_turns_are_refused():
     with pytest.raises(ValueError, match="turns='flips': one of orientations, angles"):
-        consistency.turned(predict(Pooled()), noise(), turns="flips")
+        rotation.turned(predict(Pooled()), noise(), turns="flips")
 
 
 # ---- measures
@@ -173,14 +173,14 @@ def test_other_turns_are_refused():
 
 def test_what_does_not_see_the_orientation_is_consistent():
     images = (noise(n=12).float() * torch.linspace(0.2, 1.8, 12)[:, None, None, None]).clamp(0, 255).byte()
-    found = measured(consistency.turned(predict(Pooled()), images, turns="orientations"), ["a", "b"] * 6)
+    found = measured(rotation.turned(predict(Pooled()), images, turns="orientations"), ["a", "b"] * 6)
     assert found.value["agreement"] == found.value["same"] == 1
     assert found.value["spread"] == pytest.approx(0, abs=1e-7)
     assert found.value["accuracy"] == found.value["accuracy_turned"] == found.value["accuracy_averaged"]
     assert found.value["gain"] == 0
-    assert found.low["agreement"] == found.low["same"] == metrics.wilson(12, 12)[0]
+    assert found.low["agreement"] == found.low["same"] == wilson(12, 12)[0]
     embed = functools.partial(train.embed, Pooled(), precision="fp32")
-    found = consistency.of_features(consistency.turned(embed, images, turns="orientations")).set_index("metric").value
+    found = rotation.of_features(rotation.turned(embed, images, turns="orientations")).set_index("metric").value
     assert found["cosine"] == pytest.approx(1) and found["between_turns"] == pytest.approx(0, abs=1e-9)
 
 
@@ -188,7 +188,7 @@ def test_what_sees_one_corner_is_as_consistent_as_the_corners():
     images = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
     images[:, :, 0, 0] = torch.tensor([255, 204, 0])[:, None]  # class a, a, b in turn 0
     images[1, :, 0, -1] = 204  # of the 8 orientations, each corner comes to the upper left twice
-    found = measured(consistency.turned(predict(Corner()), images, turns="orientations"), ["a", "a", "b"])
+    found = measured(rotation.turned(predict(Corner()), images, turns="orientations"), ["a", "a", "b"])
     assert found.value["agreement"] == pytest.approx((1 / 7 + 3 / 7 + 1) / 3)
     assert found.value["same"] == pytest.approx(1 / 3)
     assert found.value["spread"] == pytest.approx((math.sqrt(3) / 4 + 0.8 / 2) / 3, abs=1e-6)
@@ -214,28 +214,28 @@ def test_a_table_by_hand():
     assert found.value["accuracy_turned"] == pytest.approx((1 / 3 + 2 / 3) / 2)
     assert found.value["accuracy_averaged"] == found.value["gain"] == pytest.approx(1 / 2)
     assert found.n.to_dict() == dict.fromkeys(["agreement", "same", "spread"], 3) | dict.fromkeys(found.index[3:], 2)
-    assert (found.low["same"], found.high["same"]) == metrics.wilson(1, 3)
-    assert (found.low["accuracy"], found.high["accuracy"]) == metrics.wilson(0, 2)
+    assert (found.low["same"], found.high["same"]) == wilson(1, 3)
+    assert (found.low["accuracy"], found.high["accuracy"]) == wilson(0, 2)
     assert list(measured(HAND).index) == ["agreement", "same", "spread"]  # no labels
 
 
 def test_the_order_of_rows_and_columns_of_others_mean_nothing():
-    table = consistency.table(
+    table = rotation.table(
         torch.tensor(HAND, dtype=torch.float64), ids=np.array(["x", "y", "z"]), labels=np.array(["b", "a", ""]), classes="abc"
     )
     assert table.columns.to_list() == ["id", "turn", "label", "p_a", "p_b", "p_c"]
     assert table.loc[4].to_list() == ["y", 1, "a", 0.5, 0.4, 0.1]
-    expected = consistency.of_predictions(table)
+    expected = rotation.of_predictions(table)
     shuffled = table.sample(frac=1, random_state=0)[["p_c", "p_a", "turn", "label", "id", "p_b"]].assign(method="theirs")
-    pd.testing.assert_frame_equal(consistency.of_predictions(shuffled), expected)
+    pd.testing.assert_frame_equal(rotation.of_predictions(shuffled), expected)
 
 
 def test_a_table_with_numbers_for_names_survives_a_file(tmp_path):
     classes, ids = ("0", "1", "2"), np.array(["7", "08", "9"])
-    table = consistency.table(torch.tensor(HAND), ids=ids, labels=np.array(["1", "0", ""]), classes=classes)
+    table = rotation.table(torch.tensor(HAND), ids=ids, labels=np.array(["1", "0", ""]), classes=classes)
     table.to_csv(tmp_path / "turned.csv", index=False)
-    found = consistency.of_predictions(pd.read_csv(tmp_path / "turned.csv"))
-    pd.testing.assert_frame_equal(found, consistency.of_predictions(table))
+    found = rotation.of_predictions(pd.read_csv(tmp_path / "turned.csv"))
+    pd.testing.assert_frame_equal(found, rotation.of_predictions(table))
 
 
 def test_intervals_are_as_wide_as_the_standard_error_says():
@@ -254,7 +254,7 @@ def test_intervals_are_as_wide_as_the_standard_error_says():
 def test_features_by_hand():
     """Two galaxies at -3 and 3 on an axis, plus a constant that all share; the second moves by 4 across in the other turn."""
     features = torch.tensor([[[7.0, 0.0], [13.0, -1.0]], [[7.0, 0.0], [13.0, 3.0]]])
-    found = consistency.of_features(features).set_index("metric")
+    found = rotation.of_features(features).set_index("metric")
     mean = np.array([10.0, 0.5])
     first, second = np.array([13.0, -1.0]) - mean, np.array([13.0, 3.0]) - mean
     cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
@@ -267,7 +267,7 @@ def test_features_by_hand():
 def test_features_are_compared_with_the_analysis_of_variance():
     rng = np.random.default_rng(1)
     values = rng.normal(size=(4, 30, 1)) + 2 * rng.normal(size=(1, 30, 1))
-    found = consistency.of_features(torch.from_numpy(values)).set_index("metric")
+    found = rotation.of_features(torch.from_numpy(values)).set_index("metric")
     statistic = stats.f_oneway(*values[:, :, 0].T).statistic
     share = 1 / (1 + statistic * 29 / (30 * 3))  # within over total, from F = (between / 29) / (within / 90)
     assert found.value["between_turns"] == pytest.approx(share)
@@ -277,10 +277,10 @@ def test_features_are_compared_with_the_analysis_of_variance():
 def test_a_constant_direction_is_no_consistency():
     values = torch.randn(8, 200, 16, generator=torch.Generator().manual_seed(0))
     for offset in (0.0, 100.0):  # features of nothing but chance
-        found = consistency.of_features(values + offset, n_bootstrap=0).set_index("metric").value
+        found = rotation.of_features(values + offset, n_bootstrap=0).set_index("metric").value
         assert found["cosine"] == pytest.approx(0, abs=0.03)
         assert found["between_turns"] == pytest.approx(1 - 1 / 8, abs=0.01)
-    found = consistency.of_features(torch.ones(3, 4, 5))
+    found = rotation.of_features(torch.ones(3, 4, 5))
     assert found["value"].isna().all() and found["low"].isna().all()
 
 
@@ -299,9 +299,9 @@ def by_seed():
 
 
 def test_seeds_are_averaged_with_their_t_interval():
-    found = consistency.over_seeds(by_seed())
+    found = rotation.over_seeds(by_seed())
     assert len(found) == 3 * 3 * 2
-    pd.testing.assert_frame_equal(consistency.over_seeds(by_seed().set_index("seed", drop=False)), found)
+    pd.testing.assert_frame_equal(rotation.over_seeds(by_seed().set_index("seed", drop=False)), found)
     row = found[(found.method == "cnn") & (found.metric == "agreement") & found.averaged].iloc[0]
     expected = stats.t.interval(0.95, 2, loc=0.94, scale=stats.sem([0.9, 0.94, 0.98]))
     assert (row.value, row.n, row.seeds, row.interval) == (pytest.approx(0.94), 160, 3, "t over seeds")
@@ -311,36 +311,36 @@ def test_seeds_are_averaged_with_their_t_interval():
     one = found[(found.method == "best") & (found.metric == "agreement")].iloc[0]
     assert (one.low, one.high, one.seeds, one.interval) == (pytest.approx(0.7), pytest.approx(0.85), 1, "over galaxies")
     with pytest.raises(ValueError, match="cnn, orientations, averaged False, agreement: seed 1 is there twice"):
-        consistency.over_seeds(pd.concat([by_seed(), by_seed().query("seed == 1 and method == 'cnn'")]))
+        rotation.over_seeds(pd.concat([by_seed(), by_seed().query("seed == 1 and method == 'cnn'")]))
 
 
 def test_the_sentence_is_about_the_best_on_validation_galaxies():
-    table = consistency.over_seeds(by_seed())
-    (said,) = consistency.sentences(table, {"cnn": 0.7, "best": 0.9, "sure": 0.8})
+    table = rotation.over_seeds(by_seed())
+    (said,) = rotation.sentences(table, {"cnn": 0.7, "best": 0.9, "sure": 0.8})
     assert said.startswith(
         "best, the best on validation galaxies (0.900), gives a turned galaxy the same class in 0.800 [0.700,"
     )
     assert "-0.200 [-0.300, -0.100] (one seed, 160 test galaxies)." in said
-    assert "(3 seeds, 160 test galaxies each)" in consistency.sentences(table, {"cnn": 0.7})[0]
-    assert consistency.sentences(table, {}) == []
+    assert "(3 seeds, 160 test galaxies each)" in rotation.sentences(table, {"cnn": 0.7})[0]
+    assert rotation.sentences(table, {}) == []
 
 
 def test_methods_are_called_after_their_steps():
     models = ["models/mock/resnet18/seed=0.safetensors", "models/mock/cnn/n_labels=50,seed=0.safetensors"]
     models += ["models/mock/moco.safetensors", "/data/models/real/cae/seed=3.safetensors", "elsewhere/a.b.safetensors"]
     names = ["resnet18", "cnn n_labels=50", "moco", "cae", "a.b"]
-    assert consistency.methods(models) == dict(zip(names, models, strict=True))
+    assert rotation.methods(models) == dict(zip(names, models, strict=True))
     with pytest.raises(ValueError, match="seed=0.safetensors and .*seed=1.safetensors are both of resnet18"):
-        consistency.methods([models[0], models[0].replace("seed=0", "seed=1")])
+        rotation.methods([models[0], models[0].replace("seed=0", "seed=1")])
     with pytest.raises(ValueError, match="models: none is given"):
-        consistency.methods([])
+        rotation.methods([])
 
 
 # ---- what is wrong with a table
 
 
 def broken(**changes):
-    table = consistency.table(torch.tensor(HAND), ids=np.array(["x", "y", "z"]), labels=np.array(["b", "a", ""]), classes="abc")
+    table = rotation.table(torch.tensor(HAND), ids=np.array(["x", "y", "z"]), labels=np.array(["b", "a", ""]), classes="abc")
     for column, (row, value) in changes.items():
         table.loc[row, column] = value
     return table
@@ -364,13 +364,13 @@ def broken(**changes):
 )
 def test_faulty_tables_are_refused(table, message):
     with pytest.raises(ValueError, match=message):
-        consistency.of_predictions(table)
+        rotation.of_predictions(table)
 
 
 def test_faulty_features_are_refused():
     with pytest.raises(ValueError, match="features of 1 turns of 4 galaxies: at least two"):
-        consistency.of_features(torch.zeros(1, 4, 2))
+        rotation.of_features(torch.zeros(1, 4, 2))
     values = torch.zeros(3, 4, 2)
     values[2, 1, 0] = math.nan
     with pytest.raises(ValueError, match="features of galaxy 1 .from 0. in turn 2 are not finite"):
-        consistency.of_features(values)
+        rotation.of_features(values)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.evaluation import by_property as failures
-from galaxymorph.evaluation import metrics
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.evaluation import by_property, disagreement, label_noise, metrics
+from galaxymorph.evaluation.entries import chosen
+from galaxymorph.evaluation.intervals import wilson
 
 NAMES = ("round", "edge-on", "spiral")
 
@@ -45,12 +46,12 @@ def test_the_most_labels_without_controls_are_looked_at():
     pieces = [one | {"n_labels": n, "step": f"cnn {n}"} for n in (50, 400, None)]
     controls = [one | {"step": "c", "protocol": "frozen, random encoder"}, one | {"step": "d", "protocol": "control"}]
     gone = one | {"predictions": None, "step": "moco"}
-    assert [p["step"] for p in failures.chosen([*pieces, *controls, gone])] == ["cnn None"]
-    assert [p["step"] for p in failures.chosen(pieces[:2])] == ["cnn 400"]
+    assert [p["step"] for p in chosen([*pieces, *controls, gone])] == ["cnn None"]
+    assert [p["step"] for p in chosen(pieces[:2])] == ["cnn 400"]
     with pytest.raises(ValueError, match="none of 3 pieces .* train one first"):
-        failures.chosen([*controls, gone])
+        chosen([*controls, gone])
     with pytest.raises(ValueError, match="50 labels, 400 labels: give those of one number"):
-        failures.suspects(pieces[:2])
+        label_noise.suspects(pieces[:2])
 
 
 # ---- properties
@@ -61,7 +62,7 @@ def test_bins_by_hand():
     ids = g(range(8))
     right, confidence = [0, 0, 1, 0, 1, 1, 1, 1], np.array([0.6, 0.7, 0.8, 0.9, 0.9, 0.9, 0.9, 0.7])
     size = pd.DataFrame({"id": ids, "radius": np.arange(1, 9)})
-    found = failures.by_property([judged("cnn", ids, right, confidence=confidence)], size, bins=2)
+    found = by_property.by_property([judged("cnn", ids, right, confidence=confidence)], size, bins=2)
     assert list(found.bin) == [0, 1] and list(found.low) == [1, 5] and list(found.high) == [4, 8]
     assert list(found.accuracy) == [0.25, 1] and list(found.n) == list(found.tests) == [4, 4]
     assert list(found.confidence) == pytest.approx([0.75, 0.85]) and list(found.gap) == pytest.approx([0.5, -0.15])
@@ -70,7 +71,7 @@ def test_bins_by_hand():
         assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((interval.low, interval.high))
         assert row["gap_low"] == pytest.approx(row["confidence"] - interval.high)
     with pytest.raises(ValueError, match="bins=0"):
-        failures.by_property([judged("cnn", ids, right)], size, bins=0)
+        by_property.by_property([judged("cnn", ids, right)], size, bins=0)
 
 
 def test_bins_are_the_same_for_all_methods_and_seeds_and_equals_stay_together():
@@ -79,7 +80,7 @@ def test_bins_are_the_same_for_all_methods_and_seeds_and_equals_stay_together():
     size.loc["g0":"g9", "flux"] = np.nan
     tested = {seed: g(rng.permutation(200)[:120]) for seed in (0, 1)}
     pieces = [judged(m, tested[s], rng.random(120) < 0.7, seed=s) for m in ("a", "b") for s in (0, 1)]
-    found = failures.by_property(pieces, size)
+    found = by_property.by_property(pieces, size)
     for name in size:
         a, b = (found[(found.property == name) & (found.method == method)] for method in "ab")
         assert len(a) == {"radius": 3, "flux": 4, "same": 1}[name]  # of five different values
@@ -96,17 +97,17 @@ def test_seeds_with_the_same_galaxies_are_not_independent():
     wide as Wilson's of one seed; on different ones it is that of scipy's t-test where the seeds vary more than by chance."""
     rights = [np.arange(60) < k for k in (45, 46, 44)]
     size = pd.DataFrame({"radius": 1.0}, index=[*g(range(60)), *(f"{s}-{i}" for s in range(3) for i in range(60))])
-    same = failures.by_property([judged("a", g(range(60)), r, seed=s) for s, r in enumerate(rights)], size).iloc[0]
+    same = by_property.by_property([judged("a", g(range(60)), r, seed=s) for s, r in enumerate(rights)], size).iloc[0]
     assert (same.n, same.tests, same.seeds, same.accuracy) == (60, 180, 3, 0.75)
     p = (np.array([45, 46, 44]) + 1) / 62
     v, own = (p * (1 - p) / 62).mean(), np.var([45 / 60, 46 / 60, 44 / 60], ddof=1) / 3
     freedom = 2 * ((v + own) / own) ** 2
     assert same.accuracy_high - same.accuracy == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(v + own))
-    alone = metrics.wilson(45, 60)
+    alone = wilson(45, 60)
     assert same.accuracy_high - same.accuracy_low == pytest.approx(alone[1] - alone[0], rel=0.1)
     varied = [np.arange(60) < k for k in (54, 30, 42)]
     other = [judged("a", [f"{s}-{i}" for i in range(60)], r, seed=s) for s, r in enumerate(varied)]
-    apart = failures.by_property(other, size).iloc[0]
+    apart = by_property.by_property(other, size).iloc[0]
     interval = stats.ttest_1samp([0.9, 0.5, 0.7], 0).confidence_interval(0.95)
     assert (apart.n, apart.accuracy_low, apart.accuracy_high) == pytest.approx((180, interval.low, min(interval.high, 1)))
 
@@ -126,7 +127,7 @@ def small_fail(seed, n=400):
 
 def test_a_method_that_fails_on_small_galaxies_is_found_to():
     pieces, size = small_fail(0)
-    found = failures.trends(pieces, size)
+    found = by_property.trends(pieces, size)
     told = found[found.resolved]
     assert set(zip(told.property, told.method, told.measure, strict=True)) == {
         ("radius", "weak", "accuracy"),
@@ -139,7 +140,7 @@ def test_a_method_that_fails_on_small_galaxies_is_found_to():
     expected = stats.spearmanr(size.set_index("id").radius[mean.index], mean)
     assert (row.correlation, row.p) == pytest.approx((expected.statistic, expected.pvalue)) and row.correlation > 0.2
     assert row.n == len(mean) and row.p_holm == pytest.approx(min(8 * row.p, 1), rel=0.2) and len(found) == 8
-    said = failures.property_sentences(failures.by_property(pieces, size), found)
+    said = by_property.property_sentences(by_property.by_property(pieces, size), found)
     assert said[0].startswith("Accuracy rises with radius, most clearly that of weak: 0.")
     assert said[1].startswith("Confidence less accuracy falls with radius") and "1 of 2 methods" in said[1]
     assert said[2].startswith("With colour, neither accuracy nor calibration")
@@ -152,17 +153,17 @@ def test_no_trend_is_found_where_there_is_none():
     for seed in range(40):
         pieces, size = small_fail(seed, n=80)
         shuffled = size.assign(radius=np.random.default_rng(seed).permutation(size.radius))
-        alarms += failures.trends(pieces[::2], shuffled).resolved.any()
+        alarms += by_property.trends(pieces[::2], shuffled).resolved.any()
     assert alarms <= 6
 
 
 def test_where_all_galaxies_are_alike_there_is_no_trend():
     size = pd.DataFrame({"radius": range(20), "same": 2.0}, index=g(range(20)))
-    found = failures.trends([judged("a", g(range(20)), [1] * 20)], size)
+    found = by_property.trends([judged("a", g(range(20)), [1] * 20)], size)
     assert found.correlation.isna().all() and (found.p_holm == 1).all() and not found.resolved.any()
     assert (
         "20 different galaxies"
-        in failures.property_sentences(failures.by_property([judged("a", g(range(20)), [1] * 20)], size), found)[0]
+        in by_property.property_sentences(by_property.by_property([judged("a", g(range(20)), [1] * 20)], size), found)[0]
     )
 
 
@@ -170,43 +171,43 @@ def test_properties_that_do_not_fit_are_refused():
     pieces = [judged("cnn", g(range(6)), [1] * 6)]
     size = pd.DataFrame({"id": g(range(6)), "radius": 1.0})
     with pytest.raises(ValueError, match="no row for 2 of the 6 galaxies that were tested: g4, g5; measure"):
-        failures.by_property(pieces, size[:4])
+        by_property.by_property(pieces, size[:4])
     with pytest.raises(ValueError, match="1 ids are there twice or more: g0"):
-        failures.trends(pieces, pd.concat([size, size[:1]]))
+        by_property.trends(pieces, pd.concat([size, size[:1]]))
     with pytest.raises(ValueError, match="no numbers in label"):
-        failures.trends(pieces, size.assign(label="round"))
+        by_property.trends(pieces, size.assign(label="round"))
     with pytest.raises(ValueError, match="cnn, all labels, seed 0: this seed is there twice"):
-        failures.by_property(pieces * 2, size)
+        by_property.by_property(pieces * 2, size)
     with pytest.raises(ValueError, match="other, .*classes are round, edge-on, spiral, those of cnn are round, edge-on"):
-        failures.by_property([*pieces, piece("other", table(["a"], ["round"], [[1, 0, 0]]))], size)
+        by_property.by_property([*pieces, piece("other", table(["a"], ["round"], [[1, 0, 0]]))], size)
     with pytest.raises(ValueError, match="no piece has predictions"):
-        failures.trends([pieces[0] | {"predictions": None}], size)
+        by_property.trends([pieces[0] | {"predictions": None}], size)
 
 
 def test_ambiguous_galaxies_are_asked_for_the_class_of_most_volunteers():
     """Four test galaxies, two of them clean; the method names the leading class of all but one ambiguous one."""
-    classes = schema.CLASSES[4]
+    classes = galaxy_zoo_tree.CLASSES[4]
     votes = np.zeros((5, 37))
-    smooth, disc = schema.column("smooth", "smooth"), schema.column("smooth", "features")
+    smooth, disc = galaxy_zoo_tree.column("smooth", "smooth"), galaxy_zoo_tree.column("smooth", "features")
     for row, (share, round_) in enumerate([(0.9, 0.8), (0.8, 0.1), (0.44, 0.3), (0.45, 0.1), (0.9, 0.8)]):
-        votes[row, smooth], votes[row, schema.column("roundness", "round")] = share, round_ * share
-        votes[row, schema.column("roundness", "in-between")] = share * (1 - round_)
+        votes[row, smooth], votes[row, galaxy_zoo_tree.column("roundness", "round")] = share, round_ * share
+        votes[row, galaxy_zoo_tree.column("roundness", "in-between")] = share * (1 - round_)
         votes[row, disc] = 1 - share
     predicted = votes.copy()
-    predicted[3, schema.column("roundness", "round")] = 0.45  # for in-between
-    predicted[3, schema.column("roundness", "in-between")] = 0
-    told = pd.DataFrame(votes, columns=list(schema.COLUMNS)).assign(id=g(range(5)), split=["test"] * 4 + ["train"])
-    told = told.join(pd.DataFrame(predicted, columns=[f"p_{name}" for name in schema.COLUMNS]))
+    predicted[3, galaxy_zoo_tree.column("roundness", "round")] = 0.45  # for in-between
+    predicted[3, galaxy_zoo_tree.column("roundness", "in-between")] = 0
+    told = pd.DataFrame(votes, columns=list(galaxy_zoo_tree.COLUMNS)).assign(id=g(range(5)), split=["test"] * 4 + ["train"])
+    told = told.join(pd.DataFrame(predicted, columns=[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]))
     one = judged("votes", g(range(2)), [1, 1]) | {"votes": told}
-    found = failures.ambiguous([one, judged("cnn", g(range(2)), [1, 1])], classes).set_index("part")
+    found = by_property.ambiguous([one, judged("cnn", g(range(2)), [1, 1])], classes).set_index("part")
     assert list(found.method) == ["votes", "votes"] and list(found.index) == ["clean", "ambiguous"]
     assert list(found.agreement) == [1, 0.5] and list(found.n) == [2, 2]
     assert list(found.volunteers) == pytest.approx([0.85, 0.8]) and list(found.confidence) == pytest.approx([0.85, 0.85])
-    interval = metrics.wilson(1, 2)
+    interval = wilson(1, 2)
     assert (found.agreement_low["ambiguous"], found.agreement_high["ambiguous"]) == pytest.approx(interval)
-    assert "0.500" in failures.ambiguous_sentences(found.reset_index())[0]
-    nobody = failures.ambiguous([judged("cnn", g(range(2)), [1, 1])], classes)
-    assert nobody.empty and failures.ambiguous_sentences(nobody)[0].startswith("No method predicts galaxies")
+    assert "0.500" in by_property.ambiguous_sentences(found.reset_index())[0]
+    nobody = by_property.ambiguous([judged("cnn", g(range(2)), [1, 1])], classes)
+    assert nobody.empty and by_property.ambiguous_sentences(nobody)[0].startswith("No method predicts galaxies")
 
 
 # ---- labels
@@ -229,7 +230,7 @@ P = [
 def test_confident_learning_by_hand():
     """Northcutt et al. 2021, eq. 1 and 3: the counts of round are 2 confirmed and 1 edge-on of 4 galaxies."""
     one = piece("cnn", table(g(range(8)), LABELS, P))
-    found = failures.suspects([one])
+    found = label_noise.suspects([one])
     assert found.to_dict("list") == {
         "id": ["g2", "g6"],
         "label": ["round", "edge-on"],
@@ -238,13 +239,13 @@ def test_confident_learning_by_hand():
         "of": [1, 1],
         "probability": pytest.approx([0.7, 0.55]),
     }
-    errors = failures.label_errors([one]).set_index(["label", "suspected"])
+    errors = label_noise.label_errors([one]).set_index(["label", "suspected"])
     assert errors.found[errors.found > 0].to_dict() == {("round", "edge-on"): 1, ("edge-on", "spiral"): 1}
     assert errors.errors["round", "edge-on"] == pytest.approx(4 * 1 / 3)
     assert errors.errors["edge-on", "spiral"] == pytest.approx(3 * 1 / 3)
     assert errors.expected.to_numpy() == pytest.approx(errors.found.to_numpy())  # one method agrees with itself
     assert errors.n["round"].to_list() == [4, 4] and len(errors) == 6
-    said = failures.suspect_sentences(found, errors.reset_index())
+    said = label_noise.suspect_sentences(found, errors.reset_index())
     assert said[0] == "Of 8 held-out galaxies 2 have a label that the method doubts (confident learning)."
     assert "A suspect is not an error" in said[1]
     assert said[2].startswith("The most frequent: 1 labelled round are suspected to be edge-on (which one method cannot tell")
@@ -259,12 +260,12 @@ def test_consensus_by_hand():
     third[6] = [0.05, 0.9, 0.05]
     tables = [table(g(range(8)), LABELS, P), table(g(range(8)), LABELS, other), table(g(range(7)), LABELS[:7], third[:7])]
     pieces = [piece(name, each) for name, each in zip("abc", tables, strict=True)]
-    found = failures.suspects(pieces).set_index("id")
+    found = label_noise.suspects(pieces).set_index("id")
     assert found.loc["g2", ["suspected", "methods", "of"]].to_list() == ["edge-on", 2, 3]
     assert found.probability["g2"] == pytest.approx(0.7)
     assert found.loc["g1", ["suspected", "methods", "of"]].to_list() == ["spiral", 1, 3]
     assert list(found.index)[:2] == ["g2", "g6"]  # of the same share, the larger probability first
-    errors = failures.label_errors(pieces).set_index(["label", "suspected"])
+    errors = label_noise.label_errors(pieces).set_index(["label", "suspected"])
     assert errors.found["round", "edge-on"] == 1 and errors.found["round", "spiral"] == 0
     # of the four round galaxies two methods take a quarter each to be edge-on, the third none; one a quarter to be spiral
     assert errors.expected["round", "edge-on"] == pytest.approx(4 / 16) and errors.expected["round", "spiral"] == 0
@@ -276,14 +277,14 @@ def test_training_galaxies_are_never_asked_and_seeds_are_averaged():
     test = table(g(range(4, 8)), LABELS[4:], P[4:])
     again = table(g(range(8)), LABELS, [[1, 0, 0]] * 4 + P[4:])
     pieces = [piece("cnn", train, val, test), piece("cnn", again, seed=1)]
-    found = failures.suspects(pieces)
+    found = label_noise.suspects(pieces)
     assert list(found.id) == ["g6"]  # g2 is (0.6, 0.35, 0.05) on average
-    assert failures.label_errors(pieces).drop_duplicates("label").n.sum() == 8
-    assert failures.label_errors(pieces[:1], splits=("test",)).drop_duplicates("label").n.to_list() == [0, 3, 1]
+    assert label_noise.label_errors(pieces).drop_duplicates("label").n.sum() == 8
+    assert label_noise.label_errors(pieces[:1], splits=("test",)).drop_duplicates("label").n.to_list() == [0, 3, 1]
     with pytest.raises(ValueError, match="no labelled galaxy in val of any method"):
-        failures.suspects(pieces[1:], splits=("val",))
+        label_noise.suspects(pieces[1:], splits=("val",))
     with pytest.raises(ValueError, match="1 galaxies have other labels elsewhere: g0"):
-        failures.suspects([pieces[1], piece("other", table(["g0"], ["spiral"], [[1, 0, 0]]))])
+        label_noise.suspects([pieces[1], piece("other", table(["g0"], ["spiral"], [[1, 0, 0]]))])
 
 
 def planted(seed=0, n=900, wrong=0.05):
@@ -302,15 +303,15 @@ def planted(seed=0, n=900, wrong=0.05):
 
 def test_planted_label_errors_are_found():
     pieces, faulty = planted()
-    found = failures.suspects(pieces)
+    found = label_noise.suspects(pieces)
     for least, recall in ((3, 0.45), (2, 0.75)):
         consensus = set(found.id[found.methods >= least])
         assert len(consensus & faulty) / len(faulty) > recall and len(consensus & faulty) / len(consensus) > 0.95
-    errors = failures.label_errors(pieces)
+    errors = label_noise.label_errors(pieces)
     assert errors.errors.sum() == pytest.approx(len(faulty), rel=0.15)
     assert errors.expected.sum() < 3 < 30 < errors.found.sum()
     clean, _ = planted(wrong=0.0)
-    assert failures.label_errors(clean).found.sum() == 0
+    assert label_noise.label_errors(clean).found.sum() == 0
 
 
 def test_methods_that_err_at_random_agree_as_often_as_is_expected():
@@ -322,19 +323,19 @@ def test_methods_that_err_at_random_agree_as_often_as_is_expected():
     for name in "abc":
         taken = (label + np.where(rng.random(4000) < 0.8, 0, rng.integers(1, 3, 4000))) % 3
         pieces.append(piece(name, table(g(range(4000)), np.array(NAMES)[label], 0.05 + 0.85 * np.eye(3)[taken])))
-    errors = failures.label_errors(pieces)
+    errors = label_noise.label_errors(pieces)
     assert errors.expected.sum() == pytest.approx(4000 * 0.056, rel=0.07)
     assert errors.found.sum() == pytest.approx(errors.expected.sum(), abs=3 * math.sqrt(224))
-    said = failures.suspect_sentences(failures.suspects(pieces), errors)
+    said = label_noise.suspect_sentences(label_noise.suspects(pieces), errors)
     assert f"most would agree on {errors.expected.sum():.1f}." in said[1]
 
 
 def test_where_nothing_is_doubted_it_says_so():
     one = piece("a", table(g(range(3)), NAMES, np.eye(3)))
-    found = failures.suspects([one])
+    found = label_noise.suspects([one])
     assert found.empty
     assert list(found) == ["id", "label", "suspected", "methods", "of", "probability"]
-    assert "none has a label" in failures.suspect_sentences(found, failures.label_errors([one]))[0]
+    assert "none has a label" in label_noise.suspect_sentences(found, label_noise.label_errors([one]))[0]
 
 
 # ---- two methods
@@ -346,23 +347,23 @@ def test_disagreements_by_hand():
     label = ["round", "edge-on", "edge-on", "edge-on"]
     tables = table(g(range(4)), label, ours), table(g(range(4))[::-1], label[::-1], theirs[::-1])
     pieces = [piece(name, each, seed=None) for name, each in zip("ab", tables, strict=True)]  # by hand, a run knows no seed
-    found = failures.disagreements(pieces, "a", "b")
+    found = disagreement.disagreements(pieces, "a", "b")
     assert list(found.id) == ["g0", "g1", "g2"]
     assert list(found.class_a) == ["round", "round", "spiral"] and list(found.class_b) == ["edge-on", "edge-on", "round"]
     assert list(found.probability_a) == pytest.approx([0.9, 0.6, 0.7]) and list(found.probability_b) == [0.8, 0.9, 0.5]
     assert list(found.right) == ["a", "b", "neither"]
     again = [piece(name, table(g(range(4)), label, [[0, 1, 0]] * 4), seed=1) for name in "ab"]
-    assert failures.disagreements([*pieces, *again], "a", "b").empty  # of g0 (0.45, 0.55, 0) and (0.1, 0.9, 0) on average
+    assert disagreement.disagreements([*pieces, *again], "a", "b").empty  # of g0 (0.45, 0.55, 0) and (0.1, 0.9, 0) on average
 
 
 def test_methods_that_cannot_be_held_against_each_other_are_refused():
     a, b = judged("a", g(range(4)), [1] * 4), judged("b", g(range(1, 5)), [1] * 4)
     with pytest.raises(ValueError, match="a, seed 0: tested on 4 galaxies, of which 3 are among the 4 of b"):
-        failures.disagreements([a, b], "a", "b")
+        disagreement.disagreements([a, b], "a", "b")
     with pytest.raises(ValueError, match="'a' and 'c': give two different ones of a, b"):
-        failures.confusion_difference([a, b], "a", "c")
+        disagreement.confusion_difference([a, b], "a", "c")
     with pytest.raises(ValueError, match="no seed in common"):
-        failures.confusion_difference([a, b | {"seed": 1}], "a", "b")
+        disagreement.confusion_difference([a, b | {"seed": 1}], "a", "b")
 
 
 def test_the_difference_of_confusion_matrices_by_hand():
@@ -375,7 +376,7 @@ def test_the_difference_of_confusion_matrices_by_hand():
         piece(name, table(g(range(80)), label, np.stack([yes != wrong, yes == wrong, 0 * index], 1)))
         for name, wrong in (("a", wrong_a), ("b", wrong_b))
     ]
-    found = failures.confusion_difference(pieces, "a", "b").set_index(["label", "taken_for"])
+    found = disagreement.confusion_difference(pieces, "a", "b").set_index(["label", "taken_for"])
     assert found.loc[("round", "edge-on"), ["a", "b", "difference"]].to_list() == pytest.approx([0.3, 0, 0.3])
     assert found.difference["round", "round"] == pytest.approx(-0.3) and found.difference["edge-on", "edge-on"] == 0
     for pair in (("round", "edge-on"), ("round", "round")):
@@ -387,7 +388,7 @@ def test_the_difference_of_confusion_matrices_by_hand():
     rows = [m / np.maximum(m.sum(1, keepdims=True), 1) for m in matrices]
     names = list(NAMES[:2])
     assert found.difference.unstack().loc[names, names].to_numpy() == pytest.approx((rows[0] - rows[1])[:2, :2])
-    said = failures.confusion_sentences(found.reset_index(), "a", "b")
+    said = disagreement.confusion_sentences(found.reset_index(), "a", "b")
     assert len(said) == 2 and any(
         s.startswith("a takes round for edge-on more often than b: 0.300 against 0.000") for s in said
     )
@@ -402,7 +403,7 @@ def test_the_difference_over_seeds_is_a_mean_and_is_that_of_all_pairs():
         label = np.array(NAMES)[[int(i[1:]) % 3 for i in ids]]
         for name in "ab":
             pieces.append(piece(name, table(ids, label, rng.dirichlet([1, 1, 1], 100)), seed=s))
-    found = failures.confusion_difference(pieces, "a", "b").set_index(["label", "taken_for"])
+    found = disagreement.confusion_difference(pieces, "a", "b").set_index(["label", "taken_for"])
     mean = {}
     for name in "ab":
         matrices = [metrics.confusion(p["predictions"]) for p in pieces if p["step"] == name]
@@ -411,6 +412,6 @@ def test_the_difference_over_seeds_is_a_mean_and_is_that_of_all_pairs():
     assert found.difference.unstack().loc[names, names].to_numpy() == pytest.approx(mean["a"] - mean["b"])
     assert (found.low < found.difference).all() and (found.difference < found.high).all() and set(found.seeds) == {3}
     assert not found.resolved.any()
-    assert failures.confusion_sentences(found.reset_index(), "a", "b")[0].startswith(
+    assert disagreement.confusion_sentences(found.reset_index(), "a", "b")[0].startswith(
         "No cell of the confusion matrices of a and b"
     )

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.evaluation.test_metrics import NAMES, sample, table
 
 from galaxymorph.evaluation import calibration
+from tests.evaluation.test_metrics import NAMES, sample, table
 
 
 def two(confidence, right, *, split="test"):

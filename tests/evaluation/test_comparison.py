@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import sklearn.metrics as sk
 from scipy import stats
-from tests.evaluation.test_metrics import HAND, NAMES, sample, table
 
-from galaxymorph.evaluation import comparison, metrics
+from galaxymorph.evaluation import comparison, metrics, phrases
+from tests.evaluation.test_metrics import HAND, NAMES, sample, table
 
 
 def whole(n, *, skill, seed):
@@ -187,7 +187,7 @@ def test_memory_of_a_gpu_is_called_so():
     ],
 )
 def test_costs_are_as_exact_as_they_are_worth(parameters, seconds, texts):
-    shown = comparison.costs({"parameters": parameters, "training_seconds": seconds})
+    shown = phrases.costs({"parameters": parameters, "training_seconds": seconds})
     assert (shown["parameters"], shown["training seconds"]) == texts
 
 
@@ -200,7 +200,7 @@ def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
     assert list(found.not_run.fillna("")) == [why, "", why]
     found.to_csv(tmp_path / "table.csv", index=False)
     for each in (found, pd.read_csv(tmp_path / "table.csv", dtype={"n_labels": "Int64"})):
-        assert [s for row in each.to_dict("records") for s in comparison.absent(row)] == [
+        assert [s for row in each.to_dict("records") for s in phrases.absent(row)] == [
             f"imagenet was not run: {why}.",
             "cnn lacks 1 of 3 seeds.",
             "partly lacks 1 of 2 seeds.",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from galaxymorph.evaluation import equivalent_labels as efficiency
+from galaxymorph.evaluation import equivalent_labels
 from tests.evaluation.test_pretraining_gain import missing, piece, rights
 
 
@@ -22,7 +22,7 @@ def curve(method, right, *, seeds=1, n=200, lacking=()):
 
 
 def found(pieces, a, b):
-    table = efficiency.equivalent(pieces, n_bootstrap=50)
+    table = equivalent_labels.equivalent(pieces, n_bootstrap=50)
     return table.loc[(table.a == a) & (table.b == b)].set_index("n_labels")
 
 
@@ -42,7 +42,7 @@ def test_nothing_is_extrapolated():
     back = found(curve("a", {50: 90, 100: 190}) + curve("b", {50: 100, 100: 150}), "b", "a")
     assert 50 < back.labels[50] < back.labels[100] < 100
     pieces = curve("a", {50: 90, 100: 190}) + curve("b", {50: 100, 100: 150}) + curve("c", {50: 100, 100: 150})
-    assert efficiency.sentences(efficiency.equivalent(pieces), method="a") == [
+    assert equivalent_labels.sentences(equivalent_labels.equivalent(pieces), method="a") == [
         "As accurate as a with 50 labels (0.450) are the others with so many labels (95 % interval): b, c: ≤ 50.",
         "As accurate as a with 100 labels (0.950) are the others with so many labels (95 % interval): b, c: > 100.",
     ]
@@ -57,7 +57,7 @@ def test_all_labels_stand_where_their_number_is():
     """With all labels a table says itself how many there are: one training galaxy, here."""
     pieces = curve("a", {100: 150}) + curve("b", {None: 100, 100: 150})
     assert found(pieces, "a", "b").labels[100] == pytest.approx(100)
-    cells = efficiency.accuracies(pieces[1:])
+    cells = equivalent_labels.accuracies(pieces[1:])
     assert cells.n_train.tolist() == [1, 100] and cells.n_labels.isna().tolist() == [True, False]
 
 
@@ -84,14 +84,14 @@ def test_an_interval_does_not_depend_on_what_else_is_compared():
 def test_only_seeds_that_both_have_whole_count_and_what_is_missing_is_counted():
     pieces = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve("b", {50: 100, 100: 150}, seeds=3)
     assert found(pieces, "a", "b").seeds.tolist() == [2, 2]
-    table = efficiency.grid([*pieces, missing("c", n_labels=None)])
+    table = equivalent_labels.grid([*pieces, missing("c", n_labels=None)])
     assert table.loc["a"].tolist() == ["3", "2 of 3", ""] and table.loc["c"].tolist() == ["", "", "0 of 1"]
     assert list(table.columns) == ["50", "100", "all"]
 
 
 def test_one_number_of_labels_and_the_baseline_have_no_equivalent():
     pieces = curve("a", {50: 100, 100: 150}) + curve("b", {50: 120}) + curve("majority", {50: 60, 100: 60})
-    table = efficiency.equivalent(pieces)
+    table = equivalent_labels.equivalent(pieces)
     assert set(zip(table.a, table.b, strict=True)) == {("b", "a")}
-    assert efficiency.equivalent([]).empty and isinstance(table, pd.DataFrame)
+    assert equivalent_labels.equivalent([]).empty and isinstance(table, pd.DataFrame)
     assert np.isfinite(table.labels).all()

@@ -8,10 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluation.test_comparison import HAND, piece, scored
 
-from galaxymorph.evaluation import comparison
-from galaxymorph.evaluation import export as tables
+from galaxymorph.evaluation import comparison, export
+from tests.evaluation.test_comparison import HAND, piece, scored
 
 WHY = "weights not available offline"
 COSTS = {"parameters": 11_176_512, "flops": 296e6, "training_seconds": 41.2}
@@ -50,7 +49,7 @@ class Cells(HTMLParser):
 
 
 def test_a_page_has_every_cell_and_loads_nothing(table):
-    text = tables.html(table)
+    text = export.html(table)
     page = Cells(text)
     shown = comparison.readable(table)
     assert page.loads == [] and page.open == [] and "url(" not in text and text.startswith("<!DOCTYPE html>")
@@ -81,7 +80,7 @@ def spans(cell):
 
 
 def test_every_row_of_latex_has_as_many_cells_as_its_columns(table):
-    found = blocks(tables.latex(table))
+    found = blocks(export.latex(table))
     assert len(found) == 2
     for alignment, rows in found:
         assert len(rows) == 5 and alignment.startswith("ll") and set(alignment[2:]) == {"r"}
@@ -89,7 +88,7 @@ def test_every_row_of_latex_has_as_many_cells_as_its_columns(table):
 
 
 def test_latex_says_what_the_table_says(table):
-    (_, scores), (_, costs) = blocks(tables.latex(table))
+    (_, scores), (_, costs) = blocks(export.latex(table))
     assert scores[0][:6] == ["protocol", "method", "labels", "seeds", "accuracy", "balanced"]
     assert scores[1][4] == "$0.667^{+0.000}_{-0.000}$" and scores[1][2:4] == ["all", "2"]
     low, high = table.loc[1, ["accuracy_low", "accuracy_high"]]
@@ -109,11 +108,11 @@ def test_latex_says_what_the_table_says(table):
 
 def test_metrics_without_a_value_or_an_interval():
     row = {"auc": np.nan, "auc_low": np.nan, "auc_high": np.nan, "brier": 0.5, "brier_low": np.nan, "brier_high": np.nan}
-    assert (tables._interval(row, "auc"), tables._interval(row, "brier")) == ("--", "$0.500$")
+    assert (export._interval(row, "auc"), export._interval(row, "brier")) == ("--", "$0.500$")
 
 
 def test_no_special_character_is_left_bare(table):
-    text = tables.latex(table)
+    text = export.latex(table)
     bare = re.sub(r"\$[0-9.^_{}+-]+\$", "", text.replace("% \\usepackage{booktabs}", ""))  # without numbers
     bare = re.sub(r"\\[&%$#_{}]", "", bare).replace(" & ", "").replace("\\\\\n", "\n")
     assert not re.search(r"[%$#_~^&<>|]", bare)
@@ -127,7 +126,7 @@ def test_latex_takes_it(table, tmp_path):
         [p | {"step": f"{p['step']} mock_survey_finetuned {i}", "protocol": "frozen, random encoder"} for i in range(9)
          for p in scored("x", 0.9, 0.8)], n_bootstrap=0,
     )  # fmt: skip
-    (tmp_path / "table.tex").write_text(tables.latex(pd.concat([table, wide])))
+    (tmp_path / "table.tex").write_text(export.latex(pd.concat([table, wide])))
     (tmp_path / "paper.tex").write_text(
         "\\documentclass{article}\n\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n"
         "\\begin{document}\n\\input{table}\n\\end{document}\n"

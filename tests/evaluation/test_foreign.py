@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from galaxymorph.evaluation import foreign as bring
-from galaxymorph.run import folder as runs
-from galaxymorph.run import params, runner
+from galaxymorph.evaluation import foreign
+from galaxymorph.project import write as project_write
+from galaxymorph.run import results, runner
+from galaxymorph.run.folder import Step
+from galaxymorph.run.foreign import write as foreign_write
+from galaxymorph.run.locks import RunError, locked
+from galaxymorph.run.plan import Plan
 
 GOOD = """\
 id,label,p_a,p_b
@@ -53,7 +57,7 @@ def project(tmp_path, monkeypatch):
 
 def refusal(names, labels=None) -> list[str]:
     with pytest.raises(ValueError) as refused:
-        bring.read(names, labels=Path(labels) if labels else None)
+        foreign.read(names, labels=Path(labels) if labels else None)
     return str(refused.value).split("\n")
 
 
@@ -61,7 +65,7 @@ def refusal(names, labels=None) -> list[str]:
 
 
 def test_files_become_predictions_in_the_same_order_of_classes(files):
-    one, two = bring.read(files(one=GOOD, two=OTHER))
+    one, two = foreign.read(files(one=GOOD, two=OTHER))
     assert one.table.columns.tolist() == two.table.columns.tolist() == ["id", "split", "label", "p_a", "p_b"]
     assert two.table.to_numpy().tolist() == [
         ["3", "test", "a", 1.0, 0.0],
@@ -74,58 +78,58 @@ def test_files_become_predictions_in_the_same_order_of_classes(files):
 
 @pytest.mark.parametrize("name", ["GalaxyID", "asset_id", "objID", "ID"])
 def test_names_of_the_column_of_ids(files, name):
-    (one,) = bring.read(files(one=GOOD.replace("id,", f"{name},", 1)))
+    (one,) = foreign.read(files(one=GOOD.replace("id,", f"{name},", 1)))
     assert one.table.id.tolist() == ["1", "2", "3"]
 
 
 def test_what_spreadsheets_write_is_read(files):
     """A byte order mark, blank lines and rows, spaces, quotes, Windows' ends of lines."""
     text = '\ufeffid,label,p_a,p_b\r\n\r\n"1", a ,0.9, 0.1\r\n,,,\r\n2,b,0.2,0.8\r\n3,a,3e-1,0.7\r\n'
-    (one,) = bring.read(files(one=text))
-    assert one.table.equals(bring.read(files(two=GOOD))[0].table)
+    (one,) = foreign.read(files(one=text))
+    assert one.table.equals(foreign.read(files(two=GOOD))[0].table)
 
 
 def test_splits_are_those_of_the_file_else_of_the_labels_else_test(files):
     truth = "id,label,split\n1,a,train\n2,b,test\n3,a,test\n"
     own = "id,split,p_a,p_b\n1,Train,0.9,0.1\n2,test,0.2,0.8\n3,test,0.3,0.7\n"
     names = files(own=own, bare=BARE, truth=truth)[:2]
-    own, bare = bring.read(names, labels=Path("truth.csv"))
+    own, bare = foreign.read(names, labels=Path("truth.csv"))
     assert own.table.split.tolist() == bare.table.split.tolist() == ["train", "test", "test"]
     assert own.table.label.tolist() == bare.table.label.tolist() == ["a", "b", "a"]
 
 
 def test_unlabelled_galaxies_need_no_label(files):
     text = "id,split,label,p_a,p_b\n1,test,a,0.9,0.1\n2,test,b,0.9,0.1\n3,unlabelled,,0.5,0.5\n"
-    (one,) = bring.read(files(one=text))
+    (one,) = foreign.read(files(one=text))
     assert one.table.label.tolist() == ["a", "b", ""]
 
 
 def test_the_file_of_labels_may_say_that_galaxies_have_none(files):
     truth = "id,label,split\n1,a,test\n2,b,test\n3,,unlabelled\n"
-    (one,) = bring.read(files(one=BARE, truth=truth)[:1], labels=Path("truth.csv"))
+    (one,) = foreign.read(files(one=BARE, truth=truth)[:1], labels=Path("truth.csv"))
     assert one.table.label.tolist() == ["a", "b", ""]
     assert one.table.split.tolist() == ["test", "test", "unlabelled"]
 
 
 def test_numbers_keep_all_their_digits_and_rounding_errors_are_cut_off(files):
     p = [0.12345678901234567, 1 - 0.12345678901234567]
-    (one,) = bring.read(files(one=f"id,label,p_a,p_b\n1,a,{p[0]},{p[1]}\n2,b,1.0000001,-1e-7\n"))
+    (one,) = foreign.read(files(one=f"id,label,p_a,p_b\n1,a,{p[0]},{p[1]}\n2,b,1.0000001,-1e-7\n"))
     assert one.table[["p_a", "p_b"]].to_numpy().tolist() == [p, [1.0, 0.0]]
 
 
 def test_other_columns_are_ignored_and_said(files):
-    (one,) = bring.read(files(one="id,label,ra,p_a,p_b,\n1,a,150.1,0.9,0.1,\n2,b,150.2,0.9,0.1,\n"))
+    (one,) = foreign.read(files(one="id,label,ra,p_a,p_b,\n1,a,150.1,0.9,0.1,\n2,b,150.2,0.9,0.1,\n"))
     assert one.notes == ("columns ignored: ra, (without a name)",)
 
 
 def test_classes_alone_become_certain(files):
     hard = "objid,Prediction\n1,b\n2,b\n3,a\n"
-    one, two = bring.read(files(one=hard, two=GOOD))  # labels of the other
+    one, two = foreign.read(files(one=hard, two=GOOD))  # labels of the other
     assert one.hard and not two.hard
     assert one.table[["p_a", "p_b"]].to_numpy().tolist() == [[0, 1], [0, 1], [1, 0]]
     assert "calibration mean nothing" in str(one)
     files(one=hard, truth=TRUTH)  # no file says which classes there are
-    (alone,) = bring.read(["one.csv"], labels=Path("truth.csv"))
+    (alone,) = foreign.read(["one.csv"], labels=Path("truth.csv"))
     assert alone.table.equals(one.table)
 
 
@@ -133,7 +137,7 @@ def test_classes_alone_become_certain(files):
 
 
 def test_labels_of_one_file_serve_the_others(files):
-    one, two = bring.read(files(one=BARE, two=OTHER))
+    one, two = foreign.read(files(one=BARE, two=OTHER))
     assert one.table.label.tolist() == ["a", "b", "a"]
     assert two.table.label.tolist() == ["a", "b", "a"]
 
@@ -144,11 +148,11 @@ NOT_THE_TRUTH = "its label is its own most probable class in every row: the pred
 
 def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
     files(predict=PREDICT, truth="id,class,comment\n1,a,\n2,b,\n3,a,edge\n4,c,not predicted\n", good=GOOD)
-    (one,) = bring.read(["predict.csv"], labels=Path("truth.csv"))
+    (one,) = foreign.read(["predict.csv"], labels=Path("truth.csv"))
     assert one.table.label.tolist() == ["a", "b", "a"]
     assert one.notes == (NOT_THE_TRUTH,)
     for names in (["predict.csv", "good.csv"], ["good.csv", "predict.csv"]):  # another file has the labels
-        both = {each.path.stem: each for each in bring.read(names)}
+        both = {each.path.stem: each for each in foreign.read(names)}
         assert both["predict"].table.label.tolist() == ["a", "b", "a"]
         assert (both["predict"].notes, both["good"].notes) == ((NOT_THE_TRUTH,), ())
     (said,) = refusal(["predict.csv"])
@@ -165,19 +169,19 @@ def test_the_class_that_predict_took_may_share_the_largest_probability_after_rou
 def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
     perfect = "id,label,split,p_a,p_b\n1,a,test,0.9,0.1\n2,b,test,0.2,0.8\n3,a,test,0.7,0.3\n4,b,train,0,1\n"
     names = files(perfect=perfect, good=GOOD, truth=TRUTH + "4,b\n")[:2]
-    for each in (bring.read(names), bring.read(names[::-1])):
+    for each in (foreign.read(names), foreign.read(names[::-1])):
         assert [one.notes for one in each] == [(), ()]
         rows = {one.path.stem: one.table for one in each}["perfect"]
         assert rows.label.tolist() == ["a", "b", "a", "b"]  # the fourth, which the other does not have, as well
-    (alone,) = bring.read(["perfect.csv"], labels=Path("truth.csv"))
+    (alone,) = foreign.read(["perfect.csv"], labels=Path("truth.csv"))
     assert alone.notes == ()
     assert "that file again, if these are the true ones" in refusal(["perfect.csv"])[0]
-    assert bring.read(["perfect.csv"], labels=Path("perfect.csv"))[0].table.label.tolist() == ["a", "b", "a", "b"]
+    assert foreign.read(["perfect.csv"], labels=Path("perfect.csv"))[0].table.label.tolist() == ["a", "b", "a", "b"]
 
 
 def test_galaxies_that_were_not_predicted_are_nothing_to_a_file_of_labels(files):
     files(one=BARE, truth="id,label\n9,x\n1,a\n2,b\n3,a\n")
-    (one,) = bring.read(["one.csv"], labels=Path("truth.csv"))
+    (one,) = foreign.read(["one.csv"], labels=Path("truth.csv"))
     assert len(one.table) == 3
 
 
@@ -187,7 +191,7 @@ def test_galaxies_that_were_not_predicted_are_nothing_to_a_file_of_labels(files)
 def test_ids_match_without_folder_ending_and_leading_zeros(files):
     truth = "id,label\n0001.jpg,a\nimages/0002.FITS.gz,b\n3,a\n"
     names = files(one=BARE, truth=truth)[:1]
-    (one,) = bring.read(names, labels=Path("truth.csv"))
+    (one,) = foreign.read(names, labels=Path("truth.csv"))
     assert one.table.id.tolist() == ["0001.jpg", "images/0002.FITS.gz", "3"]
     assert one.table.label.tolist() == ["a", "b", "a"]
     assert one.notes == ("2 ids are spelled in another way: 1 is 0001.jpg",)
@@ -195,7 +199,7 @@ def test_ids_match_without_folder_ending_and_leading_zeros(files):
 
 def test_ids_match_by_the_letter_where_two_would_be_the_same(files):
     one = "id,label,p_a,p_b\n7,a,0.9,0.1\n007,b,0.9,0.1\n"
-    first, second = bring.read(files(one=one, two=one))
+    first, second = foreign.read(files(one=one, two=one))
     assert first.table.id.tolist() == second.table.id.tolist() == ["7", "007"]
     assert first.table.label.tolist() == second.table.label.tolist() == ["a", "b"]
     files(one="id,p_a,p_b\n7,0.9,0.1\n", truth="id,label\n07,a\n007,b\n")
@@ -240,9 +244,9 @@ def test_methods_are_called_what_their_files_are(tmp_path, monkeypatch, path, na
     if name.startswith("cae_frozen/seed=0"):
         (tmp_path / "cae_frozen" / "done.json").touch()
     monkeypatch.chdir(tmp_path)
-    (one,) = bring.read([path])
+    (one,) = foreign.read([path])
     assert (one.name, one.row, one.combination) == (name, row, combination)
-    (absolute,) = bring.read([f"mine={place}" if path.startswith("mine=") else str(place)])
+    (absolute,) = foreign.read([f"mine={place}" if path.startswith("mine=") else str(place)])
     assert absolute.name == name
 
 
@@ -251,14 +255,14 @@ def test_a_file_is_found_from_the_folder_of_its_seed(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "predictions.csv").write_text(GOOD)
     monkeypatch.chdir(folder)
-    assert bring.read(["predictions.csv"])[0].name == "cnn/seed=4"
+    assert foreign.read(["predictions.csv"])[0].name == "cnn/seed=4"
     monkeypatch.chdir(folder.parent)
-    assert bring.read(["seed=4/predictions.csv"])[0].name == "cnn/seed=4"  # not the method "seed"
+    assert foreign.read(["seed=4/predictions.csv"])[0].name == "cnn/seed=4"  # not the method "seed"
 
 
 def test_files_of_a_method_are_its_seeds(files):
     files(one=GOOD, two=GOOD, three=OTHER)
-    brought = bring.read(["x=one.csv", "three.csv", "x=two.csv"])
+    brought = foreign.read(["x=one.csv", "three.csv", "x=two.csv"])
     assert [each.name for each in brought] == ["x/seed=0", "three/seed=0", "x/seed=1"]
 
 
@@ -271,7 +275,7 @@ def test_a_seed_that_is_there_twice_is_refused(files):
         "s/cnn/seed=0/predictions.csv: is called cnn, seed=0, as r/cnn/seed=0/predictions.csv is; give one another name by "
         "NAME=FILE"
     ]
-    assert len(bring.read([paths[0], f"cnn2={paths[1]}"])) == 2
+    assert len(foreign.read([paths[0], f"cnn2={paths[1]}"])) == 2
     assert refusal([paths[0], f"./{paths[0]}"]) == [f"{paths[0]}: is given twice; leave one out"]
 
 
@@ -280,7 +284,7 @@ def test_names_that_cannot_be_are_refused(files, name):
     names = files(**{name: GOOD, "ok": GOOD})
     (said,) = refusal(names)
     assert said.startswith(f"{name}.csv: cannot be called {name!r}: ")
-    assert len(bring.read([f"mine={names[0]}", names[1]])) == 2
+    assert len(foreign.read([f"mine={names[0]}", names[1]])) == 2
 
 
 # ---- what is refused
@@ -427,7 +431,7 @@ def test_seeds_may_have_test_galaxies_of_their_own(files):
             path.parent.mkdir(parents=True)
             path.write_text("id,label,p_a,p_b\n" + "".join(f"{id},a,0.{id},0.{10 - id}\n" for id in ids))
     paths = [f"{method}/seed={seed}/predictions.csv" for method in ("a", "b") for seed in (0, 1)]
-    assert len(bring.read(paths)) == 4
+    assert len(foreign.read(paths)) == 4
 
 
 def test_mistakes_of_all_files_are_said_at_once(files):
@@ -460,13 +464,13 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
     names = files(one=GOOD, hard="id,prediction\n1,b\n2,b\n3,a\n")
     Path("cae/seed=5/dnn").mkdir(parents=True)
     Path("cae/seed=5/dnn/predictions.csv").write_text(OTHER)
-    brought = bring.read([names[1], "seen=one.csv", "cae/seed=5/dnn/predictions.csv"])
-    plan = bring.write("mine", brought)
+    brought = foreign.read([names[1], "seen=one.csv", "cae/seed=5/dnn/predictions.csv"])
+    plan = foreign_write("mine", brought)
     (piece,) = plan.pieces
     assert piece.parameters == {"run": "mine", "step": "compare", "steps": ["hard/seed=0", "seen/seed=0", "cae/seed=5"]}
     runner._write_plan(plan, project / "results" / "mine")  # what the runner does before it executes the comparison
-    assert [each.name for each in runs.read("mine")] == [*piece.parameters["steps"], "compare"]
-    pieces = runs.trained("mine", piece.parameters["steps"])
+    assert [each.name for each in results.read("mine")] == [*piece.parameters["steps"], "compare"]
+    pieces = results.trained("mine", piece.parameters["steps"])
     assert [(each["step"], each["seed"], each["n_labels"], each["protocol"]) for each in pieces] == [
         ("hard", 0, None, "classes alone"),
         ("seen", 0, None, None),
@@ -483,35 +487,35 @@ def test_the_same_name_again_replaces_what_was_brought_before(project, files):
     Path("net/seed=0/linear").mkdir(parents=True)
     Path("net/seed=0/linear/predictions.csv").write_text(OTHER)
     files(one=GOOD)
-    first = bring.write("mine", bring.read(["one.csv", "net/seed=0/linear/predictions.csv"]))
+    first = foreign_write("mine", foreign.read(["one.csv", "net/seed=0/linear/predictions.csv"]))
     runner._write_plan(first, project / "results" / "mine")
-    bring.write("mine", bring.read(["net=one.csv"]))
-    assert [(each["step"], each["seed"]) for each in runs.trained("mine")] == [("net", 0)]  # and no row `linear` any more
+    foreign_write("mine", foreign.read(["net=one.csv"]))
+    assert [(each["step"], each["seed"]) for each in results.trained("mine")] == [("net", 0)]  # and no row `linear` any more
     assert not (project / "results" / "mine" / "one").exists()
 
 
 @pytest.mark.parametrize("with_plan", [True, False])
 def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
-    step = runs.Step("mine", "cnn")
+    step = Step("mine", "cnn")
     step.metrics({"accuracy": 0.5})
     if with_plan:
         pieces = {"cnn": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]}}
         pieces["brought/seed=0"] = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
-        runs.write(project / "results" / "mine" / "plan.json", json.dumps({"pieces": pieces}))
+        project_write(project / "results" / "mine" / "plan.json", json.dumps({"pieces": pieces}))
     before = sorted(project.rglob("*"))
-    brought = bring.read(files(one=GOOD))
+    brought = foreign.read(files(one=GOOD))
     with pytest.raises(ValueError, match=r"results/mine: this run is no comparison of files, .* --run NAME makes another one"):
-        bring.write("mine", brought)
+        foreign_write("mine", brought)
     with pytest.raises(ValueError, match=r"--run my/run: expected a name"):
-        bring.write("my/run", brought)
+        foreign_write("my/run", brought)
     assert set(project.rglob("*")) - set(before) == {project / "one.csv"}
-    bring.write("other", brought)
+    foreign_write("other", brought)
 
 
 def test_a_run_that_is_executed_is_left_alone(project, files):
-    brought = bring.read(files(one=GOOD))
-    with runner.locked(project / "results" / "mine"), pytest.raises(runner.RunError, match="another process"):
-        bring.write("mine", brought)
+    brought = foreign.read(files(one=GOOD))
+    with locked(project / "results" / "mine"), pytest.raises(RunError, match="another process"):
+        foreign_write("mine", brought)
     assert not (project / "results" / "mine" / "one").exists()
 
 
@@ -519,20 +523,20 @@ def test_the_runner_keeps_what_was_brought_and_nothing_else(project):
     folder = project / "results" / "mine"
     brought = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
     pieces = {"b/seed=0": brought, "old": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]}}
-    runs.write(folder / "plan.json", json.dumps({"pieces": pieces}))
-    runner._write_plan(params.Plan("mine", (), {}), folder)
+    project_write(folder / "plan.json", json.dumps({"pieces": pieces}))
+    runner._write_plan(Plan("mine", (), {}), folder)
     assert json.loads((folder / "plan.json").read_text()) == {"pieces": {"b/seed=0": brought}}
 
 
 def test_small_differences_are_kept_in_the_run(project, files):
     """Rounded to six decimals, the two would be the same, and the first class would be taken."""
     text = "id,label,p_a,p_b\n1,b,0.49999999,0.50000001\n2,a,0.1,0.9\n"
-    bring.write("mine", bring.read(files(one=text)))
-    (piece,) = runs.trained("mine")
+    foreign_write("mine", foreign.read(files(one=text)))
+    (piece,) = results.trained("mine")
     assert np.argmax(piece["predictions"][["p_a", "p_b"]].to_numpy(), axis=1).tolist() == [1, 1]
 
 
 def test_the_documented_names_are_those_that_are_read():
-    text = bring.__doc__ or ""
+    text = foreign.__doc__ or ""
     assert re.search(r"`IDS`", text) and re.search(r"`TAKEN`", text)
-    assert all(name == name.lower() for name in (*bring.IDS, *bring.TAKEN))
+    assert all(name == name.lower() for name in (*foreign.IDS, *foreign.TAKEN))

@@ -8,6 +8,7 @@ import pytest
 import sklearn.metrics as sk
 
 from galaxymorph.evaluation import metrics
+from galaxymorph.evaluation.predictions import classes
 
 NAMES = ("round", "edge-on", "spiral")
 
@@ -73,7 +74,7 @@ def test_a_table_by_hand():
     }
     assert found == pytest.approx(expected)
     assert metrics.confusion(HAND).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
-    assert metrics.classes(HAND) == NAMES
+    assert classes(HAND) == NAMES
 
 
 def test_overall_metrics_are_those_of_scikit_learn():

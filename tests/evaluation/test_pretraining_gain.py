@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from galaxymorph.evaluation import pretraining_gain as controls
+from galaxymorph.evaluation import pretraining_gain
 
 
 def piece(step, right, *, seed=0, n_labels=None):
@@ -40,14 +40,14 @@ def test_seeds_are_paired():
     """The t-interval is that of scipy's paired test; unpaired, seeds that are easy or hard for both would drown it."""
     ours, theirs = [180, 120, 80, 150], [165, 95, 62, 128]  # their seeds have no galaxy in common
     pieces = [p for seed in range(4) for p in pair(rights(200, ours[seed]), rights(200, theirs[seed]), seed=seed)]
-    row = controls.differences(pieces[::-1]).iloc[0]  # whichever order the seeds come in
+    row = pretraining_gain.differences(pieces[::-1]).iloc[0]  # whichever order the seeds come in
     test = stats.ttest_rel(np.array(ours) / 200, np.array(theirs) / 200)
     interval = test.confidence_interval(0.95)
     assert (row.accuracy, row.control, row.difference) == pytest.approx((530 / 800, 450 / 800, 80 / 800))
     assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
     assert (row.interval, row.seeds, row.missing, row.n_test) == ("t over seeds", 4, 0, 200)
     assert stats.ttest_ind(ours, theirs).pvalue > 0.4 > 0.05 > test.pvalue
-    assert controls.sentences(pieces) == [
+    assert pretraining_gain.sentences(pieces) == [
         "moco dnn, all labels: pre-training helped, 0.662 against 0.562 "
         f"(difference +0.100, 95 % interval {interval.low:+.3f} to {interval.high:+.3f}, 4 seeds, 200 test galaxies each)."
     ]
@@ -58,22 +58,22 @@ def test_one_seed_is_resampled_in_pairs():
     error of the mean of the differences in closed form."""
     ours = [True] * 130 + [False] * 70
     theirs = [False] * 30 + [True] * 110 + [False] * 60
-    row = controls.differences(pair(ours, theirs)).iloc[0]
+    row = pretraining_gain.differences(pair(ours, theirs)).iloc[0]
     assert (row.accuracy, row.control, row.interval, row.seeds) == (0.65, 0.55, "bootstrap over galaxies", 1)
     gain = np.array(ours, dtype=float) - np.array(theirs, dtype=float)
     draws = gain[np.random.default_rng(1).integers(0, 200, (20_000, 200))].mean(1)
     assert [row.low, row.high] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.0051)  # one galaxy is 0.005
     assert row.high - row.low == pytest.approx(2 * 1.96 * gain.std() / math.sqrt(200), rel=0.08)
-    again = controls.differences(pair(ours, theirs)).iloc[0]
+    again = pretraining_gain.differences(pair(ours, theirs)).iloc[0]
     assert (again.low, again.high) == (row.low, row.high)
-    same = controls.differences(pair(ours[::-1], theirs[::-1])).iloc[0]
+    same = pretraining_gain.differences(pair(ours[::-1], theirs[::-1])).iloc[0]
     assert (same.low, same.high) == (row.low, row.high)  # counts decide, not the order of the galaxies
 
 
 def test_galaxies_are_paired_by_id_and_not_by_row():
     ours, theirs = pair(rights(40, 20), rights(40, 20))
     theirs["predictions"] = theirs["predictions"].sample(frac=1, random_state=0)
-    row = controls.differences([ours, theirs]).iloc[0]
+    row = pretraining_gain.differences([ours, theirs]).iloc[0]
     assert (row.difference, row.low, row.high) == (0, 0, 0)  # right about the very same galaxies
 
 
@@ -96,14 +96,14 @@ def test_galaxies_are_paired_by_id_and_not_by_row():
     ],
 )
 def test_verdicts(ours, theirs, verdict):
-    (said,) = controls.sentences(pair(ours, theirs, n_labels=1000))
+    (said,) = pretraining_gain.sentences(pair(ours, theirs, n_labels=1000))
     assert said.startswith(f"moco dnn, 1,000 labels: {verdict}")
     assert said.endswith(", one seed, 100 test galaxies).")
 
 
 def test_seeds_that_differ_by_the_same_are_no_proof():
     """Else two seeds with equal gains would have an interval of no width."""
-    row = controls.differences([p for seed in range(2) for p in pair(*BOTH, seed=seed)]).iloc[0]
+    row = pretraining_gain.differences([p for seed in range(2) for p in pair(*BOTH, seed=seed)]).iloc[0]
     won, lost, n = 100.5, 50.5, 402  # with half a galaxy in each of the four cells
     error = math.sqrt(((won + lost) / n - ((won - lost) / n) ** 2) / n / 2)
     assert (row.difference, row.seeds, row.interval) == (0.125, 2, "t over seeds")
@@ -126,7 +126,7 @@ def test_each_method_and_budget_has_its_own_control():
         piece("resnet18", rights(9, 9)),
         piece("resnet18 zoom=0.1", rights(9, 9)),
     ]
-    table = controls.differences(pieces)
+    table = pretraining_gain.differences(pieces)
     assert list(zip(table.method, table.n_labels.astype(object).where(table.n_labels.notna(), None), strict=True)) == [
         ("moco dnn", 50),
         ("moco dnn", 100),
@@ -134,8 +134,8 @@ def test_each_method_and_budget_has_its_own_control():
         ("moco dnn zoom=0.1", None),
     ]
     assert table.difference.tolist() == pytest.approx([1, -1, 1, 1 / 3])
-    assert controls.sentences(pieces[-5:]) == []
-    assert list(controls.differences([]).columns) == list(table.columns)
+    assert pretraining_gain.sentences(pieces[-5:]) == []
+    assert list(pretraining_gain.differences([]).columns) == list(table.columns)
 
 
 def test_only_seeds_with_both_count():
@@ -145,11 +145,11 @@ def test_only_seeds_with_both_count():
         missing("moco random_dnn", seed=2),
         piece("moco dnn", rights(20, 0), seed=3),
     ]
-    row = controls.differences(full + half).iloc[0]
+    row = pretraining_gain.differences(full + half).iloc[0]
     assert (row.seeds, row.missing, row.accuracy) == (2, 2, 31 / 40)
-    (said,) = controls.sentences(full + half)
+    (said,) = pretraining_gain.sentences(full + half)
     assert said.endswith(", 2 seeds, 20 test galaxies each; 2 of 4 seeds missing).")
-    (said,) = controls.sentences(half)
+    (said,) = pretraining_gain.sentences(half)
     assert said == "moco dnn, all labels: nothing can be said yet of pre-training, no seed has both it and its random encoder."
 
 
@@ -159,15 +159,15 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(
         ValueError, match=r"moco dnn, seed 0: tested on 20 galaxies, of which 19 are among the 19 of moco random"
     ):
-        controls.differences([ours, theirs])
+        pretraining_gain.differences([ours, theirs])
     with pytest.raises(ValueError, match="moco dnn: seed 0 is there twice with all labels"):
-        controls.differences([ours, ours])
+        pretraining_gain.differences([ours, ours])
 
 
 def test_a_control_can_be_named():
     pieces = [piece("tuned", rights(100, 80), n_labels=50), piece("plain", rights(100, 60), n_labels=50)]
-    assert controls.sentences(pieces) == []
-    (said,) = controls.sentences(pieces, against={"tuned": "plain"})
+    assert pretraining_gain.sentences(pieces) == []
+    (said,) = pretraining_gain.sentences(pieces, against={"tuned": "plain"})
     assert said.startswith("tuned, 50 labels: pre-training helped, 0.800 against 0.600 of plain (difference +0.200")
-    (said,) = controls.sentences(pieces, against={"plain": "tuned"})
+    (said,) = pretraining_gain.sentences(pieces, against={"plain": "tuned"})
     assert said.startswith("plain, 50 labels: pre-training did not beat tuned, 0.600 against 0.800 of tuned")

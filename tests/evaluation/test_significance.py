@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from galaxymorph.evaluation import significance
+from galaxymorph.evaluation.intervals import holm
 from tests.evaluation.test_pretraining_gain import missing, piece
 
 # of 100 galaxies 12 are right by a alone, 3 by b alone, 65 by both
@@ -106,9 +107,9 @@ def test_intervals_cover_a_known_difference():
 
 def test_holm_by_hand():
     p = np.array([0.01, 0.04, 0.03, 0.005])
-    assert list(significance.holm(p)) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert list(significance.holm(np.array([0.5, 0.6]))) == [1, 1]
-    assert list(significance.holm(np.array([]))) == []
+    assert list(holm(p)) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert list(holm(np.array([0.5, 0.6]))) == [1, 1]
+    assert list(holm(np.array([]))) == []
 
 
 def test_holm_is_applied_within_a_budget():

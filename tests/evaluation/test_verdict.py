@@ -5,8 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from galaxymorph.evaluation import comparison, significance
-from galaxymorph.evaluation import verdict as answer
+from galaxymorph.evaluation import comparison, significance, verdict
 from tests.evaluation.test_pretraining_gain import missing, piece, rights
 
 
@@ -24,7 +23,7 @@ def method(name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch
 
 def judged(pieces):
     table, pairs = comparison.compare(pieces, n_bootstrap=50), significance.pairs(pieces, n_bootstrap=200)
-    return table, answer.verdicts(table, pairs)
+    return table, verdict.verdicts(table, pairs)
 
 
 PIECES = [
@@ -51,7 +50,7 @@ def test_without_validation_galaxies_the_choice_is_said_to_flatter():
     pieces = [piece(name, rights(100, k)) for name, k in (("a", 80), ("b", 90))]
     table, found = judged(pieces)
     assert (found.method[0], found.chosen_on[0]) == ("b", "test")
-    said = answer.sentences(found, table)
+    said = verdict.sentences(found, table)
     assert said[0].startswith("With all labels, take b: its test accuracy is 0.900 (95 % interval")
     assert "(95 % interval" in said[0] and "one seed, 100 test galaxies)." in said[0]
     assert said[0].endswith("It was chosen on the test galaxies themselves, which flatters it.")
@@ -62,12 +61,12 @@ def test_one_that_is_better_by_a_resolved_difference_is_named():
     """Chosen on ten validation galaxies, which can mislead."""
     table, found = judged([method("chosen", 120, val=9), method("better", 190, val=8)])
     assert (found.method[0], found.better[0], found.ties[0]) == ("chosen", "better", "")
-    assert "With all labels, chosen is behind better, by a resolved difference." in answer.sentences(found, table)
+    assert "With all labels, chosen is behind better, by a resolved difference." in verdict.sentences(found, table)
 
 
 def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
     table, found = judged(PIECES)
-    said = answer.sentences(found, table)
+    said = verdict.sentences(found, table)
     assert "after 50 s of training (its pre-training not counted)." in said[0]
     assert said[1] == "With all labels, chosen is not to be told apart from flatters and cheap."
     assert said[2] == "With all labels, chosen is ahead of behind, by a resolved difference."
@@ -82,17 +81,17 @@ def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
     pieces += [missing("moco", n_labels=50), piece("majority", rights(200, 60), n_labels=25), missing("cnn", seed=1)]
     table, found = judged(pieces)
     assert found.n_labels.fillna(-1).tolist() == [25, 100, -1]
-    said = answer.sentences(found, table)
+    said = verdict.sentences(found, table)
     assert said[1:4] == [
         "With 25 labels, naming the most common class every time would reach 0.300.",
         "With 50 labels: no result yet.",
         "With 50 labels, moco lacks 1 of 1 seeds.",
     ]
     assert said[-1] == "With all labels, cnn lacks 1 of 2 seeds."
-    shown = answer.readable(found)
+    shown = verdict.readable(found)
     assert shown.labels.tolist() == ["25", "100", "all"] and shown["take"].tolist() == ["cnn"] * 3
     assert shown["cannot be told apart"].tolist() == ["–"] * 3
-    assert answer.sentences(found[:0], table[:0]) == [] and answer.readable(found[:0]).empty
+    assert verdict.sentences(found[:0], table[:0]) == [] and verdict.readable(found[:0]).empty
 
 
 def test_a_file_gives_the_same_answer(tmp_path):
@@ -100,12 +99,12 @@ def test_a_file_gives_the_same_answer(tmp_path):
     for name, each in (("table", table), ("answer", found)):
         each.to_csv(tmp_path / f"{name}.csv", index=False)
     again, back = (pd.read_csv(tmp_path / f"{name}.csv", dtype={"n_labels": "Int64"}) for name in ("table", "answer"))
-    assert answer.sentences(back, again) == answer.sentences(found, table)
-    assert answer.readable(back).equals(answer.readable(found))
+    assert verdict.sentences(back, again) == verdict.sentences(found, table)
+    assert verdict.readable(back).equals(verdict.readable(found))
 
 
 @pytest.mark.parametrize(
     ("names", "text"), [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")]
 )
 def test_few_of_many_are_named(names, text):
-    assert answer._few(names) == text
+    assert verdict._few(names) == text

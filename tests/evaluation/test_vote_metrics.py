@@ -10,20 +10,24 @@ import sklearn.metrics as sk
 import torch
 from scipy import stats
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import volunteers
-from galaxymorph.evaluation import vote_metrics
+from galaxymorph.evaluation import vote_calibration, vote_comparison, vote_metrics
 
-SIZES = [len(question.answers) for question in schema.QUESTIONS]
+SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
 def table(true, predicted, people=np.nan, *, concentration=None, split="test"):
     """A votes table of cumulative fractions."""
     columns = {"id": [f"g{i}" for i in range(len(true))], "split": split, "volunteers": people}
-    columns |= dict(zip(schema.COLUMNS, np.asarray(true, float).T, strict=True))
-    columns |= {f"p_{name}": values for name, values in zip(schema.COLUMNS, np.asarray(predicted, float).T, strict=True)}
+    columns |= dict(zip(galaxy_zoo_tree.COLUMNS, np.asarray(true, float).T, strict=True))
+    columns |= {
+        f"p_{name}": values for name, values in zip(galaxy_zoo_tree.COLUMNS, np.asarray(predicted, float).T, strict=True)
+    }
     if concentration is not None:
-        columns |= {f"s_{name}": values for name, values in zip(schema.SLICES, np.transpose(concentration), strict=True)}
+        columns |= {
+            f"s_{name}": values for name, values in zip(galaxy_zoo_tree.SLICES, np.transpose(concentration), strict=True)
+        }
     return pd.DataFrame(columns)
 
 
@@ -49,7 +53,9 @@ def noisy(n=400, *, seed=0, error=0.03):
     """A table of a middling model, whose answers break the tree."""
     truth, people, votes, split = survey(n, seed=0)
     rng = np.random.default_rng(seed + 100)
-    return table(votes, schema.cumulative(truth) + error * rng.normal(size=votes.shape), people.astype(float), split=split)
+    return table(
+        votes, galaxy_zoo_tree.cumulative(truth) + error * rng.normal(size=votes.shape), people.astype(float), split=split
+    )
 
 
 def indexed(evaluated):
@@ -62,7 +68,7 @@ def smooth_only(*fractions):
     votes = np.zeros((len(fractions), 37))
     for row, given in zip(votes, fractions, strict=True):
         for question, answer in (("smooth", "smooth"), ("roundness", "round"), ("odd", "no")):
-            row[schema.column(question, answer)] = 1
+            row[galaxy_zoo_tree.column(question, answer)] = 1
         for column, fraction in given.items():
             row[column] = fraction
     return votes
@@ -74,11 +80,15 @@ def smooth_only(*fractions):
 def test_errors_are_those_of_scikit_learn():
     t = noisy()
     part, train = t[t.split == "test"], t[t.split == "train"]
-    true, train = (each[list(schema.COLUMNS)].to_numpy() for each in (part, train))
-    predicted = part[[f"p_{name}" for name in schema.COLUMNS]].to_numpy()
+    true, train = (each[list(galaxy_zoo_tree.COLUMNS)].to_numpy() for each in (part, train))
+    predicted = part[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]].to_numpy()
     mean = np.broadcast_to(train.mean(0), true.shape)
     found = vote_metrics.evaluate(t, n_bootstrap=0)
-    places = {"overall": slice(0, 37)} | schema.SLICES | {name: slice(i, i + 1) for i, name in enumerate(schema.LABELS)}
+    places = (
+        {"overall": slice(0, 37)}
+        | galaxy_zoo_tree.SLICES
+        | {name: slice(i, i + 1) for i, name in enumerate(galaxy_zoo_tree.LABELS)}
+    )
     assert found.name.unique().tolist() == list(places)
     found = indexed(found)
     for name, where in places.items():
@@ -94,14 +104,14 @@ def test_errors_are_those_of_scikit_learn():
 
 def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_for():
     t = noisy()
-    names = [f"p_{name}" for name in schema.COLUMNS]
+    names = [f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]
     t[names] = t[names].clip(lower=0.001)
     part = t[t.split == "test"]
-    true, predicted = part[list(schema.COLUMNS)].to_numpy(), part[names].to_numpy()
-    shares, asked = schema.per_question(true), schema.reached(true) * part[["volunteers"]].to_numpy()
+    true, predicted = part[list(galaxy_zoo_tree.COLUMNS)].to_numpy(), part[names].to_numpy()
+    shares, asked = galaxy_zoo_tree.per_question(true), galaxy_zoo_tree.reached(true) * part[["volunteers"]].to_numpy()
     found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["per question"]
     lonely = 0
-    for i, (name, where) in enumerate(schema.SLICES.items()):
+    for i, (name, where) in enumerate(galaxy_zoo_tree.SLICES.items()):
         chosen = asked[:, i] > 1.9
         lonely += ((asked[:, i] > 0.9) & ~chosen).sum()
         total = predicted[chosen, where].sum(1, keepdims=True)
@@ -110,13 +120,15 @@ def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_f
         assert found.loc["rmse", name]["n"] == chosen.sum()
     assert lonely > 5
     unknown = indexed(vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=0)).loc["per question", "rmse"]
-    assert unknown.loc[list(schema.SLICES), "n"].tolist() == (asked > 0.9).sum(0).tolist()
+    assert unknown.loc[list(galaxy_zoo_tree.SLICES), "n"].tolist() == (asked > 0.9).sum(0).tolist()
 
 
 def test_answers_of_which_nothing_is_predicted_count_as_equally_likely():
-    bar = schema.column("bar", "yes")
-    disc = smooth_only({schema.column("smooth", "features"): 1, schema.column("edge_on", "no"): 1, bar: 0.5, bar + 1: 0.5})
-    disc[0, [schema.column("smooth", "smooth"), schema.column("roundness", "round")]] = 0
+    bar = galaxy_zoo_tree.column("bar", "yes")
+    disc = smooth_only(
+        {galaxy_zoo_tree.column("smooth", "features"): 1, galaxy_zoo_tree.column("edge_on", "no"): 1, bar: 0.5, bar + 1: 0.5}
+    )
+    disc[0, [galaxy_zoo_tree.column("smooth", "smooth"), galaxy_zoo_tree.column("roundness", "round")]] = 0
     empty = np.full((1, 37), -0.1)
     found = indexed(vote_metrics.evaluate(table(disc, empty), n_bootstrap=0)).loc["per question", "rmse"]
     assert found.loc["bar", "value"] == 0
@@ -125,12 +137,12 @@ def test_answers_of_which_nothing_is_predicted_count_as_equally_likely():
 
 
 def test_the_floor_by_hand():
-    features = schema.column("smooth", "features")
+    features = galaxy_zoo_tree.column("smooth", "features")
     votes = smooth_only({0: 0.75, features: 0.25, 25 - 10: 0.75}, {})  # of 4 and of 11 people
     t = table(votes, votes, np.array([4.0, 11.0]))
     found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["cumulative", "rmse"]
     variance = 0.75 * 0.25 / 3
-    assert found.loc[schema.LABELS[features], "floor"] == pytest.approx(math.sqrt(variance / 2))
+    assert found.loc[galaxy_zoo_tree.LABELS[features], "floor"] == pytest.approx(math.sqrt(variance / 2))
     assert found.loc["smooth", "floor"] == pytest.approx(math.sqrt(2 * variance / 6))
     assert found.loc["overall", "floor"] == pytest.approx(math.sqrt(3 * variance / 74))
     assert found.loc["overall", "value"] == 0
@@ -138,7 +150,7 @@ def test_the_floor_by_hand():
 
 def test_someone_who_knows_all_opinions_reaches_the_floor():
     truth, people, votes, split = survey(6000, least=4, most=60)
-    t = table(votes, schema.cumulative(truth), people.astype(float), split=split)
+    t = table(votes, galaxy_zoo_tree.cumulative(truth), people.astype(float), split=split)
     found = vote_metrics.evaluate(t, n_bootstrap=200)
     for convention, tolerance in (("cumulative", 0.01), ("per question", 0.025)):
         rows = found[(found.convention == convention) & (found.metric == "rmse") & (found.scope != "answer")]
@@ -154,7 +166,7 @@ def test_someone_who_knows_all_opinions_reaches_the_floor():
 
 def test_the_mean_vote_has_gone_nothing_of_the_way():
     t = noisy()
-    mean = t[t.split == "train"][list(schema.COLUMNS)].mean()
+    mean = t[t.split == "train"][list(galaxy_zoo_tree.COLUMNS)].mean()
     t = t.assign(**{f"p_{name}": value for name, value in mean.items()})
     found = vote_metrics.evaluate(t, n_bootstrap=0)
     found = found[(found.convention == "cumulative") & (found.metric != "mae")]
@@ -211,11 +223,11 @@ def test_draws_depend_on_the_seed_alone_and_not_on_the_memory(monkeypatch):
 def test_galaxies_without_votes_and_of_other_splits_do_not_count():
     t = noisy(100)
     more = t.assign(id=[f"more{i}" for i in range(100)])
-    more.loc[:, list(schema.COLUMNS)] = np.nan
+    more.loc[:, list(galaxy_zoo_tree.COLUMNS)] = np.nan
     more["volunteers"] = np.nan
     other = t.assign(id=[f"val{i}" for i in range(100)], split="val", **{"p_Class1.1": 5.0})
     both = pd.concat([t, more, other], ignore_index=True)
-    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_metrics.leading, vote_metrics.calibration):
+    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_metrics.leading, vote_calibration.calibration):
         options = {"n_bootstrap": 9} if measure is vote_metrics.evaluate else {}
         pd.testing.assert_frame_equal(measure(both, **options), measure(t, **options))
 
@@ -224,7 +236,7 @@ def test_galaxies_without_votes_and_of_other_splits_do_not_count():
 
 
 def test_leading_answers_by_hand():
-    yes = schema.column("odd", "yes")
+    yes = galaxy_zoo_tree.column("odd", "yes")
     shares = [0.9, 0.8, 0.79, 0.1, 0.9]  # who see something odd; the third does not agree, the last were too few
     votes = smooth_only(*({yes: q, yes + 1: 1 - q} for q in shares))
     predicted = smooth_only(*({yes: q, yes + 1: 1 - q} for q in (0.6, 0.4, 0.0, 0.3, 0.0)))
@@ -255,23 +267,23 @@ def predicted_distributions(n, *, concentration, told, seed=0):
     people = rng.integers(20, 60, n)
     votes = walk(truth if np.isfinite(concentration) else means, people, seed=seed)
     told = None if told is None else np.full((n, 11), told)
-    return table(votes, schema.cumulative(means), people.astype(float), concentration=told)
+    return table(votes, galaxy_zoo_tree.cumulative(means), people.astype(float), concentration=told)
 
 
 @pytest.mark.parametrize("concentration", [8.0, 3e5])
 def test_coverage_of_the_right_distribution_is_what_it_says(concentration):
     binomial = concentration > 1e5  # all volunteers have the predicted opinion
     t = predicted_distributions(1500, concentration=concentration, told=None if binomial else concentration)
-    found = vote_metrics.coverage(t, n_bootstrap=0)
+    found = vote_calibration.coverage(t, n_bootstrap=0)
     for name, rows in found.groupby("question"):
         error = np.sqrt(rows.level * (1 - rows.level) / rows.n)  # as if the answers of a galaxy were one
         assert (abs(rows.coverage - rows.level) < 4 * error).all(), name
     assert found.error.max() < 0.02 and found[found.question == "overall"].error.max() < 0.005
-    shares = vote_metrics.pit(t)
+    shares = vote_calibration.pit(t)
     assert shares.groupby("question").share.sum().to_numpy() == pytest.approx(1)
     overall = shares[shares.question == "overall"]
     assert overall.share.to_numpy() == pytest.approx(0.1, abs=0.005)
-    asked = (schema.reached(t[list(schema.COLUMNS)].to_numpy()) * t[["volunteers"]].to_numpy() > 0.5).sum(0)
+    asked = (galaxy_zoo_tree.reached(t[list(galaxy_zoo_tree.COLUMNS)].to_numpy()) * t[["volunteers"]].to_numpy() > 0.5).sum(0)
     assert overall.n.iloc[0] == asked @ SIZES
     assert found[found.level == 0.5].n.tolist() == [1500, *asked]
 
@@ -279,11 +291,11 @@ def test_coverage_of_the_right_distribution_is_what_it_says(concentration):
 def test_coverage_of_an_overconfident_distribution_is_too_low_and_of_a_timid_one_too_high():
     for told, sign in ((100.0, -1), (None, -1), (2.0, 1)):
         t = predicted_distributions(400, concentration=8.0, told=told)
-        found = vote_metrics.coverage(t, levels=(0.5, 0.9), n_bootstrap=100)
+        found = vote_calibration.coverage(t, levels=(0.5, 0.9), n_bootstrap=100)
         found = found[found.question == "overall"]
         away = found.coverage - found.level
         assert (sign * away > 0.05).all() and found.error.iloc[0] == pytest.approx(abs(away).mean())
-        ends = np.sort(vote_metrics.pit(t)[:10].share.iloc[[0, 9]])
+        ends = np.sort(vote_calibration.pit(t)[:10].share.iloc[[0, 9]])
         assert (ends > 0.12).all() if sign < 0 else (ends < 0.08).all()
         assert ((found.low < found.coverage) & (found.coverage < found.high)).all()
 
@@ -291,11 +303,13 @@ def test_coverage_of_an_overconfident_distribution_is_too_low_and_of_a_timid_one
 def test_the_transform_lies_between_the_distribution_functions_of_scipy():
     t = predicted_distributions(40, concentration=5.0, told=5.0)
     for concentration in (5.0, None):
-        part = vote_metrics._part(t if concentration else t.drop(columns=[f"s_{name}" for name in schema.SLICES]), "test")
-        u = vote_metrics._transform(part, seed=0)
+        part = vote_metrics._part(
+            t if concentration else t.drop(columns=[f"s_{name}" for name in galaxy_zoo_tree.SLICES]), "test"
+        )
+        u = vote_calibration._transform(part, seed=0)
         counts = np.round(part.true * part.volunteers[:, None])
-        p = schema.per_question(part.predicted)
-        asked = np.round(schema.reached(part.true) * part.volunteers[:, None])
+        p = galaxy_zoo_tree.per_question(part.predicted)
+        asked = np.round(galaxy_zoo_tree.reached(part.true) * part.volunteers[:, None])
         n = np.repeat(asked, SIZES, axis=1)
         law = stats.betabinom(n, 5 * p, 5 * (1 - p)) if concentration else stats.binom(n, p)
         there = n > 0
@@ -305,16 +319,16 @@ def test_the_transform_lies_between_the_distribution_functions_of_scipy():
 
 def test_without_known_volunteers_there_is_no_coverage():
     t = noisy(60).assign(volunteers=np.nan)
-    found = vote_metrics.coverage(t, n_bootstrap=3)
+    found = vote_calibration.coverage(t, n_bootstrap=3)
     assert found.coverage.isna().all() and (found.n == 0).all()
-    assert vote_metrics.pit(t).share.isna().all()
+    assert vote_calibration.pit(t).share.isna().all()
 
 
 def test_calibration_by_hand():
-    yes = schema.column("odd", "yes")
+    yes = galaxy_zoo_tree.column("odd", "yes")
     votes = smooth_only(*({yes: q, yes + 1: 1 - q} for q in (0.2, 0.4, 1.0)))
     predicted = smooth_only(*({yes: p, yes + 1: 1 - p} for p in (0.12, 0.18, 1.0)))
-    found = vote_metrics.calibration(table(votes, predicted)).set_index(["question", "bin"]).loc["odd"]
+    found = vote_calibration.calibration(table(votes, predicted)).set_index(["question", "bin"]).loc["odd"]
     assert found.index.tolist() == pytest.approx([0.05, 0.15, 0.85, 0.95])
     assert found.n.tolist() == [1, 2, 2, 1]
     assert found.predicted.tolist() == pytest.approx([0, 0.15, 0.85, 1])
@@ -326,14 +340,14 @@ def test_calibration_by_hand():
 
 def test_a_model_that_says_the_opinions_is_calibrated():
     truth, people, votes, _ = survey(1500)
-    t = table(votes, schema.cumulative(truth), people.astype(float))
-    found = vote_metrics.calibration(t)
-    assert list(found.question.unique()) == ["overall", *schema.SLICES]
+    t = table(votes, galaxy_zoo_tree.cumulative(truth), people.astype(float))
+    found = vote_calibration.calibration(t)
+    assert list(found.question.unique()) == ["overall", *galaxy_zoo_tree.SLICES]
     rows = found[found.n > 100]
     inside = (rows.low <= rows.predicted) & (rows.predicted <= rows.high)
     assert len(rows) > 80 and inside.mean() > 0.85
-    shrunk = t.assign(**{f"p_{name}": 0.5 * t[f"p_{name}"] + 0.5 * t[f"p_{name}"].mean() for name in schema.COLUMNS})
-    rows = vote_metrics.calibration(shrunk)
+    shrunk = t.assign(**{f"p_{name}": 0.5 * t[f"p_{name}"] + 0.5 * t[f"p_{name}"].mean() for name in galaxy_zoo_tree.COLUMNS})
+    rows = vote_calibration.calibration(shrunk)
     rows = rows[(rows.question == "odd") & (rows.n > 20)]
     assert (rows.observed < rows.predicted).iloc[0] and (rows.observed > rows.predicted).iloc[-1]
 
@@ -342,8 +356,8 @@ def test_a_model_that_says_the_opinions_is_calibrated():
 
 
 def test_violations_by_hand():
-    yes = schema.column("odd", "yes")
-    ring = schema.column("odd_feature", "ring")
+    yes = galaxy_zoo_tree.column("odd", "yes")
+    ring = galaxy_zoo_tree.column("odd_feature", "ring")
     predicted = smooth_only(
         {},
         {yes: -0.02, yes + 1: 1.02},  # below 0, above 1, and a child (1.02) above its parent (1)
@@ -371,12 +385,12 @@ def test_violations_by_hand():
 
 def test_votes_that_follow_the_tree_violate_nothing():
     truth, _, votes, _ = survey(200)
-    found = vote_metrics.violations(table(votes, schema.cumulative(truth)))
+    found = vote_metrics.violations(table(votes, galaxy_zoo_tree.cumulative(truth)))
     assert (found["count"] == 0).all() and found.largest.max() < 1e-9
 
 
 def test_classes_agree_where_the_thresholds_say_so():
-    yes, number = schema.column("edge_on", "yes"), schema.column
+    yes, number = galaxy_zoo_tree.column("edge_on", "yes"), galaxy_zoo_tree.column
     disc = {0: 0.0, number("roundness", "round"): 0.0, number("smooth", "features"): 1.0}
     edge_on = disc | {yes: 1.0, number("bulge_shape", "none"): 1.0}
     spiral = disc | {yes + 1: 1.0, number("spiral", "yes"): 1.0, number("winding", "tight"): 1.0}
@@ -410,7 +424,7 @@ def pieces(errors, *, seeds=(0, 1, 2), n_labels=None, **more):
 
 def test_a_comparison_holds_mean_spread_and_t_interval_over_seeds():
     given = pieces({"tree": 0.02, "plain": 0.06})
-    found = vote_metrics.compare(given)
+    found = vote_comparison.compare(given)
     assert found.method.tolist() == ["tree", "plain"] and "protocol" not in found
     row = found.iloc[0]
     values = []
@@ -431,7 +445,7 @@ def test_a_comparison_holds_mean_spread_and_t_interval_over_seeds():
 
 def test_a_single_seed_has_the_interval_of_its_galaxies():
     (piece,) = pieces({"tree": 0.02}, seeds=(4,), protocol="from scratch")
-    row = vote_metrics.compare([piece], n_bootstrap=50).iloc[0]
+    row = vote_comparison.compare([piece], n_bootstrap=50).iloc[0]
     expected = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=50)).loc["cumulative", "rmse", "overall"]
     assert (row.rmse, row.rmse_low, row.rmse_high) == tuple(expected[["value", "low", "high"]])
     assert (row.way_low, row.way_high) == tuple(expected[["way_low", "way_high"]])
@@ -444,8 +458,8 @@ def test_sentences_tell_what_is_resolved_and_what_a_tie():
     for s in range(3):
         rows[3 + s]["votes"] = noisy(seed=50 + s, error=0.0201)
     rows += pieces({"late": 0.1}, seeds=(5,)) + [{"step": "late", "seed": 6, "n_labels": None, "votes": None}]
-    found = vote_metrics.compare(rows, n_bootstrap=50)
-    said = vote_metrics.sentences(found)
+    found = vote_comparison.compare(rows, n_bootstrap=50)
+    said = vote_comparison.sentences(found)
     best = found.iloc[0]
     interval = f"{best.rmse_low:.4f} to {best.rmse_high:.4f}"
     assert said[0] == (
@@ -468,7 +482,7 @@ def test_the_paired_difference_is_that_of_scipy():
     a, b = 0.1 + 0.01 * rng.normal(size=4), 0.105 + 0.01 * rng.normal(size=4)
     best, row = ({"seed_rmse": dict(enumerate(values))} for values in (a, b))
     row["seed_rmse"][9] = 5.0  # not common
-    difference, margin, basis = vote_metrics._difference(best, row)
+    difference, margin, basis = vote_comparison._difference(best, row)
     low, high = stats.ttest_rel(b, a).confidence_interval(0.95)
     assert (difference - margin, difference + margin) == (pytest.approx(low), pytest.approx(high))
     assert basis == "paired over 4 seeds"
@@ -476,16 +490,16 @@ def test_the_paired_difference_is_that_of_scipy():
 
 def test_sentences_and_texts_of_little():
     missing = [{"step": "tree", "seed": 0, "n_labels": None, "votes": None}]
-    table = vote_metrics.compare(missing)
-    assert vote_metrics.sentences(table) == ["With all labels: no result yet.", "With all labels, tree lacks 1 of 1 seeds."]
-    shown = vote_metrics.readable(table).iloc[0]
+    table = vote_comparison.compare(missing)
+    assert vote_comparison.sentences(table) == ["With all labels: no result yet.", "With all labels, tree lacks 1 of 1 seeds."]
+    shown = vote_comparison.readable(table).iloc[0]
     assert shown["RMSE"] == shown["break the tree"] == "–" and shown.seeds == "0 (1 missing)"
     given = pieces({"tree": 0.02}, seeds=(0, 1))
     unknown = [piece | {"votes": piece["votes"].assign(volunteers=np.nan)} for piece in given]
-    said = vote_metrics.sentences(vote_metrics.compare(unknown))
+    said = vote_comparison.sentences(vote_comparison.compare(unknown))
     assert said[0].endswith("and the noise floor is not known.") and "where the mean-vote baseline has 0." in said[0]
-    found = vote_metrics.compare(given)
-    shown, row = vote_metrics.readable(found).iloc[0], found.iloc[0]
+    found = vote_comparison.compare(given)
+    shown, row = vote_comparison.readable(found).iloc[0], found.iloc[0]
     assert shown["RMSE"] == f"{row.rmse:.4f} [{row.rmse_low:.4f}, {row.rmse_high:.4f}]"
     assert shown["labels"] == "all" and shown["% of the way"].startswith(f"{row.way:.1f} [")
     assert shown["noise floor"] == f"{row.floor:.4f}" and shown["seconds"] == "10"
@@ -497,12 +511,12 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
     with pytest.raises(
         ValueError, match="plain, all labels, seed 3: tested on 200 galaxies, of which 199 are among the 200 of tr"
     ):
-        vote_metrics.compare([first, second])
+        vote_comparison.compare([first, second])
     with pytest.raises(ValueError, match="tree, all labels, seed 3 is there twice"):
-        vote_metrics.compare([first, first])
+        vote_comparison.compare([first, first])
     first["votes"] = first["votes"].drop(columns="id")
     with pytest.raises(ValueError, match="tree, all labels, seed 3: no votes table: the columns id are missing"):
-        vote_metrics.compare([first])
+        vote_comparison.compare([first])
 
 
 # ---- wrong tables
@@ -517,7 +531,7 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
         ),
         (lambda t: t.assign(s_smooth=1.0), "the columns s_edge_on, s_bar, s_spiral, s_bulge, s_odd and 5 more are missing"),
         (
-            lambda t: t.assign(**{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in schema.SLICES}),
+            lambda t: t.assign(**{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}),
             "column s_bar has to lie between 0",
         ),
         (
@@ -536,6 +550,6 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
 )
 def test_wrong_tables_are_refused(change, message):
     t = table(*2 * [smooth_only({}, {}, {})], 30.0)
-    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_metrics.coverage):
+    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_calibration.coverage):
         with pytest.raises(ValueError, match=message):
             measure(change(t))

@@ -5,7 +5,8 @@ import pytest
 import torch
 from astropy.modeling.models import Gaussian2D
 
-from galaxymorph.learning.augment import Views, gaussian_blur
+from galaxymorph.learning.augment import Views
+from galaxymorph.pixels import gaussian_blur
 
 OFF = dict(rotation=False, flip=False, zoom=0.0, shift=0.0, brightness=0.0, colour=0.0, reddening=0.0, blur=0.0, noise=0.0)
 

@@ -11,7 +11,7 @@ import torchvision.models
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from galaxymorph.learning import model_files as weights
+from galaxymorph.learning import model_files
 from galaxymorph.learning.architectures import _Block
 from galaxymorph.learning.cae import CAE
 from galaxymorph.learning.classifier import Classifier
@@ -56,7 +56,7 @@ def test_images_too_small_for_the_last_stage_are_refused():
 
 def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
     trained = Classifier(encoder("resnet18", zero_init_residual=True), classes=3).eval()
-    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"])
+    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"])
     name = str(tmp_path / "m.safetensors")
     back = encoder(name).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -69,23 +69,23 @@ def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
 
 def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
     new = encoder("conv", channels=[8, 8, 8, 4], latent=16, image_size=32).eval()
-    weights.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options, seen=[])
+    model_files.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options, seen=[])
     back = encoder(str(tmp_path / "c.safetensors"), image_size=32).eval()
     images = torch.rand(2, 3, 32, 32)
     assert new(images).shape == (2, 16) and torch.equal(back(images), new(images))
 
 
 def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_path):
-    weights.save(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
+    model_files.save(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"w.safetensors: a model file without an encoder"):
         encoder(str(tmp_path / "w.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"models/none/moco.safetensors.*has to be run first"):
         encoder("models/none/moco.safetensors")
     trained = Classifier(encoder("resnet18"), classes=2)
-    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
+    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
     with pytest.raises(ValueError, match="does not say which galaxies"):
         encoder(str(tmp_path / "m.safetensors"))
-    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
+    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
     with pytest.raises(ValueError, match="not {'latent': 7}"):
         encoder(str(tmp_path / "m.safetensors"), latent=7)
     with pytest.raises(ValueError, match="resnet18 has no option latent"):
@@ -95,7 +95,9 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
 def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
     def trained(**header):
         network = encoder("conv", channels=[4, 4, 4, 4], latent=4, image_size=32)
-        weights.save(tmp_path / "e.safetensors", torch.nn.ModuleDict({"encoder": network}), encoder=network.options, **header)
+        model_files.save(
+            tmp_path / "e.safetensors", torch.nn.ModuleDict({"encoder": network}), encoder=network.options, **header
+        )
         return encoder(str(tmp_path / "e.safetensors"))
 
     assert encoder("resnet18").protocol("fine-tuned", ["t"]) == "from scratch"
@@ -146,7 +148,7 @@ def test_with_published_weights_images_are_prepared_as_these_state(name, monkeyp
     galaxies = encoder(name)
     state = galaxies.body.state_dict() | {"fc.weight": torch.zeros(1000, 2), "classifier.6.bias": torch.zeros(1000)}
     asked = []
-    monkeypatch.setattr(weights, "fetch", lambda url: asked.append(url) or state)
+    monkeypatch.setattr(model_files, "fetch", lambda url: asked.append(url) or state)
     network = encoder(name, weights="imagenet")
     stated = torchvision.models.get_model_weights(name).DEFAULT
     assert asked == [stated.url]
@@ -206,7 +208,7 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
 def test_a_model_file_as_weights_is_the_model_file(tmp_path):
     trained = Classifier(encoder("cnn", channels=[4, 8]), classes=3).eval()
     path = tmp_path / "m.safetensors"
-    weights.save(path, trained, encoder=trained.encoder.options, seen=["a"])
+    model_files.save(path, trained, encoder=trained.encoder.options, seen=["a"])
     back = encoder("cnn", weights=str(path), freeze=1).eval()
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(back(images), trained.encoder(images)) and back.seen == {"a"} and back.adaptation == "partly frozen"
@@ -218,7 +220,7 @@ def test_a_model_file_as_weights_is_the_model_file(tmp_path):
 
 def test_an_option_about_first_weights_does_not_matter_to_trained_ones(tmp_path):
     trained = Classifier(encoder("resnet18"), classes=2)
-    weights.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
+    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
     assert encoder("resnet18", weights=str(tmp_path / "m.safetensors"), zero_init_residual=True).seen == {"a"}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from galaxymorph.learning import train
+from galaxymorph.learning import device, train
 from galaxymorph.learning.augment import Views
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.moco import MoCo, contrast
@@ -88,12 +88,12 @@ def test_the_loss_of_a_training_step_is_infonce_of_its_two_views_against_the_que
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_logits_are_computed_in_full_precision_and_their_gradient_outlives_the_queue(precision):
     queries, keys, queue = units(5, 4, 0), units(5, 4, 1), units(7, 4, 2)
-    with train.autocast(precision, torch.device("cpu")):
+    with device.autocast(precision, torch.device("cpu")):
         logits = contrast(queries, keys, queue, temperature=0.1)
     expected = torch.cat([(queries * keys).sum(1, keepdim=True), queries @ queue.T], 1) / 0.1
     torch.testing.assert_close(logits, expected)
     model = moco().train()
-    with train.autocast(precision, torch.device("cpu")):
+    with device.autocast(precision, torch.device("cpu")):
         loss = model.loss(pixels(4), torch.arange(4))
     loss.backward()  # the keys have taken their places in the queue meanwhile
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.encoder.parameters())

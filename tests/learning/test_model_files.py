@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from galaxymorph.learning import model_files as weights
+from galaxymorph.learning import model_files
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 
@@ -23,9 +23,9 @@ def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
     for name, buffer in network.named_buffers():
         if "running" in name:
             buffer.add_(0.1)  # BatchNorm's statistics have to travel, too
-    weights.save(tmp_path / "run" / "step.safetensors", network, encoder=options, classes=["a", "b", "c"], image_size=32)
+    model_files.save(tmp_path / "run" / "step.safetensors", network, encoder=options, classes=["a", "b", "c"], image_size=32)
 
-    state, header = weights.load(tmp_path / "run" / "step.safetensors")
+    state, header = model_files.load(tmp_path / "run" / "step.safetensors")
     assert header["classes"] == ["a", "b", "c"] and header["image_size"] == 32 and "galaxymorph" in header
     again = Classifier(encoder(**header["encoder"]), classes=len(header["classes"])).eval()
     again.load_state_dict(state)
@@ -37,10 +37,10 @@ def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
 def test_what_is_no_model_file_is_refused_by_name(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(ValueError, match=r"a\.safetensors: not a model file"):
-        weights.load(tmp_path / "a.safetensors")
+        model_files.load(tmp_path / "a.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors")
     with pytest.raises(ValueError, match=r"b\.safetensors: weights without a header"):
-        weights.load(tmp_path / "b.safetensors")
+        model_files.load(tmp_path / "b.safetensors")
 
 
 @pytest.fixture
@@ -65,18 +65,18 @@ def test_published_weights_are_checked_and_kept(server, tmp_path):
     torch.save({"x": torch.arange(3.0)}, folder / "w.pth")
     checksum = hashlib.sha256((folder / "w.pth").read_bytes()).hexdigest()[:8]
     (folder / "w.pth").rename(folder / f"net-{checksum}.pth")
-    assert weights.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]
+    assert model_files.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]
     (folder / f"net-{checksum}.pth").unlink()
-    assert weights.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]  # nothing is downloaded twice
+    assert model_files.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]  # nothing is downloaded twice
     torch.save({"x": torch.zeros(3)}, folder / "other-00000000.pth")
     with pytest.raises(ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"):
-        weights.fetch(f"{address}/other-00000000.pth")
+        model_files.fetch(f"{address}/other-00000000.pth")
     assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [f"net-{checksum}.pth"]
-    with pytest.raises(weights.Unavailable, match="weights not available: http.*gone-00000000.pth"):
-        weights.fetch(f"{address}/gone-00000000.pth")
+    with pytest.raises(model_files.Unavailable, match="weights not available: http.*gone-00000000.pth"):
+        model_files.fetch(f"{address}/gone-00000000.pth")
 
 
 def test_without_a_network_published_weights_are_unavailable(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    with pytest.raises(weights.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"):
-        weights.fetch("http://127.0.0.1:9/w-0a.pth")  # nobody listens there
+    with pytest.raises(model_files.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"):
+        model_files.fetch("http://127.0.0.1:9/w-0a.pth")  # nobody listens there

@@ -8,7 +8,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from galaxymorph.learning import augment, train
+from galaxymorph import pixels
+from galaxymorph.learning import augment, device, train
 from galaxymorph.learning.classifier import DNN, Classifier, balanced_weights, linear_probe, nearest_neighbours
 from galaxymorph.learning.encoders import encoder
 
@@ -202,7 +203,7 @@ def test_averaging_over_orientations_makes_a_prediction_blind_to_them():
 
 def test_the_eight_orientations_are_all_different():
     image = torch.rand(1, 3, 5, 5)
-    views = train.orientations(image)
+    views = pixels.orientations(image)
     assert len({tuple(view.flatten().tolist()) for view in views}) == 8
     assert torch.equal(views[5], torch.rot90(image, 1, (2, 3)).flip(3))
 
@@ -222,14 +223,14 @@ def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
 def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False}, raising=False)
-    assert not train.has_bf16(cpu)
-    with train.autocast("auto", cpu):
+    assert not device.has_bf16(cpu)
+    with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
-    with train.autocast("auto", cpu):
+    with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
     with pytest.raises(ValueError, match="fp16"):
-        train.autocast("fp16", cpu)
+        device.autocast("fp16", cpu)
 
 
 def test_the_loss_of_the_classifier_is_weighted_in_training_and_plain_when_it_is_judged():
@@ -391,7 +392,7 @@ def test_features_are_those_of_eval_mode_in_the_order_of_the_galaxies():
         expected = network.eval()(images.float() / 255)
         torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
         each = train.embed(network, images, each_orientation=True, batch_size=2, precision="fp32")
-        by_hand = torch.stack([network(view) for view in train.orientations(images.float() / 255)])
+        by_hand = torch.stack([network(view) for view in pixels.orientations(images.float() / 255)])
     torch.testing.assert_close(each, by_hand, rtol=1e-4, atol=1e-5)
 
 

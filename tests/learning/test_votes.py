@@ -7,8 +7,8 @@ import torch
 from scipy.stats import dirichlet_multinomial, multinomial
 from torch import nn
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.data.mock.survey import Survey, mock_survey
 from galaxymorph.learning import train, votes
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
@@ -24,8 +24,8 @@ class Flat(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def survey() -> simulate.Survey:
-    return simulate.survey(64, image_size=32, seed=3)
+def survey() -> Survey:
+    return mock_survey(64, image_size=32, seed=3)
 
 
 def regressor(**options) -> VoteRegressor:
@@ -37,24 +37,24 @@ def logits(n: int) -> torch.Tensor:
     return torch.randn(n, 37, generator=torch.Generator().manual_seed(1)) * 2
 
 
-def counts(survey: simulate.Survey) -> np.ndarray:
+def counts(survey: Survey) -> np.ndarray:
     return np.round((survey.votes * survey.volunteers[:, None]).double().numpy())
 
 
 def test_answers_sum_to_the_answer_that_leads_to_them():
     fractions = votes.cumulative(votes.log_fractions(logits(50)))
-    for question, where in schema.SLICES.items():
-        parent = schema.PARENTS[question]
+    for question, where in galaxy_zoo_tree.SLICES.items():
+        parent = galaxy_zoo_tree.PARENTS[question]
         expected = torch.ones(50) if parent is None else fractions[:, parent]
         torch.testing.assert_close(fractions[:, where].sum(1), expected)
 
 
 def test_fractions_are_those_of_the_schema():
     by_question = np.concatenate(
-        [scipy.special.softmax(logits(20)[:, where].numpy(), 1) for where in schema.SLICES.values()], 1
+        [scipy.special.softmax(logits(20)[:, where].numpy(), 1) for where in galaxy_zoo_tree.SLICES.values()], 1
     )
     fractions = votes.cumulative(votes.log_fractions(logits(20)))
-    np.testing.assert_allclose(fractions, schema.cumulative(by_question), rtol=1e-5)
+    np.testing.assert_allclose(fractions, galaxy_zoo_tree.cumulative(by_question), rtol=1e-5)
 
 
 def test_plain_outputs_may_contradict_each_other(survey):
@@ -66,9 +66,11 @@ def test_plain_outputs_may_contradict_each_other(survey):
 
 def test_divergence_is_that_of_scipy_for_each_question(survey):
     logs = votes.log_fractions(logits(64))
-    fractions = schema.per_question(survey.votes.double().numpy())
+    fractions = galaxy_zoo_tree.per_question(survey.votes.double().numpy())
     expected = np.zeros(64)
-    for (_, where), asked in zip(schema.SLICES.items(), schema.reached(survey.votes.double().numpy()).T, strict=True):
+    for (_, where), asked in zip(
+        galaxy_zoo_tree.SLICES.items(), galaxy_zoo_tree.reached(survey.votes.double().numpy()).T, strict=True
+    ):
         each = scipy.special.rel_entr(np.nan_to_num(fractions[:, where]), logs[:, where].exp().double().numpy()).sum(1)
         expected += asked * each
     np.testing.assert_allclose(votes._divergence(logs, survey.votes), expected, rtol=1e-4, atol=1e-5)
@@ -76,7 +78,7 @@ def test_divergence_is_that_of_scipy_for_each_question(survey):
     np.testing.assert_allclose(votes._divergence(exact, survey.votes), 0, atol=1e-5)
 
 
-def losses(model: VoteRegressor, survey: simulate.Survey) -> np.ndarray:
+def losses(model: VoteRegressor, survey: Survey) -> np.ndarray:
     """The loss of each galaxy, through the public way."""
     told = votes.targets(survey.votes, survey.volunteers.float())
     pairs = zip((survey.images / 255).split(1), told.split(1), strict=True)
@@ -87,7 +89,7 @@ def test_multinomial_loss_is_scipys_up_to_the_coefficient(survey):
     model = regressor(loss="multinomial")
     p = votes.log_fractions(model(survey.images / 255)).exp().detach().double().numpy()
     k, expected = counts(survey), np.zeros(64)
-    for where in schema.SLICES.values():
+    for where in galaxy_zoo_tree.SLICES.values():
         n = k[:, where].sum(1)
         coefficient = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k[:, where] + 1).sum(1)
         fractions = p[:, where] / p[:, where].sum(1, keepdims=True)
@@ -101,8 +103,8 @@ def test_dirichlet_loss_is_scipys_up_to_the_coefficient(survey):
     model = regressor(loss="dirichlet")
     predicted = model.predict(survey.images / 255).detach().double().numpy()
     k, expected = counts(survey), np.zeros(64)
-    fractions = schema.per_question(predicted[:, :37])
-    for i, where in enumerate(schema.SLICES.values()):
+    fractions = galaxy_zoo_tree.per_question(predicted[:, :37])
+    for i, where in enumerate(galaxy_zoo_tree.SLICES.values()):
         n = k[:, where].sum(1)
         coefficient = scipy.special.gammaln(n + 1) - scipy.special.gammaln(k[:, where] + 1).sum(1)
         alphas = fractions[:, where] * predicted[:, 37 + i, None]
@@ -150,8 +152,8 @@ def test_every_head_learns_and_has_finite_gradients_at_extremes(options, survey)
 
 def test_answers_for_maps(survey):
     raw = regressor(loss="kl")(survey.images / 255)
-    column = schema.column("bar", "yes")
-    expected = scipy.special.log_softmax(raw[:, schema.SLICES["bar"]].detach().numpy(), 1)[:, 0]
+    column = galaxy_zoo_tree.column("bar", "yes")
+    expected = scipy.special.log_softmax(raw[:, galaxy_zoo_tree.SLICES["bar"]].detach().numpy(), 1)[:, 0]
     np.testing.assert_allclose(regressor(loss="kl").answer(raw, column).detach(), expected, rtol=1e-5)
     plain = regressor(tree=False, loss="mse")
     torch.testing.assert_close(plain.answer(raw, column), raw[:, column])
@@ -198,7 +200,7 @@ def test_a_trained_model_is_gone_on_from_as_a_whole_if_its_head_is_the_same(surv
 # ---- what went wrong in the published project, each as a test
 
 
-def learned(survey: simulate.Survey, where: slice) -> tuple[torch.Tensor, torch.Tensor]:
+def learned(survey: Survey, where: slice) -> tuple[torch.Tensor, torch.Tensor]:
     return survey.images[where], votes.targets(survey.votes, survey.volunteers.float())[where]
 
 

@@ -9,8 +9,8 @@ from astropy.modeling.models import Gaussian2D
 from scipy.special import gammainc, gammaincinv
 from scipy.stats import expon, pareto
 
-from galaxymorph.data.mock import survey as simulate
-from galaxymorph.morphology import measures as classical
+from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.morphology import measures
 
 SIZE = 96
 
@@ -37,7 +37,7 @@ def plane(profile, *, ratio: float = 1.0, angle: float = 0.0, x: float = 0.0, y:
 
 
 def measured(image: torch.Tensor) -> dict[str, float]:
-    return classical.features(image).iloc[0].to_dict()
+    return measures.features(image).iloc[0].to_dict()
 
 
 def exponential(scale: float):
@@ -53,18 +53,18 @@ def disc(radius: float):
 
 @pytest.mark.parametrize("sigma", [4.0, 6.0, 9.0])
 def test_half_of_a_gaussians_light_is_within_its_half_width(sigma):
-    radius = classical.half_light_radius(gaussian(sigma)).item()
+    radius = measures.half_light_radius(gaussian(sigma)).item()
     assert radius == pytest.approx(sigma * math.sqrt(2 * math.log(2)), rel=0.05)
 
 
 def test_brightness_is_the_light_above_the_sky_per_pixel():
     expected = 200 / 255 * 2 * math.pi * 5**2 / 64**2
     for sky in (0.0, 40.0):
-        assert classical.brightness(gaussian(5.0, sky)).item() == pytest.approx(expected, rel=0.03)
+        assert measures.brightness(gaussian(5.0, sky)).item() == pytest.approx(expected, rel=0.03)
 
 
 def test_a_frame_of_sky_has_no_radius():
-    assert classical.half_light_radius(torch.full((1, 3, 32, 32), 9, dtype=torch.uint8)).isnan().all()
+    assert measures.half_light_radius(torch.full((1, 3, 32, 32), 9, dtype=torch.uint8)).isnan().all()
 
 
 # ---- radii and concentration
@@ -163,14 +163,14 @@ def sorted_disc(values: np.ndarray) -> torch.Tensor:
     ids=["equal", "one has all", "exponential", "Pareto", "uniform"],
 )
 def test_gini_of_known_distributions(values, expected):
-    gini, _ = classical._gini_m20(sorted_disc(values))
+    gini, _ = measures._gini_m20(sorted_disc(values))
     assert gini.item() == pytest.approx(expected, abs=0.01)
 
 
 def test_m20_by_its_definition():
     rng = np.random.default_rng(0)
     body = torch.tensor(rng.exponential(size=(3, 40, 40)), dtype=torch.float32)
-    _, found = classical._gini_m20(body)
+    _, found = measures._gini_m20(body)
     for image, value in zip(body.double().numpy(), found, strict=True):
         rows, columns = np.indices(image.shape)
         x, y = (image * columns).sum() / image.sum(), (image * rows).sum() / image.sum()
@@ -234,13 +234,13 @@ def test_a_bar_has_m_2_without_winding():
 
 @pytest.fixture(scope="module")
 def mock() -> torch.Tensor:
-    return simulate.survey(96, seed=5).images
+    return mock_survey(96, seed=5).images
 
 
 def test_no_measure_depends_on_how_a_galaxy_is_turned_or_mirrored(mock):
-    upright = classical.features(mock)
+    upright = measures.features(mock)
     for other in (mock.rot90(1, (2, 3)), mock.flip(3)):
-        turned = classical.features(other.contiguous())
+        turned = measures.features(other.contiguous())
         for name in upright:
             spread = (upright[name].quantile(0.9) - upright[name].quantile(0.1)) or 1.0
             changed = (turned[name] - upright[name]).abs() / spread
@@ -249,34 +249,34 @@ def test_no_measure_depends_on_how_a_galaxy_is_turned_or_mirrored(mock):
 
 
 def test_measures_are_finite_and_do_not_depend_on_who_else_is_measured(mock):
-    assert list(classical.features(mock).columns) == list(classical.MEASURES)
-    together = classical.features(mock)
+    assert list(measures.features(mock).columns) == list(measures.MEASURES)
+    together = measures.features(mock)
     assert np.isfinite(together.to_numpy()).all()
-    alone = classical.features(mock[70:71])
+    alone = measures.features(mock[70:71])
     np.testing.assert_allclose(alone.to_numpy(), together.iloc[70:71].to_numpy(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [16, 33, 128])
 def test_images_of_any_size_are_measured(size):
-    assert np.isfinite(classical.features(simulate.survey(4, image_size=size).images).to_numpy()).all()
+    assert np.isfinite(measures.features(mock_survey(4, image_size=size).images).to_numpy()).all()
 
 
 def test_a_frame_without_a_galaxy_is_nan_and_spoils_no_other(mock):
     sky = torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)
-    found = classical.features(torch.cat([sky, mock[:1]]))
+    found = measures.features(torch.cat([sky, mock[:1]]))
     assert found.iloc[0].isna().all() and found.iloc[1].notna().all()
     corner = pixels(plane(lambda radius: 200 * np.exp(-0.5 * (radius / 2) ** 2), x=30, y=30))  # a star, no galaxy
-    assert classical.features(corner).isna().all(axis=None)
+    assert measures.features(corner).isna().all(axis=None)
 
 
 def test_images_too_small_are_refused():
     with pytest.raises(ValueError, match="8 px .* image_size=16"):
-        classical.features(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+        measures.features(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_the_galaxy_is_parted_from_a_neighbour_that_does_not_touch():
     light = plane(exponential(3)) + plane(lambda radius: 150 * np.exp(-0.5 * (radius / 2) ** 2), x=32)
-    galaxy, others = classical.segment(classical.light(pixels(light)))
+    galaxy, others = measures.segment(measures.light(pixels(light)))
     assert galaxy[0, 48, 48] and not others[0, 48, 48]
     assert others[0, 48, 80] and not galaxy[0, 48, 80]
     assert not (galaxy & others).any()
@@ -298,7 +298,7 @@ def noisy(sigma: float, *, level: float = 100.0, size: int = SIZE) -> torch.Tens
 @pytest.mark.parametrize("sigma", [3.0, 6.0, 12.0])
 def test_signal_to_noise_of_a_uniform_disc(sigma):
     """Half of the light is within 20 / sqrt(2) px; the noise of the mean of three bands is that of one over sqrt(3)."""
-    found = classical.apparent(noisy(sigma)).iloc[0]
+    found = measures.apparent(noisy(sigma)).iloc[0]
     radius = 20 / math.sqrt(2)
     assert found.half_light_radius == pytest.approx(radius, rel=0.03)
     assert found.brightness == pytest.approx(100 / 255 * math.pi * 20**2, rel=0.03)
@@ -306,15 +306,15 @@ def test_signal_to_noise_of_a_uniform_disc(sigma):
 
 
 def test_signal_to_noise_grows_with_the_light_and_needs_sky():
-    bright, faint = (classical.apparent(noisy(6.0, level=level)).iloc[0] for level in (120.0, 60.0))
+    bright, faint = (measures.apparent(noisy(6.0, level=level)).iloc[0] for level in (120.0, 60.0))
     assert bright.signal_to_noise / faint.signal_to_noise == pytest.approx(2, rel=0.05)
-    still = classical.apparent(noisy(0.0)).iloc[0]  # whole numbers alone: 1 / sqrt(12) in each band
+    still = measures.apparent(noisy(0.0)).iloc[0]  # whole numbers alone: 1 / sqrt(12) in each band
     assert still.signal_to_noise == pytest.approx(100 * math.sqrt(math.pi) * still.half_light_radius * 6, rel=0.03)
-    sky = classical.apparent(torch.full((1, 3, 64, 64), 9, dtype=torch.uint8))
+    sky = measures.apparent(torch.full((1, 3, 64, 64), 9, dtype=torch.uint8))
     assert sky.isna().all(axis=None)
 
 
 def test_signal_to_noise_knows_no_slope_of_the_sky():
     slope = torch.linspace(0, 40, SIZE).round().to(torch.uint8)
-    plain, sloped = (classical.apparent(image).signal_to_noise[0] for image in (noisy(6.0), noisy(6.0) + slope))
+    plain, sloped = (measures.apparent(image).signal_to_noise[0] for image in (noisy(6.0), noisy(6.0) + slope))
     assert sloped == pytest.approx(plain, rel=0.15)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph.plots import cloud3d as features3d
+from galaxymorph.plots import cloud3d
 
 CLASSES = ("round", "<b>&amp;", "ink")
 NASTY = ["</script><script>alert(1)</script>", "<!--", '"', "'", "\\", "$TITLE", "${DATA}", "587722984435351614"]
@@ -55,7 +55,7 @@ def images(n, size=16):
 def made(n=8, **options):
     labels = options.pop("labels", np.arange(n) % 4 - 1)
     options = {"images": images(n), "ids": NASTY[:n], "title": "A <title> & $NUMBER"} | options
-    return features3d.page(options.pop("points", table(n)), labels, CLASSES, **options)
+    return cloud3d.page(options.pop("points", table(n)), labels, CLASSES, **options)
 
 
 def data_of(text):
@@ -121,9 +121,7 @@ def test_of_too_many_galaxies_some_are_drawn_by_the_seed():
 
 
 def test_colours_and_markers_of_classes_differ():
-    text = features3d.page(
-        table(9), np.arange(9), [str(k) for k in range(9)], images=images(9), ids=list("abcdefghi"), title="t"
-    )
+    text = cloud3d.page(table(9), np.arange(9), [str(k) for k in range(9)], images=images(9), ids=list("abcdefghi"), title="t")
     looks = data_of(text)["looks"]
     assert len({look["colour"] for look in looks[:8]}) == len({look["shape"] for look in looks[:8]}) == 8
     assert "#000000" not in {look["colour"] for look in looks}  # on dark paper, nothing would be seen

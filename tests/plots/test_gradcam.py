@@ -6,13 +6,13 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from galaxymorph.diagnostics import gradcam
+from galaxymorph.diagnostics import gradcam, map_scores, targets
 from galaxymorph.plots import gradcam as gradcam_plots
 from galaxymorph.plots import style as plots
 from tests.plots.test_style import check_texts, images, said
 
 METHODS = (*gradcam.METHODS, *gradcam.CONTROLS)
-TITLE = "587722984435351614, " + gradcam_plots.caption("odd_feature", "lens or arc", 0.62, 0.5512)
+TITLE = "587722984435351614, " + targets.caption("odd_feature", "lens or arc", 0.62, 0.5512)
 
 
 def heat(n=3, size=16, seed=0):
@@ -25,7 +25,7 @@ def overlay(n=3, names=METHODS, **more):
 
 def captions(n=3):
     return {
-        name: [gradcam_plots.caption(name, answer, 0.5, 0.25)] * n
+        name: [targets.caption(name, answer, 0.5, 0.25)] * n
         for name, answer in (("bar", "yes"), ("odd_feature", "lens or arc"), ("bulge_shape", "rounded"), ("smooth", "smooth"))
     }
 
@@ -45,7 +45,7 @@ def scores(methods=METHODS, value=lambda i: 0.1 * i, half=0.04):
     rows = [
         {"method": method, "score": name, "value": value(i), "low": value(i) - half, "high": value(i) + half, "n": 12}
         for i, method in enumerate(methods)
-        for name in gradcam.BETTER
+        for name in map_scores.BETTER
     ]
     return pd.DataFrame(rows)
 
@@ -95,7 +95,7 @@ def test_captions_stand_in_place_of_names():
     figure = overlay(names=captions(), captions=captions())
     lines = {text.replace("\n", " ") for text in said(figure)}
     assert {"bar: yes 0.50, predicted 0.25", "odd feature: lens or arc 0.50, predicted 0.25"} <= lines
-    assert gradcam_plots.caption("edge_on", "yes", float("nan"), 0.5) == "edge on: yes, predicted 0.50"
+    assert targets.caption("edge_on", "yes", float("nan"), 0.5) == "edge on: yes, predicted 0.50"
     with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one for each"):
         overlay(titles=["one"])
     with pytest.raises(ValueError, match="bar: 2 for 3 galaxies"):
@@ -118,7 +118,9 @@ def test_curves_are_told_apart_and_only_methods_have_bands():
 
 def test_scores_have_their_interval_and_the_control_is_a_line():
     figure = gradcam_plots.scores(scores())
-    assert [ax.get_xlabel() for ax in figure.axes] == [f"{name}\n{better} is better" for name, better in gradcam.BETTER.items()]
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        f"{name}\n{better} is better" for name, better in map_scores.BETTER.items()
+    ]
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
         gradcam_plots.NAMES.get(method, method) for method in reversed(METHODS)
     ]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.plots import style as plots
 
 NAMES = ("round", "in-between", "edge-on", "spiral")
@@ -109,7 +109,7 @@ CASES = {
     "balance 10": lambda: plots.class_balance(counts(TEN)),
     "distributions": lambda: plots.distributions({"a (px)": np.arange(40), "b": np.ones(40)}, np.arange(40) % 4, NAMES),
     "distributions 10": lambda: plots.distributions({"a (px)": np.arange(40)}, np.arange(40) % 10, TEN),
-    "votes": lambda: plots.vote_correlation(votes(), schema.LABELS),
+    "votes": lambda: plots.vote_correlation(votes(), galaxy_zoo_tree.LABELS),
     "class examples without classes": lambda: plots.class_examples(images(2), np.array([-1, -1]), ()),
     "balance without classes": lambda: plots.class_balance(counts().iloc[:0]),
     "distributions without classes": lambda: plots.distributions({"a": np.arange(2)}, np.array([-1, -1]), ()),
@@ -293,7 +293,7 @@ def test_distributions_mark_medians_and_leave_out_what_is_not_known():
 def test_vote_correlation_is_that_of_numpy():
     given = votes()
     given[:, 5] = 0.5
-    figure = plots.vote_correlation(torch.from_numpy(given), schema.LABELS)
+    figure = plots.vote_correlation(torch.from_numpy(given), galaxy_zoo_tree.LABELS)
     shown = figure.axes[0].images[1].get_array()
     with np.errstate(all="ignore"):
         expected = np.corrcoef(given.T.astype(float))
@@ -301,7 +301,7 @@ def test_vote_correlation_is_that_of_numpy():
     lower[5] = lower[:, 5] = False  # constant: no correlation
     np.testing.assert_allclose(shown[lower], expected[lower], atol=1e-6)
     assert (shown.mask == ~lower).all()
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(schema.LABELS)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(galaxy_zoo_tree.LABELS)
 
 
 def lab(rgb, seen_through=None):

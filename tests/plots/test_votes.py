@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.evaluation import vote_metrics
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.evaluation import vote_calibration, vote_comparison, vote_metrics
 from galaxymorph.plots import style as plots
 from galaxymorph.plots import votes as vote_plots
 from tests.plots.test_style import check_texts, images, said
@@ -19,7 +19,7 @@ def evaluated(way=70.0, spread=5.0):
     rows = []
     for convention in vote_metrics.CONVENTIONS:
         for metric in vote_metrics.METRICS:
-            for i, name in enumerate(["overall", *schema.SLICES, *schema.LABELS]):
+            for i, name in enumerate(["overall", *galaxy_zoo_tree.SLICES, *galaxy_zoo_tree.LABELS]):
                 scope = "overall" if i == 0 else "question" if i <= 11 else "answer"
                 row = {"scope": scope, "name": name, "convention": convention, "metric": metric, "n": 4000}
                 gone = way + i + 2 * (convention == "per question") - (metric != "rmse")
@@ -41,19 +41,21 @@ def compared(n=3, budgets=(None,)):
 def votes(n=60, *, concentration=False, people=40.0):
     rng = np.random.default_rng(0)
     true, predicted = (
-        schema.cumulative(np.concatenate([rng.dirichlet(np.ones(len(q.answers)), n) for q in schema.QUESTIONS], axis=1))
+        galaxy_zoo_tree.cumulative(
+            np.concatenate([rng.dirichlet(np.ones(len(q.answers)), n) for q in galaxy_zoo_tree.QUESTIONS], axis=1)
+        )
         for _ in range(2)
     )
     columns = {"id": [f"587722984435351{i:03d}" for i in range(n)], "split": "test", "volunteers": people}
-    columns |= dict(zip(schema.COLUMNS, true.T, strict=True))
-    columns |= {f"p_{name}": values for name, values in zip(schema.COLUMNS, predicted.T, strict=True)}
-    columns |= {f"s_{name}": 24.0 for name in schema.SLICES} if concentration else {}
+    columns |= dict(zip(galaxy_zoo_tree.COLUMNS, true.T, strict=True))
+    columns |= {f"p_{name}": values for name, values in zip(galaxy_zoo_tree.COLUMNS, predicted.T, strict=True)}
+    columns |= {f"s_{name}": 24.0 for name in galaxy_zoo_tree.SLICES} if concentration else {}
     return pd.DataFrame(columns)
 
 
 def questions(x, y, values, *, n=600):
     """A table with these values of x in every question, and y a tenth above, less 0.01 for each question."""
-    names = ["overall", *schema.SLICES]
+    names = ["overall", *galaxy_zoo_tree.SLICES]
     rows = [{"question": q, x: v, y: v + 0.1 - 0.01 * i, "n": n} for i, q in enumerate(names) for v in values]
     table = pd.DataFrame(rows)
     return table.assign(low=table[y] - 0.02, high=table[y] + 0.04)
@@ -90,7 +92,7 @@ CASES = {
     "comparison of nothing": lambda: vote_plots.comparison(compared().assign(seeds=0)),
     "predicted": lambda: vote_plots.predicted_against_votes(votes()),
     "predicted 1": lambda: vote_plots.predicted_against_votes(votes(5), answers=[("odd_feature", "lens or arc")]),
-    "predicted 5": lambda: vote_plots.predicted_against_votes(votes(), answers=schema.ANSWERS[:5]),
+    "predicted 5": lambda: vote_plots.predicted_against_votes(votes(), answers=galaxy_zoo_tree.ANSWERS[:5]),
     "predicted of nothing": lambda: vote_plots.predicted_against_votes(votes(), split="val"),
     "coverage of 3": lambda: vote_plots.coverage(dict.fromkeys(METHODS, covered())),
     "no coverage": lambda: vote_plots.coverage(covered().assign(n=0)),
@@ -109,7 +111,7 @@ def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
 
 def test_progress_draws_every_question_between_the_yardsticks():
     ax = vote_plots.progress({name: evaluated(60 + 10 * i) for i, name in enumerate(METHODS)}).axes[0]
-    names = ["overall", *(name.replace("_", " ") for name in schema.SLICES)]
+    names = ["overall", *(name.replace("_", " ") for name in galaxy_zoo_tree.SLICES)]
     assert [t.get_text() for t in ax.get_yticklabels()] == names and ax.yaxis_inverted()  # overall on top
     points = [line for line in ax.lines if line.get_ls() == "None"]
     assert [line.get_xdata().tolist() for line in points] == [[60 + 10 * i + q for q in range(12)] for i in range(3)]
@@ -177,8 +179,8 @@ def test_each_question_has_a_panel_with_its_points_and_intervals(draw):
         (calibrated(), "predicted", "observed") if draw is vote_plots.calibration else (covered(), "level", "coverage")
     )
     figure = draw({"a": table, "b": table.assign(**{y: table[y] - 0.01})})
-    assert [ax.get_title() for ax in figure.axes] == ["overall", *(name.replace("_", " ") for name in schema.SLICES)]
-    for ax, name in zip(figure.axes, ["overall", *schema.SLICES], strict=True):
+    assert [ax.get_title() for ax in figure.axes] == ["overall", *(name.replace("_", " ") for name in galaxy_zoo_tree.SLICES)]
+    for ax, name in zip(figure.axes, ["overall", *galaxy_zoo_tree.SLICES], strict=True):
         rows = table[table.question == name]
         equal, first, second = ax.lines
         assert list(equal.get_xdata()) == list(equal.get_ydata()) == [0, 1]
@@ -228,7 +230,7 @@ def test_a_tree_pales_where_few_are_asked_and_leaves_out_what_is_not_known():
     assert edge_on.patches[0].get_alpha() < 0.5 and panel(figure, "smooth: 100 %").patches[0].get_alpha() == 1
     assert not shape.patches and len(shape.lines[0].get_xdata()) == 3  # predicted alone
     unlabelled = galaxy().copy()
-    unlabelled[list(schema.COLUMNS)] = np.nan
+    unlabelled[list(galaxy_zoo_tree.COLUMNS)] = np.nan
     smooth = panel(vote_plots.tree(unlabelled), "smooth")
     assert smooth.get_title(loc="left") == "smooth" and not smooth.patches and smooth.lines
 
@@ -257,10 +259,10 @@ def test_what_the_metrics_give_can_be_drawn():
     t = votes(40, concentration=True).assign(split=["train", "test"] * 20)
     figures = [
         vote_plots.progress({"model": vote_metrics.evaluate(t, n_bootstrap=9)}),
-        vote_plots.calibration(vote_metrics.calibration(t)),
-        vote_plots.coverage(vote_metrics.coverage(t, n_bootstrap=9)),
+        vote_plots.calibration(vote_calibration.calibration(t)),
+        vote_plots.coverage(vote_calibration.coverage(t, n_bootstrap=9)),
         vote_plots.violations(vote_metrics.violations(t.assign(**{"p_Class1.1": 2.0}))),
-        vote_plots.comparison(vote_metrics.compare([{"step": "model", "seed": 0, "votes": t}], n_bootstrap=9)),
+        vote_plots.comparison(vote_comparison.compare([{"step": "model", "seed": 0, "votes": t}], n_bootstrap=9)),
     ]
     assert all(len(figure.axes) in (1, 12) for figure in figures)
     assert figures[0].axes[0].lines and figures[4].axes[0].lines and figures[3].axes[0].patches

@@ -8,8 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from galaxymorph import galaxy_zoo_tree as schema
-from galaxymorph.run import folder as runs
+from galaxymorph import galaxy_zoo_tree
+from galaxymorph.evaluation.predictions import read_predictions, read_votes
+from galaxymorph.project import root, write
+from galaxymorph.run import results
+from galaxymorph.run.folder import Step, progress
+from galaxymorph.text import duration
 
 CLASSES = ("round", "edge-on")
 
@@ -34,19 +38,19 @@ def predictions(**changes):
 
 
 def test_root_is_found_from_a_folder_below(project):
-    assert runs.root() == project
-    assert runs.Step("toy", "resnet18").path == project / "results" / "toy" / "resnet18"
-    assert runs.Step("toy", "a/seed=0").model_file == project / "models" / "toy" / "a" / "seed=0.safetensors"
+    assert root() == project
+    assert Step("toy", "resnet18").path == project / "results" / "toy" / "resnet18"
+    assert Step("toy", "a/seed=0").model_file == project / "models" / "toy" / "a" / "seed=0.safetensors"
 
 
 @pytest.mark.parametrize(("run", "step"), [("../x", "a"), ("x", "../a"), ("x", "a/.."), ("", "a"), ("x", "a/b/c"), ("x", "/a")])
 def test_names_cannot_leave_the_folder(project, run, step):
     with pytest.raises(ValueError, match="names are of letters"):
-        runs.Step(run, step)
+        Step(run, step)
 
 
 def test_rows_are_on_disk_as_they_come(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
 
     def rows():
         yield {"epoch": 1, "epochs": 3, "train_loss": 0.5, "val_accuracy": 0.0}
@@ -66,18 +70,18 @@ def test_rows_are_on_disk_as_they_come(project):
 
 def test_progress_line():
     row = {"epoch": "2", "epochs": "10", "train_loss": "0.5", "val_loss": "", "val_accuracy": "0"}
-    assert runs.progress(row, seconds=30) == "epoch 2/10, val accuracy 0.000, train loss 0.500, 2 min 00 s left"
-    assert runs.progress({"epoch": 10, "epochs": 10}, seconds=30) == "epoch 10/10"
-    assert [runs.duration(s) for s in (0.6, 65, 3720)] == ["1 s", "1 min 05 s", "1 h 02 min"]
+    assert progress(row, seconds=30) == "epoch 2/10, val accuracy 0.000, train loss 0.500, 2 min 00 s left"
+    assert progress({"epoch": 10, "epochs": 10}, seconds=30) == "epoch 10/10"
+    assert [duration(s) for s in (0.6, 65, 3720)] == ["1 s", "1 min 05 s", "1 h 02 min"]
 
 
 def test_predictions_come_back_as_they_were(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.predictions(**predictions())
     assert (step.path / "predictions.csv").read_text() == (
         "id,split,label,p_round,p_edge-on\n7,test,edge-on,0.250000,0.750000\n007,unlabelled,,1.000000,0.000000\n"
     )
-    table = runs.read_predictions(step.path / "predictions.csv")
+    table = read_predictions(step.path / "predictions.csv")
     assert table.id.tolist() == ["7", "007"]
     assert table.label.tolist() == ["edge-on", ""]
     assert table["p_edge-on"].tolist() == [0.75, 0.0]
@@ -95,7 +99,7 @@ def test_predictions_come_back_as_they_were(project):
     ],
 )
 def test_wrong_predictions_are_refused(project, change, message):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     with pytest.raises(ValueError, match=message):
         step.predictions(**predictions(**change))
     assert not (step.path / "predictions.csv").exists()
@@ -115,12 +119,12 @@ def test_wrong_tables_are_named(tmp_path, text, message):
     path = tmp_path / "predictions.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as error:
-        runs.read_predictions(path)
+        read_predictions(path)
     assert str(path) in str(error.value)
 
 
 def test_metrics_refuse_what_is_not_finite(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.metrics({"accuracy": np.float32(0.5), "per_class": {"round": torch.tensor(0.25)}, "n": np.int64(3)})
     assert json.loads((step.path / "metrics.json").read_text()) == {"accuracy": 0.5, "per_class": {"round": 0.25}, "n": 3}
     with pytest.raises(ValueError, match=r"per_class\.round of a is nan"):
@@ -128,7 +132,7 @@ def test_metrics_refuse_what_is_not_finite(project):
 
 
 def test_writing_takes_the_done_mark_away(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.path.mkdir(parents=True)
     (step.path / "done.json").write_text("{}")
     assert step.model_file
@@ -138,7 +142,7 @@ def test_writing_takes_the_done_mark_away(project):
 
 
 def test_a_row_is_written_below_its_step(project):
-    step = runs.Step("toy", "a/seed=0")
+    step = Step("toy", "a/seed=0")
     step.path.mkdir(parents=True)
     (step.path / "done.json").write_text("{}")
     row = step.row("random_dnn")
@@ -154,18 +158,18 @@ def test_a_row_is_written_below_its_step(project):
         row.metrics({"x": float("nan")})
     (step.path / ".ipynb_checkpoints").mkdir()
     assert [each.path for each in step.rows()] == [row.path]
-    assert runs.Step("toy", "a").rows() == []  # seed=0 is a combination
+    assert Step("toy", "a").rows() == []  # seed=0 is a combination
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "seed=0", "/a", ".a", "a b"])
 def test_rows_cannot_leave_the_folder(project, name):
     with pytest.raises(ValueError, match="a step has rows, named of letters"):
-        runs.Step("toy", "a").row(name)
+        Step("toy", "a").row(name)
 
 
 def test_a_row_has_no_rows(project):
     with pytest.raises(ValueError, match="row 'b' of frozen/dnn: a step has rows"):
-        runs.Step("toy", "frozen").row("dnn").row("b")
+        Step("toy", "frozen").row("dnn").row("b")
 
 
 def test_environment_and_figure(project):
@@ -174,7 +178,7 @@ def test_environment_and_figure(project):
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.environment(precision="fp32")
     step.figure(pyplot.figure(), "curves")
     written = json.loads((step.path / "environment.json").read_text())
@@ -189,40 +193,40 @@ def test_environment_and_figure(project):
 
 def test_read_a_run_by_hand(project):
     with pytest.raises(FileNotFoundError, match="no step of run 'by_hand'"):
-        runs.read("by_hand")
+        results.read("by_hand")
     for name in ("a", "b/seed=0,rate=0.1"):
-        step = runs.Step("by_hand", name)
+        step = Step("by_hand", name)
         step.predictions(**predictions())
         step.environment()
-    plain, repeated = runs.read("by_hand")
+    plain, repeated = results.read("by_hand")
     assert (plain.name, plain.combination, plain.done) == ("a", {}, True)
     assert (repeated.step, repeated.combination) == ("b", {"seed": 0, "rate": 0.1})
     assert repeated.predictions is not None
     assert repeated.predictions.id.tolist() == ["7", "007"]
     assert repeated.history is None
-    assert [result.name for result in runs.read("by_hand", ["b"])] == ["b/seed=0,rate=0.1"]
+    assert [result.name for result in results.read("by_hand", ["b"])] == ["b/seed=0,rate=0.1"]
     with pytest.raises(FileNotFoundError, match=r"no step c in run 'by_hand'; it has a, b"):
-        runs.read("by_hand", ["a", "c"])
+        results.read("by_hand", ["a", "c"])
 
 
 def test_rows_of_a_run_by_hand_are_no_pieces(project):
-    plain, repeated = runs.Step("by_hand", "plain"), runs.Step("by_hand", "repeated/seed=3,zoom=0.1")
+    plain, repeated = Step("by_hand", "plain"), Step("by_hand", "repeated/seed=3,zoom=0.1")
     for step, names in ((plain, ("dnn", "linear")), (repeated, ("knn",))):
         step.environment()
         for name in names:
             step.row(name).predictions(**predictions())
             step.row(name).metrics({"n_train": 5})
-    runs.Step("by_hand", "bare").row("dnn").predictions(**predictions())  # all that there is of its piece
-    runs.Step("by_hand", "both").predictions(**predictions())
-    runs.Step("by_hand", "both").row("dnn").predictions(**predictions())
-    read = [(result.name, result.combination, result.rows) for result in runs.read("by_hand")]
+    Step("by_hand", "bare").row("dnn").predictions(**predictions())  # all that there is of its piece
+    Step("by_hand", "both").predictions(**predictions())
+    Step("by_hand", "both").row("dnn").predictions(**predictions())
+    read = [(result.name, result.combination, result.rows) for result in results.read("by_hand")]
     assert read == [
         ("bare", {}, ["dnn"]),
         ("both", {}, ["", "dnn"]),
         ("plain", {}, ["dnn", "linear"]),
         ("repeated/seed=3,zoom=0.1", {"seed": 3, "zoom": 0.1}, ["knn"]),
     ]
-    assert [(piece["step"], piece["seed"]) for piece in runs.trained("by_hand")] == [
+    assert [(piece["step"], piece["seed"]) for piece in results.trained("by_hand")] == [
         ("bare dnn", None),
         ("both", None),
         ("both dnn", None),
@@ -238,28 +242,28 @@ def planned(**parameters):
 
 def test_read_a_planned_run_shows_what_is_missing(project):
     folder = project / "results" / "toy"
-    step = runs.Step("toy", "a/seed=0")
+    step = Step("toy", "a/seed=0")
     step.predictions(**predictions())
     step.metrics({"accuracy": 0.5})
     pieces = {"a/seed=0": planned(seed=0), "a/seed=1": planned(seed=1)}
-    runs.write(folder / "plan.json", json.dumps({"pieces": pieces}))
-    assert [result.done for result in runs.read("toy")] == [False, False]  # files, but no mark: cut short
-    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    finished, missing = runs.read("toy")
+    write(folder / "plan.json", json.dumps({"pieces": pieces}))
+    assert [result.done for result in results.read("toy")] == [False, False]  # files, but no mark: cut short
+    write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    finished, missing = results.read("toy")
     assert (finished.done, finished.seconds, finished.metrics) == (True, 2.5, {"accuracy": 0.5})
     assert (missing.done, missing.combination, missing.predictions) == (False, {"seed": 1}, None)
-    assert [result.name for result in runs.read("toy", ["a/seed=1"])] == ["a/seed=1"]
+    assert [result.name for result in results.read("toy", ["a/seed=1"])] == ["a/seed=1"]
 
 
 def test_results_have_the_parameters_that_they_were_made_with(project):
     folder = project / "results" / "toy"
-    runs.write(folder / "plan.json", json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}))
+    write(folder / "plan.json", json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}))
     for name in ("a", "b"):
-        step = runs.Step("toy", name)
+        step = Step("toy", name)
         step.predictions(**predictions())
-        runs.write(step.path / "params.yaml", "n_labels: 100\nseed: 9\n")
-    runs.write(folder / "a" / "done.json", json.dumps({"seconds": 2.5}))
-    done, due = runs.read("toy")
+        write(step.path / "params.yaml", "n_labels: 100\nseed: 9\n")
+    write(folder / "a" / "done.json", json.dumps({"seconds": 2.5}))
+    done, due = results.read("toy")
     assert (done.done, done.parameters) == (True, {"n_labels": 100, "seed": 9})
     assert (due.done, due.parameters["n_labels"]) == (False, 50)
 
@@ -277,13 +281,13 @@ def test_a_fraction_of_the_labels_is_counted(project):
                 "outputs": ["predictions.csv"],
             }
     pieces["b"] = planned() | {"parameters": {"seed": 0, "galaxies": {"label_fraction": 0.5}}}
-    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
     for name, n_train in (("a/seed=0,galaxies.label_fraction=0.1", 37), ("b", 185)):
-        step = runs.Step("toy", name)
+        step = Step("toy", name)
         step.predictions(**predictions())
         step.metrics({"n_train": n_train} | ({"protocol": "linear probe"} if name == "b" else {}))
-        runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    found = [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in runs.trained("toy")]
+        write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    found = [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in results.trained("toy")]
     assert found == [
         ("a", 0, 37, None),
         ("a", 1, 37, None),
@@ -303,8 +307,8 @@ def test_each_row_of_a_piece_is_compared(project):
             "parameters": {"seed": seed, "galaxies": {"label_fraction": 0.1}},
             "outputs": outputs,
         }
-    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
-    step = runs.Step("toy", "frozen/seed=0,zoom=0.1")
+    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    step = Step("toy", "frozen/seed=0,zoom=0.1")
     step.metrics({"protocol": "frozen", "n_train": 37})
     step.record([{"epoch": 1, "train_loss": 0.5}])
     for name, probability in (("dnn", 0.25), ("random_dnn", 0.5)):
@@ -313,9 +317,9 @@ def test_each_row_of_a_piece_is_compared(project):
     step.row("dnn").record([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4}])
     step.row("dnn").metrics({"seconds": 1.5})
     step.row("random_dnn").metrics({"protocol": "frozen, random", "n_train": 36})
-    assert {piece["predictions"] is None for piece in runs.trained("toy")} == {True}  # no mark: cut short
-    runs.write(step.path / "done.json", json.dumps({"seconds": 9.0}))
-    found = runs.trained("toy")
+    assert {piece["predictions"] is None for piece in results.trained("toy")} == {True}  # no mark: cut short
+    write(step.path / "done.json", json.dumps({"seconds": 9.0}))
+    found = results.trained("toy")
     assert [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in found] == [
         ("frozen dnn zoom=0.1", 0, 37, "frozen"),
         ("frozen random_dnn zoom=0.1", 0, 36, "frozen, random"),
@@ -330,35 +334,35 @@ def test_each_row_of_a_piece_is_compared(project):
 
 def test_costs_are_handed_on(project):
     """Those of a row are its own, not its piece's."""
-    step = runs.Step("by_hand", "frozen/seed=0")
+    step = Step("by_hand", "frozen/seed=0")
     step.predictions(**predictions())
     step.metrics({"costs": {"parameters": 12, "flops": 34}})
     step.row("dnn").predictions(**predictions())
     step.row("dnn").metrics({"costs": {"parameters": 56}})
-    plain = runs.Step("by_hand", "plain")
+    plain = Step("by_hand", "plain")
     plain.predictions(**predictions())
-    assert [piece["costs"] for piece in runs.trained("by_hand")] == [{"parameters": 12, "flops": 34}, {"parameters": 56}, {}]
+    assert [piece["costs"] for piece in results.trained("by_hand")] == [{"parameters": 12, "flops": 34}, {"parameters": 56}, {}]
 
 
 def test_what_was_left_out_says_why(project):
     """Also where an earlier run of the same piece has left its predictions; and until it is run again."""
     outputs = ["dnn/predictions.csv", "linear/predictions.csv"]
     pieces = {"a/seed=0": planned(seed=0), "b": planned() | {"outputs": outputs}}
-    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
-    step = runs.Step("toy", "a/seed=0")
+    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    step = Step("toy", "a/seed=0")
     step.predictions(**predictions())
     for name in pieces:
         folder = project / "results" / "toy" / name
-        runs.write(folder / "done.json", json.dumps({"seconds": 2.5}))
-        runs.write(folder / "not_run.json", json.dumps({"why": "weights not available offline"}))
-    assert [(result.done, result.not_run) for result in runs.read("toy")] == [(False, "weights not available offline")] * 2
-    found = runs.trained("toy")
+        write(folder / "done.json", json.dumps({"seconds": 2.5}))
+        write(folder / "not_run.json", json.dumps({"why": "weights not available offline"}))
+    assert [(result.done, result.not_run) for result in results.read("toy")] == [(False, "weights not available offline")] * 2
+    found = results.trained("toy")
     assert [(piece["step"], piece["predictions"]) for piece in found] == [("a", None), ("b dnn", None), ("b linear", None)]
     assert {piece["not_run"] for piece in found} == {"weights not available offline"}
-    runs.Step("toy", "b").row("dnn").predictions(**predictions())
+    Step("toy", "b").row("dnn").predictions(**predictions())
     step.predictions(**predictions())
-    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    assert [(result.done, result.not_run) for result in runs.read("toy")] == [(True, None), (False, None)]
+    write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    assert [(result.done, result.not_run) for result in results.read("toy")] == [(True, None), (False, None)]
 
 
 def test_what_is_compared(project):
@@ -368,19 +372,19 @@ def test_what_is_compared(project):
         "b": planned(),
         "compare": {"combination": {}, "parameters": {}, "outputs": ["table.csv"]},
     }
-    step = runs.Step("toy", "b")
+    step = Step("toy", "b")
     step.predictions(**predictions())
     step.record([{"epoch": 1, "epochs": 1, "train_loss": 0.5}])
-    runs.write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    runs.write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
-    missing, there = runs.trained("toy")
+    write(step.path / "done.json", json.dumps({"seconds": 2.5}))
+    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    missing, there = results.trained("toy")
     assert (missing["step"], missing["seed"], missing["n_labels"], missing["predictions"]) == ("a rate=0.1", 9, 50, None)
     assert (there["step"], there["seed"], there["n_labels"], there["seconds"]) == ("b", 9, None, 2.5)
     assert len(there["predictions"]) == 2
     assert len(there["history"]) == 1
-    runs.Step("by_hand", "data").metrics({})
-    runs.Step("by_hand", "b").predictions(**predictions())
-    assert [piece["step"] for piece in runs.trained("by_hand")] == ["b"]
+    Step("by_hand", "data").metrics({})
+    Step("by_hand", "b").predictions(**predictions())
+    assert [piece["step"] for piece in results.trained("by_hand")] == ["b"]
 
 
 def votes(**change) -> dict[str, Any]:
@@ -391,22 +395,24 @@ def votes(**change) -> dict[str, Any]:
         "votes": torch.from_numpy(share[::-1].copy()),
         "volunteers": torch.tensor([40.0, torch.nan]),
         "predicted": torch.from_numpy(np.hstack([share - 0.1, [[3.5], [7.0]]])),  # plain outputs may be below 0
-        "outputs": (*schema.COLUMNS, "s_smooth"),
+        "outputs": (*galaxy_zoo_tree.COLUMNS, "s_smooth"),
     }
     return given | change
 
 
 def test_vote_fractions_come_back_as_they_were(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.votes(**votes())
-    table = runs.read_votes(step.path / "votes.csv")
+    table = read_votes(step.path / "votes.csv")
     assert list(table.columns)[:4] == ["id", "split", "volunteers", "Class1.1"] and table.columns[-1] == "s_smooth"
     assert table.id.tolist() == ["7", "007"] and table.split.tolist() == ["train", "test"]
     assert table.volunteers[0] == 40 and np.isnan(table.volunteers[1])
-    np.testing.assert_allclose(table[[f"p_{name}" for name in schema.COLUMNS]], votes()["predicted"][:, :37], atol=1e-6)
-    np.testing.assert_allclose(table[list(schema.COLUMNS)], votes()["votes"], atol=1e-6)
+    np.testing.assert_allclose(
+        table[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]], votes()["predicted"][:, :37], atol=1e-6
+    )
+    np.testing.assert_allclose(table[list(galaxy_zoo_tree.COLUMNS)], votes()["votes"], atol=1e-6)
     step.metrics({"n_train": 1})
-    found = runs.read("toy")[0].votes
+    found = results.read("toy")[0].votes
     assert found is not None and found.equals(table)
 
 
@@ -420,14 +426,14 @@ def test_vote_fractions_come_back_as_they_were(project):
     ],
 )
 def test_wrong_vote_fractions_are_refused(project, change, message):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     with pytest.raises(ValueError, match=message):
         step.votes(**votes(**change))
     assert not (step.path / "votes.csv").exists()
 
 
 def test_wrong_tables_of_vote_fractions_are_named(project):
-    step = runs.Step("toy", "a")
+    step = Step("toy", "a")
     step.votes(**votes())
     path = step.path / "votes.csv"
     table = pd.read_csv(path, dtype={"id": str})
@@ -438,4 +444,4 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     ):
         change.to_csv(path, index=False)
         with pytest.raises(ValueError, match=message):
-            runs.read_votes(path)
+            read_votes(path)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from galaxymorph.run import params
+from galaxymorph.run.plan import _notebook
+from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.problems import ParamsError
 
 TRAIN = """\
 run = "by_hand"  # results/<run>/<step>
@@ -57,7 +59,7 @@ def project(tmp_path, monkeypatch):
     notebook(tmp_path / "notebooks" / "10_compare.ipynb", cell(COMPARE, "parameters"))
     (tmp_path / "params.yaml").write_text(PARAMS)
     monkeypatch.chdir(tmp_path)
-    params._notebook.cache_clear()
+    _notebook.cache_clear()
     return tmp_path
 
 
@@ -65,13 +67,13 @@ def problems(project, *overrides, text=None):
     """The mistakes that are found with these overrides, or in this file."""
     if text is not None:
         (project / "params.yaml").write_text(text)
-    with pytest.raises(params.ParamsError) as error:
-        params.plan(project / "params.yaml", overrides=overrides)
+    with pytest.raises(ParamsError) as error:
+        read_plan(project / "params.yaml", overrides=overrides)
     return error.value.problems
 
 
 def test_every_combination_is_a_piece_of_its_own(project):
-    plan = params.plan(project / "params.yaml", overrides=["resnet18.over.training.learning_rate=[1.0e-3, 0.1]"])
+    plan = read_plan(project / "params.yaml", overrides=["resnet18.over.training.learning_rate=[1.0e-3, 0.1]"])
     assert plan.run == "mock"
     assert [piece.name for piece in plan.pieces] == [
         "resnet18/seed=0,training.learning_rate=0.001",
@@ -87,18 +89,18 @@ def test_every_combination_is_a_piece_of_its_own(project):
 
 
 def test_defaults_stay_unless_another_thing_is_named(project):
-    plan = params.plan(project / "params.yaml", overrides=["resnet18.free={depth: {b: 3}}"])
+    plan = read_plan(project / "params.yaml", overrides=["resnet18.free={depth: {b: 3}}"])
     assert plan.pieces[0].parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000, "image_size": 32}
     assert plan.pieces[0].parameters["free"] == {"depth": {"a": 1, "b": 3}}
     assert plan.pieces[0].parameters["classes"] == ["round", "edge-on"]
-    plan = params.plan(project / "params.yaml", overrides=["resnet18.encoder.name=vgg16", "resnet18.galaxies.image_size=64"])
+    plan = read_plan(project / "params.yaml", overrides=["resnet18.encoder.name=vgg16", "resnet18.galaxies.image_size=64"])
     assert plan.pieces[0].parameters["encoder"] == {"name": "vgg16"}  # a small stem is ResNet's
     assert plan.pieces[0].parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000, "image_size": 64}
 
 
 def test_run_can_be_named_from_outside(project):
-    assert params.plan(project / "params.yaml", run="other").run == "other"
-    assert params.plan(project / "params.yaml", overrides=["run=2"]).run == "2"
+    assert read_plan(project / "params.yaml", run="other").run == "other"
+    assert read_plan(project / "params.yaml", overrides=["run=2"]).run == "2"
 
 
 def test_readers_get_the_earlier_pieces(project):
@@ -107,7 +109,7 @@ def test_readers_get_the_earlier_pieces(project):
         + "late: {notebook: 10_compare, steps: [resnet18], over: {}}\n"
         + "single: {notebook: 10_compare, steps: [resnet18/seed=1]}\n"
     )
-    late = params.plan(project / "params.yaml").pieces
+    late = read_plan(project / "params.yaml").pieces
     assert (late[2].reads, late[2].needs) == (("resnet18/seed=0", "resnet18/seed=1"), ())
     assert late[2].parameters["steps"] == ["resnet18/seed=0", "resnet18/seed=1"]
     assert late[3].reads == late[3].needs == ("resnet18/seed=0", "resnet18/seed=1")
@@ -118,7 +120,7 @@ def test_a_repeated_reader_gets_its_own_combination(project):
     train = cell(TRAIN + 'steps = ["resnet18"]\n', "parameters")
     notebook(project / "notebooks" / "06_transfer.ipynb", train, cell(USE))
     (project / "params.yaml").write_text(PARAMS + "transfer: {notebook: 06_transfer, over: {seed: [1], n_labels: [50]}}\n")
-    piece = params.plan(project / "params.yaml").pieces[-1]
+    piece = read_plan(project / "params.yaml").pieces[-1]
     assert piece.name == "transfer/seed=1,n_labels=50"
     assert piece.reads == piece.needs == ("resnet18/seed=1",)
 
@@ -128,7 +130,7 @@ def tuned(project, *lines, **options):
     (project / "params.yaml").write_text(
         "\n".join([PARAMS + "tuned:", "  notebook: 02_train", *(f"  {line}" for line in lines)])
     )
-    return [piece for piece in params.plan(project / "params.yaml", **options).pieces if piece.step == "tuned"]
+    return [piece for piece in read_plan(project / "params.yaml", **options).pieces if piece.step == "tuned"]
 
 
 def test_placeholders_are_filled_in_for_each_piece(project):
@@ -163,7 +165,7 @@ def test_a_text_for_what_has_a_name_is_the_name(project):
     assert text.parameters["encoder"] == {"name": "models/of/others.txt"}
     assert text.parameters["galaxies"] == {"name": "galaxy10"}
     assert other.name == "tuned/encoder=vgg16"
-    piece = params.plan(project / "params.yaml", overrides=["resnet18.encoder=resnet50", "galaxies=simulated"]).pieces[0]
+    piece = read_plan(project / "params.yaml", overrides=["resnet18.encoder=resnet50", "galaxies=simulated"]).pieces[0]
     assert piece.parameters["encoder"] == {"name": "resnet50"}
     assert piece.parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000}
     (piece,) = tuned(project, "galaxies: galaxy10", overrides=["tuned.galaxies.image_size=64"])
@@ -185,7 +187,7 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
     notebook(project / "notebooks" / "06_transfer.ipynb", train, cell(USE))
     model = "models/mock/resnet18/seed=1.safetensors"
     (project / "params.yaml").write_text(f"{PARAMS}transfer: {{notebook: 06_transfer, encoder: {model}}}\n")
-    piece = params.plan(project / "params.yaml").pieces[-1]
+    piece = read_plan(project / "params.yaml").pieces[-1]
     assert set(piece.reads) == {"resnet18/seed=0", "resnet18/seed=1", "compare"} == set(piece.parameters["steps"])
     assert piece.needs == ("resnet18/seed=1",)
 
@@ -215,7 +217,7 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
     ],
 )
 def test_wrong_placeholders_and_models_are_named(project, lines, message):
-    with pytest.raises(params.ParamsError) as error:
+    with pytest.raises(ParamsError) as error:
         tuned(project, *lines)
     assert any(message in each for each in error.value.problems), error.value.problems
 
@@ -313,7 +315,7 @@ def test_wrong_values_are_named_with_what_was_expected(project, override, messag
     ],
 )
 def test_right_values_are_taken(project, override):
-    params.plan(project / "params.yaml", overrides=[override])
+    read_plan(project / "params.yaml", overrides=[override])
 
 
 @pytest.mark.parametrize(
@@ -345,16 +347,16 @@ def test_all_mistakes_are_told_at_once(project):
 
 
 def test_a_missing_file_is_named(project):
-    with pytest.raises(params.ParamsError, match=r"other\.yaml: there is no such file"):
-        params.plan(project / "other.yaml")
+    with pytest.raises(ParamsError, match=r"other\.yaml: there is no such file"):
+        read_plan(project / "other.yaml")
 
 
 def test_what_is_no_text_file_is_named(project):
-    with pytest.raises(params.ParamsError, match=r"notebooks: cannot be read \(Is a directory\)"):
-        params.plan(project / "notebooks")
+    with pytest.raises(ParamsError, match=r"notebooks: cannot be read \(Is a directory\)"):
+        read_plan(project / "notebooks")
     (project / "params.yaml").write_bytes(b"run: caf\xe9\n")
-    with pytest.raises(params.ParamsError, match=r"params\.yaml: is no text in UTF-8 \(byte 9\)"):
-        params.plan(project / "params.yaml")
+    with pytest.raises(ParamsError, match=r"params\.yaml: is no text in UTF-8 \(byte 9\)"):
+        read_plan(project / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -372,8 +374,8 @@ def test_notebooks_that_are_no_steps(project, cells, message):
     path = project / "notebooks" / "03_odd.ipynb"
     notebook(path, *cells) if cells else path.write_text("{}")
     (project / "params.yaml").write_text("run: x\na: {notebook: 03_odd}\n")
-    with pytest.raises(params.ParamsError, match=message):
-        params.plan(project / "params.yaml")
+    with pytest.raises(ParamsError, match=message):
+        read_plan(project / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -383,5 +385,5 @@ def test_outputs_stay_in_the_folder(project, output):
     cells = [cell(COMPARE, "parameters")]
     notebook(project / "notebooks" / "03_odd.ipynb", *cells, galaxymorph={"outputs": ["dnn/predictions.csv", output]})
     (project / "params.yaml").write_text("run: x\na: {notebook: 03_odd}\n")
-    with pytest.raises(params.ParamsError, match="outputs are files in the step's folder"):
-        params.plan(project / "params.yaml")
+    with pytest.raises(ParamsError, match="outputs are files in the step's folder"):
+        read_plan(project / "params.yaml")

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph.evaluation import comparison
-from galaxymorph.evaluation import export as tables
-from galaxymorph.plots import cloud3d as features3d
-from galaxymorph.run import folder as runs
-from galaxymorph.run import report
+from galaxymorph import project
+from galaxymorph.evaluation import comparison, export
+from galaxymorph.plots import cloud3d
+from galaxymorph.run import report, results
+from galaxymorph.run.folder import Step
 
 CLASSES = ("round", "edge-on")
 
@@ -32,7 +32,7 @@ def predictions(seed):
     }
 
 
-PAGE = features3d.page(
+PAGE = cloud3d.page(
     pd.DataFrame(np.eye(4)[:, :3], columns=["a", "b", "c"]),
     np.arange(4) % 2,
     ("<b>&amp;", '"quoted"'),
@@ -67,9 +67,9 @@ def run(tmp_path, monkeypatch):
         parameters = {"run": "toy", "step": name, "galaxies": galaxies, "seed": seed, "rate": 0.001}
         pieces[name] = {"combination": {"seed": seed}, "parameters": parameters, "outputs": ["predictions.csv"]}
     pieces["compare"] = {"combination": {}, "parameters": {"run": "toy", "steps": list(pieces)}, "outputs": ["table.csv"]}
-    runs.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    project.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
     for name in ("net/seed=0", "compare"):
-        step = runs.Step("toy", name)
+        step = Step("toy", name)
         if name != "compare":
             step.predictions(**predictions(0))
         step.metrics(
@@ -83,13 +83,13 @@ def run(tmp_path, monkeypatch):
         step.environment(device="cpu")
         Image.new("RGB", (4, 4)).save(step.file("roc.png"))
         if name == "net/seed=0":
-            runs.write(step.file("features3d.html"), PAGE)
+            project.write(step.file("features3d.html"), PAGE)
         executed(step.file("notebook.ipynb"))
-        runs.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
-    executed(runs.Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
-    compare = runs.Step("toy", "compare").path
-    comparison.compare(runs.trained("toy")).to_csv(compare / "table.csv", index=False)
-    runs.write(compare / "summary.md", "One is < two.\n\nAnd so on.\n")
+        project.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
+    executed(Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
+    compare = Step("toy", "compare").path
+    comparison.compare(results.trained("toy")).to_csv(compare / "table.csv", index=False)
+    project.write(compare / "summary.md", "One is < two.\n\nAnd so on.\n")
     return tmp_path / "results" / "toy"
 
 
@@ -184,15 +184,15 @@ def test_the_table_is_linked_as_files_and_shown_once(run):
     compare = run / "compare"
     assert "table.csv" in report.write("toy").read_text() and "table.tex" not in report.write("toy").read_text()
     table = pd.read_csv(compare / "table.csv")
-    runs.write(compare / "table.html", tables.html(table))
-    runs.write(compare / "table.tex", tables.latex(table))
+    project.write(compare / "table.html", export.html(table))
+    project.write(compare / "table.tex", export.latex(table))
     page = Reader(report.write("toy").read_text())
     assert [link for link in page.links if "table" in link] == [f"compare/table.{kind}" for kind in ("csv", "html", "tex")]
     assert len(page.frames) == 1  # that of features3d.html
 
 
 def test_protocols_come_first_and_intervals_below_their_values(run):
-    table = comparison.compare([piece | {"protocol": "frozen"} for piece in runs.trained("toy")])
+    table = comparison.compare([piece | {"protocol": "frozen"} for piece in results.trained("toy")])
     table.to_csv(run / "compare" / "table.csv", index=False)
     text = report.write("toy").read_text()
     (header, row), value = [row for row in Reader(text).rows if row[:1] in (["protocol"], ["frozen"])], table.accuracy[0]
@@ -203,8 +203,8 @@ def test_protocols_come_first_and_intervals_below_their_values(run):
 
 def test_what_was_left_out_is_told_from_what_is_missing(run):
     why = "weights not < available"
-    runs.write(run / "net/seed=2/not_run.json", json.dumps({"why": why}))
-    comparison.compare(runs.trained("toy")).to_csv(run / "compare" / "table.csv", index=False)
+    project.write(run / "net/seed=2/not_run.json", json.dumps({"why": why}))
+    comparison.compare(results.trained("toy")).to_csv(run / "compare" / "table.csv", index=False)
     text = report.write("toy").read_text()
     assert "Missing: net/seed=1." in text and "Not run: net (weights not &lt; available)." in text
     rows = Reader(text).rows
@@ -221,7 +221,7 @@ def test_the_table_for_a_terminal(run):
 
 def test_a_table_of_another_form_is_shown_as_it_is(run):
     (run / "compare" / "table.csv").write_text("n_labels,gain,method\n100,0.123456,a\n,,b\n20000,12345.67,\n")
-    (result,) = report.comparisons(runs.read("toy"))
+    (result,) = report.comparisons(results.read("toy"))
     table = report.readable(result)
     assert list(table.columns) == ["n labels", "gain", "method"]
     assert table.to_numpy().tolist() == [["100", "0.1235", "a"], ["–", "–", "b"], ["20,000", "12,345.7", "–"]]
@@ -236,12 +236,11 @@ def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
 
 
 def test_the_answer_comes_first_and_long_tables_are_folded(run):
-    from galaxymorph.evaluation import significance
-    from galaxymorph.evaluation import verdict as answer
+    from galaxymorph.evaluation import significance, verdict
 
-    compare = runs.Step("toy", "compare").path
-    table = comparison.compare(runs.trained("toy"))
-    answer.verdicts(table, significance.pairs(runs.trained("toy"))).to_csv(compare / "answer.csv", index=False)
+    compare = Step("toy", "compare").path
+    table = comparison.compare(results.trained("toy"))
+    verdict.verdicts(table, significance.pairs(results.trained("toy"))).to_csv(compare / "answer.csv", index=False)
     text = report.write("toy").read_text()
     assert "<h2>The answer</h2>" in text and "With all labels take net, test accuracy" in text
     assert text.index("The answer") < text.index("<h2>compare</h2>") < text.index('<h2 id="net">net</h2>')
@@ -258,10 +257,10 @@ def test_what_speaks_of_all_methods_is_above_the_steps_and_the_audit_last(run):
     plan = json.loads((run / "plan.json").read_text())
     for name in ("audit", "failures"):
         plan["pieces"][name] = {"combination": {}, "parameters": {"run": "toy"}, "outputs": ["summary.md"]}
-        step = runs.Step("toy", name)
-        runs.write(step.file("summary.md"), f"What {name} <says>.\n")
+        step = Step("toy", name)
+        project.write(step.file("summary.md"), f"What {name} <says>.\n")
     (run / "audit" / "audit.csv").write_text("check,result,of,warnings,leaks,what\nids,leak,2,0,1,a < b\n")
-    runs.write(run / "plan.json", json.dumps(plan))
+    project.write(run / "plan.json", json.dumps(plan))
     text = report.write("toy").read_text()  # neither is done: an audit that has stopped a run is shown
     places = [text.index(part) for part in ("What failures &lt;says&gt;", "What audit &lt;says&gt;", "a &lt; b", 'id="net"')]
     assert places == sorted(places) and Reader(text).open == []

@@ -13,8 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from galaxymorph.run import folder as runs
-from galaxymorph.run import params, runner
+from galaxymorph.run import done as done_module
+from galaxymorph.run import executors, results, runner
+from galaxymorph.run.done import _files, _sources, fingerprints
+from galaxymorph.run.done import changed as done_changed
+from galaxymorph.run.folder import Step
+from galaxymorph.run.locks import RunError
+from galaxymorph.run.plan import _notebook
+from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.screen import Screen
 
 TRAIN = """\
 run = "by_hand"
@@ -113,14 +120,14 @@ def project(tmp_path, monkeypatch):
     )
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    params._notebook.cache_clear()
+    _notebook.cache_clear()
     return tmp_path
 
 
 def make_plan(project, **steps):
     blocks = {name: {"notebook": "02_train"} | block for name, block in steps.items()}
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return params.plan(project / "params.yaml")
+    return read_plan(project / "params.yaml")
 
 
 COMPARED = {"notebook": "10_compare"}
@@ -170,24 +177,24 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert not outcome.done
 
     (folder / "a/seed=0" / "plot.png").unlink()
-    changed = params.plan(project / "params.yaml", overrides=["a.over.seed=[0, 1]", "a.pause=0.01"])
-    assert runner.changed(plan, plan.pieces[0]) == "plot.png is gone"
-    assert runner.changed(plan, plan.pieces[1]) == ""
-    assert runner.changed(changed, changed.pieces[1]) == "parameters changed"
+    changed = read_plan(project / "params.yaml", overrides=["a.over.seed=[0, 1]", "a.pause=0.01"])
+    assert done_changed(plan, plan.pieces[0]) == "plot.png is gone"
+    assert done_changed(plan, plan.pieces[1]) == ""
+    assert done_changed(changed, changed.pieces[1]) == "parameters changed"
 
     done = folder / "a/seed=1" / "done.json"
     done.write_text(done.read_text() + "\n")
-    assert runner.changed(plan, plan.pieces[3]) == ""  # reads another seed's model
-    assert runner.changed(plan, plan.pieces[4]) == "upstream changed"
+    assert done_changed(plan, plan.pieces[3]) == ""  # reads another seed's model
+    assert done_changed(plan, plan.pieces[4]) == "upstream changed"
     done = folder / "a/seed=2" / "done.json"
     done.write_text(done.read_text() + "\n")
-    assert runner.changed(plan, plan.pieces[3]) == "upstream changed"
+    assert done_changed(plan, plan.pieces[3]) == "upstream changed"
     (project / "models" / "toy" / "a" / "seed=2.safetensors").write_text("other weights")
-    assert runner.changed(plan, plan.pieces[3]) == "files and upstream changed"
+    assert done_changed(plan, plan.pieces[3]) == "files and upstream changed"
     (folder / "frozen" / "dnn" / "predictions.csv").unlink()
-    assert runner.changed(plan, plan.pieces[3]) == "dnn/predictions.csv is gone"
-    runs.Step("toy", "frozen").row("dnn").metrics({})
-    assert runner.changed(plan, plan.pieces[3]) == "new"
+    assert done_changed(plan, plan.pieces[3]) == "dnn/predictions.csv is gone"
+    Step("toy", "frozen").row("dnn").metrics({})
+    assert done_changed(plan, plan.pieces[3]) == "new"
 
 
 def test_failures_stay_with_themselves(project):
@@ -217,7 +224,7 @@ def test_failures_stay_with_themselves(project):
     assert outcome.left_out == ["offline", "after"]  # no failures, but nothing that passes for a result either
     assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
     assert "after: not run, it needs offline" in said
-    assert [(piece.done, piece.not_run) for piece in runs.read("toy", ["offline", "after"])] == [
+    assert [(piece.done, piece.not_run) for piece in results.read("toy", ["offline", "after"])] == [
         (False, "weights not available offline"),
         (False, "it needs offline"),
     ]
@@ -249,8 +256,8 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     while not (pids.is_file() and pids.read_text()) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
-    with pytest.raises(runner.RunError, match="another process is executing this run"):
-        execute(params.plan(project / "params.yaml"))
+    with pytest.raises(RunError, match="another process is executing this run"):
+        execute(read_plan(project / "params.yaml"))
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
@@ -275,29 +282,29 @@ def test_only_code_counts(project, monkeypatch):
     (package / "leaf.py").write_text('"""Leaf."""\n\n\ndef f(x):\n    """Old."""\n    return x\n')
     (package / "train.py").write_text("from package import leaf\n")
     (package / "other.py").write_text("")
-    monkeypatch.setattr(runner, "PACKAGE", package)
+    monkeypatch.setattr(done_module, "PACKAGE", package)
     use = "from package.train import fit\nimport package\n"
-    before = runner._sources([use])
+    before = _sources([use])
     assert set(before) == {"__init__", "leaf", "train"}
     (package / "leaf.py").write_text('"""Leaf, but better said."""\ndef f(x):\n    # a comment\n    return (x)\n')
     os.utime(package / "leaf.py", ns=(1, 1))
     (package / "other.py").write_text("x = 1\n")
-    assert runner._sources([use]) == before
+    assert _sources([use]) == before
     (package / "leaf.py").write_text("def f(x):\n    return x + 1\n")
     os.utime(package / "leaf.py", ns=(2, 2))
-    assert {name for name, value in runner._sources([use]).items() if value != before[name]} == {"leaf"}
+    assert {name for name, value in _sources([use]).items() if value != before[name]} == {"leaf"}
 
 
 def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
     path = project / "notebooks" / "02_train.ipynb"
     plan = make_plan(project, a={})
-    before = runner.fingerprints(plan, plan.pieces[0])
+    before = fingerprints(plan, plan.pieces[0])
 
     def after(*sources):
         write_notebook(path, *sources)
-        params._notebook.cache_clear()
-        plan = params.plan(project / "params.yaml")
-        return {kind for kind, value in runner.fingerprints(plan, plan.pieces[0]).items() if value != before[kind]}
+        _notebook.cache_clear()
+        plan = read_plan(project / "params.yaml")
+        return {kind for kind, value in fingerprints(plan, plan.pieces[0]).items() if value != before[kind]}
 
     assert after(TRAIN, STEPS + "# a comment\n", TROUBLE, END) == set()
     assert after(TRAIN, STEPS + "x = 1\n", TROUBLE, END) == {"code"}
@@ -312,7 +319,7 @@ def test_files_that_a_parameter_names_count(project):
     weights.write_bytes(b"1")
 
     def look(value):
-        return runner._files({"run": "data", "galaxies": {"root": value, "cache": "data"}})
+        return _files({"run": "data", "galaxies": {"root": value, "cache": "data"}})
 
     assert look("simulated") == look("") == look(".") == look("..") == {}
     assert list(look("data/galaxies")) == ["data/galaxies"]
@@ -330,13 +337,13 @@ def test_files_that_a_parameter_names_count(project):
 def test_cores_and_gpus_are_shared_out(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert "OMP_NUM_THREADS" not in runner._environments(1)[0]
-    shared = runner._environments(3)
+    assert "OMP_NUM_THREADS" not in executors._environments(1)[0]
+    shared = executors._environments(3)
     cores = len(os.sched_getaffinity(0))
     assert [env["CUDA_VISIBLE_DEVICES"] for env in shared] == ["2", "5", "2"]
     assert {env["OMP_NUM_THREADS"] for env in shared} == {str(max(1, cores // 3))}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert runner._environments(2)[0]["OMP_NUM_THREADS"] == "7"
+    assert executors._environments(2)[0]["OMP_NUM_THREADS"] == "7"
 
 
 class Terminal(io.StringIO):
@@ -347,7 +354,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_has_one_line_per_running_piece(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     out = Terminal()
-    screen = runner.Screen(out)
+    screen = Screen(out)
     screen.live({"a": ("epoch 1/2", 5.0), "b" * 40: ("cell 1/2", 5.0)})
     screen.live({"a": ("epoch 2/2", 65.0)})
     screen.say("done")
@@ -358,16 +365,16 @@ def test_a_terminal_has_one_line_per_running_piece(monkeypatch):
 
 def test_a_log_file_has_a_line_now_and_then():
     out = io.StringIO()
-    screen = runner.Screen(out, every=30.0)
+    screen = Screen(out, every=30.0)
     for seconds in (1.0, 29.0, 31.0, 45.0, 62.0):
         screen.live({"a": ("epoch 1/2", seconds)})
     assert out.getvalue() == "a: epoch 1/2\n" * 2
 
 
 def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path, project):
-    job = object.__new__(runner.Job)
+    job = object.__new__(executors.Job)
     job.tmp = tmp_path
-    job.step = runs.Step("toy", "a")
+    job.step = Step("toy", "a")
     job.step.path.mkdir(parents=True)
     assert job.progress() == "starting"
     (tmp_path / "progress.json").write_text('{"cell": 3, "cells": 9}')
@@ -385,10 +392,10 @@ def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path, projec
 
 
 def test_what_a_row_leaves_is_checked(project):
-    job = object.__new__(runner.Job)
+    job = object.__new__(executors.Job)
     job.plan = make_plan(project, frozen={"notebook": "05_frozen"})
     (job.piece,) = job.plan.pieces
-    job.step = runs.Step("toy", "frozen")
+    job.step = Step("toy", "frozen")
     job.step.metrics({"accuracy": 0.5})
     for name in ("notebook.ipynb", "params.yaml"):
         job.step.file(name).touch()

@@ -16,13 +16,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from tests.run.test_runner import write_notebook
 
 from galaxymorph import cli
-from galaxymorph.plots import search as tune_plots
-from galaxymorph.run import folder as runs
-from galaxymorph.run import notebooks, params, runner
-from galaxymorph.run import search as tune
+from galaxymorph.plots import search as search_plots
+from galaxymorph.project import write
+from galaxymorph.run import done, executors, notebooks, runner
+from galaxymorph.run import search as search_module
+from galaxymorph.run.folder import TRIAL
+from galaxymorph.run.locks import RunError
+from galaxymorph.run.plan import Range, _notebook
+from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.problems import ParamsError
+from galaxymorph.run.search import _draw, tune
+from tests.run.test_runner import write_notebook
 
 PARAMETERS = """\
 run = "by_hand"
@@ -98,22 +104,22 @@ def project(tmp_path, monkeypatch):
     write_notebook(folder / "05_forest.ipynb", TABLE, "x = 1")
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    params._notebook.cache_clear()
+    _notebook.cache_clear()
     return tmp_path
 
 
-DRAW = tune._draw  # imports what takes seconds
+DRAW = _draw  # imports what takes seconds
 
 
 class InThread:
-    """A stand-in for `runner.Execution`: the notebook's cells in a thread, which is faster than a kernel."""
+    """A stand-in for `executors.Execution`: the notebook's cells in a thread, which is faster than a kernel."""
 
     def __init__(self, piece, partial, env):
         self.started, self.returncode, self.why = time.monotonic(), None, ""
         partial.with_name("params.yaml").write_text(yaml.safe_dump(piece.parameters))
         partial.write_text("{}")
         self.process, self.folder = self, partial.parent
-        os.environ[runs.TRIAL] = env[runs.TRIAL]
+        os.environ[TRIAL] = env[TRIAL]
         self.thread = threading.Thread(target=self.work, args=(piece,), daemon=True)
         self.thread.start()
 
@@ -139,28 +145,28 @@ class InThread:
 
     def stop(self):
         if self.thread.is_alive():
-            runs.write(self.folder / "answer", "stop")  # a process would be killed
+            write(self.folder / "answer", "stop")  # a process would be killed
         self.thread.join()
-        os.environ.pop(runs.TRIAL, None)
+        os.environ.pop(TRIAL, None)
 
 
 @pytest.fixture
 def fast(project, monkeypatch):
-    monkeypatch.setattr(runner, "Execution", InThread)
-    monkeypatch.setattr(tune, "_draw", lambda *_: None)
+    monkeypatch.setattr(executors, "Execution", InThread)
+    monkeypatch.setattr(search_module, "_draw", lambda *_: None)
     return project
 
 
 def make_plan(project, overrides=(), **steps):
     blocks = {name: {"notebook": "02_train", "search": SEARCH} | block for name, block in (steps or {"a": {}}).items()}
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return params.plan(project / "params.yaml", overrides=overrides)
+    return read_plan(project / "params.yaml", overrides=overrides)
 
 
 def search(plan, *steps, **options):
     """The steps that failed, and what was said."""
     out = io.StringIO()
-    return tune.tune(plan, steps or ["a"], **options, out=out), out.getvalue()
+    return tune(plan, steps or ["a"], **options, out=out), out.getvalue()
 
 
 def table(project, step="a"):
@@ -223,7 +229,7 @@ def test_a_short_training_is_compared_at_the_same_share_of_it(fast):
 
 def test_nothing_but_the_trials_folder_is_touched(fast, monkeypatch):
     """The cell after the training never runs, and what `run` has made stays."""
-    monkeypatch.setattr(tune, "_draw", DRAW)
+    monkeypatch.setattr(search_module, "_draw", DRAW)
     before = [fast / "models/toy/a.safetensors", fast / "results/toy/a/predictions.csv", fast / "results/toy/a/history.csv"]
     for path in before:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +293,7 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     _, said = search(plan, "a", "b", n_trials=4)
     assert len(table(fast, "a")) == len(table(fast, "b")) == 4
     assert "all of them, 4 trials each" in said
-    both = params.plan(fast / "results/toy/tune/best.yaml")
+    both = read_plan(fast / "results/toy/tune/best.yaml")
     assert (fast / "results/toy/tune/best.yaml").read_text().startswith("# Best values of 2 searches of 4 trials each, by")
     for step in ("a", "b"):
         finished = table(fast, step).query("state == 'complete'")
@@ -325,7 +331,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
             return super().poll()
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "Execution", Interrupted)
+        patched.setattr(executors, "Execution", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(make_plan(fast), n_trials=10, restart=True)
     assert len(table(fast)) == 5  # what was done is there
@@ -389,7 +395,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
         while not any(line.startswith("pid") for line in noted(project)):
             assert time.monotonic() < deadline and killed.poll() is None, killed.communicate()[0]
             time.sleep(0.05)
-        with pytest.raises(runner.RunError, match="another process"):
+        with pytest.raises(RunError, match="another process"):
             search(plan)
         killed.send_signal(signal.SIGKILL)
     pid = next(line for line in noted(project) if line.startswith("pid")).split()[1]
@@ -407,13 +413,13 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     assert not list(project.glob("results/**/*.ipynb")) and not list(project.glob("**/*.safetensors"))
     trials = table(project)
     winner = trials.loc[trials.value.idxmax()]
-    best = params.plan(project / "results/toy/tune/a/best.yaml")
+    best = read_plan(project / "results/toy/tune/a/best.yaml")
     outcome = runner.run(best, out=io.StringIO())
     assert outcome.done == ["a"]
     assert noted(project)[-1] == "test galaxies"
     executed = [line for line in noted(project) if line.startswith("begins")][-1]
     assert executed == f"begins {float(winner['training.learning_rate'])!r} {winner['training.batch_size']} 0"
-    assert runner.changed(plan, plan.pieces[0]) == "parameters changed"
+    assert done.changed(plan, plan.pieces[0]) == "parameters changed"
 
 
 def test_ctrl_c_stops_at_once(project):
@@ -440,9 +446,9 @@ def test_ctrl_c_stops_at_once(project):
 def test_a_run_takes_no_notice_of_what_may_be_searched(project):
     plan, without = make_plan(project), make_plan(project, a={"search": {}})
     assert plan.pieces[0].parameters == without.pieces[0].parameters
-    assert runner.fingerprints(plan, plan.pieces[0]) == runner.fingerprints(without, without.pieces[0])
+    assert done.fingerprints(plan, plan.pieces[0]) == done.fingerprints(without, without.pieces[0])
     found = plan.pieces[0].search
-    assert found["training.learning_rate"] == params.Range(1e-4, 0.1, log=True, whole=False)
+    assert found["training.learning_rate"] == Range(1e-4, 0.1, log=True, whole=False)
     assert found["training.batch_size"] == [16, 32, 64]
 
 
@@ -487,16 +493,16 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
 )
 def test_wrong_searches_are_refused_before_anything_runs(project, override, message):
     plan = make_plan(project)
-    with pytest.raises(params.ParamsError) as error:
-        params.plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
+    with pytest.raises(ParamsError) as error:
+        read_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
     key = override.partition("=")[0]
     assert any(f"-s a.search.{override}: a.search.{key}: {message}" in each for each in error.value.problems), error.value
 
 
 def test_what_is_repeated_cannot_be_searched(project):
-    with pytest.raises(params.ParamsError, match=r"a.search.training.batch_size: is given by a.over.training.batch_size, too"):
+    with pytest.raises(ParamsError, match=r"a.search.training.batch_size: is given by a.over.training.batch_size, too"):
         make_plan(project, a={"over": {"training.batch_size": [16, 32]}})
-    with pytest.raises(params.ParamsError, match=r"a.search: expected parameters with ranges or lists of values, found 3"):
+    with pytest.raises(ParamsError, match=r"a.search: expected parameters with ranges or lists of values, found 3"):
         make_plan(project, overrides=["a.search=3"])
 
 
@@ -515,7 +521,7 @@ def test_what_is_repeated_cannot_be_searched(project):
 )
 def test_steps_that_cannot_be_searched(project, block, message):
     block = {"search": {"training.epochs": [1, 2]}} | block if block.get("notebook") else block
-    with pytest.raises(params.ParamsError) as error:
+    with pytest.raises(ParamsError) as error:
         search(make_plan(project, a=block))
     (found,) = error.value.problems
     assert found.startswith(message)
@@ -524,14 +530,14 @@ def test_steps_that_cannot_be_searched(project, block, message):
 
 def test_what_was_asked_for_is_checked(project):
     plan = make_plan(project, first={}, a={"encoder": "models/{run}/first.safetensors"})
-    with pytest.raises(params.ParamsError) as error:
+    with pytest.raises(ParamsError) as error:
         search(plan, "fist", n_trials=0, metric="test_accuracy")
     assert error.value.problems == [
         "--trials 0: at least 1",
         "--metric test_accuracy: expected a measure of validation galaxies, such as val_accuracy or val_loss",
         "tune fist: there is no such step (did you mean first?)",
     ]
-    with pytest.raises(params.ParamsError, match="tune a: needs first; galaxymorph run --only first makes it"):
+    with pytest.raises(ParamsError, match="tune a: needs first; galaxymorph run --only first makes it"):
         search(plan)
 
 
@@ -539,7 +545,7 @@ def test_the_command_says_what_is_wrong(project, capsys, monkeypatch):
     make_plan(project)
     assert cli.main(["tune", "b"]) == 2
     assert "tune b: there is no such step" in capsys.readouterr().err
-    monkeypatch.setattr(runner, "Execution", InThread)
+    monkeypatch.setattr(executors, "Execution", InThread)
     assert cli.main(["tune", "a", "--trials", "1", "-s", "a.trouble=raise"]) == 1
     assert capsys.readouterr().err == "failed: a\n"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -566,7 +572,7 @@ def test_figures_show_what_they_are_given():
             "best": [0.7, 0.7, 0.8, 0.8],
         }
     )
-    figure = tune_plots.history(trials, measure="validation accuracy")
+    figure = search_plots.history(trials, measure="validation accuracy")
     lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
     assert lines == {
         "best so far": [[1, 0.7], [2, 0.7], [3, 0.8], [4, 0.8]],
@@ -575,8 +581,8 @@ def test_figures_show_what_they_are_given():
         "own values of the step": [[1, 0.7]],
         "failed (1)": [[4, 0.0]],
     }
-    figure = tune_plots.importance({"head.dropout": 0.25, "training.learning_rate": 0.75}, n=9)
+    figure = search_plots.importance({"head.dropout": 0.25, "training.learning_rate": 0.75}, n=9)
     bars = [bar.get_width() for bar in figure.axes[0].patches]
     assert bars == [0.25, 0.75]  # the largest on top
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["head.dropout", "training.learning_rate"]
-    assert "9 finished trials do not tell" in tune_plots.importance({}, n=9).axes[0].texts[0].get_text()
+    assert "9 finished trials do not tell" in search_plots.importance({}, n=9).axes[0].texts[0].get_text()

@@ -60,7 +60,7 @@ class Dice(NamedTuple):
 
 
 def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Tensor]:
-    """The true parameters of `n` galaxies, each a float tensor `(n,)`; `framing` as in `simulate.survey`."""
+    """The true parameters of `n` galaxies, each a float tensor `(n,)`; `framing` as in `survey.mock_survey`."""
     dice = Dice(n, generator)
     t = {"kind": dice.one_of(*MIXTURE)}
     k = kinds(t)

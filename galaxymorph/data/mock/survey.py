@@ -34,7 +34,7 @@ class Survey(NamedTuple):
     truth: pd.DataFrame
 
 
-def survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
+def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
     """Simulate `n` galaxies; the same arguments give the same bytes, and the first galaxies do not depend on `n`.
 
     `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo shows 8.48, data sets made from it usually

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import population
 
 
@@ -26,8 +26,8 @@ def vote(
     """
     votes = torch.zeros_like(opinions)
     everybody = volunteers.to(opinions.dtype)
-    for question, where in schema.SLICES.items():
-        parent = schema.PARENTS[question]
+    for question, where in galaxy_zoo_tree.SLICES.items():
+        parent = galaxy_zoo_tree.PARENTS[question]
         left = everybody if parent is None else votes[:, parent]
         chances = opinions[:, where]
         rest = chances.flip(1).cumsum(1).flip(1)  # the chance of this answer or a later one

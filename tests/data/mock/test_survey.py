@@ -11,9 +11,9 @@ from astropy.modeling.models import Sersic2D
 from astropy.visualization import make_lupton_rgb
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree as schema
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import camera, population, volunteers
-from galaxymorph.data.mock import survey as simulate
+from galaxymorph.data.mock.survey import bulge_light, mock_survey, paint
 
 CODE = {kind: float(code) for code, kind in enumerate(population.Kinds._fields)}
 
@@ -35,14 +35,14 @@ def one(**changes):
 
 def painted(size=257, pixel=0.25, **changes):
     """The r-band light of one galaxy, and its pixel coordinates in arcsec."""
-    light = simulate.paint(one(**changes), size=size, pixel=torch.tensor([pixel]), generator=torch.Generator().manual_seed(1))
+    light = paint(one(**changes), size=size, pixel=torch.tensor([pixel]), generator=torch.Generator().manual_seed(1))
     line = (np.arange(size) - (size - 1) / 2) * pixel
     return light[0, 1].double().numpy(), *np.meshgrid(line, line)
 
 
 @pytest.fixture(scope="module")
 def mock():
-    return simulate.survey(800, seed=3)
+    return mock_survey(800, seed=3)
 
 
 @pytest.mark.parametrize("index", [0.7, 1.0, 2.5, 4.0, 6.0])
@@ -51,7 +51,7 @@ def test_sersic_is_astropys_with_unit_flux(index):
     x, y = line[:, None, :].expand(-1, 81, -1), line[:, :, None].expand(-1, -1, 81)
     t = {"angle": 30.0, "bulge_ratio": 0.6, "bulge_radius": 4.0, "bulge_index": index}
     t = {name: torch.tensor(value, dtype=torch.float64).view(1, 1, 1) for name, value in t.items()}
-    ours = simulate.bulge_light(t, x, y)[0].numpy()
+    ours = bulge_light(t, x, y)[0].numpy()
     astropys = Sersic2D(amplitude=1, r_eff=4, n=index, ellip=0.4, theta=np.radians(30))
     u, v = np.meshgrid(line[0], line[0])
     shape = astropys(u, v)
@@ -75,7 +75,7 @@ def test_bulge_cusp_is_averaged_over_pixels():
     fine, *_ = painted(size=65 * 9, pixel=1 / 9, bulge_fraction=1.0)
     averaged = fine.reshape(65, 9, 65, 9).mean((1, 3))
     np.testing.assert_allclose(coarse[28:37, 28:37], averaged[28:37, 28:37], rtol=0.1)
-    point_sampled = float(simulate.bulge_light({n: v[:, None, None] for n, v in one().items()}, *[torch.zeros(1, 1, 1)] * 2))
+    point_sampled = float(bulge_light({n: v[:, None, None] for n, v in one().items()}, *[torch.zeros(1, 1, 1)] * 2))
     assert point_sampled * 1000 > 5 * averaged[32, 32]  # which is what averaging is for
 
 
@@ -124,10 +124,8 @@ def test_lopsided_disc_is_heavier_on_the_side_that_its_twist_points_to(twist, an
 
 def test_dust_lane_dims_and_reddens_the_middle_of_an_edge_on_disc():
     edge_on = {"inclination": 88, "ratio": 0.16, "young": 0.3}
-    clean = simulate.paint(one(**edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
-    dusty = simulate.paint(
-        one(dust=1.2, **edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1)
-    )[0]
+    clean = paint(one(**edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
+    dusty = paint(one(dust=1.2, **edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
     g, r, i = (dusty / clean)[:, 32, 32].tolist()
     assert g < r < i < 0.8
     torch.testing.assert_close(dusty[:, 10, 32], clean[:, 10, 32], rtol=0.01, atol=0)
@@ -148,7 +146,7 @@ def test_arms_are_painted_bluer_than_the_disc_between_them_and_that_bluer_than_t
     alone = {"neighbour": torch.zeros(200), "stars": torch.zeros(200)}
     truth = {name: value[spirals] for name, value in (drawn | alone).items()}
     pixel = truth["disc_scale"] / 16
-    light = simulate.paint(truth, size=129, pixel=pixel, generator=generator)
+    light = paint(truth, size=129, pixel=pixel, generator=generator)
     y, x = torch.meshgrid(*[torch.arange(129) - 64.0] * 2, indexing="ij")
     radius = torch.hypot(x, y)  # in 16ths of the scale length
     ring = (radius > 24) & (radius < 40)
@@ -161,7 +159,7 @@ def test_arms_are_painted_bluer_than_the_disc_between_them_and_that_bluer_than_t
 
 def test_a_painted_galaxy_has_the_colour_of_its_parts():
     """Half of the disc's red light young: in g - r the mean of the two in flux, not in magnitudes."""
-    light = simulate.paint(
+    light = paint(
         one(redshift=0, young=0.5, colour=0.8, young_colour=0.2), size=65, pixel=torch.ones(1), generator=torch.Generator()
     )[0]
     assert g_minus_r(light.flatten(1)) == pytest.approx(-2.5 * np.log10((10**-0.32 + 10**-0.08) / 2), abs=0.01)
@@ -272,22 +270,22 @@ def test_same_seed_same_bytes_whatever_n_and_threads_are(mock):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        again = simulate.survey(40, seed=3)
+        again = mock_survey(40, seed=3)
     finally:
         torch.set_num_threads(threads)
-    assert simulate.survey(1, seed=3).images.equal(again.images[:1])
+    assert mock_survey(1, seed=3).images.equal(again.images[:1])
     assert torch.get_num_threads() == threads
     assert torch.equal(again.images, mock.images[:40])
     assert torch.equal(again.votes, mock.votes[:40])
     assert again.ids.tolist() == mock.ids[:40].tolist()
-    other = simulate.survey(40, seed=4)
+    other = mock_survey(40, seed=4)
     assert not torch.equal(other.images, again.images)
     assert len(set(mock.ids)) == 800
 
 
 @pytest.mark.parametrize("size", [50, 128])
 def test_other_sizes_show_the_same_galaxies(size, mock):
-    survey = simulate.survey(8, image_size=size, seed=3)
+    survey = mock_survey(8, image_size=size, seed=3)
     assert survey.images.shape == (8, 3, size, size)
     assert survey.images.dtype == torch.uint8
     there = torch.nn.functional.interpolate(survey.images.float(), size=(64, 64), mode="area")
@@ -298,16 +296,16 @@ def test_other_sizes_show_the_same_galaxies(size, mock):
 
 def test_impossible_surveys_are_refused():
     with pytest.raises(ValueError, match="n=0"):
-        simulate.survey(0)
+        mock_survey(0)
     with pytest.raises(ValueError, match="image_size=8"):
-        simulate.survey(1, image_size=8)
+        mock_survey(1, image_size=8)
 
 
 def test_votes_obey_the_tree(mock):
     votes = mock.votes.numpy()
     assert votes.shape == (800, 37)
-    reached = schema.reached(votes)
-    for question, where in enumerate(schema.SLICES.values()):
+    reached = galaxy_zoo_tree.reached(votes)
+    for question, where in enumerate(galaxy_zoo_tree.SLICES.values()):
         np.testing.assert_allclose(votes[:, where].sum(1), reached[:, question], atol=1e-5)
     counts = votes * mock.volunteers.numpy()[:, None]
     np.testing.assert_allclose(counts, counts.round(), atol=1e-3)  # whole volunteers
@@ -318,13 +316,15 @@ def test_votes_obey_the_tree(mock):
 def test_votes_converge_to_the_opinions():
     generator = torch.Generator().manual_seed(0)
     opinions = torch.rand(4, 37, generator=generator)
-    fractions = torch.cat([opinions[:, where] / opinions[:, where].sum(1, keepdim=True) for where in schema.SLICES.values()], 1)
+    fractions = torch.cat(
+        [opinions[:, where] / opinions[:, where].sum(1, keepdim=True) for where in galaxy_zoo_tree.SLICES.values()], 1
+    )
     votes = volunteers.vote(opinions, torch.full((4,), 1_000_000), generator=generator)
-    np.testing.assert_allclose(votes, schema.cumulative(fractions.numpy()), atol=5e-3)
+    np.testing.assert_allclose(votes, galaxy_zoo_tree.cumulative(fractions.numpy()), atol=5e-3)
 
 
 def test_classes_mean_what_they_say(mock):
-    labels = schema.hard_labels(mock.votes.numpy(), schema.CLASSES[4])
+    labels = galaxy_zoo_tree.hard_labels(mock.votes.numpy(), galaxy_zoo_tree.CLASSES[4])
     share = np.bincount(labels + 1, minlength=5) / len(labels)
     assert 0.15 < share[0] < 0.4  # ambiguous
     assert (share[1:] > 0.1).all() and (share[1:] < 0.3).all()
@@ -332,7 +332,7 @@ def test_classes_mean_what_they_say(mock):
     assert (spiral["kind"].isin(["spiral", "merger"])).mean() > 0.95
     assert (edge_on["ratio"] < 0.6).mean() > 0.95
     assert round_["ratio"].median() > 0.8 > between["ratio"].median() > 0.45
-    odd = schema.per_question(mock.votes.numpy())[:, schema.column("odd", "yes")]
+    odd = galaxy_zoo_tree.per_question(mock.votes.numpy())[:, galaxy_zoo_tree.column("odd", "yes")]
     assert (odd > 0.5).mean() < 0.15
 
 

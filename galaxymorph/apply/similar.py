@@ -1,0 +1,68 @@
+"""galaxymorph.apply.similar"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
+
+from galaxymorph.apply.images import cutouts_of, find
+from galaxymorph.apply.predict import _check_positive
+from galaxymorph.apply.stream import BATCH, Remark, compute, stream
+from galaxymorph.learning.saved import load
+from galaxymorph.plots import style as plots
+
+
+def similar(
+    model: Path,
+    images: Sequence[Path],
+    galaxy: str,
+    *,
+    n: int = 12,
+    out: Path = Path(),
+    average_orientations: bool = False,
+    batch_size: int = BATCH,
+    crop: int | None = None,
+    say: Callable[[str], object] = print,
+) -> list[Remark]:
+    """The `n` galaxies that are nearest to one in feature space, by the cosine of the angle between their features: as a table
+    `similar_<galaxy>.csv` (`id, similarity`) and a picture `similar_<galaxy>.png` in the folder `out`; returns remarks.
+
+    With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for an id that is not there.
+    """
+    _check_positive(n=n, batch_size=batch_size, crop=crop)
+    learner, header = load(model)
+    cutout = header.get("cutout", {})
+    found = find(images, cutout)
+    encoder: Any = learner.encoder
+    pixels = {"size": header["image_size"], "crop": crop or cutout.get("crop")}
+    view = {"average_orientations": average_orientations}
+
+    query = _unit(compute(encoder, cutouts_of(found, [galaxy], **pixels), **view))[0]
+    ids, similarity, remarks = list[str](), list[float](), list[Remark]()
+    for some, features, said in stream(encoder, found, **pixels, **view, batch_size=batch_size):
+        ids += some
+        similarity += (_unit(features) @ query).tolist()
+        remarks += said
+    table = pd.DataFrame({"id": ids, "similarity": similarity})
+    table = table.loc[table["id"] != galaxy].sort_values(by="similarity", ascending=False, kind="stable").head(n)
+    if not len(table):
+        raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")
+
+    stem = f"similar_{galaxy.replace('/', '_')}"
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
+    titles = [f"{galaxy}\nasked for", *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True))]
+    figure = plots.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
+    figure.savefig(out / f"{stem}.png", dpi=150)
+    say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
+    return remarks
+
+
+def _unit(features: Float[ndarray, "galaxy feature"]) -> Float[ndarray, "galaxy feature"]:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

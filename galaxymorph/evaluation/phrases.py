@@ -1,0 +1,76 @@
+"""galaxymorph.evaluation.phrases"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from galaxymorph.evaluation.entries import budget, words
+
+
+def number(value: Any, form: str) -> str:
+    """A number, or an en dash where there is none."""
+    return "–" if bool(pd.isna(value)) else format(value, form)
+
+
+def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:
+    """`0.903 [0.885, 0.921]`, from the columns <name>, <name>_low and <name>_high."""
+    limits = [number(row[f"{name}_{end}"], form) for end in ("low", "high")]
+    return number(row[name], form) + ("" if "–" in limits else f" [{', '.join(limits)}]")
+
+
+def head(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a readable row begins with: protocol, method, labels and seeds."""
+    text = {name: words(row, name) for name in ("protocol", "method") if name in row}
+    text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
+    return text | {"seeds": str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")}
+
+
+def costs(row: Mapping[str, Any]) -> dict[str, str]:
+    """The costs of a row to read; a table that an earlier version wrote has none."""
+    gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors")
+    memory = number(row.get("peak_memory_mib"), ",.0f")
+    text = {"parameters": si(row.get("parameters")), "FLOPs per galaxy": si(row.get("flops"))}
+    text |= {"training seconds": amount(row.get("training_seconds")), "images/s": amount(row.get("images_per_second"))}
+    return text | {"peak memory (MiB)": memory + gpu * (memory != "–")}
+
+
+def tail(row: Mapping[str, Any]) -> dict[str, str]:
+    """What it ends with: galaxies, what the intervals are, and the seconds of the whole step."""
+    text = {f"{part} galaxies": number(row[f"n_{part}"], ",.0f") for part in ("train", "test")}
+    return text | {"interval": words(row, "interval"), "seconds": amount(row["seconds"])}
+
+
+def absent(row: Mapping[str, Any]) -> list[str]:
+    """Sentences on what of a row is missing or was left out; they begin with the method."""
+    said = []
+    if row["missing"]:
+        said.append(f"{row['method']} lacks {row['missing']} of {row['missing'] + row['seeds']} seeds.")
+    if words(row, "not_run"):
+        said.append(f"{row['method']} was not run{' for some seeds' * (row['seeds'] > 0)}: {row['not_run']}.")
+    return said
+
+
+def amount(value: Any) -> str:
+    """A cost, as exact as it is worth: `3.2`, `41`, `1,204`."""
+    return number(value, ".2g" if not bool(pd.isna(value)) and value < 9.95 else ",.0f")
+
+
+def si(value: Any) -> str:
+    """Three digits and a prefix of the SI: `11.2 M`."""
+    if bool(pd.isna(value)):
+        return "–"
+    power = 0
+    while abs(value) >= 999.5 and power < 4:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g}" + ("", " k", " M", " G", " T")[power]
+
+
+def p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def seeds_text(n: Any) -> str:
+    return "one seed" if n == 1 else f"{n} seeds"

@@ -1,0 +1,41 @@
+"""galaxymorph.learning.saved"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from galaxymorph.learning import device, encoders, model_files
+from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.votes import VoteRegressor
+
+
+def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The learner of a model file, in eval mode and on the GPU where there is one, and the file's header.
+
+    A `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module that has an `encoder` only.
+
+    Raises `FileNotFoundError`, or `ValueError` for a file that is none of this package, or whose weights do not fit its header.
+    """
+    state, header = model_files.load(path)
+    missing = [key for key in ("encoder", "image_size") if key not in header]
+    if missing:
+        raise ValueError(
+            f"{path}: its header lacks {' and '.join(missing)}; expected a file of a training step of this package"
+        )
+    encoder = encoders.encoder(**header["encoder"])
+    if "classes" in header:
+        learner = Classifier(encoder, classes=len(header["classes"]))
+    elif "answers" in header:
+        learner = VoteRegressor(encoder, **header["head"])
+    else:
+        learner = nn.ModuleDict({"encoder": encoder})
+        state = {key: value for key, value in state.items() if key.startswith("encoder.")}
+    try:
+        learner.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights are not those of the model in its header: {error}") from error
+    return learner.eval().to(device.device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]

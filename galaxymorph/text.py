@@ -1,0 +1,54 @@
+"""Words for messages: lists, durations, what somebody may have meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+
+def duration(seconds: float | int) -> str:
+    """`8 s`, `2 min 05 s`, `1 h 12 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All values of nested dicts and lists, with their dotted keys."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None:
+        yield prefix, tree
+        return
+    for key, value in items:
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)  # of an id that is the name of a file
+
+
+def plain_id(name: str) -> str:
+    """An id without folder, ending and leading zeros: two that are so the same are those of one galaxy."""
+    return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
+
+
+def listing(items: Iterable[object], most: int = 10) -> str:
+    """The first items, separated by commas, and how many more there are."""
+    items = [str(item) for item in items]
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """` (did you mean seed?)`, or nothing where no word is near."""
+    found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def some(things: Sequence[Any]) -> str:
+    """The first five of many, for an error."""
+    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
