@@ -22,14 +22,17 @@ from galaxymorph.morphology import measures
 
 
 def rates(work: Callable[[], object], n: int) -> tuple[float, float]:
-    """Galaxies per second by the clock, and per second of the processor's time that this process got."""
+    """Galaxies per second by the clock, and per second of the processor's time that this process
+    got."""
     clock, processor = time.perf_counter(), time.process_time()
     work()
     return n / (time.perf_counter() - clock), n / (time.process_time() - processor)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--galaxies", type=int, default=1000)
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--turns", type=int, default=5)
@@ -37,15 +40,21 @@ def main() -> None:
     n = options.galaxies
     images = mock_survey(n, image_size=options.size).images
     model = classifier.Classifier(encoders.encoder("resnet18"), classes=4)
-    works = [partial(measures.features, images), partial(train.predict, model, images, average_orientations=False)]
+    works = [
+        partial(measures.features, images),
+        partial(train.predict, model, images, average_orientations=False),
+    ]
     for work in works:
         work()  # warm-up
     turns = [[rates(work, n) for work in works] for _ in range(options.turns)]
     (by_clock, by_processor), (network, network_processor) = (
-        [statistics.median(column) for column in zip(*turn, strict=True)] for turn in zip(*turns, strict=True)
+        [statistics.median(column) for column in zip(*turn, strict=True)]
+        for turn in zip(*turns, strict=True)
     )
     ratio = statistics.median(measured[1] / predicted[1] for measured, predicted in turns)
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads")
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads"
+    )
     print(
         f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the clock, {by_processor:.0f} "
         f"per second of processor time (median of {options.turns} turns); ResNet18 predicts {network:.0f} and "

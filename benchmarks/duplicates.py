@@ -1,11 +1,13 @@
-"""How long duplicates are looked for, and how many of planted ones are found, among 60,000 mock galaxies.
+"""How long duplicates are looked for, and how many of planted ones are found, among 60,000 mock
+galaxies.
 
     python benchmarks/duplicates.py --galaxies 60000 --simulated 3000 --planted 600
 
-To simulate all of them would take most of an hour on two cores. Instead each is a blend of two of the simulated ones, turned
-and mirrored, with weights of its own, so that many share parts of their light: harder to tell apart than separate galaxies are.
-Planted copies are rotated, compressed (JPEG 70 to 90) or shifted (1 to 2 px), or all of these. Pairs that were not planted are
-false, but for blends of which one galaxy is the same, which show the same light in part: these are counted apart.
+To simulate all of them would take most of an hour on two cores. Instead each is a blend of two of
+the simulated ones, turned and mirrored, with weights of its own, so that many share parts of their
+light: harder to tell apart than separate galaxies are. Planted copies are rotated, compressed (JPEG
+70 to 90) or shifted (1 to 2 px), or all of these. Pairs that were not planted are false, but for
+blends of which one galaxy is the same, which show the same light in part: these are counted apart.
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ from PIL import Image
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import audit
 
-KINDS = {"turned": (0, 0), "compressed": (0, 1), "shifted": (1, 0), "turned, shifted, compressed": (1, 1)}
+KINDS = {
+    "turned": (0, 0),
+    "compressed": (0, 1),
+    "shifted": (1, 0),
+    "turned, shifted, compressed": (1, 1),
+}
 
 
 def turned(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -31,8 +38,11 @@ def turned(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return image[:, :, ::-1] if generator.integers(2) else image
 
 
-def blended(simulated: np.ndarray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`n` galaxies, uint8 (n, 3, size, size), each made of two simulated ones, and of which: (n, 2)."""
+def blended(
+    simulated: np.ndarray, n: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`n` galaxies, uint8 (n, 3, size, size), each made of two simulated ones, and of which: (n,
+    2)."""
     images = np.empty((n, *simulated.shape[1:]), np.uint8)
     parents = np.array([generator.choice(len(simulated), 2, replace=False) for _ in range(n)])
     for row in range(n):
@@ -42,7 +52,9 @@ def blended(simulated: np.ndarray, n: int, generator: np.random.Generator) -> tu
     return images, parents
 
 
-def copied(image: np.ndarray, shift: int, compress: int, generator: np.random.Generator) -> np.ndarray:
+def copied(
+    image: np.ndarray, shift: int, compress: int, generator: np.random.Generator
+) -> np.ndarray:
     """A copy in one of the orientations, shifted and compressed if it is to be."""
     image, size = turned(image, generator), image.shape[-1]
     if shift:
@@ -51,43 +63,66 @@ def copied(image: np.ndarray, shift: int, compress: int, generator: np.random.Ge
     if compress:
         file = io.BytesIO()
         quality = int(generator.integers(70, 91))
-        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(file, "JPEG", quality=quality)
+        Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(
+            file, "JPEG", quality=quality
+        )
         image = np.asarray(Image.open(file)).transpose(2, 0, 1)
     return image
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--galaxies", type=int, default=60_000)
-    parser.add_argument("--simulated", type=int, default=3000, help="mock galaxies that the others are blended from")
-    parser.add_argument("--planted", type=int, default=600, help="copies that take the place of the last galaxies")
+    parser.add_argument(
+        "--simulated", type=int, default=3000, help="mock galaxies that the others are blended from"
+    )
+    parser.add_argument(
+        "--planted", type=int, default=600, help="copies that take the place of the last galaxies"
+    )
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     generator = np.random.default_rng(options.seed)
-    simulated = mock_survey(options.simulated, image_size=options.size, seed=options.seed).images.numpy()
+    simulated = mock_survey(
+        options.simulated, image_size=options.size, seed=options.seed
+    ).images.numpy()
     images, parents = blended(simulated, options.galaxies, generator)
     own = options.galaxies - options.planted
     originals = generator.choice(own, options.planted, replace=False)
     kinds = [list(KINDS)[i % len(KINDS)] for i in range(options.planted)]
     for i, (row, kind) in enumerate(zip(originals, kinds, strict=True)):
-        images[own + i], parents[own + i] = copied(images[row], *KINDS[kind], generator), parents[row]
+        images[own + i], parents[own + i] = (
+            copied(images[row], *KINDS[kind], generator),
+            parents[row],
+        )
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     clock, processor = time.perf_counter(), time.process_time()
     found = audit.duplicates(torch.from_numpy(images))
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
-    planted = {(int(row), own + i): kind for i, (row, kind) in enumerate(zip(originals, kinds, strict=True))}
-    print(f"{options.galaxies:,} galaxies of {options.size} px, seed {options.seed}, {torch.get_num_threads()} threads")
+    planted = {
+        (int(row), own + i): kind
+        for i, (row, kind) in enumerate(zip(originals, kinds, strict=True))
+    }
+    print(
+        f"{options.galaxies:,} galaxies of {options.size} px, seed {options.seed}, {torch.get_num_threads()} threads"
+    )
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{clock:.1f} s, {processor:.1f} s of processor; memory at its peak {after:.2f} GiB ({before:.2f} before)")
+    print(
+        f"{clock:.1f} s, {processor:.1f} s of processor; memory at its peak {after:.2f} GiB ({before:.2f} before)"
+    )
     for kind in KINDS:
         these = {pair for pair, each in planted.items() if each == kind}
         print(f"recall, {kind}: {len(these & pairs) / max(1, len(these)):.3f} (n = {len(these)})")
     others = pairs - set(planted)
     kin = {pair for pair in others if set(parents[pair[0]]) & set(parents[pair[1]])}
-    print(f"precision: {len(pairs & set(planted)) / max(1, len(pairs - kin)):.4f} ({len(others - kin)} false)", end="")
+    print(
+        f"precision: {len(pairs & set(planted)) / max(1, len(pairs - kin)):.4f} ({len(others - kin)} false)",
+        end="",
+    )
     print(f"; {len(kin)} blends with one galaxy in common")
 
 

@@ -1,10 +1,11 @@
-"""Do the built-in measures rank galaxies as statmorph does? Spearman's correlation of each on the mock survey.
+"""Do the built-in measures rank galaxies as statmorph does? Spearman's correlation of each on the
+mock survey.
 
     python benchmarks/measures.py --galaxies 250
 
-Galaxies that statmorph flags as bad or gives up on are left out and counted. It takes about a second for each galaxy and core,
-and what it has measured is kept in data/cache. Needs the extra `classical`.
-"""
+Galaxies that statmorph flags as bad or gives up on are left out and counted. It takes about a
+second for each galaxy and core, and what it has measured is kept in data/cache. Needs the extra
+`classical`."""
 
 from __future__ import annotations
 
@@ -30,19 +31,27 @@ SAME = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--galaxies", type=int, default=250)
-    parser.add_argument("--framing", type=float, default=3.2, help="width of the frames in Petrosian radii R90")
+    parser.add_argument(
+        "--framing", type=float, default=3.2, help="width of the frames in Petrosian radii R90"
+    )
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--survey-seed", type=int, default=0)
     options = parser.parse_args()
-    survey = mock_survey(options.galaxies, image_size=options.size, framing=options.framing, seed=options.survey_seed)
+    survey = mock_survey(
+        options.galaxies, image_size=options.size, framing=options.framing, seed=options.survey_seed
+    )
     measured = measure_sets.measure(survey.images, features=["light", "statmorph"])
     good = measured.table[measured.table.statmorph_flag < 2]
     print(f"{len(good)} of {options.galaxies} galaxies; {measured.counts}")
     for ours, theirs in SAME.items():
         both = good[[ours, f"statmorph_{theirs}"]].dropna()
-        print(f"{ours}: {abs(spearmanr(both.iloc[:, 0], both.iloc[:, 1])[0]):.3f} (n = {len(both)})")
+        print(
+            f"{ours}: {abs(spearmanr(both.iloc[:, 0], both.iloc[:, 1])[0]):.3f} (n = {len(both)})"
+        )
 
 
 if __name__ == "__main__":

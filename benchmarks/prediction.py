@@ -1,7 +1,8 @@
 """How much of the possible rate prediction from image files keeps, and how much memory it takes.
 
-The limits are to read the same files into cutouts and do no more, and the model on cutouts that are in memory already: the
-faster of two ways to share out the processor. All are measured in turns, so that a busy machine slows all:
+The limits are to read the same files into cutouts and do no more, and the model on cutouts that are
+in memory already: the faster of two ways to share out the processor. All are measured in turns, so
+that a busy machine slows all:
 
     python benchmarks/prediction.py --images path/to/images_test_rev1 --turns 7
     python benchmarks/prediction.py --images path/to/images_test_rev1 --memory 60000
@@ -81,31 +82,51 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
 
 
 def memory(model: Path, images: Path, n: int, folder: Path) -> None:
-    """Prints the time and the largest memory of `galaxymorph predict` on `n` files, links to those of `images`."""
+    """Prints the time and the largest memory of `galaxymorph predict` on `n` files, links to those
+    of `images`."""
     files = sorted(path for path in images.iterdir() if path.suffix == ".jpg")
     many = folder / "many"
     many.mkdir()
     for number, file in zip(range(n), itertools.cycle(files)):
         (many / f"{number}.jpg").symlink_to(file)
-    command = [sys.executable, "-m", "galaxymorph", "predict", "--model", str(model), "--images", str(many)]
+    command = [
+        sys.executable,
+        "-m",
+        "galaxymorph",
+        "predict",
+        "--model",
+        str(model),
+        "--images",
+        str(many),
+    ]
     subprocess.run([*command, "--out", str(folder / "predictions.csv")], check=True)
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB
     print(f"{n:,} files: {largest / 2**20:.2f} GiB at most")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=Path, help="folder of JPEG files")
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
     parser.add_argument("--crop", type=int)
     parser.add_argument("--galaxies", type=int, default=256, help="per turn")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--memory", type=int, metavar="N", help="predict N files, and tell the memory; nothing else")
+    parser.add_argument(
+        "--memory", type=int, metavar="N", help="predict N files, and tell the memory; nothing else"
+    )
     options = parser.parse_args()
     where = device.device()
-    processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}")
+    processor = (
+        torch.cuda.get_device_name()
+        if where.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:
@@ -114,7 +135,13 @@ def main() -> None:
         torch.manual_seed(0)
         network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)
         model = Path(folder, "model.safetensors")
-        model_files.save(model, network, encoder=network.encoder.options, classes=list("abcd"), image_size=options.size)
+        model_files.save(
+            model,
+            network,
+            encoder=network.encoder.options,
+            classes=list("abcd"),
+            image_size=options.size,
+        )
         if options.memory:
             memory(model, images.resolve(), options.memory, Path(folder))
         else:

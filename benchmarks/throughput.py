@@ -1,9 +1,9 @@
 """How much of the possible training rate the pipeline keeps, and how fast the mock survey is.
 
-The limit is the same model, optimiser and precision fed one resident random batch over and over. The pipeline is
-`train.fit` on a data set, with random views. For MoCo the limit is its two forward passes and one backward pass, and the
-pipeline adds two views of each galaxy, the optimiser, the momentum encoder and the queue. Both are measured in turns, so that a
-busy machine slows both:
+The limit is the same model, optimiser and precision fed one resident random batch over and over.
+The pipeline is `train.fit` on a data set, with random views. For MoCo the limit is its two forward
+passes and one backward pass, and the pipeline adds two views of each galaxy, the optimiser, the
+momentum encoder and the queue. Both are measured in turns, so that a busy machine slows both:
 
     python benchmarks/throughput.py --encoders resnet18 resnet50 --size 64 --turns 7
 """
@@ -22,7 +22,9 @@ import torch
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.learning import augment, classifier, device, encoders, moco, train
 
-Limit = Callable[[Any, torch.Tensor, torch.Tensor, int], float]  # learner, batch, targets, steps -> images per second
+Limit = Callable[
+    [Any, torch.Tensor, torch.Tensor, int], float
+]  # learner, batch, targets, steps -> images per second
 
 
 def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
@@ -40,8 +42,11 @@ def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, ste
     return steps * len(batch) / (time.perf_counter() - start)
 
 
-def contrast_limit(model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor, steps: int) -> float:
-    """Images per second of MoCo's two forward passes and one backward pass on one resident batch, and nothing else."""
+def contrast_limit(
+    model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor, steps: int
+) -> float:
+    """Images per second of MoCo's two forward passes and one backward pass on one resident batch,
+    and nothing else."""
     model.train()
     target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
     start = time.perf_counter()
@@ -56,15 +61,25 @@ def contrast_limit(model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor,
 
 
 def compare(
-    name: str, learner: torch.nn.Module, measure: Limit, options: argparse.Namespace, *, classes: int, **settings: Any
+    name: str,
+    learner: torch.nn.Module,
+    measure: Limit,
+    options: argparse.Namespace,
+    *,
+    classes: int,
+    **settings: Any,
 ) -> None:
-    """Prints limit and pipeline of a learner, measured in turns; targets are numbers below `classes`."""
+    """Prints limit and pipeline of a learner, measured in turns; targets are numbers below
+    `classes`."""
     where = device.device()
     n = options.steps * options.batch_size
     images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
     targets = torch.arange(n) % classes
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    resident = device.to_float(images[: options.batch_size], where), targets[: options.batch_size].to(where)
+    resident = (
+        device.to_float(images[: options.batch_size], where),
+        targets[: options.batch_size].to(where),
+    )
     measure(learner, *resident, 2)  # warm-up
     rows = train.fit(
         learner,
@@ -87,7 +102,9 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--encoders", nargs="*", default=["resnet18", "resnet50"])
     parser.add_argument("--moco", nargs="*", default=["resnet18"], metavar="ENCODER")
     parser.add_argument("--size", type=int, default=64, help="image size in pixels")
@@ -96,22 +113,36 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
     where = device.device()
-    processor = torch.cuda.get_device_name() if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}")
+    processor = (
+        torch.cuda.get_device_name()
+        if where.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}"
+    )
     mock_survey(64, image_size=options.size)  # warm-up
     start = time.perf_counter()
     n_mock = len(mock_survey(2000, image_size=options.size).ids)
-    print(f"mock survey at {options.size} px: {n_mock / (time.perf_counter() - start):.0f} galaxies/s")
+    print(
+        f"mock survey at {options.size} px: {n_mock / (time.perf_counter() - start):.0f} galaxies/s"
+    )
     for name in options.encoders:
         torch.manual_seed(0)
         model = classifier.Classifier(encoders.encoder(name), classes=4)
         compare(name, model, limit, options, classes=4, views=augment.Views())
-    views = augment.Views(zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03)  # as in notebooks/04_moco
+    views = augment.Views(
+        zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03
+    )  # as in notebooks/04_moco
     for name in options.moco:
         torch.manual_seed(0)
         n = options.steps * options.batch_size
         model = moco.MoCo(
-            encoders.encoder(name), views=views, galaxies=n, steps=options.steps * (options.turns + 1), queue=n // 2
+            encoders.encoder(name),
+            views=views,
+            galaxies=n,
+            steps=options.steps * (options.turns + 1),
+            queue=n // 2,
         )
         compare(f"MoCo with {name}", model, contrast_limit, options, classes=n, monitor=None)
 

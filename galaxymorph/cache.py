@@ -16,9 +16,9 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
     """The folder of one cache entry, made by `write(folder)` unless it exists.
 
     Args:
-        folder: where the entries of one kind lie.
-        inputs: all that the entry depends on, as what JSON can say; it becomes the hash that names the entry.
-        write: writes the entry's files into the folder it is given.
+        folder: where the entries of one kind lie. inputs: all that the entry depends on, as what
+        JSON can say; it becomes the hash that names the entry. write: writes the entry's files into
+        the folder it is given.
     """
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     final = folder / digest
@@ -33,7 +33,9 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
         write(part)
         try:
             part.replace(final)
-        except OSError:  # another process was faster: its entry has the same inputs, hence the same content
+        except (
+            OSError
+        ):  # another process was faster: its entry has the same inputs, hence the same content
             if not final.is_dir():
                 raise
     finally:
@@ -42,7 +44,8 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at work."""
+    """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at
+    work."""
     for part in folder.glob("*.part"):
         with contextlib.suppress(FileNotFoundError):  # another process has just completed it
             if part.stat().st_mtime < time.time() - 86400:

@@ -1,4 +1,5 @@
-"""The command line: `galaxymorph run | tune | report | compare | data | predict | similar | gradcam`."""
+"""The command line: `galaxymorph run | tune | report | compare | data | predict | similar |
+gradcam`."""
 
 from __future__ import annotations
 
@@ -55,8 +56,8 @@ The volunteers' share stands above a map where it is known, as for galaxies of t
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 3 where images could not be
-    read, 130 after Ctrl-C."""
+    """Returns the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 3
+    where images could not be read, 130 after Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -73,7 +74,9 @@ def _interrupt(number: int, frame: Any) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="galaxymorph", description=galaxymorph.__doc__)
-    parser.add_argument("--version", action="version", version=f"galaxymorph {galaxymorph.__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"galaxymorph {galaxymorph.__version__}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(
@@ -83,10 +86,26 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _plan_options(run)
-    run.add_argument("--only", metavar="STEP", nargs="+", default=[], help="execute only these steps, or single combinations")
+    run.add_argument(
+        "--only",
+        metavar="STEP",
+        nargs="+",
+        default=[],
+        help="execute only these steps, or single combinations",
+    )
     run.add_argument("--force", action="store_true", help="also execute what has not changed")
-    run.add_argument("--jobs", metavar="N", type=int, default=1, help="execute up to N pieces of work side by side")
-    run.add_argument("--list", action="store_true", help="execute nothing; show every piece of work with its parameters")
+    run.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        default=1,
+        help="execute up to N pieces of work side by side",
+    )
+    run.add_argument(
+        "--list",
+        action="store_true",
+        help="execute nothing; show every piece of work with its parameters",
+    )
     run.set_defaults(command=_run)
 
     tune = commands.add_parser(
@@ -97,10 +116,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("steps", metavar="STEP", nargs="+", help="steps of the parameters")
     _plan_options(tune)
-    tune.add_argument("--trials", metavar="N", type=int, default=20, help="for each step, with those done before (default: 20)")
-    tune.add_argument("--metric", metavar="NAME", default="val_accuracy", help="column of history.csv (default: val_accuracy)")
-    tune.add_argument("--seed", metavar="N", type=int, help="of all trials (default: the first that the step is repeated over)")
-    tune.add_argument("--restart", action="store_true", help="begin again, without the trials done before")
+    tune.add_argument(
+        "--trials",
+        metavar="N",
+        type=int,
+        default=20,
+        help="for each step, with those done before (default: 20)",
+    )
+    tune.add_argument(
+        "--metric",
+        metavar="NAME",
+        default="val_accuracy",
+        help="column of history.csv (default: val_accuracy)",
+    )
+    tune.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        help="of all trials (default: the first that the step is repeated over)",
+    )
+    tune.add_argument(
+        "--restart", action="store_true", help="begin again, without the trials done before"
+    )
     tune.set_defaults(command=_tune)
 
     report = commands.add_parser(
@@ -117,9 +154,21 @@ def _parser() -> argparse.ArgumentParser:
         description=COMPARE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    compare.add_argument("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
-    compare.add_argument("--labels", metavar="FILE", type=Path, help="true classes: CSV of id,label and, if wanted, split")
-    compare.add_argument("--run", metavar="NAME", default="brought", help="name of the run that this makes (default: brought)")
+    compare.add_argument(
+        "files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it"
+    )
+    compare.add_argument(
+        "--labels",
+        metavar="FILE",
+        type=Path,
+        help="true classes: CSV of id,label and, if wanted, split",
+    )
+    compare.add_argument(
+        "--run",
+        metavar="NAME",
+        default="brought",
+        help="name of the run that this makes (default: brought)",
+    )
     compare.set_defaults(command=_compare)
 
     data = commands.add_parser(
@@ -127,12 +176,29 @@ def _parser() -> argparse.ArgumentParser:
         help="download published galaxies, or export the mock survey",
         description="Downloads published galaxies and checks them; without NAME, says which there are and how each is used.",
     )
-    data.add_argument("name", metavar="NAME", nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export, the mock survey")
+    data.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="galaxy10, galaxy_mnist, galaxy_zoo; or export, the mock survey",
+    )
     data.add_argument("--folder", type=Path, help="where to (default: data/NAME of the project)")
-    export = data.add_argument_group("export: writes a mock survey in the layout of Kaggle's Galaxy Zoo challenge")
-    export.add_argument("--n-galaxies", metavar="N", type=int, default=500, help="with published votes (default: 500)")
-    export.add_argument("--n-test", metavar="N", type=int, default=100, help="without (default: 100)")
-    export.add_argument("--image-size", metavar="PX", type=int, default=424, help="default: 424, as Kaggle's")
+    export = data.add_argument_group(
+        "export: writes a mock survey in the layout of Kaggle's Galaxy Zoo challenge"
+    )
+    export.add_argument(
+        "--n-galaxies",
+        metavar="N",
+        type=int,
+        default=500,
+        help="with published votes (default: 500)",
+    )
+    export.add_argument(
+        "--n-test", metavar="N", type=int, default=100, help="without (default: 100)"
+    )
+    export.add_argument(
+        "--image-size", metavar="PX", type=int, default=424, help="default: 424, as Kaggle's"
+    )
     export.add_argument("--seed", type=int, default=0, help="of the survey (default: 0)")
     data.set_defaults(command=_data)
 
@@ -143,7 +209,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _image_options(predict)
-    predict.add_argument("--out", metavar="FILE", type=Path, default=Path("predictions.csv"), help="default: predictions.csv")
+    predict.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("predictions.csv"),
+        help="default: predictions.csv",
+    )
     predict.add_argument("--force", action="store_true", help="replace another file at --out")
     predict.set_defaults(command=_predict)
 
@@ -154,9 +226,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _image_options(similar)
-    similar.add_argument("--galaxy", metavar="ID", required=True, help="the one to compare with, among the images")
-    similar.add_argument("--n", metavar="N", type=int, default=12, help="how many to find (default: 12)")
-    similar.add_argument("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
+    similar.add_argument(
+        "--galaxy", metavar="ID", required=True, help="the one to compare with, among the images"
+    )
+    similar.add_argument(
+        "--n", metavar="N", type=int, default=12, help="how many to find (default: 12)"
+    )
+    similar.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder"
+    )
     similar.set_defaults(command=_similar)
 
     gradcam = commands.add_parser(
@@ -166,19 +244,40 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _model_option(gradcam)
-    gradcam.add_argument("--galaxy", metavar="ID", nargs="+", required=True, help="a row of the picture for each")
+    gradcam.add_argument(
+        "--galaxy", metavar="ID", nargs="+", required=True, help="a row of the picture for each"
+    )
     _images_option(gradcam, required=False)
-    gradcam.add_argument("--question", metavar="NAME", help="such as bar, spiral, edge_on; of a model of vote fractions")
-    gradcam.add_argument("--answer", metavar="NAME", help="one answer (default: all of the question), or one class")
-    gradcam.add_argument("--method", metavar="NAME", nargs="+", default=["gradcam"], help="gradcam, gradcam++, hirescam, ...")
+    gradcam.add_argument(
+        "--question",
+        metavar="NAME",
+        help="such as bar, spiral, edge_on; of a model of vote fractions",
+    )
+    gradcam.add_argument(
+        "--answer", metavar="NAME", help="one answer (default: all of the question), or one class"
+    )
+    gradcam.add_argument(
+        "--method",
+        metavar="NAME",
+        nargs="+",
+        default=["gradcam"],
+        help="gradcam, gradcam++, hirescam, ...",
+    )
     gradcam.add_argument("--layer", metavar="NAME", help="such as encoder.body.layer2")
-    gradcam.add_argument("--out", metavar="FILE", type=Path, default=Path("gradcam.png"), help="default: gradcam.png")
+    gradcam.add_argument(
+        "--out", metavar="FILE", type=Path, default=Path("gradcam.png"), help="default: gradcam.png"
+    )
     gradcam.set_defaults(command=_gradcam)
     return parser
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--params", metavar="FILE", type=Path, help="parameters (default: params.yaml of the project)")
+    parser.add_argument(
+        "--params",
+        metavar="FILE",
+        type=Path,
+        help="parameters (default: params.yaml of the project)",
+    )
     parser.add_argument(
         "-s",
         "--set",
@@ -188,11 +287,15 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="change one parameter, such as -s resnet18.training.epochs=3; may be repeated",
     )
-    parser.add_argument("--run", metavar="NAME", help="name of the run (default: `run` in the parameters)")
+    parser.add_argument(
+        "--run", metavar="NAME", help="name of the run (default: `run` in the parameters)"
+    )
 
 
 def _model_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="FILE", type=Path, required=True, help="models/RUN/STEP.safetensors")
+    parser.add_argument(
+        "--model", metavar="FILE", type=Path, required=True, help="models/RUN/STEP.safetensors"
+    )
 
 
 def _images_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
@@ -204,16 +307,31 @@ def _images_option(parser: argparse.ArgumentParser, *, required: bool) -> None:
         default=[],
         required=required,
         help="folders of JPEG, PNG, TIFF or FITS images, zips, CSV files with a column `file`, images, FITS cubes"
-        + ("" if required else " (default: the mock survey, whose galaxies are called mock-0-0000007)"),
+        + (
+            ""
+            if required
+            else " (default: the mock survey, whose galaxies are called mock-0-0000007)"
+        ),
     )
-    parser.add_argument("--crop", metavar="PX", type=int, help="use the central PX x PX pixels (default: as in training)")
+    parser.add_argument(
+        "--crop",
+        metavar="PX",
+        type=int,
+        help="use the central PX x PX pixels (default: as in training)",
+    )
 
 
 def _image_options(parser: argparse.ArgumentParser) -> None:
     _model_option(parser)
     _images_option(parser, required=True)
-    parser.add_argument("--average-orientations", action="store_true", help="mean of 8 rotations and mirror images; slower")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=64, help="galaxies at a time (default: 64)")
+    parser.add_argument(
+        "--average-orientations",
+        action="store_true",
+        help="mean of 8 rotations and mirror images; slower",
+    )
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, default=64, help="galaxies at a time (default: 64)"
+    )
 
 
 def _plan(options: argparse.Namespace) -> Any:
@@ -237,7 +355,9 @@ def _run(options: argparse.Namespace) -> int:
         if options.list:
             print(_listing(plan, options.only))
             return 0
-        outcome = runner.run(plan, only=options.only, force=options.force, jobs=options.jobs, out=sys.stdout)
+        outcome = runner.run(
+            plan, only=options.only, force=options.force, jobs=options.jobs, out=sys.stdout
+        )
     except (ParamsError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -249,14 +369,22 @@ def _run(options: argparse.Namespace) -> int:
 
 def _tune(options: argparse.Namespace) -> int:
     if not importlib.util.find_spec("optuna"):
-        print("galaxymorph tune needs optuna, the extra `search`: pip install -e '.[search]'", file=sys.stderr)
+        print(
+            "galaxymorph tune needs optuna, the extra `search`: pip install -e '.[search]'",
+            file=sys.stderr,
+        )
         return 2
     from galaxymorph.run.locks import RunError
     from galaxymorph.run.problems import ParamsError
     from galaxymorph.run.search import tune as search_tune
 
     try:
-        searched = {"n_trials": options.trials, "metric": options.metric, "seed": options.seed, "restart": options.restart}
+        searched = {
+            "n_trials": options.trials,
+            "metric": options.metric,
+            "seed": options.seed,
+            "restart": options.restart,
+        }
         failed = search_tune(_plan(options), options.steps, **searched, out=sys.stdout)
     except (ParamsError, RunError) as error:
         print(error, file=sys.stderr)
@@ -282,23 +410,34 @@ def _check_only(plan: Any, only: Sequence[str]) -> None:
     names = {name for piece in plan.pieces for name in (piece.step, piece.name)}
     wrong = [name for name in only if name not in names]
     if wrong:
-        raise ParamsError(f"--only {name}: there is no such step{nearest(name, names)}" for name in wrong)
+        raise ParamsError(
+            f"--only {name}: there is no such step{nearest(name, names)}" for name in wrong
+        )
 
 
 def _listing(plan: Any, only: Sequence[str]) -> str:
-    """Every piece of work: whether it is done, its notebook, its parameters, and the defaults of what differs."""
+    """Every piece of work: whether it is done, its notebook, its parameters, and the defaults of
+    what differs."""
     from galaxymorph.run import done
     from galaxymorph.text import leaves
 
     lines = []
-    for piece in (piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)):
+    for piece in (
+        piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)
+    ):
         why = done.changed(plan, piece)
         needs = f", needs {', '.join(piece.needs)}" if piece.needs else ""
-        lines.append(f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}{needs}")
+        lines.append(
+            f"{piece.name}: {piece.notebook.path.name}, {f'to be executed ({why})' if why else 'done'}{needs}"
+        )
         defaults = dict(leaves(piece.notebook.parameters))
         for key, value in leaves(piece.parameters):
             if key.split(".")[0] not in ("run", "step", "steps"):
-                default = f"  (default {defaults[key]!r})" if key in defaults and defaults[key] != value else ""
+                default = (
+                    f"  (default {defaults[key]!r})"
+                    if key in defaults and defaults[key] != value
+                    else ""
+                )
                 lines.append(f"  {key}: {value!r}{default}")
     return "\n".join(lines)
 
@@ -342,7 +481,11 @@ def _data(options: argparse.Namespace) -> int:
             print(download.info())
         elif options.name == "export":
             folder = options.folder or project.root() / "data" / "export"
-            sizes = {"n_galaxies": options.n_galaxies, "n_test": options.n_test, "image_size": options.image_size}
+            sizes = {
+                "n_galaxies": options.n_galaxies,
+                "n_test": options.n_test,
+                "image_size": options.image_size,
+            }
             print(export_survey(folder, **sizes, seed=options.seed))
         else:
             print(download.download(options.name, folder=options.folder))
@@ -367,18 +510,32 @@ def _similar(options: argparse.Namespace) -> int:
 def _gradcam(options: argparse.Namespace) -> int:
     from galaxymorph.apply import explain
 
-    names = {"question": options.question, "answer": options.answer, "methods": options.method, "layer": options.layer}
+    names = {
+        "question": options.question,
+        "answer": options.answer,
+        "methods": options.method,
+        "layer": options.layer,
+    }
     try:
-        explain.explain(options.model, options.galaxy, options.images, options.out, **names, crop=options.crop)
+        explain.explain(
+            options.model, options.galaxy, options.images, options.out, **names, crop=options.crop
+        )
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def _on_images(options: argparse.Namespace, work: Callable[..., list[tuple[str, str, bool]]], *given: Any, **more: Any) -> int:
+def _on_images(
+    options: argparse.Namespace,
+    work: Callable[..., list[tuple[str, str, bool]]],
+    *given: Any,
+    **more: Any,
+) -> int:
     """Does the work, and says which images could not be read, or had to be mended."""
-    common = {name: getattr(options, name) for name in ("average_orientations", "batch_size", "crop")}
+    common = {
+        name: getattr(options, name) for name in ("average_orientations", "batch_size", "crop")
+    }
     try:
         remarks = work(options.model, options.images, *given, **more, **common)
     except (ValueError, OSError) as error:

@@ -1,11 +1,12 @@
 """The Galaxy Zoo 2 decision tree as data: 11 questions, 37 answers (Willett et al. 2013, table 2).
 
-One table, `QUESTIONS`, holds the tree; Kaggle's column names, slices, parents, plot labels and the hard classes all derive
-from it. Votes come in two conventions, both `(galaxy, 37)`:
+One table, `QUESTIONS`, holds the tree; Kaggle's column names, slices, parents, plot labels and the
+hard classes all derive from it. Votes come in two conventions, both `(galaxy, 37)`:
 
-* cumulative (Kaggle): the fraction of *all* volunteers who arrived at an answer; the answers of a question sum to the answer
-  that leads to it, so a child never exceeds its parent;
-* per question: the fraction of those *who were asked*; the answers of a question sum to 1, NaN where nobody was asked.
+* cumulative (Kaggle): the fraction of *all* volunteers who arrived at an answer; the answers of a
+  question sum to the answer that leads to it, so a child never exceeds its parent;
+* per question: the fraction of those *who were asked*; the answers of a question sum to 1, NaN
+  where nobody was asked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy import ndarray
 
 
 class Question(NamedTuple):
-    """One question: its number in Kaggle's columns, what it asks, its answers, and the answer that leads to it."""
+    """One question: its number in Kaggle's columns, what it asks, its answers, and the answer that
+    leads to it."""
 
     number: int
     name: str
@@ -28,15 +30,26 @@ class Question(NamedTuple):
     parent: tuple[str, str] | None  # (question name, answer); None: everybody is asked
 
 
-# Kaggle's normalisation: questions 3, 4 and 5 are asked of every disc that is not edge-on, question 6 of everybody.
+# Kaggle's normalisation: questions 3, 4 and 5 are asked of every disc that is not edge-on, question
+# 6 of everybody.
 QUESTIONS = (
     Question(1, "smooth", "Smooth, features or a star?", ("smooth", "features", "artifact"), None),
-    Question(2, "edge_on", "Could this be a disc seen edge-on?", ("yes", "no"), ("smooth", "features")),
+    Question(
+        2, "edge_on", "Could this be a disc seen edge-on?", ("yes", "no"), ("smooth", "features")
+    ),
     Question(3, "bar", "Is there a bar?", ("yes", "no"), ("edge_on", "no")),
     Question(4, "spiral", "Is there a spiral pattern?", ("yes", "no"), ("edge_on", "no")),
-    Question(5, "bulge", "How prominent is the bulge?", ("none", "noticeable", "obvious", "dominant"), ("edge_on", "no")),
+    Question(
+        5,
+        "bulge",
+        "How prominent is the bulge?",
+        ("none", "noticeable", "obvious", "dominant"),
+        ("edge_on", "no"),
+    ),
     Question(6, "odd", "Is there anything odd?", ("yes", "no"), None),
-    Question(7, "roundness", "How rounded is it?", ("round", "in-between", "cigar"), ("smooth", "smooth")),
+    Question(
+        7, "roundness", "How rounded is it?", ("round", "in-between", "cigar"), ("smooth", "smooth")
+    ),
     Question(
         8,
         "odd_feature",
@@ -44,14 +57,38 @@ QUESTIONS = (
         ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane"),
         ("odd", "yes"),
     ),
-    Question(9, "bulge_shape", "What shape is the edge-on bulge?", ("rounded", "boxy", "none"), ("edge_on", "yes")),
-    Question(10, "winding", "How tightly wound are the arms?", ("tight", "medium", "loose"), ("spiral", "yes")),
-    Question(11, "arms", "How many spiral arms?", ("1", "2", "3", "4", "more", "can't tell"), ("spiral", "yes")),
+    Question(
+        9,
+        "bulge_shape",
+        "What shape is the edge-on bulge?",
+        ("rounded", "boxy", "none"),
+        ("edge_on", "yes"),
+    ),
+    Question(
+        10,
+        "winding",
+        "How tightly wound are the arms?",
+        ("tight", "medium", "loose"),
+        ("spiral", "yes"),
+    ),
+    Question(
+        11,
+        "arms",
+        "How many spiral arms?",
+        ("1", "2", "3", "4", "more", "can't tell"),
+        ("spiral", "yes"),
+    ),
 )
 
-ANSWERS: tuple[tuple[str, str], ...] = tuple((q.name, a) for q in QUESTIONS for a in q.answers)  # 37 (question, answer)
-COLUMNS: tuple[str, ...] = tuple(f"Class{q.number}.{i}" for q in QUESTIONS for i in range(1, len(q.answers) + 1))
-LABELS: tuple[str, ...] = tuple(f"{q.name.replace('_', ' ')}: {a}" for q in QUESTIONS for a in q.answers)
+ANSWERS: tuple[tuple[str, str], ...] = tuple(
+    (q.name, a) for q in QUESTIONS for a in q.answers
+)  # 37 (question, answer)
+COLUMNS: tuple[str, ...] = tuple(
+    f"Class{q.number}.{i}" for q in QUESTIONS for i in range(1, len(q.answers) + 1)
+)
+LABELS: tuple[str, ...] = tuple(
+    f"{q.name.replace('_', ' ')}: {a}" for q in QUESTIONS for a in q.answers
+)
 
 SLICES: dict[str, slice] = {}
 for _q in QUESTIONS:
@@ -60,9 +97,12 @@ for _q in QUESTIONS:
 
 
 def column(question: str, answer: str) -> int:
-    """The column (0 to 36) of an answer. Raises `KeyError` that lists the answers of the question, or the questions."""
+    """The column (0 to 36) of an answer. Raises `KeyError` that lists the answers of the question,
+    or the questions."""
     if question not in SLICES:
-        raise KeyError(f"no question {question!r} in the Galaxy Zoo 2 tree; there are: {', '.join(SLICES)}")
+        raise KeyError(
+            f"no question {question!r} in the Galaxy Zoo 2 tree; there are: {', '.join(SLICES)}"
+        )
     if (question, answer) not in ANSWERS:
         answers = ", ".join(a for q, a in ANSWERS if q == question)
         raise KeyError(f"question {question!r} has no answer {answer!r}; it has: {answers}")
@@ -70,7 +110,9 @@ def column(question: str, answer: str) -> int:
 
 
 # For each question the column of the answer that leads to it, or None where everybody is asked.
-PARENTS: dict[str, int | None] = {q.name: None if q.parent is None else column(*q.parent) for q in QUESTIONS}
+PARENTS: dict[str, int | None] = {
+    q.name: None if q.parent is None else column(*q.parent) for q in QUESTIONS
+}
 
 
 def reached(votes: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 11"]:
@@ -84,25 +126,35 @@ def per_question(votes: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 3
     """Cumulative votes to fractions of those who were asked; NaN where nobody was."""
     fractions = np.full_like(votes, np.nan)
     for asked, where in zip(reached(votes).T, SLICES.values(), strict=True):
-        np.divide(votes[:, where], asked[:, None], out=fractions[:, where], where=asked[:, None] > 0)
+        np.divide(
+            votes[:, where], asked[:, None], out=fractions[:, where], where=asked[:, None] > 0
+        )
     return fractions
 
 
 def cumulative(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """Fractions of those who were asked to cumulative votes: every answer times the probability of reaching its question.
+    """Fractions of those who were asked to cumulative votes: every answer times the probability of
+    reaching its question.
 
     NaN (nobody was asked) becomes 0, so `cumulative(per_question(votes))` gives `votes` back.
     """
     votes = np.nan_to_num(fractions)
-    for question, where in SLICES.items():  # parents stand before their children in the table, as odd (6) does before 8
+    for (
+        question,
+        where,
+    ) in (
+        SLICES.items()
+    ):  # parents stand before their children in the table, as odd (6) does before 8
         parent = PARENTS[question]
         if parent is not None:
             votes[:, where] *= votes[:, parent, None]
     return votes
 
 
-# Hard classes: every (question, answer, least per-question fraction) of a rule must hold. Thresholds as published with the
-# Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used by Zhu et al. 2019, arXiv 1807.10406).
+# Hard classes: every (question, answer, least per-question fraction) of a rule must hold.
+# Thresholds as published with the
+# Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used by Zhu et al. 2019, arXiv
+# 1807.10406).
 _SMOOTH, _FEATURES = ("smooth", "smooth", 0.469), ("smooth", "features", 0.430)
 RULES: dict[str, tuple[tuple[str, str, float], ...]] = {
     "round": (_SMOOTH, ("roundness", "round", 0.5)),
@@ -117,8 +169,11 @@ CLASSES: dict[int, tuple[str, ...]] = {
 }
 
 
-def hard_labels(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) -> Int[ndarray, " galaxy"]:
-    """The class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule holds, or rules of two classes do.
+def hard_labels(
+    votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]
+) -> Int[ndarray, " galaxy"]:
+    """The class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule holds, or
+    rules of two classes do.
 
     Where `classes` has no cigar, a cigar counts as edge-on.
     """
@@ -131,9 +186,12 @@ def hard_labels(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) -> I
     return np.where(fits.sum(1) == 1, fits.argmax(1), -1)
 
 
-def class_fractions(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
-    """How votes are shared among classes: the fraction of volunteers who arrive at the last answer of a class's rule, divided
-    by the sum over classes; the same for all where there is no such volunteer. Fractions below 0 count as 0.
+def class_fractions(
+    votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]
+) -> Float[ndarray, "galaxy class"]:
+    """How votes are shared among classes: the fraction of volunteers who arrive at the last answer
+    of a class's rule, divided by the sum over classes; the same for all where there is no such
+    volunteer. Fractions below 0 count as 0.
 
     Where `classes` has no cigar, a cigar counts as edge-on.
     """
@@ -141,13 +199,16 @@ def class_fractions(votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]) 
     for name, rule in RULES.items():
         question, answer, _ = rule[-1]
         target = name if name in classes else "edge-on"
-        shares[:, list(classes).index(target)] += np.clip(votes[:, column(question, answer)], 0, None)
+        shares[:, list(classes).index(target)] += np.clip(
+            votes[:, column(question, answer)], 0, None
+        )
     total = shares.sum(1, keepdims=True)
     return np.where(total > 0, shares / np.where(total > 0, total, 1), 1 / len(classes))
 
 
 def shares(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """What each answer has of all answers to its question; NaN where these have nothing. Fractions below 0 count as 0."""
+    """What each answer has of all answers to its question; NaN where these have nothing. Fractions
+    below 0 count as 0."""
     fractions = np.maximum(fractions, 0)
     total = np.empty_like(fractions)
     for where in SLICES.values():

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
-PIECE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?")  # a step, or one combination of a repeated step
+PIECE = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?"
+)  # a step, or one combination of a repeated step
 
 
 def root() -> Path:
-    """The project's folder: the nearest one from here upwards with `params.yaml` and `notebooks/`, else the checkout that
-    this package is imported from, else the current folder."""
+    """The project's folder: the nearest one from here upwards with `params.yaml` and `notebooks/`,
+    else the checkout that this package is imported from, else the current folder."""
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "params.yaml").is_file() and (folder / "notebooks").is_dir():

@@ -20,7 +20,13 @@ def duration(seconds: float | int) -> str:
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All values of nested dicts and lists, with their dotted keys."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else None
+    )
     if items is None:
         yield prefix, tree
         return
@@ -28,11 +34,14 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)  # of an id that is the name of a file
+ENDING = re.compile(
+    r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE
+)  # of an id that is the name of a file
 
 
 def plain_id(name: str) -> str:
-    """An id without folder, ending and leading zeros: two that are so the same are those of one galaxy."""
+    """An id without folder, ending and leading zeros: two that are so the same are those of one
+    galaxy."""
     return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
 
 
@@ -51,4 +60,6 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def some(things: Sequence[Any]) -> str:
     """The first five of many, for an error."""
-    return ", ".join(map(str, things[:5])) + (f" and {len(things) - 5} more" if len(things) > 5 else "")
+    return ", ".join(map(str, things[:5])) + (
+        f" and {len(things) - 5} more" if len(things) > 5 else ""
+    )

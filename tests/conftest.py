@@ -2,5 +2,6 @@
 
 import torch
 
-# Toy networks are too small to share out, and threads that wait for each other on a busy machine cost more than they bring.
+# Toy networks are too small to share out, and threads that wait for each other on a busy machine
+# cost more than they bring.
 torch.set_num_threads(1)

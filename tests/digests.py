@@ -1,9 +1,10 @@
-"""Print a digest of every table that the notebooks write at toy size: `python tests/digests.py [FOLDER] > digests.txt`.
+"""Print a digest of every table that the notebooks write at toy size: `python tests/digests.py
+[FOLDER] > digests.txt`.
 
-Every notebook is executed on the mock survey, with two seeds, in a folder of its own (a temporary one where none is given).
-After a change that should change no number, the digests are the same as before it, on the same machine. Predictions and votes
-come first: they are what every other table is made from.
-"""
+Every notebook is executed on the mock survey, with two seeds, in a folder of its own (a temporary
+one where none is given). After a change that should change no number, the digests are the same as
+before it, on the same machine. Predictions and votes come first: they are what every other table is
+made from."""
 
 import hashlib
 import json
@@ -35,8 +36,15 @@ TOY = {
     "votes_tree.training.epochs": 1,
     "gradcam.n_scored": 2,
     "gradcam.methods": ["gradcam", "layercam"],
-} | {f"{step}.over.seed": [0, 1] for step in ("resnet18", "resnet50", "cae", "moco", "cae_frozen", "moco_frozen")}
-TOY |= {"moco_finetuned.over.seed": [0, 1], "votes_plain.over": {"seed": [0, 1]}, "votes_tree.over": {"seed": [0, 1]}}
+} | {
+    f"{step}.over.seed": [0, 1]
+    for step in ("resnet18", "resnet50", "cae", "moco", "cae_frozen", "moco_frozen")
+}
+TOY |= {
+    "moco_finetuned.over.seed": [0, 1],
+    "votes_plain.over": {"seed": [0, 1]},
+    "votes_tree.over": {"seed": [0, 1]},
+}
 TOY |= {"gradcam.model": "models/{run}/votes_tree/seed=0.safetensors"}
 FORENSICS = {
     "run": "forensics",
@@ -45,7 +53,12 @@ FORENSICS = {
         "notebook": "11_forensics",
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 3.0e-3},
         "resumed": {"legs": 2, "epochs": 1},
-        "contrast": {"queue": 64, "temperature": 0.1, "momentum": 0.99, "momentum_schedule": "cosine"},
+        "contrast": {
+            "queue": 64,
+            "temperature": 0.1,
+            "momentum": 0.99,
+            "momentum_schedule": "cosine",
+        },
         "pretraining": {"epochs": 1, "batch_size": 64, "learning_rate": 5.0e-4},
     },
 }
@@ -70,12 +83,19 @@ def digest(path: Path) -> str:
 
 
 def main(folder: Path) -> None:
-    shutil.copytree(PROJECT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(
+        PROJECT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
     shutil.copy(PROJECT / "params.yaml", folder)
-    run(folder, *[word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")])
+    run(
+        folder,
+        *[word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")],
+    )
     (folder / "forensics.yaml").write_text(json.dumps(FORENSICS))
     run(folder, "--params", "forensics.yaml")
-    tables = sorted((folder / "results").rglob("*.csv"), key=lambda path: (path.name not in FIRST, str(path)))
+    tables = sorted(
+        (folder / "results").rglob("*.csv"), key=lambda path: (path.name not in FIRST, str(path))
+    )
     for path in tables:
         print(digest(path), path.relative_to(folder / "results"))
 

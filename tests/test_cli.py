@@ -33,7 +33,13 @@ there.file("table.csv").write_text(f"step,accuracy\\n{step},{scale / options['n'
 
 
 def cell(source, *tags):
-    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": [], "execution_count": None}
+    return {
+        "cell_type": "code",
+        "source": source,
+        "metadata": {"tags": list(tags)},
+        "outputs": [],
+        "execution_count": None,
+    }
 
 
 @pytest.fixture
@@ -59,12 +65,21 @@ def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert (project / "results" / "mine" / "index.html").is_file()
     step = Step("mine", "a")
     written = yaml.safe_load((step.path / "params.yaml").read_text())
-    assert written == {"run": "mine", "step": "a", "scale": 1.5, "options": {"n": 3, "m": 1}, "fail": False}
+    assert written == {
+        "run": "mine",
+        "step": "a",
+        "scale": 1.5,
+        "options": {"n": 3, "m": 1},
+        "fail": False,
+    }
 
     assert cli.main(["run", "--run", "mine", "-s", "a.scale=1.5"]) == 0
     assert "= a: unchanged" in capsys.readouterr().out
     assert cli.main(["run", "--run", "mine", "--list"]) == 0
-    assert "a: 02_a.ipynb, to be executed (parameters changed)\n  scale: 1.0\n" in capsys.readouterr().out
+    assert (
+        "a: 02_a.ipynb, to be executed (parameters changed)\n  scale: 1.0\n"
+        in capsys.readouterr().out
+    )
 
     assert cli.main(["run", "--run", "mine", "-s", "a.fail=true"]) == 1
     captured = capsys.readouterr()
@@ -79,7 +94,9 @@ def test_list_says_what_a_piece_needs(project, capsys):
     notebook = json.loads(path.read_text())
     notebook["metadata"]["galaxymorph"]["outputs"].append("model.safetensors")
     path.write_text(json.dumps(notebook))
-    steps = "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: 'models/{run}/a.safetensors'}}\n"
+    steps = (
+        "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: 'models/{run}/a.safetensors'}}\n"
+    )
     (project / "params.yaml").write_text(f"run: toy\n{steps}")
     assert cli.main(["run", "--list"]) == 0
     said = capsys.readouterr().out
@@ -105,7 +122,10 @@ def test_report_shows_table_and_sentences(project, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "-s", "a.scal=2"], "-s a.scal=2: a.scal: 02_a.ipynb has no such parameter (did you mean scale?)"),
+        (
+            ["run", "-s", "a.scal=2"],
+            "-s a.scal=2: a.scal: 02_a.ipynb has no such parameter (did you mean scale?)",
+        ),
         (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
         (["run", "--params", "other.yaml"], "other.yaml: there is no such file"),
@@ -133,9 +153,20 @@ def test_help_says_what_there_is(capsys):
         (["data", "--help"], ("galaxy10", "galaxy_mnist", "galaxy_zoo", "export")),
         (
             ["predict", "--help"],
-            ("--model", "--images", "--out", "--average-orientations", "--batch-size", "--crop", "--force"),
+            (
+                "--model",
+                "--images",
+                "--out",
+                "--average-orientations",
+                "--batch-size",
+                "--crop",
+                "--force",
+            ),
         ),
-        (["similar", "--help"], ("--model", "--images", "--galaxy", "--n", "--out", "--average-orientations", "--crop")),
+        (
+            ["similar", "--help"],
+            ("--model", "--images", "--galaxy", "--n", "--out", "--average-orientations", "--crop"),
+        ),
     ):
         with pytest.raises(SystemExit) as end:
             cli.main(arguments)
@@ -146,7 +177,8 @@ def test_help_says_what_there_is(capsys):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A folder outside a project that has the comparison's notebook, to which the package belongs."""
+    """A folder outside a project that has the comparison's notebook, to which the package
+    belongs."""
     notebooks, folder = tmp_path / "project" / "notebooks", tmp_path / "elsewhere"
     notebooks.mkdir(parents=True)
     folder.mkdir()
@@ -159,35 +191,59 @@ def elsewhere(tmp_path, monkeypatch):
 
 def predicted(skill, seed, n=48):
     """A table of predictions of three classes: train, val and test galaxies in turn."""
-    rng, names = np.random.default_rng([seed, int(10 * skill)]), np.array(["edge_on", "smooth", "spiral"])
+    rng, names = (
+        np.random.default_rng([seed, int(10 * skill)]),
+        np.array(["edge_on", "smooth", "spiral"]),
+    )
     label = np.random.default_rng(9).integers(0, 3, n)
     p = rng.dirichlet(np.ones(3) + 0.01, n) + skill * np.eye(3)[label]
-    head = {"id": [f"{row:03d}" for row in range(n)], "split": np.resize(["train", "val", "test"], n), "label": names[label]}
-    return pd.DataFrame(head | dict(zip([f"p_{name}" for name in names], (p / p.sum(1, keepdims=True)).T, strict=True)))
+    head = {
+        "id": [f"{row:03d}" for row in range(n)],
+        "split": np.resize(["train", "val", "test"], n),
+        "label": names[label],
+    }
+    return pd.DataFrame(
+        head
+        | dict(zip([f"p_{name}" for name in names], (p / p.sum(1, keepdims=True)).T, strict=True))
+    )
 
 
 def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
-    tables = {(name, seed): predicted(skill, seed) for name, skill in (("deep", 0.5), ("shallow dnn", 0.2)) for seed in (0, 1)}
+    tables = {
+        (name, seed): predicted(skill, seed)
+        for name, skill in (("deep", 0.5), ("shallow dnn", 0.2))
+        for seed in (0, 1)
+    }
     for (name, seed), table in tables.items():
         method, _, row = name.partition(" ")
         path = elsewhere / "theirs" / method / f"seed={seed}" / row / "predictions.csv"
         path.parent.mkdir(parents=True)
         taken = table.iloc[:, 3:].idxmax(axis=1).str.removeprefix("p_")
-        table.drop(columns=["split", "label"]).assign(label=taken).to_csv(path, index=False)  # as predict writes
+        table.drop(columns=["split", "label"]).assign(label=taken).to_csv(
+            path, index=False
+        )  # as predict writes
     table = tables["deep", 0]
     table[["id", "label", "split"]].to_csv("truth.csv", index=False)
     files = sorted(str(path.relative_to(elsewhere)) for path in elsewhere.rglob("predictions.csv"))
     assert cli.main(["compare", *files, "--labels", "truth.csv", "--run", "both"]) == 0
     captured = capsys.readouterr()
     place = elsewhere.parent / "project" / "results" / "both"
-    assert "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  its label is its own" in captured.out
+    assert (
+        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  its label is its own"
+        in captured.out
+    )
     assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
     assert (place / "index.html").is_file()
-    pieces = [{"step": name, "seed": seed, "n_labels": None, "predictions": table} for (name, seed), table in tables.items()]
+    pieces = [
+        {"step": name, "seed": seed, "n_labels": None, "predictions": table}
+        for (name, seed), table in tables.items()
+    ]
     expected, found = comparison.compare(pieces), pd.read_csv(place / "compare" / "table.csv")
     assert found.method.tolist() == ["deep", "shallow dnn", "majority"]
     same = [name for name in expected.columns if not expected[name].isna().all()]
-    pd.testing.assert_frame_equal(found.loc[:1, same], expected[same], check_dtype=False, rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        found.loc[:1, same], expected[same], check_dtype=False, rtol=1e-12
+    )
     assert {"accuracy", "log_loss", "n_train", "val_accuracy"} <= set(same)
     assert cli.main(["report", "--run", "both"]) == 0
     assert "shallow dnn" in capsys.readouterr().out
@@ -199,8 +255,12 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     assert cli.main(["compare", "good.csv", "bad.csv"]) == 2
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert lines[0].startswith("bad.csv: p_<class> are less than 0 or more than 1 in 47 of 47 rows: line 2 (galaxy 000) [")
-    assert lines[1].startswith("bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; ")
+    assert lines[0].startswith(
+        "bad.csv: p_<class> are less than 0 or more than 1 in 47 of 47 rows: line 2 (galaxy 000) ["
+    )
+    assert lines[1].startswith(
+        "bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; "
+    )
     assert (len(lines), captured.out) == (2, "")
     assert not (elsewhere.parent / "project" / "results").exists()
     Step("mine", "cnn").metrics({"accuracy": 0.5})
@@ -215,7 +275,18 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
     assert "Galaxy10 DECaLS" in capsys.readouterr().out
     assert cli.main(["data", "galaxy11"]) == 1
     assert "no data set 'galaxy11'" in capsys.readouterr().err
-    arguments = ["data", "export", "--folder", "mock", "--n-galaxies", "3", "--n-test", "1", "--image-size", "32"]
+    arguments = [
+        "data",
+        "export",
+        "--folder",
+        "mock",
+        "--n-galaxies",
+        "3",
+        "--n-test",
+        "1",
+        "--image-size",
+        "32",
+    ]
     assert cli.main(arguments) == 0
     assert len(list((project / "mock" / "images_training_rev1").glob("*.jpg"))) == 3
     assert len(list((project / "mock" / "images_test_rev1").glob("*.jpg"))) == 1
@@ -234,13 +305,30 @@ def galaxies(tmp_path, monkeypatch):
     for number in range(4):
         Image.new("RGB", (40, 40), (60 * number, 90, 200)).save(Path("images", f"{number}.png"))
     Path("images", "7.jpg").write_text("no image")
-    network = classifier.Classifier(encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2)
-    model_files.save("m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"])
+    network = classifier.Classifier(
+        encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2
+    )
+    model_files.save(
+        "m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"]
+    )
     return ["--model", "m.safetensors", "--images", "images"]
 
 
 def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
-    assert cli.main(["predict", *galaxies, "--out", "new/p.csv", "--batch-size", "2", "--average-orientations"]) == 3
+    assert (
+        cli.main(
+            [
+                "predict",
+                *galaxies,
+                "--out",
+                "new/p.csv",
+                "--batch-size",
+                "2",
+                "--average-orientations",
+            ]
+        )
+        == 3
+    )
     captured = capsys.readouterr()
     assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
     assert captured.err.endswith(
@@ -259,7 +347,10 @@ def test_predict_refuses_with_a_message(galaxies, capsys):
         (["predict", *galaxies, "--out", "p.csv"], "p.csv is there"),
         (["predict", *galaxies, "--crop", "0"], "crop=0"),
         (["predict", *galaxies, "nowhere"], "nowhere does not exist"),
-        (["predict", "--images", "images", "--model", "images/7.jpg"], "images/7.jpg: not a model file"),
+        (
+            ["predict", "--images", "images", "--model", "images/7.jpg"],
+            "images/7.jpg: not a model file",
+        ),
         (["similar", *galaxies, "--galaxy", "9"], "no galaxy '9' among 5"),
     ):
         assert cli.main(arguments) == 2
@@ -274,12 +365,16 @@ def test_similar_writes_a_table_and_a_picture(galaxies, capsys):
     assert cli.main(["similar", *galaxies, "--galaxy", "2", "--n", "3", "--out", "near"]) == 3
     captured = capsys.readouterr()
     assert "images/7.jpg" in captured.err and "near/similar_2.csv" in captured.out
-    assert sorted(path.name for path in Path("near").iterdir()) == ["similar_2.csv", "similar_2.png"]
+    assert sorted(path.name for path in Path("near").iterdir()) == [
+        "similar_2.csv",
+        "similar_2.png",
+    ]
     assert len(Path("near/similar_2.csv").read_text().splitlines()) == 4
 
 
 def test_sigterm_stops_like_ctrl_c(project):
-    """What a scheduler sends, here to what ignores Ctrl-C, as a shell's background job does. The notebook would sleep on."""
+    """What a scheduler sends, here to what ignores Ctrl-C, as a shell's background job does. The
+    notebook would sleep on."""
     work = textwrap.dedent(
         """\
         import os, time
@@ -292,8 +387,19 @@ def test_sigterm_stops_like_ctrl_c(project):
     cells = [cell(PARAMETERS, "parameters"), cell(work)]
     notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": cells}
     (project / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
-    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-m", "galaxymorph", "run"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    command = [
+        "sh",
+        "-c",
+        "trap '' INT; exec \"$@\"",
+        "sh",
+        sys.executable,
+        "-m",
+        "galaxymorph",
+        "run",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         deadline = time.monotonic() + 180
         while not Path("pids").is_file() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.1)

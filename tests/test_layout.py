@@ -1,4 +1,5 @@
-"""House rules that a machine can check: who imports whom, what a notebook may hold, what is committed."""
+"""House rules that a machine can check: who imports whom, what a notebook may hold, what is
+committed."""
 
 import ast
 import json
@@ -9,7 +10,9 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 MODULES = {
-    ".".join(path.relative_to(PROJECT / "galaxymorph").with_suffix("").parts): ast.parse(path.read_text())
+    ".".join(path.relative_to(PROJECT / "galaxymorph").with_suffix("").parts): ast.parse(
+        path.read_text()
+    )
     for path in (PROJECT / "galaxymorph").rglob("*.py")
 }
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -24,7 +27,11 @@ def imports(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("galaxymorph."):
             found.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("galaxymorph.")}
+            found |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith("galaxymorph.")
+            }
     return found & set(MODULES)
 
 
@@ -43,7 +50,11 @@ def test_votes_know_the_tree_alone():
 
 def test_comparisons_know_metrics_and_each_other_s_words():
     assert imports(MODULES["comparison"]) == {"metrics"}
-    assert imports(MODULES["significance"]) == imports(MODULES["calibration"]) == {"comparison", "metrics"}
+    assert (
+        imports(MODULES["significance"])
+        == imports(MODULES["calibration"])
+        == {"comparison", "metrics"}
+    )
     assert imports(MODULES["controls"]) == {"comparison", "significance"}
     assert imports(MODULES["answer"]) == {"comparison"}
     assert imports(MODULES["efficiency"]) == {"comparison", "metrics"}
@@ -63,11 +74,26 @@ def test_sets_of_measures_know_those_of_light_and_where_the_cache_is():
 
 
 def test_files_of_others_are_read_without_any_network():
-    assert imports(MODULES["bring"]) == {"metrics", "notebooks", "params", "runner", "runs", "schema", "sources"}
+    assert imports(MODULES["bring"]) == {
+        "metrics",
+        "notebooks",
+        "params",
+        "runner",
+        "runs",
+        "schema",
+        "sources",
+    }
 
 
 def test_forensics_is_a_composition_of_leaves_and_the_audit():
-    assert imports(MODULES["forensics"]) == {"audit", "classifier", "data", "metrics", "moco", "train"}
+    assert imports(MODULES["forensics"]) == {
+        "audit",
+        "classifier",
+        "data",
+        "metrics",
+        "moco",
+        "train",
+    }
 
 
 def test_consistency_knows_how_to_predict():
@@ -75,7 +101,16 @@ def test_consistency_knows_how_to_predict():
 
 
 def test_the_audit_knows_data_models_and_runs():
-    known = {"data", "duplicates", "encoders", "inference", "runs", "significance", "sources", "train"}
+    known = {
+        "data",
+        "duplicates",
+        "encoders",
+        "inference",
+        "runs",
+        "significance",
+        "sources",
+        "train",
+    }
     assert imports(MODULES["audit"]) == known
 
 
@@ -89,7 +124,12 @@ def test_only_the_entry_point_imports_the_command_line():
 
 def test_starting_the_command_line_loads_neither_torch_nor_optuna():
     code = "import sys, galaxymorph.cli; raise SystemExit(bool({'torch', 'optuna'} & set(sys.modules)))"
-    assert subprocess.run([str(Path(__import__("sys").executable)), "-c", code], check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [str(Path(__import__("sys").executable)), "-c", code], check=False
+        ).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -101,11 +141,17 @@ def test_a_notebook_is_a_recipe(path):
     for cell in code:
         source = "".join(cell["source"])
         assert source.count("\n") < 25
-        assert not [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.While)]
+        assert not [
+            n
+            for n in ast.walk(ast.parse(source))
+            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.While)
+        ]
 
 
 def test_nothing_large_or_made_is_committed():
-    listed = subprocess.run(["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     files = [PROJECT / line for line in listed.stdout.splitlines()]

@@ -1,4 +1,5 @@
-"""Every notebook executed by the runner, with params.yaml at toy size. (By hand: `test_by_hand.py`.)"""
+"""Every notebook executed by the runner, with params.yaml at toy size. (By hand:
+`test_by_hand.py`.)"""
 
 import json
 import os
@@ -57,16 +58,22 @@ TOY = {
 def galaxymorph(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}  # toy networks: see conftest.py
     command = [sys.executable, "-m", "galaxymorph", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project of its own with the suite run in it at toy size."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(
+        PROJECT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
     shutil.copy(PROJECT / "params.yaml", folder)
-    overrides = [word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")]
+    overrides = [
+        word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")
+    ]
     done = galaxymorph(folder, "run", "--jobs", "2", *overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "printed.txt").write_text(done.stdout)
@@ -81,7 +88,14 @@ def inside(project, monkeypatch) -> Path:
 
 def test_a_run_ends_with_the_table_and_the_report(project):
     printed = (project / "printed.txt").read_text()
-    methods = ("resnet18", "resnet50", "moco_finetuned", "moco_frozen dnn", "cae_frozen random_linear", "majority")
+    methods = (
+        "resnet18",
+        "resnet50",
+        "moco_finetuned",
+        "moco_frozen dnn",
+        "cae_frozen random_linear",
+        "majority",
+    )
     assert all(word in printed for word in (*methods, "index.html"))
     assert "moco_frozen dnn, all labels: pre-training" in printed  # helped, or did not
     assert "% of the way" in printed and "breaks the tree" in printed  # of vote fractions
@@ -96,19 +110,30 @@ def test_the_answer_is_that_of_the_tables_and_opens_the_report(inside):
     assert verdicts.n_labels.tolist()[:1] == [60] and verdicts.n_labels.isna().tolist()[-1]
     assert everything.set_index("method").val_accuracy.idxmax() == verdicts.method.iloc[-1]
     page = Path("results/mock/index.html").read_text()
-    order = [page.index(f"<h2>{title}</h2>") for title in ("The answer", "label efficiency", "compare", "failures", "audit")]
+    order = [
+        page.index(f"<h2>{title}</h2>")
+        for title in ("The answer", "label efficiency", "compare", "failures", "audit")
+    ]
     assert order == sorted(order) and verdicts.method.iloc[-1] in page[order[0] : order[1]]
 
 
 def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
     equivalent = pd.read_csv("results/mock/label_efficiency/equivalent.csv")
-    assert set(equivalent.a) == {"cnn", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
-    few, every = (read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv") for n in (60, "null"))
+    assert set(equivalent.a) == {
+        "cnn",
+        *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest")),
+    }
+    few, every = (
+        read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv")
+        for n in (60, "null")
+    )
     learned = [set(table.id[table.split == "train"]) for table in (few, every)]
     assert len(learned[0]) == 60 and learned[0] < learned[1]
     assert set(few.id[few.split == "test"]) == set(every.id[every.split == "test"])
     tested = few[few.split == "test"]
-    seeds = pd.read_csv("results/mock/label_efficiency/seeds.csv").set_index(["method", "n_labels", "seed"])
+    seeds = pd.read_csv("results/mock/label_efficiency/seeds.csv").set_index(
+        ["method", "n_labels", "seed"]
+    )
     right = tested.label == tested.filter(regex="^p_").idxmax(axis=1).str.removeprefix("p_")
     assert seeds.accuracy.loc["cnn", 60, 0] == pytest.approx(right.mean())
 
@@ -116,9 +141,20 @@ def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
 def test_the_audit_looks_at_all_that_was_made(inside):
     found = pd.read_csv("results/mock/audit_results/findings.csv")
     made = {name.partition(",")[0] for name in found.of}
-    assert {"cnn/n_labels=60", "resnet18/seed=1", "cae_frozen/seed=0/dnn", "votes_tree", "moco/seed=0"} <= made
+    assert {
+        "cnn/n_labels=60",
+        "resnet18/seed=1",
+        "cae_frozen/seed=0/dnn",
+        "votes_tree",
+        "moco/seed=0",
+    } <= made
     assert set(found.result) <= {"passed", "warning"} and "batches" in set(found.check)
-    assert pd.read_csv("results/mock/audit/audit.csv").of.tolist() == [2, 2, 2, 2]  # splits of two seeds
+    assert pd.read_csv("results/mock/audit/audit.csv").of.tolist() == [
+        2,
+        2,
+        2,
+        2,
+    ]  # splits of two seeds
 
 
 def test_consistency_is_that_of_its_turned_predictions(inside):
@@ -126,14 +162,19 @@ def test_consistency_is_that_of_its_turned_predictions(inside):
     table = pd.read_csv(folder / "consistency.csv")
     assert set(table.method) == {"cnn", "cae"}
     turned = pd.read_csv(folder / "turned.csv", dtype={"id": str})
-    assert set(turned.id) == set(load("simulated", n_galaxies=240, image_size=32, seed=0).part("test").ids)
+    assert set(turned.id) == set(
+        load("simulated", n_galaxies=240, image_size=32, seed=0).part("test").ids
+    )
 
 
 def test_failures_are_those_of_the_predictions(inside):
     folder = inside / "results/mock/failures"
     known = json.loads((folder / "metrics.json").read_text())
     assert len(known["compared"]) == 2 and known["findings"]
-    table, properties = (pd.read_csv(folder / f"{name}.csv", dtype={"id": str}) for name in ("failures", "properties"))
+    table, properties = (
+        pd.read_csv(folder / f"{name}.csv", dtype={"id": str})
+        for name in ("failures", "properties")
+    )
     assert set(table.property) == set(properties.columns) - {"id"}
     assert not any("random_" in method or "pca" in method for method in table.method)
     suspects = pd.read_csv(folder / "suspects.csv")
@@ -151,17 +192,27 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     one, other = (str(sample.part(split).ids[0]) for split in ("test", "train"))
     copy = next((tmp_path / "galaxies").glob(f"*/{one}.png"))
     next((tmp_path / "galaxies").glob(f"*/{other}.png")).write_bytes(copy.read_bytes())
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(
+        PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
     params = {
         "run": "leaky",
         "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
         "audit": {"notebook": "01_audit"},
-        "classical": {"notebook": "05_classical", "forest": {"trees": 5, "leaves": [1]}, "pca_forest": {"trees": 5}},
+        "classical": {
+            "notebook": "05_classical",
+            "forest": {"trees": 5, "leaves": [1]},
+            "pca_forest": {"trees": 5},
+        },
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     done = galaxymorph(tmp_path, "run")
     assert done.returncode == 1
-    assert one in done.stdout and other in done.stdout and "classical: not executed, it needs audit" in done.stdout
+    assert (
+        one in done.stdout
+        and other in done.stdout
+        and "classical: not executed, it needs audit" in done.stdout
+    )
     assert "the same image" in (tmp_path / "results/leaky/index.html").read_text()
     done = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -169,12 +220,20 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
 
 def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
     sample = load("simulated", n_galaxies=240, image_size=32, seed=0)
-    truth = dict(zip(sample.ids.tolist(), [sample.classes[k] if k >= 0 else "" for k in sample.labels], strict=True))
+    truth = dict(
+        zip(
+            sample.ids.tolist(),
+            [sample.classes[k] if k >= 0 else "" for k in sample.labels],
+            strict=True,
+        )
+    )
     tested = []
     for step in ("resnet18/seed=0", "resnet50/seed=0"):
         table = read_predictions(inside / "results/mock" / step / "predictions.csv")
         assert [truth[galaxy] for galaxy in table.id] == list(table.label)
-        assert table.split.to_list() == [sample.split[sample.ids == galaxy].item() for galaxy in table.id]
+        assert table.split.to_list() == [
+            sample.split[sample.ids == galaxy].item() for galaxy in table.id
+        ]
         tested.append(set(table.id[table.split == "test"]))
     assert tested[0] == tested[1] == set(sample.part("test").ids)
     other = read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
@@ -188,7 +247,8 @@ def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
         test, val = (set(sample.part(split).ids) for split in ("test", "val"))
         assert set(header["seen"]) == set(sample.ids) - test - val
         assert header["seen_labels"] == []
-    # fine-tuning adds the labels that it was told, and the test galaxies of another seed are then refused
+    # fine-tuning adds the labels that it was told, and the test galaxies of another seed are then
+    # refused
     tuned = encoder("models/mock/moco_finetuned/seed=0.safetensors")
     train_ids = set(load("simulated", n_galaxies=240, image_size=32, seed=0).part("train").ids)
     assert tuned.seen_labels == train_ids and tuned.seen > train_ids
@@ -200,21 +260,34 @@ def test_protocols_say_how_an_encoder_came_about(inside):
     table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method").protocol
     assert table["resnet18"] == "from scratch" and table["moco_finetuned"] == "fine-tuned"
     assert table["votes_tree"] == "from scratch"
-    assert table["moco_frozen knn"] == "frozen" and table["cae_frozen random_dnn"] == "frozen, random encoder"
+    assert (
+        table["moco_frozen knn"] == "frozen"
+        and table["cae_frozen random_dnn"] == "frozen, random encoder"
+    )
 
 
 def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_path):
-    shutil.copytree(project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(
+        project / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
     params = {
         "run": "all",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
-        "cae": {"notebook": "03_cae", "learn_from": ["train", "test"], "training": {"epochs": 1, "batch_size": 64}},
+        "cae": {
+            "notebook": "03_cae",
+            "learn_from": ["train", "test"],
+            "training": {"epochs": 1, "batch_size": 64},
+        },
         "further": {
             "notebook": "03_cae",
             "encoder": "models/{run}/cae.safetensors",
             "training": {"epochs": 1, "batch_size": 64},
         },
-        "frozen": {"notebook": "05_frozen", "encoder": "models/{run}/further.safetensors", "training": {"epochs": 1}},
+        "frozen": {
+            "notebook": "05_frozen",
+            "encoder": "models/{run}/further.safetensors",
+            "training": {"epochs": 1},
+        },
         "compare": {"notebook": "10_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
@@ -223,34 +296,60 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
     table = pd.read_csv(tmp_path / "results/all/compare/table.csv").set_index("method").protocol
     assert table["frozen dnn"] == table["frozen knn"] == "frozen, transductive"
     assert table["frozen random_dnn"] == "frozen, random encoder"
-    assert "frozen, transductive" in done.stdout and "transductive" in (tmp_path / "results/all/index.html").read_text()
+    assert (
+        "frozen, transductive" in done.stdout
+        and "transductive" in (tmp_path / "results/all/index.html").read_text()
+    )
 
 
-def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not_run(tmp_path, monkeypatch):
+def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not_run(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # no network
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    network = {"notebook": "02_supervised", "training": {"epochs": 1}, "prediction": {"average_orientations": False}}
+    shutil.copytree(
+        PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
+    network = {
+        "notebook": "02_supervised",
+        "training": {"epochs": 1},
+        "prediction": {"average_orientations": False},
+    }
     params = {
         "run": "starts",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
-        "other": network | {"encoder": {"name": "cnn", "channels": [8, 16]}, "galaxies": {"survey_seed": 1}},
+        "other": network
+        | {"encoder": {"name": "cnn", "channels": [8, 16]}, "galaxies": {"survey_seed": 1}},
         "scratch": network | {"encoder": {"name": "cnn", "channels": [8, 16]}},
         "tuned": network | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": 1}},
-        "frozen": network | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
+        "frozen": network
+        | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
-        "transfer": {"notebook": "06_transfer", "steps": ["scratch", "tuned", "frozen", "imagenet"], "scratch": "scratch"},
+        "transfer": {
+            "notebook": "06_transfer",
+            "steps": ["scratch", "tuned", "frozen", "imagenet"],
+            "scratch": "scratch",
+        },
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     done = galaxymorph(tmp_path, "run", "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "results/starts/transfer"
     table = pd.read_csv(folder / "table.csv").set_index("method")
-    assert table.protocol.dropna().to_dict() == {"scratch": "from scratch", "tuned": "partly frozen", "frozen": "frozen"}
-    assert table.seeds["imagenet"] == 0 and table.not_run["imagenet"] == "weights not available offline"
+    assert table.protocol.dropna().to_dict() == {
+        "scratch": "from scratch",
+        "tuned": "partly frozen",
+        "frozen": "frozen",
+    }
+    assert (
+        table.seeds["imagenet"] == 0
+        and table.not_run["imagenet"] == "weights not available offline"
+    )
     gains = pd.read_csv(folder / "gains.csv").set_index("method")
     for name in ("tuned", "frozen"):
-        assert gains.difference[name] == pytest.approx(table.accuracy[name] - table.accuracy["scratch"])
+        assert gains.difference[name] == pytest.approx(
+            table.accuracy[name] - table.accuracy["scratch"]
+        )
     page = (tmp_path / "results/starts/index.html").read_text()
     for text in (done.stdout, (folder / "summary.md").read_text(), page):
         assert "weights not available offline" in text
@@ -261,7 +360,9 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
 
 
 def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(tmp_path):
-    shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(
+        PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
     few = {"forest": {"trees": 20, "leaves": [1]}, "pca_forest": {"trees": 20}}
     params = {
         "run": "old",
@@ -273,8 +374,14 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     done = galaxymorph(tmp_path, "run")
     assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_csv(tmp_path / "results/old/compare/table.csv").set_index("method")
-    assert set(table.index) == {"majority", *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest"))}
-    assert table.protocol["classical svm"] == "classical" and table.protocol["classical pca_forest"] == "control"
+    assert set(table.index) == {
+        "majority",
+        *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest")),
+    }
+    assert (
+        table.protocol["classical svm"] == "classical"
+        and table.protocol["classical pca_forest"] == "control"
+    )
     assert table.accuracy["classical forest"] > table.accuracy["majority"]
     folder = tmp_path / "results/old/classical"
     measures, losses = pd.read_csv(folder / "measures.csv"), pd.read_csv(folder / "importances.csv")
@@ -292,11 +399,15 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     sample = load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
     predicted = read_predictions(folder / "logistic/predictions.csv").set_index("id")
     fitted = [(split, sample.part(split)) for split in ("train", "val")]
-    parts = {split: (features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted}
+    parts = {
+        split: (features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted
+    }
     model = classifiers.logistic(parts["train"], parts["val"])
     test = sample.part("test")
     told = model.predict_proba(features(test.images).to_numpy())
-    np.testing.assert_allclose(told, predicted.loc[test.ids].filter(like="p_").to_numpy(float), atol=1e-3)
+    np.testing.assert_allclose(
+        told, predicted.loc[test.ids].filter(like="p_").to_numpy(float), atol=1e-3
+    )
 
 
 def test_a_model_file_alone_gives_the_predictions_back(inside):
@@ -321,7 +432,9 @@ def test_vote_fractions_stay_with_their_galaxies(inside):
         table = read_votes(f"results/mock/{step}/votes.csv")
         rows = [place[galaxy] for galaxy in table.id]
         assert table.split.to_list() == sample.split[rows].tolist() and len(table) == 240
-        np.testing.assert_allclose(table[list(galaxy_zoo_tree.COLUMNS)], sample.votes[rows], atol=1e-6)
+        np.testing.assert_allclose(
+            table[list(galaxy_zoo_tree.COLUMNS)], sample.votes[rows], atol=1e-6
+        )
         assert table.volunteers.to_list() == sample.volunteers[rows].tolist()
         model, _ = saved.load(Path(f"models/mock/{step}.safetensors"))
         one = train.predict(model, sample.images[rows[7]][None])  # another batch
@@ -329,7 +442,8 @@ def test_vote_fractions_stay_with_their_galaxies(inside):
         np.testing.assert_allclose(one[0, :37], predicted, atol=0.02)  # bfloat16
     compared = pd.read_csv("results/mock/compare_votes/table.csv").set_index("method")
     plain, tree = (
-        read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'") for step in ("votes_plain", "votes_tree")
+        read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'")
+        for step in ("votes_plain", "votes_tree")
     )
     for name, table in (("votes_plain", plain), ("votes_tree", tree)):
         error = (
@@ -352,7 +466,10 @@ def test_the_kept_weights_are_those_of_the_best_validation_epoch(inside):
     folder = inside / "results/mock/resnet18/seed=0"
     history = pd.read_csv(folder / "history.csv")
     assert len(history) == 2
-    assert json.loads((folder / "metrics.json").read_text())["best_epoch"] == history.epoch[history.val_loss.idxmin()]
+    assert (
+        json.loads((folder / "metrics.json").read_text())["best_epoch"]
+        == history.epoch[history.val_loss.idxmin()]
+    )
 
 
 def test_the_comparison_reads_nothing_but_predictions(inside):
@@ -360,7 +477,9 @@ def test_the_comparison_reads_nothing_but_predictions(inside):
     for step, seeds in (("resnet18", (0, 1)), ("resnet50", (0,))):
         right = []
         for seed in seeds:
-            p = pd.read_csv(inside / f"results/mock/{step}/seed={seed}/predictions.csv").query("split == 'test'")
+            p = pd.read_csv(inside / f"results/mock/{step}/seed={seed}/predictions.csv").query(
+                "split == 'test'"
+            )
             taken_for = p.filter(like="p_").idxmax(axis=1).str.removeprefix("p_")
             right.append((taken_for == p.label).mean())
         assert table.accuracy[step] == pytest.approx(np.mean(right))

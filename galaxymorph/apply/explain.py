@@ -1,4 +1,5 @@
-"""Where in a galaxy a trained model sees a class, or an answer of a question: class-activation maps from its file alone."""
+"""Where in a galaxy a trained model sees a class, or an answer of a question: class-activation maps
+from its file alone."""
 
 from __future__ import annotations
 
@@ -37,12 +38,13 @@ def explain(
     crop: int | None = None,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Draws maps of some galaxies into the file `out`: a row for each, a column for each answer and method (`gradcam.maps`).
+    """Draws maps of some galaxies into the file `out`: a row for each, a column for each answer and
+    method (`gradcam.maps`).
 
-    The galaxies are those with these ids among `images`, or, without any, galaxies of the mock survey ("mock-0-0000007"), whose
-    votes are then known. `question` and `answer` choose what to explain: one answer, or all of a question; of a model of
-    classes, `answer` is a class. Raises `ValueError` for what is not there, with the nearest names.
-    """
+    The galaxies are those with these ids among `images`, or, without any, galaxies of the mock
+    survey ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose what to
+    explain: one answer, or all of a question; of a model of classes, `answer` is a class. Raises
+    `ValueError` for what is not there, with the nearest names."""
     learner, header = saved.load(model)
     said = answers(learner, header)
     chosen = _chosen(said, question, answer)
@@ -53,12 +55,17 @@ def explain(
         for method in methods:
             key = name if len(methods) == 1 else f"{name}, {method}"
             heat[key] = gradcam.maps(learner, pixels, said[name].target, method=method, layer=layer)
-            texts[key] = [f"{method}\n{text}" for text in captions(name, said[name], predicted, votes)]
+            texts[key] = [
+                f"{method}\n{text}" for text in captions(name, said[name], predicted, votes)
+            ]
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
     for key, maps in heat.items():
         on_galaxy = map_scores.heat_on_galaxy(pixels, maps).tolist()
-        say(f"{key}, heat on the galaxy: " + ", ".join(f"{id} {part:.0%}" for id, part in zip(ids, on_galaxy, strict=True)))
+        say(
+            f"{key}, heat on the galaxy: "
+            + ", ".join(f"{id} {part:.0%}" for id, part in zip(ids, on_galaxy, strict=True))
+        )
     say(str(out))
 
 
@@ -66,12 +73,22 @@ def _chosen(said: dict[str, Answer], question: str | None, answer: str | None) -
     """The names of what is to be explained."""
     asks = any(": " in name for name in said)
     if question is not None and not asks:
-        raise ValueError(f"the model tells classes, not answers of questions: give one of {', '.join(said)} as the answer")
+        raise ValueError(
+            f"the model tells classes, not answers of questions: give one of {', '.join(said)} as the answer"
+        )
     if question is None and asks:
         raise ValueError(f"which question? There are: {', '.join(galaxy_zoo_tree.SLICES)}")
     if question is not None:
-        _among("question", question.replace("_", " "), [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES])
-        said = {name: each for name, each in said.items() if name.startswith(f"{question.replace('_', ' ')}: ")}
+        _among(
+            "question",
+            question.replace("_", " "),
+            [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES],
+        )
+        said = {
+            name: each
+            for name, each in said.items()
+            if name.startswith(f"{question.replace('_', ' ')}: ")
+        }
     names = {name.rpartition(": ")[2]: name for name in said}
     if answer is None:
         return list(said)
@@ -82,7 +99,9 @@ def _chosen(said: dict[str, Answer], question: str | None, answer: str | None) -
 def _among(what: str, name: str, there: Sequence[str]) -> None:
     if name not in there:
         near = difflib.get_close_matches(name, there, n=1)
-        raise ValueError(f"no {what} {name!r}{f'; did you mean {near[0]!r}?' if near else ''} There are: {', '.join(there)}")
+        raise ValueError(
+            f"no {what} {name!r}{f'; did you mean {near[0]!r}?' if near else ''} There are: {', '.join(there)}"
+        )
 
 
 def _galaxies(
@@ -92,13 +111,19 @@ def _galaxies(
     size, cutout = header["image_size"], header.get("cutout", {})
     if images:
         found = find(images, cutout)
-        return torch.from_numpy(cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))), None
+        return torch.from_numpy(
+            cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))
+        ), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
-        raise ValueError(f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images")
+        raise ValueError(
+            f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images"
+        )
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     surveys = {
-        seed: mock_survey(1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed)
+        seed: mock_survey(
+            1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed
+        )
         for seed in dict.fromkeys(seed for seed, _ in pairs)
     }
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])

@@ -17,16 +17,25 @@ from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
 
 # From FITS bands to colour, where a model was not trained on them: as in `data.load`.
-COLOUR: dict[str, Any] = {"bands": None, "hdu": None, "stretch": 0.5, "Q": 8.0, "band_weights": (2.5, 1.5, 1.0)}
+COLOUR: dict[str, Any] = {
+    "bands": None,
+    "hdu": None,
+    "stretch": 0.5,
+    "Q": 8.0,
+    "band_weights": (2.5, 1.5, 1.0),
+}
 
 
 def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
-    """The galaxies of all paths, sorted by id, as numbers where all are: folders of images, of FITS images or of both, zips,
-    CSV lists of files (`sources.listed`), single images, FITS cubes. `cutout`: how the model's galaxies were cut (its header).
+    """The galaxies of all paths, sorted by id, as numbers where all are: folders of images, of FITS
+    images or of both, zips, CSV lists of files (`sources.listed`), single images, FITS cubes.
+    `cutout`: how the model's galaxies were cut (its header).
 
-    Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or an id stands twice.
-    """
-    colour = {key.lower(): cutout.get(key, default) for key, default in COLOUR.items()}  # as `fits` names them
+    Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
+    an id stands twice."""
+    colour = {
+        key.lower(): cutout.get(key, default) for key, default in COLOUR.items()
+    }  # as `fits` names them
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
     ids = [id for part in parts for id in part.ids]
     names = [name for part in parts for name in part.names]
@@ -39,7 +48,9 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
         stamps=[stamp for part in parts for stamp in part.stamps],
     )
     numbers = all(id.isdecimal() for id in ids)
-    return sources.take(found, sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row])))
+    return sources.take(
+        found, sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
+    )
 
 
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
@@ -50,7 +61,9 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         if list(sources.files_below(path, fits.ENDINGS)):
             parts.append(fits.find(path, labels=None, class_names=None, on_bad="skip", **colour))
         if not parts:
-            raise ValueError(f"{path}: no images found, no file that ends in {', '.join(sources.IMAGES + fits.ENDINGS)}")
+            raise ValueError(
+                f"{path}: no images found, no file that ends in {', '.join(sources.IMAGES + fits.ENDINGS)}"
+            )
         for part in parts:
             part.names = [f"{path}/{name}" for name in part.names]
         return parts
@@ -61,7 +74,9 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     elif path.name.lower().endswith(sources.IMAGES + fits.ENDINGS):
         files = {sources.without_ending(path.name): path}
     else:
-        raise ValueError(f"{path}: expected a folder, a zip, a CSV list of files, an image or a FITS cube")
+        raise ValueError(
+            f"{path}: expected a folder, a zip, a CSV list of files, an image or a FITS cube"
+        )
     return [
         Found(
             ids=list(files),
@@ -78,18 +93,27 @@ def _reader(file: Path, colour: dict[str, Any]) -> Callable[[], sources.RGB | so
         return partial(sources.read_image, str(file))
     bands = colour["bands"] or "gri"
     order = [bands.index(band) for band in sorted(bands, key=fits.WAVELENGTHS.index)]
-    options = {"hdu": colour["hdu"], "stretch": colour["stretch"], "q": colour["q"], "weights": colour["band_weights"]}
+    options = {
+        "hdu": colour["hdu"],
+        "stretch": colour["stretch"],
+        "q": colour["q"],
+        "weights": colour["band_weights"],
+    }
     return partial(fits.read, [str(file)], order=order, **options)
 
 
-def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> UInt8[ndarray, "galaxy 3 size size"]:
-    """Cutouts of single galaxies by id. Raises `ValueError` for an id that is not there, with the nearest, or an image that
-    cannot be read."""
+def cutouts_of(
+    found: Found, ids: Sequence[str], *, size: int, crop: int | None = None
+) -> UInt8[ndarray, "galaxy 3 size size"]:
+    """Cutouts of single galaxies by id. Raises `ValueError` for an id that is not there, with the
+    nearest, or an image that cannot be read."""
     places, read = {id: row for row, id in enumerate(found.ids)}, []
     for id in ids:
         if id not in places:
             near = listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
-            raise ValueError(f"no galaxy {id!r} among {len(found.ids):,}; the nearest ids are {near}")
+            raise ValueError(
+                f"no galaxy {id!r} among {len(found.ids):,}; the nearest ids are {near}"
+            )
         try:
             read.append(cutouts.read(found.read[places[id]], size=size, crop=crop)[0])
         except (ValueError, OSError) as error:

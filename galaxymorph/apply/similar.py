@@ -30,11 +30,12 @@ def similar(
     crop: int | None = None,
     say: Callable[[str], object] = print,
 ) -> list[Remark]:
-    """The `n` galaxies that are nearest to one in feature space, by the cosine of the angle between their features: as a table
-    `similar_<galaxy>.csv` (`id, similarity`) and a picture `similar_<galaxy>.png` in the folder `out`; returns remarks.
+    """The `n` galaxies that are nearest to one in feature space, by the cosine of the angle between
+    their features: as a table `similar_<galaxy>.csv` (`id, similarity`) and a picture
+    `similar_<galaxy>.png` in the folder `out`; returns remarks.
 
-    With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for an id that is not there.
-    """
+    With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for
+    an id that is not there."""
     _check_positive(n=n, batch_size=batch_size, crop=crop)
     learner, header = load(model)
     cutout = header.get("cutout", {})
@@ -50,14 +51,21 @@ def similar(
         similarity += (_unit(features) @ query).tolist()
         remarks += said
     table = pd.DataFrame({"id": ids, "similarity": similarity})
-    table = table.loc[table["id"] != galaxy].sort_values(by="similarity", ascending=False, kind="stable").head(n)
+    table = (
+        table.loc[table["id"] != galaxy]
+        .sort_values(by="similarity", ascending=False, kind="stable")
+        .head(n)
+    )
     if not len(table):
         raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")
 
     stem = f"similar_{galaxy.replace('/', '_')}"
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
-    titles = [f"{galaxy}\nasked for", *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True))]
+    titles = [
+        f"{galaxy}\nasked for",
+        *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True)),
+    ]
     figure = plots.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")

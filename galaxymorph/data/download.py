@@ -1,4 +1,5 @@
-"""Fetch published data sets, checked and resumable, and write a mock survey as if Kaggle had published it."""
+"""Fetch published data sets, checked and resumable, and write a mock survey as if Kaggle had
+published it."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ DATASETS: dict[str, Dataset] = {
     ),
     "galaxy_mnist": Dataset(
         "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley et al. 2022; Galaxy Zoo)",
-        # Addresses and checksums as in the authors' package galaxy-datasets; those of their older galaxy_mnist are dead.
+        # Addresses and checksums as in the authors' package galaxy-datasets; those of their older
+        # galaxy_mnist are dead.
         (
             File(
                 "galaxy_mnist_train_catalog.parquet",
@@ -87,12 +89,19 @@ There is no need to unpack these zips.
 galaxies: {{name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}}""",
     ),
 }
-GALAXY_MNIST = ("smooth_round", "smooth_cigar", "edge_on_disk", "unbarred_spiral")  # as its authors name the labels 0 to 3
+GALAXY_MNIST = (
+    "smooth_round",
+    "smooth_cigar",
+    "edge_on_disk",
+    "unbarred_spiral",
+)  # as its authors name the labels 0 to 3
 
 
 def info() -> str:
     """What can be had, and how it is used."""
-    parts = [f"{name}\n  {dataset.about}\n{_indented(dataset.use)}" for name, dataset in DATASETS.items()]
+    parts = [
+        f"{name}\n  {dataset.about}\n{_indented(dataset.use)}" for name, dataset in DATASETS.items()
+    ]
     return "\n\n".join(parts)
 
 
@@ -139,7 +148,9 @@ def fetch(file: File, folder: Path) -> Path:
             _transfer(file.url, part)
             break
         except urllib.error.HTTPError as error:
-            raise OSError(f"{file.url}: the server answers {error.code} {error.reason}. {_by_hand(file, target)}") from error
+            raise OSError(
+                f"{file.url}: the server answers {error.code} {error.reason}. {_by_hand(file, target)}"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             if _size(part) <= before:  # else the line is shaky, but not dead
                 raise ConnectionError(
@@ -157,9 +168,12 @@ def fetch(file: File, folder: Path) -> Path:
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append to `part` what is missing of it, or write it anew where the server cannot send parts."""
+    """Append to `part` what is missing of it, or write it anew where the server cannot send
+    parts."""
     have = _size(part)
-    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"} | (
+        {"Range": f"bytes={have}-"} if have else {}
+    )
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
     except urllib.error.HTTPError as error:
@@ -170,7 +184,15 @@ def _transfer(url: str, part: Path) -> None:
     with response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        bar = tqdm(desc=part.stem, initial=have, total=total or None, unit="B", unit_scale=True, mininterval=1, delay=1)
+        bar = tqdm(
+            desc=part.stem,
+            initial=have,
+            total=total or None,
+            unit="B",
+            unit_scale=True,
+            mininterval=1,
+            delay=1,
+        )
         with part.open("ab" if have else "wb") as opened, bar:
             while block := response.read(1 << 20):
                 opened.write(block)
@@ -202,7 +224,8 @@ def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar file that holds nothing but files and folders, all of them inside of `folder`.
 
     Raises:
-        ValueError: a member would land elsewhere, or is a link or a device; nothing is unpacked then.
+        ValueError: a member would land elsewhere, or is a link or a device; nothing is unpacked
+        then.
     """
     with tarfile.open(archive) as opened:
         for member in opened:
@@ -211,7 +234,9 @@ def extract(archive: Path, folder: Path) -> None:
                 raise ValueError(
                     f"{archive} is not to be trusted: its member {member.name!r} may write elsewhere. Nothing unpacked"
                 )
-        for member in tqdm(opened.getmembers(), "unpacking", unit=" files", mininterval=1, delay=1, leave=False):
+        for member in tqdm(
+            opened.getmembers(), "unpacking", unit=" files", mininterval=1, delay=1, leave=False
+        ):
             if content := opened.extractfile(member):  # None for folders
                 target = folder / member.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -227,7 +252,10 @@ def _arrange_galaxy_mnist(folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     extract(folder / "galaxy_mnist_images.tar.gz", part / "all")
     images = {path.name: path for path in (part / "all").rglob("*.jpg")}
-    catalogues = [pd.read_parquet(folder / f"galaxy_mnist_{half}_catalog.parquet") for half in ("train", "test")]
+    catalogues = [
+        pd.read_parquet(folder / f"galaxy_mnist_{half}_catalog.parquet")
+        for half in ("train", "test")
+    ]
     for name in GALAXY_MNIST:
         (part / name).mkdir()
     for file, label in pd.concat(catalogues)[["filename", "label"]].itertuples(index=False):

@@ -34,34 +34,50 @@ def find(
     q: float,
     band_weights: Sequence[float],
 ) -> sources.Found:
-    """FITS images anywhere below a folder, plain or compressed: cubes of three bands `<id>.fits`, or one file per band
-    `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in capitals). The header's word on the band is not asked: it is
-    often wrong.
+    """FITS images anywhere below a folder, plain or compressed: cubes of three bands `<id>.fits`,
+    or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in capitals). The
+    header's word on the band is not asked: it is often wrong.
 
     Args:
-        bands: the order of a cube's planes, or which of the single files to use, such as "gri"; default: bluest first.
-        labels: a CSV file `id,label`; default: all unlabelled.
-        hdu, stretch, q, band_weights: see `read`.
+        bands: the order of a cube's planes, or which of the single files to use, such as "gri";
+        default: bluest first. labels: a CSV file `id,label`; default: all unlabelled. hdu, stretch,
+        q, band_weights: see `read`.
     """
     if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
-        raise ValueError(f"bands must be three different ones of {', '.join(WAVELENGTHS)}, such as 'gri', not {bands!r}")
+        raise ValueError(
+            f"bands must be three different ones of {', '.join(WAVELENGTHS)}, such as 'gri', not {bands!r}"
+        )
     if len(band_weights) != 3:
-        raise ValueError(f"band_weights must be three numbers, bluest band first, not {list(band_weights)}")
+        raise ValueError(
+            f"band_weights must be three numbers, bluest band first, not {list(band_weights)}"
+        )
     files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
-        raise ValueError(f"{root}: no FITS files found, that is no file that ends in {', '.join(ENDINGS)}")
-    order = [0, 1, 2] if bands is None else [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
+        raise ValueError(
+            f"{root}: no FITS files found, that is no file that ends in {', '.join(ENDINGS)}"
+        )
+    order = (
+        [0, 1, 2]
+        if bands is None
+        else [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
+    )
     found = sources.Found([], [], [], [], [sources.stamp(Path(file.path)) for file in files])
     for id, group in _galaxies(files, bands).items():
         found.ids.append(id)
         found.names.append(", ".join(file.name for file in group))
         reader = partial(read, hdu=hdu, stretch=stretch, q=q, weights=tuple(band_weights))
-        found.read.append(partial(reader, [file.path for file in group], order=order if len(group) == 1 else [0, 1, 2]))
+        found.read.append(
+            partial(
+                reader, [file.path for file in group], order=order if len(group) == 1 else [0, 1, 2]
+            )
+        )
         found.labels.append(-1)
     return sources.label(found, labels, class_names, on_bad)
 
 
-def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str, list[os.DirEntry[str]]]:
+def _galaxies(
+    files: Sequence[os.DirEntry[str]], bands: str | None
+) -> dict[str, list[os.DirEntry[str]]]:
     """For every id its cube, or its three files from blue to red."""
     groups: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)  # "" is the band of a cube
     for file in files:
@@ -70,9 +86,14 @@ def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str,
         id, band = (single[1], single[2].lower()) if single else (stem, "")
         if band in groups[id] or (groups[id] and "" in (band, *groups[id])):
             others = listing(other.path for other in groups[id].values())
-            raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one")
+            raise ValueError(
+                f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one"
+            )
         groups[id][band] = file
-    chosen = {id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index) for id, group in groups.items()}
+    chosen = {
+        id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
+        for id, group in groups.items()
+    }
     wrong = [
         f"{id} ({', '.join(groups[id])})"
         for id, wanted in chosen.items()
@@ -87,7 +108,13 @@ def _galaxies(files: Sequence[os.DirEntry[str]], bands: str | None) -> dict[str,
 
 
 def read(
-    files: Sequence[str], *, order: Sequence[int], hdu: int | None, stretch: float, q: float, weights: Sequence[float]
+    files: Sequence[str],
+    *,
+    order: Sequence[int],
+    hdu: int | None,
+    stretch: float,
+    q: float,
+    weights: Sequence[float],
 ) -> sources.RGB:
     """A colour picture of three bands, by Lupton et al. (2004)'s arcsinh stretch.
 
@@ -104,7 +131,9 @@ def read(
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
-        raise ValueError(f"expected three bands of one size (a cube, or a file per band), found {shapes}")
+        raise ValueError(
+            f"expected three bands of one size (a cube, or a file per band), found {shapes}"
+        )
     bands = np.stack([planes[plane] * weight for plane, weight in zip(order, weights, strict=True)])
     if not np.isfinite(bands).any():
         raise ValueError("no pixel has a value")
@@ -126,10 +155,10 @@ def _planes(file: str, hdu: int | None) -> list[ndarray]:
 def fill(bands: Float[ndarray, "3 height width"]) -> tuple[Float[ndarray, "3 height width"], float]:
     """Fill in missing pixels; returns the bands and the percentage that was filled.
 
-    Missing is what is not finite, and an exact 0 where another band has light: surveys write 0 where they have no data. A band
-    takes the mean of the other bands there, which keeps the shape and makes the place grey. Where no band has data the
-    neighbourhood is averaged, and where that has none either the median, which is the sky.
-    """
+    Missing is what is not finite, and an exact 0 where another band has light: surveys write 0
+    where they have no data. A band takes the mean of the other bands there, which keeps the shape
+    and makes the place grey. Where no band has data the neighbourhood is averaged, and where that
+    has none either the median, which is the sky."""
     missing: Bool[ndarray, "3 height width"] = ~np.isfinite(bands)
     missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
     if not missing.any():
@@ -140,9 +169,17 @@ def fill(bands: Float[ndarray, "3 height width"]) -> tuple[Float[ndarray, "3 hei
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans  # half a second, for a few files
+        from astropy.convolution import (
+            Gaussian2DKernel,
+            interpolate_replace_nans,
+        )  # half a second, for a few files
 
-        local = np.stack([interpolate_replace_nans(band, Gaussian2DKernel(2), boundary="extend") for band in filled])
+        local = np.stack(
+            [
+                interpolate_replace_nans(band, Gaussian2DKernel(2), boundary="extend")
+                for band in filled
+            ]
+        )
         sky = np.nanmedian(filled, axis=(1, 2), keepdims=True)
         filled = np.where(np.isfinite(local), local, np.nan_to_num(sky))
     return filled, 100 * float(missing.mean())

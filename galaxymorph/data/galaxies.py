@@ -20,10 +20,11 @@ SPLITS = ("train", "val", "test", "unlabelled")
 
 @dataclass
 class Galaxies:
-    """Galaxies with their classes and the split that each belongs to: those of the main source first, each source by id.
+    """Galaxies with their classes and the split that each belongs to: those of the main source
+    first, each source by id.
 
-    `images` of a source in files are mapped from the cache: they take memory only as far as they are used.
-    """
+    `images` of a source in files are mapped from the cache: they take memory only as far as they
+    are used."""
 
     ids: Shaped[ndarray, " galaxy"]  # str
     images: UInt8[Tensor, "galaxy 3 size size"]
@@ -32,8 +33,12 @@ class Galaxies:
     votes: Float[Tensor, "galaxy 37"] | None  # cumulative (see schema); NaN rows where nobody voted
     split: Shaped[ndarray, " galaxy"]  # str: "train", "val", "test" or "unlabelled"
     volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
-    cutout: dict[str, Any] = field(default_factory=dict)  # options by which the pixels were cut from the source's images
-    notes: list[str] = field(default_factory=list)  # what was left out, filled in or joined: to be recorded with results
+    cutout: dict[str, Any] = field(
+        default_factory=dict
+    )  # options by which the pixels were cut from the source's images
+    notes: list[str] = field(
+        default_factory=list
+    )  # what was left out, filled in or joined: to be recorded with results
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -42,7 +47,8 @@ class Galaxies:
         """The galaxies of one split, or of several (a copy).
 
         Raises:
-            ValueError: there is no such split, or nothing is in it, which methods rely on; only "unlabelled" may be empty.
+            ValueError: there is no such split, or nothing is in it, which methods rely on; only
+            "unlabelled" may be empty.
         """
         for split in splits:
             if split not in SPLITS:
@@ -76,12 +82,13 @@ class Galaxies:
         """How many galaxies of each class (rows, and the unlabelled) each split (columns) has."""
         names = np.array([*self.classes, "unlabelled"])[self.labels.numpy()]  # -1 is the last
         table = pd.crosstab(names, self.split)
-        return table.reindex(index=[*self.classes, "unlabelled"], columns=list(SPLITS), fill_value=0).rename_axis(
-            index="class", columns="split"
-        )
+        return table.reindex(
+            index=[*self.classes, "unlabelled"], columns=list(SPLITS), fill_value=0
+        ).rename_axis(index="class", columns="split")
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of ids, classes, labels and splits: equal for two runs that trained and tested on the same galaxies."""
+        """A short hash of ids, classes, labels and splits: equal for two runs that trained and
+        tested on the same galaxies."""
         rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
         return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]

@@ -1,4 +1,5 @@
-"""Galaxies: the one data set type, and `load(name, ...)`, which makes it from anything that astronomers have on disk."""
+"""Galaxies: the one data set type, and `load(name, ...)`, which makes it from anything that
+astronomers have on disk."""
 
 from __future__ import annotations
 
@@ -92,70 +93,109 @@ def load(
     Relative paths are relative to the project's folder; `~` is the home folder.
 
     Args:
-        name: `simulated`: the built-in mock survey (`simulate`).
-            `folder`: one subfolder per class with JPEG, PNG or TIFF images of any size.
-            `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as folders or zips (`galaxy_zoo.galaxy_zoo`).
-            `galaxy10`: Galaxy10 DECaLS's HDF5 file (`hdf5.galaxy10`).
-            `table`: an astropy table in HDF5 with columns r, g, b of images in [-0.5, 0.5] (`hdf5.table`).
-            `fits`: cubes of three bands or one file per band (`fits.find`).
-        root: the folder or file to read.
-        image_size: of the square images that come out, in pixels.
-        crop: take the central `crop` pixels of the source's images before resizing; default: the largest central square.
-        unlabelled_root: a second source, for methods that learn without labels: a folder or zip of images, an HDF5 file of the
-            same layout, or a folder of FITS images if the first is one. Ids that the first source has are left out.
-        unlabelled_crop: `crop` for the second source.
-        labels: CSV file `id,label` for `table` and `fits`.
-        volunteers: CSV file with the number of people who classified each galaxy, for `galaxy_zoo`, whose votes are fractions:
-            columns `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications` (as Galaxy Zoo 2 has them).
-        target: what is to be learned. `classes`: galaxies that fit no class are unlabelled. `votes`: all galaxies with votes
-            are split, those of no class, too; those of a class lie in the same split as with `classes`.
-        class_names: names for the classes, in the order of the sorted labels or folders.
-        n_classes: classes that votes are turned into, see `schema.CLASSES`.
-        n_labels: keep the labels of this many training galaxies: about the same fraction of each class and at least one;
-            a smaller set is part of every larger one. The others become unlabelled. Validation and test stay as they are.
-        label_fraction: the same as a fraction of the training galaxies.
-        test, val: fraction of each class, at least one galaxy unless 0.
-        seed: of the splits and the choice of labels.
-        on_bad: what to do about images that cannot be read, images without label and labels without image: stop, or go on
+        name: `simulated`: the built-in mock survey (`simulate`). `folder`: one subfolder per class
+            with JPEG, PNG or TIFF images of any size. `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as
+            folders or zips (`galaxy_zoo.galaxy_zoo`). `galaxy10`: Galaxy10 DECaLS's HDF5 file
+            (`hdf5.galaxy10`). `table`: an astropy table in HDF5 with columns r, g, b of images in
+            [-0.5, 0.5] (`hdf5.table`). `fits`: cubes of three bands or one file per band
+            (`fits.find`).
+        root: the folder or file to read. image_size: of the square images that come out, in pixels.
+        crop: take the central `crop` pixels of the source's images before resizing; default: the
+        largest central square. unlabelled_root: a second source, for methods that learn without
+        labels: a folder or zip of images, an HDF5 file of the
+            same layout, or a folder of FITS images if the first is one. Ids that the first source
+            has are left out.
+        unlabelled_crop: `crop` for the second source. labels: CSV file `id,label` for `table` and
+        `fits`. volunteers: CSV file with the number of people who classified each galaxy, for
+        `galaxy_zoo`, whose votes are fractions:
+            columns `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications` (as
+            Galaxy Zoo 2 has them).
+        target: what is to be learned. `classes`: galaxies that fit no class are unlabelled.
+            `votes`: all galaxies with votes are split, those of no class, too; those of a class lie
+            in the same split as with `classes`.
+        class_names: names for the classes, in the order of the sorted labels or folders. n_classes:
+        classes that votes are turned into, see `schema.CLASSES`. n_labels: keep the labels of this
+        many training galaxies: about the same fraction of each class and at least one;
+            a smaller set is part of every larger one. The others become unlabelled. Validation and
+            test stay as they are.
+        label_fraction: the same as a fraction of the training galaxies. test, val: fraction of each
+        class, at least one galaxy unless 0. seed: of the splits and the choice of labels. on_bad:
+        what to do about images that cannot be read, images without label and labels without image:
+        stop, or go on
             without them and say so in `notes`.
-        n_galaxies, survey_seed: of the mock survey.
-        bands, hdu, stretch, Q, band_weights: from FITS bands to colour; see `fits.find` and `fits.read`.
-        cache: folder for decoded images; default: `data/cache` in the project.
+        n_galaxies, survey_seed: of the mock survey. bands, hdu, stretch, Q, band_weights: from FITS
+        bands to colour; see `fits.find` and `fits.read`. cache: folder for decoded images; default:
+        `data/cache` in the project.
 
     Raises:
-        ValueError, FileNotFoundError: anything about the data or the options that would spoil an experiment; the message
-            names files, rows or options and says what to do.
+        ValueError, FileNotFoundError: anything about the data or the options that would spoil an
+            experiment; the message names files, rows or options and says what to do.
     """
     _check_options(dict(locals()))
     project = project_root()
     cache_folder = project / Path(cache or Path("data", "cache")).expanduser() / name
-    path, csv = project / Path(root or "").expanduser(), project / Path(labels).expanduser() if labels else None
-    colour: dict[str, Any] = {"bands": bands, "hdu": hdu, "stretch": stretch, "q": Q, "band_weights": tuple(band_weights)}
+    path, csv = (
+        project / Path(root or "").expanduser(),
+        project / Path(labels).expanduser() if labels else None,
+    )
+    colour: dict[str, Any] = {
+        "bands": bands,
+        "hdu": hdu,
+        "stretch": stretch,
+        "q": Q,
+        "band_weights": tuple(band_weights),
+    }
     if name == "simulated":
         galaxies = _simulated(cache_folder, n_galaxies, image_size, survey_seed, n_classes)
     else:
-        found = _find(name, path, labels=csv, class_names=class_names, n_classes=n_classes, on_bad=on_bad, colour=colour)
+        found = _find(
+            name,
+            path,
+            labels=csv,
+            class_names=class_names,
+            n_classes=n_classes,
+            on_bad=on_bad,
+            colour=colour,
+        )
         if volunteers is not None:
             found = galaxy_zoo.count_volunteers(found, project / Path(volunteers).expanduser())
         found = _cut(found, image_size, crop)
         if unlabelled_root is not None:
-            extra = _find_unlabelled(name, project / Path(unlabelled_root).expanduser(), colour=colour)
-            found = sources.join(found, _cut(extra, image_size, unlabelled_crop), str(unlabelled_root))
+            extra = _find_unlabelled(
+                name, project / Path(unlabelled_root).expanduser(), colour=colour
+            )
+            found = sources.join(
+                found, _cut(extra, image_size, unlabelled_crop), str(unlabelled_root)
+            )
         options = colour | {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
         galaxies = _decoded(found, options, on_bad, cache_folder)
     galaxies.cutout = {"crop": crop}
     if name == "fits":
-        galaxies.cutout |= {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
+        galaxies.cutout |= {
+            "bands": bands,
+            "hdu": hdu,
+            "stretch": stretch,
+            "Q": Q,
+            "band_weights": list(band_weights),
+        }
     strata = strata_of(galaxies, target)
     drawn_split(
-        galaxies, strata, test=test, val=val, seed=seed, remedy=_remedy(name, n_classes) if target == "classes" else None
+        galaxies,
+        strata,
+        test=test,
+        val=val,
+        seed=seed,
+        remedy=_remedy(name, n_classes) if target == "classes" else None,
     )
-    limit_labels(galaxies, strata, target, n_labels=n_labels, label_fraction=label_fraction, seed=seed)
+    limit_labels(
+        galaxies, strata, target, n_labels=n_labels, label_fraction=label_fraction, seed=seed
+    )
     return galaxies
 
 
 def _check_options(given: dict[str, Any]) -> None:
-    """Raises `ValueError` for an unknown source, for options that it does not use, and for values out of range."""
+    """Raises `ValueError` for an unknown source, for options that it does not use, and for values
+    out of range."""
     known = get_args(Source)
     name = given["name"]
     if name not in known:
@@ -163,9 +203,19 @@ def _check_options(given: dict[str, Any]) -> None:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no data source {name!r}; {hint}There are: {', '.join(known)}")
     for option, parameter in inspect.signature(load).parameters.items():
-        if given[option] != parameter.default and option != "name" and name not in _ONLY.get(option, known):
-            why = f" ({_NOT_SIMULATED[option]})" if name == "simulated" and option in _NOT_SIMULATED else ""
-            raise ValueError(f"option {option!r} means nothing to the source {name!r}{why}: remove it")
+        if (
+            given[option] != parameter.default
+            and option != "name"
+            and name not in _ONLY.get(option, known)
+        ):
+            why = (
+                f" ({_NOT_SIMULATED[option]})"
+                if name == "simulated" and option in _NOT_SIMULATED
+                else ""
+            )
+            raise ValueError(
+                f"option {option!r} means nothing to the source {name!r}{why}: remove it"
+            )
     if given["root"] is None and name in _ONLY["root"]:
         raise ValueError(f"the source {name!r} needs `root`, the folder or file to read")
     if given["unlabelled_crop"] is not None and given["unlabelled_root"] is None:
@@ -179,10 +229,12 @@ def _check_options(given: dict[str, Any]) -> None:
         if given[option] is not None and not 0 <= given[option] <= 1:
             raise ValueError(f"{option} must lie between 0 and 1, not {given[option]}")
     if given["test"] + given["val"] >= 1:
-        raise ValueError(f"test = {given['test']} and val = {given['val']} leave nothing to train on")
+        raise ValueError(
+            f"test = {given['test']} and val = {given['val']} leave nothing to train on"
+        )
 
 
-# --- pixels ------------------------------------------------------------------------------------------------------------
+# --- pixels ---------------------------------------------------------------------------------------
 
 
 def _simulated(cache: Path, n: int, size: int, seed: int, n_classes: int) -> Galaxies:
@@ -240,7 +292,11 @@ def _find(
 def _find_unlabelled(name: Source, path: Path, *, colour: dict[str, Any]) -> Found:
     """The galaxies of a second source, whatever it is."""
     if path.suffix.lower() in hdf5.ENDINGS:
-        return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path, labels=None, class_names=None, on_bad="skip")
+        return (
+            hdf5.galaxy10(path)
+            if name == "galaxy10"
+            else hdf5.table(path, labels=None, class_names=None, on_bad="skip")
+        )
     if name == "fits":
         return fits.find(path, labels=None, class_names=None, on_bad="skip", **colour)
     return sources.images(path)
@@ -248,12 +304,18 @@ def _find_unlabelled(name: Source, path: Path, *, colour: dict[str, Any]) -> Fou
 
 def _cut(found: Found, size: int, crop: int | None) -> Found:
     """The same galaxies, with square cutouts as pixels: uint8 (3, size, size)."""
-    return replace(found, read=[partial(cutouts.read, read, size=size, crop=crop) for read in found.read])
+    return replace(
+        found, read=[partial(cutouts.read, read, size=size, crop=crop) for read in found.read]
+    )
 
 
 def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache: Path) -> Galaxies:
     """Decode what was found, or open it from the cache, and leave out what cannot be read."""
-    inputs = options | {"ids": found.ids, "files": found.stamps, "code": _code(sources, hdf5, fits, cutouts)}
+    inputs = options | {
+        "ids": found.ids,
+        "files": found.stamps,
+        "code": _code(sources, hdf5, fits, cutouts),
+    }
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=options["size"]))
     remarks = cutouts.open_remarks(folder)
     bad = {position: message for position, message, failed in remarks if failed}
@@ -263,9 +325,13 @@ def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache
             f"{found.names[position]} ({message})" for position, message in bad.items()
         )
         if on_bad == "raise" or len(bad) == len(found.ids):
-            raise ValueError(f"{message}. Repair or remove them, or leave them out with on_bad: skip")
+            raise ValueError(
+                f"{message}. Repair or remove them, or leave them out with on_bad: skip"
+            )
         notes.append(f"left out: {message}")
-    if mended := [f"{found.names[position]}: {message}" for position, message, failed in remarks if not failed]:
+    if mended := [
+        f"{found.names[position]}: {message}" for position, message, failed in remarks if not failed
+    ]:
         notes.append(f"mended {len(mended):,} images: {listing(mended)}")
     found = sources.take(found, [row for row in range(len(found.ids)) if row not in bad])
     return Galaxies(
@@ -274,27 +340,34 @@ def _decoded(found: Found, options: dict[str, Any], on_bad: sources.OnBad, cache
         labels=torch.tensor(found.labels),
         classes=found.classes,
         votes=None if found.votes is None else torch.from_numpy(found.votes.astype(np.float32)),
-        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers.astype(np.float32)),
+        volunteers=None
+        if found.volunteers is None
+        else torch.from_numpy(found.volunteers.astype(np.float32)),
         split=np.full(len(found.ids), "unlabelled"),
         notes=notes,
     )
 
 
 def _code(*modules: types.ModuleType) -> str:
-    """A hash of the source text of modules and of all in this package that they import: what is cached depends on it."""
+    """A hash of the source text of modules and of all in this package that they import: what is
+    cached depends on it."""
     seen = {module.__name__: module for module in modules}
     waiting = list(modules)
     while waiting:
         for value in vars(waiting.pop()).values():
             module = value if isinstance(value, types.ModuleType) else inspect.getmodule(value)
-            if module and module.__name__.startswith("galaxymorph.") and module.__name__ not in seen:
+            if (
+                module
+                and module.__name__.startswith("galaxymorph.")
+                and module.__name__ not in seen
+            ):
                 seen[module.__name__] = module
                 waiting.append(module)
     texts = [inspect.getsource(seen[name]) for name in sorted(seen)]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
-# --- which galaxy belongs where ----------------------------------------------------------------------------------------
+# --- which galaxy belongs where -------------------------------------------------------------------
 
 
 def _remedy(name: Source, n_classes: int) -> str:

@@ -29,7 +29,9 @@ from galaxymorph.text import listing
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 OnBad = Literal["raise", "skip"]
-RGB = tuple[UInt8[ndarray, "height width 3"], str]  # a picture, and what had to be mended in it, or ""
+RGB = tuple[
+    UInt8[ndarray, "height width 3"], str
+]  # a picture, and what had to be mended in it, or ""
 File = tuple[Image.Image, str]  # the same of an image file, not decoded yet
 
 
@@ -41,7 +43,9 @@ class Found:
     names: list[str]  # where each lies, for messages
     read: list[Callable[[], RGB | File]]  # gives each one's picture
     labels: list[int]  # index into `classes`, -1 where unlabelled
-    stamps: list[tuple[str, int, int]]  # name, bytes and time of change of every file that pixels come from
+    stamps: list[
+        tuple[str, int, int]
+    ]  # name, bytes and time of change of every file that pixels come from
     classes: tuple[str, ...] = ()
     votes: Float[ndarray, "galaxy 37"] | None = None
     volunteers: Float[ndarray, " galaxy"] | None = None  # how many people voted, NaN where unknown
@@ -62,7 +66,8 @@ def take(found: Found, rows: Sequence[int]) -> Found:
 
 
 def join(found: Found, extra: Found, name: str) -> Found:
-    """The galaxies of `found`, and those of `extra`, called `name`, whose ids it does not have, as unlabelled ones."""
+    """The galaxies of `found`, and those of `extra`, called `name`, whose ids it does not have, as
+    unlabelled ones."""
     known = set(found.ids)
     new = take(extra, [row for row, id in enumerate(extra.ids) if id not in known])
     votes, volunteers = found.votes, found.volunteers
@@ -87,31 +92,46 @@ def join(found: Found, extra: Found, name: str) -> Found:
     )
 
 
-# --- images in folders and zips ----------------------------------------------------------------------------------------
+# --- images in folders and zips -------------------------------------------------------------------
 
 
 def folder(root: Path, *, class_names: Sequence[str] | None) -> Found:
-    """One subfolder per class, with images of any size; the id is the file's name without its ending.
+    """One subfolder per class, with images of any size; the id is the file's name without its
+    ending.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, no or empty class folders, one id in two places.
+        FileNotFoundError, ValueError: no such folder, no or empty class folders, one id in two
+        places.
     """
-    classes = sorted(path.name for path in existing(root).iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = sorted(
+        path.name
+        for path in existing(root).iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    )
     if not classes:
-        raise ValueError(f"{root} has no subfolders: the source 'folder' wants one per class, {root.name}/<class>/<id>.jpg")
+        raise ValueError(
+            f"{root} has no subfolders: the source 'folder' wants one per class, {root.name}/<class>/<id>.jpg"
+        )
     found = images(root)
     homes = [name.partition(os.sep)[0] for name in found.names]
     if empty := [name for name in classes if name not in homes]:
-        raise ValueError(f"{root}: no images ({', '.join(IMAGES)}) in class {listing(empty)}: fill the folder or remove it")
-    if stray := [name for name, home in zip(found.names, homes, strict=True) if home not in classes]:
-        raise ValueError(f"{root}: images outside of the class folders: {listing(stray)}. Move them into a class, or away")
+        raise ValueError(
+            f"{root}: no images ({', '.join(IMAGES)}) in class {listing(empty)}: fill the folder or remove it"
+        )
+    if stray := [
+        name for name, home in zip(found.names, homes, strict=True) if home not in classes
+    ]:
+        raise ValueError(
+            f"{root}: images outside of the class folders: {listing(stray)}. Move them into a class, or away"
+        )
     found.labels = [classes.index(home) for home in homes]
     found.classes = _renamed(tuple(classes), class_names)
     return found
 
 
 def images(root: Path) -> Found:
-    """Unlabelled images anywhere below a folder, or in a zip; the id is the file's name without its ending."""
+    """Unlabelled images anywhere below a folder, or in a zip; the id is the file's name without its
+    ending."""
     if existing(root).suffix.lower() == ".zip":
         found = _zipped(root)
     else:
@@ -125,13 +145,16 @@ def images(root: Path) -> Found:
             stamps=[(name, *_size_and_time(file)) for name, file in zip(names, files, strict=True)],
         )
     if not found.ids:
-        raise ValueError(f"{root}: no images found, that is no file that ends in {', '.join(IMAGES)}")
+        raise ValueError(
+            f"{root}: no images found, that is no file that ends in {', '.join(IMAGES)}"
+        )
     check_unique(found.ids, found.names, root)
     return found
 
 
 def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """Files below a folder, not hidden ones; `os.scandir` because it is ten times as fast as pathlib for 60,000 files."""
+    """Files below a folder, not hidden ones; `os.scandir` because it is ten times as fast as
+    pathlib for 60,000 files."""
     for item in os.scandir(path):
         if item.name.startswith("."):
             continue
@@ -144,7 +167,11 @@ def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEn
 def _zipped(file: Path) -> Found:
     archive = _open_zip(file)
     # macOS puts hidden files and a folder of its own into every zip.
-    members = [name for name in archive.namelist() if name.lower().endswith(IMAGES) and "__MACOSX" not in name]
+    members = [
+        name
+        for name in archive.namelist()
+        if name.lower().endswith(IMAGES) and "__MACOSX" not in name
+    ]
     files = sorted((name.rpartition("/")[2], name) for name in members)
     files = [(name, member) for name, member in files if not name.startswith(".")]
     return Found(
@@ -172,7 +199,11 @@ def read_image(file: str) -> File:
     try:
         return _opened(Path(file).read_bytes()), ""
     except FileNotFoundError as error:
-        target = f"a link to {Path(file).readlink()}, which does not exist" if Path(file).is_symlink() else "no longer there"
+        target = (
+            f"a link to {Path(file).readlink()}, which does not exist"
+            if Path(file).is_symlink()
+            else "no longer there"
+        )
         raise ValueError(target) from error
 
 
@@ -185,31 +216,40 @@ def _opened(content: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content))
     except UnidentifiedImageError as error:
-        raise ValueError("neither JPEG nor PNG nor TIFF, or broken at its very beginning") from error
+        raise ValueError(
+            "neither JPEG nor PNG nor TIFF, or broken at its very beginning"
+        ) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any of Pillow's modes as RGB: grey becomes three equal channels, 16 bits become 8, transparency is dropped.
+    """An image of any of Pillow's modes as RGB: grey becomes three equal channels, 16 bits become
+    8, transparency is dropped.
 
     Raises:
-        ValueError: the pixels are 32-bit or floating-point numbers, which do not say what is black and what white.
+        ValueError: the pixels are 32-bit or floating-point numbers, which do not say what is black
+        and what white.
     """
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))  # 65535 / 255
     if image.mode in ("F", "I"):
-        raise ValueError("pixels are 32-bit or floating-point numbers without a fixed white: convert to 16 bits, or to FITS")
+        raise ValueError(
+            "pixels are 32-bit or floating-point numbers without a fixed white: convert to 16 bits, or to FITS"
+        )
     if image.mode == "P":
-        image = image.convert("RGBA")  # a palette may hold transparency in a form that RGB cannot take directly
+        image = image.convert(
+            "RGBA"
+        )  # a palette may hold transparency in a form that RGB cannot take directly
     return image.convert("RGB")
 
 
-# --- Galaxy Zoo --------------------------------------------------------------------------------------------------------
+# --- Galaxy Zoo -----------------------------------------------------------------------------------
 
 
 def _unmatched(found: Found, table: pd.DataFrame, file: Path, on_bad: OnBad) -> list[str]:
-    """What is to be said about images without a row in the table, and about rows without an image; an error unless `skip`."""
+    """What is to be said about images without a row in the table, and about rows without an image;
+    an error unless `skip`."""
     rows, galaxies = set(table.index), set(found.ids)
     alone = {
         f"images without a row in {file.name}": [id for id in found.ids if id not in rows],
@@ -217,38 +257,56 @@ def _unmatched(found: Found, table: pd.DataFrame, file: Path, on_bad: OnBad) -> 
     }
     problems = [f"{len(ids):,} {what}: {listing(ids)}" for what, ids in alone.items() if ids]
     if problems and (on_bad == "raise" or not rows & galaxies):
-        raise ValueError(f"{'; '.join(problems)}. Complete the data, or go on without these by on_bad: skip")
+        raise ValueError(
+            f"{'; '.join(problems)}. Complete the data, or go on without these by on_bad: skip"
+        )
     return problems
 
 
-# --- tables of labels --------------------------------------------------------------------------------------------------
+# --- tables of labels -----------------------------------------------------------------------------
 
 
 def _read_csv(file: Path, kinds: type[str] | dict[Hashable, type[str]]) -> pd.DataFrame:
-    """A CSV file, or the one CSV file in a zip; `kinds`: all columns, or which, are to be taken as they are written."""
+    """A CSV file, or the one CSV file in a zip; `kinds`: all columns, or which, are to be taken as
+    they are written."""
     content: Path | io.BytesIO = existing(file)
     if file.suffix == ".zip":
         with _open_zip(file) as archive:
             members = [m for m in archive.namelist() if m.endswith(".csv") and "__MACOSX" not in m]
             if len(members) != 1:
-                raise ValueError(f"{file}: expected one CSV file inside, found {listing(members) or 'none'}")
+                raise ValueError(
+                    f"{file}: expected one CSV file inside, found {listing(members) or 'none'}"
+                )
             content = io.BytesIO(archive.read(members[0]))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more fields than the header
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # rows with more fields than the header
             # Only what is empty is missing: NA, None and null may be names of classes.
             missing: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
-            return pd.read_csv(content, dtype=kinds, skipinitialspace=True, index_col=False, **missing)
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            return pd.read_csv(
+                content, dtype=kinds, skipinitialspace=True, index_col=False, **missing
+            )
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"{file} is no CSV file: {error}") from error
 
 
 def _check_columns(table: pd.DataFrame, wanted: Sequence[str], file: Path) -> None:
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        near = difflib.get_close_matches(missing[0], [name for name in table.columns if name not in wanted], n=1)
+        near = difflib.get_close_matches(
+            missing[0], [name for name in table.columns if name not in wanted], n=1
+        )
         hint = f"; is {near[0]!r} a misspelt {missing[0]!r}?" if near else ""
-        raise ValueError(f"{file}: no column {listing(missing)}{hint} It has: {listing(table.columns)}")
+        raise ValueError(
+            f"{file}: no column {listing(missing)}{hint} It has: {listing(table.columns)}"
+        )
 
 
 def _indexed(table: pd.DataFrame, column: str, file: Path) -> pd.DataFrame:
@@ -261,17 +319,20 @@ def _indexed(table: pd.DataFrame, column: str, file: Path) -> pd.DataFrame:
 
 
 def listed(file: Path) -> dict[str, Path]:
-    """The files that a CSV file lists in its column `file` or `path`, relative to its own folder, by id: of the column `id` or
-    `GalaxyID`, or else the file's name without its ending.
+    """The files that a CSV file lists in its column `file` or `path`, relative to its own folder,
+    by id: of the column `id` or `GalaxyID`, or else the file's name without its ending.
 
     Raises:
-        FileNotFoundError, ValueError: no such file or column, no rows, a row without a file, an id twice.
+        FileNotFoundError, ValueError: no such file or column, no rows, a row without a file, an id
+        twice.
     """
     table = _read_csv(file, str)
     paths = "path" if "path" in table.columns else "file"
     _check_columns(table, [paths], file)
     if not len(table) or table[paths].hasnans:
-        raise ValueError(f"{file}: {'no rows' if not len(table) else f'rows without {paths}'}. Give a file in each row")
+        raise ValueError(
+            f"{file}: {'no rows' if not len(table) else f'rows without {paths}'}. Give a file in each row"
+        )
     files = [file.parent / Path(name).expanduser() for name in table[paths]]
     given = next((name for name in ("id", "GalaxyID") if name in table.columns), None)
     table["id"] = [without_ending(each.name) for each in files] if given is None else table[given]
@@ -283,11 +344,14 @@ def without_ending(name: str) -> str:
     return re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
 
 
-def label(found: Found, file: Path | None, class_names: Sequence[str] | None, on_bad: OnBad) -> Found:
-    """Add labels from a CSV file: `id,label` (no label: unlabelled), or one column in the order of the galaxies.
+def label(
+    found: Found, file: Path | None, class_names: Sequence[str] | None, on_bad: OnBad
+) -> Found:
+    """Add labels from a CSV file: `id,label` (no label: unlabelled), or one column in the order of
+    the galaxies.
 
-    Classes are the different labels, sorted. With `on_bad`: skip, images without a row are taken as unlabelled.
-    """
+    Classes are the different labels, sorted. With `on_bad`: skip, images without a row are taken as
+    unlabelled."""
     if file is None:
         return found
     table = _read_csv(file, str)
@@ -303,13 +367,19 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None, on
     table = _indexed(table, ids, file)
     problems = _unmatched(found, table, file, on_bad)
     labels = table["label"].reindex(found.ids)
-    classes = sorted(labels.dropna().unique(), key=lambda label: (int(label), "") if label.isdecimal() else (0, label))
+    classes = sorted(
+        labels.dropna().unique(),
+        key=lambda label: (int(label), "") if label.isdecimal() else (0, label),
+    )
     codes = {name: code for code, name in enumerate(classes)}
     return replace(
         found,
         labels=[codes.get(label, -1) for label in labels],
         classes=_renamed(tuple(classes), class_names),
-        notes=[*found.notes, *(f"left out or taken as unlabelled: {problem}" for problem in problems)],
+        notes=[
+            *found.notes,
+            *(f"left out or taken as unlabelled: {problem}" for problem in problems),
+        ],
     )
 
 
@@ -324,7 +394,7 @@ def _renamed(classes: tuple[str, ...], names: Sequence[str] | None) -> tuple[str
     return tuple(names)
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def existing(path: Path) -> Path:
@@ -340,7 +410,8 @@ def stamp(file: Path) -> tuple[str, int, int]:
 
 
 def _size_and_time(file: Path | os.DirEntry[str]) -> tuple[int, int]:
-    """Bytes and time of change; zeros for a link to nothing, so that it is found as a broken image when it is read."""
+    """Bytes and time of change; zeros for a link to nothing, so that it is found as a broken image
+    when it is read."""
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -353,4 +424,6 @@ def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> 
     twice = {id for id, count in Counter(ids).items() if count > 1}
     if twice:
         where = listing(name for id, name in zip(ids, names, strict=True) if id in twice)
-        raise ValueError(f"{root}: {len(twice)} ids stand for more than one galaxy: {where}. Remove or rename all but one")
+        raise ValueError(
+            f"{root}: {len(twice)} ids stand for more than one galaxy: {where}. Remove or rename all but one"
+        )

@@ -17,34 +17,50 @@ Target = Literal["classes", "votes"]
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:
-    """Row numbers in an order that depends on nothing but the seed and each id: a galaxy more or less moves no other."""
+    """Row numbers in an order that depends on nothing but the seed and each id: a galaxy more or
+    less moves no other."""
     keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
     return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
 
 
 def strata_of(galaxies: Galaxies, target: Target) -> Int64[ndarray, " galaxy"]:
-    """The stratum of each galaxy: its class, one more for those of no class if `target` is votes, -1 for the unlabelled."""
+    """The stratum of each galaxy: its class, one more for those of no class if `target` is votes,
+    -1 for the unlabelled."""
     strata = galaxies.labels.numpy().copy()
     if target == "votes":
-        voted = torch.zeros(len(galaxies), dtype=torch.bool) if galaxies.votes is None else galaxies.votes.isfinite().all(1)
+        voted = (
+            torch.zeros(len(galaxies), dtype=torch.bool)
+            if galaxies.votes is None
+            else galaxies.votes.isfinite().all(1)
+        )
         strata[(strata < 0) & voted.numpy()] = len(galaxies.classes)
     return strata
 
 
 def drawn_split(
-    galaxies: Galaxies, strata: Int64[ndarray, " galaxy"], *, test: float, val: float, seed: int, remedy: str | None
+    galaxies: Galaxies,
+    strata: Int64[ndarray, " galaxy"],
+    *,
+    test: float,
+    val: float,
+    seed: int,
+    remedy: str | None,
 ) -> None:
     """Give the galaxies of each stratum, in seeded order, to test, val and train.
 
-    `remedy` is for the error where a stratum is too small for that; without one, its galaxies are to train on.
-    """
+    `remedy` is for the error where a stratum is too small for that; without one, its galaxies are
+    to train on."""
     galaxies.split = np.full(len(galaxies), "unlabelled")
     order = drawn_order(galaxies.ids, seed)
     ordered = strata[order]
     parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
     least = len(parts)
     counts = np.bincount(ordered[ordered >= 0], minlength=len(galaxies.classes))
-    few = [f"{name} ({count})" for name, count in zip(galaxies.classes, counts, strict=False) if count < least]
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(galaxies.classes, counts, strict=False)
+        if count < least
+    ]
     if few and remedy is not None:
         raise ValueError(
             f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of "
@@ -69,11 +85,12 @@ def limit_labels(
     label_fraction: float | None,
     seed: int,
 ) -> None:
-    """Take labels and votes from all but `n_labels` training galaxies, the same fraction of each stratum.
+    """Take labels and votes from all but `n_labels` training galaxies, the same fraction of each
+    stratum.
 
-    All training galaxies stand in one queue, in which every stratum is spread evenly, its first galaxy at the very front. The
-    first `n_labels` keep their labels, so that a smaller set is always part of a larger one.
-    """
+    All training galaxies stand in one queue, in which every stratum is spread evenly, its first
+    galaxy at the very front. The first `n_labels` keep their labels, so that a smaller set is
+    always part of a larger one."""
     if n_labels is None and label_fraction is None:
         return
     order = drawn_order(galaxies.ids, seed)

@@ -1,8 +1,9 @@
-"""Leaks and misalignments: of galaxies before anything is trained, of model files, and of predictions.
+"""Leaks and misalignments: of galaxies before anything is trained, of model files, and of
+predictions.
 
-Each function makes some of the `CHECKS` and returns a `Finding` for each of them, passed or not; `trained` makes those that fit
-of all that a run has made. `check` stops at leaks, `summary` and `overview` are tables for the report.
-"""
+Each function makes some of the `CHECKS` and returns a `Finding` for each of them, passed or not;
+`trained` makes those that fit of all that a run has made. `check` stops at leaks, `summary` and
+`overview` are tables for the report."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ SEVERITIES: tuple[Severity, ...] = ("passed", "warning", "leak")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check said. A leak makes a result worth nothing; a warning belongs beside it. `n` is how many were compared."""
+    """What one check said. A leak makes a result worth nothing; a warning belongs beside it. `n` is
+    how many were compared."""
 
     check: str  # one of CHECKS
     severity: Severity
@@ -66,7 +68,8 @@ class Leak(ValueError):
 
 
 def check(findings: Iterable[Finding], *, allow: Sequence[str] = ()) -> None:
-    """Raises `Leak` with all leaks among the findings, the first galaxies of each, and what to do; not for checks in `allow`.
+    """Raises `Leak` with all leaks among the findings, the first galaxies of each, and what to do;
+    not for checks in `allow`.
 
     Raises `ValueError` for a name in `allow` that is none of `CHECKS`.
     """
@@ -77,24 +80,39 @@ def check(findings: Iterable[Finding], *, allow: Sequence[str] = ()) -> None:
             raise ValueError(f"allow: no check {name!r}; {hint}There are: {', '.join(CHECKS)}")
     leaks = [each for each in findings if each.severity == "leak" and each.check not in allow]
     if leaks:
-        lines = [f"{each.check}: {each.message}. What to do: {CHECKS[each.check]}" for each in leaks]
-        raise Leak("\n".join([*lines, f"To go on all the same, allow: {sorted({each.check for each in leaks})}"]))
+        lines = [
+            f"{each.check}: {each.message}. What to do: {CHECKS[each.check]}" for each in leaks
+        ]
+        raise Leak(
+            "\n".join(
+                [*lines, f"To go on all the same, allow: {sorted({each.check for each in leaks})}"]
+            )
+        )
 
 
 def summary(findings: Iterable[Finding]) -> pd.DataFrame:
-    """A row for each check that was made: `check`, `result` (passed, warning, leak), `n` compared, `galaxies` named, `what`."""
+    """A row for each check that was made: `check`, `result` (passed, warning, leak), `n` compared,
+    `galaxies` named, `what`."""
     rows = [(each.check, each.severity, each.n, len(each.ids), each.message) for each in findings]
     return pd.DataFrame(rows, columns=["check", "result", "n", "galaxies", "what"])
 
 
 def overview(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
-    """A row for each check, over all that it was made of (the names in `found`): `check`, `result` (the worst), `of` (how many
-    it was made of), `warnings` and `leaks` (of how many), `what` (the message of the first of the worst, and whose it is)."""
+    """A row for each check, over all that it was made of (the names in `found`): `check`, `result`
+    (the worst), `of` (how many it was made of), `warnings` and `leaks` (of how many), `what` (the
+    message of the first of the worst, and whose it is)."""
     rows = []
     for name in CHECKS:
-        made = [(whose, each) for whose, several in found.items() for each in several if each.check == name]
+        made = [
+            (whose, each)
+            for whose, several in found.items()
+            for each in several
+            if each.check == name
+        ]
         if made:
-            whose, worst = max(made, key=lambda pair: SEVERITIES.index(pair[1].severity))  # the first of equals
+            whose, worst = max(
+                made, key=lambda pair: SEVERITIES.index(pair[1].severity)
+            )  # the first of equals
             counts = [sum(each.severity == severity for _, each in made) for severity in SEVERITIES]
             what = f"{whose}: {worst.message}" if len(made) > 1 else worst.message
             rows.append((name, worst.severity, len(made), *counts[1:], what))
@@ -102,9 +120,12 @@ def overview(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
 
 
 def sentences(found: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """The same in words: how many checks passed, and a sentence for each that did not, the leaks first."""
+    """The same in words: how many checks passed, and a sentence for each that did not, the leaks
+    first."""
     table = overview(found)
-    bad = table.loc[table.result != "passed"].sort_values(by="leaks", ascending=False, kind="stable")
+    bad = table.loc[table.result != "passed"].sort_values(
+        by="leaks", ascending=False, kind="stable"
+    )
     passed = int(table.of.sum() - table[["warnings", "leaks"]].to_numpy().sum())
     said = [f"Audit of {len(found):,} things: {passed:,} of {int(table.of.sum()):,} checks passed."]
     for row in bad.to_dict("records"):
@@ -113,23 +134,27 @@ def sentences(found: Mapping[str, Sequence[Finding]]) -> list[str]:
     return said
 
 
-# --- galaxies, before anything is trained ------------------------------------------------------------------------------
+# --- galaxies, before anything is trained ---------------------------------------------------------
 
 
 def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[Finding]:
     """Ids and looks that occur twice, and how classes are spread over the splits.
 
-    The same galaxy in validation or test and in another split is a leak, unlabelled galaxies included, as methods learn from
-    their images; twice in one split, or in train and among the unlabelled, it is a warning. Two ids are the same if they are
-    so without folder, ending and leading zeros. What looks the same, `duplicates` says.
+    The same galaxy in validation or test and in another split is a leak, unlabelled galaxies
+    included, as methods learn from their images; twice in one split, or in train and among the
+    unlabelled, it is a warning. Two ids are the same if they are so without folder, ending and
+    leading zeros. What looks the same, `duplicates` says.
 
     Args:
-        least: galaxies of each class in each split, below which there is a warning.
-        level: family-wise error of the test for class-skewed splits (chi-square of each split against the others, by
+        least: galaxies of each class in each split, below which there is a warning. level:
+        family-wise error of the test for class-skewed splits (chi-square of each split against the
+        others, by
             resampling where a count of less than 5 is expected; Holm over splits).
     """
     found = duplicates(sample.images)
-    links = sparse.coo_array((np.ones(len(found)), (found["first"], found["second"])), shape=(len(sample), len(sample)))
+    links = sparse.coo_array(
+        (np.ones(len(found)), (found["first"], found["second"])), shape=(len(sample), len(sample))
+    )
     alike = sparse.csgraph.connected_components(links, directed=False)[1]
     return [
         shared_ids(sample),
@@ -141,20 +166,37 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
 
 def shared_ids(sample: Galaxies) -> Finding:
     """Ids that occur twice: the quick part of `galaxies`, which needs no images."""
-    return _repeated("ids", "id", np.unique([plain_id(each) for each in sample.ids], return_inverse=True)[1], sample)
+    return _repeated(
+        "ids",
+        "id",
+        np.unique([plain_id(each) for each in sample.ids], return_inverse=True)[1],
+        sample,
+    )
 
 
 def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Galaxies) -> Finding:
     """Galaxies of the same group, in one split or in several."""
     order = np.argsort(group, kind="stable")
-    sets = [rows for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(rows) > 1]
-    judged = [rows for rows in sets if len(set(sample.split[rows])) > 1 and set(sample.split[rows]) & {"val", "test"}]
+    sets = [
+        rows for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(rows) > 1
+    ]
+    judged = [
+        rows
+        for rows in sets
+        if len(set(sample.split[rows])) > 1 and set(sample.split[rows]) & {"val", "test"}
+    ]
     n, shown = len(sample), judged or sets
     if not shown:
         return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)
-    texts = [" = ".join(f"{sample.ids[row]} ({sample.split[row]})" for row in rows) for rows in shown]
+    texts = [
+        " = ".join(f"{sample.ids[row]} ({sample.split[row]})" for row in rows) for rows in shown
+    ]
     where = "in different splits" if judged else "twice within a split or what is learned from"
-    rest = f"; {len(sets) - len(judged):,} more within a split" if judged and len(sets) > len(judged) else ""
+    rest = (
+        f"; {len(sets) - len(judged):,} more within a split"
+        if judged and len(sets) > len(judged)
+        else ""
+    )
     return Finding(
         name,
         "leak" if judged else "warning",
@@ -177,19 +219,27 @@ def _balance(sample: Galaxies, *, level: float) -> Finding:
     counts = _counts(sample)
     n = int(counts.to_numpy().sum())
     if len(counts) < 2:
-        return Finding("class balance", "passed", "labels in no two splits: nothing to compare", n=n)
+        return Finding(
+            "class balance", "passed", "labels in no two splits: nothing to compare", n=n
+        )
     values = []
     for split in counts.index:
         pair = np.array([counts.loc[split], counts.drop(split).sum()])
         pair = pair[:, pair.sum(0) > 0]
         few = stats.contingency.expected_freq(pair).min() < 5
-        method = stats.MonteCarloMethod(n_resamples=4999, rng=np.random.default_rng(0)) if few else None
-        tested: Any = stats.chi2_contingency(pair, correction=False, method=method)  # of one class alone, p = 1
+        method = (
+            stats.MonteCarloMethod(n_resamples=4999, rng=np.random.default_rng(0)) if few else None
+        )
+        tested: Any = stats.chi2_contingency(
+            pair, correction=False, method=method
+        )  # of one class alone, p = 1
         values.append(float(tested.pvalue))
     order = np.argsort(values)
     adjusted = holm(np.array(values))[order]
     texts = [
-        f"{counts.index[row]} (p = {p:.2g}: " + ", ".join(f"{name} {k}" for name, k in counts.iloc[row].items()) + ")"
+        f"{counts.index[row]} (p = {p:.2g}: "
+        + ", ".join(f"{name} {k}" for name, k in counts.iloc[row].items())
+        + ")"
         for row, p in zip(order, adjusted, strict=True)
     ]
     skewed = [text for text, p in zip(texts, adjusted, strict=True) if p < level]
@@ -200,31 +250,48 @@ def _balance(sample: Galaxies, *, level: float) -> Finding:
             f"class fractions differ from the other splits' in {_some(skewed)}",
             n=n,
         )
-    return Finding("class balance", "passed", f"class fractions agree between splits (least p = {adjusted[0]:.2g})", n=n)
+    return Finding(
+        "class balance",
+        "passed",
+        f"class fractions agree between splits (least p = {adjusted[0]:.2g})",
+        n=n,
+    )
 
 
 def _sizes(sample: Galaxies, *, least: int) -> Finding:
     counts = _counts(sample)
     n = int(counts.to_numpy().sum())
-    cells = ((split, name, int(count)) for split, row in counts.iterrows() for name, count in row.items())
+    cells = (
+        (split, name, int(count)) for split, row in counts.iterrows() for name, count in row.items()
+    )
     few = [f"{count} of {name} in {split}" for split, name, count in cells if count < least]
     if few:
         return Finding("class sizes", "warning", f"fewer than {least} galaxies: {_some(few)}", n=n)
-    return Finding("class sizes", "passed", f"at least {least} galaxies of each class in each split with labels", n=n)
+    return Finding(
+        "class sizes",
+        "passed",
+        f"at least {least} galaxies of each class in each split with labels",
+        n=n,
+    )
 
 
-# --- all that a run has made ---------------------------------------------------------------------------------------------
+# --- all that a run has made ----------------------------------------------------------------------
 
 
 def trained(
-    run: str, steps: Sequence[str] | None = None, *, galaxies: Mapping[str, Any] | None = None, few: int = 6
+    run: str,
+    steps: Sequence[str] | None = None,
+    *,
+    galaxies: Mapping[str, Any] | None = None,
+    few: int = 6,
 ) -> dict[str, list[Finding]]:
-    """What a run (or those of its `steps`) has made, each against the data set that it was made from: predictions tables by
-    `predictions`, model files by `model` and, if they are classifiers, `batch_independent` on a few test galaxies.
+    """What a run (or those of its `steps`) has made, each against the data set that it was made
+    from: predictions tables by `predictions`, model files by `model` and, if they are classifiers,
+    `batch_independent` on a few test galaxies.
 
-    By name: of a piece of work, of its row ("cae_frozen/seed=0/dnn"), or "<piece>, model". Pieces that are not done are left
-    out. `galaxies` are the options of `data.load` for pieces that were executed by hand, which do not say theirs.
-    """
+    By name: of a piece of work, of its row ("cae_frozen/seed=0/dnn"), or "<piece>, model". Pieces
+    that are not done are left out. `galaxies` are the options of `data.load` for pieces that were
+    executed by hand, which do not say theirs."""
     found: dict[str, list[Finding]] = {}
     samples: dict[str, Galaxies] = {}
     try:
@@ -253,26 +320,33 @@ def trained(
             if "classes" in header:
                 predict = functools.partial(train.predict, learner)
                 images = sample.part("test").images[:few]
-                found[f"{result.name}, model"] += batch_independent(predict, images, network=learner)
+                found[f"{result.name}, model"] += batch_independent(
+                    predict, images, network=learner
+                )
     return found
 
 
-# --- model files -------------------------------------------------------------------------------------------------------
+# --- model files ----------------------------------------------------------------------------------
 
 
 def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
-    """What the header of a model file says, against the test galaxies of a data set: normalisation, and what it was trained on.
+    """What the header of a model file says, against the test galaxies of a data set: normalisation,
+    and what it was trained on.
 
-    The mean and standard deviation that images are normalised by have to be the fixed ones of this package or those published
-    with ImageNet weights; or `normalisation_ids` in the header says on which galaxies they were measured, all of them training
-    galaxies here. Of others it is tried whether they are those of training galaxies, or of more than these.
-    """
+    The mean and standard deviation that images are normalised by have to be the fixed ones of this
+    package or those published with ImageNet weights; or `normalisation_ids` in the header says on
+    which galaxies they were measured, all of them training galaxies here. Of others it is tried
+    whether they are those of training galaxies, or of more than these."""
     seen, told = (set(header.get(key, ())) for key in ("seen", "seen_labels"))
     test, val = (set(sample.ids[sample.split == split].tolist()) for split in ("test", "val"))
     findings = [_normalisation(header, sample)]
     if "seen" not in header or "seen_labels" not in header:
         unknown = "the header does not say which galaxies it was trained on (seen, seen_labels)"
-        return [*findings, Finding("galaxies seen", "warning", unknown), Finding("labels seen", "warning", unknown)]
+        return [
+            *findings,
+            Finding("galaxies seen", "warning", unknown),
+            Finding("labels seen", "warning", unknown),
+        ]
     kinds: list[tuple[str, set[str], Severity, str]] = [
         ("galaxies seen", seen - told, "warning", "trained on the images of"),
         ("labels seen", told, "leak", "trained with the labels of"),
@@ -286,23 +360,38 @@ def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
             text = f"{what} {len(chosen):,} of {len(val):,} validation galaxies, by which epochs are chosen: {_some(chosen)}"
             findings.append(Finding(name, "warning", text, tuple(chosen), len(val)))
         else:
-            findings.append(Finding(name, "passed", f"{what} none of {len(test):,} test galaxies", n=len(test)))
+            findings.append(
+                Finding(name, "passed", f"{what} none of {len(test):,} test galaxies", n=len(test))
+            )
     return findings
 
 
 def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
     said, options = header.get("normalisation"), header.get("encoder", {})
     if not said:
-        return Finding("normalisation", "warning", "the header does not say how images are normalised")
+        return Finding(
+            "normalisation", "warning", "the header does not say how images are normalised"
+        )
     mean, std = (_bands(said[key]) for key in ("mean", "std"))
-    used = [_bands(options.get(key, default)) for key, default in (("mean", encoders.MEAN), ("std", encoders.STD))]
+    used = [
+        _bands(options.get(key, default))
+        for key, default in (("mean", encoders.MEAN), ("std", encoders.STD))
+    ]
     if not (np.allclose(mean, used[0]) and np.allclose(std, used[1])):
         text = f"the header says mean {mean}, std {std}, but its encoder takes mean {used[0]}, std {used[1]}"
         return Finding("normalisation", "warning", text)
     transforms = [weights.transforms() for weights in encoders.PUBLISHED.values()]
-    known = [(encoders.MEAN, encoders.STD), (0.5, 0.5), *((each.mean, each.std) for each in transforms)]
+    known = [
+        (encoders.MEAN, encoders.STD),
+        (0.5, 0.5),
+        *((each.mean, each.std) for each in transforms),
+    ]
     if any(np.allclose(mean, _bands(m)) and np.allclose(std, _bands(s)) for m, s in known):
-        return Finding("normalisation", "passed", "fixed or published mean and std, measured on none of these galaxies")
+        return Finding(
+            "normalisation",
+            "passed",
+            "fixed or published mean and std, measured on none of these galaxies",
+        )
     training = set(sample.ids[sample.split == "train"].tolist())
     if "normalisation_ids" in header:
         ids = header["normalisation_ids"]
@@ -310,7 +399,12 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
         if beyond:
             text = f"measured on {len(beyond):,} of {len(ids):,} galaxies that are not in train: {_some(beyond)}"
             return Finding("normalisation", "leak", text, tuple(beyond), len(ids))
-        return Finding("normalisation", "passed", f"measured on {len(ids):,} galaxies, all of them in train", n=len(ids))
+        return Finding(
+            "normalisation",
+            "passed",
+            f"measured on {len(ids):,} galaxies, all of them in train",
+            n=len(ids),
+        )
     parts = {
         "training galaxies": ["train"],
         "training and unlabelled galaxies": ["train", "unlabelled"],
@@ -325,7 +419,9 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
         if len(rows) and np.allclose(_bands(_moments(sample.images, rows)[0]), mean, rtol=1e-4):
             beyond = [str(sample.ids[row]) for row in rows if sample.split[row] in ("val", "test")]
             text = f"mean and std are those of {len(rows):,} {what}"
-            return Finding("normalisation", "leak" if beyond else "passed", text, tuple(beyond), len(rows))
+            return Finding(
+                "normalisation", "leak" if beyond else "passed", text, tuple(beyond), len(rows)
+            )
     text = f"mean {mean} and std {std} are neither fixed, published nor those of a split; say normalisation_ids in the header"
     return Finding("normalisation", "warning", text)
 
@@ -335,29 +431,38 @@ def _bands(value: Any) -> list[float]:
     return [round(float(each), 6) for each in np.broadcast_to(np.asarray(value, float), 3)]
 
 
-def _moments(images: UInt8[Tensor, "galaxy 3 size size"], rows: Int[ndarray, " row"]) -> Float[ndarray, "2 3"]:
+def _moments(
+    images: UInt8[Tensor, "galaxy 3 size size"], rows: Int[ndarray, " row"]
+) -> Float[ndarray, "2 3"]:
     """Mean and standard deviation of each band, in [0, 1]."""
-    total = sum(sums(images[torch.from_numpy(part)]).sum(0) for part in np.array_split(rows, -(-len(rows) // CHUNK)))
+    total = sum(
+        sums(images[torch.from_numpy(part)]).sum(0)
+        for part in np.array_split(rows, -(-len(rows) // CHUNK))
+    )
     mean, square = np.asarray(total).reshape(2, 3) / (len(rows) * images.shape[-1] ** 2)
     return np.array([mean, np.sqrt(square - mean**2)]) / 255
 
 
-# --- predictions -------------------------------------------------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------------------------
 
 
 def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
-    """A predictions table (`id, split, label, p_<class>...`) against the data set: rows, labels, splits, and their order.
+    """A predictions table (`id, split, label, p_<class>...`) against the data set: rows, labels,
+    splits, and their order.
 
-    Every labelled galaxy has to be there once, with its own label and split. Labels that are moved by some rows, exchanged
-    between classes or shuffled are told apart. Probabilities in another order than labels are found by agreeing better with
-    labels some rows away, or no better than chance.
+    Every labelled galaxy has to be there once, with its own label and split. Labels that are moved
+    by some rows, exchanged between classes or shuffled are told apart. Probabilities in another
+    order than labels are found by agreeing better with labels some rows away, or no better than
+    chance.
 
     Raises `ValueError` for a table without these columns, or for other classes than the data set's.
     """
     wanted = ["id", "split", "label", *(f"p_{name}" for name in sample.classes)]
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        raise ValueError(f"predictions have no column {_some(missing)}; expected {', '.join(wanted)}")
+        raise ValueError(
+            f"predictions have no column {_some(missing)}; expected {', '.join(wanted)}"
+        )
     ids = pd.Series(table["id"].to_numpy(str), dtype=object)
     row = {name: at for at, name in enumerate(sample.ids.tolist())}
     at = np.array([row.get(name, -1) for name in ids], dtype=int)
@@ -376,7 +481,11 @@ def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
 
 
 def _compared(name: str, n: int, text: str) -> Finding:
-    return Finding(name, "passed", text, n=n) if n else Finding(name, "warning", "no galaxy to compare")
+    return (
+        Finding(name, "passed", text, n=n)
+        if n
+        else Finding(name, "warning", "no galaxy to compare")
+    )
 
 
 def _rows(ids: pd.Series, there: Shaped[ndarray, " row"], sample: Galaxies) -> Finding:
@@ -396,10 +505,15 @@ def _rows(ids: pd.Series, there: Shaped[ndarray, " row"], sample: Galaxies) -> F
         again = int(ids.duplicated().to_numpy().argmax())
         values = ids.to_numpy()
         if (values == values[np.arange(len(values)) % again]).all():
-            texts.insert(0, f"ids begin again every {again} rows: numbered within each batch, not within the data set")
+            texts.insert(
+                0,
+                f"ids begin again every {again} rows: numbered within each batch, not within the data set",
+            )
     if texts:
         return Finding("rows", "leak", "; ".join(texts), named, len(ids))
-    return Finding("rows", "passed", f"every labelled galaxy is there once, in {len(ids):,} rows", n=len(ids))
+    return Finding(
+        "rows", "passed", f"every labelled galaxy is there once, in {len(ids):,} rows", n=len(ids)
+    )
 
 
 def _labels(label: ndarray, true: ndarray, ids: ndarray, classes: Sequence[str]) -> Finding:
@@ -419,14 +533,19 @@ def _labels(label: ndarray, true: ndarray, ids: ndarray, classes: Sequence[str])
         why = "the labels are shuffled: as many of each class, and no more agreement than by chance"
     else:
         why = "these labels are wrong"
-    text = f"{wrong.sum():,} of {n:,} labels are not those of the data set; {why}: {_some(ids[wrong])}"
+    text = (
+        f"{wrong.sum():,} of {n:,} labels are not those of the data set; {why}: {_some(ids[wrong])}"
+    )
     return Finding("labels", "leak", text, tuple(ids[wrong]), n)
 
 
 def _best_move(of: ndarray, against: ndarray, classes: Sequence[str]) -> tuple[int, int]:
-    """By how many rows (not 0) `of` has to be moved down to agree best with `against`, and in how many rows it does then."""
+    """By how many rows (not 0) `of` has to be moved down to agree best with `against`, and in how
+    many rows it does then."""
     n = len(of)
-    spectra = [np.fft.rfft([of == name, against == name], 2 * n) for name in classes]  # padded: nothing comes around
+    spectra = [
+        np.fft.rfft([of == name, against == name], 2 * n) for name in classes
+    ]  # padded: nothing comes around
     agree = np.rint(np.fft.irfft(sum(b * a.conj() for a, b in spectra), 2 * n)).astype(int)
     agree[0] = -1
     best = int(agree.argmax())
@@ -435,13 +554,18 @@ def _best_move(of: ndarray, against: ndarray, classes: Sequence[str]) -> tuple[i
 
 def _better_than_chance(one: ndarray, other: ndarray) -> float:
     """Agreement beyond what shuffling leaves, in (about) standard deviations."""
-    shares = pd.concat([pd.Series(each).value_counts(normalize=True) for each in (one, other)], axis=1).fillna(0)
+    shares = pd.concat(
+        [pd.Series(each).value_counts(normalize=True) for each in (one, other)], axis=1
+    ).fillna(0)
     chance = float(shares.prod(axis=1).sum())
-    return float(((one == other).mean() - chance) / np.sqrt(max(chance * (1 - chance), 1e-12) / len(one)))
+    return float(
+        ((one == other).mean() - chance) / np.sqrt(max(chance * (1 - chance), 1e-12) / len(one))
+    )
 
 
 def _order(table: pd.DataFrame, classes: Sequence[str]) -> Finding:
-    """Whether probabilities and labels belong to the same rows; within each split, as splits may have been predicted apart."""
+    """Whether probabilities and labels belong to the same rows; within each split, as splits may
+    have been predicted apart."""
     told = table[table.label != ""]
     values = told[[f"p_{name}" for name in classes]].to_numpy(float)
     guess, label, split = (
@@ -478,14 +602,16 @@ def batch_independent(
     network: nn.Module | None = None,
     tolerance: float = 0.1,
 ) -> list[Finding]:
-    """Whether predictions (or features) of a galaxy depend on which others are predicted with it, or on chance.
+    """Whether predictions (or features) of a galaxy depend on which others are predicted with it,
+    or on chance.
 
-    `images`: a few, at least 4, are predicted together, again, one by one, and by halves in reverse order. Allowed is
-    `tolerance` of the spread among galaxies, as bfloat16 rounds differently in batches of other sizes.
+    `images`: a few, at least 4, are predicted together, again, one by one, and by halves in reverse
+    order. Allowed is `tolerance` of the spread among galaxies, as bfloat16 rounds differently in
+    batches of other sizes.
 
-    A `predict` that hands galaxies to its network one by one, in training mode, gives the same each time: give it `network`,
-    too, so that the modes of its layers are watched, and whether a prediction changes its parameters or buffers.
-    """
+    A `predict` that hands galaxies to its network one by one, in training mode, gives the same each
+    time: give it `network`, too, so that the modes of its layers are watched, and whether a
+    prediction changes its parameters or buffers."""
     n = len(images)
     if n < 4:
         raise ValueError(f"{n} images: at least 4 are needed to be predicted in other batches")
@@ -502,29 +628,58 @@ def batch_independent(
 
         return note
 
-    hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items() if isinstance(layer, sensitive)]
-    state = {} if network is None else {name: value.clone() for name, value in network.state_dict().items()}
+    hooks = [
+        layer.register_forward_pre_hook(watch(name))
+        for name, layer in layers.items()
+        if isinstance(layer, sensitive)
+    ]
+    state = (
+        {}
+        if network is None
+        else {name: value.clone() for name, value in network.state_dict().items()}
+    )
     try:
         together, again = predict(images).float(), predict(images).float()
         alone = torch.cat([predict(image[None]).float() for image in images])
-        halves = torch.cat([predict(part).float() for part in images.flip(0).tensor_split(2)]).flip(0)
+        halves = torch.cat([predict(part).float() for part in images.flip(0).tensor_split(2)]).flip(
+            0
+        )
     finally:
         for hook in hooks:
             hook.remove()
     changed = [
-        name for name, value in (network.state_dict() if network is not None else {}).items() if not value.equal(state[name])
+        name
+        for name, value in (network.state_dict() if network is not None else {}).items()
+        if not value.equal(state[name])
     ]
     spread = together.std(0).square().mean().sqrt() + 1e-6
     apart = {
         what: ((other - together).square().mean().sqrt() / spread).item()
-        for what, other in (("predicted again", again), ("alone", alone), ("in other batches", halves))
+        for what, other in (
+            ("predicted again", again),
+            ("alone", alone),
+            ("in other batches", halves),
+        )
     }
-    texts = [f"{what} they differ by {value:.2g} of their spread" for what, value in apart.items() if not value <= tolerance]
+    texts = [
+        f"{what} they differ by {value:.2g} of their spread"
+        for what, value in apart.items()
+        if not value <= tolerance
+    ]
     if training:
-        texts.append(f"{len(training)} layers were in training mode: {_some([f'{k} ({v})' for k, v in training.items()])}")
+        texts.append(
+            f"{len(training)} layers were in training mode: {_some([f'{k} ({v})' for k, v in training.items()])}"
+        )
     if changed:
         texts.append(f"predicting changed {_some(changed)}")
     if texts:
         return [Finding("batches", "leak", f"predictions of {n} galaxies: {'; '.join(texts)}", n=n)]
     watched = f", {len(set(ran))} layers in eval mode" if ran else ""
-    return [Finding("batches", "passed", f"{n} galaxies alone, in other batches and again: the same{watched}", n=n)]
+    return [
+        Finding(
+            "batches",
+            "passed",
+            f"{n} galaxies alone, in other batches and again: the same{watched}",
+            n=n,
+        )
+    ]

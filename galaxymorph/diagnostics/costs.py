@@ -1,4 +1,5 @@
-"""What a method costs: parameters, floating-point operations, speed of prediction, memory. For `metrics.json`."""
+"""What a method costs: parameters, floating-point operations, speed of prediction, memory. For
+`metrics.json`."""
 
 from __future__ import annotations
 
@@ -18,16 +19,21 @@ Inputs = Shaped[Tensor, "galaxy ..."]  # images, uint8 or float in [0, 1], or fe
 
 
 def of(
-    model: nn.Module | None, inputs: Inputs, *, predict: Callable[[Any], Any], training_seconds: float | int | None = None
+    model: nn.Module | None,
+    inputs: Inputs,
+    *,
+    predict: Callable[[Any], Any],
+    training_seconds: float | int | None = None,
 ) -> dict[str, int | float | str]:
-    """All costs of a method in a dict for `metrics.json`, under "costs", from where a comparison takes them.
+    """All costs of a method in a dict for `metrics.json`, under "costs", from where a comparison
+    takes them.
 
-    `model`: what computes the classes of galaxies, from the images on; None for what is no network: then there are no
-    parameters and no flops. `inputs`: a hundred real galaxies or so; `predict`: what is timed on them (`speed`).
+    `model`: what computes the classes of galaxies, from the images on; None for what is no network:
+    then there are no parameters and no flops. `inputs`: a hundred real galaxies or so; `predict`:
+    what is timed on them (`speed`).
 
-    Keys: parameters, flops (`flops`), images_per_second, peak_memory_mib and peak_memory_of (`peak_memory`), and
-    training_seconds where they are given.
-    """
+    Keys: parameters, flops (`flops`), images_per_second, peak_memory_mib and peak_memory_of
+    (`peak_memory`), and training_seconds where they are given."""
     found: dict[str, int | float | str] = {}
     if model is not None:
         found |= {"parameters": parameters(model), "flops": flops(model, inputs)}
@@ -37,25 +43,28 @@ def of(
 
 
 def parameters(model: nn.Module) -> int:
-    """Numbers that are or could be learned, frozen ones included; one that is used twice counts once. Buffers, such as the
-    statistics of BatchNorm, do not count."""
+    """Numbers that are or could be learned, frozen ones included; one that is used twice counts
+    once. Buffers, such as the statistics of BatchNorm, do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
 def flops(model: nn.Module, inputs: Inputs) -> int:
-    """Floating-point operations of one forward pass of one galaxy, the first of `inputs`, in eval mode.
+    """Floating-point operations of one forward pass of one galaxy, the first of `inputs`, in eval
+    mode.
 
-    A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention count; what works on each number
-    alone, such as a bias, an activation or BatchNorm, does not: of a ResNet less than one per cent.
-    """
+    A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
+    count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
+    a ResNet less than one per cent."""
     where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     model.to(where)  # a head that is new may not be where its encoder is
     one = inputs[:1].to(where)
     training = [module for module in model.modules() if module.training]
     model.eval()
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel of nn.MultiheadAttention is not counted
+    torch.backends.mha.set_fastpath_enabled(
+        False
+    )  # the fused kernel of nn.MultiheadAttention is not counted
     try:
         with FlopCounterMode(display=False) as counter:
             model(one if one.is_floating_point() else one.float() / 255)
@@ -67,8 +76,8 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
-    """Galaxies per second: of all `inputs` by the median of some `passes`, after one that is not timed (it may have to
-    allocate or to choose algorithms)."""
+    """Galaxies per second: of all `inputs` by the median of some `passes`, after one that is not
+    timed (it may have to allocate or to choose algorithms)."""
     predict(inputs)
     seconds = []
     for _ in range(passes):
@@ -81,9 +90,16 @@ def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> 
 
 
 def peak_memory() -> dict[str, float | str]:
-    """The most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU tensors" (torch's allocator) where there
-    is a GPU, else "process" (resident, with Python and libraries; processes that it starts do not count)."""
+    """The most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU tensors"
+    (torch's allocator) where there is a GPU, else "process" (resident, with Python and libraries;
+    processes that it starts do not count)."""
     if torch.cuda.is_available():
-        return {"peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20, "peak_memory_of": "GPU tensors"}
+        return {
+            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20,
+            "peak_memory_of": "GPU tensors",
+        }
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; on macOS bytes
-    return {"peak_memory_mib": most / (2**20 if sys.platform == "darwin" else 2**10), "peak_memory_of": "process"}
+    return {
+        "peak_memory_mib": most / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak_memory_of": "process",
+    }

@@ -1,5 +1,5 @@
-"""Galaxies that look the same, among tens of thousands: identical ones and copies that were turned by 90 degrees, mirrored,
-shifted by a few pixels or compressed again."""
+"""Galaxies that look the same, among tens of thousands: identical ones and copies that were turned
+by 90 degrees, mirrored, shifted by a few pixels or compressed again."""
 
 from __future__ import annotations
 
@@ -19,32 +19,45 @@ from galaxymorph.pixels import orientations
 
 SIDE = 64  # px; larger images are compared at this size
 REACH = 3  # px by which copies may be shifted
-# Of 5,000 mock and 6,567 real galaxies (Galaxy Zoo, 64 px), 500 each copied with a rotation, a shift by 1 or 2 px and JPEG
-# quality 60 to 90, copies had a correlation above 0.87 and a difference below 0.11; of other galaxies, those with a correlation
+# Of 5,000 mock and 6,567 real galaxies (Galaxy Zoo, 64 px), 500 each copied with a rotation, a
+# shift by 1 or 2 px and JPEG
+# quality 60 to 90, copies had a correlation above 0.87 and a difference below 0.11; of other
+# galaxies, those with a correlation
 # above 0.75 differed by 0.2 and more.
 CORRELATION, DIFFERENCE = 0.8, 0.12
 CHUNK = 128  # galaxies that are worked on together
-# How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn changes none.
+# How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn
+# changes none.
 TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 
 
-def duplicates(images: UInt8[Tensor, "galaxy 3 size size"], *, neighbours: int = 5, seed: int = 0) -> pd.DataFrame:
-    """Pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near), `correlation`, `difference`.
+def duplicates(
+    images: UInt8[Tensor, "galaxy 3 size size"], *, neighbours: int = 5, seed: int = 0
+) -> pd.DataFrame:
+    """Pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
+    `correlation`, `difference`.
 
-    Turned by 90 degrees, mirrored, shifted by up to 2 px (of 64), compressed as JPEG. Of several identical images all are
-    paired with the first, and only that with others that look the same.
+    Turned by 90 degrees, mirrored, shifted by up to 2 px (of 64), compressed as JPEG. Of several
+    identical images all are paired with the first, and only that with others that look the same.
 
-    1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which these do not change, then by
+    1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which
+    these do not change, then by
        comparing all bytes.
-    2. Candidates: amplitudes of low spatial frequencies do not depend on where a galaxy is, and sorted over the 8 symmetries
-       of the square not on how it is turned. Linear combinations that differ most between galaxies, and least between a few
-       of them and shifted, compressed copies (linear discriminants), are points of a k-d tree, whose `neighbours` nearest
-       points within reach of such copies are taken, if the amplitudes as they are, in one of the orientations, agree as well.
-    3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation of local structure
-       (differences of Gaussians, divided by their local spread, so that a bright core counts no more than the sky) and the
-       difference of colours over 4 x 4 px, relative to their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
+    2. Candidates: amplitudes of low spatial frequencies do not depend on where a galaxy is, and
+    sorted over the 8 symmetries
+       of the square not on how it is turned. Linear combinations that differ most between galaxies,
+       and least between a few of them and shifted, compressed copies (linear discriminants), are
+       points of a k-d tree, whose `neighbours` nearest points within reach of such copies are
+       taken, if the amplitudes as they are, in one of the orientations, agree as well.
+    3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation
+    of local structure
+       (differences of Gaussians, divided by their local spread, so that a bright core counts no
+       more than the sky) and the difference of colours over 4 x 4 px, relative to their spread,
+       have to be those of copies (`CORRELATION`, `DIFFERENCE`).
     """
-    totals = np.empty((len(images), 6), int)  # filled in place: results kept between large buffers would keep their memory, too
+    totals = np.empty(
+        (len(images), 6), int
+    )  # filled in place: results kept between large buffers would keep their memory, too
     for start in range(0, len(images), CHUNK):
         totals[start : start + CHUNK] = sums(images[start : start + CHUNK])
     exact = _identical(images, totals)
@@ -53,10 +66,15 @@ def duplicates(images: UInt8[Tensor, "galaxy 3 size size"], *, neighbours: int =
     verified = [_verified(images, part) for part in np.array_split(pairs, max(1, len(pairs) // 64))]
     table = pd.DataFrame(
         [(a, b, "exact", 1.0, 0.0) for a, b in exact]
-        + [(int(a), int(b), "near", *found) for (a, b), found in zip(pairs, np.concatenate(verified).tolist(), strict=True)],
+        + [
+            (int(a), int(b), "near", *found)
+            for (a, b), found in zip(pairs, np.concatenate(verified).tolist(), strict=True)
+        ],
         columns=["first", "second", "kind", "correlation", "difference"],
     )
-    return table.query("correlation >= @CORRELATION and difference <= @DIFFERENCE").reset_index(drop=True)
+    return table.query("correlation >= @CORRELATION and difference <= @DIFFERENCE").reset_index(
+        drop=True
+    )
 
 
 def sums(images: UInt8[Tensor, "galaxy 3 size size"]) -> Int[ndarray, "galaxy 6"]:
@@ -65,8 +83,11 @@ def sums(images: UInt8[Tensor, "galaxy 3 size size"]) -> Int[ndarray, "galaxy 6"
     return torch.cat([values.sum(2), (values * values).sum(2)], 1).numpy()
 
 
-def _identical(images: UInt8[Tensor, "galaxy 3 size size"], totals: Int[ndarray, "galaxy 6"]) -> list[tuple[int, int]]:
-    """Pairs of rows that are byte for byte the same in one of the orientations: the first, and each other one."""
+def _identical(
+    images: UInt8[Tensor, "galaxy 3 size size"], totals: Int[ndarray, "galaxy 6"]
+) -> list[tuple[int, int]]:
+    """Pairs of rows that are byte for byte the same in one of the orientations: the first, and each
+    other one."""
     _, key, count = np.unique(totals, axis=0, return_inverse=True, return_counts=True)
     first = dict[bytes, int]()
     pairs = []
@@ -77,50 +98,85 @@ def _identical(images: UInt8[Tensor, "galaxy 3 size size"], totals: Int[ndarray,
     return pairs
 
 
-def _small(images: UInt8[Tensor, "galaxy 3 size size"], side: int) -> Float[Tensor, "galaxy 3 new new"]:
+def _small(
+    images: UInt8[Tensor, "galaxy 3 size size"], side: int
+) -> Float[Tensor, "galaxy 3 new new"]:
     """As float in [0, 255], shrunk to `side` px by averages."""
     pixels = images.float()
-    return functional.interpolate(pixels, size=(side, side), mode="area") if pixels.shape[-1] > side else pixels
+    return (
+        functional.interpolate(pixels, size=(side, side), mode="area")
+        if pixels.shape[-1] > side
+        else pixels
+    )
 
 
 def _waves(most: int) -> Int[ndarray, "wave 2"]:
-    """The frequencies 0 <= b <= a within a circle: one of each set that the symmetries turn into each other."""
-    return np.array([(a, b) for a in range(most + 1) for b in range(a + 1) if a * a + b * b <= most * most])
+    """The frequencies 0 <= b <= a within a circle: one of each set that the symmetries turn into
+    each other."""
+    return np.array(
+        [(a, b) for a in range(most + 1) for b in range(a + 1) if a * a + b * b <= most * most]
+    )
 
 
 def _amplitudes(images: UInt8[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy wave 4"]:
-    """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours (3)."""
+    """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours
+    (3)."""
     red, green, blue = _small(images, SIDE // 2).unbind(1)
     side = red.shape[-1]
-    edge = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side).div(np.sin(0.15 * np.pi)).clamp_max(1)
+    edge = (
+        torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
+        .div(np.sin(0.15 * np.pi))
+        .clamp_max(1)
+    )
     window = torch.sin(edge * torch.pi / 2) ** 2  # one in the middle, to zero over the outer 15 %
     found = []
-    for plane, most in (((red + green + blue) / 3, 7), (red - blue, 3), (green - (red + blue) / 2, 3)):
+    for plane, most in (
+        ((red + green + blue) / 3, 7),
+        (red - blue, 3),
+        (green - (red + blue) / 2, 3),
+    ):
         spectrum = torch.fft.fft2(plane * window[:, None] * window).abs() / side
         a, b = _waves(most).T
-        found.append(torch.stack([spectrum[:, a, b], spectrum[:, a, -b], spectrum[:, b, a], spectrum[:, b, -a]], 2))
+        found.append(
+            torch.stack(
+                [spectrum[:, a, b], spectrum[:, a, -b], spectrum[:, b, a], spectrum[:, b, -a]], 2
+            )
+        )
     return torch.cat(found, 1).sqrt()
 
 
-def _shaken(image: UInt8[ndarray, "3 size size"], generator: np.random.Generator) -> UInt8[ndarray, "3 size size"]:
+def _shaken(
+    image: UInt8[ndarray, "3 size size"], generator: np.random.Generator
+) -> UInt8[ndarray, "3 size size"]:
     """A copy, shifted by up to 2 px (of 64) and compressed as JPEG."""
     size = image.shape[-1]
     most = max(1, round(2 * size / SIDE))
     y, x = generator.integers(0, 2 * most + 1, 2)
-    shifted = np.pad(image, ((0, 0), (most, most), (most, most)), mode="edge")[:, y : y + size, x : x + size]
+    shifted = np.pad(image, ((0, 0), (most, most), (most, most)), mode="edge")[
+        :, y : y + size, x : x + size
+    ]
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(shifted.transpose(1, 2, 0))).save(file, "JPEG", quality=75)
     return np.asarray(Image.open(file)).transpose(2, 0, 1)
 
 
 def _candidates(
-    images: UInt8[Tensor, "galaxy 3 size size"], rows: Int[ndarray, " row"], *, neighbours: int, seed: int
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    rows: Int[ndarray, " row"],
+    *,
+    neighbours: int,
+    seed: int,
 ) -> Int[ndarray, "pair 2"]:
     """Pairs of rows whose amplitudes differ no more than those of copies."""
     if len(rows) < 2:
         return np.empty((0, 2), int)
     generator = np.random.default_rng(seed)
-    found = torch.cat([_amplitudes(images[torch.from_numpy(part)]) for part in np.array_split(rows, -(-len(rows) // CHUNK))])
+    found = torch.cat(
+        [
+            _amplitudes(images[torch.from_numpy(part)])
+            for part in np.array_split(rows, -(-len(rows) // CHUNK))
+        ]
+    )
     tried = generator.integers(0, len(rows), 500)
     copies = np.stack([_shaken(images[rows[row]].numpy(), generator) for row in tried])
     shaken = _amplitudes(torch.from_numpy(copies))
@@ -130,10 +186,13 @@ def _candidates(
     within = noise.T @ noise / len(noise)
     within += np.eye(len(within)) * (0.05 * np.trace(within) / len(within) + 1e-6)
     axes = linalg.eigh(np.cov(ordered[:: 1 + len(rows) // 5000].T), within)[1][:, -12:]
-    # Nearly all copies lie within: a few, of galaxies with a bright neighbour at the edge, move far.
+    # Nearly all copies lie within: a few, of galaxies with a bright neighbour at the edge, move
+    # far.
     reach = 1.6 * np.quantile(np.linalg.norm(noise @ axes, axis=1), 0.995)
     points = ordered @ axes
-    near = spatial.KDTree(points).query(points, k=neighbours + 1, distance_upper_bound=reach, workers=-1)[1]
+    near = spatial.KDTree(points).query(
+        points, k=neighbours + 1, distance_upper_bound=reach, workers=-1
+    )[1]
     first, second = np.repeat(np.arange(len(rows)), neighbours + 1), near.ravel()
     there = (second < len(rows)) & (second != first)  # the tree says len(rows) where there is none
     pairs = np.unique(np.sort(np.stack([first[there], second[there]], 1), 1), axis=0)
@@ -144,29 +203,39 @@ def _candidates(
     close = []
     for part in np.array_split(pairs, -(-len(pairs) // 8192) or 1):
         a, b = found[torch.from_numpy(part[:, 0])], found[torch.from_numpy(part[:, 1])]
-        apart = torch.stack([((a[:, :, turn] - b) / spread).square().mean((1, 2)).sqrt() for turn in TURNS]).amin(0)
+        apart = torch.stack(
+            [((a[:, :, turn] - b) / spread).square().mean((1, 2)).sqrt() for turn in TURNS]
+        ).amin(0)
         close.append((apart <= most).numpy())
     return rows[pairs[np.concatenate(close)]]
 
 
-def _blur(planes: Float[Tensor, "plane size size"], width: float) -> Float[Tensor, "plane size size"]:
+def _blur(
+    planes: Float[Tensor, "plane size size"], width: float
+) -> Float[Tensor, "plane size size"]:
     """Convolved with a Gaussian of this standard deviation in px."""
     reach = min(round(3 * width), planes.shape[-1] - 1)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
     kernel = kernel / kernel.sum()
     padded = functional.pad(planes[:, None], (reach,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[:, 0]
+    return functional.conv2d(
+        functional.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None]
+    )[:, 0]
 
 
 def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy size size"]:
-    """Local structure of the brightness, everywhere of about the same strength where there is more than rounding."""
+    """Local structure of the brightness, everywhere of about the same strength where there is more
+    than rounding."""
     grey = pixels.mean(1)
     detail = _blur(grey, 1.0) - _blur(grey, 4.0)
     return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
 
 
-def _verified(images: UInt8[Tensor, "galaxy 3 size size"], pairs: Int[ndarray, "pair 2"]) -> Float[ndarray, "pair 2"]:
-    """Correlation and difference of each pair, in the orientation and at the shift at which local structure agrees best."""
+def _verified(
+    images: UInt8[Tensor, "galaxy 3 size size"], pairs: Int[ndarray, "pair 2"]
+) -> Float[ndarray, "pair 2"]:
+    """Correlation and difference of each pair, in the orientation and at the shift at which local
+    structure agrees best."""
     if not len(pairs):
         return np.empty((0, 2))
     one, other = (_small(images[torch.from_numpy(rows)], SIDE) for rows in pairs.T)
@@ -174,7 +243,9 @@ def _verified(images: UInt8[Tensor, "galaxy 3 size size"], pairs: Int[ndarray, "
     size, n = one.shape[-1], 2 * REACH + 1
     turned = torch.stack(orientations(other_detail), 1)
     product = torch.fft.rfft2(detail)[:, None] * torch.fft.rfft2(turned).conj()
-    agreement = torch.fft.irfft2(product, s=(size, size)).roll((REACH, REACH), (-2, -1))[..., :n, :n]
+    agreement = torch.fft.irfft2(product, s=(size, size)).roll((REACH, REACH), (-2, -1))[
+        ..., :n, :n
+    ]
     best = agreement.flatten(1).argmax(1).tolist()
     results = []
     for row, place in enumerate(best):
@@ -183,7 +254,9 @@ def _verified(images: UInt8[Tensor, "galaxy 3 size size"], pairs: Int[ndarray, "
         there = (slice(max(-y, 0), size + min(-y, 0)), slice(max(-x, 0), size + min(-x, 0)))
         a, b = detail[row][here], turned[row, turn][there]
         correlation = functional.cosine_similarity(a.flatten(), b.flatten(), 0)
-        coarse = functional.avg_pool2d(torch.stack([one[row][:, *here], orientations(other[row])[turn][:, *there]]), 4)
+        coarse = functional.avg_pool2d(
+            torch.stack([one[row][:, *here], orientations(other[row])[turn][:, *there]]), 4
+        )
         difference = (coarse[0] - coarse[1]).square().mean().sqrt() / (coarse[0].std() + 4)
         results.append((correlation.item(), difference.item()))
     return np.array(results)

@@ -1,4 +1,5 @@
-"""What features are like: the health of a representation while it is learned, projections to look at, nearest galaxies.
+"""What features are like: the health of a representation while it is learned, projections to look
+at, nearest galaxies.
 
 Features are of galaxies in rows, `(galaxy, feature)`, on the CPU.
 """
@@ -25,14 +26,16 @@ Labels = Int[ndarray | Tensor, " galaxy"]
 
 
 class Collapse(UserWarning):
-    """The encoder gives all galaxies nearly the same features, or features that vary in a few directions only."""
+    """The encoder gives all galaxies nearly the same features, or features that vary in a few
+    directions only."""
 
 
 # ---- health
 
 
 def alignment(first: Features, second: Features) -> float:
-    """Mean squared distance between the features, of length 1, of two views of a galaxy: 0 (the same) to 4. Less is better.
+    """Mean squared distance between the features, of length 1, of two views of a galaxy: 0 (the
+    same) to 4. Less is better.
 
     Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1, alpha = 2.
     """
@@ -40,11 +43,12 @@ def alignment(first: Features, second: Features) -> float:
 
 
 def uniformity(features: Features) -> float:
-    """How evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2) over all pairs of galaxies, where d
-    is their distance. 0 where all are at the same point, about -4 (in many dimensions) where they are spread. Less is better.
+    """How evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2) over
+    all pairs of galaxies, where d is their distance. 0 where all are at the same point, about -4
+    (in many dimensions) where they are spread. Less is better.
 
-    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single galaxy.
-    """
+    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single
+    galaxy."""
     unit = _unit(features)
     n = len(unit)
     if n < 2:
@@ -58,8 +62,9 @@ def uniformity(features: Features) -> float:
 
 
 def spread(features: Features) -> float:
-    """Standard deviation over galaxies of the features, of length 1: the mean over dimensions, times the square root of their
-    number. 1 where they point in all directions alike, 0 where all are at the same point.
+    """Standard deviation over galaxies of the features, of length 1: the mean over dimensions,
+    times the square root of their number. 1 where they point in all directions alike, 0 where all
+    are at the same point.
 
     Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
     """
@@ -68,14 +73,17 @@ def spread(features: Features) -> float:
 
 
 def effective_rank(features: Features) -> float:
-    """In how many directions the features vary: exp of the entropy of the singular values, divided by their sum, of the
-    features less their mean. 1 to the smaller of galaxies - 1 and dimensions; 0 where nothing varies.
+    """In how many directions the features vary: exp of the entropy of the singular values, divided
+    by their sum, of the features less their mean. 1 to the smaller of galaxies - 1 and dimensions;
+    0 where nothing varies.
 
     Roy & Vetterli 2007 (15th European Signal Processing Conference, 606), definition 1.
     """
     values = _checked(features)
     singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
-    rounding = max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()  # what is left of constant features
+    rounding = (
+        max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
+    )  # what is left of constant features
     share = singular[singular > rounding] / singular[singular > rounding].sum()
     return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
 
@@ -88,14 +96,17 @@ def knn_accuracy(
     *,
     k: int = 15,
 ) -> float:
-    """Share of validation galaxies whose class is that of most of their `k` nearest training galaxies, by cosine similarity.
+    """Share of validation galaxies whose class is that of most of their `k` nearest training
+    galaxies, by cosine similarity.
 
     Galaxies with label -1 are left out. Raises `ValueError` where none is left.
     """
     train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
     known, asked = train_labels >= 0, val_labels >= 0
     if not known.any() or not asked.any():
-        raise ValueError(f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: at least 1 of each")
+        raise ValueError(
+            f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: at least 1 of each"
+        )
     classifier = KNeighborsClassifier(min(k, int(known.sum())), metric="cosine", algorithm="brute")
     classifier.fit(_checked(train)[known], train_labels[known])
     return float(classifier.score(_checked(val)[asked], val_labels[asked]))
@@ -109,11 +120,11 @@ def health(
     train_labels: Int[ndarray | Tensor, " train"] | None = None,
     val_labels: Labels | None = None,
 ) -> dict[str, float]:
-    """`alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given, `knn_accuracy`.
+    """`alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given,
+    `knn_accuracy`.
 
-    `first` and `second`: features of each validation galaxy as it is and of a random view of it; all but the alignment are of
-    the first. A few thousand galaxies say as much as all.
-    """
+    `first` and `second`: features of each validation galaxy as it is and of a random view of it;
+    all but the alignment are of the first. A few thousand galaxies say as much as all."""
     measured = {
         "alignment": alignment(first, second),
         "uniformity": uniformity(first),
@@ -122,12 +133,16 @@ def health(
     }
     if train is not None:
         if train_labels is None or val_labels is None:
-            raise ValueError("features of training galaxies without labels: give train_labels and val_labels, too")
+            raise ValueError(
+                "features of training galaxies without labels: give train_labels and val_labels, too"
+            )
         measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
     return measured
 
 
-def collapse(health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0) -> str:
+def collapse(
+    health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0
+) -> str:
     """Names the collapse that `health` shows, in plain words; empty where there is none.
 
     A spread of 0.02 is a mean cosine similarity of 0.9996 between two galaxies.
@@ -143,9 +158,12 @@ def collapse(health: Mapping[str, float], *, least_spread: float = 0.02, least_r
     return ""
 
 
-def watch(measure: Callable[[], Mapping[str, float]], *, every: int = 5) -> Callable[[int, int], dict[str, float | None]]:
-    """What `train.fit` calls after each epoch, with its number and that of all: gives what `measure()` gives, as
-    `health_<name>`, in epoch 1, in each `every`-th and in the last; None in the others. Warns once of a `Collapse`.
+def watch(
+    measure: Callable[[], Mapping[str, float]], *, every: int = 5
+) -> Callable[[int, int], dict[str, float | None]]:
+    """What `train.fit` calls after each epoch, with its number and that of all: gives what
+    `measure()` gives, as `health_<name>`, in epoch 1, in each `every`-th and in the last; None in
+    the others. Warns once of a `Collapse`.
 
     Training goes on as if nobody had looked: `measure` may draw random numbers of torch.
     """
@@ -174,14 +192,23 @@ def watch(measure: Callable[[], Mapping[str, float]], *, every: int = 5) -> Call
 # ---- to look at
 
 
-def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimensions: int = 2, seed: int = 0) -> pd.DataFrame:
-    """Features, each dimension to mean 0 and variance 1, in two or three dimensions: principal components or t-SNE.
+def project(
+    features: Features,
+    method: Literal["pca", "tsne"] = "pca",
+    *,
+    dimensions: int = 2,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Features, each dimension to mean 0 and variance 1, in two or three dimensions: principal
+    components or t-SNE.
 
-    A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE 1`.
+    A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE
+    1`.
 
-    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with perplexity 30, or an eighth of
-    the galaxies where that is less; it keeps neighbours together, while distances between groups mean nothing. 1,000 galaxies
-    take 4 s in two dimensions, 10 s in three. (UMAP would bring numba, a compiler: too heavy a dependency.)
+    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
+    perplexity 30, or an eighth of the galaxies where that is less; it keeps neighbours together,
+    while distances between groups mean nothing. 1,000 galaxies take 4 s in two dimensions, 10 s in
+    three. (UMAP would bring numba, a compiler: too heavy a dependency.)
 
     Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions.
     """
@@ -202,16 +229,22 @@ def project(features: Features, method: Literal["pca", "tsne"] = "pca", *, dimen
     points = pca.fit_transform(scaled)
     if method == "pca":
         shares = pca.explained_variance_ratio_
-        names = [f"{name} ({100 * share:.0f} % of the variance)" for name, share in zip(names, shares, strict=True)]
+        names = [
+            f"{name} ({100 * share:.0f} % of the variance)"
+            for name, share in zip(names, shares, strict=True)
+        ]
         return pd.DataFrame(points, columns=names)
-    tsne = TSNE(dimensions, perplexity=min(30.0, max(2.0, len(values) / 8)), init="pca", random_state=seed)
+    tsne = TSNE(
+        dimensions, perplexity=min(30.0, max(2.0, len(values) / 8)), init="pca", random_state=seed
+    )
     return pd.DataFrame(tsne.fit_transform(points).astype(float), columns=names)
 
 
 def neighbours(
     features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
 ) -> Int[ndarray, "query k"]:
-    """The `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves excluded; the nearest first.
+    """The `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
+    excluded; the nearest first.
 
     Raises `ValueError` where there are not that many others.
     """
@@ -231,10 +264,14 @@ def _checked(features: Features) -> Float[ndarray, "galaxy feature"]:
     """In double precision. Raises `ValueError` where there is none, or one is not finite."""
     values = np.asarray(features, dtype=float)
     if not values.size:
-        raise ValueError(f"features {values.shape}: expected (galaxy, feature), at least one of each")
+        raise ValueError(
+            f"features {values.shape}: expected (galaxy, feature), at least one of each"
+        )
     broken = np.flatnonzero(~np.isfinite(values).all(1))
     if len(broken):
-        raise ValueError(f"the features of {len(broken)} galaxies are not finite, the first in row {broken[0]}")
+        raise ValueError(
+            f"the features of {len(broken)} galaxies are not finite, the first in row {broken[0]}"
+        )
     return values
 
 

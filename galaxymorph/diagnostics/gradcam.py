@@ -1,15 +1,18 @@
-"""Class-activation maps: where in a galaxy a network sees what it says, and scores that tell whether to believe them.
+"""Class-activation maps: where in a galaxy a network sees what it says, and scores that tell
+whether to believe them.
 
-A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of what the model gives:
+A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of
+what the model gives:
 
 * a class: `lambda logits: logits[:, k]`;
 * an answer of a question: `lambda outputs: model.answer(outputs, column)`;
-* a direction in feature space, where the model is an encoder: `lambda features: features @ direction`.
+* a direction in feature space, where the model is an encoder: `lambda features: features @
+  direction`.
 
-Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on the device where it is, and
-afterwards as it was; maps and scores are on the CPU. Any map looks plausible on a galaxy in the middle of its frame: each is
-held against controls that know nothing of the model, a Gaussian in the centre and random blobs.
-"""
+Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on
+the device where it is, and afterwards as it was; maps and scores are on the CPU. Any map looks
+plausible on a galaxy in the middle of its frame: each is held against controls that know nothing of
+the model, a Gaussian in the centre and random blobs."""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ CONTROLS = ("centred", "random")
 
 STEPS = 16  # of a deletion or insertion curve
 CELLS = 7  # along each side, at least, of the map of the layer by default
-# In sides of the image: what occlusion covers at a time, sigma of the control, and sigma of the blur that takes bar and arms
+# In sides of the image: what occlusion covers at a time, sigma of the control, and sigma of the
+# blur that takes bar and arms
 PATCH, CENTRED, BLUR = 0.2, 0.2, 1 / 16
 
 
@@ -52,42 +56,57 @@ def maps(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Heat:
-    """Where the score comes from: each galaxy's map, divided by its largest value. A map without any heat stays zero.
+    """Where the score comes from: each galaxy's map, divided by its largest value. A map without
+    any heat stays zero.
 
-    Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them, upsampled bilinearly:
+    Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them,
+    upsampled bilinearly:
 
     * `gradcam`: ReLU(sum_k mean(G_k) A_k). Selvaraju et al. 2017 (arXiv 1610.02391), eq. 1 and 2.
-    * `gradcam++`: ReLU(sum_k w_k A_k), where w_k = sum(a_k ReLU(G_k)) and a_k = G_k^2 / (2 G_k^2 + sum(A_k) G_k^3).
-      Chattopadhay et al. 2018 (arXiv 1710.11063), eq. 5 and 19: the derivatives of the exponential of the score.
-    * `hirescam`: ReLU(sum_k G_k A_k), faithful to where the model looked. Draelos & Carin 2020 (arXiv 2011.08891).
-    * `layercam`: ReLU(sum_k ReLU(G_k) A_k), for early layers, too. Jiang et al. 2021 (IEEE TIP 30, 5875).
+    * `gradcam++`: ReLU(sum_k w_k A_k), where w_k = sum(a_k ReLU(G_k)) and a_k = G_k^2 / (2 G_k^2 +
+      sum(A_k) G_k^3). Chattopadhay et al. 2018 (arXiv 1710.11063), eq. 5 and 19: the derivatives of
+      the exponential of the score.
+    * `hirescam`: ReLU(sum_k G_k A_k), faithful to where the model looked. Draelos & Carin 2020
+      (arXiv 2011.08891).
+    * `layercam`: ReLU(sum_k ReLU(G_k) A_k), for early layers, too. Jiang et al. 2021 (IEEE TIP 30,
+      5875).
 
     Without gradients or layers:
 
-    * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is covered with sky, the mean of all
-      patches that cover a pixel, ReLU. Zeiler & Fergus 2014 (arXiv 1311.2901), section 4.2. Some hundred times slower.
-    * `centred` (a Gaussian in the centre) and `random` (7 x 7 random numbers, upsampled): the controls, alike for all models.
+    * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is
+      covered with sky, the mean of all patches that cover a pixel, ReLU. Zeiler & Fergus 2014
+      (arXiv 1311.2901), section 4.2. Some hundred times slower.
+    * `centred` (a Gaussian in the centre) and `random` (7 x 7 random numbers, upsampled): the
+      controls, alike for all models.
 
-    `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last whose maps have 7 x 7 cells or
-    more, as a ResNet's last ones at 224 px. (At 64 px, its last 2 x 2 cells say no more than random blobs.) Of a module that is
-    called more than once, the last call counts.
+    `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last
+    whose maps have 7 x 7 cells or more, as a ResNet's last ones at 224 px. (At 64 px, its last 2 x
+    2 cells say no more than random blobs.) Of a module that is called more than once, the last call
+    counts.
 
-    Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that do; for a target that gives
-    anything but one score per galaxy, or does not depend on the layer; and for the layers of an encoder that turns galaxies
-    before it looks at them (`aligned=True`), as their maps would not lie on the galaxies that were given.
-    """
+    Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that
+    do; for a target that gives anything but one score per galaxy, or does not depend on the layer;
+    and for the layers of an encoder that turns galaxies before it looks at them (`aligned=True`),
+    as their maps would not lie on the galaxies that were given."""
     if method not in (*METHODS, *CONTROLS):
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
         return _relative(_centred(images) if method == "centred" else _random(images, seed))
-    heat = _occlusion if method == "occlusion" else _by_layer(method, _full_name(model, images, layer))
+    heat = (
+        _occlusion if method == "occlusion" else _by_layer(method, _full_name(model, images, layer))
+    )
     with _as_it_was(model):
-        return _relative(torch.cat([heat(model, batch, target).cpu() for batch in _batches(model, images, batch_size)]))
+        return _relative(
+            torch.cat(
+                [heat(model, batch, target).cpu() for batch in _batches(model, images, batch_size)]
+            )
+        )
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
-    """All modules that give maps, in the order in which they finish: name to channels, height, width. A single cell, as after
-    pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
+    """All modules that give maps, in the order in which they finish: name to channels, height,
+    width. A single cell, as after pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8
+    cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
     found: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, output: Any) -> None:
@@ -97,7 +116,9 @@ def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
 
     with _as_it_was(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name, module in list(model.named_modules())[1:]:  # without the model itself
-            hook = module.register_forward_hook(lambda module, given, output, name=name: note(name, output))
+            hook = module.register_forward_hook(
+                lambda module, given, output, name=name: note(name, output)
+            )
             hooks.callback(hook.remove)
         model(next(_batches(model, images, 1)))
     return found
@@ -111,10 +132,14 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
         )
     there = layers(model, images)
     if not there:
-        raise ValueError("no layer gives maps (galaxy, channel, height, width) of more than one cell: images are too small?")
+        raise ValueError(
+            "no layer gives maps (galaxy, channel, height, width) of more than one cell: images are too small?"
+        )
     if layer is not None and layer not in there:
         nearest = ", ".join(difflib.get_close_matches(layer, there, cutoff=0.3)) or ", ".join(there)
-        raise ValueError(f"layer {layer!r} gives no maps (galaxy, channel, height, width); the nearest that do: {nearest}")
+        raise ValueError(
+            f"layer {layer!r} gives no maps (galaxy, channel, height, width); the nearest that do: {nearest}"
+        )
     fine = [name for name, (_, *cells) in there.items() if min(cells) >= CELLS]
     return layer or (fine or list(there))[-1]
 
@@ -124,14 +149,20 @@ def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Tensor, Target], 
         kept: list[Tensor] = []
 
         def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-            kept[:] = [output.detach().requires_grad_()]  # the graph begins here, even where no weight needs a gradient
+            kept[:] = [
+                output.detach().requires_grad_()
+            ]  # the graph begins here, even where no weight needs a gradient
             return kept[0].clone()  # which the next layer may change in place
 
         hook = model.get_submodule(layer).register_forward_hook(keep)
         try:
             with torch.enable_grad():
                 score = _score(model, images, target).sum()
-                (g,) = torch.autograd.grad(score, kept[0], allow_unused=True) if score.requires_grad else (None,)
+                (g,) = (
+                    torch.autograd.grad(score, kept[0], allow_unused=True)
+                    if score.requires_grad
+                    else (None,)
+                )
         finally:
             hook.remove()
         if g is None:
@@ -141,7 +172,9 @@ def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Tensor, Target], 
             weights = g.mean((2, 3), keepdim=True)
         elif method == "gradcam++":
             below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
-            weights = (torch.where(below == 0, 0, g**2 / below) * g.relu()).sum((2, 3), keepdim=True)
+            weights = (torch.where(below == 0, 0, g**2 / below) * g.relu()).sum(
+                (2, 3), keepdim=True
+            )
         else:
             weights = g.relu() if method == "layercam" else g
         coarse = (weights * a).sum(1, keepdim=True).relu()
@@ -151,7 +184,9 @@ def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Tensor, Target], 
 
 
 @torch.no_grad()
-def _occlusion(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, "galaxy size size"]:
+def _occlusion(
+    model: nn.Module, images: Tensor, target: Target
+) -> Float[Tensor, "galaxy size size"]:
     size = images.shape[-1]
     side = max(2, round(PATCH * size))
     starts = sorted({*range(0, size - side, side // 2), size - side})
@@ -188,7 +223,8 @@ def _random(images: Images, seed: int) -> Heat:
 
 @contextlib.contextmanager
 def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Eval mode, full precision and no gradients of weights within; afterwards all is as it was, whatever happens."""
+    """Eval mode, full precision and no gradients of weights within; afterwards all is as it was,
+    whatever happens."""
     training = [(module, module.training) for module in model.modules()]
     learning = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
@@ -210,7 +246,9 @@ def _stages(model: Any) -> list[list[nn.Module]]:
     return model.stages() if hasattr(model, "stages") else [[child] for child in model.children()]
 
 
-def _batches(model: nn.Module, images: Images, batch_size: int) -> Iterator[Float[Tensor, "batch 3 size size"]]:
+def _batches(
+    model: nn.Module, images: Images, batch_size: int
+) -> Iterator[Float[Tensor, "batch 3 size size"]]:
     return (_floats(batch.to(_device(model))) for batch in images.split(batch_size))
 
 
@@ -221,7 +259,9 @@ def _floats(images: Images) -> Float[Tensor, "galaxy 3 size size"]:
 def _score(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, " galaxy"]:
     score = target(model(images))
     if score.shape != images.shape[:1]:
-        raise ValueError(f"the target gives {tuple(score.shape)} for {len(images)} galaxies; expected one score for each")
+        raise ValueError(
+            f"the target gives {tuple(score.shape)} for {len(images)} galaxies; expected one score for each"
+        )
     return score
 
 
@@ -244,10 +284,14 @@ def _sky(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3
 
 def _blurred(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3 size size"]:
     sigma = BLUR * images.shape[-1]
-    return torch.from_numpy(ndimage.gaussian_filter(images.cpu().numpy(), (0, 0, sigma, sigma))).to(images)
+    return torch.from_numpy(ndimage.gaussian_filter(images.cpu().numpy(), (0, 0, sigma, sigma))).to(
+        images
+    )
 
 
-def _correlation(first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]) -> Float[Tensor, " galaxy"]:
+def _correlation(
+    first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]
+) -> Float[Tensor, " galaxy"]:
     """Pearson's; 0 where one of them is constant."""
     a, b = (each.flatten(1).double() for each in (first, second))
     a, b = (each - each.mean(1, keepdim=True) for each in (a, b))

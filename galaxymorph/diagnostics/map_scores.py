@@ -36,30 +36,39 @@ from galaxymorph.diagnostics.gradcam import (
     maps,
 )
 
-BETTER = {"deletion": "less", "insertion": "more", "randomised": "less", "on galaxy": "more", "rotation": "more"}
+BETTER = {
+    "deletion": "less",
+    "insertion": "more",
+    "randomised": "less",
+    "on galaxy": "more",
+    "rotation": "more",
+}
 DRAWS = 2000  # of a bootstrap
-FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least, where the sky has no noise
+FAINTEST = (
+    0.02  # of full brightness: what a galaxy has above the sky at least, where the sky has no noise
+)
 
 
 def deletion(
     model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
 ) -> Float[Tensor, "galaxy step"]:
-    """The score where the hottest pixels, 0, 1/16, ... 1 of all, are replaced by sky: falls fast where the map is good.
+    """The score where the hottest pixels, 0, 1/16, ... 1 of all, are replaced by sky: falls fast
+    where the map is good.
 
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. Sky is the median of the frame's outermost pixels. Pixels that
-    are equally hot, as where a map's ReLU is zero, go in random order. `area` makes one number of a curve.
-    """
+    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. Sky is the median of the frame's
+    outermost pixels. Pixels that are equally hot, as where a map's ReLU is zero, go in random
+    order. `area` makes one number of a curve."""
     return _curve(model, images, target, heat, batch_size, insert=False)
 
 
 def insertion(
     model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
 ) -> Float[Tensor, "galaxy step"]:
-    """The score where only the hottest pixels, as many as in `deletion`, are sharp: rises fast where the map is good.
+    """The score where only the hottest pixels, as many as in `deletion`, are sharp: rises fast
+    where the map is good.
 
-    Petsiuk et al. 2018, as there. The others are those of the image after a Gaussian blur of 1/16 of its side: pieces of a
-    galaxy on a plain ground would have edges of their own.
-    """
+    Petsiuk et al. 2018, as there. The others are those of the image after a Gaussian blur of 1/16
+    of its side: pieces of a galaxy on a plain ground would have edges of their own."""
     return _curve(model, images, target, heat, batch_size, insert=True)
 
 
@@ -68,14 +77,23 @@ def _curve(
     model: nn.Module, images: Images, target: Target, heat: Heat, batch_size: int, *, insert: bool
 ) -> Float[Tensor, "galaxy step"]:
     mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
-    order = mixed[heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)]  # (galaxy, pixel)
-    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # 0 is the hottest; 1 is not reached
+    order = mixed[
+        heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
+    ]  # (galaxy, pixel)
+    place = (order.argsort(dim=1) / order.shape[1]).view_as(
+        heat
+    )  # 0 is the hottest; 1 is not reached
     found = []
     with _as_it_was(model):
-        for whole, places in zip(_batches(model, images, batch_size), place.split(batch_size), strict=True):
+        for whole, places in zip(
+            _batches(model, images, batch_size), place.split(batch_size), strict=True
+        ):
             first, last = (_blurred(whole), whole) if insert else (whole, _sky(whole))
             hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
-            points = [_score(model, torch.where(hot < k / STEPS, last, first), target) for k in range(STEPS + 1)]
+            points = [
+                _score(model, torch.where(hot < k / STEPS, last, first), target)
+                for k in range(STEPS + 1)
+            ]
             found.append(torch.stack(points, 1).cpu())
     return torch.cat(found)
 
@@ -86,31 +104,36 @@ def area(curve: Float[Tensor, "galaxy step"]) -> Float[Tensor, " galaxy"]:
 
 
 def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803) -> nn.Module:
-    """A copy of the model with new random weights in its last `stages` (of `model.stages()`, or its children), or in all.
+    """A copy of the model with new random weights in its last `stages` (of `model.stages()`, or its
+    children), or in all.
 
-    The default `seed` is one that nobody trains with: it must not bring back the model's own first weights. Raises `ValueError`
-    for a module with weights that cannot draw them anew (`reset_parameters`).
-    """
+    The default `seed` is one that nobody trains with: it must not bring back the model's own first
+    weights. Raises `ValueError` for a module with weights that cannot draw them anew
+    (`reset_parameters`)."""
     copied = copy.deepcopy(model)
     groups = _stages(copied)
     with torch.random.fork_rng(range(torch.cuda.is_available())):
         torch.manual_seed(seed)
-        for top in itertools.chain.from_iterable(groups if stages is None else groups[max(0, len(groups) - stages) :]):
+        for top in itertools.chain.from_iterable(
+            groups if stages is None else groups[max(0, len(groups) - stages) :]
+        ):
             for module in top.modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()  # pyright: ignore[reportCallIssue]
                 elif list(module.parameters(recurse=False)):
-                    raise ValueError(f"{type(module).__name__} has weights, but no reset_parameters() to draw them anew")
+                    raise ValueError(
+                        f"{type(module).__name__} has weights, but no reset_parameters() to draw them anew"
+                    )
     return copied
 
 
 def randomisation(model: nn.Module, images: Images, target: Target, **options: Any) -> pd.DataFrame:
-    """How like a map is to that of the same model with random weights: in none, in its last stage, in the last two, ... in all.
+    """How like a map is to that of the same model with random weights: in none, in its last stage,
+    in the last two, ... in all.
 
-    A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv 1810.03292), section 3, the
-    cascading randomisation. `options` are those of `maps`. A row per number of random stages and galaxy: columns stages,
-    galaxy, rank_correlation, ssim.
-    """
+    A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv
+    1810.03292), section 3, the cascading randomisation. `options` are those of `maps`. A row per
+    number of random stages and galaxy: columns stages, galaxy, rank_correlation, ssim."""
     heat, rows = maps(model, images, target, **options), []
     for stages in range(len(_stages(model)) + 1):
         other = maps(randomised(model, stages=stages), images, target, **options)
@@ -121,12 +144,14 @@ def randomisation(model: nn.Module, images: Images, target: Target, **options: A
 
 def rank_correlation(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
     """Spearman's, over pixels: -1 to 1, and 0 where one of the two is the same everywhere."""
-    return _correlation(*(torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second)))
+    return _correlation(
+        *(torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second))
+    )
 
 
 def ssim(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
-    """Structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13, 600), eq. 13, for values from 0 to 1,
-    with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5 px."""
+    """Structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13, 600), eq.
+    13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5 px."""
 
     def local(values: Float[ndarray, "galaxy size size"]) -> Float[ndarray, "galaxy size size"]:
         return ndimage.gaussian_filter(values, (0, 1.5, 1.5))
@@ -136,17 +161,20 @@ def ssim(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
     covariance = local(a * b) - mean_a * mean_b
     variances = local(a * a) - mean_a**2 + local(b * b) - mean_b**2
     means = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
-    return torch.from_numpy((means * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean((1, 2)))
+    return torch.from_numpy(
+        (means * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean((1, 2))
+    )
 
 
 def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy size size"]:
-    """The pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise and by 2 % of full brightness that
-    hang together with the one of them nearest to the centre. No pixel where none is that bright.
+    """The pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise and by
+    2 % of full brightness that hang together with the one of them nearest to the centre. No pixel
+    where none is that bright.
 
-    Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median absolute deviation of the frame's
-    outermost pixels, 1/16 of its side. Thresholding as Bertin & Arnouts 1996 (A&AS 117, 393), but without deblending: a
-    neighbour that touches the galaxy counts as part of it.
-    """
+    Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median
+    absolute deviation of the frame's outermost pixels, 1/16 of its side. Thresholding as Bertin &
+    Arnouts 1996 (A&AS 117, 393), but without deblending: a neighbour that touches the galaxy counts
+    as part of it."""
     light = _floats(images.cpu()).mean(1)
     border = _border(light)  # (galaxy, pixel)
     sky = border.median(1, keepdim=True).values
@@ -162,19 +190,23 @@ def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy 
 
 
 def heat_on_galaxy(images: Images, heat: Heat) -> Float[Tensor, " galaxy"]:
-    """The share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on neighbours; 0 without any heat.
+    """The share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on
+    neighbours; 0 without any heat.
 
-    The pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of the hottest pixel alone.
-    """
+    The pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of the hottest
+    pixel alone."""
     return (heat * galaxy_mask(images)).sum((1, 2)) / heat.sum((1, 2)).clamp_min(torch.finfo().tiny)
 
 
-def rotation_agreement(model: nn.Module, images: Images, target: Target, **options: Any) -> Float[Tensor, " galaxy"]:
-    """Correlation over pixels between a galaxy's map and that of the turned galaxy, turned back: mean of the 7 ways to turn it
-    by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a map that is the same everywhere.
+def rotation_agreement(
+    model: nn.Module, images: Images, target: Target, **options: Any
+) -> Float[Tensor, " galaxy"]:
+    """Correlation over pixels between a galaxy's map and that of the turned galaxy, turned back:
+    mean of the 7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the
+    galaxy; 0 for a map that is the same everywhere.
 
-    Which way a galaxy points means nothing (Dieleman et al. 2015, arXiv 1503.07077). `options` are those of `maps`.
-    """
+    Which way a galaxy points means nothing (Dieleman et al. 2015, arXiv 1503.07077). `options` are
+    those of `maps`."""
 
     def heat(mirrored: bool, turns: int) -> Heat:
         moved = torch.rot90(images.flip(-1) if mirrored else images, turns, (-2, -1))
@@ -201,19 +233,21 @@ def compare(
     score: Target | None = None,
     **options: Any,
 ) -> Compared:
-    """All scores of several methods on the same galaxies, and their curves of deletion and insertion.
+    """All scores of several methods on the same galaxies, and their curves of deletion and
+    insertion.
 
-    `score` is what the curves follow, by default the target: a probability says more than the logit that the map explains.
-    `options` are those of `maps`.
+    `score` is what the curves follow, by default the target: a probability says more than the logit
+    that the map explains. `options` are those of `maps`.
 
-    Columns of both: method, value (mean over galaxies), low, high (95 %, bootstrap over galaxies; NaN for a single one), n.
-    Of the curves: curve (`deletion` or `insertion`) and fraction (of pixels). Of the scores: score, and gain, gain_low,
-    gain_high: by how much it is better than the `centred` control, paired by galaxy (NaN without it).
+    Columns of both: method, value (mean over galaxies), low, high (95 %, bootstrap over galaxies;
+    NaN for a single one), n. Of the curves: curve (`deletion` or `insertion`) and fraction (of
+    pixels). Of the scores: score, and gain, gain_low, gain_high: by how much it is better than the
+    `centred` control, paired by galaxy (NaN without it).
 
-    The scores, and what is better (`BETTER`): the `area` under the curve of `deletion` (less) and of `insertion` (more);
-    `randomised` (less), the `rank_correlation` with the map of a model whose weights are all random; `on galaxy` (more),
-    `heat_on_galaxy`; `rotation` (more), `rotation_agreement`.
-    """
+    The scores, and what is better (`BETTER`): the `area` under the curve of `deletion` (less) and
+    of `insertion` (more); `randomised` (less), the `rank_correlation` with the map of a model whose
+    weights are all random; `on galaxy` (more), `heat_on_galaxy`; `rotation` (more),
+    `rotation_agreement`."""
     untrained, follow = randomised(model), score or target
     values: dict[str, dict[str, Tensor]] = {}
     points = []
@@ -225,8 +259,12 @@ def compare(
             "insertion": insertion(model, images, follow, heat),
         }
         for name, curve in curves.items():
-            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean("value low high", curve.numpy())
-            points.append(pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)}))
+            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean(
+                "value low high", curve.numpy()
+            )
+            points.append(
+                pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)})
+            )
         values[method] = {name: area(curve) for name, curve in curves.items()} | {
             "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
             "on galaxy": heat_on_galaxy(images, heat),
@@ -235,18 +273,25 @@ def compare(
     rows = []
     for method, name in itertools.product(values, BETTER):
         ours = values[method][name]
-        control = values["centred"][name] if "centred" in values else torch.full_like(ours, torch.nan)
+        control = (
+            values["centred"][name] if "centred" in values else torch.full_like(ours, torch.nan)
+        )
         gain = ours - control if BETTER[name] == "more" else control - ours
-        measured = _mean("value low high", ours.numpy()) | {"n": len(images)} | _mean("gain gain_low gain_high", gain.numpy())
+        measured = (
+            _mean("value low high", ours.numpy())
+            | {"n": len(images)}
+            | _mean("gain gain_low gain_high", gain.numpy())
+        )
         rows.append({"method": method, "score": name} | measured)
     return Compared(pd.DataFrame(rows), pd.concat(points, ignore_index=True))
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """What the scores of `compare` say of each method: whether it shows what the score depends on better than the control.
+    """What the scores of `compare` say of each method: whether it shows what the score depends on
+    better than the control.
 
-    It does where the whole interval of the gain is above 0. No correction for the number of methods.
-    """
+    It does where the whole interval of the gain is above 0. No correction for the number of
+    methods."""
     said = []
     for row in table.to_dict("records"):
         if row["method"] in CONTROLS or row["score"] not in ("deletion", "insertion"):
@@ -254,9 +299,13 @@ def sentences(table: pd.DataFrame) -> list[str]:
         value, gain, low, high = (row[name] for name in ("value", "gain", "gain_low", "gain_high"))
         opening = f"{row['method']}, {row['score']}"
         if math.isnan(low):
-            said.append(f"{opening}: nothing can be said without the centred control and two galaxies or more.")
+            said.append(
+                f"{opening}: nothing can be said without the centred control and two galaxies or more."
+            )
             continue
-        verdict = "beats" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+        verdict = (
+            "beats" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+        )
         control = value - gain if BETTER[row["score"]] == "more" else value + gain
         said.append(
             f"{opening}: {verdict} the centred Gaussian, area {value:.3f} against {control:.3f} (gain {gain:+.3f}, "
@@ -266,8 +315,13 @@ def sentences(table: pd.DataFrame) -> list[str]:
 
 
 def _mean(names: str, values: Float[ndarray, "galaxy ..."]) -> dict[str, Any]:
-    """Under three names: the mean over galaxies, and percentiles 2.5 and 97.5 of a bootstrap of them, NaN for a single one."""
+    """Under three names: the mean over galaxies, and percentiles 2.5 and 97.5 of a bootstrap of
+    them, NaN for a single one."""
     n = len(values)
     drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
-    ends = np.percentile(values[drawn].mean(1), [2.5, 97.5], axis=0) if n > 1 else np.full((2, *values.shape[1:]), np.nan)
+    ends = (
+        np.percentile(values[drawn].mean(1), [2.5, 97.5], axis=0)
+        if n > 1
+        else np.full((2, *values.shape[1:]), np.nan)
+    )
     return dict(zip(names.split(), (values.mean(0), *ends), strict=True))

@@ -22,7 +22,9 @@ class Answer(NamedTuple):
 
     column: int  # of what the model predicts
     target: gradcam.Target  # how much its raw outputs speak for it: what maps explain
-    score: gradcam.Target  # the same as a probability, or a share of the volunteers: what deletion and insertion follow
+    score: (
+        gradcam.Target
+    )  # the same as a probability, or a share of the volunteers: what deletion and insertion follow
 
 
 def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
@@ -33,10 +35,17 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
     if isinstance(learner, VoteRegressor):
         targets = [partial(learner.answer, column=k) for k in range(len(galaxy_zoo_tree.LABELS))]
         scores = [partial(_exp, target) if learner.tree else target for target in targets]
-        return {name: Answer(k, targets[k], scores[k]) for k, name in enumerate(galaxy_zoo_tree.LABELS)}
+        return {
+            name: Answer(k, targets[k], scores[k]) for k, name in enumerate(galaxy_zoo_tree.LABELS)
+        }
     if isinstance(learner, Classifier):
-        return {name: Answer(k, partial(_logit, k), partial(_probability, k)) for k, name in enumerate(header["classes"])}
-    raise ValueError("the model learned without labels: it has no classes and no answers to show maps of")
+        return {
+            name: Answer(k, partial(_logit, k), partial(_probability, k))
+            for k, name in enumerate(header["classes"])
+        }
+    raise ValueError(
+        "the model learned without labels: it has no classes and no answers to show maps of"
+    )
 
 
 def _logit(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
@@ -47,32 +56,40 @@ def _probability(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor,
     return logits.softmax(1)[:, k]
 
 
-def _exp(target: gradcam.Target, outputs: Float[Tensor, "galaxy output"]) -> Float[Tensor, " galaxy"]:
+def _exp(
+    target: gradcam.Target, outputs: Float[Tensor, "galaxy output"]
+) -> Float[Tensor, " galaxy"]:
     return target(outputs).exp()
 
 
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
-    """What is predicted for a class; for an answer (there are 37 or more columns), its share among the answers of its question,
-    NaN where these have none."""
+    """What is predicted for a class; for an answer (there are 37 or more columns), its share among
+    the answers of its question, NaN where these have none."""
     if fractions.shape[1] < len(galaxy_zoo_tree.COLUMNS):
         return fractions[:, column]
     return galaxy_zoo_tree.shares(fractions[:, : len(galaxy_zoo_tree.COLUMNS)])[:, column]
 
 
 def captions(
-    name: str, answer: Answer, predicted: Float[ndarray, "galaxy output"], votes: Float[ndarray, "galaxy 37"] | None
+    name: str,
+    answer: Answer,
+    predicted: Float[ndarray, "galaxy output"],
+    votes: Float[ndarray, "galaxy 37"] | None,
 ) -> list[str]:
-    """For each galaxy the name, the share of its volunteers who said so (where `votes` has any), and what is predicted:
-    `bar: yes 0.62, predicted 0.55`."""
+    """For each galaxy the name, the share of its volunteers who said so (where `votes` has any),
+    and what is predicted: `bar: yes 0.62, predicted 0.55`."""
     question, colon, given = name.partition(": ")
     share = shares(predicted, answer.column)
     if not colon:
         return [f"{name}, predicted {value:.2f}" for value in share]
     voted = np.full(len(share), np.nan) if votes is None else shares(votes, answer.column)
-    return [caption(question, given, *pair) for pair in zip(voted.tolist(), share.tolist(), strict=True)]
+    return [
+        caption(question, given, *pair) for pair in zip(voted.tolist(), share.tolist(), strict=True)
+    ]
 
 
 def caption(question: str, answer: str, voted: float, predicted: float) -> str:
-    """`bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of the volunteers where it is NaN."""
+    """`bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of the
+    volunteers where it is NaN."""
     votes = "" if math.isnan(voted) else f" {voted:.2f}"
     return f"{question.replace('_', ' ')}: {answer}{votes}, predicted {predicted:.2f}"

@@ -1,22 +1,25 @@
-"""Predictions that others have made, from their CSV files alone: `galaxymorph compare a.csv b.csv --labels truth.csv`.
+"""Predictions that others have made, from their CSV files alone: `galaxymorph compare a.csv b.csv
+--labels truth.csv`.
 
 A file has a header and a row for each galaxy, in any order:
 
-    id            or one of `IDS`, in capitals or not
-    p_<class>     a column for each class: probabilities that sum to 1. Or, instead of all of them,
-    prediction    or one of `TAKEN`: the class alone, as a probability of 1; AUC, log loss and calibration then mean nothing
-    split         train, val, test or unlabelled; without it, all are test galaxies
-    label         the true class; without it, that of the other files, or of a file of labels: id, label (or class), split
+    id            or one of `IDS`, in capitals or not p_<class>     a column for each class:
+    probabilities that sum to 1. Or, instead of all of them, prediction    or one of `TAKEN`: the
+    class alone, as a probability of 1; AUC, log loss and calibration then mean nothing split
+    train, val, test or unlabelled; without it, all are test galaxies label         the true class;
+    without it, that of the other files, or of a file of labels: id, label (or class), split
 
-A column `label` that names the most probable class in every row, as `galaxymorph predict` writes it, is the prediction and not
-the truth: it counts as the truth only where other labels say the same. Other columns are ignored, which is said.
+A column `label` that names the most probable class in every row, as `galaxymorph predict` writes
+it, is the prediction and not the truth: it counts as the truth only where other labels say the
+same. Other columns are ignored, which is said.
 
-The method is the file's name without ending, or NAME in NAME=FILE. The files of a run are called what they are called there:
-`cnn/seed=0/predictions.csv` is `cnn` with the seed 0, `cae_frozen/seed=0/dnn/predictions.csv` is `cae_frozen dnn`. Several
-files of a method are its seeds, numbered from 0 where no folder tells.
+The method is the file's name without ending, or NAME in NAME=FILE. The files of a run are called
+what they are called there: `cnn/seed=0/predictions.csv` is `cnn` with the seed 0,
+`cae_frozen/seed=0/dnn/predictions.csv` is `cae_frozen dnn`. Several files of a method are its
+seeds, numbered from 0 where no folder tells.
 
-What is read becomes a run whose pieces of work are done already, and the notebook of a run's comparison is executed on it.
-"""
+What is read becomes a run whose pieces of work are done already, and the notebook of a run's
+comparison is executed on it."""
 
 from __future__ import annotations
 
@@ -65,26 +68,36 @@ class Brought:
     def __str__(self) -> str:
         n = (self.table.split == "test").sum()
         method = f"{self.name.split('/')[0]} {self.row}".strip()
-        return "\n  ".join([f"{method}, seed {self.combination['seed']}: {n:,} test galaxies, {self.path}", *self.notes])
+        return "\n  ".join(
+            [
+                f"{method}, seed {self.combination['seed']}: {n:,} test galaxies, {self.path}",
+                *self.notes,
+            ]
+        )
 
 
 def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
-    """Reads and checks files, each `FILE` or `NAME=FILE`, and the file of `labels`; see above for what is in them.
+    """Reads and checks files, each `FILE` or `NAME=FILE`, and the file of `labels`; see above for
+    what is in them.
 
-    With `labels`, these alone are the truth; a column `label` elsewhere has to agree with them, unless it is the prediction.
-    Ids that differ in folder, ending and leading zeros only are the same, unless two of one file would be. With one seed, all
-    methods have to have the same test galaxies: those of `labels` where that has splits.
+    With `labels`, these alone are the truth; a column `label` elsewhere has to agree with them,
+    unless it is the prediction. Ids that differ in folder, ending and leading zeros only are the
+    same, unless two of one file would be. With one seed, all methods have to have the same test
+    galaxies: those of `labels` where that has splits.
 
-    Raises `ValueError` with the mistakes of all files, a line for each: the file, its rows (by line, of which the header is the
-    first) and galaxies, what was expected, what to do.
-    """
+    Raises `ValueError` with the mistakes of all files, a line for each: the file, its rows (by
+    line, of which the header is the first) and galaxies, what was expected, what to do."""
     problems: list[str] = []
     places = _places(files, problems)
     tables = [_read(place.path, problems) for place in places]
     truth = _read(labels, problems, truth=True) if labels is not None else None
-    found = [(place, table) for place, table in zip(places, tables, strict=True) if table is not None]
+    found = [
+        (place, table) for place, table in zip(places, tables, strict=True) if table is not None
+    ]
     if found and (labels is None) == (truth is None):
-        complete = len(found) == len(places)  # else a label may be missing as its file could not be read
+        complete = len(found) == len(
+            places
+        )  # else a label may be missing as its file could not be read
         checked = _together(found, truth, problems, complete=complete)
         if not problems:
             return checked
@@ -123,19 +136,31 @@ def _places(files: Sequence[str], problems: list[str]) -> list[_Place]:
             place.combination = {"seed": n[setting]} | place.combination
             place.pairs = ",".join([f"seed={n[setting]}", *([place.pairs] if place.pairs else [])])
             n[setting] += 1
-        if place.step in OCCUPIED or not all(project.NAME.fullmatch(name) and ".." not in name for name in place.words):
-            why = "a comparison has that itself" if place.step in OCCUPIED else "names are of letters, digits, '.', '_' and '-'"
-            problems.append(f"{place.path}: cannot be called {' '.join(place.words)!r}: {why}; give NAME=FILE")
+        if place.step in OCCUPIED or not all(
+            project.NAME.fullmatch(name) and ".." not in name for name in place.words
+        ):
+            why = (
+                "a comparison has that itself"
+                if place.step in OCCUPIED
+                else "names are of letters, digits, '.', '_' and '-'"
+            )
+            problems.append(
+                f"{place.path}: cannot be called {' '.join(place.words)!r}: {why}; give NAME=FILE"
+            )
     files_before, names_before = dict[Path, Path](), dict[Any, Path]()
     for place in places:
         if place.path.resolve() in files_before:
             problems.append(f"{place.path}: is given twice; leave one out")
             continue
         files_before[place.path.resolve()] = place.path
-        other = names_before.setdefault((*place.words, str(sorted(place.combination.items()))), place.path)
+        other = names_before.setdefault(
+            (*place.words, str(sorted(place.combination.items()))), place.path
+        )
         if other is not place.path:
             called = f"{' '.join(place.words)}, {place.pairs.replace(',', ', ')}"
-            problems.append(f"{place.path}: is called {called}, as {other} is; give one another name by NAME=FILE")
+            problems.append(
+                f"{place.path}: is called {called}, as {other} is; give one another name by NAME=FILE"
+            )
     return places
 
 
@@ -147,11 +172,16 @@ def _place(text: str) -> _Place:
     folder, row, step = path.parent.resolve(), "", path.stem
     if path.name == PREDICTIONS:
         above = folder.parent
-        if not PAIRS.fullmatch(folder.name) and (PAIRS.fullmatch(above.name) or (above / "done.json").is_file()):
+        if not PAIRS.fullmatch(folder.name) and (
+            PAIRS.fullmatch(above.name) or (above / "done.json").is_file()
+        ):
             row, folder = folder.name, above
         step = folder.parent.name if PAIRS.fullmatch(folder.name) else folder.name
     pairs = folder.name if PAIRS.fullmatch(folder.name) else ""
-    combination = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in pairs.split(",") if pairs)}
+    combination = {
+        key: yaml.safe_load(value)
+        for key, _, value in (each.partition("=") for each in pairs.split(",") if pairs)
+    }
     return _Place(path, given if named else step, "" if named else row, pairs, combination)
 
 
@@ -163,21 +193,29 @@ class _Table:
     """The cells of one file."""
 
     path: Path
-    rows: pd.DataFrame  # by line: id, split, label, taken, as text, empty where the file does not say; key, by which ids match
+    # by line: id, split, label, taken, as text, empty where the file does not say; key, by which
+    # ids match
+    rows: pd.DataFrame
     p: pd.DataFrame | None  # by line, a column for each class; None: taken instead
     notes: list[str] = field(default_factory=list)
 
     def at(self, rows: pd.DataFrame, more: Iterable[str] | None = None) -> str:
         """Some rows, for a message, each with what more there is to be said about it."""
         places = [f"line {line} (galaxy {id})" for line, id in rows.id.items()]
-        return listing([f"{place} {said}" for place, said in zip(places, more, strict=True)] if more else places, MOST)
+        return listing(
+            [f"{place} {said}" for place, said in zip(places, more, strict=True)]
+            if more
+            else places,
+            MOST,
+        )
 
     def labelled(self) -> pd.DataFrame:
         return self.rows.loc[self.rows.label != ""]
 
 
 def _read(path: Path, problems: list[str], *, truth: bool = False) -> _Table | None:
-    """A file of predictions, or of labels (`truth`), and its mistakes; None where it cannot be told which galaxies it has."""
+    """A file of predictions, or of labels (`truth`), and its mistakes; None where it cannot be told
+    which galaxies it has."""
     try:
         cells = _cells(path)
     except (ValueError, OSError) as error:
@@ -185,21 +223,38 @@ def _read(path: Path, problems: list[str], *, truth: bool = False) -> _Table | N
         return None
     names = {str(name).lower(): str(name) for name in reversed(cells.columns)}
     p = [] if truth else [str(name) for name in cells.columns if str(name).startswith("p_")]
-    wanted = {"id": IDS, "split": ("split",), "label": LABELS if truth else LABELS[:1], "taken": () if truth or p else TAKEN}
-    used = {what: names[name] for what, each in wanted.items() for name in each[::-1] if name in names}
+    wanted = {
+        "id": IDS,
+        "split": ("split",),
+        "label": LABELS if truth else LABELS[:1],
+        "taken": () if truth or p else TAKEN,
+    }
+    used = {
+        what: names[name] for what, each in wanted.items() for name in each[::-1] if name in names
+    }
     if set(galaxy_zoo_tree.COLUMNS) & {str(name).removeprefix("p_") for name in cells.columns}:
-        problems.append(f"{path}: holds vote fractions, and what is compared are classes; give a column p_<class> for each")
+        problems.append(
+            f"{path}: holds vote fractions, and what is compared are classes; give a column p_<class> for each"
+        )
         return None
     missing = [] if "id" in used else [f"id (or {', '.join(IDS[1:])})"]
     missing += ["label (or class)"] if truth and "label" not in used else []
-    missing += ["p_<class> (one for each class)"] if not truth and not p and "taken" not in used else []
+    missing += (
+        ["p_<class> (one for each class)"] if not truth and not p and "taken" not in used else []
+    )
     if missing:
-        problems.append(f"{path}: no column {', nor '.join(missing)}; it has {listing(cells.columns, 12)}")
+        problems.append(
+            f"{path}: no column {', nor '.join(missing)}; it has {listing(cells.columns, 12)}"
+        )
         return None
     if len(p) == 1:
-        problems.append(f"{path}: {p[0]} is the only column p_<class>; give one for each class, the other of two as well")
+        problems.append(
+            f"{path}: {p[0]} is the only column p_<class>; give one for each class, the other of two as well"
+        )
         return None
-    rows = pd.DataFrame({what: cells[used[what]] if what in used else "" for what in wanted}, dtype=str)
+    rows = pd.DataFrame(
+        {what: cells[used[what]] if what in used else "" for what in wanted}, dtype=str
+    )
     rows["split"] = rows.split.str.lower()
     rows["label"] = rows.label.where(~_empty(rows.label), "")
     table = _Table(path, rows, None)
@@ -207,28 +262,41 @@ def _read(path: Path, problems: list[str], *, truth: bool = False) -> _Table | N
         return None
     odd = rows.loc[~rows.split.isin(SPLITS)]
     if "split" in used and len(odd):
-        problems.append(f"{path}: split is none of {', '.join(SPLITS)} in {table.at(odd, map(repr, odd['split']))}")
+        problems.append(
+            f"{path}: split is none of {', '.join(SPLITS)} in {table.at(odd, map(repr, odd['split']))}"
+        )
     if p:
         table.p = _probabilities(table, cells.loc[:, p], problems)
     elif not truth:
         _check_filled(table, cells.loc[:, [used["taken"]]], problems)
-        table.notes.append("classes without probabilities: its AUC, log loss, Brier score and calibration mean nothing")
-    others = [name or "(without a name)" for name in cells.columns if name not in (*used.values(), *p)]
+        table.notes.append(
+            "classes without probabilities: its AUC, log loss, Brier score and calibration mean nothing"
+        )
+    others = [
+        name or "(without a name)" for name in cells.columns if name not in (*used.values(), *p)
+    ]
     if others and not truth:
         table.notes.append(f"columns ignored: {listing(others)}")
     return table
 
 
 def _cells(path: Path) -> pd.DataFrame:
-    """The cells of a CSV file, all text; the index is the line on which a row begins. Blank lines are no rows.
+    """The cells of a CSV file, all text; the index is the line on which a row begins. Blank lines
+    are no rows.
 
     Raises `ValueError`, or an `OSError`, that names the file, and the lines.
     """
     try:
         text = sources.existing(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no text in UTF-8 (byte {error.start + 1}); save it as CSV in UTF-8") from None
-    reader, found, line = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True), [], 1
+        raise ValueError(
+            f"{path}: is no text in UTF-8 (byte {error.start + 1}); save it as CSV in UTF-8"
+        ) from None
+    reader, found, line = (
+        csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True),
+        [],
+        1,
+    )
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
@@ -238,17 +306,23 @@ def _cells(path: Path) -> pd.DataFrame:
     except csv.Error as error:
         raise ValueError(f"{path}: line {line} is no row of a CSV file: {error}") from None
     if len(found) < 2:
-        raise ValueError(f"{path}: has no rows; expected a header, and below it a row for each galaxy")
+        raise ValueError(
+            f"{path}: has no rows; expected a header, and below it a row for each galaxy"
+        )
     (_, columns), rows = found[0], found[1:]
     if len(columns) == 1:
-        raise ValueError(f"{path}: has one column, {columns[0]!r}; expected several, separated by commas")
+        raise ValueError(
+            f"{path}: has one column, {columns[0]!r}; expected several, separated by commas"
+        )
     twice = [name for name, n in Counter(columns).items() if n > 1]
     if twice:
         raise ValueError(f"{path}: has several columns {listing(twice)}; keep one of each")
     odd = [f"line {line} has {len(cells)}" for line, cells in rows if len(cells) != len(columns)]
     if odd:
         raise ValueError(f"{path}: the header has {len(columns)} cells, but {listing(odd, MOST)}")
-    return pd.DataFrame([cells for _, cells in rows], index=[line for line, _ in rows], columns=columns, dtype=str)
+    return pd.DataFrame(
+        [cells for _, cells in rows], index=[line for line, _ in rows], columns=columns, dtype=str
+    )
 
 
 def _empty(cells: pd.Series) -> pd.Series:
@@ -264,7 +338,9 @@ def _ids_are_good(table: _Table, problems: list[str]) -> bool:
     groups = table.rows.loc[ids.duplicated(keep=False)].groupby("id", sort=False)
     twice = [f"galaxy {id} (lines {' and '.join(map(str, each.index))})" for id, each in groups]
     if twice:
-        problems.append(f"{table.path}: ids that are there twice: {listing(twice, MOST)}; keep one row for each galaxy")
+        problems.append(
+            f"{table.path}: ids that are there twice: {listing(twice, MOST)}; keep one row for each galaxy"
+        )
     return not twice
 
 
@@ -272,7 +348,9 @@ def _check_filled(table: _Table, cells: pd.DataFrame, problems: list[str]) -> No
     for name, column in cells.items():
         rows = table.rows.loc[_empty(column)]
         if len(rows):
-            problems.append(f"{table.path}: {name} is empty or NaN in {table.at(rows)}; fill it, or leave these galaxies out")
+            problems.append(
+                f"{table.path}: {name} is empty or NaN in {table.at(rows)}; fill it, or leave these galaxies out"
+            )
 
 
 def _probabilities(table: _Table, cells: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
@@ -283,14 +361,21 @@ def _probabilities(table: _Table, cells: pd.DataFrame, problems: list[str]) -> p
     for name, column in cells.items():
         rows = table.rows.loc[~np.isfinite(p[name]) & ~_empty(column)]
         if len(rows):
-            problems.append(f"{table.path}: {name} is no number in {table.at(rows, map(repr, column[rows.index]))}")
+            problems.append(
+                f"{table.path}: {name} is no number in {table.at(rows, map(repr, column[rows.index]))}"
+            )
     p = p.rename(columns=lambda name: name.removeprefix("p_"))
     if len(problems) > before:
         return p
     total = p.sum(axis=1)
-    outside, wrong = ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1), (total - 1).abs() > TOLERANCE
+    outside, wrong = (
+        ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1),
+        (total - 1).abs() > TOLERANCE,
+    )
     if (p >= 0).all(axis=None) and ((total / 100 - 1).abs() <= TOLERANCE).all():
-        problems.append(f"{table.path}: p_<class> sum to 100 in every row; these look like percentages: divide them by 100")
+        problems.append(
+            f"{table.path}: p_<class> sum to 100 in every row; these look like percentages: divide them by 100"
+        )
     elif outside.any():
         said = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in p[outside].to_numpy()]
         problems.append(
@@ -317,9 +402,14 @@ def _number(text: str) -> float:
 
 
 def _together(
-    found: Sequence[tuple[_Place, _Table]], truth: _Table | None, problems: list[str], *, complete: bool
+    found: Sequence[tuple[_Place, _Table]],
+    truth: _Table | None,
+    problems: list[str],
+    *,
+    complete: bool,
 ) -> list[Brought]:
-    """What is in the files, once they are held against each other; nothing where that does not fit."""
+    """What is in the files, once they are held against each other; nothing where that does not
+    fit."""
     tables = [table for _, table in found]
     spelling = _match([*([truth] if truth else []), *tables])
     known = _known(tables, truth, problems)
@@ -327,7 +417,10 @@ def _together(
         _split(table, truth, problems)
     if complete:
         _check_labelled(tables, truth, known, problems)
-    classes = next((list(table.p.columns) for table in tables if table.p is not None), sorted(set(known.values())))
+    classes = next(
+        (list(table.p.columns) for table in tables if table.p is not None),
+        sorted(set(known.values())),
+    )
     for table in tables:
         _check_classes(table, table.rows, classes, problems)
     if truth:  # may have more galaxies, and those may have other classes
@@ -336,12 +429,18 @@ def _together(
     _check_test_galaxies(found, truth, known, spelling, problems)
     brought = []
     for place, table in found if not problems else ():
-        p = pd.DataFrame({name: table.rows.taken == name for name in classes}) if table.p is None else table.p[classes]
+        p = (
+            pd.DataFrame({name: table.rows.taken == name for name in classes})
+            if table.p is None
+            else table.p[classes]
+        )
         keys = table.rows.key
         head = {"id": _of(keys, spelling), "split": table.rows.split, "label": _of(keys, known)}
         rows = pd.DataFrame(head).join(p.astype(float).add_prefix("p_")).reset_index(drop=True)
         hard, notes = table.p is None, tuple(table.notes)
-        brought.append(Brought(place.name, place.row, place.combination, place.path, rows, hard, notes))
+        brought.append(
+            Brought(place.name, place.row, place.combination, place.path, rows, hard, notes)
+        )
     return brought
 
 
@@ -351,7 +450,8 @@ def _of(keys: pd.Series, values: Mapping[str, str]) -> pd.Series:
 
 
 def _match(tables: Sequence[_Table]) -> dict[str, str]:
-    """Gives all rows a key, the same for the same galaxy; returns the id of each key as the first file spells it."""
+    """Gives all rows a key, the same for the same galaxy; returns the id of each key as the first
+    file spells it."""
     for table in tables:
         table.rows["key"] = table.rows.id.map(plain_id)
     if any(table.rows.key.duplicated().any() for table in tables):
@@ -364,22 +464,37 @@ def _match(tables: Sequence[_Table]) -> dict[str, str]:
         other = table.rows.loc[table.rows.id != _of(table.rows.key, spelling)]
         if len(other):
             id, key = other.iloc[0][["id", "key"]]
-            table.notes.append(f"{len(other):,} ids are spelled in another way: {id} is {spelling[key]}")
+            table.notes.append(
+                f"{len(other):,} ids are spelled in another way: {id} is {spelling[key]}"
+            )
     return spelling
 
 
 def _known(tables: Sequence[_Table], truth: _Table | None, problems: list[str]) -> dict[str, str]:
-    """The true class of each galaxy whose is known, by key. Labels that contradict each other are mistakes."""
+    """The true class of each galaxy whose is known, by key. Labels that contradict each other are
+    mistakes."""
     known, source = dict[str, str](), dict[str, Path]()
-    for table in [*([truth] if truth else []), *sorted(tables, key=_is_prediction)]:  # last those that others have to confirm
+    for table in [
+        *([truth] if truth else []),
+        *sorted(tables, key=_is_prediction),
+    ]:  # last those that others have to confirm
         rows = table.labelled()
         theirs = _of(rows.key, known)
         other = rows.loc[(theirs != "") & (theirs != rows.label)]
-        if table is not truth and _is_prediction(table) and (len(other) or not (theirs != "").any()):
-            table.notes.append("its label is its own most probable class in every row: the prediction, and so not the truth")
+        if (
+            table is not truth
+            and _is_prediction(table)
+            and (len(other) or not (theirs != "").any())
+        ):
+            table.notes.append(
+                "its label is its own most probable class in every row: the prediction, and so not the truth"
+            )
             continue
         if len(other):
-            said = [f"{own}, there {their}" for own, their in zip(other.label, theirs[other.index], strict=True)]
+            said = [
+                f"{own}, there {their}"
+                for own, their in zip(other.label, theirs[other.index], strict=True)
+            ]
             whose = listing(dict.fromkeys(source[key] for key in other.key))
             problems.append(
                 f"{table.path}: label is not that of {whose} for {len(other):,} galaxies: {table.at(other, said)}; mend one of "
@@ -392,7 +507,8 @@ def _known(tables: Sequence[_Table], truth: _Table | None, problems: list[str]) 
 
 
 def _is_prediction(table: _Table) -> bool:
-    """Whether the label of every row is the most probable class, or one of several that are equally probable."""
+    """Whether the label of every row is the most probable class, or one of several that are equally
+    probable."""
     rows = table.labelled()
     if table.p is None or rows.empty:
         return len(rows) > 0 and bool((rows.label == rows.taken).all())
@@ -401,14 +517,18 @@ def _is_prediction(table: _Table) -> bool:
     return bool((column >= 0).all() and (p[np.arange(len(p)), column] >= p.max(1)).all())
 
 
-def _check_labelled(tables: Sequence[_Table], truth: _Table | None, known: Mapping[str, str], problems: list[str]) -> None:
+def _check_labelled(
+    tables: Sequence[_Table], truth: _Table | None, known: Mapping[str, str], problems: list[str]
+) -> None:
     said = [table.path for table in tables if len(table.labelled())]
     if not known and not truth:
         why = "no file has a column label"
         if said:
             why = f"label is the most probable class in every row of {listing(said, MOST)}, as `galaxymorph predict` "
             why += "writes it: the prediction, and so not the truth"
-        problems.append(f"no labels: {why}; --labels FILE gives the true classes (that file again, if these are the true ones)")
+        problems.append(
+            f"no labels: {why}; --labels FILE gives the true classes (that file again, if these are the true ones)"
+        )
         return
     where = truth.path if truth else "any file"
     for table in tables:
@@ -420,7 +540,9 @@ def _check_labelled(tables: Sequence[_Table], truth: _Table | None, known: Mappi
             )
 
 
-def _check_classes(table: _Table, rows: pd.DataFrame, classes: Sequence[str], problems: list[str]) -> None:
+def _check_classes(
+    table: _Table, rows: pd.DataFrame, classes: Sequence[str], problems: list[str]
+) -> None:
     own = classes if table.p is None else list(table.p.columns)
     if set(own) != set(classes):
         problems.append(
@@ -431,23 +553,31 @@ def _check_classes(table: _Table, rows: pd.DataFrame, classes: Sequence[str], pr
         odd = rows.loc[~_empty(cells) & ~cells.isin(own)]
         if len(odd) and len(own):
             said = map(repr, cells[odd.index])
-            problems.append(f"{table.path}: {what} is no class in {table.at(odd, said)}; classes are {', '.join(own)}")
+            problems.append(
+                f"{table.path}: {what} is no class in {table.at(odd, said)}; classes are {', '.join(own)}"
+            )
 
 
 def _split(table: _Table, truth: _Table | None, problems: list[str]) -> None:
     """Fills in the splits of a file without any: those of the file of labels, or else test."""
     own = table.rows.split
-    theirs = _of(table.rows.key, dict(zip(truth.rows.key, truth.rows.split, strict=True)) if truth else {})
+    theirs = _of(
+        table.rows.key, dict(zip(truth.rows.key, truth.rows.split, strict=True)) if truth else {}
+    )
     other = table.rows.loc[(own != "") & (theirs != "") & (own != theirs)]
     if truth and len(other):
-        said = [f"{one}, there {two}" for one, two in zip(other.split, theirs[other.index], strict=True)]
+        said = [
+            f"{one}, there {two}" for one, two in zip(other.split, theirs[other.index], strict=True)
+        ]
         problems.append(
             f"{table.path}: split is not that of {truth.path} for {len(other):,} galaxies: {table.at(other, said)}; mend "
             "one of them, or remove the column from one"
         )
     table.rows["split"] = own.where(own != "", theirs.where(theirs != "", "test"))
     if "test" not in set(table.rows.split):
-        problems.append(f"{table.path}: no galaxy is of the split test, and these are what is compared")
+        problems.append(
+            f"{table.path}: no galaxy is of the split test, and these are what is compared"
+        )
 
 
 def _check_test_galaxies(
@@ -457,8 +587,8 @@ def _check_test_galaxies(
     spelling: Mapping[str, str],
     problems: list[str],
 ) -> None:
-    """With one seed, all methods have to be tested on the same galaxies: on those of the file of labels if that has splits,
-    else on those of most methods."""
+    """With one seed, all methods have to be tested on the same galaxies: on those of the file of
+    labels if that has splits, else on those of most methods."""
 
     def tested(table: _Table) -> frozenset[str]:
         rows = table.rows

@@ -24,8 +24,9 @@ LEVEL = 0.05  # of the tests; intervals are of 1 - LEVEL
 
 
 def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
-    """p-values of several tests, corrected so that the chance of any false alarm is no larger than the level (Holm 1979): the
-    smallest of m times m, the next times m - 1, ..., none smaller than the one before, none above 1."""
+    """p-values of several tests, corrected so that the chance of any false alarm is no larger than
+    the level (Holm 1979): the smallest of m times m, the next times m - 1, ..., none smaller than
+    the one before, none above 1."""
     order = np.argsort(p, kind="stable")
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
@@ -33,8 +34,8 @@ def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
 
 
 def of_mean(seeds: Sequence[pd.Series]) -> tuple[float, float, float]:
-    """The mean over seeds of the share of galaxies that are right, and its 95 % interval, as `by_property` says. A series for
-    each seed: 1 or 0 by id."""
+    """The mean over seeds of the share of galaxies that are right, and its 95 % interval, as
+    `by_property` says. A series for each seed: 1 or 0 by id."""
     means = np.array([each.mean() for each in seeds])
     if len(seeds) == 1:
         return float(means[0]), *wilson(int(seeds[0].sum()), len(seeds[0]))
@@ -42,9 +43,14 @@ def of_mean(seeds: Sequence[pd.Series]) -> tuple[float, float, float]:
     p = (means * sizes + 1) / (sizes + 2)
     v = float((p * (1 - p) / (sizes + 2)).mean())
     pairs = combinations(seeds, 2)
-    common = float(np.mean([len(i.index.intersection(j.index)) / math.sqrt(len(i) * len(j)) for i, j in pairs]))
+    common = float(
+        np.mean([len(i.index.intersection(j.index)) / math.sqrt(len(i) * len(j)) for i, j in pairs])
+    )
     own = max(float(means.var(ddof=1)), (1 - common) * v) / len(seeds)
     variance = own + common * v
     freedom = (len(seeds) - 1) * (variance / own) ** 2 if own > 0 else math.inf
-    mean, margin = float(means.mean()), float(student.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(variance)
+    mean, margin = (
+        float(means.mean()),
+        float(student.ppf(1 - LEVEL / 2, freedom)) * math.sqrt(variance),
+    )
     return mean, max(mean - margin, 0.0), min(mean + margin, 1.0)

@@ -25,7 +25,9 @@ def head(row: Mapping[str, Any]) -> dict[str, str]:
     """What a readable row begins with: protocol, method, labels and seeds."""
     text = {name: words(row, name) for name in ("protocol", "method") if name in row}
     text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
-    return text | {"seeds": str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")}
+    return text | {
+        "seeds": str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")
+    }
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, str]:
@@ -33,7 +35,10 @@ def costs(row: Mapping[str, Any]) -> dict[str, str]:
     gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors")
     memory = number(row.get("peak_memory_mib"), ",.0f")
     text = {"parameters": si(row.get("parameters")), "FLOPs per galaxy": si(row.get("flops"))}
-    text |= {"training seconds": amount(row.get("training_seconds")), "images/s": amount(row.get("images_per_second"))}
+    text |= {
+        "training seconds": amount(row.get("training_seconds")),
+        "images/s": amount(row.get("images_per_second")),
+    }
     return text | {"peak memory (MiB)": memory + gpu * (memory != "–")}
 
 
@@ -47,9 +52,13 @@ def absent(row: Mapping[str, Any]) -> list[str]:
     """Sentences on what of a row is missing or was left out; they begin with the method."""
     said = []
     if row["missing"]:
-        said.append(f"{row['method']} lacks {row['missing']} of {row['missing'] + row['seeds']} seeds.")
+        said.append(
+            f"{row['method']} lacks {row['missing']} of {row['missing'] + row['seeds']} seeds."
+        )
     if words(row, "not_run"):
-        said.append(f"{row['method']} was not run{' for some seeds' * (row['seeds'] > 0)}: {row['not_run']}.")
+        said.append(
+            f"{row['method']} was not run{' for some seeds' * (row['seeds'] > 0)}: {row['not_run']}."
+        )
     return said
 
 

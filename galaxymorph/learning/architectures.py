@@ -1,4 +1,5 @@
-"""Networks that torchvision does not have, from normalised images to features: a small CNN for galaxies, and Xception."""
+"""Networks that torchvision does not have, from normalised images to features: a small CNN for
+galaxies, and Xception."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ def _convolution(before: int, after: int, size: int, **options: Any) -> list[nn.
 
 
 class SmallCNN(nn.Module):
-    """A few blocks of two 3 x 3 convolutions and a maximum over 2 x 2 cells, then the mean over what cells are left.
+    """A few blocks of two 3 x 3 convolutions and a maximum over 2 x 2 cells, then the mean over
+    what cells are left.
 
-    The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) at the size of a few hundred labelled galaxies, with BatchNorm
-    (Ioffe & Szegedy 2015). The mean at the end makes of where something is whether it is there, and takes any image size.
+    The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) at the size of a few hundred labelled
+    galaxies, with BatchNorm (Ioffe & Szegedy 2015). The mean at the end makes of where something is
+    whether it is there, and takes any image size.
 
     Arguments: the `channels` of the blocks, of which the last is `num_features`.
     """
@@ -41,28 +44,41 @@ class SmallCNN(nn.Module):
             ]
         )
 
-    def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy feature"]:
+    def forward(
+        self, images: Float[Tensor, "galaxy 3 height width"]
+    ) -> Float[Tensor, "galaxy feature"]:
         return self.blocks(images).mean((2, 3))
 
 
 class Xception(nn.Module):
-    """Chollet 2017 (arXiv 1610.02357), figure 5, up to the global mean: 2,048 features, 20.8 M parameters.
+    """Chollet 2017 (arXiv 1610.02357), figure 5, up to the global mean: 2,048 features, 20.8 M
+    parameters.
 
-    Separable convolutions: each channel by itself over 3 x 3 cells, then all channels of a cell; nothing in between.
-    """
+    Separable convolutions: each channel by itself over 3 x 3 cells, then all channels of a cell;
+    nothing in between."""
 
     num_features = 2048
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_convolution(3, 32, 3, stride=2), nn.ReLU(), *_convolution(32, 64, 3), nn.ReLU())
-        self.entry = nn.Sequential(_Block(64, 128, 128, relu_first=False), _Block(128, 256, 256), _Block(256, 728, 728))
+        self.stem = nn.Sequential(
+            *_convolution(3, 32, 3, stride=2), nn.ReLU(), *_convolution(32, 64, 3), nn.ReLU()
+        )
+        self.entry = nn.Sequential(
+            _Block(64, 128, 128, relu_first=False), _Block(128, 256, 256), _Block(256, 728, 728)
+        )
         self.middle = nn.Sequential(*[_Block(728, 728, 728, 728, stride=1) for _ in range(8)])
         self.exit = nn.Sequential(
-            _Block(728, 728, 1024), *_separable(1024, 1536), nn.ReLU(), *_separable(1536, self.num_features), nn.ReLU()
+            _Block(728, 728, 1024),
+            *_separable(1024, 1536),
+            nn.ReLU(),
+            *_separable(1536, self.num_features),
+            nn.ReLU(),
         )
 
-    def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy 2048"]:
+    def forward(
+        self, images: Float[Tensor, "galaxy 3 height width"]
+    ) -> Float[Tensor, "galaxy 2048"]:
         return self.exit(self.middle(self.entry(self.stem(images)))).mean((2, 3))
 
 
@@ -72,7 +88,8 @@ def _separable(before: int, after: int) -> list[nn.Module]:
 
 
 class _Block(nn.Module):
-    """Separable convolutions beside a shortcut, which is a 1 x 1 convolution where the block halves the image (stride 2)."""
+    """Separable convolutions beside a shortcut, which is a 1 x 1 convolution where the block halves
+    the image (stride 2)."""
 
     def __init__(self, *channels: int, stride: int = 2, relu_first: bool = True):
         super().__init__()
@@ -84,5 +101,7 @@ class _Block(nn.Module):
         shortcut = _convolution(channels[0], channels[-1], 1, stride=stride) if stride > 1 else []
         self.shortcut = nn.Sequential(*shortcut)
 
-    def forward(self, cells: Float[Tensor, "galaxy before height width"]) -> Float[Tensor, "galaxy after new_height new_width"]:
+    def forward(
+        self, cells: Float[Tensor, "galaxy before height width"]
+    ) -> Float[Tensor, "galaxy after new_height new_width"]:
         return self.layers(cells) + self.shortcut(cells)

@@ -1,8 +1,9 @@
-"""Random views of a batch of galaxies, on the batch's own device, with a different draw for every galaxy.
+"""Random views of a batch of galaxies, on the batch's own device, with a different draw for every
+galaxy.
 
-A galaxy has no up and no handedness, so any rotation and mirror image is as good as the original; zoom, shift, blur, noise and
-mild changes of brightness and colour stand for distance, centring, seeing, depth and calibration.
-"""
+A galaxy has no up and no handedness, so any rotation and mirror image is as good as the original;
+zoom, shift, blur, noise and mild changes of brightness and colour stand for distance, centring,
+seeing, depth and calibration."""
 
 from __future__ import annotations
 
@@ -19,19 +20,24 @@ EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 
 class Views:
-    """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in its own way.
+    """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in
+    its own way.
 
-    Images are float in [0, 1], `(galaxy, 3, size, size)`. All options are amplitudes, 0 or False switches one off:
+    Images are float in [0, 1], `(galaxy, 3, size, size)`. All options are amplitudes, 0 or False
+    switches one off:
 
     * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
-    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the image's side;
-    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for each band; `reddening`:
-      largest E(B - V) in magnitudes of Galactic dust that is added or taken away, as if the bands of red, green and blue were
-      SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6); exact only for images with a linear stretch;
-    * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of added sky noise.
+    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the
+      image's side;
+    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for
+      each band; `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken
+      away, as if the bands of red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011,
+      ApJ 737, 103, table 6); exact only for images with a linear stretch;
+    * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of
+      added sky noise.
 
-    Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator` where one is given.
-    """
+    Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator`
+    where one is given."""
 
     def __init__(
         self,
@@ -58,7 +64,10 @@ class Views:
         self.blur, self.noise = blur, noise
 
     def __call__(
-        self, images: Float[Tensor, "galaxy 3 size size"], *, generator: torch.Generator | None = None
+        self,
+        images: Float[Tensor, "galaxy 3 size size"],
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "galaxy 3 size size"]:
         n, device = len(images), images.device
 
@@ -75,19 +84,36 @@ class Views:
             images = images * (1 + self.colour * (2 * uniform(3, 1, 1) - 1))
         if self.reddening:
             excess = self.reddening * (2 * uniform(1, 1, 1) - 1)  # E(B - V)
-            images = images * 10 ** (-0.4 * excess * torch.tensor(EXTINCTION, device=device).view(3, 1, 1))
+            images = images * 10 ** (
+                -0.4 * excess * torch.tensor(EXTINCTION, device=device).view(3, 1, 1)
+            )
         if self.noise:
-            grain = torch.randn(images.shape, device=device, dtype=images.dtype, generator=generator)
+            grain = torch.randn(
+                images.shape, device=device, dtype=images.dtype, generator=generator
+            )
             images = images + self.noise * uniform(1, 1, 1) * grain
         return images.clamp(0, 1)
 
     def _geometry(self, images: Tensor, uniform) -> Tensor:
-        """Rotation, flip, zoom and shift in one resampling; beyond the frame the image is mirrored, so the sky goes on."""
-        angle = 2 * math.pi * uniform() if self.rotation else torch.zeros(len(images), device=images.device)
+        """Rotation, flip, zoom and shift in one resampling; beyond the frame the image is mirrored,
+        so the sky goes on."""
+        angle = (
+            2 * math.pi * uniform()
+            if self.rotation
+            else torch.zeros(len(images), device=images.device)
+        )
         scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor
         mirror = torch.where(uniform() < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(1)  # affine_grid's unit is half a side
-        theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(-1, 2, 3)  # (galaxy, 2, 3)
-        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)  # (galaxy, size, size, 2)
-        return functional.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
+        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(
+            1
+        )  # affine_grid's unit is half a side
+        theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(
+            -1, 2, 3
+        )  # (galaxy, 2, 3)
+        grid = functional.affine_grid(
+            theta, list(images.shape), align_corners=False
+        )  # (galaxy, size, size, 2)
+        return functional.grid_sample(
+            images, grid.to(images.dtype), padding_mode="reflection", align_corners=False
+        )

@@ -15,25 +15,36 @@ def device() -> torch.device:
 
 
 def has_bf16(where: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is faster."""
+    """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is
+    faster."""
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where) >= (8, 0)
-    read = getattr(torch.cpu, "get_capabilities", dict)  # a torch that cannot tell gets fp32, which is never wrong
+    read = getattr(
+        torch.cpu, "get_capabilities", dict
+    )  # a torch that cannot tell gets fp32, which is never wrong
     capabilities = read()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def autocast(precision: str, where: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast for `precision="bf16"`, or for "auto" where `has_bf16`; nothing for "fp32"."""
+    """bfloat16 autocast for `precision="bf16"`, or for "auto" where `has_bf16`; nothing for
+    "fp32"."""
     if precision not in ("auto", "bf16", "fp32"):
         raise ValueError(f"precision={precision!r}: one of auto, bf16, fp32")
     wanted = precision == "bf16" or (precision == "auto" and has_bf16(where))
     return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
 
 
-def to_float(images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"], where: torch.device) -> Float[Tensor, "*shape"]:
-    """A batch on its device. Images in [0, 1] and channels-last, which is the faster layout for convolutions on CPU and GPU;
-    features, which are float already, as they are."""
+def to_float(
+    images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"], where: torch.device
+) -> Float[Tensor, "*shape"]:
+    """A batch on its device. Images in [0, 1] and channels-last, which is the faster layout for
+    convolutions on CPU and GPU; features, which are float already, as they are."""
     if images.is_floating_point():
         return images.to(where, non_blocking=True)
-    return images.to(where, non_blocking=True).float().div_(255).contiguous(memory_format=torch.channels_last)
+    return (
+        images.to(where, non_blocking=True)
+        .float()
+        .div_(255)
+        .contiguous(memory_format=torch.channels_last)
+    )

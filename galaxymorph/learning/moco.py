@@ -1,8 +1,8 @@
 """MoCo: momentum contrast, with the encoder as a parameter, in one process on one GPU or CPU.
 
-He et al. 2020 (arXiv 1911.05722, v1), Chen et al. 2020 (arXiv 2003.04297, v2), Hayat et al. 2021 (arXiv 2012.13083, galaxies):
-two random views of a galaxy shall have similar projections, and unlike those of other galaxies, which wait in a queue.
-"""
+He et al. 2020 (arXiv 1911.05722, v1), Chen et al. 2020 (arXiv 2003.04297, v2), Hayat et al. 2021
+(arXiv 2012.13083, galaxies): two random views of a galaxy shall have similar projections, and
+unlike those of other galaxies, which wait in a queue."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 
 
 class MoCo(nn.Module):
-    """Learns an encoder from galaxies without labels; a learner for `train.fit`, whose targets are the galaxies' numbers.
+    """Learns an encoder from galaxies without labels; a learner for `train.fit`, whose targets are
+    the galaxies' numbers.
 
-    The query encoder is trained; the key encoder follows it, after every step, as an exponential moving average,
-    k <- m k + (1 - m) q (eq. 2 of v1). Keys of the latest `queue` galaxies are the negatives. All state is in parameters and
-    buffers.
+    The query encoder is trained; the key encoder follows it, after every step, as an exponential
+    moving average, k <- m k + (1 - m) q (eq. 2 of v1). Keys of the latest `queue` galaxies are the
+    negatives. All state is in parameters and buffers.
 
-    BatchNorm. Statistics are those of a batch, and what galaxies share a batch would tell a query which key is its own. v1
-    therefore shuffles batches across GPUs (section 3.3); here, in one process, BatchNorm sees the whole batch of queries, but
-    keys in a random order in `key_groups` parts (of 2 galaxies at least), each by itself: a galaxy's key is computed in other
-    company than its query.
-    In eval mode running statistics are used, those of the key encoder being its own.
+    BatchNorm. Statistics are those of a batch, and what galaxies share a batch would tell a query
+    which key is its own. v1 therefore shuffles batches across GPUs (section 3.3); here, in one
+    process, BatchNorm sees the whole batch of queries, but keys in a random order in `key_groups`
+    parts (of 2 galaxies at least), each by itself: a galaxy's key is computed in other company than
+    its query. In eval mode running statistics are used, those of the key encoder being its own.
 
     A galaxy is never its own negative: the queue remembers which galaxy each key is of.
 
-    Arguments: the `encoder` (with `num_features`); `views`, two of which are drawn of each galaxy (`augment.Views`);
-    `galaxies`, how many there are to learn from; `steps`, how many training steps there will be, over which momentum rises;
-    `dim` of the projections; `projection`: "mlp" with one hidden layer as in v2 or "linear" as in v1; `queue`, keys that it
-    holds; `temperature`; `momentum` m; `momentum_schedule`: "constant", or "cosine" to 1 (Grill et al. 2020, arXiv
+    Arguments: the `encoder` (with `num_features`); `views`, two of which are drawn of each galaxy
+    (`augment.Views`); `galaxies`, how many there are to learn from; `steps`, how many training
+    steps there will be, over which momentum rises; `dim` of the projections; `projection`: "mlp"
+    with one hidden layer as in v2 or "linear" as in v1; `queue`, keys that it holds; `temperature`;
+    `momentum` m; `momentum_schedule`: "constant", or "cosine" to 1 (Grill et al. 2020, arXiv
     2006.07733).
 
-    Raises `ValueError` for a queue that is not smaller than the data set: it would hold several keys of every galaxy.
-    """
+    Raises `ValueError` for a queue that is not smaller than the data set: it would hold several
+    keys of every galaxy."""
 
     queue: Tensor
     queue_galaxy: Tensor
@@ -79,11 +81,19 @@ class MoCo(nn.Module):
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
         self.views, self.steps, self.temperature = views, steps, temperature
-        self.momentum, self.momentum_schedule, self.key_groups = momentum, momentum_schedule, key_groups
+        self.momentum, self.momentum_schedule, self.key_groups = (
+            momentum,
+            momentum_schedule,
+            key_groups,
+        )
         # as in v1 the queue starts with random directions, which are no galaxy (-1)
-        self.register_buffer("queue", functional.normalize(torch.randn(queue, dim), dim=1))  # (key, dim)
+        self.register_buffer(
+            "queue", functional.normalize(torch.randn(queue, dim), dim=1)
+        )  # (key, dim)
         self.register_buffer("queue_galaxy", torch.full((queue,), -1))
-        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))  # where the next key goes
+        self.register_buffer(
+            "pointer", torch.zeros((), dtype=torch.int64)
+        )  # where the next key goes
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy dim"]:
@@ -92,34 +102,54 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def keys(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy dim"]:
-        """Keys: projections by the momentum encoder, of length 1; in training mode computed in shuffled parts."""
+        """Keys: projections by the momentum encoder, of length 1; in training mode computed in
+        shuffled parts."""
         n, parts = len(images), min(self.key_groups, len(images) // 2) if self.training else 1
-        order = torch.randperm(n, device=images.device) if parts > 1 else torch.arange(n, device=images.device)
-        parted = images[order].contiguous(memory_format=torch.channels_last).tensor_split(max(1, parts))
+        order = (
+            torch.randperm(n, device=images.device)
+            if parts > 1
+            else torch.arange(n, device=images.device)
+        )
+        parted = (
+            images[order].contiguous(memory_format=torch.channels_last).tensor_split(max(1, parts))
+        )
         keys = torch.cat([self.key_projection(self.key_encoder(part)).float() for part in parted])
         return functional.normalize(keys[order.argsort()], dim=1)
 
-    def loss(self, images: Float[Tensor, "galaxy 3 size size"], galaxies: Int[Tensor, " galaxy"]) -> Float[Tensor, ""]:
+    def loss(
+        self, images: Float[Tensor, "galaxy 3 size size"], galaxies: Int[Tensor, " galaxy"]
+    ) -> Float[Tensor, ""]:
         """InfoNCE of a batch (`measures`)."""
         return self.measures(images, galaxies)["loss"]
 
     def measures(
         self, images: Float[Tensor, "galaxy 3 size size"], galaxies: Int[Tensor, " galaxy"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """InfoNCE of two views of each galaxy, and the contrastive accuracy: how often a query is nearest to its own key.
+        """InfoNCE of two views of each galaxy, and the contrastive accuracy: how often a query is
+        nearest to its own key.
 
-        `galaxies` are numbers by which a galaxy is known again. In training mode the key encoder then follows and the keys
-        join the queue. In eval mode nothing changes, and the views are the same every time.
-        """
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round where pixels come from
+        `galaxies` are numbers by which a galaxy is known again. In training mode the key encoder
+        then follows and the keys join the queue. In eval mode nothing changes, and the views are
+        the same every time."""
+        with torch.autocast(
+            images.device.type, enabled=False
+        ):  # bfloat16 would round where pixels come from
             drawn = None if self.training else torch.Generator(images.device).manual_seed(0)
             first, second = (self.views(images, generator=drawn) for _ in range(2))
         if self.training:
             self._follow()
         queries, keys = self(first), self.keys(second)
-        known = galaxies if self.training else torch.full_like(galaxies, -2)  # numbers of other galaxies than the queue's
+        known = (
+            galaxies if self.training else torch.full_like(galaxies, -2)
+        )  # numbers of other galaxies than the queue's
         queue = self.queue.clone()  # as it is now: the gradient needs it after keys have joined
-        logits = contrast(queries, keys, queue, temperature=self.temperature, same=known[:, None] == self.queue_galaxy)
+        logits = contrast(
+            queries,
+            keys,
+            queue,
+            temperature=self.temperature,
+            same=known[:, None] == self.queue_galaxy,
+        )
         target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         if self.training:
             self._enqueue(keys, galaxies)
@@ -132,13 +162,17 @@ class MoCo(nn.Module):
         m = self.momentum
         if self.momentum_schedule == "cosine":
             m = 1 - (1 - m) * (1 + torch.cos(math.pi * (self.step / self.steps).clamp(max=1))) / 2
-        for keys, queries in ((self.key_encoder, self.encoder), (self.key_projection, self.projection)):
+        for keys, queries in (
+            (self.key_encoder, self.encoder),
+            (self.key_projection, self.projection),
+        ):
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), float(1 - m))  # pyright: ignore
         self.step += 1
 
     @torch.no_grad()
     def _enqueue(self, keys: Float[Tensor, "galaxy dim"], galaxies: Int[Tensor, " galaxy"]) -> None:
-        """The newest keys take the places of the oldest, around the end of the buffer; of more than it holds, the last."""
+        """The newest keys take the places of the oldest, around the end of the buffer; of more than
+        it holds, the last."""
         size = len(self.queue)
         places = (self.pointer + torch.arange(len(keys), device=keys.device))[-size:] % size
         self.queue[places], self.queue_galaxy[places] = keys[-size:], galaxies[-size:]
@@ -153,11 +187,14 @@ def contrast(
     temperature: float,
     same: Tensor | None = None,
 ) -> Float[Tensor, "galaxy negative+1"]:
-    """Logits of InfoNCE (eq. 1 of v1): q . k / temperature of each galaxy's own key (column 0) and of the queue's keys.
+    """Logits of InfoNCE (eq. 1 of v1): q . k / temperature of each galaxy's own key (column 0) and
+    of the queue's keys.
 
-    `same` (galaxy, negative) marks keys of the queue that are of the very galaxy: they are no negatives.
-    """
-    with torch.autocast(queries.device.type, enabled=False):  # in bfloat16 neighbours on the sphere would be the same
+    `same` (galaxy, negative) marks keys of the queue that are of the very galaxy: they are no
+    negatives."""
+    with torch.autocast(
+        queries.device.type, enabled=False
+    ):  # in bfloat16 neighbours on the sphere would be the same
         own = (queries * keys).sum(1, keepdim=True)  # (galaxy, 1)
         others = queries @ queue.T  # (galaxy, negative)
     if same is not None:
@@ -169,5 +206,7 @@ def _projection(kind: str, num_features: int, dim: int) -> nn.Module:
     if kind == "linear":
         return nn.Linear(num_features, dim)
     if kind == "mlp":
-        return nn.Sequential(nn.Linear(num_features, num_features), nn.ReLU(), nn.Linear(num_features, dim))
+        return nn.Sequential(
+            nn.Linear(num_features, num_features), nn.ReLU(), nn.Linear(num_features, dim)
+        )
     raise ValueError(f"projection={kind!r}: one of mlp, linear")

@@ -1,5 +1,5 @@
-"""Model files: weights with a header that says everything needed to use them alone. Safetensors, never a pickle. And weights of
-others, which have no header."""
+"""Model files: weights with a header that says everything needed to use them alone. Safetensors,
+never a pickle. And weights of others, which have no header."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Unavailable(OSError):
 
 
 def save(path: Path | str, module: nn.Module, **header: Any) -> None:
-    """Writes the module's parameters and buffers and a `header` of plain values to `path`, replacing it in one go.
+    """Writes the module's parameters and buffers and a `header` of plain values to `path`,
+    replacing it in one go.
 
-    What belongs into the header: how to build the module (`encoder`, its options), the classes or answers, the image size in
-    pixels, the normalisation, and the ids of the galaxies that it was trained on (`seen`) and told the labels of
-    (`seen_labels`). The package's version is added.
-    """
+    What belongs into the header: how to build the module (`encoder`, its options), the classes or
+    answers, the image size in pixels, the normalisation, and the ids of the galaxies that it was
+    trained on (`seen`) and told the labels of (`seen_labels`). The package's version is added."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
@@ -38,9 +38,12 @@ def save(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict and the header of a model file. Raises `ValueError` naming the file if it is none of ours."""
+    """The state dict and the header of a model file. Raises `ValueError` naming the file if it is
+    none of ours."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such model file; the step that trains it has to be run first")
+        raise FileNotFoundError(
+            f"{path}: there is no such model file; the step that trains it has to be run first"
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -65,7 +68,8 @@ def is_model(path: Path | str) -> bool:
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
-    """The state dict in a file of others: safetensors, or what `torch.save` writes of tensors (`.pth`; no code in it is run).
+    """The state dict in a file of others: safetensors, or what `torch.save` writes of tensors
+    (`.pth`; no code in it is run).
 
     Raises `ValueError` naming the file if it is none.
     """
@@ -75,24 +79,39 @@ def read(path: Path | str) -> dict[str, Tensor]:
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (
+        safetensors.SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+    ) as error:
         raise ValueError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: not a file of weights; expected tensors by the names of a network's parameters")
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise ValueError(
+            f"{path}: not a file of weights; expected tensors by the names of a network's parameters"
+        )
     return state
 
 
 def fetch(url: str) -> dict[str, Tensor]:
-    """The state dict at an address whose file name holds its checksum (`resnet18-f37072fd.pth`), kept in torch's own cache.
+    """The state dict at an address whose file name holds its checksum (`resnet18-f37072fd.pth`),
+    kept in torch's own cache.
 
-    Raises `Unavailable` where there is no network and nothing in the cache, `ValueError` for a file with another checksum.
-    """
+    Raises `Unavailable` where there is no network and nothing in the cache, `ValueError` for a file
+    with another checksum."""
     try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        return torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", check_hash=True, weights_only=True
+        )
     except urllib.error.HTTPError as error:
         raise Unavailable(f"weights not available: {url} ({error})") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise Unavailable(f"weights not available offline: {url} ({error})") from error
     except RuntimeError as error:
-        raise ValueError(f"{url}: what was downloaded is not what it should be ({error})") from error
+        raise ValueError(
+            f"{url}: what was downloaded is not what it should be ({error})"
+        ) from error

@@ -14,12 +14,14 @@ from galaxymorph.learning.votes import VoteRegressor
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The learner of a model file, in eval mode and on the GPU where there is one, and the file's header.
+    """The learner of a model file, in eval mode and on the GPU where there is one, and the file's
+    header.
 
-    A `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module that has an `encoder` only.
+    A `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module that has
+    an `encoder` only.
 
-    Raises `FileNotFoundError`, or `ValueError` for a file that is none of this package, or whose weights do not fit its header.
-    """
+    Raises `FileNotFoundError`, or `ValueError` for a file that is none of this package, or whose
+    weights do not fit its header."""
     state, header = model_files.load(path)
     missing = [key for key in ("encoder", "image_size") if key not in header]
     if missing:
@@ -37,5 +39,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{path}: the weights are not those of the model in its header: {error}") from error
+        raise ValueError(
+            f"{path}: the weights are not those of the model in its header: {error}"
+        ) from error
     return learner.eval().to(device.device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]

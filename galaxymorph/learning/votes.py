@@ -1,10 +1,10 @@
-"""A head on an encoder that tells what volunteers would say: the 37 answers of the Galaxy Zoo 2 decision tree.
+"""A head on an encoder that tells what volunteers would say: the 37 answers of the Galaxy Zoo 2
+decision tree.
 
-A softmax for each question, times the probability of reaching it, gives answers that sum to the answer that leads to their
-question, as the winner of the Galaxy Zoo challenge had them (Dieleman, Willett & Dambre 2015, arXiv 1503.07077, who divided
-positive outputs by their sum). How many people voted counts where their likelihood is the loss (Walmsley et al. 2022, arXiv
-2102.08414).
-"""
+A softmax for each question, times the probability of reaching it, gives answers that sum to the
+answer that leads to their question, as the winner of the Galaxy Zoo challenge had them (Dieleman,
+Willett & Dambre 2015, arXiv 1503.07077, who divided positive outputs by their sum). How many people
+voted counts where their likelihood is the loss (Walmsley et al. 2022, arXiv 2102.08414)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,26 @@ from torch.nn import functional
 from galaxymorph import galaxy_zoo_tree
 
 Loss = Literal["mse", "kl", "multinomial", "dirichlet"]
-VOLUNTEERS = 44.0  # who see a galaxy of Galaxy Zoo 2, the median (Willett et al. 2013, section 2.3): where it is not known
+# who see a galaxy of Galaxy Zoo 2, the median (Willett et al. 2013, section 2.3): where it is not
+# known
+VOLUNTEERS = 44.0
 CONCENTRATION = 20.0  # of an untrained head: votes of about 20 people
 SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
-def targets(votes: Float[Tensor, "galaxy 37"], volunteers: Float[Tensor, " galaxy"] | None) -> Float[Tensor, "galaxy 38"]:
-    """What a `VoteRegressor` learns from: cumulative votes, and the number of volunteers (`VOLUNTEERS` where it is unknown).
+def targets(
+    votes: Float[Tensor, "galaxy 37"], volunteers: Float[Tensor, " galaxy"] | None
+) -> Float[Tensor, "galaxy 38"]:
+    """What a `VoteRegressor` learns from: cumulative votes, and the number of volunteers
+    (`VOLUNTEERS` where it is unknown).
 
     Raises `ValueError` where a galaxy has no votes.
     """
     if not votes.isfinite().all():
         row = int((~votes.isfinite().all(1)).nonzero()[0])
-        raise ValueError(f"galaxy in row {row} has no votes: take galaxies of data.load(target='votes') that are in a split")
+        raise ValueError(
+            f"galaxy in row {row} has no votes: take galaxies of data.load(target='votes') that are in a split"
+        )
     number = torch.full((len(votes),), torch.nan) if volunteers is None else volunteers
     return torch.cat([votes, number.nan_to_num(VOLUNTEERS)[:, None]], 1).float()
 
@@ -42,32 +49,41 @@ def log_fractions(logits: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 3
 
 
 def cumulative(logs: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 37"]:
-    """Cumulative vote fractions from `log_fractions`: the answers of a question sum to the answer that leads to it."""
+    """Cumulative vote fractions from `log_fractions`: the answers of a question sum to the answer
+    that leads to it."""
     reached: dict[str, Tensor] = {}
     for question, where in galaxy_zoo_tree.SLICES.items():  # parents stand before their children
         parent = galaxy_zoo_tree.PARENTS[question]
         reached[question] = logs[:, where]
         if parent is not None:
             name, _ = galaxy_zoo_tree.ANSWERS[parent]
-            reached[question] = reached[question] + reached[name][:, parent - galaxy_zoo_tree.SLICES[name].start, None]
+            reached[question] = (
+                reached[question]
+                + reached[name][:, parent - galaxy_zoo_tree.SLICES[name].start, None]
+            )
     return torch.cat(list(reached.values()), 1).exp()
 
 
 class VoteRegressor(nn.Module):
-    """Cumulative vote fractions of galaxies; a learner for `train.fit`, whose targets are those of `targets`.
+    """Cumulative vote fractions of galaxies; a learner for `train.fit`, whose targets are those of
+    `targets`.
 
-    Arguments: the `encoder` (with `num_features`); `hidden`, the size of a hidden layer (the published project's head was
-    Linear-ReLU-Dropout-Linear with 512), with `dropout` before the last layer; `tree`, whether answers follow the tree, or are
-    37 linear outputs which may contradict each other; and the `loss`, a mean over galaxies:
+    Arguments: the `encoder` (with `num_features`); `hidden`, the size of a hidden layer (the
+    published project's head was Linear-ReLU-Dropout-Linear with 512), with `dropout` before the
+    last layer; `tree`, whether answers follow the tree, or are 37 linear outputs which may
+    contradict each other; and the `loss`, a mean over galaxies:
 
-    * mse: mean squared error of the 37 cumulative fractions, the challenge's score. The one that plain outputs can have.
-    * kl: Kullback-Leibler divergence of the predicted fractions from the volunteers', summed over the questions, each weighted
-      by the fraction of volunteers who reached it; in nats.
-    * multinomial: negative log-likelihood of the numbers of votes, for each question of a multinomial distribution with as many
-      trials as people were asked; without the constant term, in nats.
-    * dirichlet: the same of a Dirichlet-multinomial distribution (Walmsley et al. 2022), which can say how sure it is: the
-      concentration of each question is one more output. (There, each answer has a concentration of its own, from 1 to 101, so
-      that fractions cannot come near 0 or 1. Here fractions are free, and so is the sum of a question's concentrations.)
+    * mse: mean squared error of the 37 cumulative fractions, the challenge's score. The one that
+      plain outputs can have.
+    * kl: Kullback-Leibler divergence of the predicted fractions from the volunteers', summed over
+      the questions, each weighted by the fraction of volunteers who reached it; in nats.
+    * multinomial: negative log-likelihood of the numbers of votes, for each question of a
+      multinomial distribution with as many trials as people were asked; without the constant term,
+      in nats.
+    * dirichlet: the same of a Dirichlet-multinomial distribution (Walmsley et al. 2022), which can
+      say how sure it is: the concentration of each question is one more output. (There, each answer
+      has a concentration of its own, from 1 to 101, so that fractions cannot come near 0 or 1. Here
+      fractions are free, and so is the sum of a question's concentrations.)
 
     `outputs` names the columns that `predict` gives.
     """
@@ -89,16 +105,28 @@ class VoteRegressor(nn.Module):
                 f"loss={loss!r} is one of distributions, which plain outputs are not: give tree=True, or loss='mse'"
             )
         self.encoder, self.tree, self.kind = encoder, tree, loss
-        self.options: dict[str, Any] = {"tree": tree, "loss": loss, "hidden": hidden, "dropout": dropout}
-        concentrations = tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES) if loss == "dirichlet" else ()
+        self.options: dict[str, Any] = {
+            "tree": tree,
+            "loss": loss,
+            "hidden": hidden,
+            "dropout": dropout,
+        }
+        concentrations = (
+            tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES)
+            if loss == "dirichlet"
+            else ()
+        )
         self.outputs = galaxy_zoo_tree.COLUMNS + concentrations
         features: int = encoder.num_features  # pyright: ignore[reportAssignmentType]
         layers: list[nn.Module] = [] if hidden is None else [nn.Linear(features, hidden), nn.ReLU()]
         last = nn.Linear(features if hidden is None else hidden, len(self.outputs))
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
-    def forward(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy output"]:
-        """Raw outputs of images in [0, 1]: a logit for each answer (plain: its fraction), and what gives the concentrations."""
+    def forward(
+        self, images: Float[Tensor, "galaxy 3 height width"]
+    ) -> Float[Tensor, "galaxy output"]:
+        """Raw outputs of images in [0, 1]: a logit for each answer (plain: its fraction), and what
+        gives the concentrations."""
         return self.head(self.encoder(images))
 
     def stages(self) -> list[list[nn.Module]]:
@@ -114,27 +142,35 @@ class VoteRegressor(nn.Module):
         theirs = {key: value for key, value in header.get("head", {}).items() if key != "dropout"}
         if kind != theirs:
             found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
-            raise ValueError(f"the model file is none to go on from as a whole: {found}, this one is {kind}")
+            raise ValueError(
+                f"the model file is none to go on from as a whole: {found}, this one is {kind}"
+            )
         self.load_state_dict(state)
 
-    def predict(self, images: Float[Tensor, "galaxy 3 height width"]) -> Float[Tensor, "galaxy output"]:
-        """Cumulative vote fractions, `(galaxy, 37)`, and the concentrations, if it has them, `(galaxy, 11)`."""
+    def predict(
+        self, images: Float[Tensor, "galaxy 3 height width"]
+    ) -> Float[Tensor, "galaxy output"]:
+        """Cumulative vote fractions, `(galaxy, 37)`, and the concentrations, if it has them,
+        `(galaxy, 11)`."""
         raw = self(images).float()
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Float[Tensor, "galaxy output"], column: int) -> Float[Tensor, " galaxy"]:
-        """How much raw outputs speak for an answer (`schema.column`) once its question is asked: the logarithm of its fraction;
-        of plain outputs the cumulative fraction itself."""
+        """How much raw outputs speak for an answer (`schema.column`) once its question is asked:
+        the logarithm of its fraction; of plain outputs the cumulative fraction itself."""
         return log_fractions(raw[:, :37])[:, column] if self.tree else raw[:, column]
 
-    def loss(self, images: Float[Tensor, "galaxy 3 height width"], targets: Float[Tensor, "galaxy 38"]) -> Float[Tensor, ""]:
+    def loss(
+        self, images: Float[Tensor, "galaxy 3 height width"], targets: Float[Tensor, "galaxy 38"]
+    ) -> Float[Tensor, ""]:
         """The mean loss of a batch."""
         return self.measures(images, targets)["loss"]
 
     def measures(
         self, images: Float[Tensor, "galaxy 3 height width"], targets: Float[Tensor, "galaxy 38"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of a batch, and the mean squared error of the 37 cumulative fractions, whatever the loss is."""
+        """The loss of a batch, and the mean squared error of the 37 cumulative fractions, whatever
+        the loss is."""
         raw, votes, volunteers = self(images).float(), targets[:, :37], targets[:, 37:]
         mse = functional.mse_loss(self._fractions(raw), votes)
         if self.kind == "mse":
@@ -151,26 +187,41 @@ class VoteRegressor(nn.Module):
     def _fractions(self, raw: Float[Tensor, "galaxy output"]) -> Float[Tensor, "galaxy 37"]:
         return cumulative(log_fractions(raw[:, :37])) if self.tree else raw[:, :37]
 
-    def _concentrations(self, raw: Float[Tensor, "galaxy output"]) -> Float[Tensor, "galaxy concentration"]:
-        return CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()  # 0.13 to 3,000: nothing that a loss could not take
+    def _concentrations(
+        self, raw: Float[Tensor, "galaxy output"]
+    ) -> Float[Tensor, "galaxy concentration"]:
+        return (
+            CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()
+        )  # 0.13 to 3,000: nothing that a loss could not take
 
 
-def _divergence(logs: Float[Tensor, "galaxy 37"], votes: Float[Tensor, "galaxy 37"]) -> Float[Tensor, " galaxy"]:
-    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f: as asked * f is what is known,
-    sum(votes (ln votes - ln asked - ln p)), and 0 where there are none."""
-    asked = torch.cat([part.sum(1, keepdim=True).expand_as(part) for part in votes.split(SIZES, 1)], 1)
-    return (torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked) - votes * logs).sum(1)
+def _divergence(
+    logs: Float[Tensor, "galaxy 37"], votes: Float[Tensor, "galaxy 37"]
+) -> Float[Tensor, " galaxy"]:
+    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f: as asked *
+    f is what is known, sum(votes (ln votes - ln asked - ln p)), and 0 where there are none."""
+    asked = torch.cat(
+        [part.sum(1, keepdim=True).expand_as(part) for part in votes.split(SIZES, 1)], 1
+    )
+    return (
+        torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked) - votes * logs
+    ).sum(1)
 
 
 def _dirichlet_multinomial(
-    logs: Float[Tensor, "galaxy 37"], concentrations: Float[Tensor, "galaxy 11"], counts: Float[Tensor, "galaxy 37"]
+    logs: Float[Tensor, "galaxy 37"],
+    concentrations: Float[Tensor, "galaxy 11"],
+    counts: Float[Tensor, "galaxy 37"],
 ) -> Float[Tensor, " galaxy"]:
-    """Minus the logarithm of the Dirichlet-multinomial probability of numbers of votes, without the multinomial coefficient.
+    """Minus the logarithm of the Dirichlet-multinomial probability of numbers of votes, without the
+    multinomial coefficient.
 
     Weighted and debiased votes are no whole numbers: the gamma function does not mind.
     """
     sizes = torch.tensor(SIZES, device=logs.device)
-    alphas = concentrations.repeat_interleave(sizes, 1) * logs.exp() + 1e-6  # a fraction may be 0 in float32, lgamma's pole
+    alphas = (
+        concentrations.repeat_interleave(sizes, 1) * logs.exp() + 1e-6
+    )  # a fraction may be 0 in float32, lgamma's pole
     of_answers = torch.lgamma(counts + alphas) - torch.lgamma(alphas)
     asked = torch.stack([part.sum(1) for part in counts.split(SIZES, 1)], 1)
     total = torch.stack([part.sum(1) for part in alphas.split(SIZES, 1)], 1)

@@ -1,10 +1,10 @@
 """Classifiers without deep learning: scikit-learn's, on measures of galaxies or on their pixels.
 
-Each is fitted to the training galaxies, once for each of a few settings, and the setting that classifies the most validation
-galaxies right is kept (of equals the first, which is the simplest). Nothing is fitted again with validation galaxies, so all
-methods of a comparison learn from the same labels. Measures that are missing (NaN) are taken to be the median of the training
-galaxies, and that they were missing is one more measure.
-"""
+Each is fitted to the training galaxies, once for each of a few settings, and the setting that
+classifies the most validation galaxies right is kept (of equals the first, which is the simplest).
+Nothing is fitted again with validation galaxies, so all methods of a comparison learn from the same
+labels. Measures that are missing (NaN) are taken to be the median of the training galaxies, and
+that they were missing is one more measure."""
 
 from __future__ import annotations
 
@@ -28,9 +28,19 @@ from sklearn.svm import SVC
 Labelled = tuple[Real[ndarray, "_ feature"], Int[ndarray, " _"]]  # features and their labels
 
 
-def forest(train: Labelled, val: Labelled, *, leaves: Sequence[int] = (5, 3, 1), trees: int = 300, seed: int = 0) -> Pipeline:
-    """Random forest (Breiman 2001) on measures; `leaves`: the fewest galaxies in a leaf of a tree."""
-    forests = (RandomForestClassifier(trees, min_samples_leaf=leaf, random_state=seed) for leaf in leaves)
+def forest(
+    train: Labelled,
+    val: Labelled,
+    *,
+    leaves: Sequence[int] = (5, 3, 1),
+    trees: int = 300,
+    seed: int = 0,
+) -> Pipeline:
+    """Random forest (Breiman 2001) on measures; `leaves`: the fewest galaxies in a leaf of a
+    tree."""
+    forests = (
+        RandomForestClassifier(trees, min_samples_leaf=leaf, random_state=seed) for leaf in leaves
+    )
     return _best((make_pipeline(_complete(), each) for each in forests), train, val)
 
 
@@ -42,49 +52,76 @@ def svm(
     widths: Sequence[float] = (0.1, 0.3, 1.0),
     seed: int = 0,
 ) -> Pipeline:
-    """Support vector machine with a Gaussian kernel (Cortes & Vapnik 1995) on standardised measures.
+    """Support vector machine with a Gaussian kernel (Cortes & Vapnik 1995) on standardised
+    measures.
 
-    `strengths`: how much a wrong training galaxy costs (C); `widths`: gamma of the kernel times the number of measures. The
-    probabilities are sigmoids of the margins (Platt 1999) that cross-validation within the training galaxies gives. Raises
-    `ValueError` where a class has but one of these.
-    """
+    `strengths`: how much a wrong training galaxy costs (C); `widths`: gamma of the kernel times the
+    number of measures. The probabilities are sigmoids of the margins (Platt 1999) that
+    cross-validation within the training galaxies gives. Raises `ValueError` where a class has but
+    one of these."""
     fewest = int(np.unique(train[1], return_counts=True)[1].min())
     if fewest < 2:
         raise ValueError(
             "a support vector machine needs two training galaxies of each class to tell probabilities: raise n_labels"
         )
-    machines = (SVC(C=strength, gamma=width / train[0].shape[1]) for strength in strengths for width in widths)
-    chosen = _best((make_pipeline(_complete(), StandardScaler(), machine) for machine in machines), train, val)
+    machines = (
+        SVC(C=strength, gamma=width / train[0].shape[1])
+        for strength in strengths
+        for width in widths
+    )
+    chosen = _best(
+        (make_pipeline(_complete(), StandardScaler(), machine) for machine in machines), train, val
+    )
     folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=seed)
     return make_pipeline(CalibratedClassifierCV(chosen, cv=folds, ensemble=False)).fit(*train)  # pyright: ignore[reportArgumentType]
 
 
-def logistic(train: Labelled, val: Labelled, *, strengths: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 10.0)) -> Pipeline:
-    """Logistic regression on standardised measures; `strengths`: the inverse of its L2 penalty (C)."""
+def logistic(
+    train: Labelled, val: Labelled, *, strengths: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 10.0)
+) -> Pipeline:
+    """Logistic regression on standardised measures; `strengths`: the inverse of its L2 penalty
+    (C)."""
     models = (LogisticRegression(C=strength, max_iter=3000) for strength in strengths)
-    return _best((make_pipeline(_complete(), StandardScaler(), model) for model in models), train, val)
+    return _best(
+        (make_pipeline(_complete(), StandardScaler(), model) for model in models), train, val
+    )
 
 
 def pca_forest(
-    train: Labelled, val: Labelled, *, components: Sequence[int] = (10, 20, 40), trees: int = 300, seed: int = 0
+    train: Labelled,
+    val: Labelled,
+    *,
+    components: Sequence[int] = (10, 20, 40),
+    trees: int = 300,
+    seed: int = 0,
 ) -> Pipeline:
-    """Control: a random forest on the principal components of the pixels, which knows nothing of galaxies."""
+    """Control: a random forest on the principal components of the pixels, which knows nothing of
+    galaxies."""
     least = min(train[0].shape)
     numbers = dict.fromkeys(min(number, least) for number in components)
     forests = (
-        make_pipeline(PCA(number, random_state=seed), RandomForestClassifier(trees, random_state=seed)) for number in numbers
+        make_pipeline(
+            PCA(number, random_state=seed), RandomForestClassifier(trees, random_state=seed)
+        )
+        for number in numbers
     )
     return _best(forests, train, val)
 
 
 def importances(
-    model: Any, val: Labelled, groups: Mapping[str, Sequence[int]], *, repeats: int = 10, seed: int = 0
+    model: Any,
+    val: Labelled,
+    groups: Mapping[str, Sequence[int]],
+    *,
+    repeats: int = 10,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """How much validation accuracy a model loses where measures are shuffled among the galaxies (Breiman 2001, section 10).
+    """How much validation accuracy a model loses where measures are shuffled among the galaxies
+    (Breiman 2001, section 10).
 
-    `groups`: columns that are shuffled together, by name. A row for each, the most important first: `group`, `loss` (mean over
-    `repeats` shuffles), `low` and `high` (16th and 84th percentile). Of measures that tell the same, none seems important.
-    """
+    `groups`: columns that are shuffled together, by name. A row for each, the most important first:
+    `group`, `loss` (mean over `repeats` shuffles), `low` and `high` (16th and 84th percentile). Of
+    measures that tell the same, none seems important."""
     features, labels = val
     rng = np.random.default_rng(seed)
     whole = model.score(features, labels)
@@ -93,10 +130,14 @@ def importances(
         shuffled = np.stack([features] * repeats)
         for each in shuffled:
             each[:, columns] = features[rng.permutation(len(features))][:, columns]
-        said = model.predict(shuffled.reshape(-1, features.shape[1])).reshape(repeats, -1)  # at once: a forest is slow to start
+        said = model.predict(shuffled.reshape(-1, features.shape[1])).reshape(
+            repeats, -1
+        )  # at once: a forest is slow to start
         losses = whole - (said == labels).mean(1)
         low, high = np.percentile(losses, [16, 84])
-        rows.append({"group": name, "loss": float(np.mean(losses)), "low": float(low), "high": float(high)})
+        rows.append(
+            {"group": name, "loss": float(np.mean(losses)), "low": float(low), "high": float(high)}
+        )
     return pd.DataFrame(rows).sort_values("loss", ascending=False, ignore_index=True)
 
 

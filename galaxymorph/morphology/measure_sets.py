@@ -1,4 +1,5 @@
-"""Sets of numbers measured on galaxies, by name, each measured once: light (`classical`), HOG and statmorph's."""
+"""Sets of numbers measured on galaxies, by name, each measured once: light (`classical`), HOG and
+statmorph's."""
 
 from __future__ import annotations
 
@@ -57,8 +58,8 @@ FLAGS = {1: "suspect", 2: "bad", 4: "failed"}  # statmorph's own, documented at 
 
 
 class Measured(NamedTuple):
-    """A row per galaxy and a column per measure; the seconds that measuring took, now or when it was cached; and how many
-    galaxies were flagged or could not be measured, by set and flag."""
+    """A row per galaxy and a column per measure; the seconds that measuring took, now or when it
+    was cached; and how many galaxies were flagged or could not be measured, by set and flag."""
 
     table: pd.DataFrame
     seconds: float
@@ -66,7 +67,8 @@ class Measured(NamedTuple):
 
     @property
     def groups(self) -> dict[str, list[int]]:
-        """Columns that mean something only together (those of HOG), and each of the others, by name."""
+        """Columns that mean something only together (those of HOG), and each of the others, by
+        name."""
         found: dict[str, list[int]] = {}
         for place, name in enumerate(self.table.columns):
             found.setdefault("hog" if name.startswith("hog_") else name, []).append(place)
@@ -74,33 +76,45 @@ class Measured(NamedTuple):
 
 
 def measure(
-    images: UInt8[Tensor, "galaxy 3 size size"], *, features: Sequence[str] = ("light",), cache: Path | str | None = None
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    *,
+    features: Sequence[str] = ("light",),
+    cache: Path | str | None = None,
 ) -> Measured:
-    """The sets of measures in `features`, side by side: float, a row per galaxy in the order of `images`.
+    """The sets of measures in `features`, side by side: float, a row per galaxy in the order of
+    `images`.
 
-    Measured once for the same pixels and the same code: `cache` is the folder of what is kept, by default
-    `data/cache/morphometry` in the project. What could not be measured is NaN.
+    Measured once for the same pixels and the same code: `cache` is the folder of what is kept, by
+    default `data/cache/morphometry` in the project. What could not be measured is NaN.
 
     - `light`: `classical.features`.
-    - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9 directions in cells of 8 px, 1,764
-      numbers. They depend on how a galaxy is turned.
-    - `statmorph`: what statmorph (Rodriguez-Gomez et al. 2019) measures, `STATMORPH`, with its flags: `statmorph_flag` is 0
-      good, 1 suspect, 2 bad, 4 failed, `statmorph_flag_sersic` 1 where its Sersic model does not fit. About a second for each
-      galaxy.
+    - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9
+      directions in cells of 8 px, 1,764 numbers. They depend on how a galaxy is turned.
+    - `statmorph`: what statmorph (Rodriguez-Gomez et al. 2019) measures, `STATMORPH`, with its
+      flags: `statmorph_flag` is 0 good, 1 suspect, 2 bad, 4 failed, `statmorph_flag_sersic` 1 where
+      its Sersic model does not fit. About a second for each galaxy.
 
-    Raises `ValueError` for another set, none, or one twice, `ModuleNotFoundError` where the package that it takes is missing.
-    """
+    Raises `ValueError` for another set, none, or one twice, `ModuleNotFoundError` where the package
+    that it takes is missing."""
     unknown = [name for name in features if name not in SETS]
     if unknown or not features or len(set(features)) < len(features):
-        raise ValueError(f"features are {list(features)}; expected one or more of {', '.join(SETS)}, none twice")
+        raise ValueError(
+            f"features are {list(features)}; expected one or more of {', '.join(SETS)}, none twice"
+        )
     folder = Path(cache) if cache is not None else project.root() / "data" / "cache" / "morphometry"
     pixels = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
     parts = [_kept(name, images, pixels, folder) for name in features]
     counts = {key: number for part in parts for key, number in part.counts.items()}
-    return Measured(pd.concat([part.table for part in parts], axis=1), sum(part.seconds for part in parts), counts)
+    return Measured(
+        pd.concat([part.table for part in parts], axis=1),
+        sum(part.seconds for part in parts),
+        counts,
+    )
 
 
-def _kept(name: str, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, folder: Path) -> Measured:
+def _kept(
+    name: str, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, folder: Path
+) -> Measured:
     package = PACKAGES.get(name)
     version = None if package is None else _version(package, name)
 
@@ -109,16 +123,27 @@ def _kept(name: str, images: UInt8[Tensor, "galaxy 3 size size"], pixels: str, f
         table = {"light": measures.features, "hog": hog, "statmorph": statmorph}[name](images)
         seconds = time.perf_counter() - start
         np.save(entry / "values.npy", table.to_numpy(np.float32))
-        (entry / "table.json").write_text(json.dumps({"columns": list(table.columns), "seconds": seconds}))
+        (entry / "table.json").write_text(
+            json.dumps({"columns": list(table.columns), "seconds": seconds})
+        )
 
     sources = inspect.getsource(measures) + inspect.getsource(sys.modules[__name__])
     code = hashlib.sha256(sources.encode()).hexdigest()
-    inputs = {"features": name, "pixels": pixels, "shape": list(images.shape), "version": version, "code": code}
+    inputs = {
+        "features": name,
+        "pixels": pixels,
+        "shape": list(images.shape),
+        "version": version,
+        "code": code,
+    }
     entry = cache_entry(folder, inputs, write)
     known = json.loads((entry / "table.json").read_text())
     table = pd.DataFrame(np.load(entry / "values.npy"), columns=known["columns"])
     if name == "statmorph":
-        counts = {f"statmorph {word}": int((table.statmorph_flag == flag).sum()) for flag, word in FLAGS.items()}
+        counts = {
+            f"statmorph {word}": int((table.statmorph_flag == flag).sum())
+            for flag, word in FLAGS.items()
+        }
         counts["statmorph bad Sersic fit"] = int((table.statmorph_flag_sersic > 0).sum())
     else:
         counts = {f"{name} failed": int(table.isna().all(axis=1).sum())}
@@ -140,14 +165,21 @@ def hog(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     from skimage.feature import hog as histograms
 
     grey = measures.light(images)[:, None]
-    grey = functional.interpolate(grey, size=(64, 64), mode="bilinear", antialias=True)[:, 0].numpy()
-    values = np.stack([histograms(each, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2)) for each in grey])
+    grey = functional.interpolate(grey, size=(64, 64), mode="bilinear", antialias=True)[
+        :, 0
+    ].numpy()
+    values = np.stack(
+        [
+            histograms(each, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2))
+            for each in grey
+        ]
+    )
     return pd.DataFrame(values, columns=[f"hog_{k:04d}" for k in range(values.shape[1])])
 
 
 def statmorph(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
-    """What statmorph measures on `classical.light`, within `classical.segment`; see `measure`. As many processes as torch has
-    threads."""
+    """What statmorph measures on `classical.light`, within `classical.segment`; see `measure`. As
+    many processes as torch has threads."""
     grey = measures.light(images)
     galaxy, others = measures.segment(grey)
     given = zip(
@@ -161,9 +193,11 @@ def statmorph(images: UInt8[Tensor, "galaxy 3 size size"]) -> pd.DataFrame:
     return pd.DataFrame(np.array(rows, dtype=np.float32).reshape(-1, len(names)), columns=names)
 
 
-def _one(grey: Float[ndarray, "size size"], segments: Shaped[ndarray, "size size"], noise: float) -> list[float]:
-    """The measures of one galaxy and both flags; without a galaxy in the middle, or where statmorph gives up, NaN with flags
-    of 4."""
+def _one(
+    grey: Float[ndarray, "size size"], segments: Shaped[ndarray, "size size"], noise: float
+) -> list[float]:
+    """The measures of one galaxy and both flags; without a galaxy in the middle, or where statmorph
+    gives up, NaN with flags of 4."""
     from statmorph import SourceMorphology
 
     failed = [np.nan] * len(STATMORPH) + [4.0, 4.0]
@@ -173,9 +207,20 @@ def _one(grey: Float[ndarray, "size size"], segments: Shaped[ndarray, "size size
         warnings.simplefilter("ignore")  # what they say is in the flags
         try:
             found = SourceMorphology(
-                grey, segments, 1, weightmap=np.full(grey.shape, noise), cutout_extent=10.0, skybox_size=len(grey) // 4
+                grey,
+                segments,
+                1,
+                weightmap=np.full(grey.shape, noise),
+                cutout_extent=10.0,
+                skybox_size=len(grey) // 4,
             )
-        except (AssertionError, ValueError, IndexError, ZeroDivisionError, np.linalg.LinAlgError):  # as it does on odd frames
+        except (
+            AssertionError,
+            ValueError,
+            IndexError,
+            ZeroDivisionError,
+            np.linalg.LinAlgError,
+        ):  # as it does on odd frames
             return failed
     if found.flag == 4:  # all measures are -99
         return failed

@@ -1,8 +1,8 @@
-"""Features in three dimensions as one HTML page: to turn with mouse, finger or keys, each point a galaxy with its picture.
+"""Features in three dimensions as one HTML page: to turn with mouse, finger or keys, each point a
+galaxy with its picture.
 
-The page loads nothing, and is told to load nothing (its content security policy): it works from a file, in a mail, embedded
-in a report. No library: the drawing is the script below.
-"""
+The page loads nothing, and is told to load nothing (its content security policy): it works from a
+file, in a mail, embedded in a report. No library: the drawing is the script below."""
 
 from __future__ import annotations
 
@@ -47,17 +47,21 @@ def page(
     tile: int = 48,
     seed: int = 0,
 ) -> str:
-    """The text of the page. `points`: a row per galaxy, three columns named as axes, such as `features.project` gives.
+    """The text of the page. `points`: a row per galaxy, three columns named as axes, such as
+    `features.project` gives.
 
-    Each class has a colour and a marker of its own and can be switched off; galaxies without a class (-1) are small and grey.
-    Of more than `most` galaxies, that many are drawn from `seed`. The pictures are `tile` pixels wide: about 1 kB each.
+    Each class has a colour and a marker of its own and can be switched off; galaxies without a
+    class (-1) are small and grey. Of more than `most` galaxies, that many are drawn from `seed`.
+    The pictures are `tile` pixels wide: about 1 kB each.
 
     Raises `ValueError` where points, labels, images and ids do not fit together.
     """
     lengths = {"points": len(points), "labels": len(labels), "images": len(images), "ids": len(ids)}
     if len(set(lengths.values())) > 1 or points.shape[1] != 3:
         counted = ", ".join(f"{n} {name}" for name, n in lengths.items())
-        raise ValueError(f"{counted} in {points.shape[1]} dimensions: expected as many of each, in 3 dimensions")
+        raise ValueError(
+            f"{counted} in {points.shape[1]} dimensions: expected as many of each, in 3 dimensions"
+        )
     labels = np.asarray(labels)
     chosen = np.arange(len(points))
     if len(chosen) > most:
@@ -76,7 +80,9 @@ def page(
         for k, name in kinds.items()
     ]
     data = {
-        "axes": [str(name).replace(" of the variance", "") for name in points.columns],  # short, on a phone
+        "axes": [
+            str(name).replace(" of the variance", "") for name in points.columns
+        ],  # short, on a phone
         "points": np.round(_in_ball(points.to_numpy(float))[chosen], 3).tolist(),
         "kinds": [list(kinds).index(k) for k in labels.tolist()],
         "ids": np.asarray(ids)[chosen].astype(str).tolist(),
@@ -84,21 +90,28 @@ def page(
         "columns": columns,
         "tile": tile,
     }
-    number = f"{len(chosen):,} galaxies" if len(chosen) == len(points) else f"{len(chosen):,} of {len(points):,} galaxies"
+    number = (
+        f"{len(chosen):,} galaxies"
+        if len(chosen) == len(points)
+        else f"{len(chosen):,} of {len(points):,} galaxies"
+    )
     fills = {
         "TITLE": escape(title),
         "NUMBER": number,
         "STYLE": STYLE,
         "LEGEND": "".join(_switch(i, look) for i, look in enumerate(looks)),
         "SPRITE": base64.b64encode(_sprite(shown, columns=columns, tile=tile)).decode(),
-        "DATA": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),  # no text can end the script
+        "DATA": json.dumps(data, separators=(",", ":")).replace(
+            "<", "\\u003c"
+        ),  # no text can end the script
         "SCRIPT": SCRIPT,
     }
     return PAGE.substitute(fills)
 
 
 def _in_ball(points: ndarray) -> ndarray:
-    """Moved and scaled, by the same factor along each axis, so that 98 % of the points are less than 1 from the middle."""
+    """Moved and scaled, by the same factor along each axis, so that 98 % of the points are less
+    than 1 from the middle."""
     if not len(points):
         return points
     points = points - np.median(points, axis=0)

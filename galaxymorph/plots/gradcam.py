@@ -1,7 +1,8 @@
-"""Figures of class-activation maps: on the galaxies, their deletion and insertion curves, their scores beside each other.
+"""Figures of class-activation maps: on the galaxies, their deletion and insertion curves, their
+scores beside each other.
 
-In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and write nothing.
-"""
+In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and
+write nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ from galaxymorph.plots.style import (
 
 Heat = Float[ndarray | Tensor, "galaxy size size"]
 
-_ramp = matplotlib.colormaps["plasma"](np.linspace(0, 1, 256))  # told apart by the colour-blind, and on black and on white
+_ramp = matplotlib.colormaps["plasma"](
+    np.linspace(0, 1, 256)
+)  # told apart by the colour-blind, and on black and on white
 _ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7  # the galaxy stays visible
 HEAT = ListedColormap(_ramp, "heat")
 
@@ -52,7 +55,13 @@ NAMES = {
     "centred": "Gaussian",
 }
 CONTROLS = ("centred", "random")
-BETTER = {"deletion": "less", "insertion": "more", "randomised": "less", "on galaxy": "more", "rotation": "more"}
+BETTER = {
+    "deletion": "less",
+    "insertion": "more",
+    "randomised": "less",
+    "on galaxy": "more",
+    "rotation": "more",
+}
 
 
 @rc_context(STYLE)
@@ -62,21 +71,25 @@ def overlay(
     titles: Sequence[str] | None = None,
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """A row per galaxy: itself, and then in grey with the heat of each map over it, clear where there is none.
+    """A row per galaxy: itself, and then in grey with the heat of each map over it, clear where
+    there is none.
 
-    `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a line above each galaxy's
-    row; `captions`: by the names of `heat`, what stands above a galaxy's map in place of that name, such as its vote fraction
-    (`caption`).
-    """
+    `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a
+    line above each galaxy's row; `captions`: by the names of `heat`, what stands above a galaxy's
+    map in place of that name, such as its vote fraction (`caption`)."""
     pixels = to_pixels(images)
     for name, texts in {"titles": titles, **heat, **(captions or {})}.items():
         if texts is not None and len(texts) != len(pixels):
-            raise ValueError(f"{name}: {len(texts)} for {len(pixels)} galaxies; expected one for each")
+            raise ValueError(
+                f"{name}: {len(texts)} for {len(pixels)} galaxies; expected one for each"
+            )
     if not len(pixels) or not heat:
         return empty("no galaxies" if not len(pixels) else "no maps")
     columns, right = 1 + len(heat), 0.75
     fits = int(min((WIDTH - right) / columns, CELL) / LETTER)
-    above = {name: (captions or {}).get(name, [NAMES.get(name, name)] * len(pixels)) for name in heat}
+    above = {
+        name: (captions or {}).get(name, [NAMES.get(name, name)] * len(pixels)) for name in heat
+    }
     above = {name: [_wrapped(text, fits) for text in texts] for name, texts in above.items()}
     lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
     figure, axes = sheet(len(pixels), columns, lines=lines + (titles is not None), right=right)
@@ -88,7 +101,9 @@ def overlay(
             ax.set_title(texts[row], fontsize=10, pad=3)
         if titles is not None:
             place: dict[str, Any] = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
-            strip[0].annotate(titles[row], (0, 1), xycoords="axes fraction", fontsize=10, weight="bold", **place)
+            strip[0].annotate(
+                titles[row], (0, 1), xycoords="axes fraction", fontsize=10, weight="bold", **place
+            )
     colour_bar(axes[0, -1], axes[0, -1].images[-1], label="heat", ticks=[0, 0.5, 1])
     (bar,) = axes[0, -1].child_axes
     bar.set_facecolor("black")  # as the sky
@@ -99,20 +114,31 @@ def overlay(
 
 @rc_context(STYLE)
 def curves(table: pd.DataFrame) -> Figure:
-    """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per method, controls dotted.
+    """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per
+    method, controls dotted.
 
-    `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are 95 % intervals.
-    """
+    `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are
+    95 % intervals."""
     if table.empty:
         return empty("no curves")
     figure, axes = panels(1, 2, height=4.0, sharey=True)
     looks = _looks(table)
-    for ax, name, which in zip(axes[0], ("deletion", "insertion"), ("replaced by sky", "that are sharp"), strict=True):
+    for ax, name, which in zip(
+        axes[0], ("deletion", "insertion"), ("replaced by sky", "that are sharp"), strict=True
+    ):
         for method, rows in table[table.curve == name].groupby("method", sort=False):
             look = looks[str(method)]
-            ax.plot(100 * rows.fraction, rows.value, lw=2, label=NAMES.get(str(method), str(method)), **look)
+            ax.plot(
+                100 * rows.fraction,
+                rows.value,
+                lw=2,
+                label=NAMES.get(str(method), str(method)),
+                **look,
+            )
             if method not in CONTROLS:
-                ax.fill_between(100 * rows.fraction, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
+                ax.fill_between(
+                    100 * rows.fraction, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0
+                )
         ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
         ax.set_xlabel(f"% of the pixels {which}, hottest first")
         ax.set_xlim(0, 100)
@@ -125,7 +151,8 @@ def curves(table: pd.DataFrame) -> Figure:
 
 @rc_context(STYLE)
 def scores(table: pd.DataFrame) -> Figure:
-    """A panel for each score, with each method as a point with its 95 % interval, and the centred control as a dashed line.
+    """A panel for each score, with each method as a point with its 95 % interval, and the centred
+    control as a dashed line.
 
     `table`: the scores of `map_scores.compare`.
     """
@@ -140,11 +167,20 @@ def scores(table: pd.DataFrame) -> Figure:
         for place, (method, row) in enumerate(rows.iterrows()):
             colour = looks[str(method)]["color"]
             ax.hlines(place, row.low, row.high, color=colour, lw=2, ls="-")
-            ax.plot(row.value, place, MARKERS[0] if method not in CONTROLS else MARKERS[1], color=colour, ms=6)
+            ax.plot(
+                row.value,
+                place,
+                MARKERS[0] if method not in CONTROLS else MARKERS[1],
+                color=colour,
+                ms=6,
+            )
         if "centred" in methods:
             ax.axvline(rows.value["centred"], color=FAINT, ls="--", lw=1.5, zorder=0)
         ax.set_xlabel(f"{name}\n{BETTER[name]} is better", fontsize=10)
-        middle, half = rows.value.mean(), 0.06  # what differs by less than a tenth shall not look as if it differed much
+        middle, half = (
+            rows.value.mean(),
+            0.06,
+        )  # what differs by less than a tenth shall not look as if it differed much
         ax.update_datalim([(middle - half, 0), (middle + half, 0)])
         ax.margins(x=0.12)
         ax.xaxis.set_major_locator(MaxNLocator(2))
@@ -165,5 +201,10 @@ def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """A colour and a dash of its own for each method; controls in ink and grey."""
     methods = [method for method in table.method.unique() if method not in CONTROLS]
     dashes = [dash for dash in DASHES if dash != ":"]
-    looks = {method: {"color": COLOURS[i % 6], "ls": dashes[i % 6]} for i, method in enumerate(methods)}
-    return looks | {"centred": {"color": INK, "ls": ":"}, "random": {"color": FAINT, "ls": (0, (1, 4))}}
+    looks = {
+        method: {"color": COLOURS[i % 6], "ls": dashes[i % 6]} for i, method in enumerate(methods)
+    }
+    return looks | {
+        "centred": {"color": INK, "ls": ":"},
+        "random": {"color": FAINT, "ls": (0, (1, 4))},
+    }

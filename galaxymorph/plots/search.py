@@ -1,7 +1,7 @@
 """Figures of a hyper-parameter search: how it went on, and which parameters matter.
 
-In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and write nothing.
-"""
+In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and
+write nothing."""
 
 from __future__ import annotations
 
@@ -17,25 +17,46 @@ from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE, STYLE, WIDTH, empt
 
 @rc_context(STYLE)
 def history(trials: pd.DataFrame, *, measure: str) -> Figure:
-    """The value of each trial and the best so far; pruned trials at the value that they were pruned at.
+    """The value of each trial and the best so far; pruned trials at the value that they were pruned
+    at.
 
-    `trials`: the table of `tune`: columns trial, state (complete, pruned or failed), value, best. The first trial has the
-    step's own values. A failed trial has no value and stands on the axis.
+    `trials`: the table of `tune`: columns trial, state (complete, pruned or failed), value, best.
+    The first trial has the step's own values. A failed trial has no value and stands on the axis.
     """
     figure, ax = panel(None, width=WIDTH, height=3.8)
-    ax.step(trials.trial, trials.best, where="post", color=BLUE, ls="-", lw=1.5, label="best so far")
+    ax.step(
+        trials.trial, trials.best, where="post", color=BLUE, ls="-", lw=1.5, label="best so far"
+    )
     looks = (("complete", "finished", "o", BLUE, BLUE), ("pruned", "pruned", "v", ORANGE, "none"))
     for state, name, marker, colour, fill in looks:
         some = trials[(trials.state == state) & (trials.trial > 1)]
         if len(some):
-            ax.plot(some.trial, some.value, marker, color=colour, mfc=fill, ms=7, label=f"{name} ({len(some)})")
-    ax.plot(trials.trial[:1], trials.value[:1], "*", ms=13, color=INK, label="own values of the step")
+            ax.plot(
+                some.trial,
+                some.value,
+                marker,
+                color=colour,
+                mfc=fill,
+                ms=7,
+                label=f"{name} ({len(some)})",
+            )
+    ax.plot(
+        trials.trial[:1], trials.value[:1], "*", ms=13, color=INK, label="own values of the step"
+    )
     failed = trials[trials.state == "failed"]
     if len(failed):
         at_the_axis = ax.get_xaxis_transform()
         label = f"failed ({len(failed)})"
         ax.plot(
-            failed.trial, [0.0] * len(failed), "x", color=FAINT, ms=8, mew=2, label=label, transform=at_the_axis, clip_on=False
+            failed.trial,
+            [0.0] * len(failed),
+            "x",
+            color=FAINT,
+            ms=8,
+            mew=2,
+            label=label,
+            transform=at_the_axis,
+            clip_on=False,
         )
     ax.set(xlabel="trial", ylabel=measure)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -48,8 +69,8 @@ def history(trials: pd.DataFrame, *, measure: str) -> Figure:
 def importance(shares: Mapping[str, float], *, n: int) -> Figure:
     """How much of the differences between trials each parameter accounts for, the largest on top.
 
-    `shares`: parameter to share, which sum to 1; empty where that cannot be told. `n`: finished trials that they are from.
-    """
+    `shares`: parameter to share, which sum to 1; empty where that cannot be told. `n`: finished
+    trials that they are from."""
     if not shares:
         return empty(f"{n} finished trials do not tell which parameters matter")
     names = sorted(shares, key=lambda name: shares[name])

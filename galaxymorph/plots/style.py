@@ -1,12 +1,13 @@
-"""Tables and arrays to matplotlib figures. Computes nothing (but bins and shares for display) and writes nothing.
+"""Tables and arrays to matplotlib figures. Computes nothing (but bins and shares for display) and
+writes nothing.
 
-Every function returns a `Figure` that pyplot knows nothing of: a notebook shows it once, as the value of a cell, and
-nothing has to be closed; `figure.savefig(path)` writes it. Those with a single panel draw into `ax` where one is given.
+Every function returns a `Figure` that pyplot knows nothing of: a notebook shows it once, as the
+value of a cell, and nothing has to be closed; `figure.savefig(path)` writes it. Those with a single
+panel draw into `ax` where one is given.
 
-One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more stays legible at a README's 800 pixels;
-the colours of Okabe & Ito (2008), told apart by the colour-blind, and never colour alone: lines differ in dashes,
-points in markers.
-"""
+One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more stays legible at a
+README's 800 pixels; the colours of Okabe & Ito (2008), told apart by the colour-blind, and never
+colour alone: lines differ in dashes, points in markers."""
 
 from __future__ import annotations
 
@@ -33,15 +34,21 @@ from torch import Tensor
 
 WIDTH = 8.0  # of a figure, inches
 CELL = 1.6  # of a galaxy, inches at most
-LETTER = 0.075  # a letter of 10 points, inches on average and rather more: for what has to be laid out before it is drawn
+# a letter of 10 points, inches on average and rather more: for what has to be laid out before it is
+# drawn
+LETTER = 0.075
 INK, FAINT = "#222222", "#767676"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, "#E69F00", GREEN, PINK, SKY, ORANGE, "#000000", FAINT)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-SEQUENTIAL = LinearSegmentedColormap.from_list("white to blue", ["#ffffff", "#9ccbea", "#3f94cb", "#00609a", "#00304d"])
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "white to blue", ["#ffffff", "#9ccbea", "#3f94cb", "#00609a", "#00304d"]
+)
 SEQUENTIAL = SEQUENTIAL.with_extremes(bad="#e8e8e8")
-DIVERGING = LinearSegmentedColormap.from_list("blue to orange", [BLUE, "#9ccbea", "#ffffff", "#f3b48d", ORANGE])
+DIVERGING = LinearSegmentedColormap.from_list(
+    "blue to orange", [BLUE, "#9ccbea", "#ffffff", "#f3b48d", ORANGE]
+)
 DIVERGING = DIVERGING.with_extremes(bad="#e8e8e8")
 STYLE: Any = {
     "figure.dpi": 100,
@@ -67,13 +74,18 @@ STYLE: Any = {
     "image.cmap": "cividis",
 }
 
-MEASURES = {"loss": "loss", "accuracy": "accuracy (fraction right)", "mse": "mean squared error"}  # of learning curves
+MEASURES = {
+    "loss": "loss",
+    "accuracy": "accuracy (fraction right)",
+    "mse": "mean squared error",
+}  # of learning curves
 
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
 
 
 class Picture(Figure):
-    """A figure that a notebook shows as it is, sharp on any screen, whichever backend matplotlib has."""
+    """A figure that a notebook shows as it is, sharp on any screen, whichever backend matplotlib
+    has."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
         file = io.BytesIO()
@@ -86,15 +98,19 @@ class Picture(Figure):
 
 @rc_context(STYLE)
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
-    """Loss, accuracy and error of training and validation against the epoch; several seeds as thin lines.
+    """Loss, accuracy and error of training and validation against the epoch; several seeds as thin
+    lines.
 
-    `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss, train_accuracy,
-    val_accuracy, train_mse, val_mse, and best: whether validation was better in this epoch than in all before. The last such
-    epoch is marked.
-    """
+    `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss,
+    train_accuracy, val_accuracy, train_mse, val_mse, and best: whether validation was better in
+    this epoch than in all before. The last such epoch is marked."""
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
-    measures = [m for m in MEASURES if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))]
+    measures = [
+        m
+        for m in MEASURES
+        if any(f"{part}_{m}" in h for h in histories for part in ("train", "val"))
+    ]
     if not measures:
         return empty("no training history")
     figure, axes = panels(1, len(measures), height=3.4)
@@ -103,7 +119,13 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
             for part, colour, dash in (("train", ORANGE, "--"), ("val", BLUE, "-")):
                 if f"{part}_{measure}" in history:
                     line = history[f"{part}_{measure}"]
-                    ax.plot(history.epoch, line, color=colour, ls=dash, lw=2 if len(histories) == 1 else 1)
+                    ax.plot(
+                        history.epoch,
+                        line,
+                        color=colour,
+                        ls=dash,
+                        lw=2 if len(histories) == 1 else 1,
+                    )
             _mark_best(ax, history, measure)
         ax.set(xlabel="epoch", ylabel=MEASURES[measure])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -128,29 +150,53 @@ def _mark_best(ax: Axes, history: pd.DataFrame, measure: str) -> None:
 
 @rc_context(STYLE)
 def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Receiver operating characteristic of each class against the rest, with the area under it in the legend.
+    """Receiver operating characteristic of each class against the rest, with the area under it in
+    the legend.
 
-    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate, auc, n.
-    """
+    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate,
+    auc, n."""
     figure, ax = panel(ax, width=WIDTH, height=4.2)
     ax.plot([0, 1], [0, 1], color=FAINT, ls=":", lw=1)
-    ax.annotate("guessing", (0.62, 0.62), (4, -4), textcoords="offset points", color=FAINT, va="top", fontsize=10)
+    ax.annotate(
+        "guessing",
+        (0.62, 0.62),
+        (4, -4),
+        textcoords="offset points",
+        color=FAINT,
+        va="top",
+        fontsize=10,
+    )
     for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
         label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
-        style: dict[str, Any] = {"color": COLOURS[i % 8], "ls": DASHES[(i + i // 8) % 8], "lw": 2, "label": label}
+        style: dict[str, Any] = {
+            "color": COLOURS[i % 8],
+            "ls": DASHES[(i + i // 8) % 8],
+            "lw": 2,
+            "label": label,
+        }
         ax.plot(curve.false_positive_rate, curve.true_positive_rate, clip_on=False, **style)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")
     ax.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
     if len(points):
-        ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), title="class against the rest", alignment="left")
+        ax.legend(
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+            title="class against the rest",
+            alignment="left",
+        )
     return figure
 
 
 @rc_context(STYLE)
-def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None) -> Figure:
-    """Number of galaxies and, below it, per cent of the true class (row); the colour shows the per cent."""
+def confusion(
+    matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None
+) -> Figure:
+    """Number of galaxies and, below it, per cent of the true class (row); the colour shows the per
+    cent."""
     total = matrix.sum(1, keepdims=True)
-    percent = np.ma.masked_invalid(np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0))
+    percent = np.ma.masked_invalid(
+        np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
+    )
     names = [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)]
     left = LETTER * max(map(len, names)) + 0.5
     cell = min(max(0.85, 1.6 / len(classes)), (WIDTH - left - 1) / len(classes))
@@ -160,7 +206,15 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
         share = percent[row, column]
         text = f"{matrix[row, column]}\n" + ("–" if share is np.ma.masked else f"{share:.0f} %")
         colour = FAINT if matrix[row, column] == 0 else "white" if share > 50 else INK
-        ax.text(column, row, text, ha="center", va="center", fontsize=10 if cell > 0.5 else 9, color=colour)
+        ax.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=10 if cell > 0.5 else 9,
+            color=colour,
+        )
     if names_below(ax, classes, pitch=cell):
         figure.set_figheight(figure.get_figheight() + 0.6 * LETTER * max(map(len, classes)))
     ax.set_yticks(range(len(classes)), names)
@@ -175,7 +229,8 @@ def confusion(matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *,
 
 @rc_context(STYLE)
 def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figure:
-    """A contact sheet of galaxies, each with a title (of one or more lines) above it. `images`: `(galaxy, 3, size, size)`."""
+    """A contact sheet of galaxies, each with a title (of one or more lines) above it. `images`:
+    `(galaxy, 3, size, size)`."""
     pixels = to_pixels(images)
     if len(pixels) != len(titles):
         raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
@@ -183,7 +238,10 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
         return empty("no galaxies")
     columns = min(columns, len(pixels))
     fits = int(min(WIDTH / columns, CELL) / LETTER)
-    titles = ["\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits)) for title in titles]
+    titles = [
+        "\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits))
+        for title in titles
+    ]
     lines = max(title.count("\n") + 1 for title in titles)
     figure, axes = sheet(-(-len(pixels) // columns), columns, lines=lines)
     for ax, image, title in zip(axes.flat, pixels, titles, strict=False):
@@ -194,13 +252,22 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
 
 @rc_context(STYLE)
 def class_examples(
-    images: Images, labels: Int[ndarray | Tensor, " galaxy"], classes: Sequence[str], *, each: int = 7
+    images: Images,
+    labels: Int[ndarray | Tensor, " galaxy"],
+    classes: Sequence[str],
+    *,
+    each: int = 7,
 ) -> Figure:
-    """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is unlabelled and not shown."""
+    """A contact sheet with a row per class: its first `each` galaxies, in the order given. -1 is
+    unlabelled and not shown."""
     pixels, labels = to_pixels(images), np.asarray(labels)
     if not len(classes):
         return empty("no galaxy has a class")
-    figure, axes = sheet(len(classes), each, left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2)
+    figure, axes = sheet(
+        len(classes),
+        each,
+        left=LETTER * max(len(name) for name in (*classes, "(n = 10,000)")) + 0.2,
+    )
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
         for ax, image in zip(row, pixels[labels == k], strict=False):
             ax.imshow(image)
@@ -225,11 +292,16 @@ def misclassified(
     *,
     columns: int = 5,
 ) -> Figure:
-    """A contact sheet of galaxies with their true class and, below, what they were taken for with which probability."""
+    """A contact sheet of galaxies with their true class and, below, what they were taken for with
+    which probability."""
     if not len(images):
         return empty("no galaxy is misclassified")
     rows = zip(true, taken_for, probability, strict=True)
-    return examples(images, [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows], columns=columns)
+    return examples(
+        images,
+        [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows],
+        columns=columns,
+    )
 
 
 # ---- the data set
@@ -237,18 +309,37 @@ def misclassified(
 
 @rc_context(STYLE)
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the title states the imbalance."""
+    """Galaxies per class (index of `counts`) and split (columns) as bars with their numbers; the
+    title states the imbalance."""
     if counts.empty:
         return empty("no galaxy has a class", ax)
     figure, ax = panel(ax, width=WIDTH, height=3.8)
     n_splits, hatches = len(counts.columns), ("", "///", "...", "xx")
     for i, split in enumerate(counts.columns):
         place = np.arange(len(counts)) + (i - (n_splits - 1) / 2) * 0.8 / n_splits
-        look: dict[str, Any] = {"color": COLOURS[i % 8], "hatch": hatches[i % 4], "edgecolor": "white", "lw": 0}
-        bars = ax.bar(place, counts[split], 0.76 / n_splits, label=f"{split} ({counts[split].sum():,})", **look)
-        ax.bar_label(bars, [f"{n:,}" for n in counts[split]], padding=2, fontsize=10 if len(counts) * n_splits <= 20 else 8)
+        look: dict[str, Any] = {
+            "color": COLOURS[i % 8],
+            "hatch": hatches[i % 4],
+            "edgecolor": "white",
+            "lw": 0,
+        }
+        bars = ax.bar(
+            place,
+            counts[split],
+            0.76 / n_splits,
+            label=f"{split} ({counts[split].sum():,})",
+            **look,
+        )
+        ax.bar_label(
+            bars,
+            [f"{n:,}" for n in counts[split]],
+            padding=2,
+            fontsize=10 if len(counts) * n_splits <= 20 else 8,
+        )
     total = counts.sum(axis=1)
-    most, least = (f"{name} has {total[name]:,} galaxies" for name in (total.idxmax(), total.idxmin()))
+    most, least = (
+        f"{name} has {total[name]:,} galaxies" for name in (total.idxmax(), total.idxmin())
+    )
     ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
     ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
     names_below(ax, [str(name) for name in counts.index], pitch=(WIDTH - 0.7) / len(counts))
@@ -266,17 +357,21 @@ def distributions(
 ) -> Figure:
     """How quantities of the galaxies, such as brightness and size, are distributed in each class.
 
-    `quantities`: values by name with unit, a column of panels each. Each class has a row: a histogram (share of the
-    class per bin) with its median. Galaxies with label -1 and values that are not finite are left out.
-    """
+    `quantities`: values by name with unit, a column of panels each. Each class has a row: a
+    histogram (share of the class per bin) with its median. Galaxies with label -1 and values that
+    are not finite are left out."""
     if not len(classes) or not len(quantities):
         return empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels = np.asarray(labels)
-    figure, axes = panels(len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col")
+    figure, axes = panels(
+        len(classes), len(quantities), height=0.65 * len(classes) + 0.8, sharex="col"
+    )
     for column, (name, given) in enumerate(quantities.items()):
         values = np.asarray(given, dtype=float)
         known = np.isfinite(values) & (labels >= 0)
-        bins = np.histogram_bin_edges(values[known], int(np.clip(known.sum() / len(classes) / 5, 10, 40)))
+        bins = np.histogram_bin_edges(
+            values[known], int(np.clip(known.sum() / len(classes) / 5, 10, 40))
+        )
         for k, ax in enumerate(axes[:, column]):
             shown = values[known & (labels == k)]
             if len(shown):
@@ -289,15 +384,19 @@ def distributions(
                 text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
                 ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
         axes[-1, column].set_xlabel(name)
-    handle = Line2D([], [], color=INK, lw=2, label="median (each histogram is scaled to its own peak)")
+    handle = Line2D(
+        [], [], color=INK, lw=2, label="median (each histogram is scaled to its own peak)"
+    )
     figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
 @rc_context(STYLE)
-def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]) -> Figure:
-    """Pearson correlation between the vote fractions of all answers over galaxies, lower triangle; grey where one is
-    constant.
+def vote_correlation(
+    votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]
+) -> Figure:
+    """Pearson correlation between the vote fractions of all answers over galaxies, lower triangle;
+    grey where one is constant.
 
     `labels`: names of the answers as "question: answer"; thin lines part the questions.
     """
@@ -305,7 +404,10 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
     n = len(labels)
     shown = np.ma.masked_where(np.triu(np.ones((n, n), bool), 1), correlation)
     figure, ax = panel(None, width=WIDTH, height=WIDTH * 0.97)
-    ax.imshow(np.where(np.tri(n), 0, np.nan), cmap=LinearSegmentedColormap.from_list("grey", ["#cccccc", "#cccccc"]))
+    ax.imshow(
+        np.where(np.tri(n), 0, np.nan),
+        cmap=LinearSegmentedColormap.from_list("grey", ["#cccccc", "#cccccc"]),
+    )
     image = ax.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-1, vmax=1)
     size = max(5.0, min(10.0, 300 / n))
     ax.set_xticks(range(n), labels, rotation=90, fontsize=size)
@@ -313,7 +415,9 @@ def vote_correlation(votes: Float[ndarray | Tensor, "galaxy answer"], labels: Se
     questions = [label.split(":")[0] for label in labels]
     for i in range(1, n):
         if questions[i] != questions[i - 1]:
-            ax.plot([-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5], color="white", lw=1.5, ls="-")
+            ax.plot(
+                [-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5], color="white", lw=1.5, ls="-"
+            )
     frameless(ax)
     place = ax.inset_axes((0.58, 0.9, 0.36, 0.025))
     bar = figure.colorbar(image, cax=place, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1])
@@ -340,8 +444,11 @@ def panel(ax: Axes | None, *, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
-def sheet(rows: int, columns: int, *, lines: int = 0, left: float = 0.0, right: float = 0.0) -> tuple[Figure, Any]:
-    """A grid of square frames without axes; room for `lines` of text above each, and for inches on the `left` and `right`."""
+def sheet(
+    rows: int, columns: int, *, lines: int = 0, left: float = 0.0, right: float = 0.0
+) -> tuple[Figure, Any]:
+    """A grid of square frames without axes; room for `lines` of text above each, and for inches on
+    the `left` and `right`."""
     gap, text = 0.08, 0.19 * lines
     cell = min((WIDTH - left - right) / columns, CELL)
     width = left + cell * columns + right
@@ -375,11 +482,15 @@ def row_names(rows: pd.DataFrame) -> list[str]:
     budgets = ["all labels" if pd.isna(n) else f"{n:,} labels" for n in rows.n_labels]
     budgets = [f", {budget}" if len(set(budgets)) > 1 else "" for budget in budgets]
     seeds = [f"{n} seed{'s' * (n != 1)}" for n in rows.seeds]
-    return [f"{in_lines(m + budget)} ({n})" for m, budget, n in zip(rows.method, budgets, seeds, strict=True)]
+    return [
+        f"{in_lines(m + budget)} ({n})"
+        for m, budget, n in zip(rows.method, budgets, seeds, strict=True)
+    ]
 
 
 def in_lines(name: str, *, letters: int = 34) -> str:
-    """A long name in lines of some letters at most, broken after spaces and what else parts the names of methods."""
+    """A long name in lines of some letters at most, broken after spaces and what else parts the
+    names of methods."""
     lines = [""]
     for part in re.split("(?<=[ _,])", name):
         if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
@@ -389,16 +500,23 @@ def in_lines(name: str, *, letters: int = 34) -> str:
 
 
 def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
-    """Tick labels at 0, 1, ... on the x axis; whether they had to be slanted as they do not fit into `pitch` inches each."""
+    """Tick labels at 0, 1, ... on the x axis; whether they had to be slanted as they do not fit
+    into `pitch` inches each."""
     slanted = LETTER * max(map(len, names)) > pitch
     ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
     return slanted
 
 
 def colour_bar(
-    ax: Axes, image: AxesImage, *, label: str, ticks: Sequence[float | int] | None, names: Sequence[str] | None = None
+    ax: Axes,
+    image: AxesImage,
+    *,
+    label: str,
+    ticks: Sequence[float | int] | None,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """A colour bar as high as the axes; `names` of its ticks where their values are not what should be read."""
+    """A colour bar as high as the axes; `names` of its ticks where their values are not what should
+    be read."""
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
     bar = ax.figure.colorbar(image, cax=place, ticks=ticks)
@@ -418,5 +536,7 @@ def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     """Images of a data set as matplotlib wants them."""
     pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise ValueError(f"images are {pixels.dtype} {pixels.shape}; expected uint8 (galaxy, 3, size, size)")
+        raise ValueError(
+            f"images are {pixels.dtype} {pixels.shape}; expected uint8 (galaxy, 3, size, size)"
+        )
     return pixels.transpose(0, 2, 3, 1)

@@ -1,8 +1,9 @@
-"""Figures of predicted vote fractions: errors between their yardsticks, calibration, and one galaxy's decision tree.
+"""Figures of predicted vote fractions: errors between their yardsticks, calibration, and one
+galaxy's decision tree.
 
-In the look and by the rules of `plots`: they compute nothing (but bins and error bars for display) and write nothing.
-Several methods are given as a dict of tables by name; each gets a colour and a marker of its own.
-"""
+In the look and by the rules of `plots`: they compute nothing (but bins and error bars for display)
+and write nothing. Several methods are given as a dict of tables by name; each gets a colour and a
+marker of its own."""
 
 from __future__ import annotations
 
@@ -59,11 +60,13 @@ SHOWN = (-50, 150)  # per cent of the way; what is farther out is an arrow
 
 @rc_context(STYLE)
 def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
-    """How far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor (100), overall and per question, with
-    its interval. `tables`: of `vote_metrics.evaluate`."""
+    """How far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor (100),
+    overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
     methods = _methods(tables)
     methods = {
-        name: t[(t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)].set_index("name")
+        name: t[
+            (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
+        ].set_index("name")
         for name, t in methods.items()
     }
     if all(t["way"].isna().all() for t in methods.values()):
@@ -79,12 +82,26 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
         ax.hlines(places[~far], low[~far], high[~far], color=COLOURS[i % 8], lw=2, ls="-")
         ax.plot(way[~far], places[~far], MARKERS[(i + i // 8) % 8], color=COLOURS[i % 8], ms=6)
         for place, value in zip(places[far], way[far], strict=True):
-            x, align, text = (0.01, "left", f"← {value:.0f} %") if value < 0 else (0.99, "right", f"{value:.0f} % →")
-            ax.text(x, place, text, transform=ax.get_yaxis_transform(), color=COLOURS[i % 8], ha=align, va="center")
+            x, align, text = (
+                (0.01, "left", f"← {value:.0f} %")
+                if value < 0
+                else (0.99, "right", f"{value:.0f} % →")
+            )
+            ax.text(
+                x,
+                place,
+                text,
+                transform=ax.get_yaxis_transform(),
+                color=COLOURS[i % 8],
+                ha=align,
+                va="center",
+            )
     for place, text, colour in ((0, "mean-vote\nbaseline", ORANGE), (100, "noise\nfloor", INK)):
         ax.axvline(place, color=colour, ls="--", lw=1.5)
         ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
-    gone = np.concatenate([t[["way", "way_low", "way_high"]].to_numpy(float).ravel() for t in methods.values()])
+    gone = np.concatenate(
+        [t[["way", "way_low", "way_high"]].to_numpy(float).ravel() for t in methods.values()]
+    )
     ax.set_xlim(np.clip((np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)), *SHOWN))
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.axhline(0.5, color=FAINT, lw=0.8, ls="-")
@@ -98,8 +115,9 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
 
 @rc_context(STYLE)
 def comparison(table: pd.DataFrame) -> Figure:
-    """RMSE of each method with its 95 % interval, the lowest on top, between mean-vote baseline and noise floor (their
-    ranges, where methods have different ones). `table`: of `vote_comparison.compare`."""
+    """RMSE of each method with its 95 % interval, the lowest on top, between mean-vote baseline and
+    noise floor (their ranges, where methods have different ones). `table`: of
+    `vote_comparison.compare`."""
     rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
     if not rows.seeds.sum():
         return empty("no method has a result yet")
@@ -109,14 +127,27 @@ def comparison(table: pd.DataFrame) -> Figure:
     ax.hlines(places, low, high, color=BLUE, lw=2, ls="-")
     ax.plot(value, places, "o", color=BLUE, ms=6)
     for place in places[np.isnan(value)]:
-        ax.text(0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center")
-    for name, text, colour in (("floor", "noise floor", INK), ("baseline", "mean-vote baseline", ORANGE)):
+        ax.text(
+            0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center"
+        )
+    for name, text, colour in (
+        ("floor", "noise floor", INK),
+        ("baseline", "mean-vote baseline", ORANGE),
+    ):
         known = rows[name].dropna()
         if len(known):
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(known.mean(), color=colour, ls="--", lw=1.5)
             align = "left" if name == "floor" else "right"
-            ax.text(known.mean(), -0.6, f" {text} {known.mean():.3f} ", color=colour, ha=align, va="center", fontsize=10)
+            ax.text(
+                known.mean(),
+                -0.6,
+                f" {text} {known.mean():.3f} ",
+                color=colour,
+                ha=align,
+                va="center",
+                fontsize=10,
+            )
     ax.margins(x=0.05)
     ax.set_yticks(places, row_names(rows))
     ax.set_ylim(-0.9, len(rows) - 0.4)
@@ -126,7 +157,10 @@ def comparison(table: pd.DataFrame) -> Figure:
     ax.grid(axis="x")
     n = " to ".join(f"{n:,}" for n in sorted({rows.n_test.min(), rows.n_test.max()}))
     label = f"{'mean over seeds' if rows.seeds.max() > 1 else 'one seed'} with its 95 % interval (n = {n} test galaxies)"
-    figure.legend(handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)], loc="outside upper right")
+    figure.legend(
+        handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)],
+        loc="outside upper right",
+    )
     return figure
 
 
@@ -134,22 +168,31 @@ def comparison(table: pd.DataFrame) -> Figure:
 def predicted_against_votes(
     votes: pd.DataFrame, *, answers: Sequence[tuple[str, str]] = IMPORTANT, split: str = "test"
 ) -> Figure:
-    """Predicted against volunteers' cumulative fractions, galaxies per bin, one panel per answer (question, answer), with the
-    line on which both are equal. `votes`: a votes table."""
+    """Predicted against volunteers' cumulative fractions, galaxies per bin, one panel per answer
+    (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
         return empty(f"no galaxy with votes in the {split} part" if rows.empty else "no answers")
     columns = min(4, len(answers))
     lines = -(-len(answers) // columns)
     cell = min(WIDTH / (columns + 0.8), 2.8)
-    figure = Picture(figsize=(cell * (columns + 0.8), 0.97 * cell * lines + 0.7), layout="constrained")
+    figure = Picture(
+        figsize=(cell * (columns + 0.8), 0.97 * cell * lines + 0.7), layout="constrained"
+    )
     axes = figure.subplots(lines, columns, squeeze=False)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
         column = galaxy_zoo_tree.column(question, answer)
-        x, y = rows[[galaxy_zoo_tree.COLUMNS[column], f"p_{galaxy_zoo_tree.COLUMNS[column]}"]].to_numpy(float).T
-        low, high = np.floor(10 * min(y.min(), 0)) / 10, np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
+        x, y = (
+            rows[[galaxy_zoo_tree.COLUMNS[column], f"p_{galaxy_zoo_tree.COLUMNS[column]}"]]
+            .to_numpy(float)
+            .T
+        )
+        low, high = (
+            np.floor(10 * min(y.min(), 0)) / 10,
+            np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10,
+        )
         ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
         ax.axline((0, 0), slope=1, color=INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -161,7 +204,9 @@ def predicted_against_votes(
     figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
-    bar = figure.colorbar(ScalarMappable(**look), ax=axes, aspect=30, pad=0.01, extend="max", ticks=ticks, format="%d")
+    bar = figure.colorbar(
+        ScalarMappable(**look), ax=axes, aspect=30, pad=0.01, extend="max", ticks=ticks, format="%d"
+    )
     bar.set_label("galaxies per bin")
     bar.minorticks_off()
     return figure
@@ -169,28 +214,38 @@ def predicted_against_votes(
 
 @rc_context(STYLE)
 def calibration(tables: Tables) -> Figure:
-    """Volunteers' against predicted fractions of those who answer, overall and per question, with the line on which both are
-    equal. `tables`: of `vote_calibration.calibration`."""
+    """Volunteers' against predicted fractions of those who answer, overall and per question, with
+    the line on which both are equal. `tables`: of `vote_calibration.calibration`."""
     first = next(iter(_methods(tables).values()))
-    label = f"predicted fraction (n = {first.loc[first['question'] == 'overall', 'n'].sum():,} answers)"
-    return _per_question(tables, "predicted", "observed", xlabel=label, ylabel="fraction of the volunteers")
+    label = (
+        f"predicted fraction (n = {first.loc[first['question'] == 'overall', 'n'].sum():,} answers)"
+    )
+    return _per_question(
+        tables, "predicted", "observed", xlabel=label, ylabel="fraction of the volunteers"
+    )
 
 
 @rc_context(STYLE)
 def coverage(tables: Tables) -> Figure:
-    """Share of the volunteers' counts within the central predicted interval against its level, overall and per question:
-    below the dashed line, the model is too sure of itself. `tables`: of `vote_calibration.coverage`."""
+    """Share of the volunteers' counts within the central predicted interval against its level,
+    overall and per question: below the dashed line, the model is too sure of itself. `tables`: of
+    `vote_calibration.coverage`."""
     if not _n(tables):
         return empty("no counts of votes: the number of volunteers is not known")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
-    return _per_question(tables, "level", "coverage", xlabel=label, ylabel="share of counts within it")
+    return _per_question(
+        tables, "level", "coverage", xlabel=label, ylabel="share of counts within it"
+    )
 
 
 @rc_context(STYLE)
-def tree(votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | None = None) -> Figure:
-    """One galaxy's decision tree: for each question the fractions of those who answered it, the volunteers' as bars with their
-    sampling error (68 % Wilson interval), the predicted ones as points (with the standard deviation of the predicted Dirichlet
-    distribution where there is one), beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
+def tree(
+    votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | None = None
+) -> Figure:
+    """One galaxy's decision tree: for each question the fractions of those who answered it, the
+    volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
+    points (with the standard deviation of the predicted Dirichlet distribution where there is one),
+    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
 
     `votes`: the galaxy's row of a votes table.
     """
@@ -214,13 +269,16 @@ def tree(votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | No
         Line2D([], [], color=ORANGE, marker="D", ms=5, lw=1.2, label="predicted"),
     ]
     title = "fractions of those who answered, and how many these were"
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, title=title, alignment="right")
+    figure.legend(
+        handles=handles, loc="outside upper right", ncols=3, title=title, alignment="right"
+    )
     return figure
 
 
 @rc_context(STYLE)
 def violations(tables: Tables) -> Figure:
-    """Per cent of the galaxies whose predicted fractions break the tree, by rule, with the largest violation.
+    """Per cent of the galaxies whose predicted fractions break the tree, by rule, with the largest
+    violation.
 
     `tables`: of `vote_metrics.violations`.
     """
@@ -233,13 +291,23 @@ def violations(tables: Tables) -> Figure:
     for i, (name, t) in enumerate(methods.items()):
         places = np.arange(len(rules)) + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
         bars = ax.barh(places, 100 * t.share, 0.7 / len(methods), color=COLOURS[i % 8])
-        largest = [f", by up to {size:.2g}" if count else "" for count, size in zip(t["count"], t["largest"], strict=True)]
-        texts = [f"{name and f'{name}: '}{100 * share:.3g} %{more}" for share, more in zip(t["share"], largest, strict=True)]
+        largest = [
+            f", by up to {size:.2g}" if count else ""
+            for count, size in zip(t["count"], t["largest"], strict=True)
+        ]
+        texts = [
+            f"{name and f'{name}: '}{100 * share:.3g} %{more}"
+            for share, more in zip(t["share"], largest, strict=True)
+        ]
         ax.bar_label(bars, texts, padding=4, fontsize=10)
     ax.set_yticks(range(len(rules)), [rule.replace(" to ", "\nto ") for rule in rules])
     ax.invert_yaxis()
     room = 100 * LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
-    ax.set(xlim=(0, 100 + room), xticks=[0, 25, 50, 75, 100], xlabel=f"% of the galaxies (n = {_n(tables):,})")
+    ax.set(
+        xlim=(0, 100 + room),
+        xticks=[0, 25, 50, 75, 100],
+        xlabel=f"% of the galaxies (n = {_n(tables):,})",
+    )
     ax.tick_params(axis="y", length=0)
     return figure
 
@@ -259,26 +327,57 @@ def _n(tables: Tables) -> int:
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], title: str | None = None) -> None:
     """The names of the methods with their looks."""
     handles = [
-        Line2D([], [], color=COLOURS[i % 8], marker=MARKERS[(i + i // 8) % 8], ms=6, lw=2, ls="-", label=name)
+        Line2D(
+            [],
+            [],
+            color=COLOURS[i % 8],
+            marker=MARKERS[(i + i // 8) % 8],
+            ms=6,
+            lw=2,
+            ls="-",
+            label=name,
+        )
         for i, name in enumerate(methods)
         if name
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=min(3, len(handles) or 1), title=title, alignment="right")
+    figure.legend(
+        handles=handles,
+        loc="outside upper right",
+        ncols=min(3, len(handles) or 1),
+        title=title,
+        alignment="right",
+    )
 
 
 def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -> Figure:
-    """A column against another, with its interval, overall and for each question in a panel from 0 to 1, with the line on which
-    both are equal."""
+    """A column against another, with its interval, overall and for each question in a panel from 0
+    to 1, with the line on which both are equal."""
     methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
     figure, axes = panels(3, 4, height=6.6, sharex=True, sharey=True)
     for ax, name in zip(axes.flat, names, strict=True):
         ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
         for i, t in enumerate(methods.values()):
             rows = t.loc[t["question"] == name]
-            look: Any = {"color": COLOURS[i % 8], "marker": MARKERS[(i + i // 8) % 8], "ls": "-", "lw": 1.2, "ms": 4}
+            look: Any = {
+                "color": COLOURS[i % 8],
+                "marker": MARKERS[(i + i // 8) % 8],
+                "ls": "-",
+                "lw": 1.2,
+                "ms": 4,
+            }
             ax.errorbar(rows[x], rows[y], (rows[y] - rows["low"], rows["high"] - rows[y]), **look)
-        ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        ax.set_title(name.replace("_", " "), fontsize=10, fontweight="bold" if name == "overall" else "normal")
+        ax.set(
+            xlim=(-0.03, 1.03),
+            ylim=(-0.03, 1.03),
+            aspect="equal",
+            xticks=[0, 0.5, 1],
+            yticks=[0, 0.5, 1],
+        )
+        ax.set_title(
+            name.replace("_", " "),
+            fontsize=10,
+            fontweight="bold" if name == "overall" else "normal",
+        )
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
     if "" not in methods:
@@ -302,12 +401,22 @@ def _answers_of(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> No
         v, n = true / answered, people * answered
         ax.barh(places, v, 0.8, color=SKY, alpha=alpha)
         centre, half = (n * v + 0.5) / (n + 1), np.sqrt(n * v * (1 - v) + 0.25) / (n + 1)
-        ax.hlines(places - 0.2, centre - half, centre + half, color=INK, lw=1.2, ls="-", alpha=alpha)
+        ax.hlines(
+            places - 0.2, centre - half, centre + half, color=INK, lw=1.2, ls="-", alpha=alpha
+        )
     if predicted.any():
         p = predicted / predicted.sum()
-        error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1)) if f"s_{question}" in votes.index else None
+        error = (
+            np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
+            if f"s_{question}" in votes.index
+            else None
+        )
         ax.errorbar(p, places + 0.2, xerr=error, color=ORANGE, fmt="D", ms=5, lw=1.2, alpha=alpha)
-    share = f": {100 * answered:.0f} %" if np.isnan(people) else f": {people * answered:.0f} of {people:.0f}"
+    share = (
+        f": {100 * answered:.0f} %"
+        if np.isnan(people)
+        else f": {people * answered:.0f} of {people:.0f}"
+    )
     title = question.replace("_", " ") + ("" if np.isnan(answered) else share)
     ax.set_title(title, fontsize=10, loc="left", color=INK if alpha == 1 else FAINT)
     ax.set_yticks(places, answers)

@@ -22,14 +22,21 @@ LARGE = 64 * 2**20  # bytes; larger files are told apart by size and time
 
 
 def fingerprints(plan: Plan, piece: Piece) -> dict[str, str]:
-    """Hashes of everything that a piece's results depend on, by kind, so that a change can be named."""
+    """Hashes of everything that a piece's results depend on, by kind, so that a change can be
+    named."""
     inputs = {
         "parameters": piece.parameters,
-        "code": [[_normal(source) for source in piece.notebook.code], _sources(piece.notebook.code)],
+        "code": [
+            [_normal(source) for source in piece.notebook.code],
+            _sources(piece.notebook.code),
+        ],
         "files": _files(piece.parameters),
         "upstream": {name: _hash_file(folder(plan, name) / "done.json") for name in piece.reads},
     }
-    return {kind: _hash(json.dumps(value, sort_keys=True, default=str).encode()) for kind, value in inputs.items()}
+    return {
+        kind: _hash(json.dumps(value, sort_keys=True, default=str).encode())
+        for kind, value in inputs.items()
+    }
 
 
 def folder(plan: Plan, name: str) -> Path:
@@ -37,7 +44,8 @@ def folder(plan: Plan, name: str) -> Path:
 
 
 def outputs(plan: Plan, piece: Piece) -> list[Path]:
-    """The files that a piece has to leave: those that its notebook declares, and what the runner writes itself."""
+    """The files that a piece has to leave: those that its notebook declares, and what the runner
+    writes itself."""
     step = Step(plan.run, piece.name)
     declared = []
     for output in piece.notebook.outputs:
@@ -49,7 +57,9 @@ def outputs(plan: Plan, piece: Piece) -> list[Path]:
 
 def _shown(path: Path, step: Step) -> str:
     """A file of a piece as the piece's folder has it, a model as the project has it."""
-    return path.relative_to(step.path if path.is_relative_to(step.path) else project.root()).as_posix()
+    return path.relative_to(
+        step.path if path.is_relative_to(step.path) else project.root()
+    ).as_posix()
 
 
 def changed(plan: Plan, piece: Piece) -> str:
@@ -81,9 +91,17 @@ def _normal(source: str) -> str:
         return source
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and len(body) > 1:
+        if (
+            isinstance(body, list)
+            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and len(body) > 1
+        ):
             first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 del body[0]
     return ast.unparse(tree)
 
@@ -118,25 +136,41 @@ def _modules(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = f"{PACKAGE.name}.{node.module or ''}".rstrip(".") if node.level else node.module or ""
+            base = (
+                f"{PACKAGE.name}.{node.module or ''}".rstrip(".")
+                if node.level
+                else node.module or ""
+            )
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
         for name in names:
             top, *parts = name.split(".")
             if top == PACKAGE.name:
-                yield from (".".join(parts[:depth]) or "__init__" for depth in range(len(parts) + 1))  # and those around it
+                yield from (
+                    ".".join(parts[:depth]) or "__init__" for depth in range(len(parts) + 1)
+                )  # and those around it
 
 
 def _files(parameters: dict[str, Any]) -> dict[str, Any]:
     """What stands at each path that a parameter names, relative to the project's folder."""
     named = {}
-    for key, value in leaves({k: v for k, v in parameters.items() if k not in ("run", "step", "steps")}):
-        if isinstance(value, str) and value and len(value) < 1000 and "\0" not in value and key.split(".")[-1] != "cache":
+    for key, value in leaves(
+        {k: v for k, v in parameters.items() if k not in ("run", "step", "steps")}
+    ):
+        if (
+            isinstance(value, str)
+            and value
+            and len(value) < 1000
+            and "\0" not in value
+            and key.split(".")[-1] != "cache"
+        ):
             path = (project.root() / Path(value).expanduser()).resolve()
             if path.is_file():
                 named[value] = _file(path, path.stat().st_size, path.stat().st_mtime_ns)
-            elif path.is_dir() and not project.root().resolve().is_relative_to(path):  # not the whole project
+            elif path.is_dir() and not project.root().resolve().is_relative_to(
+                path
+            ):  # not the whole project
                 named[value] = _listing(path)
     return named
 

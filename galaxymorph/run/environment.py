@@ -14,7 +14,8 @@ import galaxymorph
 
 
 def environment() -> dict[str, Any]:
-    """Python and package versions, git commit (and the files that differ from it), machine, cores, GPU."""
+    """Python and package versions, git commit (and the files that differ from it), machine, cores,
+    GPU."""
     versions = {}
     for package in ("torch", "torchvision", "numpy", "scikit-learn"):
         try:
@@ -31,19 +32,24 @@ def environment() -> dict[str, Any]:
         **versions,
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
 def _git(*arguments: str) -> str | None:
-    """Of the checkout that this package is imported from; None where it is installed, or there is no git."""
+    """Of the checkout that this package is imported from; None where it is installed, or there is
+    no git."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return None
     try:
-        return subprocess.run(["git", "-C", checkout, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", checkout, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

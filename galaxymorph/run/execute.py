@@ -1,11 +1,13 @@
-"""Executes one notebook through papermill, in a process of its own: `python -m galaxymorph.run.execute JOB.json`, for the runner.
+"""Executes one notebook through papermill, in a process of its own: `python -m
+galaxymorph.run.execute JOB.json`, for the runner.
 
-The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say, and talks over Unix
-sockets in the job's folder: TCP ports are drawn before they are bound, and notebooks that start together draw the same.
+The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say,
+and talks over Unix sockets in the job's folder: TCP ports are drawn before they are bound, and
+notebooks that start together draw the same.
 
-The job: `notebook`, `output` (written after every cell), `parameters`. Left in its folder: `progress.json`, and after a failure
-`failure.json` with the cell and the error. Ends with status 0 or 1. When the runner ends, however it ends, so does the kernel.
-"""
+The job: `notebook`, `output` (written after every cell), `parameters`. Left in its folder:
+`progress.json`, and after a failure `failure.json` with the cell and the error. Ends with status 0
+or 1. When the runner ends, however it ends, so does the kernel."""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 # ruff: noqa: E402
-# Of each piece of work this saves 1.5 s: jsonschema would compile a grammar of web addresses, which notebooks have no use for.
+# Of each piece of work this saves 1.5 s: jsonschema would compile a grammar of web addresses, which
+# notebooks have no use for.
 sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
 
 import nbformat
@@ -41,7 +44,9 @@ class Kernel(AsyncKernelManager):
     running: Kernel | None = None
 
     def __init__(self, **options: Any):
-        super().__init__(**options | {"transport": "ipc", "connection_file": str(self.folder / "k.json")})
+        super().__init__(
+            **options | {"transport": "ipc", "connection_file": str(self.folder / "k.json")}
+        )
         Kernel.running = self
 
     @property
@@ -54,7 +59,8 @@ class Kernel(AsyncKernelManager):
 
 
 def watch() -> None:
-    """Waits for the end of stdin, a pipe that the runner holds open, and then ends kernel and process at once."""
+    """Waits for the end of stdin, a pipe that the runner holds open, and then ends kernel and
+    process at once."""
     os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on the buffer would outlive the thread
     pid = getattr(Kernel.running and Kernel.running.provisioner, "pid", None)
     if pid:
@@ -65,19 +71,27 @@ def watch() -> None:
 
 
 def is_code(cell: NotebookNode) -> bool:
-    """Whether it is a code cell of the notebook itself: papermill puts in one with the parameters."""
+    """Whether it is a code cell of the notebook itself: papermill puts in one with the
+    parameters."""
     return cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
 
 
 def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) -> None:
-    """Runs a notebook from top to bottom and writes it, with its outputs so far, after every cell."""
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    """Runs a notebook from top to bottom and writes it, with its outputs so far, after every
+    cell."""
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     cells = sum(is_code(cell) for cell in notebook.cells)
     started = itertools.count(1)
 
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
-            project.write(Kernel.folder / "progress.json", json.dumps({"cell": next(started), "cells": cells}))
+            project.write(
+                Kernel.folder / "progress.json", json.dumps({"cell": next(started), "cells": cells})
+            )
 
     papermill.execute_notebook(
         notebook,
@@ -94,15 +108,19 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any]) ->
 
 
 def failure(path: Path, error: Exception) -> dict[str, Any]:
-    """Why an execution failed, and where: `cell` (counting code cells from 1) and its `source`, where a cell raised, with the
-    name of the exception (`kind`) and what it `said`."""
+    """Why an execution failed, and where: `cell` (counting code cells from 1) and its `source`,
+    where a cell raised, with the name of the exception (`kind`) and what it `said`."""
     cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
     for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
                 said = {"kind": output.ename, "said": output.evalue}
-                return {"cell": number, "source": cell.source, "error": "\n".join(trace[-12:])} | said
+                return {
+                    "cell": number,
+                    "source": cell.source,
+                    "error": "\n".join(trace[-12:]),
+                } | said
     return {"error": f"{type(error).__name__}: {error}"}
 
 

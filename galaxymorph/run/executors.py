@@ -26,20 +26,33 @@ from galaxymorph.run.folder import progress as folder_progress
 from galaxymorph.run.plan import Piece, Plan
 from galaxymorph.text import leaves
 
-WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")  # by steps, and into the folders of rows
+WRITTEN = (
+    "history.csv",
+    "predictions.csv",
+    "metrics.json",
+    "environment.json",
+)  # by steps, and into the folders of rows
 
 
 class Execution:
-    """A piece's notebook in a process of its own, written to `partial` as it goes on, its parameters beside it.
+    """A piece's notebook in a process of its own, written to `partial` as it goes on, its
+    parameters beside it.
 
     `tmp` is a short path: names of Unix sockets have 104 letters at most.
     """
 
     def __init__(self, piece: Piece, partial: Path, env: Mapping[str, str]):
         self.started = time.monotonic()
-        project.write(partial.with_name("params.yaml"), yaml.safe_dump(piece.parameters, sort_keys=False, allow_unicode=True))
+        project.write(
+            partial.with_name("params.yaml"),
+            yaml.safe_dump(piece.parameters, sort_keys=False, allow_unicode=True),
+        )
         self.tmp = Path(tempfile.mkdtemp(prefix="gm-", dir="/tmp"))
-        task = {"notebook": str(piece.notebook.path), "output": str(partial), "parameters": piece.parameters}
+        task = {
+            "notebook": str(piece.notebook.path),
+            "output": str(partial),
+            "parameters": piece.parameters,
+        }
         project.write(self.tmp / "job.json", json.dumps(task))
         with (self.tmp / "log").open("w") as log:
             self.process = subprocess.Popen(
@@ -68,7 +81,8 @@ class Execution:
         shutil.rmtree(self.tmp, ignore_errors=True)
 
     def unavailable(self) -> str:
-        """What the notebook could not get (`weights.Unavailable`), if it was that which ended it."""
+        """What the notebook could not get (`weights.Unavailable`), if it was that which ended
+        it."""
         path = self.tmp / "failure.json"
         why = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return why["said"] if why.get("kind") == "Unavailable" else ""
@@ -77,7 +91,9 @@ class Execution:
         path = self.tmp / "failure.json"
         if not path.is_file():
             log = (self.tmp / "log").read_text(errors="replace").strip().splitlines()
-            return "\n".join([f"the process ended with status {self.process.returncode}", *log[-12:]])
+            return "\n".join(
+                [f"the process ended with status {self.process.returncode}", *log[-12:]]
+            )
         why = json.loads(path.read_text(encoding="utf-8"))
         if "cell" not in why:
             died = "; out of memory?" if "DeadKernel" in why["error"] else ""
@@ -100,7 +116,12 @@ class Job(Execution):
 
     def clear(self) -> None:
         """Takes away what an earlier execution has left: old files cannot pass for new."""
-        old = [*outputs(self.plan, self.piece), self.step.mark, self.partial, self.step.path / "notebook.html"]
+        old = [
+            *outputs(self.plan, self.piece),
+            self.step.mark,
+            self.partial,
+            self.step.path / "notebook.html",
+        ]
         old += [self.step.path / NOT_RUN]
         rows = [row.path for row in self.step.rows()]
         for folder in (self.step.path, *rows):
@@ -114,7 +135,9 @@ class Job(Execution):
     def progress(self) -> str:
         """The latest epoch while the training cell is running, else the cell."""
         cells = self.tmp / "progress.json"
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):  # a row may just be being written
+        with contextlib.suppress(
+            OSError, ValueError, TypeError, KeyError, IndexError
+        ):  # a row may just be being written
             histories = [place.path / "history.csv" for place in (self.step, *self.step.rows())]
             history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
             if history.stat().st_mtime > cells.stat().st_mtime:
@@ -126,7 +149,8 @@ class Job(Execution):
         return "starting"
 
     def finish(self) -> str:
-        """After the process has ended: marks the piece as done or left out, or says in a few lines why it has failed."""
+        """After the process has ended: marks the piece as done or left out, or says in a few lines
+        why it has failed."""
         if self.partial.is_file():
             self.partial.replace(self.step.path / "notebook.ipynb")
         self.left_out = self.unavailable()
@@ -154,7 +178,9 @@ class Job(Execution):
                 shown = _shown(path, self.step)
                 return f"the notebook ran, but has not written {shown}, which it declares among its outputs"
         for path in [place.path / "metrics.json" for place in (self.step, *self.step.rows())]:
-            for key, value in leaves(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}):
+            for key, value in leaves(
+                json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            ):
                 if isinstance(value, float) and not math.isfinite(value):
                     return f"{_shown(path, self.step)}: {key} is {value}"
         return ""
@@ -167,16 +193,20 @@ class Job(Execution):
 
 
 def _leave_out(step: Step, why: str) -> None:
-    """For readers of the run: a step that could not be executed, which is no fault of its own. The next run tries again."""
+    """For readers of the run: a step that could not be executed, which is no fault of its own. The
+    next run tries again."""
     project.write(step.path / NOT_RUN, json.dumps({"why": why}) + "\n")
 
 
 def _environments(jobs: int) -> list[dict[str, str]]:
-    """The environment of each of the pieces that run side by side: cores and GPUs are shared out."""
+    """The environment of each of the pieces that run side by side: cores and GPUs are shared
+    out."""
     common = os.environ | {"PYTHONUNBUFFERED": "1"}
     if jobs == 1:
         return [common]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     common = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | common
     gpus = _gpus()
     if len(gpus) < 2:
@@ -189,7 +219,9 @@ def _gpus() -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(index) for index, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]

@@ -36,7 +36,10 @@ def merge(base: Any, given: Any) -> Any:
         return copy.deepcopy(given)
     if "name" in given and given["name"] != base.get("name"):
         base = {}
-    merged = {key: merge(value, given[key]) if key in given else copy.deepcopy(value) for key, value in base.items()}
+    merged = {
+        key: merge(value, given[key]) if key in given else copy.deepcopy(value)
+        for key, value in base.items()
+    }
     return merged | {key: copy.deepcopy(value) for key, value in given.items() if key not in base}
 
 

@@ -15,19 +15,24 @@ class RunError(RuntimeError):
 
 @contextlib.contextmanager
 def locked(place: Path) -> Iterator[None]:
-    """Two runners in one folder would take each other's files away. The lock ends with the process, however that ends."""
+    """Two runners in one folder would take each other's files away. The lock ends with the process,
+    however that ends."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{place}: another process is executing this run; --run NAME makes a second one") from None
+            raise RunError(
+                f"{place}: another process is executing this run; --run NAME makes a second one"
+            ) from None
         yield
 
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

@@ -1,9 +1,10 @@
-"""What a notebook says about itself before it is executed: its parameters, what it hands them to, and its declared outputs.
+"""What a notebook says about itself before it is executed: its parameters, what it hands them to,
+and its declared outputs.
 
-Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged `parameters`; outputs are listed in
-the notebook's metadata, `"galaxymorph": {"outputs": ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With
-`"gate": true` beside them, no later piece of work of a run is executed unless this one has succeeded.
-"""
+Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged
+`parameters`; outputs are listed in the notebook's metadata, `"galaxymorph": {"outputs":
+["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With `"gate": true` beside them,
+no later piece of work of a run is executed unless this one has succeeded."""
 
 from __future__ import annotations
 
@@ -46,11 +47,11 @@ class Notebook:
     gate: bool = False  # whether what comes after it in a run needs it
 
     def check(self, name: str, given: Any) -> Iterator[tuple[str, str]]:
-        """What is wrong with a value given for the parameter `name`: dotted keys, each with what was expected there.
+        """What is wrong with a value given for the parameter `name`: dotted keys, each with what
+        was expected there.
 
-        The options of a dict that the notebook hands on as `function(**name)` are those of the function's signature, types
-        included; of everything else, the default tells the type.
-        """
+        The options of a dict that the notebook hands on as `function(**name)` are those of the
+        function's signature, types included; of everything else, the default tells the type."""
         default = self.parameters[name]
         if default is not None and not accepts(given, type(default)):
             yield name, expectation(given, type(default))
@@ -67,7 +68,8 @@ class Notebook:
             yield name, expectation(given, float)
 
     def option(self, name: str, key: str) -> Any:
-        """The default of an option that the parameter `name` may hold, by what it is handed to: `training`, `batch_size`.
+        """The default of an option that the parameter `name` may hold, by what it is handed to:
+        `training`, `batch_size`.
 
         `KeyError` where nobody says."""
         for call in self._calls:
@@ -80,25 +82,37 @@ class Notebook:
 
     @property
     def trains(self) -> bool:
-        """Whether it trains by epochs: it takes the rows of a training by `record` (`runs.Step.record`)."""
+        """Whether it trains by epochs: it takes the rows of a training by `record`
+        (`runs.Step.record`)."""
         nodes = (node for source in self.code for node in ast.walk(ast.parse(source)))
-        return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "record" for n in nodes)
+        return any(
+            isinstance(n, ast.Call)
+            and isinstance(n.func, ast.Attribute)
+            and n.func.attr == "record"
+            for n in nodes
+        )
 
     @functools.cached_property
     def _calls(self) -> list[_Call]:
         """The calls of importable functions that are handed parameters."""
         trees = [ast.parse(source) for source in self.code]
         imported = dict(pair for tree in trees for pair in _imports(tree))
-        calls = [_call(node, imported, set(self.parameters)) for tree in trees for node in ast.walk(tree)]
+        calls = [
+            _call(node, imported, set(self.parameters)) for tree in trees for node in ast.walk(tree)
+        ]
         return [call for call in calls if call]
 
 
 def read(path: Path) -> Notebook:
-    """Reads a notebook. Raises `NotebookError` where it is missing, no notebook, or declares nothing to fill in."""
+    """Reads a notebook. Raises `NotebookError` where it is missing, no notebook, or declares
+    nothing to fill in."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-        sources = [cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"]) for cell in cells]
+        sources = [
+            cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+            for cell in cells
+        ]
     except FileNotFoundError:
         raise NotebookError(path, f"there is no such notebook in {path.parent}") from None
     except (ValueError, KeyError, TypeError):
@@ -109,7 +123,11 @@ def read(path: Path) -> Notebook:
             ast.parse(source)
         except SyntaxError as error:
             raise NotebookError(path, f"not valid Python: {error.text or source.strip()}") from None
-    tagged = [source for cell, source in zip(cells, code, strict=True) if "parameters" in cell["metadata"].get("tags", [])]
+    tagged = [
+        source
+        for cell, source in zip(cells, code, strict=True)
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
     if len(tagged) != 1:
         raise NotebookError(path, f"has {len(tagged)} cells with the tag `parameters`, needs one")
     try:
@@ -120,8 +138,13 @@ def read(path: Path) -> Notebook:
     outputs = said.get("outputs", [])
     for name in outputs:
         if not OUTPUT.fullmatch(name) or ".." in name:
-            raise NotebookError(path, f"declares the output {name}; outputs are files in the step's folder, or <row>/<file>")
-    return Notebook(path, tuple(code), parameters, tuple(outputs), gate=said.get("gate", False) is True)
+            raise NotebookError(
+                path,
+                f"declares the output {name}; outputs are files in the step's folder, or <row>/<file>",
+            )
+    return Notebook(
+        path, tuple(code), parameters, tuple(outputs), gate=said.get("gate", False) is True
+    )
 
 
 def _python(source: str) -> str:
@@ -131,7 +154,11 @@ def _python(source: str) -> str:
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, Any]]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        if (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
             yield node.targets[0].id, _value(node.value)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
             yield node.target.id, _value(node.value)
@@ -141,12 +168,21 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, Any]]:
 
 def _value(node: ast.expr) -> Any:
     """A literal, or `dict(key=literal)`; tuples become lists, as in YAML."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "dict"
+        and not node.args
+    ):
         return {word.arg: _value(word.value) for word in node.keywords if word.arg}
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(element) for element in node.elts]
     if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _value(value) for key, value in zip(node.keys, node.values, strict=True) if key}
+        return {
+            ast.literal_eval(key): _value(value)
+            for key, value in zip(node.keys, node.values, strict=True)
+            if key
+        }
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -171,18 +207,28 @@ class _Call:
             signature = inspect.signature(self.target)
         except (TypeError, ValueError):
             return  # some built-in functions have none
-        options = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        options = [
+            p
+            for p in signature.parameters.values()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
         free = [p.name for p in options if p.name not in self.fixed]
         accepts_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
         hints = hints_of(self.target)
         for key, value in given.items():
             if key in self.fixed:
-                yield f"{name}.{key}", f"the notebook itself fills {key} of {self.name}; set the step's parameter instead"
+                yield (
+                    f"{name}.{key}",
+                    f"the notebook itself fills {key} of {self.name}; set the step's parameter instead",
+                )
             elif key in free:
                 if not accepts(value, hints.get(key, Any)):
                     yield f"{name}.{key}", expectation(value, hints[key])
             elif not accepts_all:
-                yield f"{name}.{key}", f"{self.name} has no such option{nearest(str(key), free)}; it has {', '.join(free)}"
+                yield (
+                    f"{name}.{key}",
+                    f"{self.name} has no such option{nearest(str(key), free)}; it has {', '.join(free)}",
+                )
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -190,7 +236,10 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.asname or alias.name.split(".")[0], alias.name if alias.asname else alias.name.split(".")[0]
+                yield (
+                    alias.asname or alias.name.split(".")[0],
+                    alias.name if alias.asname else alias.name.split(".")[0],
+                )
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
@@ -200,8 +249,14 @@ def _call(node: ast.AST, imported: Mapping[str, str], parameters: set[str]) -> _
     if not isinstance(node, ast.Call):
         return None
     names = {id(word): word.value.id for word in node.keywords if isinstance(word.value, ast.Name)}
-    unpacked = {names[id(word)] for word in node.keywords if word.arg is None and id(word) in names} & parameters
-    passed = {names[id(word)]: word.arg for word in node.keywords if word.arg and names.get(id(word)) in parameters}
+    unpacked = {
+        names[id(word)] for word in node.keywords if word.arg is None and id(word) in names
+    } & parameters
+    passed = {
+        names[id(word)]: word.arg
+        for word in node.keywords
+        if word.arg and names.get(id(word)) in parameters
+    }
     dotted = ast.unparse(node.func)
     first, *rest = dotted.split(".")
     if not (unpacked or passed) or first not in imported:
@@ -210,7 +265,11 @@ def _call(node: ast.AST, imported: Mapping[str, str], parameters: set[str]) -> _
     if target is None:
         return None
     try:
-        positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind != p.VAR_POSITIONAL]
+        positional = [
+            p.name
+            for p in inspect.signature(target).parameters.values()
+            if p.kind != p.VAR_POSITIONAL
+        ]
     except (TypeError, ValueError):
         positional = []
     fixed = {word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)])
@@ -218,7 +277,8 @@ def _call(node: ast.AST, imported: Mapping[str, str], parameters: set[str]) -> _
 
 
 def _import(dotted: str) -> Any:
-    """The object of a dotted path, or None where there is none: executing the notebook will say so in full."""
+    """The object of a dotted path, or None where there is none: executing the notebook will say so
+    in full."""
     parts = dotted.split(".")
     for length in range(len(parts), 0, -1):
         try:

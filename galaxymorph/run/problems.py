@@ -24,8 +24,14 @@ class Problems:
     overridden: dict[str, str] = field(default_factory=dict)  # dotted key -> text of the override
 
     def add(self, key: str, message: str) -> None:
-        texts = [text for dotted, text in self.overridden.items() if key == dotted or key.startswith(f"{dotted}.")]
-        self.found.append(f"{f'-s {texts[-1]}' if texts else self.file}: {f'{key}: ' if key else ''}{message}")
+        texts = [
+            text
+            for dotted, text in self.overridden.items()
+            if key == dotted or key.startswith(f"{dotted}.")
+        ]
+        self.found.append(
+            f"{f'-s {texts[-1]}' if texts else self.file}: {f'{key}: ' if key else ''}{message}"
+        )
 
 
 def kind_of(value: Any) -> str:

@@ -1,8 +1,9 @@
-"""The report of a run: one self-contained `results/<run>/index.html`, and beside each executed notebook a page of it.
+"""The report of a run: one self-contained `results/<run>/index.html`, and beside each executed
+notebook a page of it.
 
-Nothing is loaded from elsewhere: pictures are data URIs, styles are inline. A report can be mailed. The only scripts are in
-pages that steps have written (`features3d`), in frames that cannot reach the report.
-"""
+Nothing is loaded from elsewhere: pictures are data URIs, styles are inline. A report can be mailed.
+The only scripts are in pages that steps have written (`features3d`), in frames that cannot reach
+the report."""
 
 from __future__ import annotations
 
@@ -22,24 +23,52 @@ from galaxymorph.text import duration, leaves
 
 # As wide as a terminal, of classes and of vote fractions.
 LONG, MANY = 24, 10  # rows of a table, and sentences, of which more are folded up
-ORIGIN = ("parameters", "galaxies", "code", "commit", "machine", "torch", "finished (UTC)")  # of a piece of work
-FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE", "% of the way", "seconds")
+ORIGIN = (
+    "parameters",
+    "galaxies",
+    "code",
+    "commit",
+    "machine",
+    "torch",
+    "finished (UTC)",
+)  # of a piece of work
+FIRST = (
+    "protocol",
+    "method",
+    "labels",
+    "seeds",
+    "test accuracy",
+    "macro F1",
+    "AUC",
+    "RMSE",
+    "% of the way",
+    "seconds",
+)
 
 
 # ---- the comparison table
 
 
 def readable(result: Result) -> pd.DataFrame:
-    """The `table.csv` of a step as text to look at; one that `comparison.compare` or `vote_comparison.compare` has made in the
-    form of their `readable`."""
+    """The `table.csv` of a step as text to look at; one that `comparison.compare` or
+    `vote_comparison.compare` has made in the form of their `readable`."""
     from galaxymorph.evaluation import comparison, vote_metrics
 
     table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
     makers = {"accuracy_low": comparison, "rmse_low": vote_metrics}
-    maker = next((maker for column, maker in makers.items() if {"method", "interval", column} <= set(table.columns)), None)
+    maker = next(
+        (
+            maker
+            for column, maker in makers.items()
+            if {"method", "interval", column} <= set(table.columns)
+        ),
+        None,
+    )
     if maker is not None:
         return maker.readable(table)
-    return pd.DataFrame({_title(name): [_number(value) for value in table[name]] for name in table.columns})
+    return pd.DataFrame(
+        {_title(name): [_number(value) for value in table[name]] for name in table.columns}
+    )
 
 
 def comparisons(results: Sequence[Result]) -> list[Result]:
@@ -48,7 +77,8 @@ def comparisons(results: Sequence[Result]) -> list[Result]:
 
 
 def text(run: str) -> str:
-    """The comparison tables of a run for a terminal, below each what its step says of it; empty where no step compares."""
+    """The comparison tables of a run for a terminal, below each what its step says of it; empty
+    where no step compares."""
     parts = []
     for result in comparisons(read(run)):
         table = readable(result)
@@ -73,7 +103,9 @@ def _number(value: Any) -> str:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
+    if isinstance(value, int) or (
+        isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    ):
         return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -84,16 +116,21 @@ def _number(value: Any) -> str:
 
 
 def write(run: str) -> Path:
-    """Writes the report of a run, finished or not; returns its path. Raises `FileNotFoundError` where there is no such run.
+    """Writes the report of a run, finished or not; returns its path. Raises `FileNotFoundError`
+    where there is no such run.
 
-    First the answer, then the steps that compare, then those that speak of all methods (they leave a `summary.md`: where
-    methods fail, the audit, ...), then every step by itself, and where each row comes from.
-    """
+    First the answer, then the steps that compare, then those that speak of all methods (they leave
+    a `summary.md`: where methods fail, the audit, ...), then every step by itself, and where each
+    row comes from."""
     results = read(run)
     folder = project.root() / "results" / run
     notebooks = {result.name: page for result in results if (page := notebook(result)) is not None}
     compared = comparisons(results)
-    speaking = [result for result in results if result not in compared and (result.path / "summary.md").is_file()]
+    speaking = [
+        result
+        for result in results
+        if result not in compared and (result.path / "summary.md").is_file()
+    ]
     speaking.sort(key=lambda result: (result.path / "audit.csv").is_file())
     steps: dict[str, list[Result]] = {}
     for result in results:
@@ -104,7 +141,10 @@ def write(run: str) -> Path:
         _answer(compared),
         *(_comparison(result) for result in compared),
         *(_spoken(result) for result in speaking),
-        *(_step(name, pieces, notebooks, folder, shown=pieces[0] not in above) for name, pieces in steps.items()),
+        *(
+            _step(name, pieces, notebooks, folder, shown=pieces[0] not in above)
+            for name, pieces in steps.items()
+        ),
         _provenance(results),
         _environments(results),
     ]
@@ -114,7 +154,8 @@ def write(run: str) -> Path:
 
 
 def notebook(result: Result) -> Path | None:
-    """The executed notebook as a page, `notebook.html` beside it; None where there is none. A failed one shows its error."""
+    """The executed notebook as a page, `notebook.html` beside it; None where there is none. A
+    failed one shows its error."""
     source, page = result.path / "notebook.ipynb", result.path / "notebook.html"
     if not source.is_file():
         return None
@@ -122,11 +163,19 @@ def notebook(result: Result) -> Path | None:
         from nbconvert import HTMLExporter
 
         exporter = HTMLExporter(
-            template_name="basic", exclude_anchor_links=True, exclude_input_prompt=True, exclude_output_prompt=True
+            template_name="basic",
+            exclude_anchor_links=True,
+            exclude_input_prompt=True,
+            exclude_output_prompt=True,
         )
         body, _ = exporter.from_filename(str(source))
         back = "../" * (result.name.count("/") + 1) + "index.html"
-        project.write(page, _page(result.name, f'<p><a href="{back}">← report</a></p>\n{body}', style=_code_style()))
+        project.write(
+            page,
+            _page(
+                result.name, f'<p><a href="{back}">← report</a></p>\n{body}', style=_code_style()
+            ),
+        )
     return page
 
 
@@ -143,8 +192,12 @@ def _head(run: str, results: Sequence[Result]) -> str:
     facts = [f"{len(done)} of {len(results)} pieces of work", f"{duration(seconds)} of computing"]
     facts += [f"finished {finished[:16].replace('T', ' ')} UTC"] if finished else []
     missing = [result.name for result in results if not result.done and result.not_run is None]
-    left_out = dict.fromkeys(f"{result.step} ({result.not_run})" for result in results if result.not_run is not None)
-    galaxies = next((result.parameters["galaxies"] for result in results if "galaxies" in result.parameters), {})
+    left_out = dict.fromkeys(
+        f"{result.step} ({result.not_run})" for result in results if result.not_run is not None
+    )
+    galaxies = next(
+        (result.parameters["galaxies"] for result in results if "galaxies" in result.parameters), {}
+    )
     source = ", ".join(f"{_title(key)} {_number(value)}" for key, value in leaves(galaxies))
     warning = f'<p class="warning">Missing: {escape(", ".join(missing))}.</p>\n' if missing else ""
     warning += f'<p class="warning">Not run: {escape(", ".join(left_out))}.</p>' if left_out else ""
@@ -155,11 +208,14 @@ def _head(run: str, results: Sequence[Result]) -> str:
 
 
 def _answer(compared: Sequence[Result]) -> str:
-    """Which method to take, by number of labels: of the step that compares the most numbers of them, and pairs of methods."""
+    """Which method to take, by number of labels: of the step that compares the most numbers of
+    them, and pairs of methods."""
     from galaxymorph.evaluation import export, verdict
 
     found = [
-        pd.read_csv(path, dtype={"n_labels": "Int64"}) for each in compared if (path := each.path / "answer.csv").is_file()
+        pd.read_csv(path, dtype={"n_labels": "Int64"})
+        for each in compared
+        if (path := each.path / "answer.csv").is_file()
     ]
     verdicts = max(found, key=lambda each: (len(each), each.n_pairs.sum()), default=None)
     if verdicts is None or verdicts.empty:
@@ -192,14 +248,22 @@ def _comparison(result: Result) -> str:
 
     table = readable(result)
     shown = export.narrow(_table(table.columns, table.itertuples(index=False)))
-    files = [path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()]
-    links = ", ".join(f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files)
+    files = [
+        path for kind in ("csv", "html", "tex") if (path := result.path / f"table.{kind}").is_file()
+    ]
+    links = ", ".join(
+        f'<a href="{escape(result.name)}/{path.name}">{path.name}</a>' for path in files
+    )
     words = sentences(result)
     said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in words)
     said = _folded("In words", said) if len(words) > MANY else said
     shown = f"{shown}\n<p>The table as files: {links}.</p>"
-    several = "labels" in table.columns and len(set(table["labels"])) > 1  # then the figure says more than the table
-    shown = _folded(f"The table, {len(table)} rows", shown) if several or len(table) > LONG else shown
+    several = (
+        "labels" in table.columns and len(set(table["labels"])) > 1
+    )  # then the figure says more than the table
+    shown = (
+        _folded(f"The table, {len(table)} rows", shown) if several or len(table) > LONG else shown
+    )
     kind = "compared" if table.columns[0] == "protocol" else ""
     parts = [_pictures(result), said, shown] if several else [shown, said, _pictures(result)]
     return f'<section class="{kind}">\n<h2>{escape(_title(result.step))}</h2>\n{chr(10).join(parts)}\n</section>'
@@ -210,8 +274,11 @@ def _folded(title: str, content: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
 
 
-def _step(name: str, pieces: Sequence[Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool) -> str:
-    """A step: a row per piece of work, the pictures of the first that is done (if `shown`), and its parameters."""
+def _step(
+    name: str, pieces: Sequence[Result], notebooks: Mapping[str, Path], folder: Path, *, shown: bool
+) -> str:
+    """A step: a row per piece of work, the pictures of the first that is done (if `shown`), and its
+    parameters."""
     keys = list(pieces[0].combination)
     numbers = [_numbers(piece.metrics) for piece in pieces]
     names = list(dict.fromkeys(key for each in numbers for key in each))
@@ -220,16 +287,24 @@ def _step(name: str, pieces: Sequence[Result], notebooks: Mapping[str, Path], fo
         page = notebooks.get(piece.name)
         state = "done" if piece.done else "failed" if page else "missing"
         state = state if piece.not_run is None else escape(f"not run: {piece.not_run}")
-        state = f'<a href="{escape(page.relative_to(folder).as_posix())}">{state}</a>' if page else state
+        state = (
+            f'<a href="{escape(page.relative_to(folder).as_posix())}">{state}</a>'
+            if page
+            else state
+        )
         took = duration(piece.seconds) if piece.seconds is not None else "–"
         cells = [escape(str(piece.combination[key])) for key in keys] + [state, took]
         rows.append(cells + [escape(_number(values.get(key))) for key in names])
     header = [*keys, "notebook", "time", *(_title(key) for key in names)]
-    said = (note for piece in pieces for key, note in leaves(piece.metrics) if key.startswith("notes."))
+    said = (
+        note for piece in pieces for key, note in leaves(piece.metrics) if key.startswith("notes.")
+    )
     notes = dict.fromkeys(map(str, said))  # each once
     noted = f"<p>Notes: {escape('; '.join(notes))}.</p>\n" if notes else ""
     found = (sentence for piece in pieces for sentence in piece.metrics.get("findings", []))
-    noted = "".join(f"<p>{escape(str(sentence))}</p>\n" for sentence in dict.fromkeys(found)) + noted
+    noted = (
+        "".join(f"<p>{escape(str(sentence))}</p>\n" for sentence in dict.fromkeys(found)) + noted
+    )
     first = next((piece for piece in pieces if piece.done), None)
     pictures = _pictures(first) if first and shown else ""
     if pictures and len(pieces) > 1:
@@ -242,7 +317,8 @@ def _step(name: str, pieces: Sequence[Result], notebooks: Mapping[str, Path], fo
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
-    """What stands in the table; of a value with its interval (`{"value": ..., "low": ..., ...}`), the value alone."""
+    """What stands in the table; of a value with its interval (`{"value": ..., "low": ..., ...}`),
+    the value alone."""
     found = {}
     for key, value in metrics.items():
         if isinstance(value, dict):
@@ -254,11 +330,14 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
 
 
 def _parameters(pieces: Sequence[Result]) -> str:
-    """What is the same for all pieces of a step (what differs stands in the rows above), and what the metrics say in words."""
+    """What is the same for all pieces of a step (what differs stands in the rows above), and what
+    the metrics say in words."""
     repeated = pieces[0].combination
     rows = [
         (key, json.dumps(value) if not isinstance(value, str) else value)
-        for key, value in leaves({k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")})
+        for key, value in leaves(
+            {k: v for k, v in pieces[0].parameters.items() if k not in ("run", "step", "steps")}
+        )
         if key not in repeated
     ]
     words: dict[str, dict[str, None]] = {}
@@ -268,12 +347,14 @@ def _parameters(pieces: Sequence[Result]) -> str:
                 words.setdefault(key, {})[value] = None
     rows += [(_title(key), " / ".join(values)) for key, values in words.items()]
     table = _table(("parameter", "value"), rows)
-    return f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
+    return (
+        f'<details class="pairs"><summary>Parameters</summary>\n{table}\n</details>' if rows else ""
+    )
 
 
 def _provenance(results: Sequence[Result]) -> str:
-    """Where each row of the tables comes from: hashes of its parameters and galaxies, code, machine, time; of a repeated step
-    what differs between its pieces is counted."""
+    """Where each row of the tables comes from: hashes of its parameters and galaxies, code,
+    machine, time; of a repeated step what differs between its pieces is counted."""
     rows = []
     for step in dict.fromkeys(result.step for result in results if result.done):
         pieces = [result for result in results if result.step == step and result.done]
@@ -282,20 +363,42 @@ def _provenance(results: Sequence[Result]) -> str:
             for key, value in _origin(piece).items():
                 known.setdefault(key, {})[value] = None
         cells = [
-            next(iter(known[key])) if len(known.get(key, ())) == 1 else f"{len(known.get(key, ()))} different" for key in ORIGIN
+            next(iter(known[key]))
+            if len(known.get(key, ())) == 1
+            else f"{len(known.get(key, ()))} different"
+            for key in ORIGIN
         ]
         seconds = sum(piece.seconds or 0 for piece in pieces)
-        rows.append([step, str(len(pieces)), *(cell if cell != "0 different" else "–" for cell in cells), duration(seconds)])
+        rows.append(
+            [
+                step,
+                str(len(pieces)),
+                *(cell if cell != "0 different" else "–" for cell in cells),
+                duration(seconds),
+            ]
+        )
     header = ("step", "pieces", *ORIGIN, "time in all")
     note = "<p>Each piece's own are in its folder: params.yaml, done.json, metrics.json, environment.json.</p>"
-    return f"<section>\n<h2>Where each row comes from</h2>\n{_table(header, rows)}\n{note}\n</section>" if rows else ""
+    return (
+        f"<section>\n<h2>Where each row comes from</h2>\n{_table(header, rows)}\n{note}\n</section>"
+        if rows
+        else ""
+    )
 
 
 def _origin(piece: Result) -> dict[str, str]:
     mark, environment = piece.path / "done.json", piece.path / "environment.json"
-    made = json.loads(mark.read_text(encoding="utf-8")).get("fingerprints", {}) if mark.is_file() else {}
+    made = (
+        json.loads(mark.read_text(encoding="utf-8")).get("fingerprints", {})
+        if mark.is_file()
+        else {}
+    )
     where = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
-    commit = f"{where['git_commit'][:9]}{' and changes' * bool(where.get('git_changes'))}" if where.get("git_commit") else None
+    commit = (
+        f"{where['git_commit'][:9]}{' and changes' * bool(where.get('git_changes'))}"
+        if where.get("git_commit")
+        else None
+    )
     found = {
         "parameters": made.get("parameters"),
         "galaxies": piece.metrics.get("fingerprint"),
@@ -309,7 +412,8 @@ def _origin(piece: Result) -> dict[str, str]:
 
 
 def _environments(results: Sequence[Result]) -> str:
-    """Where it was computed; a value that differs between pieces is listed with each of its values."""
+    """Where it was computed; a value that differs between pieces is listed with each of its
+    values."""
     found: dict[str, list[str]] = {}
     for result in results:
         path = result.path / "environment.json"
@@ -319,17 +423,29 @@ def _environments(results: Sequence[Result]) -> str:
                 if shown not in found.setdefault(key, []):
                     found[key].append(shown)
     rows = [(_title(key), " / ".join(values)) for key, values in found.items()]
-    return f'<section>\n<h2>Environment</h2>\n<div class="pairs">{_table(("", ""), rows)}</div>\n</section>' if rows else ""
+    return (
+        f'<section>\n<h2>Environment</h2>\n<div class="pairs">{_table(("", ""), rows)}</div>\n</section>'
+        if rows
+        else ""
+    )
 
 
 def _pictures(result: Result) -> str:
     figures = []
-    for path in sorted(result.path.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name)):  # as they were made
+    for path in sorted(
+        result.path.glob("*.png"), key=lambda path: (path.stat().st_mtime_ns, path.name)
+    ):  # as they were made
         data = base64.b64encode(path.read_bytes()).decode()
         name = escape(_title(path.stem))
-        figures.append(f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>')
+        figures.append(
+            f'<figure><img src="data:image/png;base64,{data}" alt="{name}"><figcaption>{name}</figcaption></figure>'
+        )
     pictures = f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
-    pages = [path for path in sorted(result.path.glob("*.html")) if path.name not in ("notebook.html", "table.html")]
+    pages = [
+        path
+        for path in sorted(result.path.glob("*.html"))
+        if path.name not in ("notebook.html", "table.html")
+    ]
     return pictures + "".join(map(_frame, pages))
 
 
@@ -348,7 +464,11 @@ def _table(header: Iterable[str], rows: Iterable[Sequence[Any]], *, escaped: boo
         return f"<{tag}>{value if escaped and tag == 'td' else escape(str(value))}</{tag}>"
 
     names = list(header)
-    head = f"<thead><tr>{''.join(cell(name, 'th') for name in names)}</tr></thead>" if any(names) else ""
+    head = (
+        f"<thead><tr>{''.join(cell(name, 'th') for name in names)}</tr></thead>"
+        if any(names)
+        else ""
+    )
     body = "\n".join(f"<tr>{''.join(cell(value) for value in row)}</tr>" for row in rows)
     return f'<div class="scroll"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
 

@@ -1,11 +1,14 @@
-"""Executes the pieces of work of a plan: those whose inputs have changed, side by side if wanted, each in a process of its own.
+"""Executes the pieces of work of a plan: those whose inputs have changed, side by side if wanted,
+each in a process of its own.
 
-A piece is done when its `done.json` holds the fingerprints of its inputs and its declared outputs exist. Inputs are
+A piece is done when its `done.json` holds the fingerprints of its inputs and its declared outputs
+exist. Inputs are
 
 * parameters, as resolved (`params.yaml` in its folder);
-* code: the notebook's code cells and the modules of this package that they import, directly or not; comments, docstrings and
-  layout do not count, nor does the notebook's prose;
-* files: contents of files, and names, sizes and times of everything in folders, that a parameter names;
+* code: the notebook's code cells and the modules of this package that they import, directly or not;
+  comments, docstrings and layout do not count, nor does the notebook's prose;
+* files: contents of files, and names, sizes and times of everything in folders, that a parameter
+  names;
 * upstream: the done-marks of the pieces that it reads.
 """
 
@@ -57,22 +60,28 @@ def run(
     out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> Outcome:
-    """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of steps or pieces, to which gates
-    are added that stand before them.
+    """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of
+    steps or pieces, to which gates are added that stand before them.
 
-    A failed piece does not stop the others, except those that need it. Raises `RunError` where the same run is executed by
-    another process already, and `KeyboardInterrupt` after everything that runs has been stopped.
-    """
+    A failed piece does not stop the others, except those that need it. Raises `RunError` where the
+    same run is executed by another process already, and `KeyboardInterrupt` after everything that
+    runs has been stopped."""
     chosen = [piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)]
     needed = {name for piece in chosen for name in piece.needs}
-    chosen = [piece for piece in plan.pieces if piece in chosen or (piece.notebook.gate and piece.name in needed)]
+    chosen = [
+        piece
+        for piece in plan.pieces
+        if piece in chosen or (piece.notebook.gate and piece.name in needed)
+    ]
     place = project.root() / "results" / plan.run
     outcome, screen, active = Outcome(), Screen(out, every=every), list[Job]()
     waiting = list(chosen)
     environments = _environments(jobs)
     with locked(place):
         _write_plan(plan, place)
-        screen.say(f"run {plan.run}: {len(chosen)} piece{'s' * (len(chosen) != 1)} of work in {place}")
+        screen.say(
+            f"run {plan.run}: {len(chosen)} piece{'s' * (len(chosen) != 1)} of work in {place}"
+        )
         try:
             while waiting or active:
                 for job in [job for job in active if job.process.poll() is not None]:
@@ -98,8 +107,8 @@ def run(
 
 
 def _write_plan(plan: Plan, place: Path) -> None:
-    """For readers of the run: what there should be, so that what is missing can be seen. Files that were brought (`bring`) and
-    that no notebook declares stay in it."""
+    """For readers of the run: what there should be, so that what is missing can be seen. Files that
+    were brought (`bring`) and that no notebook declares stay in it."""
     path = place / "plan.json"
     there = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
     pieces = {name: piece for name, piece in there.items() if piece["outputs"] is None} | {
@@ -117,7 +126,11 @@ def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: 
     """Whether a piece has to be executed now; where not, says why."""
     absent = [name for name in piece.needs if not (folder(plan, name) / "done.json").is_file()]
     gone = [name for name in absent if (folder(plan, name) / NOT_RUN).is_file()]
-    absent = [name for name in absent if name not in gone or name not in (piece.parameters.get("steps") or ())]  # it lists them
+    absent = [
+        name
+        for name in absent
+        if name not in gone or name not in (piece.parameters.get("steps") or ())
+    ]  # it lists them
     if absent and not set(absent) - set(gone):
         outcome.left_out.append(piece.name)
         _leave_out(Step(plan.run, piece.name), f"it needs {', '.join(absent)}")

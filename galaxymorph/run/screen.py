@@ -29,8 +29,13 @@ class Screen:
         """Shows how far pieces are: name -> (progress, seconds since the start)."""
         if self.tty:
             width = shutil.get_terminal_size().columns - 1
-            lines = [f"  {name}  {progress}  ({duration(seconds)})" for name, (progress, seconds) in running.items()]
-            self.out.write("".join([self._up(), *(f"{line[:width]}\n" for line in lines)]))  # at once, or it flickers
+            lines = [
+                f"  {name}  {progress}  ({duration(seconds)})"
+                for name, (progress, seconds) in running.items()
+            ]
+            self.out.write(
+                "".join([self._up(), *(f"{line[:width]}\n" for line in lines)])
+            )  # at once, or it flickers
             self.out.flush()
             self.shown = len(lines)
             return

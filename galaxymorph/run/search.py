@@ -1,22 +1,23 @@
 """Hyper-parameter search: `galaxymorph tune STEP --trials N`, on validation galaxies alone.
 
-What may be tried stands in the step's block of the params file (`search`, see `params`). A trial executes the step's own
-notebook with other values, for one seed, up to the end of its first training: `runs.Step.record` hands each epoch's row to the
-search, closes the generator of epochs when a trial is pruned, and ends the notebook before it predicts anything. Of a notebook
-that trains more than once, as `05_frozen` does, the first training is what is tuned. Everything that a trial writes is in a
-folder of its own; its weights are not kept.
+What may be tried stands in the step's block of the params file (`search`, see `params`). A trial
+executes the step's own notebook with other values, for one seed, up to the end of its first
+training: `runs.Step.record` hands each epoch's row to the search, closes the generator of epochs
+when a trial is pruned, and ends the notebook before it predicts anything. Of a notebook that trains
+more than once, as `05_frozen` does, the first training is what is tuned. Everything that a trial
+writes is in a folder of its own; its weights are not kept.
 
     results/<run>/tune/<step>/
         study.db                  every trial, of optuna; the same command goes on with it
-        trials.csv  history.png  importance.png
-        best.yaml                 the params file with the best trial's values, for `galaxymorph run --params`
-        trial-0001/  ...          params.yaml, history.csv; notebook.ipynb where it has failed
+        trials.csv  history.png  importance.png best.yaml                 the params file with the
+        best trial's values, for `galaxymorph run --params` trial-0001/  ...          params.yaml,
+        history.csv; notebook.ipynb where it has failed
 
-The first trial has the step's own values, so that the best is never worse than they are; the others are suggested by a
-tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A trial's value is the validation measure of the
-weights that it would keep, those of its best epoch. It is pruned where that is worse than the median of the finished trials at
-the same share of their training (Golovin et al. 2017, KDD, section 3.2.2).
-"""
+The first trial has the step's own values, so that the best is never worse than they are; the others
+are suggested by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A
+trial's value is the validation measure of the weights that it would keep, those of its best epoch.
+It is pruned where that is worse than the median of the finished trials at the same share of their
+training (Golovin et al. 2017, KDD, section 3.2.2)."""
 
 from __future__ import annotations
 
@@ -36,7 +37,12 @@ import numpy as np
 import optuna
 import pandas as pd
 import yaml
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import Trial, TrialState
 from sqlalchemy.engine import URL
 
@@ -53,7 +59,10 @@ from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
 from galaxymorph.text import duration, leaves, nearest
 
-SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: interrupted, to be tried again
+SPENT = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+)  # trials that count; FAIL: interrupted, to be tried again
 KEPT = ("history.csv", "params.yaml")  # of a trial's files
 MANY = 3  # failed trials one after the other: more would not do any better
 ENOUGH = 5  # trials that came to their end, to say which parameters matter
@@ -74,13 +83,16 @@ def tune(
     out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> list[str]:
-    """Searches for each step, `n_trials` in all with those of earlier calls; returns the steps whose search has failed.
+    """Searches for each step, `n_trials` in all with those of earlier calls; returns the steps
+    whose search has failed.
 
-    Raises `problems.ParamsError` for what cannot be searched, before anything runs, and `KeyboardInterrupt` after the trial that
-    runs has been stopped: it is tried again by the next call.
-    """
+    Raises `problems.ParamsError` for what cannot be searched, before anything runs, and
+    `KeyboardInterrupt` after the trial that runs has been stopped: it is tried again by the next
+    call."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    searches = [_search(plan, step, metric, seed) for step in _checked(plan, steps, n_trials, metric)]
+    searches = [
+        _search(plan, step, metric, seed) for step in _checked(plan, steps, n_trials, metric)
+    ]
     screen = Screen(out, every=every)
     failed, document, accounts = [], plan.document, []
     for search in searches:
@@ -96,7 +108,10 @@ def tune(
         screen.say(f"{account}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
     if len(accounts) > 1:
         path = project.root() / "results" / plan.run / "tune" / "best.yaml"
-        remarks = [f"Best values of {len(accounts)} searches of {_trials(n_trials)} each, by `galaxymorph tune`.", *accounts]
+        remarks = [
+            f"Best values of {len(accounts)} searches of {_trials(n_trials)} each, by `galaxymorph tune`.",
+            *accounts,
+        ]
         _write_params(path, document, "\n".join(remarks))
         screen.say(f"all of them, {_trials(n_trials)} each:\n  galaxymorph run --params {path}")
     return failed
@@ -107,7 +122,8 @@ def tune(
 
 @dataclass
 class Search:
-    """The search of one step. `piece` is what its trials change: the step with its own values, for one seed."""
+    """The search of one step. `piece` is what its trials change: the step with its own values, for
+    one seed."""
 
     plan: Plan
     step: str
@@ -122,10 +138,15 @@ class Search:
         self.least = self.metric.removeprefix("val_") in train.ERRORS
         self.drawn = self.piece.parameters.get("seed")  # the seed of all trials
         inputs = done.fingerprints(self.plan, self.piece)
-        space = {key: vars(each) if isinstance(each, Range) else each for key, each in self.piece.search.items()}
+        space = {
+            key: vars(each) if isinstance(each, Range) else each
+            for key, each in self.piece.search.items()
+        }
         same = {"search": space, "metric": self.metric, "parameters": self.piece.parameters}
         same |= {kind: inputs[kind] for kind in ("files", "upstream")}
-        self.setup = json.loads(json.dumps(same, default=str))  # without which trials cannot be compared
+        self.setup = json.loads(
+            json.dumps(same, default=str)
+        )  # without which trials cannot be compared
         self.code = inputs["code"]
 
     def shown(self, value: float) -> str:
@@ -133,17 +154,22 @@ class Search:
 
 
 def _checked(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> list[str]:
-    """The steps, each once. Raises `ParamsError` where one cannot be searched, or an option makes no sense."""
+    """The steps, each once. Raises `ParamsError` where one cannot be searched, or an option makes
+    no sense."""
     problems = [f"--trials {n_trials}: at least 1"] if n_trials < 1 else []
     if not metric.startswith("val_"):
-        problems.append(f"--metric {metric}: expected a measure of validation galaxies, such as val_accuracy or val_loss")
+        problems.append(
+            f"--metric {metric}: expected a measure of validation galaxies, such as val_accuracy or val_loss"
+        )
     by_step = {piece.step: piece.notebook for piece in plan.pieces}
     for step in steps:
         if step not in by_step:
             problems.append(f"tune {step}: there is no such step{nearest(step, by_step)}")
         elif not by_step[step].trains:
             name = by_step[step].path.name
-            problems.append(f"tune {step}: {name} does not train by epochs (`Step.record`), and these are what is watched")
+            problems.append(
+                f"tune {step}: {name} does not train by epochs (`Step.record`), and these are what is watched"
+            )
         elif not plan.document[step].get("search"):
             example = "search: {training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}"
             problems.append(f"{step}.search: missing; it says what may be tried, such as {example}")
@@ -153,17 +179,22 @@ def _checked(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> li
 
 
 def _search(plan: Plan, step: str, metric: str, seed: int | None) -> Search:
-    """Raises `ParamsError` where the step's own values are outside what is searched, or models that it needs are missing."""
+    """Raises `ParamsError` where the step's own values are outside what is searched, or models that
+    it needs are missing."""
     piece = plan_trial(plan, step, {}, seed=seed)
     problems = []
     for key, space in piece.search.items():
         try:
             value = piece.value(key)
         except KeyError:
-            problems.append(f"{step}.search.{key}: begins with the step's own value, and there is none; give {step}.{key}")
+            problems.append(
+                f"{step}.search.{key}: begins with the step's own value, and there is none; give {step}.{key}"
+            )
             continue
         if not _inside(value, space):
-            problems.append(f"{step}.search.{key}: begins with the step's own value, {value!r}, which is outside; widen it")
+            problems.append(
+                f"{step}.search.{key}: begins with the step's own value, {value!r}, which is outside; widen it"
+            )
     for name in piece.needs:
         if not (done.folder(plan, name) / "done.json").is_file():
             problems.append(f"tune {step}: needs {name}; galaxymorph run --only {name} makes it")
@@ -175,20 +206,31 @@ def _search(plan: Plan, step: str, metric: str, seed: int | None) -> Search:
 def _inside(value: Any, space: Range | list[Any]) -> bool:
     if isinstance(space, list):
         return value in space
-    return isinstance(value, int | float) and not isinstance(value, bool) and space.low <= value <= space.high
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and space.low <= value <= space.high
+    )
 
 
 # ---- the study
 
 
-def _run(search: Search, n_trials: int, *, restart: bool, screen: Screen) -> tuple[dict[str, Any], str]:
-    """Executes the trials that are left; returns what the best one has changed, and how it was found."""
+def _run(
+    search: Search, n_trials: int, *, restart: bool, screen: Screen
+) -> tuple[dict[str, Any], str]:
+    """Executes the trials that are left; returns what the best one has changed, and how it was
+    found."""
     with _study(search, restart=restart) as study:
         spent = len(study.get_trials(deepcopy=False, states=SPENT))
         left = f", {spent} of them done" if spent else ""
-        screen.say(f"tune {search.step}: {_trials(n_trials)}{left}, {search.metric}, seed {search.drawn}, in {search.folder}")
+        screen.say(
+            f"tune {search.step}: {_trials(n_trials)}{left}, {search.metric}, seed {search.drawn}, in {search.folder}"
+        )
         if study.user_attrs.get("code", search.code) != search.code:
-            screen.say("  the code has changed since the first trial; --restart begins again where that makes a difference")
+            screen.say(
+                "  the code has changed since the first trial; --restart begins again where that makes a difference"
+            )
         else:
             study.set_user_attr("code", search.code)
         _enqueue(study, search)
@@ -206,13 +248,16 @@ def _run(search: Search, n_trials: int, *, restart: bool, screen: Screen) -> tup
 
 @contextmanager
 def _study(search: Search, *, restart: bool) -> Iterator[optuna.Study]:
-    """The study in the step's folder, or a new one. Raises `SearchError` where its trials cannot be compared with new ones."""
+    """The study in the step's folder, or a new one. Raises `SearchError` where its trials cannot be
+    compared with new ones."""
     path = search.folder / "study.db"
     while True:
         if restart:
             for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
-        storage = optuna.storages.RDBStorage(URL.create("sqlite", database=str(path)).render_as_string())
+        storage = optuna.storages.RDBStorage(
+            URL.create("sqlite", database=str(path)).render_as_string()
+        )
         try:
             study = optuna.create_study(
                 storage=storage,
@@ -240,8 +285,15 @@ def _study(search: Search, *, restart: bool) -> Iterator[optuna.Study]:
 
 def _differences(before: Any, now: Any) -> str:
     old, new = dict(leaves(before)), dict(leaves(now))
-    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, "nothing") != new.get(key, "nothing")]
-    told = [f"{key}: {old.get(key, 'nothing')} before, {new.get(key, 'nothing')} now" for key in keys[:3]]
+    keys = [
+        key
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key, "nothing") != new.get(key, "nothing")
+    ]
+    told = [
+        f"{key}: {old.get(key, 'nothing')} before, {new.get(key, 'nothing')} now"
+        for key in keys[:3]
+    ]
     return "; ".join([*told, *(["..."] if len(keys) > 3 else [])])
 
 
@@ -250,10 +302,16 @@ def _enqueue(study: optuna.Study, search: Search) -> None:
     for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(interrupted.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
-    known = [each.system_attrs.get("fixed_params", each.params) for each in trials if each.state != TrialState.FAIL]
+    known = [
+        each.system_attrs.get("fixed_params", each.params)
+        for each in trials
+        if each.state != TrialState.FAIL
+    ]
     own = {key: _stored(each, search.piece.search[key]) for key, each in search.own.items()}
     for wanted in [own, *(each.params for each in trials if each.state == TrialState.FAIL)]:
-        if wanted.keys() == own.keys() and wanted not in known:  # one killed while it was drawn has not all of them
+        if (
+            wanted.keys() == own.keys() and wanted not in known
+        ):  # one killed while it was drawn has not all of them
             study.enqueue_trial(wanted)
             known.append(wanted)
 
@@ -274,7 +332,8 @@ def _distribution(space: Range | list[Any]) -> BaseDistribution:
 
 
 def _values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """What was drawn, as parameters: choices as they were given, numbers with four digits, which can be read."""
+    """What was drawn, as parameters: choices as they were given, numbers with four digits, which
+    can be read."""
     values = {}
     for key, space in search.piece.search.items():
         if isinstance(space, list):
@@ -290,8 +349,10 @@ def _values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, screen: Screen) -> str:
-    """Executes one trial and tells the study; returns what went wrong, nothing where it has come to its end or was pruned."""
-    # What is drawn follows from the seed and the trials so far: a search that was interrupted goes on as if it never was.
+    """Executes one trial and tells the study; returns what went wrong, nothing where it has come to
+    its end or was pruned."""
+    # What is drawn follows from the seed and the trials so far: a search that was interrupted goes
+    # on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
     study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
     trial = study.ask({key: _distribution(space) for key, space in search.piece.search.items()})
@@ -316,7 +377,9 @@ def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, scre
         screen.say(f"✗ {name}: failed after {took} {error}\n")
     else:
         sign, how = ("-", f"pruned at epoch {watched.epoch}, ") if watched.pruned else ("✓", "")
-        screen.say(f"{sign} {name}: {how}{search.shown(watched.value)}, best {study.best_value:.4f} ({took})")
+        screen.say(
+            f"{sign} {name}: {how}{search.shown(watched.value)}, best {study.best_value:.4f} ({took})"
+        )
     return error
 
 
@@ -332,25 +395,38 @@ class _Watched:
     seconds: float = 0.0
 
 
-def _execute(trial: Trial, search: Search, piece: Piece, folder: Path, name: str, screen: Screen) -> _Watched:
-    """Executes the notebook until its training is over, is pruned, or has failed; no process and no weights are left."""
+def _execute(
+    trial: Trial, search: Search, piece: Piece, folder: Path, name: str, screen: Screen
+) -> _Watched:
+    """Executes the notebook until its training is over, is pruned, or has failed; no process and no
+    weights are left."""
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
     folder.mkdir(parents=True)
     partial, row, over = (folder / file for file in ("notebook.partial.ipynb", "row.json", "over"))
-    execution = executors.Execution(piece, partial, os.environ | {"PYTHONUNBUFFERED": "1", TRIAL: str(folder)})
+    execution = executors.Execution(
+        piece, partial, os.environ | {"PYTHONUNBUFFERED": "1", TRIAL: str(folder)}
+    )
     watched, progress = _Watched(), "starting"
     try:
         while not over.is_file():
-            ended = execution.process.poll() is not None  # asked first: all that it has left is then there
+            ended = (
+                execution.process.poll() is not None
+            )  # asked first: all that it has left is then there
             if row.is_file():
                 epoch = json.loads(row.read_text(encoding="utf-8"))
                 row.unlink()
                 _report(trial, search, epoch, watched)
                 project.write(folder / "answer", "stop" if watched.pruned else "go on")
-                progress = folder_progress(epoch, seconds=float(epoch.get("seconds", 0.0)) * watched.epoch)
+                progress = folder_progress(
+                    epoch, seconds=float(epoch.get("seconds", 0.0)) * watched.epoch
+                )
             elif ended and not over.is_file():
                 broken = execution.process.returncode
-                watched.error = execution.failure() if broken else "as the notebook has ended without a training"
+                watched.error = (
+                    execution.failure()
+                    if broken
+                    else "as the notebook has ended without a training"
+                )
                 break
             screen.live({name: (progress, execution.seconds)})
             time.sleep(0.02)
@@ -371,12 +447,14 @@ def _execute(trial: Trial, search: Search, piece: Piece, folder: Path, name: str
 def _report(trial: Trial, search: Search, row: Mapping[str, Any], watched: _Watched) -> None:
     """Takes an epoch's row, and decides whether the trial is pruned.
 
-    Trials may differ in how many epochs they last, so they are compared at the same tenth of their training. The first epoch
-    and the first two tenths decide nothing, nor does the last epoch, whose work is done.
-    """
+    Trials may differ in how many epochs they last, so they are compared at the same tenth of their
+    training. The first epoch and the first two tenths decide nothing, nor does the last epoch,
+    whose work is done."""
     if search.metric not in row:
         there = ", ".join(name for name in row if name.startswith("val_"))
-        raise SearchError(f"its epochs have no {search.metric}, but {there}; --metric NAME takes another")
+        raise SearchError(
+            f"its epochs have no {search.metric}, but {there}; --metric NAME takes another"
+        )
     if row.get("best", True):
         watched.value = float(row[search.metric])
     watched.epoch = int(row["epoch"])
@@ -392,8 +470,8 @@ def _report(trial: Trial, search: Search, row: Mapping[str, Any], watched: _Watc
 
 
 def _write(study: optuna.Study, search: Search) -> pd.DataFrame:
-    """Writes `trials.csv` and `best.yaml`; returns the table: trial, state (complete, pruned, failed), value, best (so far),
-    epoch, seconds, a column for each parameter, error."""
+    """Writes `trials.csv` and `best.yaml`; returns the table: trial, state (complete, pruned,
+    failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
     rows, best = [], math.inf if search.least else -math.inf
     for number, each in enumerate(study.get_trials(deepcopy=False, states=SPENT), start=1):
         error = each.user_attrs.get("error", "")
@@ -402,7 +480,10 @@ def _write(study: optuna.Study, search: Search) -> pd.DataFrame:
         row = {"trial": number, "state": "failed" if error else each.state.name.lower()}
         row |= {"value": None if error else each.value, "best": best}
         row |= {name: each.user_attrs[name] for name in ("epoch", "seconds")}
-        row |= {key: _stored(value, search.piece.search[key]) for key, value in each.user_attrs["values"].items()}
+        row |= {
+            key: _stored(value, search.piece.search[key])
+            for key, value in each.user_attrs["values"].items()
+        }
         rows.append(row | {"error": error})
     trials = pd.DataFrame(rows)
     project.write(search.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
@@ -417,28 +498,45 @@ def _trials(n: int) -> str:
 
 
 def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text = yaml.safe_dump(
+        document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+    )
     project.write(path, "".join(f"# {line}\n" for line in remarks.splitlines()) + text)
 
 
 def _winner(study: optuna.Study, search: Search) -> dict[str, Any]:
     """What is other in the best trial than in the step itself. Of equal trials the first counts."""
-    return {key: value for key, value in study.best_trial.user_attrs["values"].items() if value != search.own[key]}
+    return {
+        key: value
+        for key, value in study.best_trial.user_attrs["values"].items()
+        if value != search.own[key]
+    }
 
 
 def _account(study: optuna.Study, search: Search, trials: pd.DataFrame) -> str:
     """How the best trial was found, in a few lines."""
     finished = trials[trials.state == "complete"]
     number = int(finished.trial[finished.value == study.best_value].iloc[0])
-    parts = [f"{n} {state}" for state in ("pruned", "failed") if (n := int((trials.state == state).sum()))]
+    parts = [
+        f"{n} {state}"
+        for state in ("pruned", "failed")
+        if (n := int((trials.state == state).sum()))
+    ]
     of = f" ({', '.join(parts)})" if parts else ""
-    why = "the best of that many measured values, so it flatters" if number > 1 else "as no trial was better"
+    why = (
+        "the best of that many measured values, so it flatters"
+        if number > 1
+        else "as no trial was better"
+    )
     lines = [
         f"{search.step}: {_trials(len(trials))}{of} on validation galaxies, seed {search.drawn}.",
         f"Own values (trial 1): {search.shown(trials.value[0])}.",
         f"Best (trial {number}): {search.shown(study.best_value)}, {why}.",
     ]
-    changes = [f"  {key}: {value} (before: {search.own[key]})" for key, value in _winner(study, search).items()]
+    changes = [
+        f"  {key}: {value} (before: {search.own[key]})"
+        for key, value in _winner(study, search).items()
+    ]
     return "\n".join([*lines, *changes])
 
 
@@ -451,6 +549,9 @@ def _draw(study: optuna.Study, search: Search, trials: pd.DataFrame) -> None:
         with suppress(ValueError, RuntimeError):  # all values are the same
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     name = search.metric.replace("_", " ").replace("val ", "validation ")
-    history, importance = search_plots.history(trials, measure=name), search_plots.importance(shares, n=finished)
+    history, importance = (
+        search_plots.history(trials, measure=name),
+        search_plots.importance(shares, n=finished),
+    )
     for file, figure in (("history.png", history), ("importance.png", importance)):
         figure.savefig(search.folder / file, dpi=150, bbox_inches="tight")

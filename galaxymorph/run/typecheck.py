@@ -26,7 +26,8 @@ def hints_of(target: Any) -> dict[str, Any]:
 
 
 def accepts(value: Any, hint: Any) -> bool:
-    """Whether a value as YAML gives it can be meant by an annotation; what YAML cannot express (tensors) fits always."""
+    """Whether a value as YAML gives it can be meant by an annotation; what YAML cannot express
+    (tensors) fits always."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(accepts(value, argument) for argument in arguments)
@@ -46,13 +47,21 @@ def accepts(value: Any, hint: Any) -> bool:
     if not inspect.isclass(kind):
         return True
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
-        return isinstance(value, list) and len(value) == len(arguments) and all(map(accepts, value, arguments))
+        return (
+            isinstance(value, list)
+            and len(value) == len(arguments)
+            and all(map(accepts, value, arguments))
+        )
     if issubclass(kind, collections.abc.Mapping):
-        return isinstance(value, dict) and all(accepts(each, argument) for argument in arguments[1:] for each in value.values())
+        return isinstance(value, dict) and all(
+            accepts(each, argument) for argument in arguments[1:] for each in value.values()
+        )
     if kind in (list, tuple, set, frozenset) or kind.__module__ in ("collections.abc", "typing"):
         if kind is collections.abc.Callable:
             return True
-        return isinstance(value, list) and all(accepts(each, argument) for argument in arguments[:1] for each in value)
+        return isinstance(value, list) and all(
+            accepts(each, argument) for argument in arguments[:1] for each in value
+        )
     return True
 
 
@@ -60,7 +69,9 @@ def expectation(value: Any, hint: Any) -> str:
     message = f"expected {describe(hint)}, found {json.dumps(value, default=str)}"
     if isinstance(value, str) and (number := _exponent(value)):
         message += f", which YAML reads as text; write {number}"
-    elif isinstance(value, str) and (choices := [c for c in choices_of(hint) if isinstance(c, str)]):
+    elif isinstance(value, str) and (
+        choices := [c for c in choices_of(hint) if isinstance(c, str)]
+    ):
         message += nearest(value, choices)
     return message
 
@@ -98,9 +109,21 @@ def describe(hint: Any) -> str:
     }
     if hint in names:
         return names[hint]
-    if inspect.isclass(origin or hint) and (origin or hint) in (list, tuple, set, frozenset, collections.abc.Sequence):
-        inner = " and ".join(dict.fromkeys(describe(argument) for argument in arguments if argument is not Ellipsis))
-        many = f"{len(arguments)} values" if origin is tuple and Ellipsis not in arguments else "a list"
+    if inspect.isclass(origin or hint) and (origin or hint) in (
+        list,
+        tuple,
+        set,
+        frozenset,
+        collections.abc.Sequence,
+    ):
+        inner = " and ".join(
+            dict.fromkeys(describe(argument) for argument in arguments if argument is not Ellipsis)
+        )
+        many = (
+            f"{len(arguments)} values"
+            if origin is tuple and Ellipsis not in arguments
+            else "a list"
+        )
         return f"{many} ({inner})" if inner else many
     return getattr(hint, "__name__", str(hint))
 

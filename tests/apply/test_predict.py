@@ -1,4 +1,5 @@
-"""A model file alone is enough: predictions stay with their galaxies, whatever the order, the batches and the interruptions."""
+"""A model file alone is enough: predictions stay with their galaxies, whatever the order, the
+batches and the interruptions."""
 
 import inspect
 import json
@@ -32,14 +33,23 @@ from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
+needs_data = pytest.mark.skipif(
+    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
+)
 SIZE, CLASSES = 32, ("round", "edge-on, or so", "spiral")
 BODY = {"name": "conv", "channels": [4, 4, 8, 8], "latent": 6, "aligned": False, "image_size": SIZE}
-HEADER = {"encoder": BODY, "image_size": SIZE, "seen": [], "seen_labels": [], "cutout": {"crop": 40}}
+HEADER = {
+    "encoder": BODY,
+    "image_size": SIZE,
+    "seen": [],
+    "seen_labels": [],
+    "cutout": {"crop": 40},
+}
 
 
 def shaken(learner: nn.Module) -> nn.Module:
-    """With other weights than the first, so that galaxies differ by much more than a sixth decimal."""
+    """With other weights than the first, so that galaxies differ by much more than a sixth
+    decimal."""
     torch.manual_seed(5)
     for parameter in learner.parameters():
         parameter.data += 0.2 * torch.randn(parameter.shape)
@@ -58,7 +68,11 @@ def models(tmp_path_factory):
         "encoder": nn.ModuleDict({"encoder": encoder(**BODY), "decoder": nn.Linear(2, 3)}),
     }
     for name, learner in learners.items():
-        head = {"answers": galaxy_zoo_tree.COLUMNS, "head": learner.options} if isinstance(learner, VoteRegressor) else {}
+        head = (
+            {"answers": galaxy_zoo_tree.COLUMNS, "head": learner.options}
+            if isinstance(learner, VoteRegressor)
+            else {}
+        )
         head |= {"classes": CLASSES, "head": {"dropout": 0.1}} if name == "classes" else {}
         model_files.save(folder / f"{name}.safetensors", learner, **HEADER, **head)
     return folder, learners
@@ -109,7 +123,7 @@ def files_of(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in folder.rglob("*.jpg")}
 
 
-# --- model files -------------------------------------------------------------------------------------------------------
+# --- model files ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["classes", "votes", "plain"])
@@ -126,8 +140,12 @@ def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
     learner, _ = saved.load(models[0] / "encoder.safetensors")
     images = torch.rand(3, 3, SIZE, SIZE)
     with torch.no_grad():
-        torch.testing.assert_close(learner.encoder(images), models[1]["encoder"]["encoder"].eval()(images))
-    with pytest.raises(ValueError, match="encoder.safetensors has no head.*02_supervised or 07_vote_fractions"):
+        torch.testing.assert_close(
+            learner.encoder(images), models[1]["encoder"]["encoder"].eval()(images)
+        )
+    with pytest.raises(
+        ValueError, match="encoder.safetensors has no head.*02_supervised or 07_vote_fractions"
+    ):
         run(models, "encoder", galaxies, tmp_path / "out.csv")
 
 
@@ -143,7 +161,7 @@ def test_files_that_are_no_models_are_refused_by_name(models, tmp_path):
         saved.load(file)
 
 
-# --- predictions -------------------------------------------------------------------------------------------------------
+# --- predictions ----------------------------------------------------------------------------------
 
 
 def test_vote_fractions_are_a_submission(models, galaxies, tmp_path):
@@ -153,7 +171,12 @@ def test_vote_fractions_are_a_submission(models, galaxies, tmp_path):
     assert remarks == []
     assert out.read_text().splitlines()[0] == "GalaxyID," + ",".join(galaxy_zoo_tree.COLUMNS)
     assert table["GalaxyID"].tolist() == sorted(IDS, key=int)
-    assert table[list(galaxy_zoo_tree.COLUMNS)].map(lambda text: len(text.split(".")[1])).eq(6).all(axis=None)
+    assert (
+        table[list(galaxy_zoo_tree.COLUMNS)]
+        .map(lambda text: len(text.split(".")[1]))
+        .eq(6)
+        .all(axis=None)
+    )
     expected = one_by_one(models[1]["votes"], files_of(galaxies), table["GalaxyID"])[:, :37]
     assert expected.std(0).max() > 0.01  # galaxies can be told apart
     assert np.abs(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float) - expected).max() < 2e-6
@@ -164,7 +187,8 @@ def test_plain_outputs_are_clipped(models, galaxies, tmp_path):
     expected = one_by_one(models[1]["plain"], files_of(galaxies), table["GalaxyID"])
     assert expected.min() < 0 and expected.max() > 1
     assert (
-        np.abs(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max() < 1e-5
+        np.abs(table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float) - expected.clip(0, 1)).max()
+        < 1e-5
     )  # outputs beyond 3, in batches of other sizes: float32 has seven digits
 
 
@@ -173,7 +197,9 @@ def test_classes_have_probabilities_and_the_most_probable(models, galaxies, tmp_
     table, _ = run(models, "classes", galaxies, tmp_path / "out.csv", average_orientations=average)
     names = [f"p_{name}" for name in CLASSES]
     assert list(table) == ["id", *names, "label"]
-    expected = one_by_one(models[1]["classes"], files_of(galaxies), table["id"], average_orientations=average)
+    expected = one_by_one(
+        models[1]["classes"], files_of(galaxies), table["id"], average_orientations=average
+    )
     assert np.abs(table[names].to_numpy(float) - expected).max() < 2e-6
     assert table["label"].tolist() == [CLASSES[k] for k in expected.argmax(1)]
     assert average or table["label"].nunique() > 1
@@ -189,17 +215,26 @@ def two_threads():
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 64])
 def test_predictions_stay_with_their_ids(models, galaxies, tmp_path, two_threads, batch_size):
-    """A published project began its ids anew with each batch. Here the files come in any order, in two parts, from a list."""
+    """A published project began its ids anew with each batch. Here the files come in any order, in
+    two parts, from a list."""
     files = files_of(galaxies)
     expected = pd.DataFrame(one_by_one(models[1]["classes"], files, IDS), IDS)
     shuffled = np.random.default_rng(batch_size).permutation(IDS)
     first, second = (tmp_path / f"{part}.csv" for part in "ab")
-    first.write_text("other,id,file\n" + "".join(f"x,{id},{files[id].relative_to(tmp_path)}\n" for id in shuffled[:4]))
+    first.write_text(
+        "other,id,file\n"
+        + "".join(f"x,{id},{files[id].relative_to(tmp_path)}\n" for id in shuffled[:4])
+    )
     second.write_text("path\n" + "".join(f"{files[id]}\n" for id in shuffled[4:]))
-    table, remarks = run(models, "classes", [second, first], tmp_path / "out.csv", batch_size=batch_size)
+    table, remarks = run(
+        models, "classes", [second, first], tmp_path / "out.csv", batch_size=batch_size
+    )
     assert remarks == []
     assert sorted(table["id"]) == sorted(IDS)
-    assert np.abs(table.iloc[:, 1:4].to_numpy(float) - expected.loc[table["id"]].to_numpy()).max() < 2e-6
+    assert (
+        np.abs(table.iloc[:, 1:4].to_numpy(float) - expected.loc[table["id"]].to_numpy()).max()
+        < 2e-6
+    )
 
 
 def test_a_zip_is_as_good_as_a_folder(models, galaxies, tmp_path):
@@ -227,21 +262,37 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     """By the options of the header: here not the default ones."""
     colour = {"bands": "zgr", "hdu": 0, "stretch": 0.3, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}
     file = tmp_path / "m.safetensors"
-    model_files.save(file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES)
+    model_files.save(
+        file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES
+    )
     remarks = predict.predict(file, [cubes], tmp_path / "folder.csv")
-    assert remarks == [(f"{cubes}/b.fits.gz", "0.052 % of the pixels were missing and filled in", False)]
+    assert remarks == [
+        (f"{cubes}/b.fits.gz", "0.052 % of the pixels were missing and filled in", False)
+    ]
     listed = sorted(cubes.iterdir(), reverse=True)
     predict.predict(file, listed, tmp_path / "files.csv")
     assert (tmp_path / "files.csv").read_bytes() == (tmp_path / "folder.csv").read_bytes()
 
-    galaxies = load("fits", root=cubes, image_size=SIZE, crop=40, test=0.0, val=0.0, cache=tmp_path / "cache", **colour)
+    galaxies = load(
+        "fits",
+        root=cubes,
+        image_size=SIZE,
+        crop=40,
+        test=0.0,
+        val=0.0,
+        cache=tmp_path / "cache",
+        **colour,
+    )
     expected = train.predict(models[1]["classes"], galaxies.images).numpy()
     table = pd.read_csv(tmp_path / "folder.csv")
     assert table["id"].tolist() == ["a", "b", "c.v2"] == galaxies.ids.tolist()
     assert np.abs(table.iloc[:, 1:4].to_numpy() - expected).max() < 2e-6
     defaults = models[0] / "classes.safetensors"
     predict.predict(defaults, [cubes], tmp_path / "defaults.csv")
-    assert np.abs(pd.read_csv(tmp_path / "defaults.csv").iloc[:, 1:4].to_numpy() - expected).max() > 1e-3
+    assert (
+        np.abs(pd.read_csv(tmp_path / "defaults.csv").iloc[:, 1:4].to_numpy() - expected).max()
+        > 1e-3
+    )
 
 
 def test_colours_default_to_those_of_the_data():
@@ -255,7 +306,9 @@ def test_images_and_cubes_of_several_places(models, galaxies, cubes, tmp_path):
     single = tmp_path / "single.tif"
     picture(78).save(single)
     (tmp_path / "list.csv").write_text(f"GalaxyID,path\nlisted,cubes/a.fits\nother,{single}\n")
-    table, _ = run(models, "classes", [galaxies, cubes, single, tmp_path / "list.csv"], tmp_path / "out.csv")
+    table, _ = run(
+        models, "classes", [galaxies, cubes, single, tmp_path / "list.csv"], tmp_path / "out.csv"
+    )
     assert table["id"].tolist() == sorted(
         [*IDS, "a", "b", "c.v2", "x", "single", "listed", "other"]
     )  # as text: not all numbers
@@ -274,7 +327,9 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
     assert [(Path(name).name, left_out) for name, _, left_out in remarks] == [
         (name, True) for name in ("500.jpg", "501.png", "502.jpg", "503.jpg")
     ]
-    for (_, said, _), words in zip(remarks, ("truncated", "neither JPEG", "does not exist", "--crop"), strict=True):
+    for (_, said, _), words in zip(
+        remarks, ("truncated", "neither JPEG", "does not exist", "--crop"), strict=True
+    ):
         assert words.lower() in said.lower()
     again, remarks_again = run(models, "votes", galaxies, tmp_path / "out.csv", batch_size=3)
     assert again.equals(table) and remarks_again == remarks
@@ -286,7 +341,10 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
     ("make", "message"),
     [
         (lambda f: [f / "nowhere"], "nowhere does not exist"),
-        (lambda f: [f / "galaxies", f / "galaxies" / "2.jpg"], "1 ids stand for more than one galaxy: .*2.jpg, .*2.jpg"),
+        (
+            lambda f: [f / "galaxies", f / "galaxies" / "2.jpg"],
+            "1 ids stand for more than one galaxy: .*2.jpg, .*2.jpg",
+        ),
         (lambda f: [f / "note.txt"], "note.txt: expected a folder, a zip, a CSV"),
         (lambda f: [f / "empty"], "empty: no images found"),
         (lambda f: [f / "wrong.csv"], "wrong.csv: no column file"),
@@ -318,13 +376,18 @@ def test_real_galaxies(models, tmp_path):
     """424 px JPEG files and FITS images, one of them broken on purpose."""
     places = [Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1", Path(REAL or "") / "fits"]
     table, remarks = run(models, "votes", places, tmp_path / "out.csv")
-    assert [Path(name).name for name, _, left_out in remarks if left_out] == ["decals_grz_truncated.fits"]
-    ids = {sources.without_ending(file.name) for file in [*places[0].iterdir(), *places[1].glob("decals*.fits")]}
+    assert [Path(name).name for name, _, left_out in remarks if left_out] == [
+        "decals_grz_truncated.fits"
+    ]
+    ids = {
+        sources.without_ending(file.name)
+        for file in [*places[0].iterdir(), *places[1].glob("decals*.fits")]
+    }
     assert set(table["GalaxyID"]) == ids - {"decals_grz_truncated"} | {"ngc6976_sdss"}
     assert table[list(galaxy_zoo_tree.COLUMNS)].to_numpy(float).max() <= 1
 
 
-# --- interruptions -----------------------------------------------------------------------------------------------------
+# --- interruptions --------------------------------------------------------------------------------
 
 KILLED = """
 import sys, time
@@ -346,7 +409,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
     (galaxies / "3.jpg").write_text("no image")  # in the first batch: to be said in the end, too
     out, journal = tmp_path / "out.csv", tmp_path / ".out.csv.partial"
     model = str(models[0] / "votes.safetensors")
-    process = subprocess.Popen([sys.executable, "-c", KILLED, model, str(galaxies), str(out)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, model, str(galaxies), str(out)], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not (journal.is_file() and journal.read_bytes().count(b"\n") > 2):
         assert process.poll() is None and time.monotonic() < deadline
@@ -355,7 +420,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
     process.wait()
     lines = journal.read_bytes().splitlines(keepends=True)
     assert not out.exists() and 3 <= len(lines) < 7
-    journal.write_bytes(b"".join(lines[:3]) + b'[2, "9,0.12')  # cut off in the middle of the third batch
+    journal.write_bytes(
+        b"".join(lines[:3]) + b'[2, "9,0.12'
+    )  # cut off in the middle of the third batch
 
     said = []
     _, remarks = run(models, "votes", galaxies, out, batch_size=2, say=said.append)
@@ -431,21 +498,36 @@ def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     assert (record["galaxies"], record["crop"], record["average_orientations"]) == (11, 40, False)
 
 
-# --- similarity --------------------------------------------------------------------------------------------------------
+# --- similarity -----------------------------------------------------------------------------------
 
 
 def test_the_nearest_are_those_of_a_search_by_hand(models, galaxies, tmp_path):
     files, said = files_of(galaxies), []
     model = models[0] / "encoder.safetensors"
-    remarks = similar.similar(model, [galaxies], "57", n=4, out=tmp_path / "near", batch_size=3, say=said.append)
+    remarks = similar.similar(
+        model, [galaxies], "57", n=4, out=tmp_path / "near", batch_size=3, say=said.append
+    )
     assert remarks == []
-    images = [cutouts.read(partial(sources.read_image, str(files[id])), size=SIZE, crop=40)[0] for id in IDS]
-    features = train.embed(models[1]["encoder"]["encoder"], torch.from_numpy(np.stack(images))).double().numpy()
+    images = [
+        cutouts.read(partial(sources.read_image, str(files[id])), size=SIZE, crop=40)[0]
+        for id in IDS
+    ]
+    features = (
+        train.embed(models[1]["encoder"]["encoder"], torch.from_numpy(np.stack(images)))
+        .double()
+        .numpy()
+    )
     own = features[IDS.index("57")]
-    cosine = {id: f @ own / np.sqrt((f @ f) * (own @ own)) for id, f in zip(IDS, features, strict=True) if id != "57"}
+    cosine = {
+        id: f @ own / np.sqrt((f @ f) * (own @ own))
+        for id, f in zip(IDS, features, strict=True)
+        if id != "57"
+    }
     table = pd.read_csv(tmp_path / "near" / "similar_57.csv", dtype={"id": str})
     assert table["id"].tolist() == sorted(cosine, key=cosine.__getitem__, reverse=True)[:4]
-    assert table["similarity"].to_numpy() == pytest.approx([cosine[id] for id in table["id"]], abs=2e-6)
+    assert table["similarity"].to_numpy() == pytest.approx(
+        [cosine[id] for id in table["id"]], abs=2e-6
+    )
     assert all(id in said[0] for id in table["id"])
     with Image.open(tmp_path / "near" / "similar_57.png") as strip:
         assert strip.width > 4 * strip.height > 0
@@ -462,7 +544,9 @@ def test_a_turned_galaxy_is_the_same_in_the_mean_over_orientations(models, tmp_p
 
 def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
     model = models[0] / "encoder.safetensors"
-    with pytest.raises(ValueError, match="no galaxy '10018' among 11; the nearest ids are 100018, "):
+    with pytest.raises(
+        ValueError, match="no galaxy '10018' among 11; the nearest ids are 100018, "
+    ):
         similar.similar(model, [galaxies], "10018", out=tmp_path)
     with pytest.raises(ValueError, match="'2' is the only galaxy"):
         similar.similar(model, [galaxies / "2.jpg"], "2", out=tmp_path)

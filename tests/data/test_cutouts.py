@@ -18,7 +18,9 @@ from galaxymorph import cache
 from galaxymorph.data import cutouts, sources
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
+needs_data = pytest.mark.skipif(
+    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
+)
 
 
 def numbered(height: int, width: int) -> np.ndarray:
@@ -102,7 +104,9 @@ def test_what_is_no_image_is_said_to_be_none(tmp_path):
 
 
 WHERE = (151.0, 203.0)  # of a round galaxy in a frame of 401 rows and 423 columns
-SMOOTH = 10 + 220 * np.exp(-((np.mgrid[:401, :423] - np.reshape(WHERE, (2, 1, 1))) ** 2).sum(0) / 2 / 12**2)
+SMOOTH = 10 + 220 * np.exp(
+    -((np.mgrid[:401, :423] - np.reshape(WHERE, (2, 1, 1))) ** 2).sum(0) / 2 / 12**2
+)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +139,19 @@ def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path, monkeypatch, size, cro
     assert np.abs(reduced.astype(int) - complete).max() <= 4
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("L", (124, 124, 124)), ("CMYK", (200, 100, 50)), ("RGB", (200, 100, 50))])
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("L", (124, 124, 124)), ("CMYK", (200, 100, 50)), ("RGB", (200, 100, 50))],
+)
 def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
-    Image.new("RGB", (240, 200), (200, 100, 50)).convert(mode).save(tmp_path / "galaxy.jpg", quality=95)
+    Image.new("RGB", (240, 200), (200, 100, 50)).convert(mode).save(
+        tmp_path / "galaxy.jpg", quality=95
+    )
     image, _ = sources.read_image(str(tmp_path / "galaxy.jpg"))
-    assert np.abs(cutouts.cutout(image, size=50, crop=None) - np.reshape(expected, (3, 1, 1))).max() <= 1
+    assert (
+        np.abs(cutouts.cutout(image, size=50, crop=None) - np.reshape(expected, (3, 1, 1))).max()
+        <= 1
+    )
     assert image.size == (120, 100)
 
 
@@ -147,7 +159,10 @@ def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
 @pytest.mark.parametrize(("size", "crop"), [(64, None), (64, 212), (128, None)])
 def test_real_galaxies_change_as_little_as_promised(monkeypatch, size, crop):
     files = sorted((Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1").glob("*.jpg"))[:60]
-    jobs = [partial(cutouts.read, partial(sources.read_image, str(file)), size=size, crop=crop) for file in files]
+    jobs = [
+        partial(cutouts.read, partial(sources.read_image, str(file)), size=size, crop=crop)
+        for file in files
+    ]
     reduced = np.array([job()[0] for job in jobs], int)
     monkeypatch.setattr(cutouts, "LEAST", 1000)
     changes = np.abs(reduced - [job()[0] for job in jobs])
@@ -245,7 +260,10 @@ def test_entry_is_made_once_for_the_same_inputs(tmp_path):
     again = cache.entry(tmp_path, {"files": [["a.jpg", 10, 5]], "size": 64}, write)
     assert first == again
     assert len(made) == 1
-    for other in ({"size": 65, "files": [["a.jpg", 10, 5]]}, {"size": 64, "files": [["a.jpg", 10, 6]]}):
+    for other in (
+        {"size": 65, "files": [["a.jpg", 10, 5]]},
+        {"size": 64, "files": [["a.jpg", 10, 6]]},
+    ):
         assert cache.entry(tmp_path, other, write) != first
     assert len(made) == 3
     assert (first / "number").read_text() == "1"
@@ -290,7 +308,9 @@ cutouts.entry(Path(sys.argv[1]), "inputs", lambda part: cutouts.decode([job] * 1
 
 
 def test_a_killed_decode_leaves_no_entry(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size > 1000 for file in tmp_path.glob("*.part/images.npy")):
         assert process.poll() is None and time.monotonic() < deadline

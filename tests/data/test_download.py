@@ -1,4 +1,5 @@
-"""Downloads from a server of our own that breaks off, lies or is gone, archives that want out, and the exported survey."""
+"""Downloads from a server of our own that breaks off, lies or is gone, archives that want out, and
+the exported survey."""
 
 import hashlib
 import http.server
@@ -33,7 +34,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if server.mood == "missing":
             self.send_error(404)
             return
-        start = 0 if wanted is None or "no ranges" in server.mood else int(wanted.removeprefix("bytes=").rstrip("-"))
+        start = (
+            0
+            if wanted is None or "no ranges" in server.mood
+            else int(wanted.removeprefix("bytes=").rstrip("-"))
+        )
         if start >= len(content):
             self.send_error(416)
             return
@@ -66,7 +71,11 @@ def server(monkeypatch):
 
 def published(server, content: bytes = CONTENT, algorithm: str = "sha256") -> download.File:
     checksum = hashlib.new(algorithm, content).hexdigest()
-    return download.File("galaxies.h5", f"http://127.0.0.1:{server.server_port}/files/galaxies.h5", f"{algorithm}:{checksum}")
+    return download.File(
+        "galaxies.h5",
+        f"http://127.0.0.1:{server.server_port}/files/galaxies.h5",
+        f"{algorithm}:{checksum}",
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
@@ -85,7 +94,9 @@ def test_what_is_there_is_not_fetched_again(tmp_path, server):
 
 def test_what_is_there_but_wrong_is_an_error(tmp_path, server):
     (tmp_path / "galaxies.h5").write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"galaxies.h5 has the sha256 checksum .* Remove .*galaxies.h5"):
+    with pytest.raises(
+        ValueError, match=r"galaxies.h5 has the sha256 checksum .* Remove .*galaxies.h5"
+    ):
         download.fetch(published(server), tmp_path)
     assert (tmp_path / "galaxies.h5").read_bytes() == b"something else"
     assert server.ranges == []
@@ -123,7 +134,9 @@ def test_wrong_checksum(tmp_path, server):
 def test_dead_connection_keeps_what_has_come(tmp_path, server):
     server.mood = "dies"
     (tmp_path / "galaxies.h5.part").write_bytes(CONTENT[:1000])
-    with pytest.raises(ConnectionError, match=r"1,000 bytes are kept: the same command goes on from there"):
+    with pytest.raises(
+        ConnectionError, match=r"1,000 bytes are kept: the same command goes on from there"
+    ):
         download.fetch(published(server), tmp_path)
     assert (tmp_path / "galaxies.h5.part").read_bytes() == CONTENT[:1000]
 
@@ -139,17 +152,21 @@ def test_no_network(tmp_path, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/galaxies.h5"
-    with pytest.raises(ConnectionError, match=rf"cannot reach {url} .* with a browser and save it as {tmp_path}"):
+    with pytest.raises(
+        ConnectionError, match=rf"cannot reach {url} .* with a browser and save it as {tmp_path}"
+    ):
         download.fetch(download.File("galaxies.h5", url, "md5:0"), tmp_path)
 
 
 def test_file_that_has_moved(tmp_path, server):
     server.mood = "missing"
-    with pytest.raises(OSError, match=r"the server answers 404 Not Found\. Or fetch it with a browser"):
+    with pytest.raises(
+        OSError, match=r"the server answers 404 Not Found\. Or fetch it with a browser"
+    ):
         download.fetch(published(server), tmp_path)
 
 
-# --- archives ----------------------------------------------------------------------------------------------------------
+# --- archives -------------------------------------------------------------------------------------
 
 
 def write_tar(file: Path, members: dict[str, bytes], link: str | None = None) -> Path:
@@ -166,13 +183,17 @@ def write_tar(file: Path, members: dict[str, bytes], link: str | None = None) ->
 
 
 def test_extract(tmp_path):
-    archive = write_tar(tmp_path / "a.tar.gz", {"images/1.jpg": b"one", "images/deep/2.jpg": b"two"})
+    archive = write_tar(
+        tmp_path / "a.tar.gz", {"images/1.jpg": b"one", "images/deep/2.jpg": b"two"}
+    )
     download.extract(archive, tmp_path / "out")
     assert (tmp_path / "out/images/1.jpg").read_bytes() == b"one"
     assert (tmp_path / "out/images/deep/2.jpg").read_bytes() == b"two"
 
 
-@pytest.mark.parametrize("name", ["../evil.jpg", "images/../../evil.jpg", "/tmp/evil.jpg", "..\\evil.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../evil.jpg", "images/../../evil.jpg", "/tmp/evil.jpg", "..\\evil.jpg"]
+)
 def test_archive_that_writes_elsewhere(tmp_path, name):
     archive = write_tar(tmp_path / "a.tar.gz", {"images/1.jpg": b"one", name: b"evil"})
     with pytest.raises(ValueError, match=r"a.tar.gz is not to be trusted: its member .*evil.jpg"):
@@ -186,11 +207,14 @@ def test_archive_with_a_link(tmp_path):
         download.extract(archive, tmp_path / "out")
 
 
-# --- the data sets -----------------------------------------------------------------------------------------------------
+# --- the data sets --------------------------------------------------------------------------------
 
 
 def test_unknown_data_set():
-    with pytest.raises(ValueError, match=r"no data set 'galaxy11' to download; there are: galaxy10, galaxy_mnist, galaxy_zoo"):
+    with pytest.raises(
+        ValueError,
+        match=r"no data set 'galaxy11' to download; there are: galaxy10, galaxy_mnist, galaxy_zoo",
+    ):
         download.download("galaxy11")
 
 
@@ -224,11 +248,15 @@ def test_galaxy10_from_the_server(tmp_path, server, monkeypatch):
 
 
 def test_galaxy_mnist_becomes_class_folders(tmp_path, monkeypatch):
-    """From two catalogues and an archive; the Parquet reader is no dependency, so CSV stands in for it."""
+    """From two catalogues and an archive; the Parquet reader is no dependency, so CSV stands in for
+    it."""
     names = [f"{number:02d}.jpg" for number in range(20)]
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "JPEG")
-    write_tar(tmp_path / "galaxy_mnist_images.tar.gz", {f"images/{name}": picture.getvalue() for name in names})
+    write_tar(
+        tmp_path / "galaxy_mnist_images.tar.gz",
+        {f"images/{name}": picture.getvalue() for name in names},
+    )
     table = pd.DataFrame({"filename": names, "label": np.arange(20) % 4, "other": 1})
     for half, rows in (("train", slice(0, 16)), ("test", slice(16, 20))):
         table[rows].to_csv(tmp_path / f"galaxy_mnist_{half}_catalog.parquet", index=False)
@@ -240,7 +268,9 @@ def test_galaxy_mnist_becomes_class_folders(tmp_path, monkeypatch):
     found = sources.folder(tmp_path / "classes", class_names=None)
     assert found.classes == ("edge_on_disk", "smooth_cigar", "smooth_round", "unbarred_spiral")
     labels = dict(zip(found.ids, (found.classes[label] for label in found.labels), strict=True))
-    assert labels == {name[:2]: download.GALAXY_MNIST[number % 4] for number, name in enumerate(names)}
+    assert labels == {
+        name[:2]: download.GALAXY_MNIST[number % 4] for number, name in enumerate(names)
+    }
     assert not (tmp_path / "classes.part").exists()
 
 
@@ -262,7 +292,9 @@ def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
     direct = galaxy_zoo_tree.hard_labels(survey.votes[:40].numpy(), galaxy_zoo_tree.CLASSES[4])
     assert found.labels == [*direct.tolist(), *[-1] * 8]
     for read, image in zip(found.read, survey.images, strict=True):
-        assert np.abs(np.asarray(read()[0]).transpose(2, 0, 1).astype(int) - image.numpy()).mean() < 8  # JPEG
+        assert (
+            np.abs(np.asarray(read()[0]).transpose(2, 0, 1).astype(int) - image.numpy()).mean() < 8
+        )  # JPEG
     assert len(list((tmp_path / "mock/images_test_rev1").iterdir())) == 8
 
 

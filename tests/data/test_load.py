@@ -1,4 +1,5 @@
-"""Every source loads what was written, splits are fair and reproducible, and bad input is named before any training."""
+"""Every source loads what was written, splits are fair and reproducible, and bad input is named
+before any training."""
 
 import bz2
 import gzip
@@ -29,15 +30,20 @@ from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.data.splits import drawn_split
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
+needs_data = pytest.mark.skipif(
+    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
+)
 
 
 @pytest.fixture
 def load(tmp_path):
-    """`data.load` with a cache of the test's own. Unwrapped: the type check of tests would hide the errors that users see."""
+    """`data.load` with a cache of the test's own. Unwrapped: the type check of tests would hide the
+    errors that users see."""
 
     def unwrapped(name, **options):
-        return inspect.unwrap(load_galaxies)(name, **{"image_size": 8, "cache": tmp_path / "cache"} | options)
+        return inspect.unwrap(load_galaxies)(
+            name, **{"image_size": 8, "cache": tmp_path / "cache"} | options
+        )
 
     return unwrapped
 
@@ -71,7 +77,7 @@ def assert_right_pixels(galaxies: Galaxies) -> None:
         assert image.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
 
 
-# --- class folders -----------------------------------------------------------------------------------------------------
+# --- class folders --------------------------------------------------------------------------------
 
 
 def test_folder(tmp_path, load):
@@ -87,7 +93,9 @@ def test_folder(tmp_path, load):
 
 
 def test_counts_and_parts(tmp_path, load):
-    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"disc": 10, "ball": 20}), n_labels=5)
+    galaxies = load(
+        "folder", root=class_folders(tmp_path / "mine", {"disc": 10, "ball": 20}), n_labels=5
+    )
     expected = {"train": [3, 2, 0], "val": [4, 2, 0], "test": [4, 2, 0], "unlabelled": [0, 0, 13]}
     assert galaxies.counts().to_dict("list") == expected
     assert galaxies.counts().index.tolist() == ["ball", "disc", "unlabelled"]
@@ -102,7 +110,9 @@ def test_class_names(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"0": 5, "1": 5})
     assert load("folder", root=root, class_names=["round", "spiral"]).classes == ("round", "spiral")
     for wrong in (["round"], ["round", "round"]):
-        with pytest.raises(ValueError, match=r"class_names has .* must have 2 different names, for 0, 1"):
+        with pytest.raises(
+            ValueError, match=r"class_names has .* must have 2 different names, for 0, 1"
+        ):
             load("folder", root=root, class_names=wrong)
 
 
@@ -115,7 +125,9 @@ def test_crop_and_resize(tmp_path, load):
             Image.fromarray(image).save(tmp_path / "mine" / name / f"{name}{number}.png")
     assert (load("folder", root=tmp_path / "mine", crop=10, image_size=5).images == 200).all()
     assert load("folder", root=tmp_path / "mine", image_size=30).images[0, 0].sum() == 200 * 100
-    with pytest.raises(ValueError, match=r"10 of 10 images cannot be used: a.a0.png \(crop of 31 px.*only 40 x 30"):
+    with pytest.raises(
+        ValueError, match=r"10 of 10 images cannot be used: a.a0.png \(crop of 31 px.*only 40 x 30"
+    ):
         load("folder", root=tmp_path / "mine", crop=31)
 
 
@@ -136,12 +148,14 @@ def test_a_changed_image_is_decoded_again(tmp_path, load):
 
 @pytest.mark.parametrize("ending", ["jpg", "JPEG", "png", "tif", "TIFF"])
 def test_image_formats(tmp_path, load, ending):
-    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"disc": 4, "ball": 4}, ending=ending))
+    galaxies = load(
+        "folder", root=class_folders(tmp_path / "mine", {"disc": 4, "ball": 4}, ending=ending)
+    )
     expected = torch.tensor([colour(id) for id in galaxies.ids])
     assert (galaxies.images.float().mean((2, 3)) - expected).abs().max() <= 2  # JPEG rounds
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def truncate(file: Path) -> None:
@@ -153,15 +167,20 @@ def test_broken_images_are_named(tmp_path, load):
     for id in ids_from(3, 12):
         truncate(root / "disc" / f"{id}.jpg")
     with pytest.raises(
-        ValueError, match=r"12 of 30 images cannot be used: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip"
+        ValueError,
+        match=r"12 of 30 images cannot be used: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
     ):
         load("folder", root=root)
     galaxies = load("folder", root=root, on_bad="skip")
     assert galaxies.ids.tolist() == ids_from(0, 3) + ids_from(15, 15)
     assert galaxies.images.shape[0] == galaxies.labels.shape[0] == 18
-    assert (galaxies.images.float().mean((2, 3)) - torch.tensor([colour(id) for id in galaxies.ids])).abs().max() <= 2
+    assert (
+        galaxies.images.float().mean((2, 3)) - torch.tensor([colour(id) for id in galaxies.ids])
+    ).abs().max() <= 2
     (note,) = galaxies.notes
-    assert note.startswith("left out: 12 of 30 images") and "0003.jpg" in note and "and 2 more" in note
+    assert (
+        note.startswith("left out: 12 of 30 images") and "0003.jpg" in note and "and 2 more" in note
+    )
 
 
 def test_nothing_but_broken_images_is_an_error_in_any_case(tmp_path, load):
@@ -182,7 +201,9 @@ def test_empty_class(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     (root / "ring").mkdir()
     (root / "ring" / "notes.txt").write_text("to do")
-    with pytest.raises(ValueError, match=r"no images .* in class ring: fill the folder or remove it"):
+    with pytest.raises(
+        ValueError, match=r"no images .* in class ring: fill the folder or remove it"
+    ):
         load("folder", root=root)
 
 
@@ -196,13 +217,17 @@ def test_images_outside_of_classes(tmp_path, load):
 def test_one_id_in_two_classes(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     write_images(root / "ball", ["0002"])
-    with pytest.raises(ValueError, match=r"1 ids stand for more than one galaxy: .*0002.png, .*0002.png"):
+    with pytest.raises(
+        ValueError, match=r"1 ids stand for more than one galaxy: .*0002.png, .*0002.png"
+    ):
         load("folder", root=root)
 
 
 def test_class_too_small_to_split(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 10, "ball": 2, "ring": 1})
-    with pytest.raises(ValueError, match=r"too few galaxies to split: class ball \(2\), ring \(1\); .* at least 3"):
+    with pytest.raises(
+        ValueError, match=r"too few galaxies to split: class ball \(2\), ring \(1\); .* at least 3"
+    ):
         load("folder", root=root)
     with pytest.raises(ValueError, match=r"class ring \(1\); each class needs at least 2"):
         load("folder", root=root, val=0.0)
@@ -210,18 +235,27 @@ def test_class_too_small_to_split(tmp_path, load):
 
 def test_too_few_galaxies_what_can_be_done(tmp_path, load):
     root = write_zoo(tmp_path / "zoo", 8)
-    for n_classes, remedy in ((4, r"clear votes for it$"), (5, r"clear votes for it, or use n_classes: 4")):
-        with pytest.raises(ValueError, match=rf"one for each of train, val, test\. Add galaxies with {remedy}"):
+    for n_classes, remedy in (
+        (4, r"clear votes for it$"),
+        (5, r"clear votes for it, or use n_classes: 4"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"one for each of train, val, test\. Add galaxies with {remedy}"
+        ):
             load("galaxy_zoo", root=root, n_classes=n_classes)
     write_galaxy10(tmp_path / "Galaxy10.h5", each=1)
-    with pytest.raises(ValueError, match=r"one for each of train, test\. Use a file with more galaxies of it"):
+    with pytest.raises(
+        ValueError, match=r"one for each of train, test\. Use a file with more galaxies of it"
+    ):
         load("galaxy10", root=tmp_path / "Galaxy10.h5", val=0.0)
     with pytest.raises(ValueError, match=r"Simulate more by n_galaxies$"):
         load("simulated", n_galaxies=3, image_size=16)
 
 
 def test_unknown_source_names_the_nearest(load):
-    with pytest.raises(ValueError, match=r"no data source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"):
+    with pytest.raises(
+        ValueError, match=r"no data source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"
+    ):
         load("galaxyzoo")
 
 
@@ -234,16 +268,40 @@ def test_unknown_source_names_the_nearest(load):
             {"on_bad": "skip"},
             r"'on_bad' means nothing to the source 'simulated' \(none of its images can be broken\)",
         ),
-        ("simulated", {"crop": 40}, r"'simulated' \(its frames are drawn around the galaxies, at image_size\): remove it"),
-        ("simulated", {"unlabelled_root": "x"}, r"'simulated' \(its own unlabelled galaxies are .* n_labels"),
-        ("folder", {"root": "x", "n_galaxies": 5}, "option 'n_galaxies' means nothing to the source 'folder'"),
-        ("folder", {"root": "x", "stretch": 1.0}, "option 'stretch' means nothing to the source 'folder'"),
-        ("galaxy10", {"root": "x", "class_names": ["a"]}, "option 'class_names' means nothing to the source 'galaxy10'"),
+        (
+            "simulated",
+            {"crop": 40},
+            r"'simulated' \(its frames are drawn around the galaxies, at image_size\): remove it",
+        ),
+        (
+            "simulated",
+            {"unlabelled_root": "x"},
+            r"'simulated' \(its own unlabelled galaxies are .* n_labels",
+        ),
+        (
+            "folder",
+            {"root": "x", "n_galaxies": 5},
+            "option 'n_galaxies' means nothing to the source 'folder'",
+        ),
+        (
+            "folder",
+            {"root": "x", "stretch": 1.0},
+            "option 'stretch' means nothing to the source 'folder'",
+        ),
+        (
+            "galaxy10",
+            {"root": "x", "class_names": ["a"]},
+            "option 'class_names' means nothing to the source 'galaxy10'",
+        ),
         ("folder", {"root": "x", "unlabelled_crop": 5}, "unlabelled_crop needs unlabelled_root"),
         ("folder", {}, "the source 'folder' needs `root`"),
         ("folder", {"root": "x", "test": 1.5}, "test must lie between 0 and 1, not 1.5"),
         ("folder", {"root": "x", "test": 0.5, "val": 0.5}, "leave nothing to train on"),
-        ("folder", {"root": "x", "n_labels": 5, "label_fraction": 0.5}, "n_labels or label_fraction, not both"),
+        (
+            "folder",
+            {"root": "x", "n_labels": 5, "label_fraction": 0.5},
+            "n_labels or label_fraction, not both",
+        ),
         ("folder", {"root": "x", "image_size": 0}, "image_size must be at least 1"),
         ("folder", {"root": "x", "crop": -1}, "crop must be at least 1"),
     ],
@@ -254,11 +312,14 @@ def test_options_that_make_no_sense(load, name, options, message):
 
 
 def test_missing_folder_says_how_far_it_exists(tmp_path, load):
-    with pytest.raises(FileNotFoundError, match=f"nope/there does not exist; the last part of it that does is {tmp_path}"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=f"nope/there does not exist; the last part of it that does is {tmp_path}",
+    ):
         load("folder", root=tmp_path / "nope" / "there")
 
 
-# --- splits and labels -------------------------------------------------------------------------------------------------
+# --- splits and labels ----------------------------------------------------------------------------
 
 
 def splits(galaxies: Galaxies) -> dict[str, str]:
@@ -266,7 +327,12 @@ def splits(galaxies: Galaxies) -> dict[str, str]:
 
 
 def test_splits_are_stratified(tmp_path, load):
-    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"a": 100, "b": 50, "c": 5}), test=0.3, val=0.1)
+    galaxies = load(
+        "folder",
+        root=class_folders(tmp_path / "mine", {"a": 100, "b": 50, "c": 5}),
+        test=0.3,
+        val=0.1,
+    )
     assert galaxies.counts().loc[["a", "b", "c"], ["train", "val", "test"]].to_numpy().tolist() == [
         [60, 10, 30],
         [30, 5, 15],
@@ -275,7 +341,8 @@ def test_splits_are_stratified(tmp_path, load):
 
 
 @pytest.mark.parametrize(
-    ("test", "val"), [(0.9, 0.05), (0.05, 0.9), (0.5, 0.49), (0.99, 0.0), (0.0, 0.99), (0.0, 0.0), (0.2, 0.2)]
+    ("test", "val"),
+    [(0.9, 0.05), (0.05, 0.9), (0.5, 0.49), (0.99, 0.0), (0.0, 0.99), (0.0, 0.0), (0.2, 0.2)],
 )
 def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
     for count in range(1 + (test > 0) + (val > 0), 60):
@@ -295,11 +362,16 @@ def test_an_empty_part_is_an_error_that_says_what_to_do(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"a": 20, "b": 20})
     for split in ("val", "test"):
         galaxies = load("folder", root=root, **{split: 0.0})
-        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as .* {split} = 0: give {split} a fraction"):
+        with pytest.raises(
+            ValueError,
+            match=f"the split '{split}' is empty, as .* {split} = 0: give {split} a fraction",
+        ):
             galaxies.part(split)
         assert len(galaxies.part("unlabelled")) == 0
     for split in ("train", "val", "test"):
-        with pytest.raises(ValueError, match=f"the split '{split}' is empty, as no galaxy has a label: give"):
+        with pytest.raises(
+            ValueError, match=f"the split '{split}' is empty, as no galaxy has a label: give"
+        ):
             galaxies.take(np.arange(0)).part(split)
 
 
@@ -318,7 +390,8 @@ def test_links_to_nothing_are_broken_images(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     (root / "disc" / "0777.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(
-        ValueError, match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not"
+        ValueError,
+        match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not",
     ):
         load("folder", root=root)
     assert load("folder", root=root, on_bad="skip").ids.tolist() == ids_from(0, 10)
@@ -330,7 +403,9 @@ def test_links_to_nothing_are_broken_images(tmp_path, load):
 def test_fits_links_to_nothing_are_broken_images(tmp_path, load):
     write_fits(tmp_path / "sky" / "good.fits", bands(0.1, 0.1, 0.1))
     (tmp_path / "sky" / "bad.fits").symlink_to(tmp_path / "gone.fits")
-    with pytest.raises(ValueError, match=r"1 of 2 images cannot be used: bad.fits \(.*No such file"):
+    with pytest.raises(
+        ValueError, match=r"1 of 2 images cannot be used: bad.fits \(.*No such file"
+    ):
         load("fits", root=tmp_path / "sky")
 
 
@@ -338,7 +413,9 @@ def test_splits_depend_on_seed_and_ids_alone(tmp_path, load):
     counts = {"a": 40, "b": 20}
     first = load("folder", root=class_folders(tmp_path / "one", counts))
     other = tmp_path / "two"
-    for id in reversed(ids_from(0, 60)):  # other names, other order of files and classes, other format, other sizes
+    for id in reversed(
+        ids_from(0, 60)
+    ):  # other names, other order of files and classes, other format, other sizes
         write_images(other / ("z" if int(id) < 40 else "y"), [id], ending="tif", size=16)
     second = load("folder", root=other)
     assert first.labels.tolist() != second.labels.tolist()
@@ -384,7 +461,9 @@ def test_smaller_label_sets_are_part_of_larger_ones(tmp_path, load):
 
 
 def test_label_sets_keep_the_share_of_each_class(tmp_path, load):
-    galaxies = load("folder", root=class_folders(tmp_path / "mine", {"a": 100, "b": 50}), label_fraction=0.2)
+    galaxies = load(
+        "folder", root=class_folders(tmp_path / "mine", {"a": 100, "b": 50}), label_fraction=0.2
+    )
     assert torch.bincount(galaxies.part("train").labels).tolist() == [12, 6]
 
 
@@ -395,32 +474,56 @@ def test_impossible_number_of_labels(tmp_path, load, n):
         load("folder", root=root, n_labels=n)
 
 
-# --- a second, unlabelled source ---------------------------------------------------------------------------------------
+# --- a second, unlabelled source ------------------------------------------------------------------
 
 
 def test_unlabelled_galaxies_are_joined_by_id(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"a": 10, "b": 10})
     write_images(tmp_path / "more" / "deeper", ids_from(15, 20), size=20)
-    galaxies = load("folder", root=root, unlabelled_root=tmp_path / "more", crop=6, unlabelled_crop=18)
+    galaxies = load(
+        "folder", root=root, unlabelled_root=tmp_path / "more", crop=6, unlabelled_crop=18
+    )
     assert sorted(galaxies.ids) == ids_from(0, 35)
     assert set(galaxies.part("unlabelled").ids) == set(ids_from(20, 15))
     assert_right_pixels(galaxies)
     (note,) = galaxies.notes
     assert "15 unlabelled" in note and "left out: 5 of its" in note
     alone = load("folder", root=root)
-    assert {id: split for id, split in splits(galaxies).items() if split != "unlabelled"} == splits(alone)
+    assert {id: split for id, split in splits(galaxies).items() if split != "unlabelled"} == splits(
+        alone
+    )
 
 
-# --- Galaxy Zoo --------------------------------------------------------------------------------------------------------
+# --- Galaxy Zoo -----------------------------------------------------------------------------------
 
 
 def some_votes(count: int) -> np.ndarray:
     """Cumulative votes: round, in-between, edge-on, spiral and undecided galaxies in turn."""
     kinds = [
-        {("smooth", "smooth"): 0.9, ("smooth", "features"): 0.1, ("roundness", "round"): 1.0, ("edge_on", "no"): 1.0},
-        {("smooth", "smooth"): 0.9, ("smooth", "features"): 0.1, ("roundness", "in-between"): 1.0, ("edge_on", "no"): 1.0},
-        {("smooth", "features"): 0.9, ("smooth", "smooth"): 0.1, ("edge_on", "yes"): 1.0, ("roundness", "cigar"): 1.0},
-        {("smooth", "features"): 0.9, ("smooth", "smooth"): 0.1, ("edge_on", "no"): 1.0, ("spiral", "yes"): 1.0},
+        {
+            ("smooth", "smooth"): 0.9,
+            ("smooth", "features"): 0.1,
+            ("roundness", "round"): 1.0,
+            ("edge_on", "no"): 1.0,
+        },
+        {
+            ("smooth", "smooth"): 0.9,
+            ("smooth", "features"): 0.1,
+            ("roundness", "in-between"): 1.0,
+            ("edge_on", "no"): 1.0,
+        },
+        {
+            ("smooth", "features"): 0.9,
+            ("smooth", "smooth"): 0.1,
+            ("edge_on", "yes"): 1.0,
+            ("roundness", "cigar"): 1.0,
+        },
+        {
+            ("smooth", "features"): 0.9,
+            ("smooth", "smooth"): 0.1,
+            ("edge_on", "no"): 1.0,
+            ("spiral", "yes"): 1.0,
+        },
         {("smooth", "artifact"): 1.0},
     ]
     shares = np.zeros((count, 37))
@@ -440,7 +543,8 @@ def write_zoo(root: Path, count: int = 50) -> Path:
 
 
 def zip_zoo(root: Path, target: Path) -> Path:
-    """As Kaggle serves them: a zip for each part, with the folder's name inside, and what a Mac adds."""
+    """As Kaggle serves them: a zip for each part, with the folder's name inside, and what a Mac
+    adds."""
     target.mkdir()
     for name in ("images_training_rev1", "images_test_rev1"):
         with zipfile.ZipFile(target / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -473,8 +577,13 @@ def test_galaxy_zoo(tmp_path, load):
 
 def test_galaxy_zoo_with_five_classes(tmp_path, load):
     root = write_zoo(tmp_path / "zoo")
-    edit_solutions(root, lambda table: table.assign(**{"Class7.3": table["Class1.1"], "Class7.1": 0, "Class7.2": 0}))
-    with pytest.raises(ValueError, match=r"too few galaxies to split: class round \(0\), in-between \(0\)"):
+    edit_solutions(
+        root,
+        lambda table: table.assign(**{"Class7.3": table["Class1.1"], "Class7.1": 0, "Class7.2": 0}),
+    )
+    with pytest.raises(
+        ValueError, match=r"too few galaxies to split: class round \(0\), in-between \(0\)"
+    ):
         load("galaxy_zoo", root=root, n_classes=5)
 
 
@@ -493,20 +602,37 @@ def test_zips_are_read_unextracted(tmp_path, load):
 def test_incomplete_zip(tmp_path, load):
     zips = zip_zoo(write_zoo(tmp_path / "zoo"), tmp_path / "zips")
     truncate(zips / "images_training_rev1.zip")
-    with pytest.raises(ValueError, match=r"images_training_rev1.zip is no complete zip .*download it again"):
+    with pytest.raises(
+        ValueError, match=r"images_training_rev1.zip is no complete zip .*download it again"
+    ):
         load("galaxy_zoo", root=zips)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.rename(columns={"Class4.1": "Class4.l"}), r"no column Class4.1; is 'Class4.l' a misspelt 'Class4.1'\?"),
+        (
+            lambda t: t.rename(columns={"Class4.1": "Class4.l"}),
+            r"no column Class4.1; is 'Class4.l' a misspelt 'Class4.1'\?",
+        ),
         (lambda t: t.drop(columns="GalaxyID"), r"no column GalaxyID"),
         (lambda t: pd.concat([t, t.iloc[[3, 7]]]), r"twice: GalaxyID 0103, 0107. Keep one row"),
-        (lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5, 1.2)}), r"no fraction .* GalaxyID 0105$"),
-        (lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5)}), r"no fraction .* GalaxyID 0105$"),
-        (lambda t: t.drop(index=[0, 2]), r"2 images without a row in training_solutions_rev1.csv: 0100, 0102\. .*skip"),
-        (lambda t: t.assign(GalaxyID=t["GalaxyID"].replace("0104", "0999")), r"1 images without .* 1 rows of .* image: 0999"),
+        (
+            lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5, 1.2)}),
+            r"no fraction .* GalaxyID 0105$",
+        ),
+        (
+            lambda t: t.assign(**{"Class1.1": t["Class1.1"].where(t.index != 5)}),
+            r"no fraction .* GalaxyID 0105$",
+        ),
+        (
+            lambda t: t.drop(index=[0, 2]),
+            r"2 images without a row in training_solutions_rev1.csv: 0100, 0102\. .*skip",
+        ),
+        (
+            lambda t: t.assign(GalaxyID=t["GalaxyID"].replace("0104", "0999")),
+            r"1 images without .* 1 rows of .* image: 0999",
+        ),
     ],
     ids=["column", "id-column", "duplicate", "range", "empty", "no-row", "no-image"],
 )
@@ -523,9 +649,16 @@ def test_images_and_rows_that_stand_alone_can_be_left_out(tmp_path, load):
     galaxies = load("galaxy_zoo", root=root, on_bad="skip")
     assert "0104" not in galaxies.ids and "0999" not in galaxies.ids
     assert len(galaxies) == 49 + 7
-    assert galaxies.labels[:49].tolist() == ([0, 1, 2, 3, -1] * 10)[:4] + ([0, 1, 2, 3, -1] * 10)[5:]
-    assert galaxies.notes[0] == "left out: 1 images without a row in training_solutions_rev1.csv: 0104"
-    assert galaxies.notes[1] == "left out: 1 rows of training_solutions_rev1.csv without an image: 0999"
+    assert (
+        galaxies.labels[:49].tolist() == ([0, 1, 2, 3, -1] * 10)[:4] + ([0, 1, 2, 3, -1] * 10)[5:]
+    )
+    assert (
+        galaxies.notes[0] == "left out: 1 images without a row in training_solutions_rev1.csv: 0104"
+    )
+    assert (
+        galaxies.notes[1]
+        == "left out: 1 rows of training_solutions_rev1.csv without an image: 0999"
+    )
 
 
 def test_missing_part_of_galaxy_zoo(tmp_path, load):
@@ -535,13 +668,15 @@ def test_missing_part_of_galaxy_zoo(tmp_path, load):
         load("galaxy_zoo", root=root)
 
 
-# --- HDF5 --------------------------------------------------------------------------------------------------------------
+# --- HDF5 -----------------------------------------------------------------------------------------
 
 
 def write_galaxy10(file: Path, *, each: int = 5, chunks=None) -> np.ndarray:
     images = np.random.default_rng(0).integers(0, 256, (10 * each, 16, 16, 3), np.uint8)
     with h5py.File(file, "w") as opened:
-        opened.create_dataset("images", data=images, chunks=chunks, compression="gzip" if chunks else None)
+        opened.create_dataset(
+            "images", data=images, chunks=chunks, compression="gzip" if chunks else None
+        )
         opened["ans"] = (np.arange(10 * each) % 10).astype(np.uint8)
     return images
 
@@ -568,7 +703,10 @@ def test_galaxy10_with_wrong_content(tmp_path, load):
     with pytest.raises(ValueError, match=r"`images` is uint8 \(5, 3, 8, 8\)"):
         load("galaxy10", root=file)
     with h5py.File(file, "w") as opened:
-        opened["images"], opened["ans"] = np.zeros((5, 8, 8, 3), np.uint8), np.array([0, 1, 10, 2, 11])
+        opened["images"], opened["ans"] = (
+            np.zeros((5, 8, 8, 3), np.uint8),
+            np.array([0, 1, 10, 2, 11]),
+        )
     with pytest.raises(ValueError, match=r"between 0 and 9, but does not in row 2, 4"):
         load("galaxy10", root=file)
     truncate(file)
@@ -603,7 +741,9 @@ def write_table(file: Path, count: int = 20, **extra) -> np.ndarray:
 
 def test_table_with_labels_beside_it(tmp_path, load):
     images = write_table(tmp_path / "valSet.hdf5")
-    pd.DataFrame(np.arange(20) % 4).to_csv(tmp_path / "valSet.csv", index=False)  # as the published code writes it
+    pd.DataFrame(np.arange(20) % 4).to_csv(
+        tmp_path / "valSet.csv", index=False
+    )  # as the published code writes it
     galaxies = load("table", root=tmp_path / "valSet.hdf5")
     assert galaxies.images.permute(0, 2, 3, 1).numpy().tolist() == images.tolist()
     assert galaxies.classes == ("0", "1", "2", "3")
@@ -632,7 +772,10 @@ def test_table_with_ids_and_another_table_of_unlabelled_galaxies(tmp_path, load)
     [
         ("label\n0\n1\n", r"2 rows for 20 galaxies"),
         ("name,label\na,0\n", r"no column id"),
-        ("id,label\nvalSet-000000,0\n", r"19 images without a row in valSet.csv: valSet-000001, .* and 9 more"),
+        (
+            "id,label\nvalSet-000000,0\n",
+            r"19 images without a row in valSet.csv: valSet-000001, .* and 9 more",
+        ),
         ("", r"valSet.csv is no CSV file"),
         ("id,label\na,1,2\nb\n", r"valSet.csv is no CSV file: Length of header"),
     ],
@@ -664,18 +807,23 @@ def test_classes_may_be_called_none_or_na(tmp_path, load):
 
 
 def test_table_with_wrong_columns_or_values(tmp_path, load):
-    Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(tmp_path / "a.h5", path="data")
+    Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(
+        tmp_path / "a.h5", path="data"
+    )
     with pytest.raises(ValueError, match=r"the table has no column g. It has: r, G, b"):
         load("table", root=tmp_path / "a.h5")
     images = np.zeros((5, 8, 8))
     images[2] += 0.7
     images[3, 0, 0] = np.nan
     Table({"r": images, "g": images, "b": images}).write(tmp_path / "b.h5", path="data")
-    with pytest.raises(ValueError, match=r"2 of 5 .*b.h5 row 2 \(values from 0.7 to 0.7, expected -0.5 to 0.5\), b.h5 row 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"2 of 5 .*b.h5 row 2 \(values from 0.7 to 0.7, expected -0.5 to 0.5\), b.h5 row 3",
+    ):
         load("table", root=tmp_path / "b.h5")
 
 
-# --- FITS --------------------------------------------------------------------------------------------------------------
+# --- FITS -----------------------------------------------------------------------------------------
 
 
 def write_fits(file: Path, image: np.ndarray, **header) -> None:
@@ -695,7 +843,8 @@ def compress(file: Path, module, ending: str) -> None:
 
 
 def test_the_reddest_band_is_red(tmp_path, load):
-    """A cube's planes go from blue to red; single files go by their names, whatever their headers say."""
+    """A cube's planes go from blue to red; single files go by their names, whatever their headers
+    say."""
     write_fits(tmp_path / "sky" / "cube.fits", bands(0.001, 0.001, 0.5))
     for band, level in {"g": 0.5, "r": 0.001, "i": 0.001}.items():
         write_fits(tmp_path / "sky" / f"single_{band}.fits", bands(level)[0], FILTER="i")
@@ -745,7 +894,9 @@ def test_first_row_of_fits_is_the_lowest(tmp_path, load):
 def test_fits_labels_and_settings(tmp_path, load):
     for number in range(6):
         write_fits(tmp_path / "sky" / f"n{number}.fits", bands(0.1, 0.1, 0.1))
-    (tmp_path / "labels.csv").write_text("id,label\n" + "\n".join(f"n{n},{'ab'[n % 2]}" for n in range(6)))
+    (tmp_path / "labels.csv").write_text(
+        "id,label\n" + "\n".join(f"n{n},{'ab'[n % 2]}" for n in range(6))
+    )
     faint = load("fits", root=tmp_path / "sky", labels=tmp_path / "labels.csv")
     assert faint.classes == ("a", "b") and faint.labels.tolist() == [0, 1] * 3
     bright = load("fits", root=tmp_path / "sky", stretch=0.05, band_weights=[1.0, 1.0, 1.0])
@@ -787,7 +938,10 @@ def test_truncated_fits_is_named(tmp_path, load):
         write_fits(tmp_path / "sky" / f"{name}.fits", bands(0.1, 0.1, 0.1, size=40))
     with (tmp_path / "sky" / "broken.fits").open("r+b") as file:
         file.truncate(9000)
-    with pytest.raises(ValueError, match=r"1 of 2 images cannot be used: broken.fits \(incomplete or broken FITS file"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 of 2 images cannot be used: broken.fits \(incomplete or broken FITS file",
+    ):
         load("fits", root=tmp_path / "sky")
     galaxies = load("fits", root=tmp_path / "sky", on_bad="skip")
     assert galaxies.ids.tolist() == ["good"]
@@ -839,7 +993,7 @@ def test_mended_images_are_noted(tmp_path, load):
     ]
 
 
-# --- the mock survey ---------------------------------------------------------------------------------------------------
+# --- the mock survey ------------------------------------------------------------------------------
 
 
 def test_simulated_survey_is_made_once(load, monkeypatch):
@@ -859,7 +1013,10 @@ def test_simulated_survey_is_made_once(load, monkeypatch):
     direct = survey(192, image_size=16, seed=5)
     assert torch.equal(first.images, direct.images)
     assert first.votes is not None and torch.equal(first.votes, direct.votes)
-    assert first.labels.tolist() == galaxy_zoo_tree.hard_labels(direct.votes.numpy(), galaxy_zoo_tree.CLASSES[4]).tolist()
+    assert (
+        first.labels.tolist()
+        == galaxy_zoo_tree.hard_labels(direct.votes.numpy(), galaxy_zoo_tree.CLASSES[4]).tolist()
+    )
     assert (first.labels == -1).any()  # ambiguous galaxies exist
     assert splits(first) != splits(second)
 
@@ -870,7 +1027,7 @@ def test_cache_follows_the_code():
     assert _code(survey_module) != _code(galaxy_zoo_tree)
 
 
-# --- real galaxies -----------------------------------------------------------------------------------------------------
+# --- real galaxies --------------------------------------------------------------------------------
 
 
 @needs_data
@@ -883,7 +1040,11 @@ def test_real_class_folders(load):
 def test_real_unlabelled_galaxies_are_found_twice():
     """177 of them are also in the class folders: without the join they would leak."""
     root = Path(str(REAL))
-    joined = sources.join(sources.folder(root / "four_class", class_names=None), sources.images(root / "galaxy_zoo_128"), "x")
+    joined = sources.join(
+        sources.folder(root / "four_class", class_names=None),
+        sources.images(root / "galaxy_zoo_128"),
+        "x",
+    )
     assert len(joined.ids) == len(set(joined.ids)) == 809 + 6567 - 177
 
 
@@ -901,7 +1062,10 @@ def test_real_galaxy_zoo(tmp_path, load):
     shutil.copy(root / "training_solutions_rev1.csv", small)
     galaxies = load("galaxy_zoo", root=small, crop=212, image_size=64, on_bad="skip")
     assert galaxies.images.shape == (120, 3, 64, 64)
-    centre, corner = galaxies.images[:, :, 28:36, 28:36].float().mean(), galaxies.images[:, :, :8, :8].float().mean()
+    centre, corner = (
+        galaxies.images[:, :, 28:36, 28:36].float().mean(),
+        galaxies.images[:, :, :8, :8].float().mean(),
+    )
     assert centre > 3 * corner  # the galaxies are in the middle
 
 
@@ -913,7 +1077,9 @@ def test_real_galaxy10(load):
 
 @needs_data
 def test_real_fits(load):
-    with pytest.raises(ValueError, match=r"1 of 7 images cannot be used: decals_grz_truncated.fits"):
+    with pytest.raises(
+        ValueError, match=r"1 of 7 images cannot be used: decals_grz_truncated.fits"
+    ):
         load("fits", root=Path(str(REAL), "fits"), image_size=64)
     galaxies = load("fits", root=Path(str(REAL), "fits"), image_size=64, on_bad="skip")
     assert galaxies.ids.tolist()[3:] == ["decals_grz_bad_pixels", "decals_grz_e", "ngc6976_sdss"]
@@ -931,21 +1097,28 @@ def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
 
 def write_volunteers(root: Path, ids: list[str]) -> Path:
     file = root / "gz2_votes.csv"
-    pd.DataFrame({"asset_id": ids, "total_classifications": [f"{30 + int(id) % 20}.0" for id in ids]}).to_csv(file, index=False)
+    pd.DataFrame(
+        {"asset_id": ids, "total_classifications": [f"{30 + int(id) % 20}.0" for id in ids]}
+    ).to_csv(file, index=False)
     return file
 
 
 def test_votes_as_target_split_galaxies_of_no_class_and_move_none_of_a_class(tmp_path, load):
     root = write_zoo(tmp_path / "zoo")
     for seed in range(3):
-        by_class, by_votes = (load("galaxy_zoo", root=root, target=target, seed=seed) for target in ("classes", "votes"))
+        by_class, by_votes = (
+            load("galaxy_zoo", root=root, target=target, seed=seed)
+            for target in ("classes", "votes")
+        )
         assert by_class.ids.tolist() == by_votes.ids.tolist()
         of_class = by_class.labels.numpy() >= 0
         assert (by_class.split[of_class] == by_votes.split[of_class]).all()
         voted = ~by_votes.votes.isnan().any(1).numpy()
         assert set(by_class.split[~of_class]) == {"unlabelled"} == set(by_votes.split[~voted])
         parts = by_votes.split[voted & ~of_class]
-        assert [int((parts == split).sum()) for split in ("train", "val", "test", "unlabelled")] == [6, 2, 2, 0]
+        assert [
+            int((parts == split).sum()) for split in ("train", "val", "test", "unlabelled")
+        ] == [6, 2, 2, 0]
 
 
 def test_few_votes_are_nested_and_the_others_forgotten(load):
@@ -955,7 +1128,11 @@ def test_few_votes_are_nested_and_the_others_forgotten(load):
     assert len(trained[0]) == 20 and len(trained[1]) == 50 and trained[0] < trained[1] < trained[2]
     assert len(set(few.part("train").labels.tolist())) == 5  # one of each class and of no class
     left = few.split == "unlabelled"
-    assert few.votes[left].isnan().all() and few.volunteers[left].isnan().all() and (few.labels[left] == -1).all()
+    assert (
+        few.votes[left].isnan().all()
+        and few.volunteers[left].isnan().all()
+        and (few.labels[left] == -1).all()
+    )
     for part in ("val", "test"):
         assert few.part(part).ids.tolist() == every.part(part).ids.tolist()
         assert few.part(part).votes.isfinite().all() and few.part(part).volunteers.isfinite().all()
@@ -987,7 +1164,10 @@ def test_wrong_files_of_volunteers_are_named(tmp_path, load):
     file = write_volunteers(root, ids_from(900, 3))
     for text, message in (
         (file.read_text(), r"none of the 27 galaxies stands in column asset_id"),
-        ("asset_id,total_classifications\n0100,40\n0101,zero\n", r"gz2_votes.csv: total_classifications .* for 0101"),
+        (
+            "asset_id,total_classifications\n0100,40\n0101,zero\n",
+            r"gz2_votes.csv: total_classifications .* for 0101",
+        ),
         ("asset_id,votes\n0100,40\n", r"no column volunteers"),
         ("asset_id,volunteers\n0100,40\n0100,41\n", r"twice: asset_id 0100"),
     ):

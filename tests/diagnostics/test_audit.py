@@ -21,7 +21,9 @@ from galaxymorph.learning import classifier, encoders, model_files
 from galaxymorph.run.folder import Step
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against")
+needs_data = pytest.mark.skipif(
+    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
+)
 CLASSES = ("round", "edge_on", "spiral")
 
 
@@ -32,12 +34,15 @@ def images():
 
 @pytest.fixture
 def sample(images):
-    """240 mock galaxies: three classes in turn, 120 in train, 30 each in val and test, 60 unlabelled."""
+    """240 mock galaxies: three classes in turn, 120 in train, 30 each in val and test, 60
+    unlabelled."""
     split = np.repeat(["train", "val", "test", "unlabelled"], [120, 30, 30, 60])
     labels = torch.arange(240) % 3
     labels[180:] = -1
     ids = np.array([f"galaxy{row}" for row in range(240)])
-    return Galaxies(ids=ids, images=images.clone(), labels=labels, classes=CLASSES, votes=None, split=split)
+    return Galaxies(
+        ids=ids, images=images.clone(), labels=labels, classes=CLASSES, votes=None, split=split
+    )
 
 
 @pytest.fixture
@@ -58,14 +63,18 @@ def result(findings, check):
 
 def jpeg(image, quality):
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image.numpy().transpose(1, 2, 0))).save(file, "JPEG", quality=quality)
+    Image.fromarray(np.ascontiguousarray(image.numpy().transpose(1, 2, 0))).save(
+        file, "JPEG", quality=quality
+    )
     return torch.from_numpy(np.asarray(Image.open(file)).transpose(2, 0, 1).copy())
 
 
 def moved(image, y, x):
     """Shifted, with what is beyond the edge filled in by it."""
     size = image.shape[-1]
-    return image[:, (torch.arange(size) + y).clamp(0, size - 1)][:, :, (torch.arange(size) + x).clamp(0, size - 1)]
+    return image[:, (torch.arange(size) + y).clamp(0, size - 1)][
+        :, :, (torch.arange(size) + x).clamp(0, size - 1)
+    ]
 
 
 # --- galaxies
@@ -73,7 +82,12 @@ def moved(image, y, x):
 
 def test_galaxies_without_fault_pass_every_check(sample):
     findings = audit.galaxies(sample)
-    assert [each.check for each in findings] == ["ids", "duplicates", "class balance", "class sizes"]
+    assert [each.check for each in findings] == [
+        "ids",
+        "duplicates",
+        "class balance",
+        "class sizes",
+    ]
     assert {each.severity for each in findings} == {"passed"}
     assert [each.n for each in findings] == [240, 240, 180, 180]
     audit.check(findings)
@@ -158,7 +172,9 @@ def test_too_few_or_empty_images_have_no_duplicates_or_are_one():
 
 
 def test_splits_with_other_classes_than_the_rest(sample):
-    sample.labels[150:180] = torch.tensor([0] * 20 + [1] * 5 + [2] * 5)  # test: 20 of 30 round, elsewhere a third
+    sample.labels[150:180] = torch.tensor(
+        [0] * 20 + [1] * 5 + [2] * 5
+    )  # test: 20 of 30 round, elsewhere a third
     found = result(audit.galaxies(sample), "class balance")
     assert found.severity == "warning"
     assert "test (p = " in found.message
@@ -179,7 +195,13 @@ def test_a_class_missing_from_a_split_and_a_small_one(sample):
 
 def header(**more):
     normalisation = {"mean": encoders.MEAN, "std": encoders.STD}
-    return {"encoder": {"name": "cnn"}, "normalisation": normalisation, "seen": [], "seen_labels": [], **more}
+    return {
+        "encoder": {"name": "cnn"},
+        "normalisation": normalisation,
+        "seen": [],
+        "seen_labels": [],
+        **more,
+    }
 
 
 def normalised(mean, std, **more):
@@ -202,17 +224,27 @@ def test_labels_of_test_galaxies_seen_are_a_leak_images_a_warning(sample):
     found = result(audit.model(header(seen=tests, seen_labels=tests), sample), "labels seen")
     assert (found.severity, list(found.ids)) == ("leak", tests)
     findings = audit.model(header(seen=tests), sample)
-    assert (result(findings, "galaxies seen").severity, result(findings, "labels seen").severity) == ("warning", "passed")
+    assert (
+        result(findings, "galaxies seen").severity,
+        result(findings, "labels seen").severity,
+    ) == ("warning", "passed")
     of_validation = sample.ids[120:123].tolist()
     findings = audit.model(header(seen=of_validation, seen_labels=of_validation), sample)
-    assert (result(findings, "galaxies seen").severity, result(findings, "labels seen").severity) == ("passed", "warning")
+    assert (
+        result(findings, "galaxies seen").severity,
+        result(findings, "labels seen").severity,
+    ) == ("passed", "warning")
     old = {key: value for key, value in header().items() if not key.startswith("seen")}
     assert result(audit.model(old, sample), "labels seen").severity == "warning"
 
 
 def test_normalisation_measured_on_more_than_training_galaxies_is_a_leak(sample):
     pixels = sample.images.double().div(255).transpose(0, 1).flatten(2)  # (3, galaxy, pixel)
-    for rows, severity in ((slice(0, 240), "leak"), (slice(0, 150), "leak"), (slice(0, 120), "passed")):
+    for rows, severity in (
+        (slice(0, 240), "leak"),
+        (slice(0, 150), "leak"),
+        (slice(0, 120), "passed"),
+    ):
         part = pixels[:, rows].flatten(1)
         found = result(audit.model(normalised(part.mean(1), part.std(1)), sample), "normalisation")
         assert found.severity == severity
@@ -256,7 +288,9 @@ def test_galaxies_that_are_missing_twice_or_unknown(table, sample):
 
 @pytest.mark.parametrize(("rows", "said"), [(1, "+1 rows"), (-3, "-3 rows")])
 def test_a_shifted_column(table, sample, rows, said):
-    order = np.random.default_rng(1).permutation(len(table))  # the classes are in turn, so a shift by 3 would show nothing
+    order = np.random.default_rng(1).permutation(
+        len(table)
+    )  # the classes are in turn, so a shift by 3 would show nothing
     table = table.iloc[order].reset_index(drop=True)
     table["label"] = np.roll(table.label.to_numpy(), rows)
     found = result(audit.predictions(table, sample), "labels")
@@ -267,7 +301,9 @@ def test_labels_that_are_shuffled_exchanged_or_wrong(table, sample):
     label = table.label.to_numpy(object)
     for what, faulty in {
         "shuffled": np.random.default_rng(2).permutation(label),
-        "spiral is called round": np.array(["spiral", "edge_on", "round"])[sample.labels[:180].numpy()],
+        "spiral is called round": np.array(["spiral", "edge_on", "round"])[
+            sample.labels[:180].numpy()
+        ],
         "these labels are wrong: galaxy0": np.where(np.arange(180) == 0, "spiral", label),
     }.items():
         found = result(audit.predictions(table.assign(label=faulty), sample), "labels")
@@ -288,7 +324,9 @@ def test_probabilities_in_another_order_than_labels(table, sample):
     shifted = table.assign(**dict(zip(columns, np.roll(values, 2, 0).T, strict=True)))
     found = result(audit.predictions(shifted, sample), "order")
     assert (found.severity, "-2 rows" in found.message) == ("leak", True)
-    shuffled = table.assign(**dict(zip(columns, np.random.default_rng(3).permutation(values).T, strict=True)))
+    shuffled = table.assign(
+        **dict(zip(columns, np.random.default_rng(3).permutation(values).T, strict=True))
+    )
     findings = audit.predictions(shuffled, sample)
     assert result(findings, "order").severity == "warning"
     assert result(findings, "labels").severity == "passed"
@@ -305,7 +343,14 @@ def test_tables_of_other_classes_are_refused(table, sample):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(1800, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, 4),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(1800, 3),
+    )
 
 
 def forward(network, images):
@@ -318,7 +363,9 @@ def one_by_one(network, images):
 
 def test_a_network_in_eval_mode_gives_the_same_in_any_batch(network, images):
     for predict in (forward, one_by_one):
-        (found,) = audit.batch_independent(functools.partial(predict, network.eval()), images[:8], network=network)
+        (found,) = audit.batch_independent(
+            functools.partial(predict, network.eval()), images[:8], network=network
+        )
         assert (found.severity, "2 layers in eval mode" in found.message) == ("passed", True)
 
 
@@ -337,7 +384,9 @@ def test_chance_in_predictions_is_found(network, images):
 def test_features_extracted_in_training_mode_with_batches_of_one_are_found(network, images):
     """The published fault: what comes out is the same each time, so only the network shows it."""
     network[4].p = 0.0
-    (found,) = audit.batch_independent(functools.partial(one_by_one, network.train()), images[:8], network=network)
+    (found,) = audit.batch_independent(
+        functools.partial(one_by_one, network.train()), images[:8], network=network
+    )
     assert found.severity == "leak"
     assert "2 layers were in training mode: 1 (BatchNorm2d), 4 (Dropout)" in found.message
     assert "predicting changed 1.running_mean" in found.message
@@ -346,14 +395,19 @@ def test_features_extracted_in_training_mode_with_batches_of_one_are_found(netwo
 # --- what becomes of findings
 
 FINDINGS = [
-    audit.Finding("ids", "leak", "the same id in different splits: a (train) = a (test)", ("a", "a"), 10),
+    audit.Finding(
+        "ids", "leak", "the same id in different splits: a (train) = a (test)", ("a", "a"), 10
+    ),
     audit.Finding("class balance", "warning", "skewed", n=10),
     audit.Finding("rows", "passed", "every galaxy is there", n=7),
 ]
 
 
 def test_a_leak_stops_unless_it_is_allowed():
-    with pytest.raises(audit.Leak, match=r"a \(train\) = a \(test\)\. What to do: leave them out.*\n.*allow: \['ids'\]"):
+    with pytest.raises(
+        audit.Leak,
+        match=r"a \(train\) = a \(test\)\. What to do: leave them out.*\n.*allow: \['ids'\]",
+    ):
         audit.check(FINDINGS)
     audit.check(FINDINGS, allow=["ids"])
     audit.check(FINDINGS[1:])
@@ -379,7 +433,8 @@ def test_the_summary_has_every_check_that_was_made():
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
-    """A run by hand on the mock survey: a network that was trained with one seed, and a table of another one."""
+    """A run by hand on the mock survey: a network that was trained with one seed, and a table of
+    another one."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "params.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
@@ -387,20 +442,34 @@ def finished(tmp_path, monkeypatch):
     drawn = {seed: load(**survey, seed=seed) for seed in (0, 1)}
     for seed, name in ((0, "cnn/seed=0"), (1, "forest/seed=1")):
         labelled = drawn[seed].take(drawn[seed].labels.numpy() >= 0)
-        chance = np.eye(4)[np.random.default_rng(0).permutation(labelled.labels.numpy())] * 0.6 + 0.1
+        chance = (
+            np.eye(4)[np.random.default_rng(0).permutation(labelled.labels.numpy())] * 0.6 + 0.1
+        )
         right = np.eye(4)[labelled.labels.numpy()] * 0.6 + 0.1
         p = np.where(np.arange(len(right))[:, None] % 5, right, chance)
         step = Step("ours", name)
-        known = {"ids": labelled.ids, "split": labelled.split, "labels": labelled.labels, "classes": labelled.classes}
+        known = {
+            "ids": labelled.ids,
+            "split": labelled.split,
+            "labels": labelled.labels,
+            "classes": labelled.classes,
+        }
         step.predictions(**known, probabilities=p)
         step.metrics({"n_test": 1})
     torch.manual_seed(0)
     network = encoders.encoder("cnn", channels=[8])
     model = classifier.Classifier(network, classes=4)
     train_ids = sorted(drawn[0].part("train").ids.tolist())
-    more = {"classes": drawn[0].classes, "image_size": 32, "seen": train_ids, "seen_labels": train_ids}
+    more = {
+        "classes": drawn[0].classes,
+        "image_size": 32,
+        "seen": train_ids,
+        "seen_labels": train_ids,
+    }
     file = Step("ours", "cnn/seed=0").model_file
-    model_files.save(file, model, encoder=network.options, normalisation=network.normalisation, **more)
+    model_files.save(
+        file, model, encoder=network.options, normalisation=network.normalisation, **more
+    )
     return survey, drawn
 
 
@@ -409,7 +478,12 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
     found = audit.trained("ours", galaxies=survey)
     assert set(found) == {"cnn/seed=0", "cnn/seed=0, model", "forest/seed=1"}
     assert [each.check for each in found["forest/seed=1"]] == ["rows", "labels", "splits", "order"]
-    assert [each.check for each in found["cnn/seed=0, model"]] == ["normalisation", "galaxies seen", "labels seen", "batches"]
+    assert [each.check for each in found["cnn/seed=0, model"]] == [
+        "normalisation",
+        "galaxies seen",
+        "labels seen",
+        "batches",
+    ]
     assert {each.severity for several in found.values() for each in several} == {"passed"}
     table = audit.overview(found)
     assert table.set_index("check").of.to_dict() == {
@@ -417,14 +491,20 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
     }  # fmt: skip
     assert audit.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
     assert audit.trained("ours", ["forest"], galaxies=survey).keys() == {"forest/seed=1"}
-    assert audit.trained("ours", [], galaxies=survey) == audit.trained("another", galaxies=survey) == {}
+    assert (
+        audit.trained("ours", [], galaxies=survey)
+        == audit.trained("another", galaxies=survey)
+        == {}
+    )
     with pytest.raises(FileNotFoundError, match="no step svm in run 'ours'"):
         audit.trained("ours", ["svm"])
 
 
 def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finished):
     survey, drawn = finished
-    one, other = (Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0"))
+    one, other = (
+        Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0")
+    )
     one.write_bytes(other.read_bytes())  # as of seed 0
     file = Step("ours", "cnn/seed=0").model_file
     state, header = model_files.load(file)
@@ -436,7 +516,9 @@ def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finis
     table = audit.overview(found).set_index("check")
     assert table.result.to_dict()["splits"] == table.result.to_dict()["labels seen"] == "leak"
     assert (table.leaks["splits"], table.of["splits"]) == (1, 2)
-    assert table.what["splits"].startswith("forest/seed=1: ") and "2 of" in table.what["labels seen"]
+    assert (
+        table.what["splits"].startswith("forest/seed=1: ") and "2 of" in table.what["labels seen"]
+    )
     said = audit.sentences(found)
     assert said[0] == "Audit of 3 things: 10 of 12 checks passed." and len(said) == 3
     assert any(sentence.startswith("splits (leak, 1 of 2): forest/seed=1: ") for sentence in said)
@@ -458,12 +540,17 @@ def read(paths, crop=None):
 @needs_data
 def test_galaxies_that_two_real_sets_share_are_found_by_id():
     root = Path(str(REAL))
-    labelled, unlabelled = sorted(root.glob("four_class/*/*.jpg")), sorted(root.glob("galaxy_zoo_128/*.jpg"))
+    labelled, unlabelled = (
+        sorted(root.glob("four_class/*/*.jpg")),
+        sorted(root.glob("galaxy_zoo_128/*.jpg")),
+    )
     ids = np.array([path.stem for path in [*labelled, *unlabelled]])
     split = np.repeat(["test", "unlabelled"], [len(labelled), len(unlabelled)])
     labels = torch.tensor([int(path.parent.name) for path in labelled] + [-1] * len(unlabelled))
     blank = torch.zeros(len(ids), 3, 2, 2, dtype=torch.uint8)
-    sample = Galaxies(ids=ids, images=blank, labels=labels, classes=tuple("0123"), votes=None, split=split)
+    sample = Galaxies(
+        ids=ids, images=blank, labels=labels, classes=tuple("0123"), votes=None, split=split
+    )
     found = audit.shared_ids(sample)
     assert (found.severity, len(found.ids), len(set(found.ids))) == ("leak", 2 * 177, 177)
 
@@ -473,8 +560,18 @@ def test_galaxies_that_two_real_sets_share_are_found_by_look_at_another_scale():
     """The same galaxies cut from 424 px and from 128 px files, among others."""
     root = Path(str(REAL))
     cut = sorted(root.glob("galaxy_zoo_2/images_test_rev1/*.jpg"))[:100]
-    other = [path for path in sorted(root.glob("galaxy_zoo_128/*.jpg")) if path.stem not in {each.stem for each in cut}][:300]
-    images = torch.cat([read(cut, crop=212), read([root / "galaxy_zoo_128" / path.name for path in cut]), read(other)])
+    other = [
+        path
+        for path in sorted(root.glob("galaxy_zoo_128/*.jpg"))
+        if path.stem not in {each.stem for each in cut}
+    ][:300]
+    images = torch.cat(
+        [
+            read(cut, crop=212),
+            read([root / "galaxy_zoo_128" / path.name for path in cut]),
+            read(other),
+        ]
+    )
     found = audit.duplicates(images)
     pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
     planted = {(row, row + 100) for row in range(100)}

@@ -12,7 +12,8 @@ from galaxymorph.diagnostics import costs
 
 
 def network():
-    """Of 3 x 8 x 8: a convolution to 4 x 8 x 8, one with stride 2 and groups to 8 x 4 x 4, a linear layer to 5."""
+    """Of 3 x 8 x 8: a convolution to 4 x 8 x 8, one with stride 2 and groups to 8 x 4 x 4, a linear
+    layer to 5."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False),
         nn.BatchNorm2d(4),
@@ -50,7 +51,9 @@ def test_flops_by_hand(n, training):
 def test_flops_of_a_resnet_are_those_that_torchvision_states():
     stated = models.ResNet18_Weights.IMAGENET1K_V1.meta
     found = costs.flops(models.resnet18(), torch.zeros(1, 3, 224, 224))
-    assert found / 2e9 == pytest.approx(stated["_ops"], abs=0.001)  # which counts a multiply-add as 1
+    assert found / 2e9 == pytest.approx(
+        stated["_ops"], abs=0.001
+    )  # which counts a multiply-add as 1
     assert costs.parameters(models.resnet18()) == stated["num_params"]
 
 
@@ -72,7 +75,8 @@ def test_flops_of_features_and_of_bytes():
 
 
 def test_flops_of_attention_count():
-    """Self-attention of 5 tokens of 8 numbers, 2 heads: in-projection, q k^T, its product with v, out-projection."""
+    """Self-attention of 5 tokens of 8 numbers, 2 heads: in-projection, q k^T, its product with v,
+    out-projection."""
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
 
     class Model(nn.Module):
@@ -83,7 +87,9 @@ def test_flops_of_attention_count():
         def forward(self, x):
             return self.attention(x, x, x, need_weights=True)[0]
 
-    assert costs.flops(Model(), torch.randn(3, 5, 8)) == 2 * (5 * 8 * 24 + 2 * 5 * 5 * 4 + 2 * 5 * 5 * 4 + 5 * 8 * 8)
+    assert costs.flops(Model(), torch.randn(3, 5, 8)) == 2 * (
+        5 * 8 * 24 + 2 * 5 * 5 * 4 + 2 * 5 * 5 * 4 + 5 * 8 * 8
+    )
 
 
 def test_speed_is_the_median_after_a_first_pass():
@@ -93,22 +99,42 @@ def test_speed_is_the_median_after_a_first_pass():
         seen.append(len(given))
         time.sleep(next(waits))
 
-    assert 4 / 0.12 < costs.speed(predict, images(4)) <= 4 / 0.02  # not that of the first, nor of the slow one
+    assert (
+        4 / 0.12 < costs.speed(predict, images(4)) <= 4 / 0.02
+    )  # not that of the first, nor of the slow one
     assert seen == [4] * 4
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there, GPU tensors count")
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the kernel's own count is Linux's")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="the kernel's own count is Linux's"
+)
 def test_peak_memory_is_what_the_kernel_says():
     found = costs.peak_memory()
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    assert found == {"peak_memory_mib": pytest.approx(int(line.split()[1]) / 1024, rel=0.02), "peak_memory_of": "process"}
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    ]
+    assert found == {
+        "peak_memory_mib": pytest.approx(int(line.split()[1]) / 1024, rel=0.02),
+        "peak_memory_of": "process",
+    }
 
 
 def test_all_of_a_network_and_of_what_is_none():
     model = network()
-    found = costs.of(model, images(3), predict=lambda given: model(given / 255), training_seconds=12)
-    assert list(found) == ["parameters", "flops", "training_seconds", "images_per_second", "peak_memory_mib", "peak_memory_of"]
+    found = costs.of(
+        model, images(3), predict=lambda given: model(given / 255), training_seconds=12
+    )
+    assert list(found) == [
+        "parameters",
+        "flops",
+        "training_seconds",
+        "images_per_second",
+        "peak_memory_mib",
+        "peak_memory_of",
+    ]
     assert (found["parameters"], found["training_seconds"]) == (913, 12.0)
     assert found["flops"] == costs.flops(model, images(1)) and found["images_per_second"] > 0
     forest = costs.of(None, images(3), predict=len)

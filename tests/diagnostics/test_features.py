@@ -1,4 +1,5 @@
-"""Health, projections and neighbours of features against closed forms and brute force. About 5 s."""
+"""Health, projections and neighbours of features against closed forms and brute force. About 5
+s."""
 
 import itertools
 import math
@@ -35,7 +36,9 @@ def test_uniformity_of_known_configurations():
     assert features.uniformity(axes) == pytest.approx(-4)
     assert features.uniformity(np.ones((5, 3))) == pytest.approx(0)
     square = np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]])  # four sides and two diagonals
-    assert features.uniformity(square) == pytest.approx(math.log((4 * math.exp(-4) + 2 * math.exp(-8)) / 6))
+    assert features.uniformity(square) == pytest.approx(
+        math.log((4 * math.exp(-4) + 2 * math.exp(-8)) / 6)
+    )
     with pytest.raises(ValueError, match="needs 2 or more"):
         features.uniformity(np.ones((1, 3)))
 
@@ -50,13 +53,17 @@ def test_uniformity_of_more_galaxies_than_are_taken_at_once_is_that_of_all_pairs
 def test_spread_is_one_in_all_directions_and_zero_at_a_point():
     assert features.spread(gaussian(4000, 64)) == pytest.approx(1, abs=0.01)
     assert features.spread(np.full((10, 64), 0.3)) == pytest.approx(0, abs=1e-9)
-    assert features.spread(np.array([[1.0, 0], [-1, 0]])) == pytest.approx(math.sqrt(2) / 2)  # deviations 1 and 0
+    assert features.spread(np.array([[1.0, 0], [-1, 0]])) == pytest.approx(
+        math.sqrt(2) / 2
+    )  # deviations 1 and 0
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8])
 def test_effective_rank_of_equal_singular_values_is_their_number(rank):
     rng = np.random.default_rng(0)
-    left = np.linalg.qr(np.hstack([np.ones((40, 1)), rng.normal(size=(40, rank))]))[0][:, 1:]  # orthogonal to a constant
+    left = np.linalg.qr(np.hstack([np.ones((40, 1)), rng.normal(size=(40, rank))]))[0][
+        :, 1:
+    ]  # orthogonal to a constant
     right = np.linalg.qr(rng.normal(size=(16, rank)))[0]
     offset = rng.normal(size=16)
     assert features.effective_rank(left @ right.T + offset) == pytest.approx(rank)
@@ -65,7 +72,9 @@ def test_effective_rank_of_equal_singular_values_is_their_number(rank):
 def test_effective_rank_is_exp_of_the_entropy_and_zero_where_nothing_varies():
     two = np.zeros((4, 5))
     two[:, 0], two[:, 1] = [3, -3, 0, 0], [0, 0, 1, -1]  # singular values 3 and 1, times sqrt(2)
-    assert features.effective_rank(two) == pytest.approx(math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25)))
+    assert features.effective_rank(two) == pytest.approx(
+        math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+    )
     assert features.effective_rank(torch.full((30, 8), 0.1)) == 0
 
 
@@ -73,11 +82,17 @@ def test_neighbours_vote_by_direction_and_unlabelled_ones_do_not():
     train = np.array([[1, 0.1], [1, -0.1], [0.1, 1], [-0.1, 1], [1, 0.0]])
     labels = torch.tensor([0, 0, 1, 1, -1])
     val = np.array([[9, 0.0], [0, 9], [9, 1], [1, 9]])
-    assert features.knn_accuracy(train, labels, val, np.array([0, 1, 1, -1]), k=1) == pytest.approx(2 / 3)
+    assert features.knn_accuracy(train, labels, val, np.array([0, 1, 1, -1]), k=1) == pytest.approx(
+        2 / 3
+    )
     train_labels = np.array([0, 0, 1, 1, 1])
     assert features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=1) == 1
-    assert features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=3) == 0  # two of three are of class 0
-    assert features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=99) == 1  # all there are
+    assert (
+        features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=3) == 0
+    )  # two of three are of class 0
+    assert (
+        features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=99) == 1
+    )  # all there are
     with pytest.raises(ValueError, match="0 labelled galaxies to train and 4 to validate with"):
         features.knn_accuracy(train, -np.ones(5, int), val, np.zeros(4, int))
 
@@ -87,9 +102,13 @@ def test_health_has_all_of_it_and_the_knn_where_there_are_labels():
     labels = np.arange(300) % 2
     without = features.health(first, second)
     assert list(without) == ["alignment", "uniformity", "spread", "effective_rank"]
-    assert without["alignment"] == features.alignment(first, second) and without["spread"] == features.spread(first)
+    assert without["alignment"] == features.alignment(first, second) and without[
+        "spread"
+    ] == features.spread(first)
     measured = features.health(first, second, train=second, train_labels=labels, val_labels=labels)
-    assert measured == without | {"knn_accuracy": features.knn_accuracy(second, labels, first, labels)}
+    assert measured == without | {
+        "knn_accuracy": features.knn_accuracy(second, labels, first, labels)
+    }
     with pytest.raises(ValueError, match="give train_labels and val_labels"):
         features.health(first, second, train=second)
 
@@ -97,10 +116,17 @@ def test_health_has_all_of_it_and_the_knn_where_there_are_labels():
 def test_features_that_are_not_finite_are_refused():
     given = gaussian(5)
     given[3, 1] = np.nan
-    for measure in (features.uniformity, features.spread, features.effective_rank, features.project):
+    for measure in (
+        features.uniformity,
+        features.spread,
+        features.effective_rank,
+        features.project,
+    ):
         with pytest.raises(ValueError, match="of 1 galaxies are not finite, the first in row 3"):
             measure(given)
-    with pytest.raises(ValueError, match="expected (galaxy, feature)".replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(
+        ValueError, match="expected (galaxy, feature)".replace("(", r"\(").replace(")", r"\)")
+    ):
         features.spread(np.zeros((0, 4)))
 
 
@@ -112,9 +138,16 @@ def test_collapse_is_named_and_health_is_not():
         assert features.collapse(features.health(given, given)).startswith("complete collapse")
     for given in (line, line + 1e-5 * noise, plane):
         assert features.collapse(features.health(given, given)).startswith("dimensional collapse")
-    for given in (gaussian(100, 64), gaussian(20, 64), gaussian(500, 8), np.maximum(gaussian(100, 64), 0)):
+    for given in (
+        gaussian(100, 64),
+        gaussian(20, 64),
+        gaussian(500, 8),
+        np.maximum(gaussian(100, 64), 0),
+    ):
         assert features.collapse(features.health(given, given)) == ""
-    near_a_point = 3 + gaussian(100, 64)  # as of an encoder that has learned nothing yet: spread 0.3
+    near_a_point = 3 + gaussian(
+        100, 64
+    )  # as of an encoder that has learned nothing yet: spread 0.3
     assert features.collapse(features.health(near_a_point, near_a_point)) == ""
 
 
@@ -130,7 +163,9 @@ def test_watch_measures_the_first_every_fifth_and_the_last_epoch():
     rows = watched(features.watch(lambda: HEALTHY | {"asked": float(next(asked))}), 12)
     names = [f"health_{name}" for name in (*HEALTHY, "asked")]
     assert all(list(row) == names for row in rows.values())
-    assert {epoch: row["health_asked"] for epoch, row in rows.items() if set(row.values()) != {None}} == {
+    assert {
+        epoch: row["health_asked"] for epoch, row in rows.items() if set(row.values()) != {None}
+    } == {
         1: 0,
         5: 1,
         10: 2,
@@ -146,7 +181,9 @@ def test_watch_measures_the_first_every_fifth_and_the_last_epoch():
 def test_a_training_that_goes_on_is_watched_as_one_that_never_stopped():
     whole = watched(features.watch(lambda: HEALTHY), 12)
     for first in (3, 7, 12):
-        assert watched(features.watch(lambda: HEALTHY), 12, first) == {e: row for e, row in whole.items() if e >= first}
+        assert watched(features.watch(lambda: HEALTHY), 12, first) == {
+            e: row for e, row in whole.items() if e >= first
+        }
 
 
 def test_watch_leaves_the_random_numbers_of_training_alone():
@@ -172,7 +209,9 @@ def test_watch_warns_once_of_a_collapse():
         watched(features.watch(lambda: HEALTHY | {"spread": next(spreads)}, every=1), 3)
     (warning,) = caught
     assert warning.category is features.Collapse
-    assert str(warning.message).startswith("in epoch 2, complete collapse: all galaxies have nearly the same features")
+    assert str(warning.message).startswith(
+        "in epoch 2, complete collapse: all galaxies have nearly the same features"
+    )
 
 
 # ---- to look at
@@ -185,7 +224,9 @@ def test_principal_components_are_those_of_the_singular_values():
     points = features.project(torch.from_numpy(given).float(), "pca", dimensions=3)
     np.testing.assert_allclose(np.abs(points), np.abs(left * singular)[:, :3], atol=1e-4)
     share = 100 * singular**2 / (singular**2).sum()
-    assert list(points.columns) == [f"component {i + 1} ({share[i]:.0f} % of the variance)" for i in range(3)]
+    assert list(points.columns) == [
+        f"component {i + 1} ({share[i]:.0f} % of the variance)" for i in range(3)
+    ]
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -205,7 +246,10 @@ def test_projections_of_few_or_collapsed_galaxies():
     assert features.project(gaussian(4, 8), "tsne").shape == (4, 2)
     for method in ("pca", "tsne"):
         assert (features.project(np.ones((9, 4)), method).to_numpy() == 0).all()
-        with pytest.raises(ValueError, match="3 galaxies with 8 features: 3 dimensions need 4 galaxies and 3 features"):
+        with pytest.raises(
+            ValueError,
+            match="3 galaxies with 8 features: 3 dimensions need 4 galaxies and 3 features",
+        ):
             features.project(gaussian(3, 8), method, dimensions=3)
 
 
@@ -216,7 +260,10 @@ def test_neighbours_are_those_of_brute_force():
     rows = [3, 7, 11, 49]
     found = features.neighbours(given, rows, k=5)
     for row, near in zip(rows, found, strict=True):
-        cosine = [given[row] @ other / np.linalg.norm(given[row]) / np.linalg.norm(other) for other in given]
+        cosine = [
+            given[row] @ other / np.linalg.norm(given[row]) / np.linalg.norm(other)
+            for other in given
+        ]
         others = sorted((i for i in range(50) if i != row), key=lambda i: -round(cosine[i], 12))
         assert list(near) == others[:5]
     assert set(found[0][:2]) == {7, 20}

@@ -1,4 +1,5 @@
-"""Class-activation maps and their scores against closed forms, loops, scipy, and a blob that decides the class."""
+"""Class-activation maps and their scores against closed forms, loops, scipy, and a blob that
+decides the class."""
 
 import copy
 import gc
@@ -71,19 +72,26 @@ def by_loops(method, a, g):
             elif method == "gradcam++" and d:
                 weight += d**2 / (2 * d**2 + channel.sum() * d**3) * max(d, 0)
         for i, j in np.ndindex(gradient.shape):
-            own = {"hirescam": gradient[i, j], "layercam": max(gradient[i, j], 0)}.get(method, weight)
+            own = {"hirescam": gradient[i, j], "layercam": max(gradient[i, j], 0)}.get(
+                method, weight
+            )
             heat[i, j] += own * channel[i, j]
     return heat.clip(0)
 
 
 @pytest.mark.parametrize("method", gradcam.BY_LAYER)
 def test_each_method_is_the_formula_of_its_paper(method):
-    model, given = Toy(size=16, stride=2), images()  # linear in its channels: the gradient is the weight of each cell
+    model, given = (
+        Toy(size=16, stride=2),
+        images(),
+    )  # linear in its channels: the gradient is the weight of each cell
     g = model.head.weight[0].detach().view(5, 8, 8).double().numpy()
     g[:, 0] = model.head.weight.data.view(4, 5, 8, 8)[0, :, 0] = 0  # where the gradient is zero
     channels = model.convolution(given).detach().double().numpy()
     coarse = np.stack([by_loops(method, each, g) for each in channels])
-    places = (np.arange(16) + 0.5) / 2 - 0.5  # bilinear: along one axis, then along the other; flat beyond the last centre
+    places = (
+        np.arange(16) + 0.5
+    ) / 2 - 0.5  # bilinear: along one axis, then along the other; flat beyond the last centre
     rows = np.apply_along_axis(lambda line: np.interp(places, np.arange(8), line), 1, coarse)
     fine = np.apply_along_axis(lambda line: np.interp(places, np.arange(8), line), 2, rows)
     found = gradcam.maps(model, given, first, method=method, layer="convolution")
@@ -95,13 +103,18 @@ def test_a_layer_that_the_next_one_overwrites_is_seen_as_it_was():
     given = images()
     overwritten, kept = (Toy(relu=nn.ReLU(inplace=inplace)) for inplace in (True, False))
     for method in gradcam.BY_LAYER:
-        one, other = (gradcam.maps(m, given, first, method=method, layer="convolution") for m in (overwritten, kept))
+        one, other = (
+            gradcam.maps(m, given, first, method=method, layer="convolution")
+            for m in (overwritten, kept)
+        )
         torch.testing.assert_close(one, other)
     with torch.no_grad():
         channels = kept.convolution(given)
     weights = kept.head.weight[0].detach()[:, None, None] * (channels > 0)
     expected = relative((weights.mean((2, 3), keepdim=True) * channels).sum(1).relu())
-    torch.testing.assert_close(gradcam.maps(overwritten, given, first, layer="convolution"), expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(
+        gradcam.maps(overwritten, given, first, layer="convolution"), expected, atol=1e-6, rtol=1e-4
+    )
 
 
 def test_a_map_without_heat_stays_zero():
@@ -114,7 +127,11 @@ def test_a_map_without_heat_stays_zero():
 @pytest.mark.parametrize("name", ["resnet18", "conv"])
 def test_classes_answers_and_directions_of_any_encoder(name):
     torch.manual_seed(0)
-    options = {} if name == "resnet18" else {"aligned": False, "channels": (4, 4, 4, 4), "image_size": 64, "latent": 16}
+    options = (
+        {}
+        if name == "resnet18"
+        else {"aligned": False, "channels": (4, 4, 4, 4), "image_size": 64, "latent": 16}
+    )
     body = encoder(name, **options)
     given = (255 * images(2, 64)).byte()
     classes, votes = Classifier(body, classes=3), VoteRegressor(body)
@@ -128,27 +145,47 @@ def test_classes_answers_and_directions_of_any_encoder(name):
     for model, prefix, target in asked:
         assert list(gradcam.layers(model, given))[-1] == f"{prefix}body.{last}"
         found = gradcam.maps(model, given, target, method="layercam")
-        assert found.shape == (2, 64, 64) and found.isfinite().all() and found.amax((1, 2)).tolist() == [1, 1]
+        assert (
+            found.shape == (2, 64, 64)
+            and found.isfinite().all()
+            and found.amax((1, 2)).tolist() == [1, 1]
+        )
         fine = f"{prefix}body.{default}"  # 8 x 8 cells
-        named = gradcam.maps(model, given.float() / 255, target, method="layercam", layer=fine, batch_size=1)
+        named = gradcam.maps(
+            model, given.float() / 255, target, method="layercam", layer=fine, batch_size=1
+        )
         torch.testing.assert_close(found, named, atol=1e-4, rtol=1e-3)
     assert gradcam.layers(votes, given)[f"encoder.body.{default}"][1:] == (8, 8)
     answer = gradcam.maps(votes, given, asked[1][2], layer=f"encoder.body.{last}")
-    other = gradcam.maps(votes, given, lambda outputs: votes.answer(outputs, column + 1), layer=f"encoder.body.{last}")
+    other = gradcam.maps(
+        votes,
+        given,
+        lambda outputs: votes.answer(outputs, column + 1),
+        layer=f"encoder.body.{last}",
+    )
     assert not torch.allclose(answer, other)
 
 
 def test_what_cannot_be_mapped_is_refused():
     model, given = Toy(), images()
-    with pytest.raises(ValueError, match="layer 'convolutio' gives no maps .* the nearest that do: convolution"):
+    with pytest.raises(
+        ValueError, match="layer 'convolutio' gives no maps .* the nearest that do: convolution"
+    ):
         gradcam.maps(model, given, first, layer="convolutio")
     with pytest.raises(ValueError, match="layer 'head' gives no maps .*convolution"):
         gradcam.maps(model, given, first, layer="head")
-    with pytest.raises(ValueError, match="method='cam': one of gradcam, gradcam\\+\\+, .*centred, random"):
+    with pytest.raises(
+        ValueError, match="method='cam': one of gradcam, gradcam\\+\\+, .*centred, random"
+    ):
         gradcam.maps(model, given, first, method="cam")
-    with pytest.raises(ValueError, match="the target gives \\(4, 4\\) for 4 galaxies; expected one score for each"):
+    with pytest.raises(
+        ValueError, match="the target gives \\(4, 4\\) for 4 galaxies; expected one score for each"
+    ):
         gradcam.maps(model, given, lambda logits: logits)
-    for constant in (lambda logits: torch.zeros(len(logits)), lambda logits: torch.zeros(len(logits), requires_grad=True)):
+    for constant in (
+        lambda logits: torch.zeros(len(logits)),
+        lambda logits: torch.zeros(len(logits), requires_grad=True),
+    ):
         with pytest.raises(ValueError, match="the target's score does not depend on layer 'last'"):
             gradcam.maps(model, given, constant)
     with pytest.raises(ValueError, match="no layer gives maps"):
@@ -158,7 +195,10 @@ def test_what_cannot_be_mapped_is_refused():
 def test_an_encoder_that_turns_galaxies_is_refused_but_for_occlusion():
     torch.manual_seed(0)
     model = Classifier(encoder("conv", channels=(4, 4, 4, 4), latent=16, image_size=32), classes=3)
-    with pytest.raises(ValueError, match="turns each galaxy .*aligned=True.* method='occlusion', or .*aligned=False"):
+    with pytest.raises(
+        ValueError,
+        match="turns each galaxy .*aligned=True.* method='occlusion', or .*aligned=False",
+    ):
         gradcam.maps(model, images(2, 32), first)
     assert gradcam.maps(model, images(2, 32), first, method="occlusion").max() == 1
 
@@ -171,8 +211,12 @@ def test_occlusion_is_how_much_the_score_falls():
     given = images(2, size)
     expected = np.zeros((2, size, size))
     for galaxy, image in enumerate(given.numpy()):
-        border = np.concatenate([image[:, 0], image[:, -1], image[:, 1:-1, 0], image[:, 1:-1, -1]], axis=1)
-        excess = weights.numpy() * (image - np.sort(border, axis=1)[:, (border.shape[1] - 1) // 2, None, None])
+        border = np.concatenate(
+            [image[:, 0], image[:, -1], image[:, 1:-1, 0], image[:, 1:-1, -1]], axis=1
+        )
+        excess = weights.numpy() * (
+            image - np.sort(border, axis=1)[:, (border.shape[1] - 1) // 2, None, None]
+        )
         falls = [[[] for _ in range(size)] for _ in range(size)]
         for top in range(0, size - side + 1, 2):
             for left in range(0, size - side + 1, 2):
@@ -233,7 +277,9 @@ def test_the_model_is_left_as_it_was_also_after_an_error():
 
 def test_frozen_training_autocast_and_no_grad_make_no_difference():
     torch.manual_seed(0)
-    body = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.Dropout(0.5))
+    body = nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(inplace=True), nn.Dropout(0.5)
+    )
     model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)).eval()
     given = images()
     expected = gradcam.maps(model, given, first)
@@ -249,7 +295,9 @@ def test_nothing_piles_up():
 
     def left():
         gc.collect()
-        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()), state(model)[3]
+        return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()), state(model)[
+            3
+        ]
 
     def use(times):
         for call in range(times):
@@ -305,10 +353,15 @@ def knows_blobs():
 def test_heat_is_where_the_blob_is_and_not_inverted(knows_blobs, method):
     given, labels, blob = planted(40, seed=1)
     for k in (0, 1):
-        heat = gradcam.maps(knows_blobs, given[labels == k], lambda logits, k=k: logits[:, k], method=method)
+        heat = gradcam.maps(
+            knows_blobs, given[labels == k], lambda logits, k=k: logits[:, k], method=method
+        )
         where = blob[labels == k]
         assert (heat * where).sum() / where.sum() > 2 * (heat * ~where).sum() / (~where).sum()
-        if method not in ("gradcam++", "layercam"):  # which leave out what speaks against: there, the galaxy's own light
+        if method not in (
+            "gradcam++",
+            "layercam",
+        ):  # which leave out what speaks against: there, the galaxy's own light
             hottest = heat.flatten(1).argmax(1, keepdim=True)
             assert where.flatten(1).gather(1, hottest).float().mean() > 0.9
 
@@ -323,12 +376,26 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
         methods=("gradcam", "centred", "random"),
         score=lambda logits: logits.softmax(1)[:, 1],
     ).scores
-    assert list(table.columns) == ["method", "score", "value", "low", "high", "n", "gain", "gain_low", "gain_high"]
+    assert list(table.columns) == [
+        "method",
+        "score",
+        "value",
+        "low",
+        "high",
+        "n",
+        "gain",
+        "gain_low",
+        "gain_high",
+    ]
     assert list(table.score) == list(map_scores.BETTER) * 3 and (table.n == len(given)).all()
     assert ((table.low <= table.value) & (table.value <= table.high)).all()
     value = table.set_index(["method", "score"])
-    assert value.value["gradcam", "deletion"] < min(value.value["centred", "deletion"], value.value["random", "deletion"])
-    assert value.value["gradcam", "insertion"] > max(value.value["centred", "insertion"], value.value["random", "insertion"])
+    assert value.value["gradcam", "deletion"] < min(
+        value.value["centred", "deletion"], value.value["random", "deletion"]
+    )
+    assert value.value["gradcam", "insertion"] > max(
+        value.value["centred", "insertion"], value.value["random", "insertion"]
+    )
     assert value.value["gradcam", "randomised"] < 0.7
     blind = [value.value[method, "randomised"] for method in ("centred", "random")]
     assert [*blind, value.value["centred", "rotation"]] == pytest.approx([1, 1, 1])
@@ -345,13 +412,17 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     assert list(curves.columns) == ["method", "curve", "fraction", "value", "low", "high", "n"]
     line = curves[(curves.method == "gradcam") & (curves.curve == "deletion")]
     heat = gradcam.maps(knows_blobs, given, first)
-    np.testing.assert_allclose(line.value, map_scores.deletion(knows_blobs, given, first, heat).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        line.value, map_scores.deletion(knows_blobs, given, first, heat).mean(0), rtol=1e-5
+    )
     assert list(line.fraction) == [k / 16 for k in range(17)]
 
 
 def test_sentences_follow_the_interval():
     table = map_scores.compare(Toy(), images(1), first, methods=("gradcam", "centred")).scores
-    assert table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()  # one galaxy: no interval
+    assert (
+        table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()
+    )  # one galaxy: no interval
     assert [said.split(": ")[1] for said in map_scores.sentences(table)] == [
         "nothing can be said without the centred control and two galaxies or more."
     ] * 2
@@ -359,10 +430,12 @@ def test_sentences_follow_the_interval():
     assert alone.gain.isna().all() and alone.low.notna().all()
     table = table.assign(value=0.5, gain=0.1, gain_low=-0.1, gain_high=0.3)
     assert (
-        "deletion: cannot be told apart from the centred Gaussian, area 0.500 against 0.600" in map_scores.sentences(table)[0]
+        "deletion: cannot be told apart from the centred Gaussian, area 0.500 against 0.600"
+        in map_scores.sentences(table)[0]
     )
     assert (
-        "insertion: cannot be told apart from the centred Gaussian, area 0.500 against 0.400" in map_scores.sentences(table)[1]
+        "insertion: cannot be told apart from the centred Gaussian, area 0.500 against 0.400"
+        in map_scores.sentences(table)[1]
     )
     assert "is worse than" in map_scores.sentences(table.assign(gain_high=-0.01))[0]
     assert "beats" in map_scores.sentences(table.assign(gain_low=0.01))[0]
@@ -373,7 +446,9 @@ def test_the_interval_is_that_of_a_mean():
     found = map_scores._mean("value low high", values)
     np.testing.assert_allclose(found["value"], values.mean(0))
     for end, sign in (("low", -1), ("high", 1)):
-        np.testing.assert_allclose(found[end], values.mean(0) + sign * 1.96 * values.std(0) / 20, atol=0.02)
+        np.testing.assert_allclose(
+            found[end], values.mean(0) + sign * 1.96 * values.std(0) / 20, atol=0.02
+        )
 
 
 # ---- scores
@@ -392,18 +467,24 @@ def test_deletion_and_insertion_of_what_is_linear():
     whole = np.array([[each[256 * k // 16 :].sum() / 256 for k in range(17)] for each in brightest])
     found = map_scores.deletion(Brightness(), given, first, heat)
     np.testing.assert_allclose(found, whole, atol=1e-6)
-    np.testing.assert_allclose(map_scores.area(found), np.trapezoid(whole, dx=1 / 16, axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        map_scores.area(found), np.trapezoid(whole, dx=1 / 16, axis=1), atol=1e-6
+    )
     assert map_scores.area(torch.tensor([[1.0, 0.5, 0.0]])).item() == pytest.approx(0.5)
     assert (map_scores.deletion(Brightness(), given, first, heat, batch_size=2) == found).all()
 
     found = map_scores.insertion(Brightness(), given, first, heat)
     np.testing.assert_allclose(found[:, -1], given.mean((1, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(found[:, 0], given.mean((1, 2, 3)), atol=1e-2)  # a blur moves light, but keeps it
+    np.testing.assert_allclose(
+        found[:, 0], given.mean((1, 2, 3)), atol=1e-2
+    )  # a blur moves light, but keeps it
     edges = functional.pad(torch.ones(1, 3, 4, 4), [6] * 4)
     sharp = nn.Sequential(nn.Flatten(), nn.Linear(768, 1, bias=False))
     sharp[1].weight.data = edges.flatten()[None]
     rises = map_scores.insertion(sharp, edges, first, edges[:, 0])[0]
-    assert rises[0] < 48 and rises[1:].tolist() == pytest.approx([48] * 16)  # all of it is among the first 16 pixels
+    assert rises[0] < 48 and rises[1:].tolist() == pytest.approx(
+        [48] * 16
+    )  # all of it is among the first 16 pixels
 
 
 def test_equally_hot_pixels_go_in_random_order():
@@ -415,28 +496,43 @@ def test_equally_hot_pixels_go_in_random_order():
     halves[1].weight.data = torch.stack([top, top.flip(1)]).flatten(1)
     nothing = torch.zeros(1, 16, 16)
     for half in (0, 1):
-        curve = map_scores.deletion(halves, given, lambda outputs, half=half: outputs[:, half], nothing)
-        assert curve[0, 8].item() == pytest.approx(0.5, abs=0.12)  # in rows, one half would be gone and the other there
+        curve = map_scores.deletion(
+            halves, given, lambda outputs, half=half: outputs[:, half], nothing
+        )
+        assert curve[0, 8].item() == pytest.approx(
+            0.5, abs=0.12
+        )  # in rows, one half would be gone and the other there
 
 
 def test_a_randomised_copy_has_other_weights_and_the_model_its_own():
     torch.manual_seed(0)
-    model = Classifier(encoder("conv", channels=(4, 4, 4, 4), latent=8, image_size=32, aligned=False), classes=3)
+    model = Classifier(
+        encoder("conv", channels=(4, 4, 4, 4), latent=8, image_size=32, aligned=False), classes=3
+    )
     model.train()
     model(images(8, 32))  # so that the statistics of BatchNorm are not those of an untrained one
     before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
 
     def same(other):
-        return {name for name, value in other.state_dict().items() if torch.equal(value, before[name])}
+        return {
+            name for name, value in other.state_dict().items() if torch.equal(value, before[name])
+        }
 
     assert same(map_scores.randomised(model, stages=0)) == set(before)
     head = {"head.1.weight", "head.1.bias"}
     assert same(map_scores.randomised(model, stages=1)) == set(before) - head
     latent = {"encoder.body.to_latent.weight", "encoder.body.to_latent.bias"}
     assert same(map_scores.randomised(model, stages=2)) == set(before) - head - latent
-    reset = {name for name in same(map_scores.randomised(model)) if "running" not in name and "tracked" not in name}
+    reset = {
+        name
+        for name in same(map_scores.randomised(model))
+        if "running" not in name and "tracked" not in name
+    }
     assert all(".1." in name for name in reset)  # BatchNorm begins with 1 and 0
-    assert torch.equal(map_scores.randomised(model, seed=1).head[1].weight, map_scores.randomised(model, seed=1).head[1].weight)
+    assert torch.equal(
+        map_scores.randomised(model, seed=1).head[1].weight,
+        map_scores.randomised(model, seed=1).head[1].weight,
+    )
     assert same(model) == set(before) and torch.equal(torch.get_rng_state(), drawn)
 
     class Own(nn.Module):
@@ -451,7 +547,10 @@ def test_a_randomised_copy_has_other_weights_and_the_model_its_own():
 def test_the_randomisation_check_goes_stage_by_stage(knows_blobs):
     given, *_ = planted(12, seed=3)
     table = map_scores.randomisation(knows_blobs, given, first, method="hirescam")
-    assert list(table.columns) == ["stages", "galaxy", "rank_correlation", "ssim"] and len(table) == 4 * 12
+    assert (
+        list(table.columns) == ["stages", "galaxy", "rank_correlation", "ssim"]
+        and len(table) == 4 * 12
+    )
     means = table.groupby("stages")[["rank_correlation", "ssim"]].mean()
     np.testing.assert_allclose(means.loc[0], 1)
     assert (means.loc[3] < 0.8).all()
@@ -461,7 +560,9 @@ def test_the_randomisation_check_goes_stage_by_stage(knows_blobs):
 
 def test_rank_correlation_is_spearmans():
     a, b = images(1, 12)[0], images(1, 12, seed=1)[0].clamp_min(0.4)  # with ties
-    expected = [spearmanr(one.flatten(), other.flatten()).statistic for one, other in zip(a, b, strict=True)]
+    expected = [
+        spearmanr(one.flatten(), other.flatten()).statistic for one, other in zip(a, b, strict=True)
+    ]
     np.testing.assert_allclose(map_scores.rank_correlation(a, b), expected)
     assert (map_scores.rank_correlation(a, torch.zeros_like(a)) == 0).all()
     np.testing.assert_allclose(map_scores.rank_correlation(a, a**3), 1)
@@ -484,7 +585,9 @@ def test_ssim_is_that_of_wang():
         mp, mq = (window * p).sum(), (window * q).sum()
         vp, vq = (window * (p - mp) ** 2).sum(), (window * (q - mq) ** 2).sum()
         cov = (window * (p - mp) * (q - mq)).sum()
-        maps.append((2 * mp * mq + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4)))
+        maps.append(
+            (2 * mp * mq + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + mq**2 + 1e-4) * (vp + vq + 9e-4))
+        )
     assert map_scores.ssim(a, b)[0].item() == pytest.approx(np.mean(maps), abs=1e-5)
 
 
@@ -495,7 +598,9 @@ def test_the_mask_is_the_central_galaxy_above_the_sky():
     neighbour = 0.9 * torch.exp(-((x - 22) ** 2 + (x[:, None] + 20) ** 2) / (2 * 1.5**2))
     plain = 0.1 + 0.5 * torch.exp(-r2 / (2 * sigma**2)) + neighbour
     (mask,) = map_scores.galaxy_mask(plain.expand(1, 3, -1, -1))
-    assert (mask == (0.5 * torch.exp(-r2 / (2 * sigma**2)) > map_scores.FAINTEST)).all()  # of no noise: 2 % above the sky
+    assert (
+        mask == (0.5 * torch.exp(-r2 / (2 * sigma**2)) > map_scores.FAINTEST)
+    ).all()  # of no noise: 2 % above the sky
     noise = 0.03 * torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     masks = map_scores.galaxy_mask(plain + noise)  # 3 sigma of the mean of three bands
     radius = (masks.sum((1, 2)) / math.pi).sqrt()
@@ -511,7 +616,9 @@ def test_the_share_of_heat_on_a_gaussian_galaxy():
     r2 = x**2 + x[:, None] ** 2
     galaxy = (0.05 + 0.6 * torch.exp(-r2 / (2 * sigma**2))).expand(1, 3, -1, -1)
     heat = torch.exp(-r2 / (2 * width**2))[None]
-    edge2 = 2 * sigma**2 * math.log(0.6 / map_scores.FAINTEST)  # where the galaxy is as bright as the threshold
+    edge2 = (
+        2 * sigma**2 * math.log(0.6 / map_scores.FAINTEST)
+    )  # where the galaxy is as bright as the threshold
     expected = 1 - math.exp(-edge2 / (2 * width**2))
     assert map_scores.heat_on_galaxy(galaxy, heat).item() == pytest.approx(expected, abs=5e-3)
     even = map_scores.heat_on_galaxy(galaxy, torch.ones_like(heat)).item()
@@ -523,9 +630,13 @@ def test_the_share_of_heat_on_a_gaussian_galaxy():
 
 def test_maps_that_turn_with_the_galaxy_agree():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
+    )
     for method in gradcam.BY_LAYER:
-        np.testing.assert_allclose(map_scores.rotation_agreement(model, images(), first, method=method), 1, atol=1e-5)
+        np.testing.assert_allclose(
+            map_scores.rotation_agreement(model, images(), first, method=method), 1, atol=1e-5
+        )
 
 
 def test_maps_that_stay_where_they_are_disagree():
@@ -535,5 +646,6 @@ def test_maps_that_stay_where_they_are_disagree():
     model[0].bias.data.fill_(1.0)
     model[2].weight.data[0, :128] = 1.0  # the upper half, whatever is there
     agreement = map_scores.rotation_agreement(model, images(), first, method="hirescam")
-    # turned back by 90, 180, 270 degrees it is 0, -1, 0 like itself; mirrored 1; mirrored and turned 0, -1, 0
+    # turned back by 90, 180, 270 degrees it is 0, -1, 0 like itself; mirrored 1; mirrored and
+    # turned 0, -1, 0
     np.testing.assert_allclose(agreement, -1 / 7, atol=1e-6)

@@ -1,4 +1,5 @@
-"""Mistakes that are made on purpose: on data where it is certain what each of them must report. About 15 s."""
+"""Mistakes that are made on purpose: on data where it is certain what each of them must report.
+About 15 s."""
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,14 @@ TRAINING = dict(batch_size=16, learning_rate=0.01, precision="fp32")
 
 
 def galaxies(n_train=60, n_val=20, n_test=40, *, random=False, seed=0) -> Galaxies:
-    """Galaxies whose class is how bright they are, as many of each; or whose labels are nothing but chance."""
+    """Galaxies whose class is how bright they are, as many of each; or whose labels are nothing but
+    chance."""
     rng = np.random.default_rng(seed)
     n = n_train + n_val + n_test
     brightness = np.arange(n) % 4
-    images = rng.integers(0, 40, (n, 3, 32, 32)) + 60 * brightness[:, None, None, None] * (not random)
+    images = rng.integers(0, 40, (n, 3, 32, 32)) + 60 * brightness[:, None, None, None] * (
+        not random
+    )
     labels = rng.permutation(brightness) if random else brightness
     return Galaxies(
         ids=np.array([f"galaxy-{i:03d}" for i in range(n)]),
@@ -36,7 +40,8 @@ def galaxies(n_train=60, n_val=20, n_test=40, *, random=False, seed=0) -> Galaxi
 
 
 class Pixels(nn.Module):
-    """An encoder without weights: a patch of the image, by which every galaxy can be known again."""
+    """An encoder without weights: a patch of the image, by which every galaxy can be known
+    again."""
 
     num_features = 192
 
@@ -50,7 +55,9 @@ class Brightness(nn.Module):
     num_features = 4
 
     def forward(self, images):
-        return -100 * (images.mean((1, 2, 3))[:, None] * 255 - 19.5 - 60 * torch.arange(4)).abs() / 255
+        return (
+            -100 * (images.mean((1, 2, 3))[:, None] * 255 - 19.5 - 60 * torch.arange(4)).abs() / 255
+        )
 
 
 def memory() -> nn.Module:
@@ -71,7 +78,11 @@ def small() -> nn.Module:
 
 
 def right(model, part):
-    return float((train.predict(model, part.images, precision="fp32").argmax(1) == part.labels).float().mean())
+    return float(
+        (train.predict(model, part.images, precision="fp32").argmax(1) == part.labels)
+        .float()
+        .mean()
+    )
 
 
 # ---- the honest way, and the best epoch
@@ -79,23 +90,41 @@ def right(model, part):
 
 def test_the_honest_network_is_that_of_the_best_validation_epoch():
     sample, views = galaxies(random=True), augment.Views()
-    model, history = published_mistakes.honest(sample, small, views=views, epochs=5, average=0.9, seed=3, **TRAINING)
+    model, history = published_mistakes.honest(
+        sample, small, views=views, epochs=5, average=0.9, seed=3, **TRAINING
+    )
     torch.manual_seed(3)
     known, parts = small(), published_mistakes._parts(sample)
-    rows = list(train.fit(known, *parts, views=views, epochs=5, average=0.9, seed=3, **TRAINING))  # chooses by itself
-    assert history.val_loss.tolist() == [row["val_loss"] for row in rows] and rows[-1]["epochs"] == 5
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), known.parameters(), strict=True))
-    assert history.test_accuracy[history.val_loss.idxmin()] == pytest.approx(right(model, sample.part("test")), abs=0.03)
+    rows = list(
+        train.fit(known, *parts, views=views, epochs=5, average=0.9, seed=3, **TRAINING)
+    )  # chooses by itself
+    assert (
+        history.val_loss.tolist() == [row["val_loss"] for row in rows] and rows[-1]["epochs"] == 5
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), known.parameters(), strict=True)
+    )
+    assert history.test_accuracy[history.val_loss.idxmin()] == pytest.approx(
+        right(model, sample.part("test")), abs=0.03
+    )
 
 
 def test_the_best_test_epoch_is_never_worse_than_the_chosen_one():
-    history = pd.DataFrame({"epoch": [1, 2, 3], "val_loss": [0.9, 0.5, 0.7], "test_accuracy": [0.75, 0.6, 0.7]})
+    history = pd.DataFrame(
+        {"epoch": [1, 2, 3], "val_loss": [0.9, 0.5, 0.7], "test_accuracy": [0.75, 0.6, 0.7]}
+    )
     found = published_mistakes.best_epoch(galaxies(), history)
     assert (found.reported, found.honest, found.n) == (0.75, 0.6, 40) and found.finding is None
-    assert found.beside["epoch chosen on test galaxies"] == 1 and found.beside["epoch chosen on validation galaxies"] == 2
+    assert (
+        found.beside["epoch chosen on test galaxies"] == 1
+        and found.beside["epoch chosen on validation galaxies"] == 2
+    )
     _, history = published_mistakes.honest(galaxies(random=True), memory, epochs=6, **TRAINING)
     found = published_mistakes.best_epoch(galaxies(random=True), history)
-    assert found.reported == history.test_accuracy.max() >= found.honest and history.test_accuracy.nunique() > 1
+    assert (
+        found.reported == history.test_accuracy.max() >= found.honest
+        and history.test_accuracy.nunique() > 1
+    )
 
 
 # ---- leaks
@@ -116,7 +145,14 @@ def test_a_leak_keeps_the_number_of_training_galaxies_and_every_other_split():
 
 def test_a_network_that_learns_by_heart_is_right_about_what_has_leaked():
     sample = galaxies(random=True)
-    options = dict(epochs=60, monitor=None, batch_size=16, learning_rate=0.03, weight_decay=0.0, precision="fp32")
+    options = dict(
+        epochs=60,
+        monitor=None,
+        batch_size=16,
+        learning_rate=0.03,
+        weight_decay=0.0,
+        precision="fp32",
+    )
     torch.manual_seed(0)
     model = memory()
     list(train.fit(model, *published_mistakes._parts(sample), **options))
@@ -132,7 +168,9 @@ def test_a_network_that_learns_by_heart_is_right_about_what_has_leaked():
 def test_nothing_leaks_without_a_share_and_more_than_all_is_refused():
     sample = galaxies()
     assert published_mistakes.leaky(sample, share=0.0).fingerprint == sample.fingerprint
-    with pytest.raises(ValueError, match=r"share=0.64 of 40 test galaxies in place of some of 20.*from 0 to 0.50"):
+    with pytest.raises(
+        ValueError, match=r"share=0.64 of 40 test galaxies in place of some of 20.*from 0 to 0.50"
+    ):
         published_mistakes.leaky(galaxies(n_train=20), share=0.64)
     with pytest.raises(ValueError, match=r"share=1.2 .*from 0 to 1.00"):
         published_mistakes.leaky(sample, share=1.2)
@@ -152,16 +190,24 @@ def test_shuffled_predictions_of_a_perfect_network_are_a_guess():
 
 def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
     sample = galaxies(24, 8, 40)
-    model, _ = published_mistakes.honest(sample, small, epochs=12, batch_size=8, learning_rate=0.02, precision="fp32")
+    model, _ = published_mistakes.honest(
+        sample, small, epochs=12, batch_size=8, learning_rate=0.02, precision="fp32"
+    )
     same = published_mistakes.other_preprocessing(sample, model, mean=0.1, std=0.15)
     assert same.reported == same.honest == pytest.approx(right(model, sample.part("test")))
-    before = {name: value.clone() for name, value in [*model.state_dict().items(), *model.named_buffers()]}
+    before = {
+        name: value.clone() for name, value in [*model.state_dict().items(), *model.named_buffers()]
+    }
     other = published_mistakes.other_preprocessing(sample, model, mean=[3.0, 3.0, 3.0], std=0.15)
     assert other.reported < other.honest and other.honest == same.honest
     assert other.finding.check == "normalisation" and other.finding.severity == "warning"
     assert "takes mean [3.0, 3.0, 3.0]" in other.finding.message
-    assert all(torch.equal(before[name], value) for name, value in [*model.state_dict().items(), *model.named_buffers()])
-    # as if the images themselves were so much darker: (x - 3) / s is what the network sees of x - 2.9
+    assert all(
+        torch.equal(before[name], value)
+        for name, value in [*model.state_dict().items(), *model.named_buffers()]
+    )
+    # as if the images themselves were so much darker: (x - 3) / s is what the network sees of x -
+    # 2.9
     moved = encoder("cnn", channels=[4, 8], mean=3.0)
     moved.load_state_dict(model.encoder.state_dict())
     model.encoder = moved
@@ -173,7 +219,14 @@ def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
 
 def test_validation_galaxies_that_were_trained_on_flatter():
     sample = galaxies(60, 20, 60, random=True)
-    options = dict(epochs=20, monitor=None, batch_size=16, learning_rate=0.03, weight_decay=0.0, precision="fp32")
+    options = dict(
+        epochs=20,
+        monitor=None,
+        batch_size=16,
+        learning_rate=0.03,
+        weight_decay=0.0,
+        precision="fp32",
+    )
     found = published_mistakes.resampled_validation(sample, memory, legs=4, seed=1, **options)
     share = found.beside["share of the last validation galaxies that had been trained on"]
     assert share > 0.9  # 1 - (1/4)^3 of them
@@ -190,7 +243,9 @@ def test_a_training_has_a_leg():
 
 def test_one_leg_is_the_honest_training():
     sample = galaxies(random=True)
-    found = published_mistakes.resampled_validation(sample, memory, legs=1, seed=2, epochs=3, **TRAINING)
+    found = published_mistakes.resampled_validation(
+        sample, memory, legs=1, seed=2, epochs=3, **TRAINING
+    )
     model, history = published_mistakes.honest(sample, memory, seed=2, epochs=3, **TRAINING)
     assert found.reported == history.val_accuracy[history.val_loss.idxmin()]
     assert found.reported == found.beside["validation galaxies with a split that stays"]
@@ -222,7 +277,10 @@ def test_features_in_training_mode_are_normalised_by_the_galaxy_itself():
     torch.manual_seed(0)
     images = galaxies().images[:6]
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten())
-    network[0].weight.data, network[0].bias.data = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.5, 0.0, -0.5])
+    network[0].weight.data, network[0].bias.data = (
+        torch.tensor([1.0, 2.0, 3.0]),
+        torch.tensor([0.5, 0.0, -0.5]),
+    )
     found = published_mistakes.one_by_one(network, images).view(6, 3, 32, 32)
     x = images.double().numpy() / 255
     mean, variance = x.mean((2, 3), keepdims=True), x.var((2, 3), keepdims=True)
@@ -246,7 +304,9 @@ def test_training_mode_forgets_what_is_brightness():
             self.norm = nn.BatchNorm2d(3)
 
         def forward(self, images):
-            return self.norm(images).mean((2, 3)).round(decimals=3)  # no rounding error is left to learn from
+            return (
+                self.norm(images).mean((2, 3)).round(decimals=3)
+            )  # no rounding error is left to learn from
 
     network = Means()
     found = published_mistakes.training_mode(galaxies(n_test=80), network)
@@ -273,14 +333,23 @@ def test_moco_of_one_view_is_held_against_moco_of_both():
         return images.flip(-1)
 
     fresh = lambda: encoder("cnn", channels=[4, 8])  # noqa: E731
-    options = dict(views=views, contrast=dict(queue=16, dim=8), epochs=2, batch_size=20, precision="fp32")
+    options = dict(
+        views=views, contrast=dict(queue=16, dim=8), epochs=2, batch_size=20, precision="fp32"
+    )
     both = published_mistakes.pretrained(sample, fresh, **options)
     drawn = [*seen]
-    assert drawn == [20] * 12  # two views of 40 galaxies, the unlabelled ones among them, and of 20 of validation, twice
+    assert (
+        drawn == [20] * 12
+    )  # two views of 40 galaxies, the unlabelled ones among them, and of 20 of validation, twice
     seen.clear()
     found = published_mistakes.one_view(sample, both, fresh, **options)
     assert sum(seen) == sum(drawn) / 2  # of one view alone
-    assert found.n == 40 and 0 <= found.reported <= 1 and 0 <= found.honest <= 1 and 0 <= found.beside["random weights"] <= 1
+    assert (
+        found.n == 40
+        and 0 <= found.reported <= 1
+        and 0 <= found.honest <= 1
+        and 0 <= found.beside["random weights"] <= 1
+    )
     assert published_mistakes.one_view(sample, both, fresh, **options) == found  # the same seed
 
 
@@ -304,7 +373,18 @@ def made():
 def test_the_table_has_means_and_extremes_and_the_worst_first():
     table = published_mistakes.table(made())
     assert list(table.columns) == [
-        *("mistake", "published_in", "measure", "reported", "honest", "difference", "low", "high", "n", "seeds"),
+        *(
+            "mistake",
+            "published_in",
+            "measure",
+            "reported",
+            "honest",
+            "difference",
+            "low",
+            "high",
+            "n",
+            "seeds",
+        ),
         *("found_by", "beside", "what"),
     ]
     assert table.mistake.tolist() == [
@@ -314,25 +394,43 @@ def test_the_table_has_means_and_extremes_and_the_worst_first():
     assert table.low.tolist() == pytest.approx([-0.66, 0.10, 0.06, 0.0])
     assert table.high.tolist() == pytest.approx([-0.62, 0.12, 0.08, 0.01])
     assert table.n.tolist() == [200, 200, 198, 200] and set(table.seeds) == {2}
-    assert table.found_by.tolist()[0] == "audit: order in 1 of 2 seeds" and table.found_by[2] == "audit: ids"
-    assert table.found_by[1] == MISTAKES["one_view"].prevented and table.beside[1] == "random weights 0.65"
+    assert (
+        table.found_by.tolist()[0] == "audit: order in 1 of 2 seeds"
+        and table.found_by[2] == "audit: ids"
+    )
+    assert (
+        table.found_by[1] == MISTAKES["one_view"].prevented
+        and table.beside[1] == "random weights 0.65"
+    )
     missed = made()[6]._replace(finding=made()[7].finding)
     assert published_mistakes.table([missed]).found_by[0] == "audit: order, which missed it"
 
 
 def test_sentences_say_what_was_not_as_expected():
     shuffled, view, leak, epoch = published_mistakes.sentences(published_mistakes.table(made()))
-    assert "reports macro F1 0.260 where the honest one is 0.900, -0.640 (-0.660 to -0.620 over 2 seeds, 200 test" in shuffled
+    assert (
+        "reports macro F1 0.260 where the honest one is 0.900, -0.640 (-0.660 to -0.620 over 2 seeds, 200 test"
+        in shuffled
+    )
     assert "too low. Found by: audit: order in 1 of 2 seeds." in shuffled
-    assert "too good, the other way than expected. Found by: no check" in view and view.endswith("random weights 0.65.")
+    assert "too good, the other way than expected. Found by: no check" in view and view.endswith(
+        "random weights 0.65."
+    )
     low, high = wilson(178, 198)
     assert "too good. Found by: audit: ids." in leak and not low <= 0.97 <= high
     assert "the seeds do not agree that it made a difference" in epoch
-    (alone,) = published_mistakes.sentences(published_mistakes.table([Replay("best_epoch", 0.91, 0.90, 200, None, {})]))
+    (alone,) = published_mistakes.sentences(
+        published_mistakes.table([Replay("best_epoch", 0.91, 0.90, 200, None, {})])
+    )
     low, high = wilson(180, 200)
-    assert f"95 % interval of the honest number for so many galaxies ({low:.3f} to {high:.3f})" in alone
+    assert (
+        f"95 % interval of the honest number for so many galaxies ({low:.3f} to {high:.3f})"
+        in alone
+    )
     assert "(one seed, 200 test galaxies): too good, though" in alone
-    (same,) = published_mistakes.sentences(published_mistakes.table([Replay("one_view", 0.9, 0.9, 200, None, {})]))
+    (same,) = published_mistakes.sentences(
+        published_mistakes.table([Replay("one_view", 0.9, 0.9, 200, None, {})])
+    )
     assert "it made no difference." in same
 
 
@@ -340,6 +438,10 @@ def test_each_replay_has_its_seed():
     table = published_mistakes.by_seed(made(), [3, 5])
     assert table.seed.tolist() == [3, 5] * 4 and len(table) == 8
     row = table[(table.seed == 5) & (table.mistake == MISTAKES["one_view"].name)].iloc[0]
-    assert (row.reported, row.honest, row.n) == (0.82, 0.70, 200) and row.difference == pytest.approx(0.12)
+    assert (row.reported, row.honest, row.n) == (
+        0.82,
+        0.70,
+        200,
+    ) and row.difference == pytest.approx(0.12)
     with pytest.raises(ValueError, match=r"best_epoch: 2 replays for 1 seeds"):
         published_mistakes.by_seed(made(), [3])

@@ -1,4 +1,5 @@
-"""Rotation consistency of methods whose answer is known, by construction or by hand. Takes about 5 s."""
+"""Rotation consistency of methods whose answer is known, by construction or by hand. Takes about 5
+s."""
 
 import functools
 import math
@@ -24,7 +25,9 @@ class Pooled(nn.Module):
         return torch.stack([light, 1 - light], 1).float()
 
     def forward(self, images):
-        return torch.stack([image.double().mean((1, 2, 3)) for image in (images, images**2)], 1).float()
+        return torch.stack(
+            [image.double().mean((1, 2, 3)) for image in (images, images**2)], 1
+        ).float()
 
 
 class Corner(nn.Module):
@@ -40,14 +43,18 @@ class Pixels(nn.Module):
 
     def __init__(self, size):
         super().__init__()
-        self.weights = nn.Parameter(torch.randn(3 * size * size, 3, generator=torch.Generator().manual_seed(0)) / size)
+        self.weights = nn.Parameter(
+            torch.randn(3 * size * size, 3, generator=torch.Generator().manual_seed(0)) / size
+        )
 
     def predict(self, images):
         return (images.flatten(1) @ self.weights).softmax(1)
 
 
 def noise(n=5, size=32):
-    return torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
 
 
 def smooth(n=3, size=33):
@@ -89,13 +96,17 @@ def test_turns_by_right_angles_are_those_of_the_orientations():
         for k in range(4):
             expected = torch.rot90(images, k, (-2, -1)).int()
             assert (rotation.rotated(images, 90 * k).int() - expected)[..., inside].abs().max() < 15
-            assert (rotation.rotated(images, 90 * k + 90).int() - expected)[..., inside].abs().max() > 60
+            assert (rotation.rotated(images, 90 * k + 90).int() - expected)[
+                ..., inside
+            ].abs().max() > 60
 
 
 @pytest.mark.parametrize("angle", [22.5, 45, 112.5, 202.5])
 def test_other_angles_are_those_of_scipy(angle):
     images = smooth()
-    shifted = ndimage.shift(images.float().numpy(), (0, 0, -rotation.OFF_GRID, -rotation.OFF_GRID), order=1)
+    shifted = ndimage.shift(
+        images.float().numpy(), (0, 0, -rotation.OFF_GRID, -rotation.OFF_GRID), order=1
+    )
     expected = ndimage.rotate(shifted, angle, axes=(3, 2), reshape=False, order=3)
     found = rotation.rotated(images, angle).numpy()
     assert abs(found - expected)[..., disc(33, 2)].max() < 8  # of 220, as scipy's smooths once more
@@ -108,21 +119,27 @@ def test_every_angle_shows_the_same_scene_equally_smooth():
     original = images.float().std()
     for view in spread.values():
         assert view[..., inside].std() / original == pytest.approx(2 / 3, rel=0.02)
-        assert view[..., ~inside].std() / original == pytest.approx(2 / 3, rel=0.05)  # nothing is black there, or constant
+        assert view[..., ~inside].std() / original == pytest.approx(
+            2 / 3, rel=0.05
+        )  # nothing is black there, or constant
     grey = torch.full((1, 3, 32, 32), 77, dtype=torch.uint8)
     assert all(torch.equal(rotation.rotated(grey, angle), grey) for angle in ANGLES)
 
 
 def test_corners_are_the_mirrored_disc():
     images = torch.zeros(1, 3, 33, 33, dtype=torch.uint8)
-    images[..., 16 - 8 : 16 - 4, 16 - 8 : 16 - 4] = 255  # towards the upper left, its centre at a radius of 9.2
+    images[..., 16 - 8 : 16 - 4, 16 - 8 : 16 - 4] = (
+        255  # towards the upper left, its centre at a radius of 9.2
+    )
     corner = rotation.rotated(images, 0.0)[0, 0].float()
     corner[disc(33, 0.5)] = 0
     row, column = (corner.sum(k) @ torch.arange(33.0) / corner.sum() for k in (1, 0))
     edge = 16 - rotation.OFF_GRID
     assert corner.sum() > 255
     assert float(row) == pytest.approx(float(column), abs=0.1)
-    reached = math.hypot(16 - row, 16 - column)  # the corner's own radius is 22.6; only what is further in than 9.6 is mirrored
+    reached = math.hypot(
+        16 - row, 16 - column
+    )  # the corner's own radius is 22.6; only what is further in than 9.6 is mirrored
     assert edge < reached < math.hypot(16, 16)
     assert 2 * edge - reached == pytest.approx(9.6, abs=1)
 
@@ -154,12 +171,18 @@ def test_angles_are_predicted_one_after_the_other():
 
 def test_averaged_over_orientations_a_prediction_is_constant_in_them_and_repeats_every_90_degrees():
     images, learner = noise(), Pixels(32)
-    found = rotation.turned(predict(learner), images, turns="orientations", average_orientations=True)
+    found = rotation.turned(
+        predict(learner), images, turns="orientations", average_orientations=True
+    )
     torch.testing.assert_close(found, found[:1].expand(8, -1, -1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found[0], train.predict(learner, images, average_orientations=True, precision="fp32"))
+    torch.testing.assert_close(
+        found[0], train.predict(learner, images, average_orientations=True, precision="fp32")
+    )
     found = rotation.turned(predict(learner), images, turns="angles", average_orientations=True)
     assert found.shape == (4, 5, 3) and not torch.allclose(found[0], found[1], atol=1e-3)
-    again = train.predict(learner, rotation.rotated(images, 112.5), average_orientations=True, precision="fp32")
+    again = train.predict(
+        learner, rotation.rotated(images, 112.5), average_orientations=True, precision="fp32"
+    )
     torch.testing.assert_close(again, found[1], atol=1e-6, rtol=0)
 
 
@@ -172,23 +195,41 @@ def test_other_turns_are_refused():
 
 
 def test_what_does_not_see_the_orientation_is_consistent():
-    images = (noise(n=12).float() * torch.linspace(0.2, 1.8, 12)[:, None, None, None]).clamp(0, 255).byte()
-    found = measured(rotation.turned(predict(Pooled()), images, turns="orientations"), ["a", "b"] * 6)
+    images = (
+        (noise(n=12).float() * torch.linspace(0.2, 1.8, 12)[:, None, None, None])
+        .clamp(0, 255)
+        .byte()
+    )
+    found = measured(
+        rotation.turned(predict(Pooled()), images, turns="orientations"), ["a", "b"] * 6
+    )
     assert found.value["agreement"] == found.value["same"] == 1
     assert found.value["spread"] == pytest.approx(0, abs=1e-7)
-    assert found.value["accuracy"] == found.value["accuracy_turned"] == found.value["accuracy_averaged"]
+    assert (
+        found.value["accuracy"]
+        == found.value["accuracy_turned"]
+        == found.value["accuracy_averaged"]
+    )
     assert found.value["gain"] == 0
     assert found.low["agreement"] == found.low["same"] == wilson(12, 12)[0]
     embed = functools.partial(train.embed, Pooled(), precision="fp32")
-    found = rotation.of_features(rotation.turned(embed, images, turns="orientations")).set_index("metric").value
-    assert found["cosine"] == pytest.approx(1) and found["between_turns"] == pytest.approx(0, abs=1e-9)
+    found = (
+        rotation.of_features(rotation.turned(embed, images, turns="orientations"))
+        .set_index("metric")
+        .value
+    )
+    assert found["cosine"] == pytest.approx(1) and found["between_turns"] == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_what_sees_one_corner_is_as_consistent_as_the_corners():
     images = torch.zeros(3, 3, 32, 32, dtype=torch.uint8)
     images[:, :, 0, 0] = torch.tensor([255, 204, 0])[:, None]  # class a, a, b in turn 0
     images[1, :, 0, -1] = 204  # of the 8 orientations, each corner comes to the upper left twice
-    found = measured(rotation.turned(predict(Corner()), images, turns="orientations"), ["a", "a", "b"])
+    found = measured(
+        rotation.turned(predict(Corner()), images, turns="orientations"), ["a", "a", "b"]
+    )
     assert found.value["agreement"] == pytest.approx((1 / 7 + 3 / 7 + 1) / 3)
     assert found.value["same"] == pytest.approx(1 / 3)
     assert found.value["spread"] == pytest.approx((math.sqrt(3) / 4 + 0.8 / 2) / 3, abs=1e-6)
@@ -209,11 +250,15 @@ def test_a_table_by_hand():
     found = measured(HAND, ["b", "a", ""])
     assert found.value["agreement"] == pytest.approx((1 / 2 + 0 + 1) / 3)
     assert found.value["same"] == pytest.approx(1 / 3)
-    assert found.value["spread"] == pytest.approx((np.std([0.8, 0.6, 0.4]) + np.std([0.6, 0.4, 0.3]) + 0) / 3)
+    assert found.value["spread"] == pytest.approx(
+        (np.std([0.8, 0.6, 0.4]) + np.std([0.6, 0.4, 0.3]) + 0) / 3
+    )
     assert found.value["accuracy"] == 0
     assert found.value["accuracy_turned"] == pytest.approx((1 / 3 + 2 / 3) / 2)
     assert found.value["accuracy_averaged"] == found.value["gain"] == pytest.approx(1 / 2)
-    assert found.n.to_dict() == dict.fromkeys(["agreement", "same", "spread"], 3) | dict.fromkeys(found.index[3:], 2)
+    assert found.n.to_dict() == dict.fromkeys(["agreement", "same", "spread"], 3) | dict.fromkeys(
+        found.index[3:], 2
+    )
     assert (found.low["same"], found.high["same"]) == wilson(1, 3)
     assert (found.low["accuracy"], found.high["accuracy"]) == wilson(0, 2)
     assert list(measured(HAND).index) == ["agreement", "same", "spread"]  # no labels
@@ -221,18 +266,25 @@ def test_a_table_by_hand():
 
 def test_the_order_of_rows_and_columns_of_others_mean_nothing():
     table = rotation.table(
-        torch.tensor(HAND, dtype=torch.float64), ids=np.array(["x", "y", "z"]), labels=np.array(["b", "a", ""]), classes="abc"
+        torch.tensor(HAND, dtype=torch.float64),
+        ids=np.array(["x", "y", "z"]),
+        labels=np.array(["b", "a", ""]),
+        classes="abc",
     )
     assert table.columns.to_list() == ["id", "turn", "label", "p_a", "p_b", "p_c"]
     assert table.loc[4].to_list() == ["y", 1, "a", 0.5, 0.4, 0.1]
     expected = rotation.of_predictions(table)
-    shuffled = table.sample(frac=1, random_state=0)[["p_c", "p_a", "turn", "label", "id", "p_b"]].assign(method="theirs")
+    shuffled = table.sample(frac=1, random_state=0)[
+        ["p_c", "p_a", "turn", "label", "id", "p_b"]
+    ].assign(method="theirs")
     pd.testing.assert_frame_equal(rotation.of_predictions(shuffled), expected)
 
 
 def test_a_table_with_numbers_for_names_survives_a_file(tmp_path):
     classes, ids = ("0", "1", "2"), np.array(["7", "08", "9"])
-    table = rotation.table(torch.tensor(HAND), ids=ids, labels=np.array(["1", "0", ""]), classes=classes)
+    table = rotation.table(
+        torch.tensor(HAND), ids=ids, labels=np.array(["1", "0", ""]), classes=classes
+    )
     table.to_csv(tmp_path / "turned.csv", index=False)
     found = rotation.of_predictions(pd.read_csv(tmp_path / "turned.csv"))
     pd.testing.assert_frame_equal(found, rotation.of_predictions(table))
@@ -252,7 +304,8 @@ def test_intervals_are_as_wide_as_the_standard_error_says():
 
 
 def test_features_by_hand():
-    """Two galaxies at -3 and 3 on an axis, plus a constant that all share; the second moves by 4 across in the other turn."""
+    """Two galaxies at -3 and 3 on an axis, plus a constant that all share; the second moves by 4
+    across in the other turn."""
     features = torch.tensor([[[7.0, 0.0], [13.0, -1.0]], [[7.0, 0.0], [13.0, 3.0]]])
     found = rotation.of_features(features).set_index("metric")
     mean = np.array([10.0, 0.5])
@@ -269,7 +322,9 @@ def test_features_are_compared_with_the_analysis_of_variance():
     values = rng.normal(size=(4, 30, 1)) + 2 * rng.normal(size=(1, 30, 1))
     found = rotation.of_features(torch.from_numpy(values)).set_index("metric")
     statistic = stats.f_oneway(*values[:, :, 0].T).statistic
-    share = 1 / (1 + statistic * 29 / (30 * 3))  # within over total, from F = (between / 29) / (within / 90)
+    share = 1 / (
+        1 + statistic * 29 / (30 * 3)
+    )  # within over total, from F = (between / 29) / (within / 90)
     assert found.value["between_turns"] == pytest.approx(share)
     assert found.low["between_turns"] < share < found.high["between_turns"]
 
@@ -289,29 +344,73 @@ def test_a_constant_direction_is_no_consistency():
 
 def by_seed():
     rows = []
-    for method, values in {"cnn": [0.9, 0.94, 0.98], "best": [0.8], "sure": [1.0, 0.9, 0.99]}.items():
+    for method, values in {
+        "cnn": [0.9, 0.94, 0.98],
+        "best": [0.8],
+        "sure": [1.0, 0.9, 0.99],
+    }.items():
         for seed, value in enumerate(values):
             for turns, averaged in SETTINGS:
-                row = {"method": method, "seed": seed, "turns": turns, "averaged": averaged, "n": 160 + seed}
-                rows.append(row | {"metric": "agreement", "value": value, "low": value - 0.1, "high": value + 0.05})
-                rows.append(row | {"metric": "gain", "value": value - 1, "low": value - 1.1, "high": value - 0.9})
+                row = {
+                    "method": method,
+                    "seed": seed,
+                    "turns": turns,
+                    "averaged": averaged,
+                    "n": 160 + seed,
+                }
+                rows.append(
+                    row
+                    | {
+                        "metric": "agreement",
+                        "value": value,
+                        "low": value - 0.1,
+                        "high": value + 0.05,
+                    }
+                )
+                rows.append(
+                    row
+                    | {
+                        "metric": "gain",
+                        "value": value - 1,
+                        "low": value - 1.1,
+                        "high": value - 0.9,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def test_seeds_are_averaged_with_their_t_interval():
     found = rotation.over_seeds(by_seed())
     assert len(found) == 3 * 3 * 2
-    pd.testing.assert_frame_equal(rotation.over_seeds(by_seed().set_index("seed", drop=False)), found)
+    pd.testing.assert_frame_equal(
+        rotation.over_seeds(by_seed().set_index("seed", drop=False)), found
+    )
     row = found[(found.method == "cnn") & (found.metric == "agreement") & found.averaged].iloc[0]
     expected = stats.t.interval(0.95, 2, loc=0.94, scale=stats.sem([0.9, 0.94, 0.98]))
-    assert (row.value, row.n, row.seeds, row.interval) == (pytest.approx(0.94), 160, 3, "t over seeds")
+    assert (row.value, row.n, row.seeds, row.interval) == (
+        pytest.approx(0.94),
+        160,
+        3,
+        "t over seeds",
+    )
     assert row.low == pytest.approx(expected[0]) and row.high == 1  # cut off: it would be 1.04
     gain = found[(found.method == "cnn") & (found.metric == "gain") & found.averaged].iloc[0]
-    assert gain.low == pytest.approx(expected[0] - 1) and gain.high == pytest.approx(expected[1] - 1)
+    assert gain.low == pytest.approx(expected[0] - 1) and gain.high == pytest.approx(
+        expected[1] - 1
+    )
     one = found[(found.method == "best") & (found.metric == "agreement")].iloc[0]
-    assert (one.low, one.high, one.seeds, one.interval) == (pytest.approx(0.7), pytest.approx(0.85), 1, "over galaxies")
-    with pytest.raises(ValueError, match="cnn, orientations, averaged False, agreement: seed 1 is there twice"):
-        rotation.over_seeds(pd.concat([by_seed(), by_seed().query("seed == 1 and method == 'cnn'")]))
+    assert (one.low, one.high, one.seeds, one.interval) == (
+        pytest.approx(0.7),
+        pytest.approx(0.85),
+        1,
+        "over galaxies",
+    )
+    with pytest.raises(
+        ValueError, match="cnn, orientations, averaged False, agreement: seed 1 is there twice"
+    ):
+        rotation.over_seeds(
+            pd.concat([by_seed(), by_seed().query("seed == 1 and method == 'cnn'")])
+        )
 
 
 def test_the_sentence_is_about_the_best_on_validation_galaxies():
@@ -326,11 +425,20 @@ def test_the_sentence_is_about_the_best_on_validation_galaxies():
 
 
 def test_methods_are_called_after_their_steps():
-    models = ["models/mock/resnet18/seed=0.safetensors", "models/mock/cnn/n_labels=50,seed=0.safetensors"]
-    models += ["models/mock/moco.safetensors", "/data/models/real/cae/seed=3.safetensors", "elsewhere/a.b.safetensors"]
+    models = [
+        "models/mock/resnet18/seed=0.safetensors",
+        "models/mock/cnn/n_labels=50,seed=0.safetensors",
+    ]
+    models += [
+        "models/mock/moco.safetensors",
+        "/data/models/real/cae/seed=3.safetensors",
+        "elsewhere/a.b.safetensors",
+    ]
     names = ["resnet18", "cnn n_labels=50", "moco", "cae", "a.b"]
     assert rotation.methods(models) == dict(zip(names, models, strict=True))
-    with pytest.raises(ValueError, match="seed=0.safetensors and .*seed=1.safetensors are both of resnet18"):
+    with pytest.raises(
+        ValueError, match="seed=0.safetensors and .*seed=1.safetensors are both of resnet18"
+    ):
         rotation.methods([models[0], models[0].replace("seed=0", "seed=1")])
     with pytest.raises(ValueError, match="models: none is given"):
         rotation.methods([])
@@ -340,7 +448,12 @@ def test_methods_are_called_after_their_steps():
 
 
 def broken(**changes):
-    table = rotation.table(torch.tensor(HAND), ids=np.array(["x", "y", "z"]), labels=np.array(["b", "a", ""]), classes="abc")
+    table = rotation.table(
+        torch.tensor(HAND),
+        ids=np.array(["x", "y", "z"]),
+        labels=np.array(["b", "a", ""]),
+        classes="abc",
+    )
     for column, (row, value) in changes.items():
         table.loc[row, column] = value
     return table
@@ -349,7 +462,10 @@ def broken(**changes):
 @pytest.mark.parametrize(
     "table, message",
     [
-        (broken().drop(columns=["turn", "p_a", "p_b", "p_c"]), "columns turn, p_<class> are missing; it has id, label"),
+        (
+            broken().drop(columns=["turn", "p_a", "p_b", "p_c"]),
+            "columns turn, p_<class> are missing; it has id, label",
+        ),
         (broken()[:3], "turns are 0: at least two"),
         (broken()[3:], "turns are 1, 2: at least two, the first of them 0"),
         (broken()[:0], "turns are none"),

@@ -1,4 +1,5 @@
-"""Calibration of tables whose answer is known, by hand or because they were drawn from it. Takes about 10 s."""
+"""Calibration of tables whose answer is known, by hand or because they were drawn from it. Takes
+about 10 s."""
 
 import math
 
@@ -12,15 +13,25 @@ from tests.evaluation.test_metrics import NAMES, sample, table
 
 
 def two(confidence, right, *, split="test"):
-    """Galaxies of two classes, each taken for `a` with a confidence of its own, and rightly so or not."""
+    """Galaxies of two classes, each taken for `a` with a confidence of its own, and rightly so or
+    not."""
     n = len(confidence)
     label = np.where(np.asarray(right, bool), "a", "b")
     ids = [f"{split}{i}" for i in range(n)]
-    return pd.DataFrame({"id": ids, "split": split, "label": label, "p_a": confidence, "p_b": 1 - np.asarray(confidence)})
+    return pd.DataFrame(
+        {
+            "id": ids,
+            "split": split,
+            "label": label,
+            "p_a": confidence,
+            "p_b": 1 - np.asarray(confidence),
+        }
+    )
 
 
 def drawn(n, *, seed, split="test", hot=1.0):
-    """Galaxies that are right with the probability that their confidence says at a temperature `hot`; 1: calibrated."""
+    """Galaxies that are right with the probability that their confidence says at a temperature
+    `hot`; 1: calibrated."""
     rng = np.random.default_rng(seed)
     p = rng.uniform(0.5, 0.99, n)
     right = rng.random(n) < p
@@ -29,14 +40,21 @@ def drawn(n, *, seed, split="test", hot=1.0):
 
 
 def test_reliability_by_hand():
-    found = calibration.reliability(two([0.95, 0.6, 0.6, 0.9, 0.6, 0.8], [1, 0, 1, 1, 0, 1]), bins=2)
+    found = calibration.reliability(
+        two([0.95, 0.6, 0.6, 0.9, 0.6, 0.8], [1, 0, 1, 1, 0, 1]), bins=2
+    )
     assert list(found.n) == [3, 3]  # the three of 0.6 are equals
     assert list(found.confidence) == pytest.approx([0.6, (0.8 + 0.9 + 0.95) / 3])
     assert list(found.accuracy) == pytest.approx([1 / 3, 1])
     assert list(found.low) + list(found.high) == [0.6, 0.8, 0.6, 0.95]
     z, n, k = stats.norm.ppf(0.975), 3, 1
-    middle, half = (k + z**2 / 2) / (n + z**2), z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4)
-    assert (found.accuracy_low[0], found.accuracy_high[0]) == pytest.approx((middle - half, middle + half))
+    middle, half = (
+        (k + z**2 / 2) / (n + z**2),
+        z / (n + z**2) * math.sqrt(k * (n - k) / n + z**2 / 4),
+    )
+    assert (found.accuracy_low[0], found.accuracy_high[0]) == pytest.approx(
+        (middle - half, middle + half)
+    )
     assert (found.accuracy_high[1], found.accuracy_low[1]) == pytest.approx((1, 3 / (3 + z**2)))
 
 
@@ -44,34 +62,46 @@ def test_equals_are_never_parted():
     found = calibration.reliability(two([0.7] * 30 + [0.9] * 4, [1] * 34))
     assert list(found.n) == [30, 4]
     shuffled = drawn(101, seed=0).sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(calibration.reliability(shuffled), calibration.reliability(drawn(101, seed=0)))
+    pd.testing.assert_frame_equal(
+        calibration.reliability(shuffled), calibration.reliability(drawn(101, seed=0))
+    )
     assert set(calibration.reliability(drawn(1000, seed=0)).n) == {100}
 
 
 def test_calibration_error_by_hand():
-    found = calibration.calibration_error(two([0.6] * 4 + [0.9] * 4, [0, 0, 0, 1, 1, 1, 1, 1]), bins=2, n_bootstrap=0)
+    found = calibration.calibration_error(
+        two([0.6] * 4 + [0.9] * 4, [0, 0, 0, 1, 1, 1, 1, 1]), bins=2, n_bootstrap=0
+    )
     assert found["error"] == pytest.approx((abs(0.25 - 0.6) + abs(1 - 0.9)) / 2)
     assert found["n"] == 8 and math.isnan(found["low"])
 
 
 def test_the_calibration_error_of_calibrated_galaxies_is_that_by_chance():
-    """The mean over 200 tables; of ten bins of 20 galaxies each about sqrt(2 / pi) standard errors."""
+    """The mean over 200 tables; of ten bins of 20 galaxies each about sqrt(2 / pi) standard
+    errors."""
     tables = [drawn(200, seed=seed) for seed in range(200)]
     mean = np.mean([calibration.calibration_error(t, n_bootstrap=0)["error"] for t in tables])
     found = calibration.calibration_error(tables[0], n_bootstrap=300)
     assert found["by_chance"] == pytest.approx(mean, rel=0.08)
     p = tables[0].p_a.clip(0.5).to_numpy()
-    assert mean == pytest.approx(math.sqrt(2 / math.pi) * math.sqrt((p * (1 - p)).mean() / 20), rel=0.1)
+    assert mean == pytest.approx(
+        math.sqrt(2 / math.pi) * math.sqrt((p * (1 - p)).mean() / 20), rel=0.1
+    )
 
 
 def test_intervals_of_the_calibration_error_cover_a_known_one():
     """All are given 0.9 and 0.75 of them are right: the error is 0.15."""
     rng, covered = np.random.default_rng(0), 0
     for _ in range(100):
-        found = calibration.calibration_error(two([0.9] * 200, rng.random(200) < 0.75), n_bootstrap=200)
+        found = calibration.calibration_error(
+            two([0.9] * 200, rng.random(200) < 0.75), n_bootstrap=200
+        )
         covered += found["low"] <= 0.15 <= found["high"]
     assert covered >= 89
-    calibrated = [calibration.calibration_error(drawn(300, seed=seed), n_bootstrap=100)["low"] for seed in range(40)]
+    calibrated = [
+        calibration.calibration_error(drawn(300, seed=seed), n_bootstrap=100)["low"]
+        for seed in range(40)
+    ]
     assert np.mean(np.array(calibrated) < 0.03) >= 0.9  # half of what is found by chance alone
 
 
@@ -82,9 +112,13 @@ def test_temperature_finds_back_what_was_done(hot):
     found = calibration.temperature(both)
     assert found == pytest.approx(hot, rel=0.05)
     after = calibration.tempered(both, found)
-    assert after.p_a.iloc[-5000:].to_numpy() == pytest.approx(drawn(5000, seed=2).p_a.to_numpy(), abs=0.02)
+    assert after.p_a.iloc[-5000:].to_numpy() == pytest.approx(
+        drawn(5000, seed=2).p_a.to_numpy(), abs=0.02
+    )
     assert calibration.temperature(after) == pytest.approx(1, abs=0.001)
-    row = calibration.compare([{"step": "cnn", "seed": 0, "n_labels": None, "predictions": both}]).iloc[0]
+    row = calibration.compare(
+        [{"step": "cnn", "seed": 0, "n_labels": None, "predictions": both}]
+    ).iloc[0]
     assert row.log_loss_tempered <= row.log_loss + 1e-3
     assert row.error_tempered < 0.03 and (row.error > 0.05) == (hot != 1)
 
@@ -122,19 +156,27 @@ def test_what_can_be_left_to_a_classifier_by_hand():
     test = two([0.4, 0.8, 0.9, 0.95], [0, 0, 1, 1])
     both = pd.concat([two(confidence, right, split="val"), test], ignore_index=True)
     found = calibration.automatic(both)
-    assert found["threshold"] == confidence[600]  # 50 %: 600 galaxies; a bound at 0.05 / 6 takes 477
+    assert (
+        found["threshold"] == confidence[600]
+    )  # 50 %: 600 galaxies; a bound at 0.05 / 6 takes 477
     assert (found["share"], found["n"], found["test_accuracy"]) == (0.75, 3, pytest.approx(2 / 3))
     interval = stats.binomtest(2, 3).proportion_ci(method="wilson")
     assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
-    flipped = both.assign(label=np.where((both.split == "test") & (both.label == "a"), "b", both.label))
-    assert calibration.automatic(flipped)["threshold"] == found["threshold"]  # test galaxies choose nothing
+    flipped = both.assign(
+        label=np.where((both.split == "test") & (both.label == "a"), "b", both.label)
+    )
+    assert (
+        calibration.automatic(flipped)["threshold"] == found["threshold"]
+    )  # test galaxies choose nothing
 
 
 def test_too_few_validation_galaxies_leave_nothing_to_a_classifier():
     test = two([0.9], [1])
 
     def of(n, right=1):
-        return calibration.automatic(pd.concat([two([0.9] * n, [right] * n, split="val"), test], ignore_index=True))
+        return calibration.automatic(
+            pd.concat([two([0.9] * n, [right] * n, split="val"), test], ignore_index=True)
+        )
 
     assert 0.99**299 < 0.05 < 0.99**298
     assert of(299)["share"] == 1 and of(299)["note"] == ""
@@ -149,26 +191,43 @@ def test_too_few_validation_galaxies_leave_nothing_to_a_classifier():
 
 
 def test_the_promised_accuracy_is_kept():
-    """150 sets of 800 validation galaxies: the true accuracy of those above the threshold is below 0.85 in no more than 5 %."""
+    """150 sets of 800 validation galaxies: the true accuracy of those above the threshold is below
+    0.85 in no more than 5 %."""
     broken = some = 0
     for seed in range(150):
         both = pd.concat([drawn(800, seed=seed, split="val"), drawn(1, seed=0)], ignore_index=True)
         threshold = calibration.automatic(both, accuracy=0.85)["threshold"]
         some += not math.isnan(threshold)
-        broken += (threshold + 0.99) / 2 < 0.85  # the confidence is uniform, and the probability of being right
+        broken += (
+            threshold + 0.99
+        ) / 2 < 0.85  # the confidence is uniform, and the probability of being right
     assert some > 100 and broken <= 0.05 * 150
 
 
 def test_methods_are_compared_over_their_seeds():
-    seeds = [pd.concat([drawn(400, seed=i, split="val"), drawn(200, seed=9 + i)], ignore_index=True) for i in range(2)]
-    pieces = [{"step": "cnn", "seed": i, "n_labels": 50, "predictions": t} for i, t in enumerate(seeds)]
+    seeds = [
+        pd.concat([drawn(400, seed=i, split="val"), drawn(200, seed=9 + i)], ignore_index=True)
+        for i in range(2)
+    ]
+    pieces = [
+        {"step": "cnn", "seed": i, "n_labels": 50, "predictions": t} for i, t in enumerate(seeds)
+    ]
     pieces += [{"step": "cnn", "seed": 2, "n_labels": 50, "predictions": None}]
-    pieces += [{"step": "theirs", "seed": 0, "n_labels": None, "predictions": seeds[0].loc[seeds[0].split == "test"]}]
+    pieces += [
+        {
+            "step": "theirs",
+            "seed": 0,
+            "n_labels": None,
+            "predictions": seeds[0].loc[seeds[0].split == "test"],
+        }
+    ]
     found = calibration.compare(pieces)
     assert list(found.method) == ["cnn", "theirs"] and list(found.seeds) == [2, 1]
     each = [calibration.risk_coverage(t).risk.mean() for t in seeds]
     assert found.area[0] == pytest.approx(np.mean(each))
-    assert found.temperature[0] == pytest.approx(np.mean([calibration.temperature(t) for t in seeds]))
+    assert found.temperature[0] == pytest.approx(
+        np.mean([calibration.temperature(t) for t in seeds])
+    )
     assert math.isnan(found.temperature[1]) and found.error[1] > 0
     with pytest.raises(ValueError, match="cnn, 50 labels, seed 0: p_<class>"):
         calibration.compare([pieces[0] | {"predictions": seeds[0].assign(p_a=2.0)}])

@@ -14,7 +14,10 @@ from tests.evaluation.test_metrics import HAND, NAMES, sample, table
 
 def whole(n, *, skill, seed):
     """A table with all three parts."""
-    parts = [sample(n, skill=skill, seed=seed + i, split=s) for i, s in enumerate(("train", "val", "test"))]
+    parts = [
+        sample(n, skill=skill, seed=seed + i, split=s)
+        for i, s in enumerate(("train", "val", "test"))
+    ]
     return pd.concat([p.assign(id=p.split + p.id) for p in parts], ignore_index=True)
 
 
@@ -25,14 +28,23 @@ def piece(step, seed, predictions, **more):
 def test_several_seeds_give_mean_spread_and_t_interval():
     tables = [whole(60, skill=2, seed=10 * i) for i in range(4)]
     tables[3]["id"] += "another"
-    row = comparison.compare([piece("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(tables)]).iloc[0]
-    accuracy = [sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)]) for t in in_test(tables)]
+    row = comparison.compare(
+        [piece("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(tables)]
+    ).iloc[0]
+    accuracy = [
+        sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)])
+        for t in in_test(tables)
+    ]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(accuracy), scale=stats.sem(accuracy))
     assert row.accuracy == pytest.approx(np.mean(accuracy))
     assert row.accuracy_std == pytest.approx(np.std(accuracy, ddof=1))
     assert (row.accuracy_low, row.accuracy_high) == pytest.approx((low, min(high, 1)))
     assert (row.seeds, row.missing, row.interval, row.seconds) == (4, 0, "t over seeds", 15)
-    assert (row.n_train, row.n_test, row.n_test_all) == (60, 60, 120)  # three seeds share their test galaxies
+    assert (row.n_train, row.n_test, row.n_test_all) == (
+        60,
+        60,
+        120,
+    )  # three seeds share their test galaxies
 
 
 def in_test(tables):
@@ -69,8 +81,13 @@ def test_missing_seeds_are_counted_and_methods_and_budgets_kept_apart():
     assert list(found.protocol.fillna("")) == ["from scratch", "", ""]
     assert math.isnan(found.accuracy[2]) and found.n_test.isna()[2]
     assert "protocol" not in comparison.compare(pieces[2:], n_bootstrap=5)
-    mixed = [piece("cnn", seed, t, protocol=p) for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])]
-    assert list(comparison.compare(mixed, n_bootstrap=5).protocol) == ["frozen / frozen, transductive"]
+    mixed = [
+        piece("cnn", seed, t, protocol=p)
+        for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])
+    ]
+    assert list(comparison.compare(mixed, n_bootstrap=5).protocol) == [
+        "frozen / frozen, transductive"
+    ]
     assert comparison.compare([]).empty
 
 
@@ -92,7 +109,9 @@ def test_intervals_end_where_the_metric_ends():
 
 def test_faulty_pieces_are_named():
     t = whole(20, skill=2, seed=0)
-    with pytest.raises(ValueError, match="moco, all labels, seed 3: p_<class> are no probabilities"):
+    with pytest.raises(
+        ValueError, match="moco, all labels, seed 3: p_<class> are no probabilities"
+    ):
         comparison.compare([piece("moco", 3, t.assign(p_round=2.0))])
     with pytest.raises(ValueError, match="cnn, 50 labels: seed 1 is there twice"):
         comparison.compare([piece("cnn", 1, t, n_labels=50), piece("cnn", 1, t, n_labels=50)])
@@ -100,9 +119,16 @@ def test_faulty_pieces_are_named():
 
 def test_per_class_is_the_mean_over_seeds():
     a, b = sample(50, seed=1), sample(50, seed=2)
-    found = comparison.per_class([piece("cnn", 0, a), piece("cnn", 1, b), piece("moco", 0, None)], metric="recall")
+    found = comparison.per_class(
+        [piece("cnn", 0, a), piece("cnn", 1, b), piece("moco", 0, None)], metric="recall"
+    )
     expected = [
-        np.mean([sk.recall_score(t.label == n, t.filter(like="p_").to_numpy().argmax(1) == k) for t in (a, b)])
+        np.mean(
+            [
+                sk.recall_score(t.label == n, t.filter(like="p_").to_numpy().argmax(1) == k)
+                for t in (a, b)
+            ]
+        )
         for k, n in enumerate(NAMES)
     ]
     assert list(found.index) == ["cnn"] and list(found.columns) == list(NAMES)
@@ -128,22 +154,33 @@ def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
     found = comparison.compare(pieces, n_bootstrap=9)
     found.to_csv(tmp_path / "table.csv", index=False)
     shown = comparison.readable(found)
-    assert shown.equals(comparison.readable(pd.read_csv(tmp_path / "table.csv", keep_default_na=True)))
+    assert shown.equals(
+        comparison.readable(pd.read_csv(tmp_path / "table.csv", keep_default_na=True))
+    )
     assert list(shown.labels) == ["all", "1,000"]
     assert list(shown["test accuracy"])[1] == "0.750 [0.115, 1.000]"
 
 
 def test_readable_says_missing_with_a_dash():
-    shown = comparison.readable(comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"])
-    assert shown.loc[0, ["test accuracy", "macro F1", "seconds", "test galaxies"]].tolist() == ["–"] * 4
+    shown = comparison.readable(
+        comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"]
+    )
+    assert (
+        shown.loc[0, ["test accuracy", "macro F1", "seconds", "test galaxies"]].tolist()
+        == ["–"] * 4
+    )
     assert shown.seeds[0] == "0 (2 missing)"
 
 
 def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
     one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
-    with pytest.raises(ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"):
+    with pytest.raises(
+        ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"
+    ):
         comparison.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
-    assert len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2  # another split
+    assert (
+        len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2
+    )  # another split
 
 
 # ---- costs, what was left out, the Pareto front
@@ -155,7 +192,13 @@ def test_costs_are_means_over_the_seeds_that_know_them():
     known |= {"peak_memory_mib": 300.0, "peak_memory_of": "process"}
     pieces = [
         piece("cnn", 0, t, costs=known, seconds=30.0),
-        piece("cnn", 1, t, costs=known | {"training_seconds": 20.0, "images_per_second": 50.0}, seconds=50.0),
+        piece(
+            "cnn",
+            1,
+            t,
+            costs=known | {"training_seconds": 20.0, "images_per_second": 50.0},
+            seconds=50.0,
+        ),
         piece("cnn", 2, t, costs={}),
         piece("cnn", 3, None, costs={"training_seconds": 999.0}),
         piece("theirs", 0, t),
@@ -165,8 +208,18 @@ def test_costs_are_means_over_the_seeds_that_know_them():
     assert (cnn["seconds"], cnn["peak_memory_of"]) == (40, "process")
     assert all(math.isnan(theirs[name]) for name in (*comparison.COSTS, "seconds"))
     shown = comparison.readable(comparison.compare(pieces, n_bootstrap=5))
-    columns = ["parameters", "FLOPs per galaxy", "training seconds", "images/s", "peak memory (MiB)", "seconds"]
-    assert shown[columns].to_numpy().tolist() == [["100", "2 M", "15", "50", "300", "40"], ["–"] * 6]
+    columns = [
+        "parameters",
+        "FLOPs per galaxy",
+        "training seconds",
+        "images/s",
+        "peak memory (MiB)",
+        "seconds",
+    ]
+    assert shown[columns].to_numpy().tolist() == [
+        ["100", "2 M", "15", "50", "300", "40"],
+        ["–"] * 6,
+    ]
 
 
 def test_memory_of_a_gpu_is_called_so():
@@ -193,8 +246,14 @@ def test_costs_are_as_exact_as_they_are_worth(parameters, seconds, texts):
 
 def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
     why = "weights not available offline"
-    pieces = [piece("imagenet", seed, None, not_run=why) for seed in range(3)] + scored("cnn", 0.9, 0.9, missing=1)
-    pieces += [piece("partly", 7, HAND), piece("partly", 8, None, not_run=why), piece("partly", 9, None)]
+    pieces = [piece("imagenet", seed, None, not_run=why) for seed in range(3)] + scored(
+        "cnn", 0.9, 0.9, missing=1
+    )
+    pieces += [
+        piece("partly", 7, HAND),
+        piece("partly", 8, None, not_run=why),
+        piece("partly", 9, None),
+    ]
     found = comparison.compare(pieces, n_bootstrap=5)
     assert list(found.seeds) == [0, 2, 1] and list(found.missing) == [0, 1, 1]
     assert list(found.not_run.fillna("")) == [why, "", why]
@@ -217,14 +276,37 @@ def test_readable_has_every_metric_and_the_protocol_first():
     found = comparison.compare([piece("cnn", 0, HAND, protocol="from scratch")], n_bootstrap=5)
     shown = comparison.readable(found)
     assert list(shown)[:4] == ["protocol", "method", "labels", "seeds"]
-    assert {"train accuracy", "val accuracy", "test accuracy", "balanced accuracy", "log loss", "AUC"} <= set(shown)
-    assert {"macro precision", "macro recall", "macro F1", "train galaxies", "test galaxies", "interval"} <= set(shown)
-    assert list(comparison.readable(found, shown=["auc"]))[4:7] == ["train accuracy", "val accuracy", "AUC"]
+    assert {
+        "train accuracy",
+        "val accuracy",
+        "test accuracy",
+        "balanced accuracy",
+        "log loss",
+        "AUC",
+    } <= set(shown)
+    assert {
+        "macro precision",
+        "macro recall",
+        "macro F1",
+        "train galaxies",
+        "test galaxies",
+        "interval",
+    } <= set(shown)
+    assert list(comparison.readable(found, shown=["auc"]))[4:7] == [
+        "train accuracy",
+        "val accuracy",
+        "AUC",
+    ]
 
 
 def test_a_table_of_an_earlier_version_is_readable():
-    found = comparison.compare(scored("cnn", 0.9), n_bootstrap=5).drop(columns=[*comparison.COSTS, "peak_memory_of"])
-    assert comparison.readable(found).loc[0, ["parameters", "images/s", "peak memory (MiB)"]].tolist() == ["–"] * 3
+    found = comparison.compare(scored("cnn", 0.9), n_bootstrap=5).drop(
+        columns=[*comparison.COSTS, "peak_memory_of"]
+    )
+    assert (
+        comparison.readable(found).loc[0, ["parameters", "images/s", "peak memory (MiB)"]].tolist()
+        == ["–"] * 3
+    )
 
 
 def priced(*rows):
@@ -237,7 +319,12 @@ def test_the_front_by_hand():
         ("cheap", 1, 0.6), ("worse", 2, 0.5), ("same", 2, 0.8), ("dear", 9, 0.9), ("twin", 2, 0.8), ("as dear", 9, 0.85),
         ("unknown", np.nan, 0.99), ("missing", 3, np.nan), ("majority", 0, 0.3),
     )  # fmt: skip
-    assert list(table.method[comparison.front(table, cost="flops")]) == ["cheap", "same", "dear", "twin"]
+    assert list(table.method[comparison.front(table, cost="flops")]) == [
+        "cheap",
+        "same",
+        "dear",
+        "twin",
+    ]
     assert comparison.front(table[:0], cost="flops").tolist() == []
     assert not comparison.front(table[-3:], cost="flops").any()
 

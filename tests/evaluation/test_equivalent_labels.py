@@ -27,7 +27,8 @@ def found(pieces, a, b):
 
 
 def test_labels_are_read_off_between_two_numbers_of_them_in_the_logarithm():
-    """b has 100, 140, 180 right with 50, 200, 800 labels; a as many with a quarter, and 120 half way between b's first two."""
+    """b has 100, 140, 180 right with 50, 200, 800 labels; a as many with a quarter, and 120 half
+    way between b's first two."""
     ours, theirs = {50: 140, 100: 120, 200: 180}, {50: 100, 200: 140, 800: 180}
     rows = found(curve("a", ours) + curve("b", theirs), "a", "b")
     assert rows.labels.tolist() == pytest.approx([200, 100, 800])
@@ -41,7 +42,11 @@ def test_nothing_is_extrapolated():
     assert rows.labels.tolist() == [0, math.inf]
     back = found(curve("a", {50: 90, 100: 190}) + curve("b", {50: 100, 100: 150}), "b", "a")
     assert 50 < back.labels[50] < back.labels[100] < 100
-    pieces = curve("a", {50: 90, 100: 190}) + curve("b", {50: 100, 100: 150}) + curve("c", {50: 100, 100: 150})
+    pieces = (
+        curve("a", {50: 90, 100: 190})
+        + curve("b", {50: 100, 100: 150})
+        + curve("c", {50: 100, 100: 150})
+    )
     assert equivalent_labels.sentences(equivalent_labels.equivalent(pieces), method="a") == [
         "As accurate as a with 50 labels (0.450) are the others with so many labels (95 % interval): b, c: ≤ 50.",
         "As accurate as a with 100 labels (0.950) are the others with so many labels (95 % interval): b, c: > 100.",
@@ -49,7 +54,11 @@ def test_nothing_is_extrapolated():
 
 
 def test_a_curve_that_dips_is_made_to_rise():
-    rows = found(curve("a", {50: 130, 100: 130}) + curve("b", {50: 100, 100: 140, 200: 120, 400: 160}), "a", "b")
+    rows = found(
+        curve("a", {50: 130, 100: 130}) + curve("b", {50: 100, 100: 140, 200: 120, 400: 160}),
+        "a",
+        "b",
+    )
     assert rows.labels[50] == pytest.approx(100)  # 140 and 120 count as 130 each
 
 
@@ -63,7 +72,9 @@ def test_all_labels_stand_where_their_number_is():
 
 def test_seeds_are_drawn_for_both_and_their_spread_is_the_interval():
     one = curve("a", {100: 150}, seeds=4) + curve("b", {50: 100, 200: 200}, seeds=4)
-    assert found(one, "a", "b").iloc[0][["labels", "low", "high", "seeds"]].tolist() == pytest.approx([100, 100, 100, 4])
+    assert found(one, "a", "b").iloc[0][
+        ["labels", "low", "high", "seeds"]
+    ].tolist() == pytest.approx([100, 100, 100, 4])
     apart = [
         *curve("b", {50: 100, 200: 200}, seeds=2),
         *(p for s in (0, 1) for p in [piece("a", rights(200, 110 + 80 * s), seed=s, n_labels=100)]),
@@ -74,7 +85,10 @@ def test_seeds_are_drawn_for_both_and_their_spread_is_the_interval():
 
 
 def test_an_interval_does_not_depend_on_what_else_is_compared():
-    varied = [piece("a", rights(200, k), seed=s, n_labels=100) for s, k in enumerate((105, 130, 155, 170, 180))]
+    varied = [
+        piece("a", rights(200, k), seed=s, n_labels=100)
+        for s, k in enumerate((105, 130, 155, 170, 180))
+    ]
     two = varied + curve("b", {50: 100, 200: 190}, seeds=5)
     more = curve("c", {50: 90, 200: 150}, seeds=5) + two[::-1]
     pd.testing.assert_frame_equal(found(two, "a", "b"), found(more, "a", "b"))
@@ -82,15 +96,25 @@ def test_an_interval_does_not_depend_on_what_else_is_compared():
 
 
 def test_only_seeds_that_both_have_whole_count_and_what_is_missing_is_counted():
-    pieces = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve("b", {50: 100, 100: 150}, seeds=3)
+    pieces = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve(
+        "b", {50: 100, 100: 150}, seeds=3
+    )
     assert found(pieces, "a", "b").seeds.tolist() == [2, 2]
     table = equivalent_labels.grid([*pieces, missing("c", n_labels=None)])
-    assert table.loc["a"].tolist() == ["3", "2 of 3", ""] and table.loc["c"].tolist() == ["", "", "0 of 1"]
+    assert table.loc["a"].tolist() == ["3", "2 of 3", ""] and table.loc["c"].tolist() == [
+        "",
+        "",
+        "0 of 1",
+    ]
     assert list(table.columns) == ["50", "100", "all"]
 
 
 def test_one_number_of_labels_and_the_baseline_have_no_equivalent():
-    pieces = curve("a", {50: 100, 100: 150}) + curve("b", {50: 120}) + curve("majority", {50: 60, 100: 60})
+    pieces = (
+        curve("a", {50: 100, 100: 150})
+        + curve("b", {50: 120})
+        + curve("majority", {50: 60, 100: 60})
+    )
     table = equivalent_labels.equivalent(pieces)
     assert set(zip(table.a, table.b, strict=True)) == {("b", "a")}
     assert equivalent_labels.equivalent([]).empty and isinstance(table, pd.DataFrame)

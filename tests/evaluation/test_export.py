@@ -1,4 +1,5 @@
-"""Comparisons as web pages and LaTeX: what stands in them, and that LaTeX would take it. Takes about 3 s."""
+"""Comparisons as web pages and LaTeX: what stands in them, and that LaTeX would take it. Takes
+about 3 s."""
 
 import re
 import shutil
@@ -19,9 +20,17 @@ COSTS |= {"images_per_second": 1234.4, "peak_memory_mib": 800.0}
 
 @pytest.fixture
 def table():
-    """Of one and of two seeds, with names that HTML and LaTeX trip over, one left out, one missing."""
-    pieces = [piece("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS) for seed in (0, 1)]
-    pieces += [piece("[moco]", 0, HAND, n_labels=1000), piece("imagenet", 0, None, not_run=WHY), piece("late", 0, None)]
+    """Of one and of two seeds, with names that HTML and LaTeX trip over, one left out, one
+    missing."""
+    pieces = [
+        piece("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS)
+        for seed in (0, 1)
+    ]
+    pieces += [
+        piece("[moco]", 0, HAND, n_labels=1000),
+        piece("imagenet", 0, None, not_run=WHY),
+        piece("late", 0, None),
+    ]
     return comparison.compare(pieces, n_bootstrap=20)
 
 
@@ -34,7 +43,9 @@ class Cells(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        self.loads += [value for key, value in attributes if key in ("src", "href")] + [tag] * (tag in ("script", "link"))
+        self.loads += [value for key, value in attributes if key in ("src", "href")] + [tag] * (
+            tag in ("script", "link")
+        )
         self.rows += [[]] if tag == "tr" else []
         if tag in ("td", "th"):
             self.rows[-1].append("")
@@ -52,7 +63,12 @@ def test_a_page_has_every_cell_and_loads_nothing(table):
     text = export.html(table)
     page = Cells(text)
     shown = comparison.readable(table)
-    assert page.loads == [] and page.open == [] and "url(" not in text and text.startswith("<!DOCTYPE html>")
+    assert (
+        page.loads == []
+        and page.open == []
+        and "url(" not in text
+        and text.startswith("<!DOCTYPE html>")
+    )
     assert page.rows[0] == list(shown)
     assert len(page.rows) == 5 and {len(row) for row in page.rows} == {len(shown.columns)}
     first = dict(zip(shown, page.rows[1], strict=True))
@@ -63,14 +79,19 @@ def test_a_page_has_every_cell_and_loads_nothing(table):
 
 
 def blocks(text):
-    """The tabulars of a LaTeX source: the alignment, and the rows between the rules, cells apart."""
+    """The tabulars of a LaTeX source: the alignment, and the rows between the rules, cells
+    apart."""
     found = []
-    for alignment, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}\n(.*?)\n\\end\{tabular\}", text, re.S):
+    for alignment, body in re.findall(
+        r"\\begin\{tabular\}\{(\w+)\}\n(.*?)\n\\end\{tabular\}", text, re.S
+    ):
         lines = body.split("\n")
         assert (lines[0], lines[2], lines[-1]) == (r"\toprule", r"\midrule", r"\bottomrule")
         rows = lines[1:2] + lines[3:-1]
         assert all(row.endswith(r" \\") for row in rows)
-        found.append((alignment, [re.split(r"(?<!\\) & ", row.removesuffix(r" \\")) for row in rows]))
+        found.append(
+            (alignment, [re.split(r"(?<!\\) & ", row.removesuffix(r" \\")) for row in rows])
+        )
     return found
 
 
@@ -92,7 +113,10 @@ def test_latex_says_what_the_table_says(table):
     assert scores[0][:6] == ["protocol", "method", "labels", "seeds", "accuracy", "balanced"]
     assert scores[1][4] == "$0.667^{+0.000}_{-0.000}$" and scores[1][2:4] == ["all", "2"]
     low, high = table.loc[1, ["accuracy_low", "accuracy_high"]]
-    assert scores[2][4] == f"$0.667^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}$" and scores[2][2] == "1,000"
+    assert (
+        scores[2][4] == f"$0.667^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}$"
+        and scores[2][2] == "1,000"
+    )
     assert scores[3][4:] == [rf"\multicolumn{{7}}{{l}}{{not run: {WHY}}}"]
     assert costs[4][4:] == [r"\multicolumn{8}{l}{missing}"]
     assert dict(zip(costs[0], costs[1], strict=True)) == {
@@ -100,20 +124,34 @@ def test_latex_says_what_the_table_says(table):
         "method": r"net\_a 50\% \textless{}b\textgreater{}\&\{x\}\$\#\textasciitilde{}\textasciicircum{}\textbackslash{}{[}1] "
         r"{*}\textbar{}",
         **{"labels": "all", "seeds": "2", "train": "--", "val": "--", "test": "0.667"},
-        **{"parameters": "11.2 M", "FLOPs per galaxy": "296 M", "training seconds": "41", "images/s": "1,234"},
+        **{
+            "parameters": "11.2 M",
+            "FLOPs per galaxy": "296 M",
+            "training seconds": "41",
+            "images/s": "1,234",
+        },
         "peak memory (MiB)": "800",
     }
     assert scores[2][1] == "{[}moco]"  # after \\ a [ would begin an argument
 
 
 def test_metrics_without_a_value_or_an_interval():
-    row = {"auc": np.nan, "auc_low": np.nan, "auc_high": np.nan, "brier": 0.5, "brier_low": np.nan, "brier_high": np.nan}
+    row = {
+        "auc": np.nan,
+        "auc_low": np.nan,
+        "auc_high": np.nan,
+        "brier": 0.5,
+        "brier_low": np.nan,
+        "brier_high": np.nan,
+    }
     assert (export._interval(row, "auc"), export._interval(row, "brier")) == ("--", "$0.500$")
 
 
 def test_no_special_character_is_left_bare(table):
     text = export.latex(table)
-    bare = re.sub(r"\$[0-9.^_{}+-]+\$", "", text.replace("% \\usepackage{booktabs}", ""))  # without numbers
+    bare = re.sub(
+        r"\$[0-9.^_{}+-]+\$", "", text.replace("% \\usepackage{booktabs}", "")
+    )  # without numbers
     bare = re.sub(r"\\[&%$#_{}]", "", bare).replace(" & ", "").replace("\\\\\n", "\n")
     assert not re.search(r"[%$#_~^&<>|]", bare)
     assert bare.count("{") == bare.count("}") == len(re.findall(r"[{]", bare))

@@ -48,7 +48,11 @@ def files(tmp_path, monkeypatch):
 def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "params.yaml").touch()
-    code = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": 'run = ""\nstep = ""\nsteps = None\n'}
+    code = {
+        "cell_type": "code",
+        "metadata": {"tags": ["parameters"]},
+        "source": 'run = ""\nstep = ""\nsteps = None\n',
+    }
     notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [code]}
     (tmp_path / "notebooks" / "10_compare.ipynb").write_text(json.dumps(notebook))
     monkeypatch.chdir(tmp_path)
@@ -66,7 +70,11 @@ def refusal(names, labels=None) -> list[str]:
 
 def test_files_become_predictions_in_the_same_order_of_classes(files):
     one, two = foreign.read(files(one=GOOD, two=OTHER))
-    assert one.table.columns.tolist() == two.table.columns.tolist() == ["id", "split", "label", "p_a", "p_b"]
+    assert (
+        one.table.columns.tolist()
+        == two.table.columns.tolist()
+        == ["id", "split", "label", "p_a", "p_b"]
+    )
     assert two.table.to_numpy().tolist() == [
         ["3", "test", "a", 1.0, 0.0],
         ["2", "test", "b", 0.75, 0.25],
@@ -84,7 +92,9 @@ def test_names_of_the_column_of_ids(files, name):
 
 def test_what_spreadsheets_write_is_read(files):
     """A byte order mark, blank lines and rows, spaces, quotes, Windows' ends of lines."""
-    text = '\ufeffid,label,p_a,p_b\r\n\r\n"1", a ,0.9, 0.1\r\n,,,\r\n2,b,0.2,0.8\r\n3,a,3e-1,0.7\r\n'
+    text = (
+        '\ufeffid,label,p_a,p_b\r\n\r\n"1", a ,0.9, 0.1\r\n,,,\r\n2,b,0.2,0.8\r\n3,a,3e-1,0.7\r\n'
+    )
     (one,) = foreign.read(files(one=text))
     assert one.table.equals(foreign.read(files(two=GOOD))[0].table)
 
@@ -118,7 +128,9 @@ def test_numbers_keep_all_their_digits_and_rounding_errors_are_cut_off(files):
 
 
 def test_other_columns_are_ignored_and_said(files):
-    (one,) = foreign.read(files(one="id,label,ra,p_a,p_b,\n1,a,150.1,0.9,0.1,\n2,b,150.2,0.9,0.1,\n"))
+    (one,) = foreign.read(
+        files(one="id,label,ra,p_a,p_b,\n1,a,150.1,0.9,0.1,\n2,b,150.2,0.9,0.1,\n")
+    )
     assert one.notes == ("columns ignored: ra, (without a name)",)
 
 
@@ -142,21 +154,34 @@ def test_labels_of_one_file_serve_the_others(files):
     assert two.table.label.tolist() == ["a", "b", "a"]
 
 
-PREDICT = "id,p_a,p_b,label\n1,0.9,0.1,a\n2,0.2,0.8,b\n3,0.3,0.7,b\n"  # as `galaxymorph predict` writes
-NOT_THE_TRUTH = "its label is its own most probable class in every row: the prediction, and so not the truth"
+PREDICT = (
+    "id,p_a,p_b,label\n1,0.9,0.1,a\n2,0.2,0.8,b\n3,0.3,0.7,b\n"  # as `galaxymorph predict` writes
+)
+NOT_THE_TRUTH = (
+    "its label is its own most probable class in every row: the prediction, and so not the truth"
+)
 
 
 def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
-    files(predict=PREDICT, truth="id,class,comment\n1,a,\n2,b,\n3,a,edge\n4,c,not predicted\n", good=GOOD)
+    files(
+        predict=PREDICT,
+        truth="id,class,comment\n1,a,\n2,b,\n3,a,edge\n4,c,not predicted\n",
+        good=GOOD,
+    )
     (one,) = foreign.read(["predict.csv"], labels=Path("truth.csv"))
     assert one.table.label.tolist() == ["a", "b", "a"]
     assert one.notes == (NOT_THE_TRUTH,)
-    for names in (["predict.csv", "good.csv"], ["good.csv", "predict.csv"]):  # another file has the labels
+    for names in (
+        ["predict.csv", "good.csv"],
+        ["good.csv", "predict.csv"],
+    ):  # another file has the labels
         both = {each.path.stem: each for each in foreign.read(names)}
         assert both["predict"].table.label.tolist() == ["a", "b", "a"]
         assert (both["predict"].notes, both["good"].notes) == ((NOT_THE_TRUTH,), ())
     (said,) = refusal(["predict.csv"])
-    assert said.startswith("no labels: label is the most probable class in every row of predict.csv")
+    assert said.startswith(
+        "no labels: label is the most probable class in every row of predict.csv"
+    )
     assert "--labels FILE" in said
 
 
@@ -172,11 +197,21 @@ def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
     for each in (foreign.read(names), foreign.read(names[::-1])):
         assert [one.notes for one in each] == [(), ()]
         rows = {one.path.stem: one.table for one in each}["perfect"]
-        assert rows.label.tolist() == ["a", "b", "a", "b"]  # the fourth, which the other does not have, as well
+        assert rows.label.tolist() == [
+            "a",
+            "b",
+            "a",
+            "b",
+        ]  # the fourth, which the other does not have, as well
     (alone,) = foreign.read(["perfect.csv"], labels=Path("truth.csv"))
     assert alone.notes == ()
     assert "that file again, if these are the true ones" in refusal(["perfect.csv"])[0]
-    assert foreign.read(["perfect.csv"], labels=Path("perfect.csv"))[0].table.label.tolist() == ["a", "b", "a", "b"]
+    assert foreign.read(["perfect.csv"], labels=Path("perfect.csv"))[0].table.label.tolist() == [
+        "a",
+        "b",
+        "a",
+        "b",
+    ]
 
 
 def test_galaxies_that_were_not_predicted_are_nothing_to_a_file_of_labels(files):
@@ -222,21 +257,40 @@ def test_what_is_after_a_dot_of_an_id_is_no_ending(files):
         ("zoobot.v2.csv", "zoobot.v2/seed=0", "", {"seed": 0}),
         ("deep/predictions.csv", "deep/seed=0", "", {"seed": 0}),
         ("cnn/seed=3/predictions.csv", "cnn/seed=3", "", {"seed": 3}),
-        ("cnn/seed=3,n_labels=100/predictions.csv", "cnn/seed=3,n_labels=100", "", {"seed": 3, "n_labels": 100}),
-        ("cnn/n_labels=100/predictions.csv", "cnn/seed=0,n_labels=100", "", {"seed": 0, "n_labels": 100}),
+        (
+            "cnn/seed=3,n_labels=100/predictions.csv",
+            "cnn/seed=3,n_labels=100",
+            "",
+            {"seed": 3, "n_labels": 100},
+        ),
+        (
+            "cnn/n_labels=100/predictions.csv",
+            "cnn/seed=0,n_labels=100",
+            "",
+            {"seed": 0, "n_labels": 100},
+        ),
         ("cae_frozen/seed=1/dnn/predictions.csv", "cae_frozen/seed=1", "dnn", {"seed": 1}),
-        ("cae_frozen/dnn/predictions.csv", "cae_frozen/seed=0", "dnn", {"seed": 0}),  # below done.json
+        (
+            "cae_frozen/dnn/predictions.csv",
+            "cae_frozen/seed=0",
+            "dnn",
+            {"seed": 0},
+        ),  # below done.json
         ("seed=2/mine.csv", "mine/seed=2", "", {"seed": 2}),
         ("mine=cae_frozen/seed=1/dnn/predictions.csv", "mine/seed=1", "", {"seed": 1}),
         ("mine=zoobot.v2.csv", "mine/seed=0", "", {"seed": 0}),
         ("a=b.csv", "x", "", {}),
     ],
 )
-def test_methods_are_called_what_their_files_are(tmp_path, monkeypatch, path, name, row, combination):
+def test_methods_are_called_what_their_files_are(
+    tmp_path, monkeypatch, path, name, row, combination
+):
     if path == "a=b.csv":
         monkeypatch.chdir(tmp_path)
         Path(path).write_text(GOOD)
-        assert "'a=b'" in refusal([path])[0]  # a file's name, as there is such a file, and none that a method can have
+        assert (
+            "'a=b'" in refusal([path])[0]
+        )  # a file's name, as there is such a file, and none that a method can have
         return
     place = tmp_path / (path.removeprefix("mine="))
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -292,15 +346,27 @@ def test_names_that_cannot_be_are_refused(files, name):
 
 BAD = {
     "no id": ("name,p_a,p_b\n1,0.9,0.1\n", "one.csv: no column id (or galaxyid, "),
-    "no classes": ("id,label\n1,a\n", "one.csv: no column p_<class> (one for each class); it has id, label"),
+    "no classes": (
+        "id,label\n1,a\n",
+        "one.csv: no column p_<class> (one for each class); it has id, label",
+    ),
     "one class": ("id,label,p_a\n1,a,0.9\n", "one.csv: p_a is the only column p_<class>"),
     "vote fractions": ("GalaxyID,Class1.1,Class1.2\n1,0.9,0.1\n", "one.csv: holds vote fractions"),
     "predicted votes": ("id,p_Class1.1,p_Class1.2\n1,0.9,0.1\n", "one.csv: holds vote fractions"),
-    "column twice": ("id,p_a,p_a\n1,0.9,0.1\n", "one.csv: has several columns p_a; keep one of each"),
-    "semicolons": ("id;p_a;p_b\n1;0,9;0,1\n", "one.csv: has one column, 'id;p_a;p_b'; expected several, separated by commas"),
+    "column twice": (
+        "id,p_a,p_a\n1,0.9,0.1\n",
+        "one.csv: has several columns p_a; keep one of each",
+    ),
+    "semicolons": (
+        "id;p_a;p_b\n1;0,9;0,1\n",
+        "one.csv: has one column, 'id;p_a;p_b'; expected several, separated by commas",
+    ),
     "nothing": ("", "one.csv: has no rows"),
     "no rows": ("id,p_a,p_b\n", "one.csv: has no rows"),
-    "cells missing": (BARE + "4,0.5\n\n5,1,0,0\n", "one.csv: the header has 3 cells, but line 5 has 2, line 7 has 4"),
+    "cells missing": (
+        BARE + "4,0.5\n\n5,1,0,0\n",
+        "one.csv: the header has 3 cells, but line 5 has 2, line 7 has 4",
+    ),
     "quote left open": (BARE + '4,"0.5,0.5\n5,1,0\n', "one.csv: line 5 is no row of a CSV file: "),
     "id twice": (
         "id,p_a,p_b\n1,1,0\n\n2,1,0\n1,1,0\n",
@@ -310,15 +376,27 @@ BAD = {
         'id,note,p_a,p_b\n1,"of two\nlines",1,0\n2,,1,\n',
         "one.csv: p_b is empty or NaN in line 4 (galaxy 2); fill it",
     ),
-    "no id in a row": ("id,p_a,p_b\n1,1,0\n ,1,0\nnan,1,0\n", "one.csv: no id in line 3, line 4; give each galaxy its id"),
-    "empty p": ("id,p_a,p_b\n1,1,0\n2,,1\n3,0,NaN\n", "one.csv: p_b is empty or NaN in line 4 (galaxy 3); fill it"),
-    "no number": ("id,p_a,p_b\n1,1,0\n2,half,1\n3,inf,0\n", "one.csv: p_a is no number in line 3 (galaxy 2) 'half', line 4"),
+    "no id in a row": (
+        "id,p_a,p_b\n1,1,0\n ,1,0\nnan,1,0\n",
+        "one.csv: no id in line 3, line 4; give each galaxy its id",
+    ),
+    "empty p": (
+        "id,p_a,p_b\n1,1,0\n2,,1\n3,0,NaN\n",
+        "one.csv: p_b is empty or NaN in line 4 (galaxy 3); fill it",
+    ),
+    "no number": (
+        "id,p_a,p_b\n1,1,0\n2,half,1\n3,inf,0\n",
+        "one.csv: p_a is no number in line 3 (galaxy 2) 'half', line 4",
+    ),
     "logits": (
         "id,p_a,p_b\n1,0.5,0.5\n2,-3.25,7\n3,0.2,1.1\n",
         "one.csv: p_<class> are less than 0 or more than 1 in 2 of 3 rows: line 3 (galaxy 2) [-3.25, 7], line 4 (galaxy 3) "
         "[0.2, 1.1]; these look like logits: apply a softmax",
     ),
-    "percentages": ("id,p_a,p_b\n1,50,50\n2,0.5,99.5\n", "one.csv: p_<class> sum to 100 in every row; these look like perc"),
+    "percentages": (
+        "id,p_a,p_b\n1,50,50\n2,0.5,99.5\n",
+        "one.csv: p_<class> sum to 100 in every row; these look like perc",
+    ),
     "sum": (
         "id,p_a,p_b\n1,0.5,0.5\n2,0.5,0.48\n3,0.5,0.5009\n",
         "one.csv: p_<class> do not sum to 1 in 1 of 3 rows: line 3 (galaxy 2) 0.98; give",
@@ -347,7 +425,9 @@ BAD = {
 def test_a_wrong_file_is_refused(files, case):
     text, message = BAD[case]
     names = files(one=text, truth=TRUTH)[:1]
-    assert any(line.startswith(message) for line in refusal(names, "truth.csv")), refusal(names, "truth.csv")
+    assert any(line.startswith(message) for line in refusal(names, "truth.csv")), refusal(
+        names, "truth.csv"
+    )
 
 
 def test_files_that_cannot_be_read_are_named(files, tmp_path):
@@ -362,8 +442,13 @@ def test_files_that_cannot_be_read_are_named(files, tmp_path):
 def test_other_classes_are_refused(files):
     names = files(one=GOOD, two=GOOD.replace("p_b", "p_c").replace("b,", "c,"))
     said = refusal(names)
-    assert "two.csv: its classes are a, c, those of the others a, b; all files need the same columns p_<class>" in said[1]
-    assert said[0].startswith("two.csv: label is not that of one.csv for 1 galaxies: line 3 (galaxy 2) c, there b; ")
+    assert (
+        "two.csv: its classes are a, c, those of the others a, b; all files need the same columns p_<class>"
+        in said[1]
+    )
+    assert said[0].startswith(
+        "two.csv: label is not that of one.csv for 1 galaxies: line 3 (galaxy 2) c, there b; "
+    )
 
 
 def test_labels_that_differ_are_refused_with_their_galaxies(files):
@@ -374,11 +459,19 @@ def test_labels_that_differ_are_refused_with_their_galaxies(files):
         "column if it is not the true class"
     ]
     (said,) = refusal(names, "truth.csv")
-    assert said.startswith("two.csv: label is not that of truth.csv for 1 galaxies: line 3 (galaxy 2) a, there b; ")
+    assert said.startswith(
+        "two.csv: label is not that of truth.csv for 1 galaxies: line 3 (galaxy 2) a, there b; "
+    )
 
 
 def test_labels_that_are_missing_are_refused(files):
-    files(one=BARE, two=BARE, short="id,label\n1,a\n2,\n", odd="id,label\n1,a\n2,x\n3,a\n", none="id,p_a\n1,1\n")
+    files(
+        one=BARE,
+        two=BARE,
+        short="id,label\n1,a\n2,\n",
+        odd="id,label\n1,a\n2,x\n3,a\n",
+        none="id,p_a\n1,1\n",
+    )
     assert refusal(["one.csv", "two.csv"]) == [
         "no labels: no file has a column label; --labels FILE gives the true classes (that file again, if these are the true "
         "ones)"
@@ -389,17 +482,25 @@ def test_labels_that_are_missing_are_refused(files):
         "them out of all files"
     )
     assert said[1].startswith("two.csv: 2 of 3 galaxies")
-    assert refusal(["one.csv"], "odd.csv") == ["odd.csv: label is no class in line 3 (galaxy 2) 'x'; classes are a, b"]
-    assert refusal(["one.csv"], "none.csv")[0].startswith("none.csv: no column label (or class); it has id, p_a")
+    assert refusal(["one.csv"], "odd.csv") == [
+        "odd.csv: label is no class in line 3 (galaxy 2) 'x'; classes are a, b"
+    ]
+    assert refusal(["one.csv"], "none.csv")[0].startswith(
+        "none.csv: no column label (or class); it has id, p_a"
+    )
     files(part="id,label,p_a,p_b\n1,b,0.9,0.1\n2,,0.2,0.8\n3,a,0.3,0.7\n")
-    assert refusal(["part.csv"])[0].startswith("part.csv: 1 of 3 galaxies have no label in any file: line 3 (galaxy 2); ")
+    assert refusal(["part.csv"])[0].startswith(
+        "part.csv: 1 of 3 galaxies have no label in any file: line 3 (galaxy 2); "
+    )
 
 
 def test_splits_that_differ_are_refused(files):
     truth = "id,label,split\n1,a,train\n2,b,test\n3,a,test\n"
     files(one="id,split,p_a,p_b\n1,test,0.9,0.1\n2,test,0.2,0.8\n3,test,0.3,0.7\n", truth=truth)
     said = refusal(["one.csv"], "truth.csv")
-    assert said[0].startswith("one.csv: split is not that of truth.csv for 1 galaxies: line 2 (galaxy 1) test, there train; ")
+    assert said[0].startswith(
+        "one.csv: split is not that of truth.csv for 1 galaxies: line 2 (galaxy 1) test, there train; "
+    )
 
 
 def test_partial_files_are_refused_with_their_galaxies(files):
@@ -413,14 +514,22 @@ def test_partial_files_are_refused_with_their_galaxies(files):
     ]
     files(split="id,split,label,p_a,p_b\n1,test,a,0.2,0.8\n2,val,b,0.2,0.8\n3,train,a,0.3,0.7\n")
     (said,) = refusal(["one.csv", "split.csv"])
-    assert "lacks 2 of 3 test galaxies that one.csv has (1 of them it has in val) (1 of them it has in train): 2, 3; " in said
+    assert (
+        "lacks 2 of 3 test galaxies that one.csv has (1 of them it has in val) (1 of them it has in train): 2, 3; "
+        in said
+    )
 
 
 def test_a_file_of_labels_with_splits_says_which_test_galaxies_there_are(files):
-    names = files(one="id,p_a,p_b\n1,1,0\n", two="id,p_a,p_b\n1,0,1\n", truth="id,label,split\n1,a,test\n2,b,test\n3,b,val\n")
+    names = files(
+        one="id,p_a,p_b\n1,1,0\n",
+        two="id,p_a,p_b\n1,0,1\n",
+        truth="id,label,split\n1,a,test\n2,b,test\n3,b,val\n",
+    )
     said = refusal(names[:2], "truth.csv")
     assert [line[: line.index(":", 10)] for line in said] == [
-        f"{name}.csv: seed 0 lacks 1 of 2 test galaxies that truth.csv has" for name in ("one", "two")
+        f"{name}.csv: seed 0 lacks 1 of 2 test galaxies that truth.csv has"
+        for name in ("one", "two")
     ]
 
 
@@ -429,7 +538,9 @@ def test_seeds_may_have_test_galaxies_of_their_own(files):
         for method in ("a", "b"):
             path = Path(f"{method}/seed={seed}/predictions.csv")
             path.parent.mkdir(parents=True)
-            path.write_text("id,label,p_a,p_b\n" + "".join(f"{id},a,0.{id},0.{10 - id}\n" for id in ids))
+            path.write_text(
+                "id,label,p_a,p_b\n" + "".join(f"{id},a,0.{id},0.{10 - id}\n" for id in ids)
+            )
     paths = [f"{method}/seed={seed}/predictions.csv" for method in ("a", "b") for seed in (0, 1)]
     assert len(foreign.read(paths)) == 4
 
@@ -443,7 +554,14 @@ def test_mistakes_of_all_files_are_said_at_once(files):
         five=BARE.removesuffix("3,0.3,0.7\n"),
     )
     said = refusal([*names, "gone.csv"], None)
-    told = {"one.csv": 2, "two.csv:": 1, "three.csv:": 1, "four.csv:": 1, "five.csv:": 1, "gone.csv": 1}
+    told = {
+        "one.csv": 2,
+        "two.csv:": 1,
+        "three.csv:": 1,
+        "four.csv:": 1,
+        "five.csv:": 1,
+        "gone.csv": 1,
+    }
     found = {name: sum(line.startswith(name) for line in said) for name in told}
     assert found == told and len(said) == 7, said
 
@@ -451,7 +569,11 @@ def test_mistakes_of_all_files_are_said_at_once(files):
 def test_many_rows_are_counted(files):
     rows = "".join(f"{id},0.5,0.6\n" for id in range(1000))
     (said,) = refusal(
-        files(one=f"id,p_a,p_b\n{rows}", truth="id,label\n" + "".join(f"{id},a\n" for id in range(1000)))[:1], "truth.csv"
+        files(
+            one=f"id,p_a,p_b\n{rows}",
+            truth="id,label\n" + "".join(f"{id},a\n" for id in range(1000)),
+        )[:1],
+        "truth.csv",
     )
     assert "in 1,000 of 1,000 rows: line 2 (galaxy 0) 1.1, " in said
     assert "and 995 more" in said
@@ -467,18 +589,28 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
     brought = foreign.read([names[1], "seen=one.csv", "cae/seed=5/dnn/predictions.csv"])
     plan = foreign_write("mine", brought)
     (piece,) = plan.pieces
-    assert piece.parameters == {"run": "mine", "step": "compare", "steps": ["hard/seed=0", "seen/seed=0", "cae/seed=5"]}
-    runner._write_plan(plan, project / "results" / "mine")  # what the runner does before it executes the comparison
+    assert piece.parameters == {
+        "run": "mine",
+        "step": "compare",
+        "steps": ["hard/seed=0", "seen/seed=0", "cae/seed=5"],
+    }
+    runner._write_plan(
+        plan, project / "results" / "mine"
+    )  # what the runner does before it executes the comparison
     assert [each.name for each in results.read("mine")] == [*piece.parameters["steps"], "compare"]
     pieces = results.trained("mine", piece.parameters["steps"])
-    assert [(each["step"], each["seed"], each["n_labels"], each["protocol"]) for each in pieces] == [
+    assert [
+        (each["step"], each["seed"], each["n_labels"], each["protocol"]) for each in pieces
+    ] == [
         ("hard", 0, None, "classes alone"),
         ("seen", 0, None, None),
         ("cae dnn", 5, None, None),
     ]
     for each, one in zip(pieces, brought, strict=True):
         assert each["predictions"].to_numpy().tolist() == one.table.to_numpy().tolist()
-    metrics = json.loads((project / "results" / "mine" / "hard" / "seed=0" / "metrics.json").read_text())
+    metrics = json.loads(
+        (project / "results" / "mine" / "hard" / "seed=0" / "metrics.json").read_text()
+    )
     assert metrics["file"] == "hard.csv"
     assert "hard.csv: classes without probabilities" in metrics["findings"][0]
 
@@ -490,7 +622,9 @@ def test_the_same_name_again_replaces_what_was_brought_before(project, files):
     first = foreign_write("mine", foreign.read(["one.csv", "net/seed=0/linear/predictions.csv"]))
     runner._write_plan(first, project / "results" / "mine")
     foreign_write("mine", foreign.read(["net=one.csv"]))
-    assert [(each["step"], each["seed"]) for each in results.trained("mine")] == [("net", 0)]  # and no row `linear` any more
+    assert [(each["step"], each["seed"]) for each in results.trained("mine")] == [
+        ("net", 0)
+    ]  # and no row `linear` any more
     assert not (project / "results" / "mine" / "one").exists()
 
 
@@ -504,7 +638,10 @@ def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
         project_write(project / "results" / "mine" / "plan.json", json.dumps({"pieces": pieces}))
     before = sorted(project.rglob("*"))
     brought = foreign.read(files(one=GOOD))
-    with pytest.raises(ValueError, match=r"results/mine: this run is no comparison of files, .* --run NAME makes another one"):
+    with pytest.raises(
+        ValueError,
+        match=r"results/mine: this run is no comparison of files, .* --run NAME makes another one",
+    ):
         foreign_write("mine", brought)
     with pytest.raises(ValueError, match=r"--run my/run: expected a name"):
         foreign_write("my/run", brought)
@@ -522,7 +659,10 @@ def test_a_run_that_is_executed_is_left_alone(project, files):
 def test_the_runner_keeps_what_was_brought_and_nothing_else(project):
     folder = project / "results" / "mine"
     brought = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
-    pieces = {"b/seed=0": brought, "old": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]}}
+    pieces = {
+        "b/seed=0": brought,
+        "old": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
+    }
     project_write(folder / "plan.json", json.dumps({"pieces": pieces}))
     runner._write_plan(Plan("mine", (), {}), folder)
     assert json.loads((folder / "plan.json").read_text()) == {"pieces": {"b/seed=0": brought}}

@@ -17,7 +17,10 @@ def table(rows, *, split="test", names=NAMES):
     """A predictions table from (label, probabilities) pairs."""
     labels, p = [label for label, _ in rows], np.array([p for _, p in rows], float)
     ids = [f"g{i}" for i in range(len(rows))]
-    return pd.DataFrame({"id": ids, "split": split, "label": labels} | {f"p_{n}": p[:, k] for k, n in enumerate(names)})
+    return pd.DataFrame(
+        {"id": ids, "split": split, "label": labels}
+        | {f"p_{n}": p[:, k] for k, n in enumerate(names)}
+    )
 
 
 def sample(n, *, names=NAMES, skill=1.5, seed=0, split="test", digits=6):
@@ -27,7 +30,11 @@ def sample(n, *, names=NAMES, skill=1.5, seed=0, split="test", digits=6):
     logits = rng.normal(size=(n, len(names)))
     logits[np.arange(n), true] += skill
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return table([(names[t], row) for t, row in zip(true, np.round(p, digits), strict=True)], split=split, names=names)
+    return table(
+        [(names[t], row) for t, row in zip(true, np.round(p, digits), strict=True)],
+        split=split,
+        names=names,
+    )
 
 
 def values(evaluated):
@@ -86,7 +93,9 @@ def test_overall_metrics_are_those_of_scikit_learn():
     assert found["accuracy", ""] == pytest.approx(sk.accuracy_score(true, taken))
     assert found["balanced_accuracy", ""] == pytest.approx(sk.balanced_accuracy_score(true, taken))
     assert found["macro_f1", ""] == pytest.approx(sk.f1_score(true, taken, average="macro"))
-    assert found["auc", ""] == pytest.approx(sk.roc_auc_score(true, p, multi_class="ovr", average="macro"))
+    assert found["auc", ""] == pytest.approx(
+        sk.roc_auc_score(true, p, multi_class="ovr", average="macro")
+    )
     assert found["log_loss", ""] == pytest.approx(sk.log_loss(true, p))
     assert found["brier", ""] == pytest.approx(((p - np.eye(3)[true]) ** 2).sum(1).mean())
 
@@ -101,7 +110,9 @@ def test_a_draw_of_the_bootstrap_is_the_same_as_scikit_learn_on_the_drawn_galaxi
     true = np.array([NAMES.index(label) for label in t.label])
     rng = np.random.default_rng(1)
     members = [np.flatnonzero(true == k) for k in range(3)]
-    draws = [np.concatenate([rng.choice(m, len(m)) if len(m) else m for m in members]) for _ in range(20)]
+    draws = [
+        np.concatenate([rng.choice(m, len(m)) if len(m) else m for m in members]) for _ in range(20)
+    ]
     weights = np.array([np.bincount(draw, minlength=len(true)) for draw in draws], float)
     fast = metrics._weighted(weights, true, p)
     for i, draw in enumerate(draws):
@@ -113,7 +124,9 @@ def test_the_interval_has_the_width_that_theory_gives():
     t = sample(400)
     matrix = metrics.confusion(t)
     n, recall = matrix.sum(1), matrix.diagonal() / matrix.sum(1)
-    error = math.sqrt((n * recall * (1 - recall)).sum()) / n.sum()  # of the accuracy of a stratified sample
+    error = (
+        math.sqrt((n * recall * (1 - recall)).sum()) / n.sum()
+    )  # of the accuracy of a stratified sample
     row = metrics.evaluate(t, n_bootstrap=4000).iloc[0]
     assert row.metric == "accuracy"
     assert (row.high - row.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.08)
@@ -124,7 +137,11 @@ def test_the_interval_holds_what_it_promises():
     covered = 0
     truth = values(metrics.evaluate(sample(60_000, seed=99), n_bootstrap=0))["auc", ""]
     for seed in range(60):
-        row = metrics.evaluate(sample(150, seed=seed), n_bootstrap=300).set_index(["metric", "class"]).loc[("auc", "")]
+        row = (
+            metrics.evaluate(sample(150, seed=seed), n_bootstrap=300)
+            .set_index(["metric", "class"])
+            .loc[("auc", "")]
+        )
         covered += row.low <= truth <= row.high
     assert 50 <= covered <= 60  # 57 expected
 
@@ -132,13 +149,17 @@ def test_the_interval_holds_what_it_promises():
 def test_draws_keep_the_classes_and_are_fair_to_every_galaxy(monkeypatch):
     seen = []
     weighted = metrics._weighted
-    monkeypatch.setattr(metrics, "_weighted", lambda w, true, p: seen.append((w, true)) or weighted(w, true, p))
+    monkeypatch.setattr(
+        metrics, "_weighted", lambda w, true, p: seen.append((w, true)) or weighted(w, true, p)
+    )
     metrics.evaluate(sample(40), n_bootstrap=4000)
     ((weights, true),) = seen
     for k in range(3):
         assert (weights[:, true == k].sum(1) == (true == k).sum()).all()
     assert weights.mean(0) == pytest.approx(1, abs=0.08)  # five standard errors
-    assert weights.var(0) == pytest.approx(1 - 1 / np.bincount(true)[true], abs=0.15)  # with replacement
+    assert weights.var(0) == pytest.approx(
+        1 - 1 / np.bincount(true)[true], abs=0.15
+    )  # with replacement
 
 
 def test_draws_depend_on_the_seed_alone_and_not_on_the_memory(monkeypatch):
@@ -154,7 +175,9 @@ def test_without_draws_there_is_no_interval():
 
 
 def test_a_class_that_the_test_part_lacks_is_nan_with_its_reason():
-    found = metrics.evaluate(HAND[HAND.label != "edge-on"], n_bootstrap=20).set_index(["metric", "class"])
+    found = metrics.evaluate(HAND[HAND.label != "edge-on"], n_bootstrap=20).set_index(
+        ["metric", "class"]
+    )
     for metric in metrics.PER_CLASS:
         row = found.loc[(metric, "edge-on")]
         assert math.isnan(row.value) and math.isnan(row.low) and row.n == 0
@@ -166,7 +189,9 @@ def test_a_class_that_the_test_part_lacks_is_nan_with_its_reason():
 
 
 def test_a_test_part_of_one_class_has_no_auc():
-    found = metrics.evaluate(HAND[HAND.label == "spiral"], n_bootstrap=20).set_index(["metric", "class"])
+    found = metrics.evaluate(HAND[HAND.label == "spiral"], n_bootstrap=20).set_index(
+        ["metric", "class"]
+    )
     for name in ("", "spiral"):
         assert math.isnan(found.loc[("auc", name), "value"])
         assert found.loc[("auc", name), "note"] == "the test part has one class only"
@@ -182,8 +207,14 @@ def test_a_table_of_a_single_class():
 
 
 def test_a_class_that_is_never_named_has_precision_0_with_a_note():
-    t = table([("round", [0.6, 0.3, 0.1]), ("edge-on", [0.6, 0.3, 0.1]), ("spiral", [0.2, 0.2, 0.6])])
-    row = metrics.evaluate(t, n_bootstrap=5).set_index(["metric", "class"]).loc[("precision", "edge-on")]
+    t = table(
+        [("round", [0.6, 0.3, 0.1]), ("edge-on", [0.6, 0.3, 0.1]), ("spiral", [0.2, 0.2, 0.6])]
+    )
+    row = (
+        metrics.evaluate(t, n_bootstrap=5)
+        .set_index(["metric", "class"])
+        .loc[("precision", "edge-on")]
+    )
     assert row.value == 0
     assert row.note.startswith("no galaxy was taken for this class")
 
@@ -193,18 +224,25 @@ def test_galaxies_without_label_do_not_count(empty):
     more = table([(empty, [1, 0, 0])] * 4)
     more["id"] = ["a", "b", "c", "d"]
     both = pd.concat([HAND, more], ignore_index=True)
-    pd.testing.assert_frame_equal(metrics.evaluate(both, n_bootstrap=9), metrics.evaluate(HAND, n_bootstrap=9))
+    pd.testing.assert_frame_equal(
+        metrics.evaluate(both, n_bootstrap=9), metrics.evaluate(HAND, n_bootstrap=9)
+    )
 
 
 def test_other_splits_do_not_count():
     other = sample(50, split="val").assign(id=[f"v{i}" for i in range(50)])
     both = pd.concat([HAND, other])
-    assert values(metrics.evaluate(both, n_bootstrap=0)) == values(metrics.evaluate(HAND, n_bootstrap=0))
+    assert values(metrics.evaluate(both, n_bootstrap=0)) == values(
+        metrics.evaluate(HAND, n_bootstrap=0)
+    )
     assert metrics.evaluate(both, split="val", n_bootstrap=0).n[0] == 50
 
 
 def test_classes_whose_names_are_numbers_survive_a_file(tmp_path):
-    t = table([("0", [0.9, 0.1]), ("1", [0.2, 0.8]), ("1", [0.7, 0.3]), ("", [0.5, 0.5])], names=("0", "1"))
+    t = table(
+        [("0", [0.9, 0.1]), ("1", [0.2, 0.8]), ("1", [0.7, 0.3]), ("", [0.5, 0.5])],
+        names=("0", "1"),
+    )
     t.to_csv(tmp_path / "predictions.csv", index=False)
     read = pd.read_csv(tmp_path / "predictions.csv")
     assert read.label.dtype == float  # the trap: 0.0, 1.0, 1.0, NaN
@@ -215,11 +253,23 @@ def test_classes_whose_names_are_numbers_survive_a_file(tmp_path):
     ("change", "message"),
     [
         (lambda t: t.assign(id="a"), "1 ids are there twice or more: a"),
-        (lambda t: t.assign(label=["bar", *t.label[1:]]), r"no class in rows 0 \(bar\); classes: round, edge-on, spiral"),
-        (lambda t: t.assign(p_round=t.p_round + 0.01), r"sum to 1 in 6 rows: 0 \(id g0, sum 1.01\).* and 1 more"),
-        (lambda t: t.assign(p_round=[math.nan, *t.p_round[1:]]), r"sum to 1 in 1 rows: 0 \(id g0, sum nan\)"),
+        (
+            lambda t: t.assign(label=["bar", *t.label[1:]]),
+            r"no class in rows 0 \(bar\); classes: round, edge-on, spiral",
+        ),
+        (
+            lambda t: t.assign(p_round=t.p_round + 0.01),
+            r"sum to 1 in 6 rows: 0 \(id g0, sum 1.01\).* and 1 more",
+        ),
+        (
+            lambda t: t.assign(p_round=[math.nan, *t.p_round[1:]]),
+            r"sum to 1 in 1 rows: 0 \(id g0, sum nan\)",
+        ),
         (lambda t: t.assign(p_round=t.p_round - 1, p_spiral=t.p_spiral + 1), "no probabilities"),
-        (lambda t: t.assign(split="train"), r"no labelled galaxy in split 'test'; the table has train \(6 rows\)"),
+        (
+            lambda t: t.assign(split="train"),
+            r"no labelled galaxy in split 'test'; the table has train \(6 rows\)",
+        ),
         (lambda t: t.drop(columns="split"), "columns split are missing"),
         (lambda t: t[["id", "split", "label"]], "columns p_<class> are missing"),
     ],
@@ -245,7 +295,9 @@ def test_roc_has_the_points_and_areas_of_scikit_learn():
         false_positive, true_positive, _ = sk.roc_curve(t.label == name, t[f"p_{name}"])
         np.testing.assert_allclose(curve.false_positive_rate, false_positive)
         np.testing.assert_allclose(curve.true_positive_rate, true_positive)
-        assert curve.auc.unique() == pytest.approx([sk.roc_auc_score(t.label == name, t[f"p_{name}"])])
+        assert curve.auc.unique() == pytest.approx(
+            [sk.roc_auc_score(t.label == name, t[f"p_{name}"])]
+        )
     assert list(points["class"].unique()) == list(NAMES)
 
 

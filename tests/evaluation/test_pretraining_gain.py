@@ -11,14 +11,29 @@ from galaxymorph.evaluation import pretraining_gain
 
 
 def piece(step, right, *, seed=0, n_labels=None):
-    """A run whose test galaxies are right where `right` says so; every table has galaxies that are no test galaxies, too."""
+    """A run whose test galaxies are right where `right` says so; every table has galaxies that are
+    no test galaxies, too."""
     n = len(right)
     label = np.array(["round", "edge-on"])[np.arange(n) % 2]
     p_round = np.where((label == "round") == np.asarray(right, dtype=bool), 0.9, 0.1)
-    test = pd.DataFrame({"id": [f"{seed}-{i}" for i in range(n)], "split": "test", "label": label, "p_round": p_round})
-    others = pd.DataFrame({"id": ["t", "u"], "split": ["train", "test"], "label": ["round", ""], "p_round": 0.1})
+    test = pd.DataFrame(
+        {
+            "id": [f"{seed}-{i}" for i in range(n)],
+            "split": "test",
+            "label": label,
+            "p_round": p_round,
+        }
+    )
+    others = pd.DataFrame(
+        {"id": ["t", "u"], "split": ["train", "test"], "label": ["round", ""], "p_round": 0.1}
+    )
     table = pd.concat([test, others], ignore_index=True)
-    return {"step": step, "seed": seed, "n_labels": n_labels, "predictions": table.assign(**{"p_edge-on": 1 - table.p_round})}
+    return {
+        "step": step,
+        "seed": seed,
+        "n_labels": n_labels,
+        "predictions": table.assign(**{"p_edge-on": 1 - table.p_round}),
+    }
 
 
 def missing(step, *, seed=0, n_labels=None):
@@ -37,13 +52,20 @@ def rights(n, right):
 
 
 def test_seeds_are_paired():
-    """The t-interval is that of scipy's paired test; unpaired, seeds that are easy or hard for both would drown it."""
+    """The t-interval is that of scipy's paired test; unpaired, seeds that are easy or hard for both
+    would drown it."""
     ours, theirs = [180, 120, 80, 150], [165, 95, 62, 128]  # their seeds have no galaxy in common
-    pieces = [p for seed in range(4) for p in pair(rights(200, ours[seed]), rights(200, theirs[seed]), seed=seed)]
+    pieces = [
+        p
+        for seed in range(4)
+        for p in pair(rights(200, ours[seed]), rights(200, theirs[seed]), seed=seed)
+    ]
     row = pretraining_gain.differences(pieces[::-1]).iloc[0]  # whichever order the seeds come in
     test = stats.ttest_rel(np.array(ours) / 200, np.array(theirs) / 200)
     interval = test.confidence_interval(0.95)
-    assert (row.accuracy, row.control, row.difference) == pytest.approx((530 / 800, 450 / 800, 80 / 800))
+    assert (row.accuracy, row.control, row.difference) == pytest.approx(
+        (530 / 800, 450 / 800, 80 / 800)
+    )
     assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
     assert (row.interval, row.seeds, row.missing, row.n_test) == ("t over seeds", 4, 0, 200)
     assert stats.ttest_ind(ours, theirs).pvalue > 0.4 > 0.05 > test.pvalue
@@ -54,20 +76,30 @@ def test_seeds_are_paired():
 
 
 def test_one_seed_is_resampled_in_pairs():
-    """Of 200 galaxies 30 are right by the method alone, 10 by its control alone. Resampled galaxy by galaxy here; the standard
-    error of the mean of the differences in closed form."""
+    """Of 200 galaxies 30 are right by the method alone, 10 by its control alone. Resampled galaxy
+    by galaxy here; the standard error of the mean of the differences in closed form."""
     ours = [True] * 130 + [False] * 70
     theirs = [False] * 30 + [True] * 110 + [False] * 60
     row = pretraining_gain.differences(pair(ours, theirs)).iloc[0]
-    assert (row.accuracy, row.control, row.interval, row.seeds) == (0.65, 0.55, "bootstrap over galaxies", 1)
+    assert (row.accuracy, row.control, row.interval, row.seeds) == (
+        0.65,
+        0.55,
+        "bootstrap over galaxies",
+        1,
+    )
     gain = np.array(ours, dtype=float) - np.array(theirs, dtype=float)
     draws = gain[np.random.default_rng(1).integers(0, 200, (20_000, 200))].mean(1)
-    assert [row.low, row.high] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.0051)  # one galaxy is 0.005
+    assert [row.low, row.high] == pytest.approx(
+        np.percentile(draws, [2.5, 97.5]), abs=0.0051
+    )  # one galaxy is 0.005
     assert row.high - row.low == pytest.approx(2 * 1.96 * gain.std() / math.sqrt(200), rel=0.08)
     again = pretraining_gain.differences(pair(ours, theirs)).iloc[0]
     assert (again.low, again.high) == (row.low, row.high)
     same = pretraining_gain.differences(pair(ours[::-1], theirs[::-1])).iloc[0]
-    assert (same.low, same.high) == (row.low, row.high)  # counts decide, not the order of the galaxies
+    assert (same.low, same.high) == (
+        row.low,
+        row.high,
+    )  # counts decide, not the order of the galaxies
 
 
 def test_galaxies_are_paired_by_id_and_not_by_row():
@@ -80,7 +112,11 @@ def test_galaxies_are_paired_by_id_and_not_by_row():
 @pytest.mark.parametrize(
     ("ours", "theirs", "verdict"),
     [
-        (rights(100, 80), rights(100, 60), "pre-training helped, 0.800 against 0.600 (difference +0.200, "),
+        (
+            rights(100, 80),
+            rights(100, 60),
+            "pre-training helped, 0.800 against 0.600 (difference +0.200, ",
+        ),
         (
             rights(100, 60),
             rights(100, 80),
@@ -91,8 +127,16 @@ def test_galaxies_are_paired_by_id_and_not_by_row():
             rights(100, 70),
             "pre-training did not beat its random encoder, 0.700 against 0.700 (difference +0.0",
         ),
-        (rights(100, 71), rights(100, 70), "pre-training cannot be told apart from its random encoder, 0.710 against 0.700"),
-        (rights(100, 70)[::-1], rights(100, 71), "pre-training did not beat its random encoder, 0.700 against 0.710"),
+        (
+            rights(100, 71),
+            rights(100, 70),
+            "pre-training cannot be told apart from its random encoder, 0.710 against 0.700",
+        ),
+        (
+            rights(100, 70)[::-1],
+            rights(100, 71),
+            "pre-training did not beat its random encoder, 0.700 against 0.710",
+        ),
     ],
 )
 def test_verdicts(ours, theirs, verdict):
@@ -103,7 +147,9 @@ def test_verdicts(ours, theirs, verdict):
 
 def test_seeds_that_differ_by_the_same_are_no_proof():
     """Else two seeds with equal gains would have an interval of no width."""
-    row = pretraining_gain.differences([p for seed in range(2) for p in pair(*BOTH, seed=seed)]).iloc[0]
+    row = pretraining_gain.differences(
+        [p for seed in range(2) for p in pair(*BOTH, seed=seed)]
+    ).iloc[0]
     won, lost, n = 100.5, 50.5, 402  # with half a galaxy in each of the four cells
     error = math.sqrt(((won + lost) / n - ((won - lost) / n) ** 2) / n / 2)
     assert (row.difference, row.seeds, row.interval) == (0.125, 2, "t over seeds")
@@ -114,12 +160,16 @@ BOTH = [True] * 250 + [False] * 150, [False] * 100 + [True] * 200 + [False] * 10
 
 
 def test_each_method_and_budget_has_its_own_control():
-    """Settings are part of the method; a method without a control, and a control itself, are not judged."""
+    """Settings are part of the method; a method without a control, and a control itself, are not
+    judged."""
     pieces = [
         *pair(rights(9, 9), rights(9, 0), n_labels=50),
         *pair(rights(9, 0), rights(9, 9), n_labels=100),
         *pair(rights(9, 9), rights(9, 0), row="linear"),
-        *(piece(f"moco {row} zoom=0.1", rights(9, right)) for row, right in (("dnn", 6), ("random_dnn", 3))),
+        *(
+            piece(f"moco {row} zoom=0.1", rights(9, right))
+            for row, right in (("dnn", 6), ("random_dnn", 3))
+        ),
         piece("moco knn", rights(9, 9)),
         piece("moco dnn zoom=0.2", rights(9, 9)),
         piece("cae random_dnn", rights(9, 9)),
@@ -127,7 +177,13 @@ def test_each_method_and_budget_has_its_own_control():
         piece("resnet18 zoom=0.1", rights(9, 9)),
     ]
     table = pretraining_gain.differences(pieces)
-    assert list(zip(table.method, table.n_labels.astype(object).where(table.n_labels.notna(), None), strict=True)) == [
+    assert list(
+        zip(
+            table.method,
+            table.n_labels.astype(object).where(table.n_labels.notna(), None),
+            strict=True,
+        )
+    ) == [
         ("moco dnn", 50),
         ("moco dnn", 100),
         ("moco linear", None),
@@ -139,7 +195,9 @@ def test_each_method_and_budget_has_its_own_control():
 
 
 def test_only_seeds_with_both_count():
-    full = pair(rights(20, 15), rights(20, 10), seed=0) + pair(rights(20, 16), rights(20, 10), seed=1)
+    full = pair(rights(20, 15), rights(20, 10), seed=0) + pair(
+        rights(20, 16), rights(20, 10), seed=1
+    )
     half = [
         piece("moco dnn", rights(20, 0), seed=2),
         missing("moco random_dnn", seed=2),
@@ -150,14 +208,18 @@ def test_only_seeds_with_both_count():
     (said,) = pretraining_gain.sentences(full + half)
     assert said.endswith(", 2 seeds, 20 test galaxies each; 2 of 4 seeds missing).")
     (said,) = pretraining_gain.sentences(half)
-    assert said == "moco dnn, all labels: nothing can be said yet of pre-training, no seed has both it and its random encoder."
+    assert (
+        said
+        == "moco dnn, all labels: nothing can be said yet of pre-training, no seed has both it and its random encoder."
+    )
 
 
 def test_what_cannot_be_compared_is_refused():
     ours, theirs = pair(rights(20, 15), rights(20, 10))
     theirs["predictions"] = theirs["predictions"].iloc[1:]
     with pytest.raises(
-        ValueError, match=r"moco dnn, seed 0: tested on 20 galaxies, of which 19 are among the 19 of moco random"
+        ValueError,
+        match=r"moco dnn, seed 0: tested on 20 galaxies, of which 19 are among the 19 of moco random",
     ):
         pretraining_gain.differences([ours, theirs])
     with pytest.raises(ValueError, match="moco dnn: seed 0 is there twice with all labels"):
@@ -165,9 +227,16 @@ def test_what_cannot_be_compared_is_refused():
 
 
 def test_a_control_can_be_named():
-    pieces = [piece("tuned", rights(100, 80), n_labels=50), piece("plain", rights(100, 60), n_labels=50)]
+    pieces = [
+        piece("tuned", rights(100, 80), n_labels=50),
+        piece("plain", rights(100, 60), n_labels=50),
+    ]
     assert pretraining_gain.sentences(pieces) == []
     (said,) = pretraining_gain.sentences(pieces, against={"tuned": "plain"})
-    assert said.startswith("tuned, 50 labels: pre-training helped, 0.800 against 0.600 of plain (difference +0.200")
+    assert said.startswith(
+        "tuned, 50 labels: pre-training helped, 0.800 against 0.600 of plain (difference +0.200"
+    )
     (said,) = pretraining_gain.sentences(pieces, against={"plain": "tuned"})
-    assert said.startswith("plain, 50 labels: pre-training did not beat tuned, 0.600 against 0.800 of tuned")
+    assert said.startswith(
+        "plain, 50 labels: pre-training did not beat tuned, 0.600 against 0.800 of tuned"
+    )

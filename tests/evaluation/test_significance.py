@@ -1,4 +1,5 @@
-"""Pairs of methods against cases worked by hand, scipy, and simulated runs whose difference is known. Takes about 10 s."""
+"""Pairs of methods against cases worked by hand, scipy, and simulated runs whose difference is
+known. Takes about 10 s."""
 
 import math
 
@@ -18,11 +19,21 @@ B = np.array([False] * 12 + [True] * 3 + [True] * 65 + [False] * 20)
 
 def named_alike(pieces):
     """The same, but tested on the same galaxies with every seed."""
-    return [p | {"predictions": p["predictions"].assign(id=[f"g{i}" for i in range(len(p["predictions"]))])} for p in pieces]
+    return [
+        p
+        | {
+            "predictions": p["predictions"].assign(
+                id=[f"g{i}" for i in range(len(p["predictions"]))]
+            )
+        }
+        for p in pieces
+    ]
 
 
 def test_one_seed_is_mcnemar_s_test():
-    row = significance.pairs([piece("a", A), piece("b", B), missing("c"), piece("majority", B)]).iloc[0]
+    row = significance.pairs(
+        [piece("a", A), piece("b", B), missing("c"), piece("majority", B)]
+    ).iloc[0]
     p = 2 * sum(math.comb(15, k) for k in range(4)) / 2**15
     assert (row.a, row.b, row.seeds, row.n_test, row.test) == ("a", "b", 1, 100, "McNemar")
     assert (row.accuracy_a, row.accuracy_b, row.difference) == pytest.approx((0.77, 0.68, 0.09))
@@ -36,7 +47,8 @@ def test_one_seed_is_mcnemar_s_test():
 
 
 def test_the_bootstrap_keeps_the_classes():
-    """All galaxies of one class are right by a alone, none of the other: nothing is left to chance."""
+    """All galaxies of one class are right by a alone, none of the other: nothing is left to
+    chance."""
     ours, theirs = np.arange(40) % 2 == 0, np.zeros(40, bool)
     row = significance.pairs([piece("a", ours), piece("b", theirs)]).iloc[0]
     assert (row.low, row.difference, row.high, row.p_better) == (0.5, 0.5, 0.5, 1)
@@ -69,8 +81,9 @@ def test_seeds_with_the_same_galaxies_count_for_less(same, common):
 
 
 def test_with_random_splits_the_variance_is_that_of_nadeau_and_bengio():
-    """300 runs of 5 seeds: each tests 250 of 1,000 galaxies, which differ in how hard they are for the two. The truth is the
-    spread of the mean difference between runs; the corrected variance is theirs; the plain one is far too small."""
+    """300 runs of 5 seeds: each tests 250 of 1,000 galaxies, which differ in how hard they are for
+    the two. The truth is the spread of the mean difference between runs; the corrected variance is
+    theirs; the plain one is far too small."""
     rng = np.random.default_rng(0)
     means, ours, plain, corrected = [], [], [], []
     for _ in range(300):
@@ -78,7 +91,11 @@ def test_with_random_splits_the_variance_is_that_of_nadeau_and_bengio():
         both = []
         for _ in range(5):
             ids = rng.permutation(1000)[:250]
-            both.append(pd.DataFrame({"label": "x", "a": (gain[ids] > 0) * 1, "b": (gain[ids] < 0) * 1}, index=ids))
+            both.append(
+                pd.DataFrame(
+                    {"label": "x", "a": (gain[ids] > 0) * 1, "b": (gain[ids] < 0) * 1}, index=ids
+                )
+            )
         gains = [(each.a - each.b).mean() for each in both]
         mean, error, _ = significance._spread(both)
         means.append(mean)
@@ -99,7 +116,9 @@ def test_intervals_cover_a_known_difference():
         both = pd.DataFrame({"label": label, "a": (kind == 0) * 1, "b": (kind == 1) * 1})
         found = significance._difference([both], n_bootstrap=500, seed=0)
         covered += found["low"] <= 0.05 <= found["high"]
-        none = pd.DataFrame({"label": label, "a": (kind == 0) * 1, "b": rng.permutation((kind == 0) * 1)})
+        none = pd.DataFrame(
+            {"label": label, "a": (kind == 0) * 1, "b": rng.permutation((kind == 0) * 1)}
+        )
         alarms += significance._difference([none], n_bootstrap=1, seed=0)["p"] < 0.05
     assert 0.91 < covered / 300 < 0.98
     assert alarms / 300 < 0.07
@@ -126,7 +145,9 @@ def test_holm_is_applied_within_a_budget():
     p = 0.03515625
     assert list(table.p_holm) == pytest.approx([3 * p, 1, 3 * p, p])
     assert list(table.resolved) == [False, False, False, True]
-    assert table.resolvable[0] == 0.11 and table.resolvable[1] == 0.07  # 13 to 2 (p = 0.0074); 7 to 0 (p = 0.0156)
+    assert (
+        table.resolvable[0] == 0.11 and table.resolvable[1] == 0.07
+    )  # 13 to 2 (p = 0.0074); 7 to 0 (p = 0.0156)
     assert list(significance.pairs([missing("a"), piece("b", A)]).columns) == list(table.columns)
 
 
@@ -147,7 +168,9 @@ def test_groups_that_cannot_be_told_apart():
 def test_faults_are_named():
     with pytest.raises(ValueError, match="a: seed 0 is there twice with all labels"):
         significance.pairs([piece("a", A), piece("a", A)])
-    with pytest.raises(ValueError, match=r"a, seed 0: tested on 100 galaxies, of which 99 are among the 99 of b"):
+    with pytest.raises(
+        ValueError, match=r"a, seed 0: tested on 100 galaxies, of which 99 are among the 99 of b"
+    ):
         significance.pairs([piece("a", A), piece("b", B[:99])])
     faulty = piece("a", A)
     with pytest.raises(ValueError, match="a, all labels, seed 0: p_<class> are no probabilities"):

@@ -9,7 +9,9 @@ from galaxymorph.evaluation import comparison, significance, verdict
 from tests.evaluation.test_pretraining_gain import missing, piece, rights
 
 
-def method(name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch", n_labels=None, n=200):
+def method(
+    name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch", n_labels=None, n=200
+):
     """A method with so many of `n` test galaxies right, and a share of ten validation galaxies."""
     made = piece(name, rights(n, right), seed=seed, n_labels=n_labels)
     table = made["predictions"]
@@ -18,11 +20,18 @@ def method(name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch
     good = pd.Series([k < val for k in range(10)], index=chosen.index) == (chosen.label == "round")
     chosen = chosen.assign(**{"p_round": good * 0.8 + 0.1, "p_edge-on": 0.9 - good * 0.8})
     costs = {"training_seconds": seconds} if seconds == seconds else {}
-    return made | {"predictions": pd.concat([table, chosen], ignore_index=True), "protocol": protocol, "costs": costs}
+    return made | {
+        "predictions": pd.concat([table, chosen], ignore_index=True),
+        "protocol": protocol,
+        "costs": costs,
+    }
 
 
 def judged(pieces):
-    table, pairs = comparison.compare(pieces, n_bootstrap=50), significance.pairs(pieces, n_bootstrap=200)
+    table, pairs = (
+        comparison.compare(pieces, n_bootstrap=50),
+        significance.pairs(pieces, n_bootstrap=200),
+    )
     return table, verdict.verdicts(table, pairs)
 
 
@@ -39,8 +48,19 @@ PIECES = [
 def test_the_method_is_chosen_on_validation_galaxies_and_controls_are_none():
     _, found = judged(PIECES)
     row = found.iloc[0]
-    assert (row.method, row.chosen_on, row.accuracy, row.seeds, row.n_test) == ("chosen", "validation", 0.9, 1, 200)
-    assert (row.rival, row.ties, row.behind, row.better) == ("flatters", "flatters / cheap", "behind", "")
+    assert (row.method, row.chosen_on, row.accuracy, row.seeds, row.n_test) == (
+        "chosen",
+        "validation",
+        0.9,
+        1,
+        200,
+    )
+    assert (row.rival, row.ties, row.behind, row.better) == (
+        "flatters",
+        "flatters / cheap",
+        "behind",
+        "",
+    )
     assert (row.cheapest, row.cheapest_accuracy, row.cheapest_seconds) == ("cheap", 0.88, 2)
     assert row.p_better < 0.5 and row.n_pairs == 15 and row.pretrained
     assert 0 < row.resolvable_low <= row.resolvable_high
@@ -61,7 +81,10 @@ def test_one_that_is_better_by_a_resolved_difference_is_named():
     """Chosen on ten validation galaxies, which can mislead."""
     table, found = judged([method("chosen", 120, val=9), method("better", 190, val=8)])
     assert (found.method[0], found.better[0], found.ties[0]) == ("chosen", "better", "")
-    assert "With all labels, chosen is behind better, by a resolved difference." in verdict.sentences(found, table)
+    assert (
+        "With all labels, chosen is behind better, by a resolved difference."
+        in verdict.sentences(found, table)
+    )
 
 
 def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
@@ -70,15 +93,26 @@ def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
     assert "after 50 s of training (its pre-training not counted)." in said[0]
     assert said[1] == "With all labels, chosen is not to be told apart from flatters and cheap."
     assert said[2] == "With all labels, chosen is ahead of behind, by a resolved difference."
-    assert said[3] == "With all labels, the cheapest of those that cannot be told apart is cheap (0.880, 2 s of training)."
+    assert (
+        said[3]
+        == "With all labels, the cheapest of those that cannot be told apart is cheap (0.880, 2 s of training)."
+    )
     p = f"{found.p_better[0]:.2f}"
     assert said[4].endswith(f"chosen would be ahead of flatters with a probability of {p}.")
     assert said[5].endswith(" on, after Holm's correction for 15 pairs.") and len(said) == 6
 
 
 def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
-    pieces = [method("cnn", 150, val=7), method("cnn", 120, val=7, n_labels=100), method("cnn", 100, val=7, n_labels=25)]
-    pieces += [missing("moco", n_labels=50), piece("majority", rights(200, 60), n_labels=25), missing("cnn", seed=1)]
+    pieces = [
+        method("cnn", 150, val=7),
+        method("cnn", 120, val=7, n_labels=100),
+        method("cnn", 100, val=7, n_labels=25),
+    ]
+    pieces += [
+        missing("moco", n_labels=50),
+        piece("majority", rights(200, 60), n_labels=25),
+        missing("cnn", seed=1),
+    ]
     table, found = judged(pieces)
     assert found.n_labels.fillna(-1).tolist() == [25, 100, -1]
     said = verdict.sentences(found, table)
@@ -98,13 +132,17 @@ def test_a_file_gives_the_same_answer(tmp_path):
     table, found = judged(PIECES)
     for name, each in (("table", table), ("answer", found)):
         each.to_csv(tmp_path / f"{name}.csv", index=False)
-    again, back = (pd.read_csv(tmp_path / f"{name}.csv", dtype={"n_labels": "Int64"}) for name in ("table", "answer"))
+    again, back = (
+        pd.read_csv(tmp_path / f"{name}.csv", dtype={"n_labels": "Int64"})
+        for name in ("table", "answer")
+    )
     assert verdict.sentences(back, again) == verdict.sentences(found, table)
     assert verdict.readable(back).equals(verdict.readable(found))
 
 
 @pytest.mark.parametrize(
-    ("names", "text"), [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")]
+    ("names", "text"),
+    [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")],
 )
 def test_few_of_many_are_named(names, text):
     assert verdict._few(names) == text

@@ -1,4 +1,5 @@
-"""Metrics of vote fractions against tables by hand, scikit-learn, scipy, and volunteers of known opinions. About 15 s."""
+"""Metrics of vote fractions against tables by hand, scikit-learn, scipy, and volunteers of known
+opinions. About 15 s."""
 
 import itertools
 import math
@@ -22,11 +23,17 @@ def table(true, predicted, people=np.nan, *, concentration=None, split="test"):
     columns = {"id": [f"g{i}" for i in range(len(true))], "split": split, "volunteers": people}
     columns |= dict(zip(galaxy_zoo_tree.COLUMNS, np.asarray(true, float).T, strict=True))
     columns |= {
-        f"p_{name}": values for name, values in zip(galaxy_zoo_tree.COLUMNS, np.asarray(predicted, float).T, strict=True)
+        f"p_{name}": values
+        for name, values in zip(
+            galaxy_zoo_tree.COLUMNS, np.asarray(predicted, float).T, strict=True
+        )
     }
     if concentration is not None:
         columns |= {
-            f"s_{name}": values for name, values in zip(galaxy_zoo_tree.SLICES, np.transpose(concentration), strict=True)
+            f"s_{name}": values
+            for name, values in zip(
+                galaxy_zoo_tree.SLICES, np.transpose(concentration), strict=True
+            )
         }
     return pd.DataFrame(columns)
 
@@ -40,13 +47,20 @@ def opinions(n, *, seed=0, concentration=1.0):
 def walk(fractions, people, *, seed=0):
     """What volunteers of these opinions vote."""
     generator = torch.Generator().manual_seed(seed)
-    return volunteers.vote(torch.tensor(fractions), torch.tensor(people), generator=generator).numpy()
+    return volunteers.vote(
+        torch.tensor(fractions), torch.tensor(people), generator=generator
+    ).numpy()
 
 
 def survey(n=1000, *, seed=0, least=20, most=60):
     """Opinions, numbers of volunteers, votes, and splits (half of them test)."""
     truth, people = opinions(n, seed=seed), np.random.default_rng(seed).integers(least, most, n)
-    return truth, people, walk(truth, people, seed=seed), np.where(np.arange(n) % 2, "test", "train")
+    return (
+        truth,
+        people,
+        walk(truth, people, seed=seed),
+        np.where(np.arange(n) % 2, "test", "train"),
+    )
 
 
 def noisy(n=400, *, seed=0, error=0.03):
@@ -54,7 +68,10 @@ def noisy(n=400, *, seed=0, error=0.03):
     truth, people, votes, split = survey(n, seed=0)
     rng = np.random.default_rng(seed + 100)
     return table(
-        votes, galaxy_zoo_tree.cumulative(truth) + error * rng.normal(size=votes.shape), people.astype(float), split=split
+        votes,
+        galaxy_zoo_tree.cumulative(truth) + error * rng.normal(size=votes.shape),
+        people.astype(float),
+        split=split,
     )
 
 
@@ -63,8 +80,8 @@ def indexed(evaluated):
 
 
 def smooth_only(*fractions):
-    """Cumulative votes of galaxies of which all volunteers say that they are smooth, round and not odd, but for what is given
-    for (column, fraction)."""
+    """Cumulative votes of galaxies of which all volunteers say that they are smooth, round and not
+    odd, but for what is given for (column, fraction)."""
     votes = np.zeros((len(fractions), 37))
     for row, given in zip(votes, fractions, strict=True):
         for question, answer in (("smooth", "smooth"), ("roundness", "round"), ("odd", "no")):
@@ -94,12 +111,18 @@ def test_errors_are_those_of_scikit_learn():
     for name, where in places.items():
         rmse, mae, r2 = (found.loc["cumulative", metric, name] for metric in ("rmse", "mae", "r2"))
         for column, given in (("value", predicted), ("baseline", mean)):
-            assert rmse[column] == pytest.approx(math.sqrt(sk.mean_squared_error(true[:, where], given[:, where])))
-            assert mae[column] == pytest.approx(sk.mean_absolute_error(true[:, where], given[:, where]))
+            assert rmse[column] == pytest.approx(
+                math.sqrt(sk.mean_squared_error(true[:, where], given[:, where]))
+            )
+            assert mae[column] == pytest.approx(
+                sk.mean_absolute_error(true[:, where], given[:, where])
+            )
             expected = sk.r2_score(true[:, where], given[:, where], multioutput="variance_weighted")
             assert r2[column] == pytest.approx(expected)
         assert rmse.n == len(true) and rmse[["low", "high", "way_low"]].isna().all()
-        assert rmse.way == pytest.approx(100 * (rmse.baseline - rmse.value) / (rmse.baseline - rmse.floor))
+        assert rmse.way == pytest.approx(
+            100 * (rmse.baseline - rmse.value) / (rmse.baseline - rmse.floor)
+        )
 
 
 def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_for():
@@ -108,7 +131,10 @@ def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_f
     t[names] = t[names].clip(lower=0.001)
     part = t[t.split == "test"]
     true, predicted = part[list(galaxy_zoo_tree.COLUMNS)].to_numpy(), part[names].to_numpy()
-    shares, asked = galaxy_zoo_tree.per_question(true), galaxy_zoo_tree.reached(true) * part[["volunteers"]].to_numpy()
+    shares, asked = (
+        galaxy_zoo_tree.per_question(true),
+        galaxy_zoo_tree.reached(true) * part[["volunteers"]].to_numpy(),
+    )
     found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["per question"]
     lonely = 0
     for i, (name, where) in enumerate(galaxy_zoo_tree.SLICES.items()):
@@ -119,20 +145,34 @@ def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_f
         assert found.loc["rmse", name]["value"] == pytest.approx(math.sqrt((error**2).mean()))
         assert found.loc["rmse", name]["n"] == chosen.sum()
     assert lonely > 5
-    unknown = indexed(vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=0)).loc["per question", "rmse"]
+    unknown = indexed(vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=0)).loc[
+        "per question", "rmse"
+    ]
     assert unknown.loc[list(galaxy_zoo_tree.SLICES), "n"].tolist() == (asked > 0.9).sum(0).tolist()
 
 
 def test_answers_of_which_nothing_is_predicted_count_as_equally_likely():
     bar = galaxy_zoo_tree.column("bar", "yes")
     disc = smooth_only(
-        {galaxy_zoo_tree.column("smooth", "features"): 1, galaxy_zoo_tree.column("edge_on", "no"): 1, bar: 0.5, bar + 1: 0.5}
+        {
+            galaxy_zoo_tree.column("smooth", "features"): 1,
+            galaxy_zoo_tree.column("edge_on", "no"): 1,
+            bar: 0.5,
+            bar + 1: 0.5,
+        }
     )
-    disc[0, [galaxy_zoo_tree.column("smooth", "smooth"), galaxy_zoo_tree.column("roundness", "round")]] = 0
+    disc[
+        0,
+        [galaxy_zoo_tree.column("smooth", "smooth"), galaxy_zoo_tree.column("roundness", "round")],
+    ] = 0
     empty = np.full((1, 37), -0.1)
-    found = indexed(vote_metrics.evaluate(table(disc, empty), n_bootstrap=0)).loc["per question", "rmse"]
+    found = indexed(vote_metrics.evaluate(table(disc, empty), n_bootstrap=0)).loc[
+        "per question", "rmse"
+    ]
     assert found.loc["bar", "value"] == 0
-    assert found.loc["smooth", "value"] == pytest.approx(math.sqrt(((np.array([0, 1, 0]) - 1 / 3) ** 2).mean()))
+    assert found.loc["smooth", "value"] == pytest.approx(
+        math.sqrt(((np.array([0, 1, 0]) - 1 / 3) ** 2).mean())
+    )
     assert math.isnan(found.loc["winding", "value"]) and found.loc["winding", "n"] == 0
 
 
@@ -142,7 +182,9 @@ def test_the_floor_by_hand():
     t = table(votes, votes, np.array([4.0, 11.0]))
     found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["cumulative", "rmse"]
     variance = 0.75 * 0.25 / 3
-    assert found.loc[galaxy_zoo_tree.LABELS[features], "floor"] == pytest.approx(math.sqrt(variance / 2))
+    assert found.loc[galaxy_zoo_tree.LABELS[features], "floor"] == pytest.approx(
+        math.sqrt(variance / 2)
+    )
     assert found.loc["smooth", "floor"] == pytest.approx(math.sqrt(2 * variance / 6))
     assert found.loc["overall", "floor"] == pytest.approx(math.sqrt(3 * variance / 74))
     assert found.loc["overall", "value"] == 0
@@ -153,7 +195,9 @@ def test_someone_who_knows_all_opinions_reaches_the_floor():
     t = table(votes, galaxy_zoo_tree.cumulative(truth), people.astype(float), split=split)
     found = vote_metrics.evaluate(t, n_bootstrap=200)
     for convention, tolerance in (("cumulative", 0.01), ("per question", 0.025)):
-        rows = found[(found.convention == convention) & (found.metric == "rmse") & (found.scope != "answer")]
+        rows = found[
+            (found.convention == convention) & (found.metric == "rmse") & (found.scope != "answer")
+        ]
         assert len(rows) == 12
         np.testing.assert_allclose(rows.value, rows.floor, rtol=0.06)
         assert rows.value.iloc[0] == pytest.approx(rows.floor.iloc[0], rel=tolerance)
@@ -178,15 +222,24 @@ def test_yardsticks_are_nan_where_they_are_not_known():
     t = noisy(200)
     unknown = vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=5)
     assert unknown[["floor", "way", "way_low", "way_high"]].isna().all(axis=None)
-    assert unknown[unknown.convention == "cumulative"][["value", "low", "high", "baseline"]].notna().all(axis=None)
-    few = t.assign(volunteers=t.volunteers.where(t.index < 100))  # the floor is that of the known half
+    assert (
+        unknown[unknown.convention == "cumulative"][["value", "low", "high", "baseline"]]
+        .notna()
+        .all(axis=None)
+    )
+    few = t.assign(
+        volunteers=t.volunteers.where(t.index < 100)
+    )  # the floor is that of the known half
     found = [
-        indexed(vote_metrics.evaluate(each, n_bootstrap=0)).loc["cumulative", "rmse", "overall"] for each in (few, t[:100])
+        indexed(vote_metrics.evaluate(each, n_bootstrap=0)).loc["cumulative", "rmse", "overall"]
+        for each in (few, t[:100])
     ]
     assert found[0].floor == found[1].floor > 0 and found[0].value != found[1].value
     alone = vote_metrics.evaluate(t[t.split == "test"], n_bootstrap=0)
     assert alone[["baseline", "way"]].isna().all(axis=None) and alone.value.notna().all()
-    same = indexed(vote_metrics.evaluate(table(*2 * [smooth_only({}, {})], 30.0), n_bootstrap=3)).loc["cumulative"]
+    same = indexed(
+        vote_metrics.evaluate(table(*2 * [smooth_only({}, {})], 30.0), n_bootstrap=3)
+    ).loc["cumulative"]
     assert same.loc["r2", "value"].isna().all()  # votes do not vary
     assert (same.loc["rmse", "floor"] == 0).all()
 
@@ -196,7 +249,11 @@ def test_the_interval_is_that_of_resampled_galaxies(monkeypatch):
     part, train = t[t.split == "test"], t[t.split == "train"]
     seen = []
     draws = vote_metrics._draws
-    monkeypatch.setattr(vote_metrics, "_draws", lambda *args, **options: seen.extend(draws(*args, **options)) or seen)
+    monkeypatch.setattr(
+        vote_metrics,
+        "_draws",
+        lambda *args, **options: seen.extend(draws(*args, **options)) or seen,
+    )
     found = vote_metrics.evaluate(t, n_bootstrap=10)
     once, weights = seen
     assert (once == 1).all() and weights.shape == (10, 60) and (weights.sum(1) == 60).all()
@@ -227,7 +284,12 @@ def test_galaxies_without_votes_and_of_other_splits_do_not_count():
     more["volunteers"] = np.nan
     other = t.assign(id=[f"val{i}" for i in range(100)], split="val", **{"p_Class1.1": 5.0})
     both = pd.concat([t, more, other], ignore_index=True)
-    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_metrics.leading, vote_calibration.calibration):
+    for measure in (
+        vote_metrics.evaluate,
+        vote_metrics.violations,
+        vote_metrics.leading,
+        vote_calibration.calibration,
+    ):
         options = {"n_bootstrap": 9} if measure is vote_metrics.evaluate else {}
         pd.testing.assert_frame_equal(measure(both, **options), measure(t, **options))
 
@@ -237,19 +299,39 @@ def test_galaxies_without_votes_and_of_other_splits_do_not_count():
 
 def test_leading_answers_by_hand():
     yes = galaxy_zoo_tree.column("odd", "yes")
-    shares = [0.9, 0.8, 0.79, 0.1, 0.9]  # who see something odd; the third does not agree, the last were too few
+    shares = [
+        0.9,
+        0.8,
+        0.79,
+        0.1,
+        0.9,
+    ]  # who see something odd; the third does not agree, the last were too few
     votes = smooth_only(*({yes: q, yes + 1: 1 - q} for q in shares))
     predicted = smooth_only(*({yes: q, yes + 1: 1 - q} for q in (0.6, 0.4, 0.0, 0.3, 0.0)))
     test = table(votes, predicted, np.array([40.0, 10, 40, 40, 9]))
-    train = table(smooth_only({}, {}, {yes: 1, yes + 1: 0}), smooth_only({}, {}, {}), 40.0, split="train")
+    train = table(
+        smooth_only({}, {}, {yes: 1, yes + 1: 0}), smooth_only({}, {}, {}), 40.0, split="train"
+    )
     t = pd.concat([test, train.assign(id=["t0", "t1", "t2"])], ignore_index=True)
     found = vote_metrics.leading(t).set_index("question")
     odd = found.loc["odd"]
-    assert (odd.n, odd.accuracy, odd.always, odd.most_common) == (3, pytest.approx(2 / 3), pytest.approx(1 / 3), "no")
+    assert (odd.n, odd.accuracy, odd.always, odd.most_common) == (
+        3,
+        pytest.approx(2 / 3),
+        pytest.approx(1 / 3),
+        "no",
+    )
     z = stats.norm.ppf(0.975)
-    centre, margin = (2 + z**2 / 2) / (3 + z**2), z * math.sqrt(2 / 9 * 3 + z**2 / 4) / (3 + z**2)  # Wilson 1927
+    centre, margin = (
+        (2 + z**2 / 2) / (3 + z**2),
+        z * math.sqrt(2 / 9 * 3 + z**2 / 4) / (3 + z**2),
+    )  # Wilson 1927
     assert (odd.low, odd.high) == (pytest.approx(centre - margin), pytest.approx(centre + margin))
-    assert found.loc["bar", "n"] == 0 and math.isnan(found.loc["bar", "accuracy"]) and found.loc["bar", "most_common"] == ""
+    assert (
+        found.loc["bar", "n"] == 0
+        and math.isnan(found.loc["bar", "accuracy"])
+        and found.loc["bar", "most_common"] == ""
+    )
     unknown = vote_metrics.leading(t.assign(volunteers=np.nan)).set_index("question")
     assert unknown.loc["odd", "n"] == 4  # everybody reached it
     loose = vote_metrics.leading(t, agreed=0.7, asked=9).set_index("question")
@@ -257,7 +339,8 @@ def test_leading_answers_by_hand():
 
 
 def predicted_distributions(n, *, concentration, told, seed=0):
-    """Galaxies whose opinions scatter around what is predicted, Dirichlet; and the concentration that the model tells."""
+    """Galaxies whose opinions scatter around what is predicted, Dirichlet; and the concentration
+    that the model tells."""
     rng = np.random.default_rng(seed)
     means, starts = opinions(n, seed=seed, concentration=2.0), np.cumsum([0, *SIZES])
     truth = means.copy()
@@ -273,17 +356,25 @@ def predicted_distributions(n, *, concentration, told, seed=0):
 @pytest.mark.parametrize("concentration", [8.0, 3e5])
 def test_coverage_of_the_right_distribution_is_what_it_says(concentration):
     binomial = concentration > 1e5  # all volunteers have the predicted opinion
-    t = predicted_distributions(1500, concentration=concentration, told=None if binomial else concentration)
+    t = predicted_distributions(
+        1500, concentration=concentration, told=None if binomial else concentration
+    )
     found = vote_calibration.coverage(t, n_bootstrap=0)
     for name, rows in found.groupby("question"):
-        error = np.sqrt(rows.level * (1 - rows.level) / rows.n)  # as if the answers of a galaxy were one
+        error = np.sqrt(
+            rows.level * (1 - rows.level) / rows.n
+        )  # as if the answers of a galaxy were one
         assert (abs(rows.coverage - rows.level) < 4 * error).all(), name
     assert found.error.max() < 0.02 and found[found.question == "overall"].error.max() < 0.005
     shares = vote_calibration.pit(t)
     assert shares.groupby("question").share.sum().to_numpy() == pytest.approx(1)
     overall = shares[shares.question == "overall"]
     assert overall.share.to_numpy() == pytest.approx(0.1, abs=0.005)
-    asked = (galaxy_zoo_tree.reached(t[list(galaxy_zoo_tree.COLUMNS)].to_numpy()) * t[["volunteers"]].to_numpy() > 0.5).sum(0)
+    asked = (
+        galaxy_zoo_tree.reached(t[list(galaxy_zoo_tree.COLUMNS)].to_numpy())
+        * t[["volunteers"]].to_numpy()
+        > 0.5
+    ).sum(0)
     assert overall.n.iloc[0] == asked @ SIZES
     assert found[found.level == 0.5].n.tolist() == [1500, *asked]
 
@@ -304,7 +395,10 @@ def test_the_transform_lies_between_the_distribution_functions_of_scipy():
     t = predicted_distributions(40, concentration=5.0, told=5.0)
     for concentration in (5.0, None):
         part = vote_metrics._part(
-            t if concentration else t.drop(columns=[f"s_{name}" for name in galaxy_zoo_tree.SLICES]), "test"
+            t
+            if concentration
+            else t.drop(columns=[f"s_{name}" for name in galaxy_zoo_tree.SLICES]),
+            "test",
         )
         u = vote_calibration._transform(part, seed=0)
         counts = np.round(part.true * part.volunteers[:, None])
@@ -314,7 +408,9 @@ def test_the_transform_lies_between_the_distribution_functions_of_scipy():
         law = stats.betabinom(n, 5 * p, 5 * (1 - p)) if concentration else stats.binom(n, p)
         there = n > 0
         assert (np.isfinite(u) == there).all()
-        assert (law.cdf(counts - 1) - 1e-9 <= u)[there].all() and (u <= law.cdf(counts) + 1e-9)[there].all()
+        assert (law.cdf(counts - 1) - 1e-9 <= u)[there].all() and (u <= law.cdf(counts) + 1e-9)[
+            there
+        ].all()
 
 
 def test_without_known_volunteers_there_is_no_coverage():
@@ -328,7 +424,11 @@ def test_calibration_by_hand():
     yes = galaxy_zoo_tree.column("odd", "yes")
     votes = smooth_only(*({yes: q, yes + 1: 1 - q} for q in (0.2, 0.4, 1.0)))
     predicted = smooth_only(*({yes: p, yes + 1: 1 - p} for p in (0.12, 0.18, 1.0)))
-    found = vote_calibration.calibration(table(votes, predicted)).set_index(["question", "bin"]).loc["odd"]
+    found = (
+        vote_calibration.calibration(table(votes, predicted))
+        .set_index(["question", "bin"])
+        .loc["odd"]
+    )
     assert found.index.tolist() == pytest.approx([0.05, 0.15, 0.85, 0.95])
     assert found.n.tolist() == [1, 2, 2, 1]
     assert found.predicted.tolist() == pytest.approx([0, 0.15, 0.85, 1])
@@ -346,7 +446,12 @@ def test_a_model_that_says_the_opinions_is_calibrated():
     rows = found[found.n > 100]
     inside = (rows.low <= rows.predicted) & (rows.predicted <= rows.high)
     assert len(rows) > 80 and inside.mean() > 0.85
-    shrunk = t.assign(**{f"p_{name}": 0.5 * t[f"p_{name}"] + 0.5 * t[f"p_{name}"].mean() for name in galaxy_zoo_tree.COLUMNS})
+    shrunk = t.assign(
+        **{
+            f"p_{name}": 0.5 * t[f"p_{name}"] + 0.5 * t[f"p_{name}"].mean()
+            for name in galaxy_zoo_tree.COLUMNS
+        }
+    )
     rows = vote_calibration.calibration(shrunk)
     rows = rows[(rows.question == "odd") & (rows.n > 20)]
     assert (rows.observed < rows.predicted).iloc[0] and (rows.observed > rows.predicted).iloc[-1]
@@ -363,7 +468,11 @@ def test_violations_by_hand():
         {yes: -0.02, yes + 1: 1.02},  # below 0, above 1, and a child (1.02) above its parent (1)
         {yes: 0.2, yes + 1: 0.8},  # nobody says what is odd: 0.2 lost
         {yes: 0.2, yes + 1: 0.8, ring: 0.2},
-        {yes: 0.0, ring: 0.05, ring + 1: -0.05},  # below 0, and a child above its parent, but the sum is right
+        {
+            yes: 0.0,
+            ring: 0.05,
+            ring + 1: -0.05,
+        },  # below 0, and a child above its parent, but the sum is right
         {yes: 0.009, yes + 1: 0.991},  # within tolerance
     )
     t = table(smooth_only(*[{}] * 6), predicted)
@@ -374,7 +483,11 @@ def test_violations_by_hand():
     }
     assert found.largest.to_dict() == pytest.approx(
         {
-            **{"fraction below 0": 0.05, "fraction above 1": 0.02, "answers do not sum to their parent": 0.2},
+            **{
+                "fraction below 0": 0.05,
+                "fraction above 1": 0.02,
+                "answers do not sum to their parent": 0.2,
+            },
             **{"answer above its parent": 0.05, "any of these": 0.2},
         }
     )
@@ -404,7 +517,11 @@ def test_classes_agree_where_the_thresholds_say_so():
     for row, column in ((0, 0), (0, 2), (2, 2), (2, 4), (3, 3), (4, 0)):
         expected[row, column] = 1
     assert (found.matrix.to_numpy() == expected).all()
-    assert (found.by_votes, found.by_prediction, found.n) == (pytest.approx(5 / 6), pytest.approx(5 / 6), 4)
+    assert (found.by_votes, found.by_prediction, found.n) == (
+        pytest.approx(5 / 6),
+        pytest.approx(5 / 6),
+        4,
+    )
     assert found.accuracy == 0.75 and found.low < 0.75 < found.high
     none = vote_metrics.classes_agreement(table(true[5:], predicted[5:]))
     assert none.n == 0 and math.isnan(none.accuracy)
@@ -416,7 +533,14 @@ def test_classes_agree_where_the_thresholds_say_so():
 def pieces(errors, *, seeds=(0, 1, 2), n_labels=None, **more):
     """Training runs of methods with these errors."""
     return [
-        {"step": step, "seed": s, "n_labels": n_labels, "seconds": 10.0 + s, "votes": noisy(seed=s, error=error)} | more
+        {
+            "step": step,
+            "seed": s,
+            "n_labels": n_labels,
+            "seconds": 10.0 + s,
+            "votes": noisy(seed=s, error=error),
+        }
+        | more
         for step, error in errors.items()
         for s in seeds
     ]
@@ -432,12 +556,21 @@ def test_a_comparison_holds_mean_spread_and_t_interval_over_seeds():
         evaluated = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=0)).loc["cumulative"]
         values.append(evaluated.loc["rmse", "overall"])
     rmse = [value["value"] for value in values]
-    assert row.rmse == pytest.approx(np.mean(rmse)) and row.rmse_std == pytest.approx(np.std(rmse, ddof=1))
+    assert row.rmse == pytest.approx(np.mean(rmse)) and row.rmse_std == pytest.approx(
+        np.std(rmse, ddof=1)
+    )
     low, high = stats.t.interval(0.95, 2, np.mean(rmse), stats.sem(rmse))
     assert (row.rmse_low, row.rmse_high) == (pytest.approx(low), pytest.approx(high))
-    assert row.way == pytest.approx(np.mean([value.way for value in values])) and row.floor == values[0].floor
+    assert (
+        row.way == pytest.approx(np.mean([value.way for value in values]))
+        and row.floor == values[0].floor
+    )
     assert row.seed_rmse == pytest.approx(dict(enumerate(rmse)))
-    assert row.violations == np.mean([vote_metrics.violations(p["votes"]).share.iloc[-1] for p in given[:3]]) > 0.9
+    assert (
+        row.violations
+        == np.mean([vote_metrics.violations(p["votes"]).share.iloc[-1] for p in given[:3]])
+        > 0.9
+    )
     assert row.violations_high <= 1
     assert (row.n_train, row.n_test, row.seeds, row.missing, row.seconds) == (200, 200, 3, 0, 11.0)
     assert row.interval == "t over seeds"
@@ -446,7 +579,9 @@ def test_a_comparison_holds_mean_spread_and_t_interval_over_seeds():
 def test_a_single_seed_has_the_interval_of_its_galaxies():
     (piece,) = pieces({"tree": 0.02}, seeds=(4,), protocol="from scratch")
     row = vote_comparison.compare([piece], n_bootstrap=50).iloc[0]
-    expected = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=50)).loc["cumulative", "rmse", "overall"]
+    expected = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=50)).loc[
+        "cumulative", "rmse", "overall"
+    ]
     assert (row.rmse, row.rmse_low, row.rmse_high) == tuple(expected[["value", "low", "high"]])
     assert (row.way_low, row.way_high) == tuple(expected[["way_low", "way_high"]])
     assert row.interval == "bootstrap over galaxies" and row.protocol == "from scratch"
@@ -454,10 +589,15 @@ def test_a_single_seed_has_the_interval_of_its_galaxies():
 
 
 def test_sentences_tell_what_is_resolved_and_what_a_tie():
-    rows = [*pieces({"tree": 0.02, "other": 0.02, "plain": 0.06}), *pieces({"tree": 0.03}, seeds=(0,), n_labels=50)]
+    rows = [
+        *pieces({"tree": 0.02, "other": 0.02, "plain": 0.06}),
+        *pieces({"tree": 0.03}, seeds=(0,), n_labels=50),
+    ]
     for s in range(3):
         rows[3 + s]["votes"] = noisy(seed=50 + s, error=0.0201)
-    rows += pieces({"late": 0.1}, seeds=(5,)) + [{"step": "late", "seed": 6, "n_labels": None, "votes": None}]
+    rows += pieces({"late": 0.1}, seeds=(5,)) + [
+        {"step": "late", "seed": 6, "n_labels": None, "votes": None}
+    ]
     found = vote_comparison.compare(rows, n_bootstrap=50)
     said = vote_comparison.sentences(found)
     best = found.iloc[0]
@@ -471,7 +611,10 @@ def test_sentences_tell_what_is_resolved_and_what_a_tie():
     assert "a tie of tree with other" in tie and "paired over 3 seeds" in tie and "plain" not in tie
     assert "is ahead, by a resolved difference, of plain" in ahead and " and of late" in ahead
     assert "from both intervals, 3 and 1 seeds" in ahead and "1 seed, 200 test galaxies" in ahead
-    assert sum("plain breaks the tree for 100.0 % of its test galaxies (3 seeds" in s for s in said) == 1
+    assert (
+        sum("plain breaks the tree for 100.0 % of its test galaxies (3 seeds" in s for s in said)
+        == 1
+    )
     assert "With all labels, late lacks 1 of 2 seeds." in said
     assert any(s.startswith("With 50 labels, tree reaches an RMSE of 0.") for s in said)
     assert all("seed" in s for s in said)
@@ -491,13 +634,19 @@ def test_the_paired_difference_is_that_of_scipy():
 def test_sentences_and_texts_of_little():
     missing = [{"step": "tree", "seed": 0, "n_labels": None, "votes": None}]
     table = vote_comparison.compare(missing)
-    assert vote_comparison.sentences(table) == ["With all labels: no result yet.", "With all labels, tree lacks 1 of 1 seeds."]
+    assert vote_comparison.sentences(table) == [
+        "With all labels: no result yet.",
+        "With all labels, tree lacks 1 of 1 seeds.",
+    ]
     shown = vote_comparison.readable(table).iloc[0]
     assert shown["RMSE"] == shown["break the tree"] == "–" and shown.seeds == "0 (1 missing)"
     given = pieces({"tree": 0.02}, seeds=(0, 1))
     unknown = [piece | {"votes": piece["votes"].assign(volunteers=np.nan)} for piece in given]
     said = vote_comparison.sentences(vote_comparison.compare(unknown))
-    assert said[0].endswith("and the noise floor is not known.") and "where the mean-vote baseline has 0." in said[0]
+    assert (
+        said[0].endswith("and the noise floor is not known.")
+        and "where the mean-vote baseline has 0." in said[0]
+    )
     found = vote_comparison.compare(given)
     shown, row = vote_comparison.readable(found).iloc[0], found.iloc[0]
     assert shown["RMSE"] == f"{row.rmse:.4f} [{row.rmse_low:.4f}, {row.rmse_high:.4f}]"
@@ -509,13 +658,16 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
     first, second = pieces({"tree": 0.02, "plain": 0.02}, seeds=(3,))
     second["votes"] = second["votes"].replace({"id": {"g1": "g9999"}})
     with pytest.raises(
-        ValueError, match="plain, all labels, seed 3: tested on 200 galaxies, of which 199 are among the 200 of tr"
+        ValueError,
+        match="plain, all labels, seed 3: tested on 200 galaxies, of which 199 are among the 200 of tr",
     ):
         vote_comparison.compare([first, second])
     with pytest.raises(ValueError, match="tree, all labels, seed 3 is there twice"):
         vote_comparison.compare([first, first])
     first["votes"] = first["votes"].drop(columns="id")
-    with pytest.raises(ValueError, match="tree, all labels, seed 3: no votes table: the columns id are missing"):
+    with pytest.raises(
+        ValueError, match="tree, all labels, seed 3: no votes table: the columns id are missing"
+    ):
         vote_comparison.compare([first])
 
 
@@ -529,23 +681,37 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
             lambda t: t.drop(columns=["p_Class3.1", "volunteers"]),
             "the columns volunteers, p_Class3.1 are missing; it has id, split",
         ),
-        (lambda t: t.assign(s_smooth=1.0), "the columns s_edge_on, s_bar, s_spiral, s_bulge, s_odd and 5 more are missing"),
         (
-            lambda t: t.assign(**{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}),
+            lambda t: t.assign(s_smooth=1.0),
+            "the columns s_edge_on, s_bar, s_spiral, s_bulge, s_odd and 5 more are missing",
+        ),
+        (
+            lambda t: t.assign(
+                **{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}
+            ),
             "column s_bar has to lie between 0",
         ),
         (
             lambda t: t.assign(**{"p_Class3.1": [0.1, np.nan, 0.2]}),
             r"p_Class3.1 has to be a finite number.*rows: 1 \(id g1: nan",
         ),
-        (lambda t: t.assign(**{"p_Class1.1": np.inf}), r"p_Class1.1.* in 3 rows: 0 \(id g0: inf\), 1"),
+        (
+            lambda t: t.assign(**{"p_Class1.1": np.inf}),
+            r"p_Class1.1.* in 3 rows: 0 \(id g0: inf\), 1",
+        ),
         (
             lambda t: t.assign(**{"Class6.1": [0.1, 1.2, np.nan]}),
             r"Class6.1 has to lie.*2 rows: 1 \(id g1: 1.2\), 2 \(id g2: nan\)",
         ),
-        (lambda t: t.assign(volunteers=[0, 2, 40]), r"volunteers has to lie between 0 and inf, .* 0 \(id g0: 0.0\)"),
+        (
+            lambda t: t.assign(volunteers=[0, 2, 40]),
+            r"volunteers has to lie between 0 and inf, .* 0 \(id g0: 0.0\)",
+        ),
         (lambda t: t.assign(id="g"), "ids are there twice or more: g; keep one row"),
-        (lambda t: t.assign(split="val"), r"no galaxy with votes in split 'test'; the table has val \(3 rows\)"),
+        (
+            lambda t: t.assign(split="val"),
+            r"no galaxy with votes in split 'test'; the table has val \(3 rows\)",
+        ),
     ],
 )
 def test_wrong_tables_are_refused(change, message):

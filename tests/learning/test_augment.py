@@ -1,4 +1,5 @@
-"""Random views: geometry against a known answer, a different draw for each galaxy, each option switchable."""
+"""Random views: geometry against a known answer, a different draw for each galaxy, each option
+switchable."""
 
 import numpy as np
 import pytest
@@ -8,7 +9,17 @@ from astropy.modeling.models import Gaussian2D
 from galaxymorph.learning.augment import Views
 from galaxymorph.pixels import gaussian_blur
 
-OFF = dict(rotation=False, flip=False, zoom=0.0, shift=0.0, brightness=0.0, colour=0.0, reddening=0.0, blur=0.0, noise=0.0)
+OFF = dict(
+    rotation=False,
+    flip=False,
+    zoom=0.0,
+    shift=0.0,
+    brightness=0.0,
+    colour=0.0,
+    reddening=0.0,
+    blur=0.0,
+    noise=0.0,
+)
 
 
 def blob(n: int = 1, x: float = 40.0, y: float = 31.5, size: int = 64) -> torch.Tensor:
@@ -23,7 +34,9 @@ def centroid(images: torch.Tensor) -> torch.Tensor:
     light = images.sum(1)
     at = torch.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2
     total = light.sum((1, 2))
-    return torch.stack([(light * at).sum((1, 2)) / total, (light * at[:, None]).sum((1, 2)) / total], 1)
+    return torch.stack(
+        [(light * at).sum((1, 2)) / total, (light * at[:, None]).sum((1, 2)) / total], 1
+    )
 
 
 def test_with_everything_off_the_image_is_unchanged():
@@ -109,8 +122,12 @@ def test_a_negative_amplitude_is_refused():
 def test_reddening_follows_the_extinction_law_and_differs_for_each_galaxy():
     torch.manual_seed(0)
     images = torch.full((40, 3, 32, 32), 0.3)
-    magnitudes = -2.5 * torch.log10(Views(**{**OFF, "reddening": 0.2})(images)[:, :, 5, 5] / 0.3)  # (galaxy, band)
+    magnitudes = -2.5 * torch.log10(
+        Views(**{**OFF, "reddening": 0.2})(images)[:, :, 5, 5] / 0.3
+    )  # (galaxy, band)
     excess = (magnitudes[:, 2] - magnitudes[:, 1]) / (3.303 - 2.285)  # E(B - V) from g - r
-    torch.testing.assert_close(magnitudes, excess[:, None] * torch.tensor([1.698, 2.285, 3.303]), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        magnitudes, excess[:, None] * torch.tensor([1.698, 2.285, 3.303]), atol=1e-4, rtol=1e-3
+    )
     assert excess.abs().max() <= 0.2001 and excess.min() < -0.1 and excess.max() > 0.1
     assert len(excess.round(decimals=5).unique()) > 35

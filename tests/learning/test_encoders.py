@@ -20,15 +20,22 @@ from galaxymorph.learning.encoders import PUBLISHED, encoder, smallest
 
 @pytest.mark.parametrize(
     ("name", "num_features", "parameters"),
-    # as torchvision counts them, less the 1,000-class layer (of VGG16 three layers; Inception's without the auxiliary head);
-    # Xception as Keras counts its own without the last layer; of the small one by hand, 9 a b + 2 b for each convolution
+    # as torchvision counts them, less the 1,000-class layer (of VGG16 three layers; Inception's
+    # without the auxiliary head);
+    # Xception as Keras counts its own without the last layer; of the small one by hand, 9 a b + 2 b
+    # for each convolution
     [
         ("resnet18", 512, 11_689_512 - 513_000),
         ("resnet50", 2048, 25_557_032 - 2_049_000),
         ("vgg16", 512, 138_357_544 - 25_089 * 4096 - 4097 * 4096 - 4097 * 1000),
         ("inception_v3", 2048, 23_834_568 - 2_049_000),
         ("xception", 2048, 20_806_952),
-        ("cnn", 128, 9 * (3 * 16 + 16 * (16 + 32) + 32 * (32 + 64) + 64 * (64 + 128) + 128 * 128) + 4 * (16 + 32 + 64 + 128)),
+        (
+            "cnn",
+            128,
+            9 * (3 * 16 + 16 * (16 + 32) + 32 * (32 + 64) + 64 * (64 + 128) + 128 * 128)
+            + 4 * (16 + 32 + 64 + 128),
+        ),
     ],
 )
 def test_the_network_is_the_complete_one(name, num_features, parameters):
@@ -56,7 +63,9 @@ def test_images_too_small_for_the_last_stage_are_refused():
 
 def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
     trained = Classifier(encoder("resnet18", zero_init_residual=True), classes=3).eval()
-    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"])
+    model_files.save(
+        tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"]
+    )
     name = str(tmp_path / "m.safetensors")
     back = encoder(name).eval()
     images = torch.rand(2, 3, 32, 32)
@@ -69,7 +78,12 @@ def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
 
 def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
     new = encoder("conv", channels=[8, 8, 8, 4], latent=16, image_size=32).eval()
-    model_files.save(tmp_path / "c.safetensors", CAE(new, image_size=32, channels=[8, 8, 8, 4]), encoder=new.options, seen=[])
+    model_files.save(
+        tmp_path / "c.safetensors",
+        CAE(new, image_size=32, channels=[8, 8, 8, 4]),
+        encoder=new.options,
+        seen=[],
+    )
     back = encoder(str(tmp_path / "c.safetensors"), image_size=32).eval()
     images = torch.rand(2, 3, 32, 32)
     assert new(images).shape == (2, 16) and torch.equal(back(images), new(images))
@@ -79,13 +93,17 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
     model_files.save(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"w.safetensors: a model file without an encoder"):
         encoder(str(tmp_path / "w.safetensors"))
-    with pytest.raises(FileNotFoundError, match=r"models/none/moco.safetensors.*has to be run first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"models/none/moco.safetensors.*has to be run first"
+    ):
         encoder("models/none/moco.safetensors")
     trained = Classifier(encoder("resnet18"), classes=2)
     model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
     with pytest.raises(ValueError, match="does not say which galaxies"):
         encoder(str(tmp_path / "m.safetensors"))
-    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
+    model_files.save(
+        tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"]
+    )
     with pytest.raises(ValueError, match="not {'latent': 7}"):
         encoder(str(tmp_path / "m.safetensors"), latent=7)
     with pytest.raises(ValueError, match="resnet18 has no option latent"):
@@ -96,7 +114,10 @@ def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
     def trained(**header):
         network = encoder("conv", channels=[4, 4, 4, 4], latent=4, image_size=32)
         model_files.save(
-            tmp_path / "e.safetensors", torch.nn.ModuleDict({"encoder": network}), encoder=network.options, **header
+            tmp_path / "e.safetensors",
+            torch.nn.ModuleDict({"encoder": network}),
+            encoder=network.options,
+            **header,
         )
         return encoder(str(tmp_path / "e.safetensors"))
 
@@ -128,7 +149,10 @@ def test_stages_hold_every_weight_once_from_the_first_layer_to_the_last(name, nu
         pytest.importorskip("timm")
     network = encoder(name, image_size=32)
     names = {id(value): key for key, value in network.named_parameters()}
-    staged = [[names[id(p)] for module in stage for p in module.parameters()] for stage in network.stages()]
+    staged = [
+        [names[id(p)] for module in stage for p in module.parameters()]
+        for stage in network.stages()
+    ]
     assert len(staged) == number and staged[0][0] == first
     assert sorted(key for stage in staged for key in stage) == sorted(names.values())
 
@@ -140,13 +164,20 @@ def test_the_smallest_size_is_what_the_weights_state():
     for name in PUBLISHED:
         stated = torchvision.models.get_model_weights(name).DEFAULT.meta["min_size"]
         assert smallest(name) == max(32, *stated)
-    assert smallest("inception_v3") == 75 and smallest("xception") == 71 and smallest("resnet18") == smallest("cnn") == 32
+    assert (
+        smallest("inception_v3") == 75
+        and smallest("xception") == 71
+        and smallest("resnet18") == smallest("cnn") == 32
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_with_published_weights_images_are_prepared_as_these_state(name, monkeypatch):
     galaxies = encoder(name)
-    state = galaxies.body.state_dict() | {"fc.weight": torch.zeros(1000, 2), "classifier.6.bias": torch.zeros(1000)}
+    state = galaxies.body.state_dict() | {
+        "fc.weight": torch.zeros(1000, 2),
+        "classifier.6.bias": torch.zeros(1000),
+    }
     asked = []
     monkeypatch.setattr(model_files, "fetch", lambda url: asked.append(url) or state)
     network = encoder(name, weights="imagenet")
@@ -157,17 +188,26 @@ def test_with_published_weights_images_are_prepared_as_these_state(name, monkeyp
     transform = stated.transforms()
     wanted = normalize(images, transform.mean, transform.std)
     if name == "inception_v3":  # torchvision's network itself changes what it is given
-        torchvisions = torchvision.models.inception_v3(weights=None, transform_input=True, init_weights=False)
+        torchvisions = torchvision.models.inception_v3(
+            weights=None, transform_input=True, init_weights=False
+        )
         wanted = torchvisions._transform_input(wanted)
     torch.testing.assert_close(network.prepare(images), wanted, atol=1e-5, rtol=1e-5)
     assert network.options == {"name": name, **network.normalisation}  # as a model file builds it
-    assert galaxies.normalisation == {"mean": 0.1, "std": 0.15} and galaxies.options == {"name": name}
+    assert galaxies.normalisation == {"mean": 0.1, "std": 0.15} and galaxies.options == {
+        "name": name
+    }
     assert network.protocol(network.adaptation, ["t"]) == "fine-tuned"
     assert galaxies.protocol(galaxies.adaptation, ["t"]) == "from scratch"
 
 
 def test_images_are_brought_to_the_size_that_a_network_takes():
-    for name, given, wanted in (("xception", None, 71), ("vgg16", 32, 32), ("resnet18", None, 64), ("cnn", 48, 48)):
+    for name, given, wanted in (
+        ("xception", None, 71),
+        ("vgg16", 32, 32),
+        ("resnet18", None, 64),
+        ("cnn", 48, 48),
+    ):
         grey = encoder(name, size=given).prepare(torch.full((1, 3, 64, 64), 0.4))
         torch.testing.assert_close(grey, torch.full((1, 3, wanted, wanted), 2.0))
     with pytest.raises(ValueError, match="size=64: inception_v3 takes images of 75 px or more"):
@@ -189,14 +229,20 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
         assert torch.equal(network(images), published.eval()(network.prepare(images)))
         assert network.normalisation["mean"] == [0.485, 0.456, 0.406]
         assert network.protocol(network.adaptation, ["t"]) == "fine-tuned, galaxies unknown"
-    old = {key: value for key, value in published.state_dict().items() if "num_batches" not in key}  # as first published
+    old = {
+        key: value for key, value in published.state_dict().items() if "num_batches" not in key
+    }  # as first published
     torch.save(old, tmp_path / "old.pth")
-    assert torch.equal(encoder("resnet18", weights=str(tmp_path / "old.pth")).eval()(images), network(images))
+    assert torch.equal(
+        encoder("resnet18", weights=str(tmp_path / "old.pth")).eval()(images), network(images)
+    )
     with pytest.raises(ValueError, match=r"r.pth: not the weights of vgg16: only .* has"):
         encoder("vgg16", weights=str(tmp_path / "r.pth"))
     grey = published.state_dict() | {"conv1.weight": torch.zeros(64, 1, 7, 7)}
     torch.save(grey, tmp_path / "grey.pth")
-    with pytest.raises(ValueError, match=r"grey.pth.*'conv1.weight' is \(64, 1, 7, 7\), not \(64, 3, 7, 7\)"):
+    with pytest.raises(
+        ValueError, match=r"grey.pth.*'conv1.weight' is \(64, 1, 7, 7\), not \(64, 3, 7, 7\)"
+    ):
         encoder("resnet18", weights=str(tmp_path / "grey.pth"))
     (tmp_path / "torn.pth").write_bytes((tmp_path / "r.pth").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"torn.pth: not a file of weights"):
@@ -211,7 +257,11 @@ def test_a_model_file_as_weights_is_the_model_file(tmp_path):
     model_files.save(path, trained, encoder=trained.encoder.options, seen=["a"])
     back = encoder("cnn", weights=str(path), freeze=1).eval()
     images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(back(images), trained.encoder(images)) and back.seen == {"a"} and back.adaptation == "partly frozen"
+    assert (
+        torch.equal(back(images), trained.encoder(images))
+        and back.seen == {"a"}
+        and back.adaptation == "partly frozen"
+    )
     with pytest.raises(ValueError, match="not {'name': 'resnet18'}"):
         encoder("resnet18", weights=str(path))
     with pytest.raises(ValueError, match="is trained; leave out weights"):
@@ -220,8 +270,12 @@ def test_a_model_file_as_weights_is_the_model_file(tmp_path):
 
 def test_an_option_about_first_weights_does_not_matter_to_trained_ones(tmp_path):
     trained = Classifier(encoder("resnet18"), classes=2)
-    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"])
-    assert encoder("resnet18", weights=str(tmp_path / "m.safetensors"), zero_init_residual=True).seen == {"a"}
+    model_files.save(
+        tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"]
+    )
+    assert encoder(
+        "resnet18", weights=str(tmp_path / "m.safetensors"), zero_init_residual=True
+    ).seen == {"a"}
 
 
 def test_what_has_no_imagenet_weights_says_so():
@@ -235,12 +289,20 @@ def test_without_timm_the_error_names_the_extra(monkeypatch):
         encoder("timm/efficientnet_b0")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="the extra `models` (timm) is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="the extra `models` (timm) is not installed"
+)
 def test_networks_of_timm_are_encoders_like_others():
     for name, num_features in (("timm/efficientnet_b0", 1280), ("timm/convnext_nano", 640)):
         network = encoder(name).eval()
-        assert network.num_features == num_features and network(torch.rand(1, 3, 64, 64)).shape == (1, num_features)
-        assert network.options == {"name": name} and encoder(**network.options).num_features == num_features
+        assert network.num_features == num_features and network(torch.rand(1, 3, 64, 64)).shape == (
+            1,
+            num_features,
+        )
+        assert (
+            network.options == {"name": name}
+            and encoder(**network.options).num_features == num_features
+        )
     with pytest.raises(ValueError, match="did you mean timm/efficientnet_b0"):
         encoder("timm/eficientnet_b0")
 
@@ -281,7 +343,8 @@ def test_a_frozen_copy_is_frozen_and_a_wrong_number_of_stages_is_refused():
 
 
 def test_a_block_of_xception_is_what_figure_5_draws():
-    """ReLU, separable convolution, ReLU, separable convolution, maximum; beside it a 1 x 1 convolution with stride 2."""
+    """ReLU, separable convolution, ReLU, separable convolution, maximum; beside it a 1 x 1
+    convolution with stride 2."""
     torch.manual_seed(1)
     block = _Block(4, 6, 6).eval()
     cells = torch.randn(2, 4, 9, 9)
@@ -290,8 +353,14 @@ def test_a_block_of_xception_is_what_figure_5_draws():
 
     def separable(x, depthwise, pointwise):
         x = torch.nn.functional.conv2d(x.relu(), depthwise, padding=1, groups=x.shape[1])
-        return torch.nn.functional.conv2d(x, pointwise) / (1 + 1e-5) ** 0.5  # BatchNorm that has seen nothing
+        return (
+            torch.nn.functional.conv2d(x, pointwise) / (1 + 1e-5) ** 0.5
+        )  # BatchNorm that has seen nothing
 
-    deep = torch.nn.functional.max_pool2d(separable(separable(cells, first, each), second, all_), 3, 2, 1)
-    short = torch.nn.functional.conv2d(cells, weight["shortcut.0.weight"], stride=2) / (1 + 1e-5) ** 0.5
+    deep = torch.nn.functional.max_pool2d(
+        separable(separable(cells, first, each), second, all_), 3, 2, 1
+    )
+    short = (
+        torch.nn.functional.conv2d(cells, weight["shortcut.0.weight"], stride=2) / (1 + 1e-5) ** 0.5
+    )
     torch.testing.assert_close(block(cells), deep + short, rtol=1e-4, atol=1e-4)

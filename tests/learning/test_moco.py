@@ -1,4 +1,5 @@
-"""MoCo against answers known another way: a double loop in NumPy, a deque, closed forms. Faults of published codes stay out."""
+"""MoCo against answers known another way: a double loop in NumPy, a deque, closed forms. Faults of
+published codes stay out."""
 
 import math
 from collections import deque
@@ -40,10 +41,20 @@ class Recorded(Views):
         return self.gave[-1]
 
 
-def moco(*, galaxies=1000, queue=16, views=None, seed=0, steps=100, network=None, **options) -> MoCo:
+def moco(
+    *, galaxies=1000, queue=16, views=None, seed=0, steps=100, network=None, **options
+) -> MoCo:
     torch.manual_seed(seed)
     network = Pixels() if network is None else network
-    return MoCo(network, views=views or Views(), galaxies=galaxies, queue=queue, steps=steps, dim=4, **options)
+    return MoCo(
+        network,
+        views=views or Views(),
+        galaxies=galaxies,
+        queue=queue,
+        steps=steps,
+        dim=4,
+        **options,
+    )
 
 
 def pixels(n: int, seed: int = 0, size: int = 32) -> torch.Tensor:
@@ -51,7 +62,9 @@ def pixels(n: int, seed: int = 0, size: int = 32) -> torch.Tensor:
 
 
 def units(n: int, dim: int, seed: int) -> torch.Tensor:
-    return nn.functional.normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+    return nn.functional.normalize(
+        torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=1
+    )
 
 
 def test_infonce_is_that_of_a_double_loop():
@@ -78,8 +91,16 @@ def test_the_loss_of_a_training_step_is_infonce_of_its_two_views_against_the_que
     measured = model.measures(pixels(8), torch.arange(8))
     first, second = views.gave
     with torch.no_grad():
-        queries, keys = model(first), model.keys(second)  # the first step's key encoder is the query encoder still
-        logits = np.concatenate([(queries * keys).sum(1, keepdim=True).numpy(), (queries @ queue.T).numpy()], axis=1) / 0.3
+        queries, keys = (
+            model(first),
+            model.keys(second),
+        )  # the first step's key encoder is the query encoder still
+        logits = (
+            np.concatenate(
+                [(queries * keys).sum(1, keepdim=True).numpy(), (queries @ queue.T).numpy()], axis=1
+            )
+            / 0.3
+        )
     expected = np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0])
     assert float(measured["loss"].detach()) == pytest.approx(expected, rel=1e-4)
     assert float(measured["contrastive_accuracy"]) == pytest.approx(np.mean(logits.argmax(1) == 0))
@@ -100,7 +121,9 @@ def test_logits_are_computed_in_full_precision_and_their_gradient_outlives_the_q
 
 
 def test_the_queue_is_a_deque_for_any_batch_sizes():
-    sizes = np.random.default_rng(0).integers(1, 40, 400)  # the queue holds 16: some batches are larger
+    sizes = np.random.default_rng(0).integers(
+        1, 40, 400
+    )  # the queue holds 16: some batches are larger
     model, expected, start = moco(queue=16), deque(maxlen=16), 0
     for size in sizes.tolist():
         keys, numbers = units(size, 4, start), torch.arange(start, start + size)
@@ -123,7 +146,9 @@ def test_the_key_encoder_follows_as_the_closed_form_says():
             value.add_(torch.randn_like(value))
     for _ in range(7):
         model._follow()
-    for first, value, leader in zip(start, model.key_encoder.parameters(), model.encoder.parameters(), strict=True):
+    for first, value, leader in zip(
+        start, model.key_encoder.parameters(), model.encoder.parameters(), strict=True
+    ):
         torch.testing.assert_close(value, m**7 * first + (1 - m**7) * leader.detach())
 
 
@@ -137,7 +162,9 @@ def test_momentum_rises_as_a_cosine_to_one():
         m = 1 - 0.1 * (math.cos(math.pi * min(step, 10) / 10) + 1) / 2
         expected = m * expected + (1 - m)
         model._follow()
-        assert model.key_encoder.layers[0].weight.flatten()[0].item() == pytest.approx(expected, abs=1e-6)
+        assert model.key_encoder.layers[0].weight.flatten()[0].item() == pytest.approx(
+            expected, abs=1e-6
+        )
 
 
 def test_both_views_differ_from_each_other_and_from_the_galaxy_and_no_galaxy_is_turned_like_another():
@@ -163,28 +190,42 @@ def test_evaluation_changes_nothing_and_gives_the_same_twice():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     model.train().loss(pixels(8), torch.arange(8))
-    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert {"queue", "queue_galaxy", "pointer", "step"} <= changed
     assert any(name.startswith("key_encoder") for name in changed)
 
 
 def test_a_galaxy_is_never_its_own_negative():
     model = moco(queue=4)
-    model.train().loss(pixels(4), torch.arange(4))  # fills the queue with keys of these very galaxies
+    model.train().loss(
+        pixels(4), torch.arange(4)
+    )  # fills the queue with keys of these very galaxies
     alone = torch.zeros(1, dtype=torch.int64)
-    same = contrast(units(1, 4, 0), units(1, 4, 1), model.queue, temperature=1.0, same=alone[:, None] == model.queue_galaxy)
+    same = contrast(
+        units(1, 4, 0),
+        units(1, 4, 1),
+        model.queue,
+        temperature=1.0,
+        same=alone[:, None] == model.queue_galaxy,
+    )
     assert same.isneginf().sum() == 1
     assert model.queue_galaxy.tolist() == [0, 1, 2, 3]
     only = moco(queue=1)
     only.queue_galaxy.fill_(5)
-    assert float(only.train().measures(pixels(2), torch.tensor([5, 5]))["loss"].detach()) == 0  # no negative is left
+    assert (
+        float(only.train().measures(pixels(2), torch.tensor([5, 5]))["loss"].detach()) == 0
+    )  # no negative is left
 
 
 def test_batchnorm_sees_a_key_in_other_company_than_its_query():
     model = moco(key_groups=2).train()
     batch = pixels(12)
     seen = []
-    model.key_encoder.layers[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.key_encoder.layers[0].register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0])
+    )
     keys = model.keys(batch)
     assert [len(part) for part in seen] == [6, 6]
     colours = batch.mean((2, 3))
@@ -192,7 +233,9 @@ def test_batchnorm_sees_a_key_in_other_company_than_its_query():
     assert sorted(where.tolist()) == list(range(12)) and where.tolist() != list(range(12))
     with torch.no_grad():  # each part by itself, and every key back in the place of its galaxy
         for half in where.split(6):
-            part = nn.functional.normalize(model.key_projection(model.key_encoder(batch[half])), dim=1)
+            part = nn.functional.normalize(
+                model.key_projection(model.key_encoder(batch[half])), dim=1
+            )
             torch.testing.assert_close(keys[half], part, atol=1e-4, rtol=1e-4)
 
 
@@ -224,17 +267,30 @@ def test_a_queue_that_is_not_smaller_than_the_data_set_is_refused(queue):
 
 
 def test_a_pretraining_that_was_stopped_goes_on_as_if_it_never_had(tmp_path):
-    images = torch.randint(0, 255, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 255, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     data, val = (images, torch.arange(50)), (images[:10], torch.arange(10))
 
     def rows(model, **options):
-        settings = dict(epochs=4, batch_size=16, learning_rate=1e-2, average=0.9, monitor=None, seed=3)
+        settings = dict(
+            epochs=4, batch_size=16, learning_rate=1e-2, average=0.9, monitor=None, seed=3
+        )
         return train.fit(model, data, val, **settings, **options)
 
     def told(history):
-        return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in history]
+        return [
+            {
+                key: value
+                for key, value in row.items()
+                if key not in ("seconds", "images_per_second")
+            }
+            for row in history
+        ]
 
-    whole, stopped, resumed = (moco(queue=20, momentum=0.9, momentum_schedule="cosine", steps=16, seed=1) for _ in range(3))
+    whole, stopped, resumed = (
+        moco(queue=20, momentum=0.9, momentum_schedule="cosine", steps=16, seed=1) for _ in range(3)
+    )
     expected = list(rows(whole))
     generator = rows(stopped, checkpoint=tmp_path / "moco.checkpoint")
     _ = [next(generator), next(generator)]
@@ -249,8 +305,12 @@ def test_a_pretraining_that_was_stopped_goes_on_as_if_it_never_had(tmp_path):
 def test_it_learns_to_tell_galaxies_apart():
     colours = torch.rand(64, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     images = (colours.expand(64, 3, 32, 32) * 255).byte()
-    model = moco(queue=32, galaxies=64, momentum=0.9, views=Views(brightness=0.0, colour=0.0, noise=0.0))
+    model = moco(
+        queue=32, galaxies=64, momentum=0.9, views=Views(brightness=0.0, colour=0.0, noise=0.0)
+    )
     data = images, torch.arange(64)
-    first, *_, last = train.fit(model, data, data, epochs=30, batch_size=16, learning_rate=0.03, monitor=None)
+    first, *_, last = train.fit(
+        model, data, data, epochs=30, batch_size=16, learning_rate=0.03, monitor=None
+    )
     assert last["val_contrastive_accuracy"] > 0.9
     assert last["train_loss"] < 0.8 * first["train_loss"]

@@ -17,20 +17,34 @@ from galaxymorph.learning.encoders import encoder
 def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
     options = {"name": "resnet18"}
     network = (
-        Classifier(encoder(**options), classes=3, class_weights=torch.ones(3)).to(memory_format=torch.channels_last).eval()
+        Classifier(encoder(**options), classes=3, class_weights=torch.ones(3))
+        .to(memory_format=torch.channels_last)
+        .eval()
     )
     images = torch.rand(2, 3, 32, 32)
     for name, buffer in network.named_buffers():
         if "running" in name:
             buffer.add_(0.1)  # BatchNorm's statistics have to travel, too
-    model_files.save(tmp_path / "run" / "step.safetensors", network, encoder=options, classes=["a", "b", "c"], image_size=32)
+    model_files.save(
+        tmp_path / "run" / "step.safetensors",
+        network,
+        encoder=options,
+        classes=["a", "b", "c"],
+        image_size=32,
+    )
 
     state, header = model_files.load(tmp_path / "run" / "step.safetensors")
-    assert header["classes"] == ["a", "b", "c"] and header["image_size"] == 32 and "galaxymorph" in header
+    assert (
+        header["classes"] == ["a", "b", "c"]
+        and header["image_size"] == 32
+        and "galaxymorph" in header
+    )
     again = Classifier(encoder(**header["encoder"]), classes=len(header["classes"])).eval()
     again.load_state_dict(state)
     with torch.no_grad():
-        torch.testing.assert_close(again.predict(images), network.predict(images))  # layouts differ, so do the last bits
+        torch.testing.assert_close(
+            again.predict(images), network.predict(images)
+        )  # layouts differ, so do the last bits
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["step.safetensors"]
 
 
@@ -67,16 +81,28 @@ def test_published_weights_are_checked_and_kept(server, tmp_path):
     (folder / "w.pth").rename(folder / f"net-{checksum}.pth")
     assert model_files.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]
     (folder / f"net-{checksum}.pth").unlink()
-    assert model_files.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [0, 1, 2]  # nothing is downloaded twice
+    assert model_files.fetch(f"{address}/net-{checksum}.pth")["x"].tolist() == [
+        0,
+        1,
+        2,
+    ]  # nothing is downloaded twice
     torch.save({"x": torch.zeros(3)}, folder / "other-00000000.pth")
-    with pytest.raises(ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"):
+    with pytest.raises(
+        ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"
+    ):
         model_files.fetch(f"{address}/other-00000000.pth")
-    assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [f"net-{checksum}.pth"]
-    with pytest.raises(model_files.Unavailable, match="weights not available: http.*gone-00000000.pth"):
+    assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [
+        f"net-{checksum}.pth"
+    ]
+    with pytest.raises(
+        model_files.Unavailable, match="weights not available: http.*gone-00000000.pth"
+    ):
         model_files.fetch(f"{address}/gone-00000000.pth")
 
 
 def test_without_a_network_published_weights_are_unavailable(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    with pytest.raises(model_files.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"):
+    with pytest.raises(
+        model_files.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"
+    ):
         model_files.fetch("http://127.0.0.1:9/w-0a.pth")  # nobody listens there

@@ -10,12 +10,19 @@ from torch import nn
 
 from galaxymorph import pixels
 from galaxymorph.learning import augment, device, train
-from galaxymorph.learning.classifier import DNN, Classifier, balanced_weights, linear_probe, nearest_neighbours
+from galaxymorph.learning.classifier import (
+    DNN,
+    Classifier,
+    balanced_weights,
+    linear_probe,
+    nearest_neighbours,
+)
 from galaxymorph.learning.encoders import encoder
 
 
 class Bright(nn.Module):
-    """A learner that can tell bright from dark galaxies: logistic regression on the mean of the image."""
+    """A learner that can tell bright from dark galaxies: logistic regression on the mean of the
+    image."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +33,9 @@ class Bright(nn.Module):
         return images.mean((1, 2, 3))[:, None] @ self.scale + self.shift
 
     def loss(self, images, targets):
-        return nn.functional.binary_cross_entropy_with_logits(self.logit(images).float()[:, 0], targets.float())
+        return nn.functional.binary_cross_entropy_with_logits(
+            self.logit(images).float()[:, 0], targets.float()
+        )
 
 
 def bright_and_dark(n: int, seed: int = 0):
@@ -42,10 +51,21 @@ def small_classifier(seed: int = 0, **options) -> Classifier:
 
 
 def test_a_learner_with_nothing_but_a_loss_is_trained_and_reported():
-    rows = list(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10, 1), epochs=30, learning_rate=1.0))
+    rows = list(
+        train.fit(
+            Bright(), bright_and_dark(40), bright_and_dark(10, 1), epochs=30, learning_rate=1.0
+        )
+    )
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     assert rows[-1]["val_loss"] < 0.6 * math.log(2)  # the loss of a guess
-    assert {"train_loss", "val_loss", "learning_rate", "seconds", "images_per_second", "epochs"} <= set(rows[0])
+    assert {
+        "train_loss",
+        "val_loss",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+        "epochs",
+    } <= set(rows[0])
     assert "val_accuracy" not in rows[0]
 
 
@@ -54,8 +74,13 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another():
         learner = small_classifier(seed, dropout=0.3)
         views = augment.Views()
         data, val = bright_and_dark(24), bright_and_dark(8, 1)
-        rows = train.fit(learner, data, val, views=views, epochs=2, batch_size=8, average=0.9, seed=seed)
-        return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+        rows = train.fit(
+            learner, data, val, views=views, epochs=2, batch_size=8, average=0.9, seed=seed
+        )
+        return [
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+            for row in rows
+        ]
 
     assert history(3) == history(3)
     assert history(3) != history(4)
@@ -95,7 +120,11 @@ def test_validation_galaxies_are_never_augmented():
         seen.append(len(images))
         return images
 
-    rows = list(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10), views=views, epochs=3, batch_size=20))
+    rows = list(
+        train.fit(
+            Bright(), bright_and_dark(40), bright_and_dark(10), views=views, epochs=3, batch_size=20
+        )
+    )
     assert len(rows) == 3
     assert seen == [20] * 6  # two training batches an epoch and nothing else
 
@@ -110,13 +139,22 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights():
 
     learner, kept = Exploding(), []
     keep = lambda module: kept.append(module.scale.detach().clone())  # noqa: E731
-    rows = train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=4, batch_size=20, warmup=0.0, keep=keep)
+    rows = train.fit(
+        learner,
+        bright_and_dark(40),
+        bright_and_dark(10),
+        epochs=4,
+        batch_size=20,
+        warmup=0.0,
+        keep=keep,
+    )
     first = next(rows)
     good = learner.scale.detach().clone()
     assert math.isfinite(first["val_loss"])
     assert good != 0
     with pytest.raises(
-        train.Diverged, match=r"in epoch 2 the training loss is nan.*weights of epoch 1 are kept.*learning_rate"
+        train.Diverged,
+        match=r"in epoch 2 the training loss is nan.*weights of epoch 1 are kept.*learning_rate",
     ):
         next(rows)
     assert torch.equal(learner.scale, good)
@@ -134,10 +172,16 @@ def test_weights_that_only_fail_on_validation_galaxies_are_not_kept():
 
 def test_an_epoch_meets_every_galaxy_once_in_batches_of_nearly_one_size():
     generator = torch.Generator().manual_seed(0)
-    parts = list(train.batches(torch.zeros(65, dtype=torch.long), batch_size=32, balanced=False, generator=generator))
+    parts = list(
+        train.batches(
+            torch.zeros(65, dtype=torch.long), batch_size=32, balanced=False, generator=generator
+        )
+    )
     assert sorted(torch.cat(parts).tolist()) == list(range(65))
     assert [len(part) for part in parts] == [22, 22, 21]  # not 32, 32 and a lone galaxy
-    few = train.batches(torch.zeros(5, dtype=torch.long), batch_size=2, balanced=False, generator=generator)
+    few = train.batches(
+        torch.zeros(5, dtype=torch.long), batch_size=2, balanced=False, generator=generator
+    )
     assert [len(part) for part in few] == [3, 2]
 
 
@@ -148,14 +192,25 @@ def test_views_are_drawn_in_full_precision():
         seen.append((images @ images).dtype)  # a product that autocast would round
         return images
 
-    next(train.fit(Bright(), bright_and_dark(40), bright_and_dark(10), views=views, epochs=1, precision="bf16"))
+    next(
+        train.fit(
+            Bright(),
+            bright_and_dark(40),
+            bright_and_dark(10),
+            views=views,
+            epochs=1,
+            precision="bf16",
+        )
+    )
     assert set(seen) == {torch.float32}
 
 
 def test_balanced_draws_meet_a_rare_class_as_often_as_a_common_one():
     labels = torch.tensor([0] * 900 + [1] * 100)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.cat(list(train.batches(labels, batch_size=50, balanced=True, generator=generator)))
+    drawn = torch.cat(
+        list(train.batches(labels, batch_size=50, balanced=True, generator=generator))
+    )
     assert abs(labels[drawn].float().mean().item() - 0.5) < 0.05  # 3 sigma
 
 
@@ -174,11 +229,17 @@ def test_the_learning_rate_rises_linearly_and_falls_to_zero_as_a_cosine():
 def test_a_galaxys_prediction_does_not_depend_on_its_batch_or_place():
     learner = small_classifier()
     images, _ = bright_and_dark(9)
-    list(train.fit(learner, bright_and_dark(16), bright_and_dark(4), epochs=1))  # so that BatchNorm has seen something
+    list(
+        train.fit(learner, bright_and_dark(16), bright_and_dark(4), epochs=1)
+    )  # so that BatchNorm has seen something
     whole = train.predict(learner, images, precision="fp32")
-    torch.testing.assert_close(whole, train.predict(learner, images, batch_size=1, precision="fp32"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        whole, train.predict(learner, images, batch_size=1, precision="fp32"), rtol=1e-4, atol=1e-5
+    )
     order = torch.randperm(9)
-    torch.testing.assert_close(whole[order], train.predict(learner, images[order], precision="fp32"), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        whole[order], train.predict(learner, images[order], precision="fp32"), rtol=1e-4, atol=1e-5
+    )
     torch.testing.assert_close(whole.sum(1), torch.ones(9))
 
 
@@ -197,7 +258,10 @@ def test_averaging_over_orientations_makes_a_prediction_blind_to_them():
     turned = torch.rot90(images, 1, (2, 3)).flip(3)
     plain, plain_turned = (train.predict(learner, x, precision="fp32") for x in (images, turned))
     assert not torch.allclose(plain, plain_turned, atol=1e-5)
-    averaged = [train.predict(learner, x, average_orientations=True, precision="fp32") for x in (images, turned)]
+    averaged = [
+        train.predict(learner, x, average_orientations=True, precision="fp32")
+        for x in (images, turned)
+    ]
     torch.testing.assert_close(*averaged, rtol=1e-4, atol=1e-5)
 
 
@@ -222,7 +286,12 @@ def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
 
 def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False}, raising=False)
+    monkeypatch.setattr(
+        torch.cpu,
+        "get_capabilities",
+        lambda: {"avx512_f": True, "avx512_bf16": False},
+        raising=False,
+    )
     assert not device.has_bf16(cpu)
     with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
@@ -240,10 +309,14 @@ def test_the_loss_of_the_classifier_is_weighted_in_training_and_plain_when_it_is
     images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 0, 1, 0])
     with torch.no_grad():
         log_p = learner.predict(images).log()
-        weighted = -sum(weights[k] * log_p[i, k] for i, k in enumerate(labels)) / sum(weights[k] for k in labels)
+        weighted = -sum(weights[k] * log_p[i, k] for i, k in enumerate(labels)) / sum(
+            weights[k] for k in labels
+        )
         torch.testing.assert_close(learner.loss(images, labels), weighted)
         log_p = learner.eval().predict(images).log()
-        torch.testing.assert_close(learner.loss(images, labels), -sum(log_p[i, k] for i, k in enumerate(labels)) / 4)
+        torch.testing.assert_close(
+            learner.loss(images, labels), -sum(log_p[i, k] for i, k in enumerate(labels)) / 4
+        )
         right = (log_p.argmax(1) == labels).float().mean()
         torch.testing.assert_close(learner.measures(images, labels)["accuracy"], right)
     with pytest.raises(ValueError, match="class 1"):
@@ -251,7 +324,10 @@ def test_the_loss_of_the_classifier_is_weighted_in_training_and_plain_when_it_is
 
 
 def told(rows):
-    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in rows]
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize("stop", [1, 3])
@@ -259,7 +335,9 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_had(tmp_path, stop):
     def start(**options):
         learner, views = small_classifier(5, dropout=0.4), augment.Views()
         data, val = bright_and_dark(24), bright_and_dark(8, 1)
-        settings = dict(views=views, epochs=4, batch_size=8, average=0.9, seed=5, learning_rate=3e-3)
+        settings = dict(
+            views=views, epochs=4, batch_size=8, average=0.9, seed=5, learning_rate=3e-3
+        )
         return learner, train.fit(learner, data, val, **settings, **options)
 
     whole, rows = start()
@@ -270,7 +348,9 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_had(tmp_path, stop):
     rows.close()
     torch.manual_seed(123)
     kept = []
-    resumed, rows = start(checkpoint=tmp_path / "x.checkpoint", keep=lambda module: kept.append(module.training))
+    resumed, rows = start(
+        checkpoint=tmp_path / "x.checkpoint", keep=lambda module: kept.append(module.training)
+    )
     assert told(rows) == expected
     assert kept  # the best weights so far are written again, should their file be gone
     for name, value in whole.state_dict().items():
@@ -283,13 +363,19 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_never_had(tmp_path, stop):
 def test_patience_survives_a_stop(tmp_path):
     class Worse(Bright):
         def measures(self, images, targets):
-            return {"loss": self.loss(images, targets) * 0 + (1.0 if self.training else self.shift.sum() * 0 + 1.0)}
+            return {
+                "loss": self.loss(images, targets) * 0
+                + (1.0 if self.training else self.shift.sum() * 0 + 1.0)
+            }
 
     data, val = bright_and_dark(8), bright_and_dark(4, 1)
     rows = train.fit(Worse(), data, val, epochs=9, patience=3, checkpoint=tmp_path / "c")
     assert [next(rows)["best"], next(rows)["best"]] == [True, False]
     rows.close()
-    assert len(list(train.fit(Worse(), data, val, epochs=9, patience=3, checkpoint=tmp_path / "c"))) == 4
+    assert (
+        len(list(train.fit(Worse(), data, val, epochs=9, patience=3, checkpoint=tmp_path / "c")))
+        == 4
+    )
 
 
 def test_a_checkpoint_of_other_settings_is_set_aside_and_said_so(tmp_path):
@@ -300,10 +386,21 @@ def test_a_checkpoint_of_other_settings_is_set_aside_and_said_so(tmp_path):
         rows = list(train.fit(Bright(), data, val, epochs=3, learning_rate=0.2, checkpoint=path))
     assert len(rows) == 3 and (tmp_path / "x.checkpoint.old").is_file()
     with pytest.warns(UserWarning, match="galaxies was 8, is 6"):
-        next(train.fit(Bright(), (data[0][:6], data[1][:6]), val, epochs=3, learning_rate=0.2, checkpoint=path))
+        next(
+            train.fit(
+                Bright(),
+                (data[0][:6], data[1][:6]),
+                val,
+                epochs=3,
+                learning_rate=0.2,
+                checkpoint=path,
+            )
+        )
 
 
-@pytest.mark.parametrize("change", ["images", "labels", "validation", "views", "weights", "option", "frozen", "mean"])
+@pytest.mark.parametrize(
+    "change", ["images", "labels", "validation", "views", "weights", "option", "frozen", "mean"]
+)
 def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_path, change):
     def start(changed):
         data, val = bright_and_dark(8), bright_and_dark(4, 1)
@@ -313,11 +410,24 @@ def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_
             data = data[0], 1 - data[1]
         if changed == "validation":
             val = bright_and_dark(4, 2)
-        learner, views = small_classifier(int(changed == "weights")), augment.Views(zoom=0.3 if changed == "views" else 0.1)
+        learner, views = (
+            small_classifier(int(changed == "weights")),
+            augment.Views(zoom=0.3 if changed == "views" else 0.1),
+        )
         learner.label_smoothing = 0.1 if changed == "option" else 0.0
         next(learner.parameters()).requires_grad_(changed != "frozen")
-        learner.register_buffer("mean", torch.tensor(0.2 if changed == "mean" else 0.1), persistent=False)
-        return train.fit(learner, data, val, views=views, epochs=2, batch_size=8, checkpoint=tmp_path / "x.checkpoint")
+        learner.register_buffer(
+            "mean", torch.tensor(0.2 if changed == "mean" else 0.1), persistent=False
+        )
+        return train.fit(
+            learner,
+            data,
+            val,
+            views=views,
+            epochs=2,
+            batch_size=8,
+            checkpoint=tmp_path / "x.checkpoint",
+        )
 
     next(start(None))
     with pytest.warns(UserWarning, match="starts anew"):
@@ -325,9 +435,16 @@ def test_a_checkpoint_of_other_galaxies_views_or_first_weights_is_set_aside(tmp_
 
 
 def test_the_moving_average_forgets_its_beginning_within_a_short_training():
-    """After t steps the decay is no more than (1 + t) / (10 + t): by hand, on a training of 40 steps."""
+    """After t steps the decay is no more than (1 + t) / (10 + t): by hand, on a training of 40
+    steps."""
     learner, weights = Bright(), []
-    options = {"epochs": 40, "batch_size": 16, "learning_rate": 0.1, "average": 0.8, "monitor": None}
+    options = {
+        "epochs": 40,
+        "batch_size": 16,
+        "learning_rate": 0.1,
+        "average": 0.8,
+        "monitor": None,
+    }
     watch = lambda *_: weights.append(learner.shift.item()) or {}  # noqa: E731
     list(train.fit(learner, bright_and_dark(16), bright_and_dark(4, 1), watch=watch, **options))
     expected = weights[0]
@@ -339,7 +456,9 @@ def test_the_moving_average_forgets_its_beginning_within_a_short_training():
 
 def test_a_network_with_batch_norm_is_no_worse_by_a_slow_moving_average_over_few_steps():
     options = {"epochs": 10, "batch_size": 16, "learning_rate": 3e-3, "seed": 0}
-    *_, row = train.fit(small_classifier(), bright_and_dark(64), bright_and_dark(40, 1), average=0.99, **options)
+    *_, row = train.fit(
+        small_classifier(), bright_and_dark(64), bright_and_dark(40, 1), average=0.99, **options
+    )
     assert row["val_accuracy"] > 0.9
 
 
@@ -355,7 +474,15 @@ def test_the_moving_average_leaves_counters_and_queues_as_they_are():
 
     learner = Counting()
     rows = list(
-        train.fit(learner, bright_and_dark(40), bright_and_dark(10), epochs=3, batch_size=20, average=0.9, monitor=None)
+        train.fit(
+            learner,
+            bright_and_dark(40),
+            bright_and_dark(10),
+            epochs=3,
+            batch_size=20,
+            average=0.9,
+            monitor=None,
+        )
     )
     assert len(rows) == 3 and learner.steps == 6
 
@@ -365,7 +492,9 @@ def test_without_a_monitor_the_last_epoch_is_kept():
     keep = lambda module: kept.append(module.scale.detach().clone())  # noqa: E731
     data = bright_and_dark(40)
     worse = data[0], 1 - data[1]  # the more is learned, the worse on these
-    rows = list(train.fit(learner, data, worse, epochs=4, learning_rate=1.0, monitor=None, keep=keep))
+    rows = list(
+        train.fit(learner, data, worse, epochs=4, learning_rate=1.0, monitor=None, keep=keep)
+    )
     assert rows[-1]["val_loss"] > rows[0]["val_loss"] and all(row["best"] for row in rows)
     assert len(kept) == 4 and torch.equal(learner.scale, kept[-1])
 
@@ -374,11 +503,19 @@ def test_early_stages_learn_slower_by_the_layer_decay():
     learner = small_classifier()
     optimiser = train._optimiser(learner, "adamw", 1e-3, 0.05, 0.5)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
-    stages = [learner.encoder.body.conv1, *(getattr(learner.encoder.body, f"layer{i}") for i in range(1, 5)), learner.head]
+    stages = [
+        learner.encoder.body.conv1,
+        *(getattr(learner.encoder.body, f"layer{i}") for i in range(1, 5)),
+        learner.head,
+    ]
     for depth, stage in enumerate(stages):
         assert {rates[id(p)] for p in stage.parameters()} == {1e-3 * 0.5 ** (5 - depth)}
     assert len(rates) == len(list(learner.parameters()))
-    row = next(train.fit(learner, bright_and_dark(8), bright_and_dark(4), epochs=2, batch_size=8, layer_decay=0.5))
+    row = next(
+        train.fit(
+            learner, bright_and_dark(8), bright_and_dark(4), epochs=2, batch_size=8, layer_decay=0.5
+        )
+    )
     assert row["learning_rate"] == pytest.approx(1e-3)  # of the head
 
 
@@ -402,18 +539,24 @@ def test_features_of_views_follow_from_their_seed():
     views = augment.Views(noise=0.0, colour=0.0, brightness=0.1)
     first, again, other = (train.embed(mean, images, views=views, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    torch.testing.assert_close(first, images[:, :, 0, 0] / 255, rtol=0.1001, atol=0)  # each within its 10 per cent
+    torch.testing.assert_close(
+        first, images[:, :, 0, 0] / 255, rtol=0.1001, atol=0
+    )  # each within its 10 per cent
 
 
 def test_a_dnn_on_features_standardises_them_and_learns():
     torch.manual_seed(0)
     labels = torch.arange(80) % 2
-    features = torch.randn(80, 6) * torch.tensor([1.0, 1, 1, 1, 1, 1e-3]) + torch.tensor([0.0, 0, 0, 0, 50, 0])
+    features = torch.randn(80, 6) * torch.tensor([1.0, 1, 1, 1, 1, 1e-3]) + torch.tensor(
+        [0.0, 0, 0, 0, 50, 0]
+    )
     features[:, 5] += labels * 4e-3  # four sigma in the faintest feature
     body = DNN(features, hidden=(8,), dropout=0.0)
     torch.testing.assert_close(body.mean, features.mean(0))
     model = Classifier(body, classes=2)
-    *_, last = train.fit(model, (features, labels), (features, labels), epochs=40, batch_size=16, learning_rate=1e-2)
+    *_, last = train.fit(
+        model, (features, labels), (features, labels), epochs=40, batch_size=16, learning_rate=1e-2
+    )
     assert last["val_accuracy"] > 0.9
     assert train.predict(model, features).shape == (80, 2)
 
@@ -428,19 +571,27 @@ def test_probe_and_neighbours_choose_by_validation_galaxies():
     losses = []
     for strength in (1e-4, 1e-3, 1e-2, 1e-1, 1.0):  # by hand
         scaled = (features - features[:40].mean(0)) / features[:40].std(0, unbiased=False)
-        fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled[:40].numpy(), labels[:40].numpy())
+        fitted = LogisticRegression(C=strength, max_iter=2000).fit(
+            scaled[:40].numpy(), labels[:40].numpy()
+        )
         p = fitted.predict_proba(scaled[40:].numpy())
         losses.append(-np.mean(np.log(p[np.arange(20), labels[40:].numpy()])))
     p = probe.predict_proba(features[40:].numpy())
-    assert -np.mean(np.log(p[np.arange(20), labels[40:].numpy()])) == pytest.approx(min(losses), rel=1e-3)
+    assert -np.mean(np.log(p[np.arange(20), labels[40:].numpy()])) == pytest.approx(
+        min(losses), rel=1e-3
+    )
     voted = nearest_neighbours(part, val, numbers=(1, 5, 99))  # 99 is more than there are
     unit = nn.functional.normalize(features, dim=1)
     scores = {}
     for k in (1, 5, 40):
         similar, nearest = (unit[40:] @ unit[:40].T).topk(k)
-        votes = torch.zeros(20, 3).scatter_add_(1, labels[:40][nearest], 1 / (1 - similar).clamp_min(1e-12))
+        votes = torch.zeros(20, 3).scatter_add_(
+            1, labels[:40][nearest], 1 / (1 - similar).clamp_min(1e-12)
+        )
         scores[k] = (votes.argmax(1) == labels[40:]).float().mean().item()
-    assert voted.score(features[40:].numpy(), labels[40:].numpy()) == pytest.approx(max(scores.values()))
+    assert voted.score(features[40:].numpy(), labels[40:].numpy()) == pytest.approx(
+        max(scores.values())
+    )
 
 
 def test_few_galaxies_are_trained_on_for_the_least_number_of_steps():
@@ -449,11 +600,15 @@ def test_few_galaxies_are_trained_on_for_the_least_number_of_steps():
         met = []
         views = lambda images: met.append(len(images)) or images  # noqa: E731
         length = {"batch_size": 8, "epochs": 3, **options}
-        rows = list(train.fit(learner, bright_and_dark(n), bright_and_dark(4, 1), views=views, **length))
+        rows = list(
+            train.fit(learner, bright_and_dark(n), bright_and_dark(4, 1), views=views, **length)
+        )
         assert {row["epochs"] for row in rows} == {len(rows)}
         assert sum(met) % (n * len(rows)) == 0  # in each epoch every galaxy as often
         assert len(met) == train.n_steps(n, **length)
-        assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)  # the cosine has come to its end
+        assert rows[-1]["learning_rate"] == pytest.approx(
+            0, abs=1e-9
+        )  # the cosine has come to its end
         return len(rows), len(met)
 
     assert epochs_and_steps(16) == (3, 6)  # two batches each
@@ -463,6 +618,13 @@ def test_few_galaxies_are_trained_on_for_the_least_number_of_steps():
 
 
 def test_the_loss_of_an_epoch_of_several_passes_is_the_mean_over_all_of_them():
-    still = {"batch_size": 8, "epochs": 1, "least_steps": 6, "learning_rate": 1e-12}  # weights that hardly change
+    still = {
+        "batch_size": 8,
+        "epochs": 1,
+        "least_steps": 6,
+        "learning_rate": 1e-12,
+    }  # weights that hardly change
     (row,) = train.fit(Bright(), bright_and_dark(16), bright_and_dark(4, 1), **still)
-    assert row["train_loss"] == pytest.approx(math.log(2), rel=1e-4)  # of a learner that knows nothing
+    assert row["train_loss"] == pytest.approx(
+        math.log(2), rel=1e-4
+    )  # of a learner that knows nothing

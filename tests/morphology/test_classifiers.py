@@ -1,4 +1,5 @@
-"""Classifiers without deep learning: what they learn from, and what their settings are chosen on."""
+"""Classifiers without deep learning: what they learn from, and what their settings are chosen
+on."""
 
 import numpy as np
 import pytest
@@ -37,22 +38,33 @@ def test_each_learns_and_tells_probabilities(name):
 
 @pytest.mark.parametrize("name", TOY)
 def test_validation_galaxies_choose_but_teach_nothing(name):
-    """With a single setting there is nothing to choose: other validation labels, even wrong ones, change no prediction."""
-    single = {key: value[:1] if isinstance(value, tuple) else value for key, value in TOY[name].items()}
+    """With a single setting there is nothing to choose: other validation labels, even wrong ones,
+    change no prediction."""
+    single = {
+        key: value[:1] if isinstance(value, tuple) else value for key, value in TOY[name].items()
+    }
     train, val, test = clouds(60, 0), clouds(30, 1), clouds(60, 2)[0]
     right = getattr(classifiers, name)(train, val, **single).predict_proba(test)
-    wrong = getattr(classifiers, name)(train, (val[0], (val[1] + 1) % 3), **single).predict_proba(test)
+    wrong = getattr(classifiers, name)(train, (val[0], (val[1] + 1) % 3), **single).predict_proba(
+        test
+    )
     np.testing.assert_array_equal(right, wrong)
 
 
 @pytest.mark.parametrize("best", [1, 100])
 def test_the_setting_that_is_best_on_validation_galaxies_is_kept(best):
-    """The validation galaxies are those, of many between the classes, that one setting gets right and the other wrong."""
+    """The validation galaxies are those, of many between the classes, that one setting gets right
+    and the other wrong."""
     train, between = clouds(30, 0), np.random.default_rng(3).normal(1, 2, size=(500, 6))
-    found = {leaf: classifiers.forest(train, train, leaves=(leaf,), trees=10).predict(between) for leaf in (1, 100)}
+    found = {
+        leaf: classifiers.forest(train, train, leaves=(leaf,), trees=10).predict(between)
+        for leaf in (1, 100)
+    }
     differ = found[1] != found[100]
     assert differ.any()
-    kept = classifiers.forest(train, (between[differ], found[best][differ]), leaves=(100, 1), trees=10)
+    kept = classifiers.forest(
+        train, (between[differ], found[best][differ]), leaves=(100, 1), trees=10
+    )
     assert kept[-1].min_samples_leaf == best
 
 
@@ -69,10 +81,14 @@ def test_missing_measures_are_filled_in_from_training_galaxies_and_marked():
     val[0][:, 4] = np.nan  # was never missing in training
     model = classifiers.logistic(train, val, strengths=(1.0,))
     filled = model[0].transform(val[0])
-    assert filled.shape == (45, 7) and np.isfinite(filled).all()  # and one column: whether the fourth was missing
+    assert (
+        filled.shape == (45, 7) and np.isfinite(filled).all()
+    )  # and one column: whether the fourth was missing
     assert (filled[:, 4] == np.median(train[0][:, 4])).all()
     nothing = (np.full_like(train[0], np.nan), train[1])  # nothing at all could be measured
-    assert np.isfinite(classifiers.forest(nothing, nothing, leaves=(1,), trees=2).predict_proba(nothing[0])).all()
+    assert np.isfinite(
+        classifiers.forest(nothing, nothing, leaves=(1,), trees=2).predict_proba(nothing[0])
+    ).all()
 
 
 def test_an_svm_of_a_single_galaxy_of_a_class_says_so():
@@ -84,12 +100,20 @@ def test_an_svm_of_a_single_galaxy_of_a_class_says_so():
 
 def test_no_more_components_than_galaxies():
     train = clouds(8, 0, features=50)
-    assert classifiers.pca_forest(train, clouds(9, 1, features=50), components=(20, 40), trees=3)[0].n_components_ == 8
+    assert (
+        classifiers.pca_forest(train, clouds(9, 1, features=50), components=(20, 40), trees=3)[
+            0
+        ].n_components_
+        == 8
+    )
 
 
 def test_the_same_seed_gives_the_same_trees():
     train, val, test = clouds(90, 0), clouds(45, 1), clouds(30, 2)[0]
-    first, same, other = (classifiers.forest(train, val, trees=10, seed=seed).predict_proba(test) for seed in (0, 0, 1))
+    first, same, other = (
+        classifiers.forest(train, val, trees=10, seed=seed).predict_proba(test)
+        for seed in (0, 0, 1)
+    )
     assert (first == same).all() and (first != other).any()
 
 
@@ -102,6 +126,8 @@ def test_importances_are_what_shuffling_costs():
     losses = table.set_index("group").loss
     assert (val[0] == before).all()
     assert list(table.group[:1]) == ["both"] and set(table.group[1:3]) == {"x0", "x1"}
-    assert losses["both"] == pytest.approx(model.score(*val) - 1 / 3, abs=0.1)  # what is left is guessing
+    assert losses["both"] == pytest.approx(
+        model.score(*val) - 1 / 3, abs=0.1
+    )  # what is left is guessing
     assert abs(losses[["x2", "x3", "x4", "x5"]]).max() < 0.05
     assert (table.low <= table.loss).all() and (table.loss <= table.high).all()

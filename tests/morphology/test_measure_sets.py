@@ -1,4 +1,5 @@
-"""Sets of measures, kept by pixels: what is measured, what is counted, and when it is measured again."""
+"""Sets of measures, kept by pixels: what is measured, what is counted, and when it is measured
+again."""
 
 import importlib.metadata
 
@@ -19,7 +20,9 @@ def has(package: str) -> bool:
     return True
 
 
-needs_extra = pytest.mark.skipif(not has("statmorph"), reason="needs statmorph: pip install -e '.[classical]'")
+needs_extra = pytest.mark.skipif(
+    not has("statmorph"), reason="needs statmorph: pip install -e '.[classical]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,9 @@ def test_hog_has_1764_numbers_that_stand_for_one_thing(size, tmp_path):
     images = mock_survey(2, image_size=size).images
     found = measure_sets.measure(images, features=["light", "hog"], cache=tmp_path)
     assert found.table.shape == (2, len(measures.MEASURES) + 1764)
-    assert len(found.groups["hog"]) == 1764 and found.groups["gini"] == [list(measures.MEASURES).index("gini")]
+    assert len(found.groups["hog"]) == 1764 and found.groups["gini"] == [
+        list(measures.MEASURES).index("gini")
+    ]
 
 
 @needs_extra
@@ -95,12 +100,17 @@ def test_hog_of_vertical_stripes_is_all_in_one_direction():
 @needs_extra
 @pytest.mark.filterwarnings("default")
 def test_statmorph_agrees_and_its_failures_are_counted(images, tmp_path):
-    """Six galaxies only, as statmorph takes a second for each: its values themselves are close where the sky has no say."""
+    """Six galaxies only, as statmorph takes a second for each: its values themselves are close
+    where the sky has no say."""
     sky = torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)
-    found = measure_sets.measure(torch.cat([images, sky]), features=["light", "statmorph"], cache=tmp_path)
+    found = measure_sets.measure(
+        torch.cat([images, sky]), features=["light", "statmorph"], cache=tmp_path
+    )
     table = found.table
     assert found.counts["statmorph failed"] == found.counts["light failed"] == 1
-    assert table.statmorph_flag.iloc[6] == table.statmorph_flag_sersic.iloc[6] == 4 and np.isnan(table.statmorph_gini.iloc[6])
+    assert table.statmorph_flag.iloc[6] == table.statmorph_flag_sersic.iloc[6] == 4 and np.isnan(
+        table.statmorph_gini.iloc[6]
+    )
     good = table.iloc[:6][table.statmorph_flag[:6] < 2]
     assert len(good) >= 4
     for ours, theirs, error in (
@@ -126,5 +136,7 @@ def test_what_statmorph_gives_up_on_is_flagged_not_dropped(images, monkeypatch):
     monkeypatch.setattr(statmorph, "SourceMorphology", gives_up)
     table = measure_sets.statmorph(images[:2])
     assert (
-        len(table) == 2 and (table.statmorph_flag == 4).all() and table.drop(columns=table.columns[-2:]).isna().all(axis=None)
+        len(table) == 2
+        and (table.statmorph_flag == 4).all()
+        and table.drop(columns=table.columns[-2:]).isna().all(axis=None)
     )

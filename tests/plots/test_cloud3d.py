@@ -1,4 +1,5 @@
-"""What stands in the page of features in three dimensions, and that it loads nothing. Takes about 3 s."""
+"""What stands in the page of features in three dimensions, and that it loads nothing. Takes about 3
+s."""
 
 import base64
 import io
@@ -15,7 +16,16 @@ from PIL import Image
 from galaxymorph.plots import cloud3d
 
 CLASSES = ("round", "<b>&amp;", "ink")
-NASTY = ["</script><script>alert(1)</script>", "<!--", '"', "'", "\\", "$TITLE", "${DATA}", "587722984435351614"]
+NASTY = [
+    "</script><script>alert(1)</script>",
+    "<!--",
+    '"',
+    "'",
+    "\\",
+    "$TITLE",
+    "${DATA}",
+    "587722984435351614",
+]
 
 
 class Reader(HTMLParser):
@@ -44,7 +54,10 @@ class Reader(HTMLParser):
 
 
 def table(n, seed=0):
-    return pd.DataFrame(np.random.default_rng(seed).normal(size=(n, 3)), columns=["one (20 % of the variance)", "two", "three"])
+    return pd.DataFrame(
+        np.random.default_rng(seed).normal(size=(n, 3)),
+        columns=["one (20 % of the variance)", "two", "three"],
+    )
 
 
 def images(n, size=16):
@@ -59,21 +72,36 @@ def made(n=8, **options):
 
 
 def data_of(text):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1))
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1)
+    )
 
 
 def sprite_of(text):
-    return Image.open(io.BytesIO(base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]+)"', text).group(1))))
+    return Image.open(
+        io.BytesIO(
+            base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]+)"', text).group(1))
+        )
+    )
 
 
 def test_the_page_loads_nothing_and_says_so_to_the_browser():
     text = made()
     reader = Reader(text)
     assert reader.open == []
-    assert [attributes["src"][:23] for _, attributes in reader.tags if "src" in attributes] == ["data:image/jpeg;base64,"]
-    assert not any({"href", "srcset", "poster", "action", "style"} & set(attributes) for _, attributes in reader.tags)
-    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in reader.tags}
-    assert not re.search(r"https?:|//\w+\.|@import|url\(|fetch\(|XMLHttp|WebSocket|import\(|localStorage", text)
+    assert [attributes["src"][:23] for _, attributes in reader.tags if "src" in attributes] == [
+        "data:image/jpeg;base64,"
+    ]
+    assert not any(
+        {"href", "srcset", "poster", "action", "style"} & set(attributes)
+        for _, attributes in reader.tags
+    )
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {
+        tag for tag, _ in reader.tags
+    }
+    assert not re.search(
+        r"https?:|//\w+\.|@import|url\(|fetch\(|XMLHttp|WebSocket|import\(|localStorage", text
+    )
     (policy,) = [a["content"] for tag, a in reader.tags if tag == "meta" and "http-equiv" in a]
     assert policy.startswith("default-src 'none';") and "http" not in policy
     assert "JavaScript" in "".join(reader.texts["noscript"])
@@ -85,8 +113,14 @@ def test_texts_are_what_they_were_and_end_nothing():
     assert data["ids"] == NASTY
     assert [look["name"] for look in data["looks"]] == [*CLASSES, "no class"]
     reader = Reader(text)
-    assert reader.texts["title"] == ["A <title> & $NUMBER"] and reader.texts["h1"] == ["A <title> & $NUMBER"]
-    assert sum(tag == "script" for tag, _ in reader.tags) == 2 and text.count("</script>") == 2 and "<!--" not in text
+    assert reader.texts["title"] == ["A <title> & $NUMBER"] and reader.texts["h1"] == [
+        "A <title> & $NUMBER"
+    ]
+    assert (
+        sum(tag == "script" for tag, _ in reader.tags) == 2
+        and text.count("</script>") == 2
+        and "<!--" not in text
+    )
     assert [t.strip() for t in reader.texts["button"] if t.strip()] == [*CLASSES, "no class"]
     assert reader.texts["small"] == ["2"] * 4
 
@@ -101,7 +135,9 @@ def test_points_classes_and_pictures_belong_together():
     apart = np.linalg.norm(points[:, None] - points, axis=2) / np.linalg.norm(
         given.values[:, None] - given.values, axis=2
     ).clip(1e-9)
-    np.testing.assert_allclose(apart[np.triu_indices(8, 1)], apart[0, 1], rtol=0.02)  # the same factor along each axis
+    np.testing.assert_allclose(
+        apart[np.triu_indices(8, 1)], apart[0, 1], rtol=0.02
+    )  # the same factor along each axis
     assert 0.9 < np.linalg.norm(points, axis=1).max() < 1.2
     assert sprite.width == data["columns"] * data["tile"] == 3 * 48
     for i in range(8):
@@ -112,7 +148,9 @@ def test_points_classes_and_pictures_belong_together():
 def test_of_too_many_galaxies_some_are_drawn_by_the_seed():
     text = made(most=5)
     data = data_of(text)
-    assert len(data["ids"]) == len(data["points"]) == len(data["kinds"]) == 5 and set(data["ids"]) < set(NASTY)
+    assert len(data["ids"]) == len(data["points"]) == len(data["kinds"]) == 5 and set(
+        data["ids"]
+    ) < set(NASTY)
     assert "5 of 8 galaxies." in text and "8 galaxies." in made()
     whole = data_of(made())
     for point, name in zip(data["points"], data["ids"], strict=True):
@@ -121,10 +159,23 @@ def test_of_too_many_galaxies_some_are_drawn_by_the_seed():
 
 
 def test_colours_and_markers_of_classes_differ():
-    text = cloud3d.page(table(9), np.arange(9), [str(k) for k in range(9)], images=images(9), ids=list("abcdefghi"), title="t")
+    text = cloud3d.page(
+        table(9),
+        np.arange(9),
+        [str(k) for k in range(9)],
+        images=images(9),
+        ids=list("abcdefghi"),
+        title="t",
+    )
     looks = data_of(text)["looks"]
-    assert len({look["colour"] for look in looks[:8]}) == len({look["shape"] for look in looks[:8]}) == 8
-    assert "#000000" not in {look["colour"] for look in looks}  # on dark paper, nothing would be seen
+    assert (
+        len({look["colour"] for look in looks[:8]})
+        == len({look["shape"] for look in looks[:8]})
+        == 8
+    )
+    assert "#000000" not in {
+        look["colour"] for look in looks
+    }  # on dark paper, nothing would be seen
     assert len(looks) == 9 and not any(look["name"] == "no class" for look in looks)
 
 
@@ -133,5 +184,7 @@ def test_collapsed_features_are_shown_and_what_does_not_fit_is_refused():
     assert data_of(made(points=same))["points"] == [[0, 0, 0]] * 8
     with pytest.raises(ValueError, match="8 points, 8 labels, 8 images, 7 ids in 3 dimensions"):
         made(ids=NASTY[:7])
-    with pytest.raises(ValueError, match="in 2 dimensions: expected as many of each, in 3 dimensions"):
+    with pytest.raises(
+        ValueError, match="in 2 dimensions: expected as many of each, in 3 dimensions"
+    ):
         made(points=same[["a", "b"]])

@@ -1,4 +1,5 @@
-"""What stands in the figures of comparisons, and that nothing is cut off or overlaps. About 15 s."""
+"""What stands in the figures of comparisons, and that nothing is cut off or overlaps. About 15
+s."""
 
 import numpy as np
 import pandas as pd
@@ -10,20 +11,37 @@ from galaxymorph.plots import comparison as comparison_plots
 from tests.plots.test_style import NAMES, TEN, check_texts, said
 
 LONG = (
-    *("cnn", "timm_efficientnet_b0", "classical logistic_regression", "cae_frozen random_linear", "moco_frozen random_dnn"),
-    *("mock_survey_finetuned_layerwise", "pca_random_forest galaxies.crop=128", "imagenet_partly_frozen head.dropout=0.5"),
+    *(
+        "cnn",
+        "timm_efficientnet_b0",
+        "classical logistic_regression",
+        "cae_frozen random_linear",
+        "moco_frozen random_dnn",
+    ),
+    *(
+        "mock_survey_finetuned_layerwise",
+        "pca_random_forest galaxies.crop=128",
+        "imagenet_partly_frozen head.dropout=0.5",
+    ),
 )
 COSTS = tuple(comparison_plots.COSTS)
 
 
 def compared(methods=5, budgets=(100, None), metrics=("accuracy", "macro_f1", "auc", "log_loss")):
-    """Of a number of methods, or of those that are named; better by 0.2 in training, and by 0.05 in validation."""
+    """Of a number of methods, or of those that are named; better by 0.2 in training, and by 0.05 in
+    validation."""
     names = [f"method {i}" for i in range(methods)] if isinstance(methods, int) else methods
     rows = []
     for budget in budgets:
         for i, name in enumerate(names):
             value = 0.9 - min(0.05, 0.4 / len(names)) * i - 0.02 * (budget is not None)
-            row = {"method": name, "n_labels": budget, "n_train": budget or 487, "seeds": 3, "n_test": 160 + i}
+            row = {
+                "method": name,
+                "n_labels": budget,
+                "n_train": budget or 487,
+                "seeds": 3,
+                "n_test": 160 + i,
+            }
             row |= {"train_accuracy": min(value + 0.2, 1.0), "val_accuracy": value + 0.05}
             row |= {cost: 10.0 ** (2 + i % 5 + k) for k, cost in enumerate(COSTS)}
             for m in metrics:
@@ -36,10 +54,15 @@ def many():
     """Twenty methods with long names, some without a result, and the baseline."""
     table = compared([f"{name} {i}" for i in range(3) for name in LONG][:20], (None,))
     table.loc[3, COSTS] = np.nan
-    gone = table.iloc[[0, 1]].assign(method=["imagenet_finetuned", "moco_finetuned_few"], seeds=0, n_test=pd.NA)
+    gone = table.iloc[[0, 1]].assign(
+        method=["imagenet_finetuned", "moco_finetuned_few"], seeds=0, n_test=pd.NA
+    )
     gone["not_run"] = ["weights not available offline", np.nan]
     gone[[name for name in table if name.startswith(("accuracy", "macro"))]] = np.nan
-    return pd.concat([table, gone, table.iloc[[0]].assign(method="majority", accuracy=0.25, macro_f1=0.1)], ignore_index=True)
+    return pd.concat(
+        [table, gone, table.iloc[[0]].assign(method="majority", accuracy=0.25, macro_f1=0.1)],
+        ignore_index=True,
+    )
 
 
 def pareto(table, cost="training_seconds"):
@@ -48,16 +71,35 @@ def pareto(table, cost="training_seconds"):
 
 def replayed(seeds=(0, 1)):
     """Mistakes with long names, worst first, by seed and together."""
-    names = ("predictions in shuffled order", "validation redrawn on every resume", "best epoch chosen on test galaxies")
+    names = (
+        "predictions in shuffled order",
+        "validation redrawn on every resume",
+        "best epoch chosen on test galaxies",
+    )
     reported, honest = [0.25, 0.96, 0.9], [0.9, 0.91, 0.9]
     rows = [
         {"mistake": name, "seed": seed, "reported": a + 0.01 * seed, "honest": b - 0.01 * seed}
         for name, a, b in zip(names, reported, honest, strict=True)
         for seed in seeds
     ]
-    published = ["Galaxy classification, five CNNs", "Galaxy classifier, vote fractions", "ResNet50"]
-    table = pd.DataFrame({"mistake": names, "published_in": published, "measure": ["macro F1", "accuracy", "accuracy"]})
-    means = pd.DataFrame(rows).groupby("mistake", sort=False)[["reported", "honest"]].mean().reset_index(drop=True)
+    published = [
+        "Galaxy classification, five CNNs",
+        "Galaxy classifier, vote fractions",
+        "ResNet50",
+    ]
+    table = pd.DataFrame(
+        {
+            "mistake": names,
+            "published_in": published,
+            "measure": ["macro F1", "accuracy", "accuracy"],
+        }
+    )
+    means = (
+        pd.DataFrame(rows)
+        .groupby("mistake", sort=False)[["reported", "honest"]]
+        .mean()
+        .reset_index(drop=True)
+    )
     table = table.join(means).assign(n=[398, 400, 400], seeds=len(seeds))
     return table.assign(difference=table.reported - table.honest), pd.DataFrame(rows)
 
@@ -68,33 +110,59 @@ def equivalents(others, labels=(25, 50, 100, 1000, None)):
     for i, other in enumerate(others):
         for j, n in enumerate(labels):
             needed = [(n or 4000) / 4, float(n or 4000), 0.0, np.inf][(i + j) % 4]
-            row = {"a": "resnet18", "b": other, "n_labels": n, "accuracy": 0.8 + j / 50, "labels": needed}
+            row = {
+                "a": "resnet18",
+                "b": other,
+                "n_labels": n,
+                "accuracy": 0.8 + j / 50,
+                "labels": needed,
+            }
             rows.append(row | {"ratio": needed / (n or 4000), "fewest": 25.0, "most": 4000.0})
     return pd.DataFrame(rows).astype({"n_labels": "Int64"})
 
 
 CASES = {
     "comparison": lambda: comparison_plots.comparison(compared()),
-    "comparison of 3 metrics": lambda: comparison_plots.comparison(compared(), metrics=("accuracy", "auc", "log_loss")),
-    "comparison of 1": lambda: comparison_plots.comparison(compared(1, (None,)), metrics=("accuracy",)),
-    "comparison of nothing": lambda: comparison_plots.comparison(compared().assign(method="majority")),
+    "comparison of 3 metrics": lambda: comparison_plots.comparison(
+        compared(), metrics=("accuracy", "auc", "log_loss")
+    ),
+    "comparison of 1": lambda: comparison_plots.comparison(
+        compared(1, (None,)), metrics=("accuracy",)
+    ),
+    "comparison of nothing": lambda: comparison_plots.comparison(
+        compared().assign(method="majority")
+    ),
     "comparison of many": lambda: comparison_plots.comparison(many()),
     "parts": lambda: comparison_plots.train_val_test(compared(3, (None,))),
     "parts of many": lambda: comparison_plots.train_val_test(many()),
-    "parts of nothing": lambda: comparison_plots.train_val_test(compared().assign(method="majority")),
+    "parts of nothing": lambda: comparison_plots.train_val_test(
+        compared().assign(method="majority")
+    ),
     "pareto": lambda: pareto(compared(3, (None,))),
     "pareto of many": lambda: pareto(many(), "flops"),
     "pareto of 1": lambda: pareto(compared(1, (None,)), "parameters"),
     "pareto of budgets": lambda: pareto(compared(LONG), "peak_memory_mib"),
     "pareto of nothing": lambda: pareto(compared().assign(training_seconds=np.nan)),
-    "labels": lambda: comparison_plots.label_efficiency(compared(3, (50, 100, 200, 400, 450, None))),
-    "labels of many": lambda: comparison_plots.label_efficiency(pd.concat([many(), compared(LONG, (50, 100))])),
+    "labels": lambda: comparison_plots.label_efficiency(
+        compared(3, (50, 100, 200, 400, 450, None))
+    ),
+    "labels of many": lambda: comparison_plots.label_efficiency(
+        pd.concat([many(), compared(LONG, (50, 100))])
+    ),
     "labels of 1": lambda: comparison_plots.label_efficiency(compared(1, (None,))),
-    "labels of nothing": lambda: comparison_plots.label_efficiency(compared().assign(method="majority")),
-    "equivalent": lambda: comparison_plots.equivalent_labels(equivalents(("cnn", "classical forest")), "resnet18"),
+    "labels of nothing": lambda: comparison_plots.label_efficiency(
+        compared().assign(method="majority")
+    ),
+    "equivalent": lambda: comparison_plots.equivalent_labels(
+        equivalents(("cnn", "classical forest")), "resnet18"
+    ),
     "equivalent of many": lambda: comparison_plots.equivalent_labels(equivalents(LONG), "resnet18"),
-    "equivalent of nothing": lambda: comparison_plots.equivalent_labels(equivalents(LONG), "nobody"),
-    "per class of many": lambda: comparison_plots.per_class(pd.DataFrame(0.5, index=list(many().method), columns=list(TEN))),
+    "equivalent of nothing": lambda: comparison_plots.equivalent_labels(
+        equivalents(LONG), "nobody"
+    ),
+    "per class of many": lambda: comparison_plots.per_class(
+        pd.DataFrame(0.5, index=list(many().method), columns=list(TEN))
+    ),
     "per class": lambda: comparison_plots.per_class(
         pd.DataFrame(0.9, index=["resnet18", "moco, 1,000 labels"], columns=list(NAMES))
     ),
@@ -102,7 +170,9 @@ CASES = {
     "mistakes of one seed": lambda: comparison_plots.mistakes(*replayed((0,))),
     "one mistake": lambda: comparison_plots.mistakes(replayed()[0][1:2], replayed()[1]),
     "per class of nothing": lambda: comparison_plots.per_class(pd.DataFrame()),
-    "per class 10": lambda: comparison_plots.per_class(pd.DataFrame(0.9, index=["resnet18"], columns=list(TEN))),
+    "per class 10": lambda: comparison_plots.per_class(
+        pd.DataFrame(0.9, index=["resnet18"], columns=list(TEN))
+    ),
 }
 
 
@@ -144,7 +214,9 @@ def test_comparison_says_where_its_numbers_come_from():
     assert "one seed with its 95 % interval (n = 160 to 161 test galaxies)" in said(
         comparison_plots.comparison(table.assign(seeds=1))
     )
-    assert said(comparison_plots.comparison(table.assign(seeds=0))) == ["no method has a result yet"]
+    assert said(comparison_plots.comparison(table.assign(seeds=0))) == [
+        "no method has a result yet"
+    ]
 
 
 def test_comparison_shows_what_is_missing_and_budgets_where_they_differ():
@@ -152,7 +224,11 @@ def test_comparison_shows_what_is_missing_and_budgets_where_they_differ():
     table.loc[0, ["accuracy", "accuracy_low", "accuracy_high", "n_test"]] = np.nan
     table.loc[0, "seeds"] = 0
     shown = said(comparison_plots.comparison(table, metrics=("accuracy",)))
-    assert "missing" in shown and "method 0, 100 labels (0 seeds)" in shown and "method 0, all labels (3 seeds)" in shown
+    assert (
+        "missing" in shown
+        and "method 0, 100 labels (0 seeds)" in shown
+        and "method 0, all labels (3 seeds)" in shown
+    )
 
 
 def test_per_class_states_values_and_leaves_undefined_ones_grey():
@@ -173,7 +249,10 @@ def test_comparison_tells_what_was_left_out_from_what_is_missing():
 def test_per_class_draws_into_given_axes():
     figure = Figure(figsize=(8, 4))
     first, second = figure.subplots(1, 2)
-    assert comparison_plots.per_class(pd.DataFrame(0.5, index=["cnn"], columns=list(NAMES)), ax=first) is figure
+    assert (
+        comparison_plots.per_class(pd.DataFrame(0.5, index=["cnn"], columns=list(NAMES)), ax=first)
+        is figure
+    )
     assert comparison_plots.per_class(pd.DataFrame(), ax=second) is figure
     assert len(first.images) == 1 and "no method has a result yet" in said(figure)
 
@@ -184,7 +263,11 @@ def points(ax):
     names = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
     assert [text.get_text() for text in legend.get_texts()][: len(names)] == list(names)
     filled = {name: line.get_markerfacecolor() == line.get_color() for name, line in names.items()}
-    return {name: (*line.get_xydata()[0], filled[name]) for name, line in names.items() if line.get_marker() != "None"}
+    return {
+        name: (*line.get_xydata()[0], filled[name])
+        for name, line in names.items()
+        if line.get_marker() != "None"
+    }
 
 
 def test_train_val_and_test_stand_beside_each_other():
@@ -193,18 +276,26 @@ def test_train_val_and_test_stand_beside_each_other():
     drawn = {line.get_marker(): list(line.get_xdata()) for line in ax.lines}
     assert drawn["^"] == pytest.approx([1.0, 1.0]) and drawn["s"] == pytest.approx([0.9, 0.95])
     assert drawn["o"] == pytest.approx([0.85, 0.9])  # from below
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["method 1 (3 seeds)", "method 0 (3 seeds)"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "method 1 (3 seeds)",
+        "method 0 (3 seeds)",
+    ]
     intervals = [segment[:, 0] for segment in ax.collections[1].get_segments()]
     np.testing.assert_allclose(intervals, [[0.83, 0.87], [0.88, 0.92]])
-    comparison_plots.train_val_test(table.assign(train_accuracy=np.nan, val_accuracy=np.nan))  # a table of others: test alone
+    comparison_plots.train_val_test(
+        table.assign(train_accuracy=np.nan, val_accuracy=np.nan)
+    )  # a table of others: test alone
 
 
 def hand():
-    """a is cheap, c accurate, b between them on the front; d is dearer and worse than b, e as dear as c and worse."""
+    """a is cheap, c accurate, b between them on the front; d is dearer and worse than b, e as dear
+    as c and worse."""
     table = compared(["e", "a", "b", "c", "d"], (None,))
     table["accuracy"] = [0.85, 0.6, 0.8, 0.9, 0.7]
     table["training_seconds"] = [1000.0, 1.0, 10.0, 1000.0, 100.0]
-    table[["accuracy_low", "accuracy_high"]] = np.add.outer(table.accuracy.to_numpy(), [-0.01, 0.03])
+    table[["accuracy_low", "accuracy_high"]] = np.add.outer(
+        table.accuracy.to_numpy(), [-0.01, 0.03]
+    )
     return table
 
 
@@ -221,21 +312,31 @@ def test_pareto_puts_every_method_where_it_belongs():
     (front,) = [line for line in ax.lines if line.get_label() == "Pareto front"]
     assert front.get_drawstyle() == "steps-post" and ax.get_xscale() == "log"
     np.testing.assert_allclose(front.get_xydata()[:3], [[1, 0.6], [10, 0.8], [1000, 0.9]])
-    intervals = {tuple(line.get_ydata()) for line in ax.lines if line.get_marker() == "None" and line is not front}
+    intervals = {
+        tuple(line.get_ydata())
+        for line in ax.lines
+        if line.get_marker() == "None" and line is not front
+    }
     assert intervals == {tuple(row) for row in table[["accuracy_low", "accuracy_high"]].to_numpy()}
     low, high = ax.get_ylim()
     assert low < 0.59 and high > 0.93
 
 
 def test_pareto_moves_points_apart_that_would_hide_each_other():
-    table = compared(["a", "b", "c"], (None,)).assign(flops=[1e6, 1e6, 1e9], accuracy=[0.9, 0.9, 0.8])
+    table = compared(["a", "b", "c"], (None,)).assign(
+        flops=[1e6, 1e6, 1e9], accuracy=[0.9, 0.9, 0.8]
+    )
     figure = pareto(table, "flops")
     figure.draw_without_rendering()
     lines = [line for line in figure.axes[0].lines if line.get_marker() != "None"]
-    (a, b, c), _ = np.transpose([line.get_transform().transform(line.get_xydata()[0]) for line in lines])
+    (a, b, c), _ = np.transpose(
+        [line.get_transform().transform(line.get_xydata()[0]) for line in lines]
+    )
     assert abs(b - a) > 8 and c - max(a, b) > 100  # pixels
     figure.draw_without_rendering()
-    assert lines[2].get_transform().transform([1e9, 0.8])[0] == pytest.approx(figure.axes[0].transData.transform([1e9, 0.8])[0])
+    assert lines[2].get_transform().transform([1e9, 0.8])[0] == pytest.approx(
+        figure.axes[0].transData.transform([1e9, 0.8])[0]
+    )
 
 
 def test_pareto_names_what_has_no_cost_and_leaves_out_what_has_no_result():
@@ -254,25 +355,47 @@ def test_twenty_methods_look_different():
 
 def curves(table, **more):
     ax = comparison_plots.label_efficiency(table, **more).axes[0]
-    return ax, {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
+    return ax, {
+        line.get_label(): line.get_xydata()
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
 
 
 def test_labels_stand_where_they_are_and_gaps_stay_gaps():
     table = compared(["a", "b"], (50, 100, 200, None))
-    table = table.drop(index=table.index[(table.method == "b") & (table.n_labels == 100).fillna(False)])
+    table = table.drop(
+        index=table.index[(table.method == "b") & (table.n_labels == 100).fillna(False)]
+    )
     ax, lines = curves(table)
     np.testing.assert_allclose(lines["a"][:, 0], [50, 100, 200, 487])
     np.testing.assert_allclose(lines["a"][:, 1], [0.88, 0.88, 0.88, 0.9])
     np.testing.assert_allclose(lines["b"][:, 1], [0.83, np.nan, 0.83, 0.85])
     few, every = (
-        dict(zip(ax.get_xticks(minor=minor), [text.get_text() for text in ax.get_xticklabels(minor=minor)], strict=True))
+        dict(
+            zip(
+                ax.get_xticks(minor=minor),
+                [text.get_text() for text in ax.get_xticklabels(minor=minor)],
+                strict=True,
+            )
+        )
         for minor in (False, True)
     )
-    assert few == {50: "50", 100: "100", 200: "200"} and every == {487: "all (487)"} and ax.get_xscale() == "log"
+    assert (
+        few == {50: "50", 100: "100", 200: "200"}
+        and every == {487: "all (487)"}
+        and ax.get_xscale() == "log"
+    )
     assert list(lines) == ["a", "b"]  # the better one on top
     bands = [band for band in ax.collections if hasattr(band, "get_paths") and band.get_alpha()]
-    assert len(bands[0].get_paths()) == 1 and len(bands[1].get_paths()) == 2  # b's is in two parts, one of them a point
-    (alone,) = [each.get_segments() for each in ax.collections if hasattr(each, "get_segments") and len(each.get_segments())]
+    assert (
+        len(bands[0].get_paths()) == 1 and len(bands[1].get_paths()) == 2
+    )  # b's is in two parts, one of them a point
+    (alone,) = [
+        each.get_segments()
+        for each in ax.collections
+        if hasattr(each, "get_segments") and len(each.get_segments())
+    ]
     np.testing.assert_allclose(alone, [[[50, 0.81], [50, 0.85]]])
 
 
@@ -280,7 +403,9 @@ def test_labels_of_a_file_and_of_another_metric(tmp_path):
     table = compared(["a", "b"], (50, None), metrics=("accuracy", "log_loss"))
     table.to_csv(tmp_path / "table.csv", index=False)
     ax, lines = curves(pd.read_csv(tmp_path / "table.csv"), metric="log_loss")
-    assert list(lines) == ["b", "a"] and ax.get_ylabel() == "test log loss (nats), 95 % interval"  # less is better
+    assert (
+        list(lines) == ["b", "a"] and ax.get_ylabel() == "test log loss (nats), 95 % interval"
+    )  # less is better
     ax, lines = curves(table[table.n_labels.notna()])
     assert [text.get_text() for text in ax.get_xticklabels()] == ["50"]
 
@@ -288,7 +413,9 @@ def test_labels_of_a_file_and_of_another_metric(tmp_path):
 def test_labels_too_close_for_their_names_keep_the_last():
     ax, _ = curves(compared(2, (50, 100, 400, 450, None)))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["50", "100", "450"]
-    assert [text.get_text() for text in ax.get_xticklabels(minor=True)] == ["all (487)"]  # in a line of its own
+    assert [text.get_text() for text in ax.get_xticklabels(minor=True)] == [
+        "all (487)"
+    ]  # in a line of its own
 
 
 def test_controls_are_grey_and_end_the_legend():
@@ -307,15 +434,29 @@ def test_gains_have_a_panel_for_each_budget_and_fill_what_is_told_apart():
         ("frozen", pd.NA, -0.06, -0.09, -0.03, 5),
     ]
     names = ["method", "n_labels", "difference", "low", "high", "seeds"]
-    table = pd.DataFrame([*rows, ("absent", 50, np.nan, np.nan, np.nan, 0)], columns=names).astype({"n_labels": "Int64"})
+    table = pd.DataFrame([*rows, ("absent", 50, np.nan, np.nan, np.nan, 0)], columns=names).astype(
+        {"n_labels": "Int64"}
+    )
     figure = comparison_plots.gains(table, "scratch")
     few, every = figure.axes
     assert (few.get_title(), every.get_title()) == ("50 labels", "all labels")
-    assert [text.get_text() for text in few.get_yticklabels()] == ["frozen", "tuned"]  # the first on top; not the absent one
+    assert [text.get_text() for text in few.get_yticklabels()] == [
+        "frozen",
+        "tuned",
+    ]  # the first on top; not the absent one
     assert "missing" in [text.get_text() for text in few.texts] and "scratch" in few.get_xlabel()
-    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in every.lines if line.get_marker() == "o"}
-    assert points[0.02] == "white" and points[-0.06] != "white"  # 0 is within the interval of the first alone
-    assert any("no method" in text for text in said(comparison_plots.gains(table[table.seeds == 0], "scratch")))
+    points = {
+        line.get_xdata()[0]: line.get_markerfacecolor()
+        for line in every.lines
+        if line.get_marker() == "o"
+    }
+    assert (
+        points[0.02] == "white" and points[-0.06] != "white"
+    )  # 0 is within the interval of the first alone
+    assert any(
+        "no method" in text
+        for text in said(comparison_plots.gains(table[table.seeds == 0], "scratch"))
+    )
 
 
 def test_mistakes_are_arrows_from_the_honest_number_to_the_reported_one():
@@ -323,31 +464,47 @@ def test_mistakes_are_arrows_from_the_honest_number_to_the_reported_one():
     figure = comparison_plots.mistakes(table, seeds)
     ax = figure.axes[0]
     names = [text.get_text() for text in ax.get_yticklabels()]
-    assert [name.split("\n")[0] for name in names] == table.mistake.to_list()[::-1]  # the worst on top
+    assert [name.split("\n")[0] for name in names] == table.mistake.to_list()[
+        ::-1
+    ]  # the worst on top
     assert names[0] == "best epoch chosen on test galaxies\n(ResNet50)"
     big = [line for line in ax.lines if line.get_markersize() > 6]
-    drawn = {(line.get_markerfacecolor() == "none", line.get_ydata()[0]): line.get_xdata()[0] for line in big}
+    drawn = {
+        (line.get_markerfacecolor() == "none", line.get_ydata()[0]): line.get_xdata()[0]
+        for line in big
+    }
     expected = {(False, 2 - i): value for i, value in enumerate(table.honest)}
     assert drawn == expected | {(True, 2 - i): value for i, value in enumerate(table.reported)}
-    arrows = {text.xyann[1]: (text.xyann[0], text.xy[0]) for text in ax.texts if hasattr(text, "xyann")}
-    assert arrows == {2: (table.honest[0], table.reported[0]), 1: (table.honest[1], table.reported[1])}  # none of no length
+    arrows = {
+        text.xyann[1]: (text.xyann[0], text.xy[0]) for text in ax.texts if hasattr(text, "xyann")
+    }
+    assert arrows == {
+        2: (table.honest[0], table.reported[0]),
+        1: (table.honest[1], table.reported[1]),
+    }  # none of no length
     small = [line for line in ax.lines if line.get_markersize() < 6]
     of_worst = [list(line.get_xdata()) for line in small if 1 < line.get_ydata()[0] < 2]
     assert of_worst == [[0.9, 0.89], [0.25, 0.26]]
     shown = said(figure)
     assert "-0.640\nmacro F1" in shown and "+0.060" in shown and "+0.010" in shown
-    assert any("mean over 2 seeds" in text and "n = 398 to 400 test galaxies" in text for text in shown)
+    assert any(
+        "mean over 2 seeds" in text and "n = 398 to 400 test galaxies" in text for text in shown
+    )
     alone = comparison_plots.mistakes(*replayed((0,)))
     assert "one seed (n = 398 to 400 test galaxies)" in said(alone)
     assert [line for line in alone.axes[0].lines if line.get_markersize() < 6] == []
-    assert alone.axes[0].get_xlabel().startswith("accuracy (or what") and any("+0.050" in text for text in said(alone))
+    assert alone.axes[0].get_xlabel().startswith("accuracy (or what") and any(
+        "+0.050" in text for text in said(alone)
+    )
     assert comparison_plots.mistakes(table[1:], seeds).axes[0].get_xlabel() == "accuracy"
 
 
 def test_equivalent_labels_are_numbers_or_bounds_in_their_cells():
     figure = comparison_plots.equivalent_labels(equivalents(("cnn", "forest")), "resnet18")
     ax = figure.axes[0]
-    cells = {(round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in ax.texts}
+    cells = {
+        (round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in ax.texts
+    }
     assert [cells[0, j] for j in range(5)] == ["6", "50", "≤ 25", "> 4,000", "1,000"]
     assert [cells[1, j] for j in range(5)] == ["25", "≤ 25", "> 4,000", "250", "4,000"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["cnn", "forest"]

@@ -1,4 +1,5 @@
-"""What stands in the figures of failures, and that nothing is cut off or overlaps. Takes about 10 s."""
+"""What stands in the figures of failures, and that nothing is cut off or overlaps. Takes about 10
+s."""
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,21 @@ CLASSES = ("round", "in-between", "edge-on", "spiral")
 TEN = tuple(f"class number {i}" for i in range(10))
 
 
-def by_property(methods=("cnn", "classical forest"), properties=("half_light_radius", "signal_to_noise"), bins=4):
+def by_property(
+    methods=("cnn", "classical forest"), properties=("half_light_radius", "signal_to_noise"), bins=4
+):
     rng, rows = np.random.default_rng(0), []
     for name in properties:
         for i, method in enumerate(methods):
             for k in range(bins):
                 accuracy, gap = 0.6 + 0.08 * k - 0.02 * i, 0.1 - 0.05 * k + 0.01 * i
-                row = {"property": name, "method": method, "bin": k, "low": 10.0**k + 1.234, "high": 10.0 ** (k + 1)}
+                row = {
+                    "property": name,
+                    "method": method,
+                    "bin": k,
+                    "low": 10.0**k + 1.234,
+                    "high": 10.0 ** (k + 1),
+                }
                 row |= {"accuracy": accuracy, "gap": gap}
                 margin = rng.uniform(0.05, 0.3)
                 for measure, value in (("accuracy", accuracy), ("gap", gap)):
@@ -33,13 +42,22 @@ def images(n):
 
 
 def suspects(n, name="mock-0-000000{}"):
-    rows = [(name.format(i), CLASSES[i % 4], CLASSES[(i + 1) % 4], 12 - i, 12, 0.9 - i / 40) for i in range(n)]
+    rows = [
+        (name.format(i), CLASSES[i % 4], CLASSES[(i + 1) % 4], 12 - i, 12, 0.9 - i / 40)
+        for i in range(n)
+    ]
     return pd.DataFrame(rows, columns=["id", "label", "suspected", "methods", "of", "probability"])
 
 
 def disagreements(n):
-    rows = [(f"mock-0-000000{i}", CLASSES[i % 4], CLASSES[1], 0.9, CLASSES[2], 0.8, "a") for i in range(n)]
-    return pd.DataFrame(rows, columns=["id", "label", "class_a", "probability_a", "class_b", "probability_b", "right"])
+    rows = [
+        (f"mock-0-000000{i}", CLASSES[i % 4], CLASSES[1], 0.9, CLASSES[2], 0.8, "a")
+        for i in range(n)
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["id", "label", "class_a", "probability_a", "class_b", "probability_b", "right"],
+    )
 
 
 def cells(classes=CLASSES, told=((0, 1),)):
@@ -61,11 +79,19 @@ CASES = {
     "properties in one bin": lambda: failure_plots.by_property(by_property(bins=1)),
     "properties of nothing": lambda: failure_plots.by_property(by_property()[:0]),
     "suspects": lambda: failure_plots.suspects(images(7), suspects(7)),
-    "suspects with long ids": lambda: failure_plots.suspects(images(3), suspects(3, "58772298173612034{}")),
+    "suspects with long ids": lambda: failure_plots.suspects(
+        images(3), suspects(3, "58772298173612034{}")
+    ),
     "suspects of nothing": lambda: failure_plots.suspects(images(0), suspects(0)),
-    "disagreements": lambda: failure_plots.disagreements(images(6), disagreements(6), "cnn", "resnet18"),
-    "disagreements of long": lambda: failure_plots.disagreements(images(6), disagreements(6), *LONG[-2:]),
-    "disagreements of nothing": lambda: failure_plots.disagreements(images(0), disagreements(0), "cnn", "resnet18"),
+    "disagreements": lambda: failure_plots.disagreements(
+        images(6), disagreements(6), "cnn", "resnet18"
+    ),
+    "disagreements of long": lambda: failure_plots.disagreements(
+        images(6), disagreements(6), *LONG[-2:]
+    ),
+    "disagreements of nothing": lambda: failure_plots.disagreements(
+        images(0), disagreements(0), "cnn", "resnet18"
+    ),
     "cells": lambda: failure_plots.confusion_difference(cells(), "cnn", "resnet18"),
     "cells of 2": lambda: failure_plots.confusion_difference(cells(CLASSES[:2]), *LONG[-2:]),
     "cells of 10": lambda: failure_plots.confusion_difference(cells(TEN), *LONG[-2:]),
@@ -89,7 +115,9 @@ def test_a_line_for_each_method_stands_at_its_values():
                 own = table[(table.property == name) & (table.method == line.get_label())]
                 assert np.allclose(np.asarray(line.get_ydata()), own[measure])
                 assert (np.round(np.asarray(line.get_xdata())) == own.bin).all()
-    assert {"half-light radius (px)", "signal to noise", "confidence\nless accuracy", "cnn"} <= set(said(figure))
+    assert {"half-light radius (px)", "signal to noise", "confidence\nless accuracy", "cnn"} <= set(
+        said(figure)
+    )
 
 
 def test_galleries_say_what_is_suspected_by_how_many():
@@ -112,7 +140,9 @@ def test_cells_show_points_and_which_are_told_apart():
     assert [patch.get_xy() for patch in ax.patches] == [(1 - 0.46, 0 - 0.46)]
     image = ax.images[0]
     orange, blue = (image.cmap(image.norm(value)) for value in (13, -13))
-    assert orange == pytest.approx(to_rgba(failure_plots.ORANGE)) and blue == pytest.approx(to_rgba(failure_plots.BLUE))
+    assert orange == pytest.approx(to_rgba(failure_plots.ORANGE)) and blue == pytest.approx(
+        to_rgba(failure_plots.BLUE)
+    )
     assert "above 0: more often by cnn" in said(figure) and "* told apart" in said(figure)
     unsure = failure_plots.confusion_difference(table.assign(resolved=False), "cnn", "resnet18")
     assert "none can be told apart" in said(unsure)

@@ -1,4 +1,5 @@
-"""What stands in the figures of learned features, and that nothing is cut off or overlaps. About 6 s."""
+"""What stands in the figures of learned features, and that nothing is cut off or overlaps. About 6
+s."""
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,20 @@ def history(n=12, contrastive=True):
     measured = (epoch == 1) | (epoch % 5 == 0) | (epoch == n)
     table = pd.DataFrame({"epoch": epoch, "train_loss": 1 / epoch})
     if contrastive:
-        table = table.assign(train_contrastive_accuracy=epoch / 20, val_contrastive_accuracy=epoch / 30)
-    for i, name in enumerate(("alignment", "uniformity", "spread", "effective_rank", "knn_accuracy")):
+        table = table.assign(
+            train_contrastive_accuracy=epoch / 20, val_contrastive_accuracy=epoch / 30
+        )
+    for i, name in enumerate(
+        ("alignment", "uniformity", "spread", "effective_rank", "knn_accuracy")
+    ):
         table[f"health_{name}"] = np.where(measured, 10.0**i / epoch, np.nan)
     return table
 
 
 def points(n=60):
     return pd.DataFrame(
-        np.random.default_rng(0).normal(size=(n, 2)), columns=["component 1 (23 % of the variance)", "component 2"]
+        np.random.default_rng(0).normal(size=(n, 2)),
+        columns=["component 1 (23 % of the variance)", "component 2"],
     )
 
 
@@ -50,11 +56,19 @@ CASES = {
     "projection of unlabelled": lambda: feature_plots.projection(points(), np.full(60, -1), ()),
     "neighbours": lambda: feature_plots.neighbours(*strips(), NAMES),
     "neighbours 10": lambda: feature_plots.neighbours(*strips(11), TEN),
-    "neighbours of nothing": lambda: feature_plots.neighbours(images(2), [], np.zeros((0, 3), int), np.zeros(2, int), NAMES),
-    "reconstructions": lambda: feature_plots.reconstructions(floats(8, 3, 16, 16), floats(8, 3, 16, 16) / 2),
-    "one reconstruction": lambda: feature_plots.reconstructions(floats(1, 3, 16, 16), floats(1, 3, 16, 16)),
+    "neighbours of nothing": lambda: feature_plots.neighbours(
+        images(2), [], np.zeros((0, 3), int), np.zeros(2, int), NAMES
+    ),
+    "reconstructions": lambda: feature_plots.reconstructions(
+        floats(8, 3, 16, 16), floats(8, 3, 16, 16) / 2
+    ),
+    "one reconstruction": lambda: feature_plots.reconstructions(
+        floats(1, 3, 16, 16), floats(1, 3, 16, 16)
+    ),
     "interpolation": lambda: feature_plots.interpolation(floats(3, 8, 3, 16, 16)),
-    "oddest": lambda: feature_plots.oddest(images(20), np.arange(20) / 1e5, ["587722984435351614"] * 20),
+    "oddest": lambda: feature_plots.oddest(
+        images(20), np.arange(20) / 1e5, ["587722984435351614"] * 20
+    ),
 }
 
 
@@ -72,13 +86,24 @@ def test_health_shows_what_was_measured_where_it_was():
     ]
     train, val = shown["contrastive accuracy"].lines
     assert train.get_linestyle() != val.get_linestyle() and train.get_color() != val.get_color()
-    assert list(train.get_xdata()) == list(range(1, 13)) and val.get_ydata()[-1] == pytest.approx(0.4)
+    assert list(train.get_xdata()) == list(range(1, 13)) and val.get_ydata()[-1] == pytest.approx(
+        0.4
+    )
     (line,) = shown["effective rank"].lines
-    assert list(line.get_xdata()) == [1, 5, 10, 12]  # joined, though the epochs in between were not measured
+    assert list(line.get_xdata()) == [
+        1,
+        5,
+        10,
+        12,
+    ]  # joined, though the epochs in between were not measured
     np.testing.assert_allclose(line.get_ydata(), 1000 / np.array([1, 5, 10, 12]))
     assert shown["spread"].get_ylim()[0] == 0
-    assert not any("contrastive" in text for text in said(feature_plots.health(history(contrastive=False))))
-    assert said(feature_plots.health(history()[["epoch", "train_loss"]])) == ["the health of the features was not measured"]
+    assert not any(
+        "contrastive" in text for text in said(feature_plots.health(history(contrastive=False)))
+    )
+    assert said(feature_plots.health(history()[["epoch", "train_loss"]])) == [
+        "the health of the features was not measured"
+    ]
 
 
 def test_projection_has_a_look_for_each_class_and_grey_behind_for_none():
@@ -88,16 +113,27 @@ def test_projection_has_a_look_for_each_class_and_grey_behind_for_none():
     assert none.zorder < min(each.zorder for each in classes)
     for k, each in zip((-1, 0, 1, 2, 3), (none, *classes), strict=True):
         np.testing.assert_allclose(each.get_offsets(), given.to_numpy()[labels.numpy() == k])
-    assert [to_hex(each.get_facecolor()[0]) for each in classes] == [c.lower() for c in plots.COLOURS[:4]]
-    assert len({each.get_paths()[0].vertices.tobytes() for each in classes}) == 4  # not by colour alone
-    assert {"no class (n = 12)", "round (n = 12)", "spiral (n = 12)", "component 1 (23 % of the variance)"} <= set(said(figure))
+    assert [to_hex(each.get_facecolor()[0]) for each in classes] == [
+        c.lower() for c in plots.COLOURS[:4]
+    ]
+    assert (
+        len({each.get_paths()[0].vertices.tobytes() for each in classes}) == 4
+    )  # not by colour alone
+    assert {
+        "no class (n = 12)",
+        "round (n = 12)",
+        "spiral (n = 12)",
+        "component 1 (23 % of the variance)",
+    } <= set(said(figure))
     outer = Figure(figsize=(8, 4))
     assert feature_plots.projection(given, labels, NAMES, ax=outer.add_subplot()) is outer
 
 
 def test_neighbours_are_framed_and_named_by_whether_they_are_of_the_same_class():
     given, labels = images(6), np.array([0, 0, 3, -1, 3, -1])
-    figure = feature_plots.neighbours(given, [0, 3], np.array([[1, 2, 3], [4, 5, 0]]), labels, NAMES)
+    figure = feature_plots.neighbours(
+        given, [0, 3], np.array([[1, 2, 3], [4, 5, 0]]), labels, NAMES
+    )
     shown = np.reshape(figure.axes, (2, 4))
     for row, members in zip(shown, [[0, 1, 2, 3], [3, 4, 5, 0]], strict=True):
         for ax, i in zip(row, members, strict=True):
@@ -107,9 +143,16 @@ def test_neighbours_are_framed_and_named_by_whether_they_are_of_the_same_class()
     assert [to_hex(f.get_edgecolor()) for f in frames[0]] == [
         colour.lower() for colour in (plots.INK, plots.BLUE, plots.ORANGE, plots.FAINT)
     ]
-    assert [f.get_linestyle() == "-" for f in frames[0]] == [True, True, False, True]  # not by colour alone
+    assert [f.get_linestyle() == "-" for f in frames[0]] == [
+        True,
+        True,
+        False,
+        True,
+    ]  # not by colour alone
     assert frames[0][0].get_linewidth() > frames[0][1].get_linewidth()
-    assert {to_hex(f.get_edgecolor()) for f in frames[1][1:]} == {plots.FAINT}  # of a galaxy without a class
+    assert {to_hex(f.get_edgecolor()) for f in frames[1][1:]} == {
+        plots.FAINT
+    }  # of a galaxy without a class
 
 
 def test_residuals_are_what_the_reconstruction_leaves_on_a_symmetric_scale():
@@ -118,7 +161,9 @@ def test_residuals_are_what_the_reconstruction_leaves_on_a_symmetric_scale():
     top, middle, below = np.reshape([ax for ax in figure.axes if ax.images][:6], (3, 2))
     for row, given in ((top, originals), (middle, rebuilt)):
         for ax, image in zip(row, given, strict=True):
-            np.testing.assert_allclose(ax.images[0].get_array(), 255 * image.permute(1, 2, 0), atol=0.51)
+            np.testing.assert_allclose(
+                ax.images[0].get_array(), 255 * image.permute(1, 2, 0), atol=0.51
+            )
     for ax, one, other in zip(below, originals, rebuilt, strict=True):
         np.testing.assert_allclose(ax.images[0].get_array(), 100 * (one - other).mean(0), atol=1e-4)
         low, high = ax.images[0].get_clim()
@@ -131,7 +176,9 @@ def test_residuals_are_what_the_reconstruction_leaves_on_a_symmetric_scale():
 
 
 def test_interpolation_frames_the_ends():
-    figure = feature_plots.interpolation(floats(2, 5, 3, 16, 16) * 1.2 - 0.1)  # beyond black and white it is cut off
+    figure = feature_plots.interpolation(
+        floats(2, 5, 3, 16, 16) * 1.2 - 0.1
+    )  # beyond black and white it is cut off
     framed = [bool(ax.patches) for ax in figure.axes]
     assert framed == [True, False, False, False, True] * 2
 
@@ -140,6 +187,11 @@ def test_the_oddest_come_first():
     given, scores = images(6), torch.tensor([0.1, 0.6, 0.3, 0.5, 0.2, 0.4])
     figure = feature_plots.oddest(given, scores, np.array(list("abcdef")), count=4, columns=3)
     shown = [ax for ax in figure.axes if ax.images]
-    assert [ax.get_title() for ax in shown] == ["b\nerror 0.6", "d\nerror 0.5", "f\nerror 0.4", "c\nerror 0.3"]
+    assert [ax.get_title() for ax in shown] == [
+        "b\nerror 0.6",
+        "d\nerror 0.5",
+        "f\nerror 0.4",
+        "c\nerror 0.3",
+    ]
     for ax, i in zip(shown, [1, 3, 5, 2], strict=True):
         assert (ax.images[0].get_array() == given[i].transpose(1, 2, 0)).all()

@@ -20,13 +20,20 @@ def heat(n=3, size=16, seed=0):
 
 
 def overlay(n=3, names=METHODS, **more):
-    return gradcam_plots.overlay(images(n), {name: heat(n, seed=i) for i, name in enumerate(names)}, **more)
+    return gradcam_plots.overlay(
+        images(n), {name: heat(n, seed=i) for i, name in enumerate(names)}, **more
+    )
 
 
 def captions(n=3):
     return {
         name: [targets.caption(name, answer, 0.5, 0.25)] * n
-        for name, answer in (("bar", "yes"), ("odd_feature", "lens or arc"), ("bulge_shape", "rounded"), ("smooth", "smooth"))
+        for name, answer in (
+            ("bar", "yes"),
+            ("odd_feature", "lens or arc"),
+            ("bulge_shape", "rounded"),
+            ("smooth", "smooth"),
+        )
     }
 
 
@@ -35,15 +42,32 @@ def curves(methods=METHODS):
     for i, method in enumerate(methods):
         for name in ("deletion", "insertion"):
             fraction = np.linspace(0, 1, 17)
-            value = np.exp(-fraction * (i + 1)) if name == "deletion" else 1 - np.exp(-fraction * (i + 1))
-            columns = {"fraction": fraction, "value": value, "low": value - 0.1, "high": value + 0.1, "n": 1234}
+            value = (
+                np.exp(-fraction * (i + 1))
+                if name == "deletion"
+                else 1 - np.exp(-fraction * (i + 1))
+            )
+            columns = {
+                "fraction": fraction,
+                "value": value,
+                "low": value - 0.1,
+                "high": value + 0.1,
+                "n": 1234,
+            }
             tables.append(pd.DataFrame({"method": method, "curve": name} | columns))
     return pd.concat(tables, ignore_index=True)
 
 
 def scores(methods=METHODS, value=lambda i: 0.1 * i, half=0.04):
     rows = [
-        {"method": method, "score": name, "value": value(i), "low": value(i) - half, "high": value(i) + half, "n": 12}
+        {
+            "method": method,
+            "score": name,
+            "value": value(i),
+            "low": value(i) - half,
+            "high": value(i) + half,
+            "n": 12,
+        }
         for i, method in enumerate(methods)
         for name in map_scores.BETTER
     ]
@@ -53,7 +77,9 @@ def scores(methods=METHODS, value=lambda i: 0.1 * i, half=0.04):
 CASES = {
     "overlay of methods": lambda: overlay(titles=[TITLE] * 3),
     "overlay without titles": overlay,
-    "overlay of answers": lambda: overlay(names=captions(), titles=["587722984435351614"] * 3, captions=captions()),
+    "overlay of answers": lambda: overlay(
+        names=captions(), titles=["587722984435351614"] * 3, captions=captions()
+    ),
     "overlay of a galaxy": lambda: overlay(1, ("gradcam",), titles=["a galaxy"]),
     "overlay of nothing": lambda: overlay(0),
     "overlay without maps": lambda: overlay(names=()),
@@ -61,7 +87,9 @@ CASES = {
     "curves of a method": lambda: gradcam_plots.curves(curves(("gradcam",))),
     "no curves": lambda: gradcam_plots.curves(curves().iloc[:0]),
     "scores": lambda: gradcam_plots.scores(scores()),
-    "scores that hardly differ": lambda: gradcam_plots.scores(scores(value=lambda i: 0.97 + 0.001 * i, half=0.002)),
+    "scores that hardly differ": lambda: gradcam_plots.scores(
+        scores(value=lambda i: 0.97 + 0.001 * i, half=0.002)
+    ),
     "scores in log": lambda: gradcam_plots.scores(scores(value=lambda i: -12.3 - i)),
     "scores without control": lambda: gradcam_plots.scores(scores(("gradcam", "occlusion"))),
     "scores of a galaxy": lambda: gradcam_plots.scores(scores(half=np.nan)),
@@ -94,7 +122,10 @@ def test_the_map_lies_on_the_galaxy_which_stays_visible():
 def test_captions_stand_in_place_of_names():
     figure = overlay(names=captions(), captions=captions())
     lines = {text.replace("\n", " ") for text in said(figure)}
-    assert {"bar: yes 0.50, predicted 0.25", "odd feature: lens or arc 0.50, predicted 0.25"} <= lines
+    assert {
+        "bar: yes 0.50, predicted 0.25",
+        "odd feature: lens or arc 0.50, predicted 0.25",
+    } <= lines
     assert targets.caption("edge_on", "yes", float("nan"), 0.5) == "edge on: yes, predicted 0.50"
     with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one for each"):
         overlay(titles=["one"])
@@ -106,8 +137,12 @@ def test_curves_are_told_apart_and_only_methods_have_bands():
     table = curves()
     figure = gradcam_plots.curves(table)
     for ax, name in zip(figure.axes, ("deletion", "insertion"), strict=True):
-        assert [line.get_label() for line in ax.lines] == [gradcam_plots.NAMES.get(method, method) for method in METHODS]
-        for line, (_, rows) in zip(ax.lines, table[table.curve == name].groupby("method", sort=False), strict=True):
+        assert [line.get_label() for line in ax.lines] == [
+            gradcam_plots.NAMES.get(method, method) for method in METHODS
+        ]
+        for line, (_, rows) in zip(
+            ax.lines, table[table.curve == name].groupby("method", sort=False), strict=True
+        ):
             np.testing.assert_allclose(line.get_data(), [100 * rows.fraction, rows.value])
         assert len({(to_hex(line.get_color()), str(line._dash_pattern)) for line in ax.lines}) == 7
         assert len({str(line._dash_pattern) for line in ax.lines}) == 7  # not by colour alone
@@ -126,10 +161,14 @@ def test_scores_have_their_interval_and_the_control_is_a_line():
     ]
     for ax in figure.axes:
         *points, control = ax.lines
-        assert [line.get_xdata()[0] for line in points] == pytest.approx([0.1 * i for i in reversed(range(7))])
+        assert [line.get_xdata()[0] for line in points] == pytest.approx(
+            [0.1 * i for i in reversed(range(7))]
+        )
         assert control.get_xdata()[0] == pytest.approx(0.5) and control.get_linestyle() == "--"
         ends = [segment[:, 0] for each in ax.collections for segment in each.get_segments()]
-        np.testing.assert_allclose(ends, [[0.1 * i - 0.04, 0.1 * i + 0.04] for i in reversed(range(7))])
+        np.testing.assert_allclose(
+            ends, [[0.1 * i - 0.04, 0.1 * i + 0.04] for i in reversed(range(7))]
+        )
         assert len({line.get_marker() for line in points}) == 2
     alike = gradcam_plots.scores(scores(value=lambda i: 0.97 + 0.001 * i, half=0.002))
     assert all(np.ptp(ax.get_xlim()) > 0.1 for ax in alike.axes)

@@ -40,15 +40,27 @@ def history(n=12, seed=0):
     rng = np.random.default_rng(seed)
     epoch = np.arange(1, n + 1)
     loss, accuracy = 1 / epoch + rng.random(n) / 10, 1 - 1 / (epoch + 1) - rng.random(n) / 10
-    columns = {"train_loss": loss, "train_accuracy": accuracy, "val_loss": loss + 0.1, "val_accuracy": accuracy - 0.1}
+    columns = {
+        "train_loss": loss,
+        "train_accuracy": accuracy,
+        "val_loss": loss + 0.1,
+        "val_accuracy": accuracy - 0.1,
+    }
     best = columns["val_loss"] == np.minimum.accumulate(columns["val_loss"])
     return pd.DataFrame({"epoch": epoch, "epochs": n} | columns | {"best": best})
 
 
 def points(names=NAMES):
-    curve = {"false_positive_rate": [0.0, 0.1, 1.0], "true_positive_rate": [0.0, 0.9, 1.0], "threshold": [np.inf, 0.5, 0.0]}
+    curve = {
+        "false_positive_rate": [0.0, 0.1, 1.0],
+        "true_positive_rate": [0.0, 0.9, 1.0],
+        "threshold": [np.inf, 0.5, 0.0],
+    }
     return pd.concat(
-        [pd.DataFrame({"class": name} | curve | {"auc": 0.9 + k / 100, "n": 10 + k}) for k, name in enumerate(names)]
+        [
+            pd.DataFrame({"class": name} | curve | {"auc": 0.9 + k / 100, "n": 10 + k})
+            for k, name in enumerate(names)
+        ]
     )
 
 
@@ -58,7 +70,8 @@ def images(n, size=16):
 
 def counts(names=NAMES):
     return pd.DataFrame(
-        {s: np.arange(len(names)) + n for s, n in (("train", 900), ("val", 90), ("test", 200))}, index=list(names)
+        {s: np.arange(len(names)) + n for s, n in (("train", 900), ("val", 90), ("test", 200))},
+        index=list(names),
     )
 
 
@@ -89,7 +102,9 @@ def said(figure):
 CASES = {
     "curves": lambda: plots.learning_curves(history()),
     "curves of seeds": lambda: plots.learning_curves([history(12 - i, i) for i in range(5)]),
-    "curves of a self-supervised method": lambda: plots.learning_curves(history()[["epoch", "train_loss"]]),
+    "curves of a self-supervised method": lambda: plots.learning_curves(
+        history()[["epoch", "train_loss"]]
+    ),
     "no curves": lambda: plots.learning_curves([]),
     "roc": lambda: plots.roc(points()),
     "roc 10": lambda: plots.roc(points(TEN)),
@@ -101,18 +116,28 @@ CASES = {
     "one example": lambda: plots.examples(images(1), ["587722984435351614"]),
     "class examples": lambda: plots.class_examples(images(20), np.arange(20) % 4, NAMES),
     "class examples 10": lambda: plots.class_examples(images(20), np.arange(20) % 10, TEN),
-    "misclassified": lambda: plots.misclassified(images(7), ["in-between"] * 7, ["in-between"] * 7, [1.0] * 7),
+    "misclassified": lambda: plots.misclassified(
+        images(7), ["in-between"] * 7, ["in-between"] * 7, [1.0] * 7
+    ),
     "misclassified 10": lambda: plots.misclassified(images(2), TEN[-2:], TEN[-3:-1], [0.5, 0.6]),
     "nothing misclassified": lambda: plots.misclassified(images(0), [], [], []),
     "balance": lambda: plots.class_balance(counts()),
     "balance 1": lambda: plots.class_balance(counts(["round"])[["test"]]),
     "balance 10": lambda: plots.class_balance(counts(TEN)),
-    "distributions": lambda: plots.distributions({"a (px)": np.arange(40), "b": np.ones(40)}, np.arange(40) % 4, NAMES),
-    "distributions 10": lambda: plots.distributions({"a (px)": np.arange(40)}, np.arange(40) % 10, TEN),
+    "distributions": lambda: plots.distributions(
+        {"a (px)": np.arange(40), "b": np.ones(40)}, np.arange(40) % 4, NAMES
+    ),
+    "distributions 10": lambda: plots.distributions(
+        {"a (px)": np.arange(40)}, np.arange(40) % 10, TEN
+    ),
     "votes": lambda: plots.vote_correlation(votes(), galaxy_zoo_tree.LABELS),
-    "class examples without classes": lambda: plots.class_examples(images(2), np.array([-1, -1]), ()),
+    "class examples without classes": lambda: plots.class_examples(
+        images(2), np.array([-1, -1]), ()
+    ),
     "balance without classes": lambda: plots.class_balance(counts().iloc[:0]),
-    "distributions without classes": lambda: plots.distributions({"a": np.arange(2)}, np.array([-1, -1]), ()),
+    "distributions without classes": lambda: plots.distributions(
+        {"a": np.arange(2)}, np.array([-1, -1]), ()
+    ),
 }
 
 
@@ -138,7 +163,10 @@ def check_texts(figure, smallest=10):
 
 @pytest.mark.parametrize("case", CASES)
 def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
-    check_texts(CASES[case](), smallest=8 if case in ("votes", "balance 10") else 9 if case == "confusion 10" else 10)
+    check_texts(
+        CASES[case](),
+        smallest=8 if case in ("votes", "balance 10") else 9 if case == "confusion 10" else 10,
+    )
 
 
 def test_a_notebook_shows_a_figure_once_and_sharp():
@@ -167,7 +195,9 @@ def test_curves_mark_the_best_epoch_of_each_run():
     stars = {tuple(np.ravel(line.get_xydata())) for line in loss.lines if line.get_marker() == "*"}
     best = [run.loc[run.val_loss.idxmin()] for run in runs]
     assert stars == {(row.epoch, row.val_loss) for row in best}
-    stars = {tuple(np.ravel(line.get_xydata())) for line in accuracy.lines if line.get_marker() == "*"}
+    stars = {
+        tuple(np.ravel(line.get_xydata())) for line in accuracy.lines if line.get_marker() == "*"
+    }
     assert stars == {(row.epoch, row.val_accuracy) for row in best}
     assert len(loss.lines) == 2 * 3
     other = runs[0].assign(best=[True, False, True] + [False] * 9)  # whatever training went by
@@ -175,7 +205,9 @@ def test_curves_mark_the_best_epoch_of_each_run():
         (star,) = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "*"]
         assert star == 3
     assert "best epoch on validation" in said(figure)
-    assert "best epoch on validation" not in said(plots.learning_curves(runs[0].drop(columns="best")))
+    assert "best epoch on validation" not in said(
+        plots.learning_curves(runs[0].drop(columns="best"))
+    )
 
 
 def test_curves_show_what_there_is():
@@ -195,7 +227,9 @@ def test_roc_names_class_area_and_number():
 def test_no_two_curves_look_the_same(names):
     lines = plots.roc(points(names)).axes[0].lines[1:]
     assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == len(names)
-    assert len({str(line._dash_pattern) for line in lines[:8]}) == min(8, len(names))  # not by colour alone
+    assert len({str(line._dash_pattern) for line in lines[:8]}) == min(
+        8, len(names)
+    )  # not by colour alone
 
 
 def test_confusion_states_counts_and_per_cent_of_the_true_class():
@@ -207,7 +241,9 @@ def test_confusion_states_counts_and_per_cent_of_the_true_class():
     for row in range(3):
         share = [int(cells[row, column].split("\n")[1].removesuffix(" %")) for column in range(4)]
         assert sum(share) == 100
-        assert sum(int(cells[row, column].split("\n")[0]) for column in range(4)) == MATRIX[row].sum()
+        assert (
+            sum(int(cells[row, column].split("\n")[0]) for column in range(4)) == MATRIX[row].sum()
+        )
     shown = ax.images[0].get_array()
     np.testing.assert_allclose(shown[:3].sum(1), 100)
     assert shown.mask[3].all() and not shown.mask[:3].any()
@@ -221,7 +257,9 @@ def test_confusion_states_counts_and_per_cent_of_the_true_class():
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_sheets_show_every_galaxy_with_its_title(as_tensor):
     given = images(8)
-    figure = plots.examples(torch.from_numpy(given) if as_tensor else given, [f"g{i}" for i in range(8)], columns=3)
+    figure = plots.examples(
+        torch.from_numpy(given) if as_tensor else given, [f"g{i}" for i in range(8)], columns=3
+    )
     shown = [ax for ax in figure.axes if ax.images]
     assert [ax.get_title() for ax in shown] == [f"g{i}" for i in range(8)]
     for ax, image in zip(shown, given, strict=True):
@@ -241,17 +279,28 @@ def test_class_sheet_has_a_row_per_class_and_leaves_out_the_unlabelled():
         assert len(shown) == len(members)
         for image, i in zip(shown, members, strict=True):
             assert (image == given[i].transpose(1, 2, 0)).all()
-    assert said(figure) == ["round\n(n = 4)", "in-between\n(n = 1)", "edge-on\n(n = 0)", "spiral\n(n = 3)"]
+    assert said(figure) == [
+        "round\n(n = 4)",
+        "in-between\n(n = 1)",
+        "edge-on\n(n = 0)",
+        "spiral\n(n = 3)",
+    ]
 
 
 def test_misclassified_say_what_they_were_taken_for():
-    figure = plots.misclassified(images(2), ["spiral", "round"], ["edge-on", "spiral"], np.array([0.871, 1.0]))
+    figure = plots.misclassified(
+        images(2), ["spiral", "round"], ["edge-on", "spiral"], np.array([0.871, 1.0])
+    )
     assert said(figure) == ["spiral, taken for\nedge-on (87 %)", "round, taken for\nspiral (100 %)"]
     assert said(plots.misclassified(images(0), [], [], [])) == ["no galaxy is misclassified"]
 
 
 def test_figures_of_nothing_say_so():
-    for case in ("class examples without classes", "balance without classes", "distributions without classes"):
+    for case in (
+        "class examples without classes",
+        "balance without classes",
+        "distributions without classes",
+    ):
         assert said(CASES[case]()) == ["no galaxy has a class"]
     assert said(plots.distributions({}, np.zeros(2, int), ["round"])) == ["nothing was measured"]
     figure = Figure(figsize=(8, 4))
@@ -273,9 +322,13 @@ def test_balance_states_every_count_and_the_imbalance():
     assert set(table.astype(str).to_numpy().ravel()) <= set(shown)
     assert "train (3,606)" in shown
     big = pd.DataFrame({"train": [300, 100]}, index=["spiral", "round"])
-    assert "imbalance 3.0: spiral has 300 galaxies, round has 100 galaxies" in said(plots.class_balance(big))
+    assert "imbalance 3.0: spiral has 300 galaxies, round has 100 galaxies" in said(
+        plots.class_balance(big)
+    )
     empty = pd.DataFrame({"train": [300, 0]}, index=["spiral", "round"])
-    assert "imbalance: spiral has 300 galaxies, round has 0 galaxies" in said(plots.class_balance(empty))
+    assert "imbalance: spiral has 300 galaxies, round has 0 galaxies" in said(
+        plots.class_balance(empty)
+    )
 
 
 def test_distributions_mark_medians_and_leave_out_what_is_not_known():
@@ -310,7 +363,9 @@ def lab(rgb, seen_through=None):
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     if seen_through is not None:
         linear = np.clip(linear @ np.transpose(seen_through), 0, 1)
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
     ratio = linear @ to_xyz.T / to_xyz.sum(1)
     x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116).T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
@@ -321,11 +376,24 @@ def test_the_colour_map_is_even_in_lightness():
     assert (steps > 0).all() and steps.max() / steps.min() < 1.6
 
 
-# what is left of colours without one kind of cone (Machado, Oliveira & Fernandes 2009, table 1, severity 1)
+# what is left of colours without one kind of cone (Machado, Oliveira & Fernandes 2009, table 1,
+# severity 1)
 VISION = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 
 

@@ -1,4 +1,5 @@
-"""What stands in the figures of calibration, pairs and consistency, and that nothing is cut off or overlaps. Takes 15 s."""
+"""What stands in the figures of calibration, pairs and consistency, and that nothing is cut off or
+overlaps. Takes 15 s."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,13 @@ from tests.plots.test_comparison import LONG
 from tests.plots.test_style import check_texts, said
 
 FEW = ("cnn", "moco dnn", "resnet18")
-MANY = (*LONG, "moco_finetuned", "cae_frozen dnn", "classical random_forest", "a method with a name beyond all measure, tuned")
+MANY = (
+    *LONG,
+    "moco_finetuned",
+    "cae_frozen dnn",
+    "classical random_forest",
+    "a method with a name beyond all measure, tuned",
+)
 
 
 def tables(names, what, n=160):
@@ -20,7 +27,13 @@ def tables(names, what, n=160):
 
 def ranked(names):
     value = 0.9 - 0.3 / len(names) * np.arange(len(names))
-    rows = {"method": list(names), "accuracy": value, "accuracy_low": value - 0.03, "accuracy_high": value + 0.03, "seeds": 3}
+    rows = {
+        "method": list(names),
+        "accuracy": value,
+        "accuracy_low": value - 0.03,
+        "accuracy_high": value + 0.03,
+        "seeds": 3,
+    }
     return pd.DataFrame(rows)
 
 
@@ -29,7 +42,13 @@ def paired(names, margin=0.06):
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             gain = table.accuracy[a] - table.accuracy[b]
-            row = {"a": a, "b": b, "n_labels": 50, "accuracy_a": table.accuracy[a], "accuracy_b": table.accuracy[b]}
+            row = {
+                "a": a,
+                "b": b,
+                "n_labels": 50,
+                "accuracy_a": table.accuracy[a],
+                "accuracy_b": table.accuracy[b],
+            }
             rows.append(row | {"resolved": gain > margin, "p_better": min(0.5 + 5 * gain, 1.0)})
     return pd.DataFrame(rows)
 
@@ -47,7 +66,10 @@ def turned(names, classless=(), seeds=3):
                     "accuracy": 0.9 - i / 20,
                 }
             key = {"method": name, "turns": turns, "averaged": averaged, "n": 161, "seeds": seeds}
-            rows += [key | {"metric": m, "value": v, "low": v - 0.01, "high": v + 0.01} for m, v in value.items()]
+            rows += [
+                key | {"metric": m, "value": v, "low": v - 0.01, "high": v + 0.01}
+                for m, v in value.items()
+            ]
     return pd.DataFrame(rows)
 
 
@@ -58,7 +80,9 @@ def told_apart(names, margin=0.06):
 CASES = {
     "reliability": lambda: trust_plots.reliability(tables(FEW, calibration.reliability)),
     "reliability of 1": lambda: trust_plots.reliability(tables(FEW[:1], calibration.reliability)),
-    "reliability of many": lambda: trust_plots.reliability(tables(MANY, calibration.reliability, 2000)),
+    "reliability of many": lambda: trust_plots.reliability(
+        tables(MANY, calibration.reliability, 2000)
+    ),
     "reliability of nothing": lambda: trust_plots.reliability({}),
     "risk": lambda: trust_plots.risk_coverage(tables(FEW, calibration.risk_coverage)),
     "risk of many": lambda: trust_plots.risk_coverage(tables(MANY, calibration.risk_coverage)),
@@ -96,7 +120,10 @@ def test_reliability_shows_points_and_galaxies():
 
 
 def test_the_legend_of_risks_begins_with_the_best():
-    curves = {"worse": calibration.risk_coverage(drawn(50, seed=0).assign(label="b")), "better": ALL_RIGHT}
+    curves = {
+        "worse": calibration.risk_coverage(drawn(50, seed=0).assign(label="b")),
+        "better": ALL_RIGHT,
+    }
     legend = trust_plots.risk_coverage(curves).legends[0]
     assert [text.get_text().split()[0] for text in legend.get_texts()] == ["better", "worse"]
     assert legend.get_texts()[0].get_text() == "better (0.000)"
@@ -108,7 +135,11 @@ ALL_RIGHT = calibration.risk_coverage(drawn(50, seed=0).assign(label="a"))
 def test_bars_join_what_cannot_be_told_apart():
     figure = trust_plots.told_apart(ranked("abcd"), [("a", "b"), ("b", "d"), ("c",)])
     right = figure.axes[1]
-    dots = [sorted(np.asarray(line.get_ydata(), float)) for line in right.lines if line.get_marker() == "o"]
+    dots = [
+        sorted(np.asarray(line.get_ydata(), float))
+        for line in right.lines
+        if line.get_marker() == "o"
+    ]
     assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
     assert "all are told apart" in said(CASES["told apart, no ties"]())
@@ -117,15 +148,28 @@ def test_bars_join_what_cannot_be_told_apart():
 def test_probabilities_mirror_each_other_and_mark_ties():
     figure = trust_plots.probabilities(paired(FEW, 0.15))
     shown = {(text.get_position()): text.get_text() for text in figure.axes[0].texts}
-    assert shown == {(1, 0): "100=", (0, 1): "0=", (2, 0): "100", (0, 2): "0", (2, 1): "100=", (1, 2): "0="}
+    assert shown == {
+        (1, 0): "100=",
+        (0, 1): "0=",
+        (2, 0): "100",
+        (0, 2): "0",
+        (2, 1): "100=",
+        (1, 2): "0=",
+    }
 
 
 def test_consistency_shows_every_way_to_turn_and_the_best_on_top():
     table = turned(FEW, ["moco dnn"])
     figure = trust_plots.consistency(table)
     agreement, _, cosine = figure.axes
-    assert [text.get_text() for text in agreement.get_yticklabels()] == ["moco dnn", "resnet18", "cnn"]
-    points = [line for ax in figure.axes for line in ax.lines if line.get_marker() in ("o", "s", "^")]
+    assert [text.get_text() for text in agreement.get_yticklabels()] == [
+        "moco dnn",
+        "resnet18",
+        "cnn",
+    ]
+    points = [
+        line for ax in figure.axes for line in ax.lines if line.get_marker() in ("o", "s", "^")
+    ]
     assert [len(np.asarray(line.get_xdata())) for line in points] == [2, 2, 2, 2, 2, 3, 3, 3]
     averaged = table[(table.metric == "agreement") & table.averaged]
     assert np.asarray(points[2].get_xdata()) == pytest.approx(averaged.value.to_numpy(float))

@@ -1,4 +1,5 @@
-"""What stands in the figures of vote fractions, and that nothing is cut off or overlaps. About 20 s."""
+"""What stands in the figures of vote fractions, and that nothing is cut off or overlaps. About 20
+s."""
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,17 @@ def evaluated(way=70.0, spread=5.0):
         for metric in vote_metrics.METRICS:
             for i, name in enumerate(["overall", *galaxy_zoo_tree.SLICES, *galaxy_zoo_tree.LABELS]):
                 scope = "overall" if i == 0 else "question" if i <= 11 else "answer"
-                row = {"scope": scope, "name": name, "convention": convention, "metric": metric, "n": 4000}
+                row = {
+                    "scope": scope,
+                    "name": name,
+                    "convention": convention,
+                    "metric": metric,
+                    "n": 4000,
+                }
                 gone = way + i + 2 * (convention == "per question") - (metric != "rmse")
-                rows.append(row | {"way": gone, "way_low": gone - spread, "way_high": gone + spread})
+                rows.append(
+                    row | {"way": gone, "way_low": gone - spread, "way_high": gone + spread}
+                )
     return pd.DataFrame(rows)
 
 
@@ -42,21 +51,36 @@ def votes(n=60, *, concentration=False, people=40.0):
     rng = np.random.default_rng(0)
     true, predicted = (
         galaxy_zoo_tree.cumulative(
-            np.concatenate([rng.dirichlet(np.ones(len(q.answers)), n) for q in galaxy_zoo_tree.QUESTIONS], axis=1)
+            np.concatenate(
+                [rng.dirichlet(np.ones(len(q.answers)), n) for q in galaxy_zoo_tree.QUESTIONS],
+                axis=1,
+            )
         )
         for _ in range(2)
     )
-    columns = {"id": [f"587722984435351{i:03d}" for i in range(n)], "split": "test", "volunteers": people}
+    columns = {
+        "id": [f"587722984435351{i:03d}" for i in range(n)],
+        "split": "test",
+        "volunteers": people,
+    }
     columns |= dict(zip(galaxy_zoo_tree.COLUMNS, true.T, strict=True))
-    columns |= {f"p_{name}": values for name, values in zip(galaxy_zoo_tree.COLUMNS, predicted.T, strict=True)}
+    columns |= {
+        f"p_{name}": values
+        for name, values in zip(galaxy_zoo_tree.COLUMNS, predicted.T, strict=True)
+    }
     columns |= {f"s_{name}": 24.0 for name in galaxy_zoo_tree.SLICES} if concentration else {}
     return pd.DataFrame(columns)
 
 
 def questions(x, y, values, *, n=600):
-    """A table with these values of x in every question, and y a tenth above, less 0.01 for each question."""
+    """A table with these values of x in every question, and y a tenth above, less 0.01 for each
+    question."""
     names = ["overall", *galaxy_zoo_tree.SLICES]
-    rows = [{"question": q, x: v, y: v + 0.1 - 0.01 * i, "n": n} for i, q in enumerate(names) for v in values]
+    rows = [
+        {"question": q, x: v, y: v + 0.1 - 0.01 * i, "n": n}
+        for i, q in enumerate(names)
+        for v in values
+    ]
     table = pd.DataFrame(rows)
     return table.assign(low=table[y] - 0.02, high=table[y] + 0.04)
 
@@ -71,9 +95,9 @@ def covered():
 
 def broken(shares=(1.0, 0.017, 0.5, 0.0, 1.0)):
     rules = vote_metrics.violations(votes(2)).rule
-    return pd.DataFrame({"rule": rules, "count": np.ceil(600 * np.array(shares)).astype(int), "share": shares}).assign(
-        largest=[0.123 * s + 1e-16 for s in shares], n=600
-    )
+    return pd.DataFrame(
+        {"rule": rules, "count": np.ceil(600 * np.array(shares)).astype(int), "share": shares}
+    ).assign(largest=[0.123 * s + 1e-16 for s in shares], n=600)
 
 
 def galaxy(i=0, **options):
@@ -82,7 +106,9 @@ def galaxy(i=0, **options):
 
 CASES = {
     "progress": lambda: vote_plots.progress(evaluated()),
-    "progress of 3": lambda: vote_plots.progress({name: evaluated(60 + 10 * i) for i, name in enumerate(METHODS)}),
+    "progress of 3": lambda: vote_plots.progress(
+        {name: evaluated(60 + 10 * i) for i, name in enumerate(METHODS)}
+    ),
     "progress far out": lambda: vote_plots.progress(
         {name: evaluated(w) for name, w in zip(METHODS, (-340, 80, 200), strict=True)}
     ),
@@ -91,8 +117,12 @@ CASES = {
     "comparison without floor": lambda: vote_plots.comparison(compared().assign(floor=np.nan)),
     "comparison of nothing": lambda: vote_plots.comparison(compared().assign(seeds=0)),
     "predicted": lambda: vote_plots.predicted_against_votes(votes()),
-    "predicted 1": lambda: vote_plots.predicted_against_votes(votes(5), answers=[("odd_feature", "lens or arc")]),
-    "predicted 5": lambda: vote_plots.predicted_against_votes(votes(), answers=galaxy_zoo_tree.ANSWERS[:5]),
+    "predicted 1": lambda: vote_plots.predicted_against_votes(
+        votes(5), answers=[("odd_feature", "lens or arc")]
+    ),
+    "predicted 5": lambda: vote_plots.predicted_against_votes(
+        votes(), answers=galaxy_zoo_tree.ANSWERS[:5]
+    ),
     "predicted of nothing": lambda: vote_plots.predicted_against_votes(votes(), split="val"),
     "coverage of 3": lambda: vote_plots.coverage(dict.fromkeys(METHODS, covered())),
     "no coverage": lambda: vote_plots.coverage(covered().assign(n=0)),
@@ -110,14 +140,27 @@ def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
 
 
 def test_progress_draws_every_question_between_the_yardsticks():
-    ax = vote_plots.progress({name: evaluated(60 + 10 * i) for i, name in enumerate(METHODS)}).axes[0]
+    ax = vote_plots.progress({name: evaluated(60 + 10 * i) for i, name in enumerate(METHODS)}).axes[
+        0
+    ]
     names = ["overall", *(name.replace("_", " ") for name in galaxy_zoo_tree.SLICES)]
-    assert [t.get_text() for t in ax.get_yticklabels()] == names and ax.yaxis_inverted()  # overall on top
+    assert [
+        t.get_text() for t in ax.get_yticklabels()
+    ] == names and ax.yaxis_inverted()  # overall on top
     points = [line for line in ax.lines if line.get_ls() == "None"]
-    assert [line.get_xdata().tolist() for line in points] == [[60 + 10 * i + q for q in range(12)] for i in range(3)]
+    assert [line.get_xdata().tolist() for line in points] == [
+        [60 + 10 * i + q for q in range(12)] for i in range(3)
+    ]
     places = np.array([line.get_ydata() for line in points])
-    assert np.array_equal(places.round(), np.tile(np.arange(12), (3, 1))) and (np.diff(places, axis=0) > 0).all()
-    assert len({(line.get_color(), line.get_marker()) for line in points}) == len({line.get_marker() for line in points}) == 3
+    assert (
+        np.array_equal(places.round(), np.tile(np.arange(12), (3, 1)))
+        and (np.diff(places, axis=0) > 0).all()
+    )
+    assert (
+        len({(line.get_color(), line.get_marker()) for line in points})
+        == len({line.get_marker() for line in points})
+        == 3
+    )
     for i, bars in enumerate(ax.collections):
         ends = [segment[:, 0].tolist() for segment in bars.get_segments()]
         assert ends == [[55 + 10 * i + q, 65 + 10 * i + q] for q in range(12)]
@@ -139,16 +182,23 @@ def test_comparison_puts_the_lowest_on_top_between_floor_and_baseline():
     figure = vote_plots.comparison(compared(3, (50, None)))
     ax = figure.axes[0]
     labels = [t.get_text() for t in ax.get_yticklabels()]
-    assert labels[-1] == "method 2, all labels (3 seeds)" and labels[0] == "method 0, 50 labels (3 seeds)"
+    assert (
+        labels[-1] == "method 2, all labels (3 seeds)"
+        and labels[0] == "method 0, 50 labels (3 seeds)"
+    )
     points, floor, baseline = ax.lines
     assert points.get_xdata() == pytest.approx(sorted(compared(3, (50, None)).rmse, reverse=True))
-    assert floor.get_xdata()[0] == pytest.approx(0.04) and baseline.get_xdata()[0] == pytest.approx(0.195)
+    assert floor.get_xdata()[0] == pytest.approx(0.04) and baseline.get_xdata()[0] == pytest.approx(
+        0.195
+    )
     shown = said(figure)
     assert " noise floor 0.040 " in shown and " mean-vote baseline 0.195 " in shown
     assert any("(n = 140 to 142 test galaxies)" in text for text in shown)
     spans = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
     assert (spans[1].x0, spans[1].x1) == (pytest.approx(0.19), pytest.approx(0.20))
-    assert not any("floor" in text for text in said(vote_plots.comparison(compared().assign(floor=np.nan))))
+    assert not any(
+        "floor" in text for text in said(vote_plots.comparison(compared().assign(floor=np.nan)))
+    )
     lacking = compared()
     lacking.loc[1, ["rmse", "rmse_low", "rmse_high", "n_test"]] = np.nan
     assert "missing" in said(vote_plots.comparison(lacking))
@@ -158,7 +208,9 @@ def test_predictions_are_binned_against_votes():
     t = votes(50)
     t["p_Class3.1"] = t["Class3.1"]
     t["p_Class3.2"] = -0.03
-    figure = vote_plots.predicted_against_votes(t, answers=[("bar", "yes"), ("bar", "no"), ("odd", "yes")])
+    figure = vote_plots.predicted_against_votes(
+        t, answers=[("bar", "yes"), ("bar", "no"), ("odd", "yes")]
+    )
     panels = [ax for ax in figure.axes if ax.get_title()]
     assert [ax.get_title() for ax in panels] == ["bar: yes", "bar: no", "odd: yes"]
     for ax in panels:
@@ -168,7 +220,9 @@ def test_predictions_are_binned_against_votes():
     assert np.trace(counts) == 50  # all on the line on which both are equal
     assert panels[1].get_ylim()[0] == pytest.approx(-0.1) and panels[0].get_ylim()[0] == 0
     assert "fraction of the volunteers (n = 50 galaxies)" in said(figure)
-    assert said(vote_plots.predicted_against_votes(t.assign(split="train"))) == ["no galaxy with votes in the test part"]
+    assert said(vote_plots.predicted_against_votes(t.assign(split="train"))) == [
+        "no galaxy with votes in the test part"
+    ]
     with pytest.raises(KeyError, match="no question 'colour'"):
         vote_plots.predicted_against_votes(t, answers=[("colour", "red")])
 
@@ -176,15 +230,22 @@ def test_predictions_are_binned_against_votes():
 @pytest.mark.parametrize("draw", [vote_plots.calibration, vote_plots.coverage])
 def test_each_question_has_a_panel_with_its_points_and_intervals(draw):
     table, x, y = (
-        (calibrated(), "predicted", "observed") if draw is vote_plots.calibration else (covered(), "level", "coverage")
+        (calibrated(), "predicted", "observed")
+        if draw is vote_plots.calibration
+        else (covered(), "level", "coverage")
     )
     figure = draw({"a": table, "b": table.assign(**{y: table[y] - 0.01})})
-    assert [ax.get_title() for ax in figure.axes] == ["overall", *(name.replace("_", " ") for name in galaxy_zoo_tree.SLICES)]
+    assert [ax.get_title() for ax in figure.axes] == [
+        "overall",
+        *(name.replace("_", " ") for name in galaxy_zoo_tree.SLICES),
+    ]
     for ax, name in zip(figure.axes, ["overall", *galaxy_zoo_tree.SLICES], strict=True):
         rows = table[table.question == name]
         equal, first, second = ax.lines
         assert list(equal.get_xdata()) == list(equal.get_ydata()) == [0, 1]
-        assert first.get_xdata() == pytest.approx(rows[x]) and first.get_ydata() == pytest.approx(rows[y])
+        assert first.get_xdata() == pytest.approx(rows[x]) and first.get_ydata() == pytest.approx(
+            rows[y]
+        )
         assert second.get_ydata() == pytest.approx(rows[y] - 0.01)
         ends = np.array([segment[:, 1] for segment in ax.collections[0].get_segments()])
         assert ends == pytest.approx(rows[["low", "high"]].to_numpy())
@@ -209,9 +270,13 @@ def test_a_tree_shows_votes_with_their_noise_and_predictions():
     assert [bar.get_width() for bar in smooth.patches] == pytest.approx([0.5, 0.2, 0.3])
     assert [bar.get_width() for bar in edge_on.patches] == pytest.approx([0.25, 0.75])
     assert [t.get_text() for t in edge_on.get_yticklabels()] == ["yes", "no"]
-    noise, error = (np.array([segment[:, 0] for segment in each.get_segments()]) for each in edge_on.collections)
+    noise, error = (
+        np.array([segment[:, 0] for segment in each.get_segments()]) for each in edge_on.collections
+    )
     v, n = 0.25, 8  # Wilson (1927) with z = 1
-    limits = (v + 1 / (2 * n) + np.array([-1, 1]) * np.sqrt(v * (1 - v) / n + 1 / (4 * n**2))) / (1 + 1 / n)
+    limits = (v + 1 / (2 * n) + np.array([-1, 1]) * np.sqrt(v * (1 - v) / n + 1 / (4 * n**2))) / (
+        1 + 1 / n
+    )
     assert noise[0] == pytest.approx(limits)
     assert smooth.lines[0].get_xdata() == pytest.approx([0.3, 0.4, 0.3])
     deviation = np.sqrt(0.3 * 0.7 / 25)
@@ -227,7 +292,10 @@ def test_a_tree_pales_where_few_are_asked_and_leaves_out_what_is_not_known():
     row[[f"Class9.{i}" for i in (1, 2, 3)]] = 0.0
     figure = vote_plots.tree(row)
     edge_on, shape = panel(figure, "edge on: 3 %"), panel(figure, "bulge shape: 0 %")
-    assert edge_on.patches[0].get_alpha() < 0.5 and panel(figure, "smooth: 100 %").patches[0].get_alpha() == 1
+    assert (
+        edge_on.patches[0].get_alpha() < 0.5
+        and panel(figure, "smooth: 100 %").patches[0].get_alpha() == 1
+    )
     assert not shape.patches and len(shape.lines[0].get_xdata()) == 3  # predicted alone
     unlabelled = galaxy().copy()
     unlabelled[list(galaxy_zoo_tree.COLUMNS)] = np.nan
@@ -252,7 +320,9 @@ def test_figures_of_nothing_say_why():
         "no coverage": "no counts of votes: the number of volunteers is not known",
         "no violations": "no galaxy's predicted fractions break the tree",
     }
-    assert {case: said(CASES[case]()) for case in expected} == {case: [text] for case, text in expected.items()}
+    assert {case: said(CASES[case]()) for case in expected} == {
+        case: [text] for case, text in expected.items()
+    }
 
 
 def test_what_the_metrics_give_can_be_drawn():
@@ -262,7 +332,9 @@ def test_what_the_metrics_give_can_be_drawn():
         vote_plots.calibration(vote_calibration.calibration(t)),
         vote_plots.coverage(vote_calibration.coverage(t, n_bootstrap=9)),
         vote_plots.violations(vote_metrics.violations(t.assign(**{"p_Class1.1": 2.0}))),
-        vote_plots.comparison(vote_comparison.compare([{"step": "model", "seed": 0, "votes": t}], n_bootstrap=9)),
+        vote_plots.comparison(
+            vote_comparison.compare([{"step": "model", "seed": 0, "votes": t}], n_bootstrap=9)
+        ),
     ]
     assert all(len(figure.axes) in (1, 12) for figure in figures)
     assert figures[0].axes[0].lines and figures[4].axes[0].lines and figures[3].axes[0].patches

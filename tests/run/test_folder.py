@@ -40,10 +40,16 @@ def predictions(**changes):
 def test_root_is_found_from_a_folder_below(project):
     assert root() == project
     assert Step("toy", "resnet18").path == project / "results" / "toy" / "resnet18"
-    assert Step("toy", "a/seed=0").model_file == project / "models" / "toy" / "a" / "seed=0.safetensors"
+    assert (
+        Step("toy", "a/seed=0").model_file
+        == project / "models" / "toy" / "a" / "seed=0.safetensors"
+    )
 
 
-@pytest.mark.parametrize(("run", "step"), [("../x", "a"), ("x", "../a"), ("x", "a/.."), ("", "a"), ("x", "a/b/c"), ("x", "/a")])
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [("../x", "a"), ("x", "../a"), ("x", "a/.."), ("", "a"), ("x", "a/b/c"), ("x", "/a")],
+)
 def test_names_cannot_leave_the_folder(project, run, step):
     with pytest.raises(ValueError, match="names are of letters"):
         Step(run, step)
@@ -70,7 +76,10 @@ def test_rows_are_on_disk_as_they_come(project):
 
 def test_progress_line():
     row = {"epoch": "2", "epochs": "10", "train_loss": "0.5", "val_loss": "", "val_accuracy": "0"}
-    assert progress(row, seconds=30) == "epoch 2/10, val accuracy 0.000, train loss 0.500, 2 min 00 s left"
+    assert (
+        progress(row, seconds=30)
+        == "epoch 2/10, val accuracy 0.000, train loss 0.500, 2 min 00 s left"
+    )
     assert progress({"epoch": 10, "epochs": 10}, seconds=30) == "epoch 10/10"
     assert [duration(s) for s in (0.6, 65, 3720)] == ["1 s", "1 min 05 s", "1 h 02 min"]
 
@@ -93,7 +102,10 @@ def test_predictions_come_back_as_they_were(project):
         ({"ids": ["7", "7"]}, "'7' is there twice"),
         ({"ids": ["7"]}, "lengths differ"),
         ({"labels": torch.tensor([2, 0])}, "labels reach from 0 to 2"),
-        ({"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])}, "'007': p_round is nan"),
+        (
+            {"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])},
+            "'007': p_round is nan",
+        ),
         ({"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])}, "'7': p_edge-on is 3.5"),
         ({"classes": ("round",)}, "2 probabilities per galaxy for 1 classes"),
     ],
@@ -125,8 +137,14 @@ def test_wrong_tables_are_named(tmp_path, text, message):
 
 def test_metrics_refuse_what_is_not_finite(project):
     step = Step("toy", "a")
-    step.metrics({"accuracy": np.float32(0.5), "per_class": {"round": torch.tensor(0.25)}, "n": np.int64(3)})
-    assert json.loads((step.path / "metrics.json").read_text()) == {"accuracy": 0.5, "per_class": {"round": 0.25}, "n": 3}
+    step.metrics(
+        {"accuracy": np.float32(0.5), "per_class": {"round": torch.tensor(0.25)}, "n": np.int64(3)}
+    )
+    assert json.loads((step.path / "metrics.json").read_text()) == {
+        "accuracy": 0.5,
+        "per_class": {"round": 0.25},
+        "n": 3,
+    }
     with pytest.raises(ValueError, match=r"per_class\.round of a is nan"):
         step.metrics({"per_class": {"round": float("nan")}})
 
@@ -182,7 +200,9 @@ def test_environment_and_figure(project):
     step.environment(precision="fp32")
     step.figure(pyplot.figure(), "curves")
     written = json.loads((step.path / "environment.json").read_text())
-    assert written["torch"] == torch.__version__.split("+")[0] or written["torch"] == torch.__version__
+    assert (
+        written["torch"] == torch.__version__.split("+")[0] or written["torch"] == torch.__version__
+    )
     assert written["precision"] == "fp32"
     assert written["cores"] >= 1
     assert (step.path / "curves.png").read_bytes()[:4] == b"\x89PNG"
@@ -216,7 +236,9 @@ def test_rows_of_a_run_by_hand_are_no_pieces(project):
         for name in names:
             step.row(name).predictions(**predictions())
             step.row(name).metrics({"n_train": 5})
-    Step("by_hand", "bare").row("dnn").predictions(**predictions())  # all that there is of its piece
+    Step("by_hand", "bare").row("dnn").predictions(
+        **predictions()
+    )  # all that there is of its piece
     Step("by_hand", "both").predictions(**predictions())
     Step("by_hand", "both").row("dnn").predictions(**predictions())
     read = [(result.name, result.combination, result.rows) for result in results.read("by_hand")]
@@ -237,7 +259,11 @@ def test_rows_of_a_run_by_hand_are_no_pieces(project):
 
 
 def planned(**parameters):
-    return {"combination": parameters, "parameters": {"seed": 9} | parameters, "outputs": ["predictions.csv"]}
+    return {
+        "combination": parameters,
+        "parameters": {"seed": 9} | parameters,
+        "outputs": ["predictions.csv"],
+    }
 
 
 def test_read_a_planned_run_shows_what_is_missing(project):
@@ -247,7 +273,10 @@ def test_read_a_planned_run_shows_what_is_missing(project):
     step.metrics({"accuracy": 0.5})
     pieces = {"a/seed=0": planned(seed=0), "a/seed=1": planned(seed=1)}
     write(folder / "plan.json", json.dumps({"pieces": pieces}))
-    assert [result.done for result in results.read("toy")] == [False, False]  # files, but no mark: cut short
+    assert [result.done for result in results.read("toy")] == [
+        False,
+        False,
+    ]  # files, but no mark: cut short
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     finished, missing = results.read("toy")
     assert (finished.done, finished.seconds, finished.metrics) == (True, 2.5, {"accuracy": 0.5})
@@ -257,7 +286,10 @@ def test_read_a_planned_run_shows_what_is_missing(project):
 
 def test_results_have_the_parameters_that_they_were_made_with(project):
     folder = project / "results" / "toy"
-    write(folder / "plan.json", json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}))
+    write(
+        folder / "plan.json",
+        json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}),
+    )
     for name in ("a", "b"):
         step = Step("toy", name)
         step.predictions(**predictions())
@@ -269,7 +301,8 @@ def test_results_have_the_parameters_that_they_were_made_with(project):
 
 
 def test_a_fraction_of_the_labels_is_counted(project):
-    """Of both seeds at 10 % one is done, of 20 % none; a method with a fraction of its own; a protocol."""
+    """Of both seeds at 10 % one is done, of 20 % none; a method with a fraction of its own; a
+    protocol."""
     pieces = {}
     for fraction in (0.1, 0.2):
         for seed in (0, 1):
@@ -287,7 +320,10 @@ def test_a_fraction_of_the_labels_is_counted(project):
         step.predictions(**predictions())
         step.metrics({"n_train": n_train} | ({"protocol": "linear probe"} if name == "b" else {}))
         write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    found = [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in results.trained("toy")]
+    found = [
+        (piece["step"], piece["seed"], piece["n_labels"], piece["protocol"])
+        for piece in results.trained("toy")
+    ]
     assert found == [
         ("a", 0, 37, None),
         ("a", 1, 37, None),
@@ -298,8 +334,15 @@ def test_a_fraction_of_the_labels_is_counted(project):
 
 
 def test_each_row_of_a_piece_is_compared(project):
-    """Two rows of a step, one seed done: what a row says itself, what its piece says for all, what nobody says."""
-    outputs = ["metrics.json", "history.csv", "dnn/predictions.csv", "dnn/model.safetensors", "random_dnn/predictions.csv"]
+    """Two rows of a step, one seed done: what a row says itself, what its piece says for all, what
+    nobody says."""
+    outputs = [
+        "metrics.json",
+        "history.csv",
+        "dnn/predictions.csv",
+        "dnn/model.safetensors",
+        "random_dnn/predictions.csv",
+    ]
     pieces = {}
     for seed in (0, 1):
         pieces[f"frozen/seed={seed},zoom=0.1"] = {
@@ -317,10 +360,14 @@ def test_each_row_of_a_piece_is_compared(project):
     step.row("dnn").record([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4}])
     step.row("dnn").metrics({"seconds": 1.5})
     step.row("random_dnn").metrics({"protocol": "frozen, random", "n_train": 36})
-    assert {piece["predictions"] is None for piece in results.trained("toy")} == {True}  # no mark: cut short
+    assert {piece["predictions"] is None for piece in results.trained("toy")} == {
+        True
+    }  # no mark: cut short
     write(step.path / "done.json", json.dumps({"seconds": 9.0}))
     found = results.trained("toy")
-    assert [(piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in found] == [
+    assert [
+        (piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in found
+    ] == [
         ("frozen dnn zoom=0.1", 0, 37, "frozen"),
         ("frozen random_dnn zoom=0.1", 0, 36, "frozen, random"),
         ("frozen dnn zoom=0.1", 1, 37, None),
@@ -328,7 +375,12 @@ def test_each_row_of_a_piece_is_compared(project):
     ]
     assert [piece["predictions"] is None for piece in found] == [False, False, True, True]
     assert [piece["predictions"].p_round[0] for piece in found[:2]] == [0.25, 0.5]
-    assert [piece["history"] is not None and len(piece["history"]) for piece in found] == [2, False, False, False]
+    assert [piece["history"] is not None and len(piece["history"]) for piece in found] == [
+        2,
+        False,
+        False,
+        False,
+    ]
     assert [piece["seconds"] for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
 
 
@@ -341,11 +393,16 @@ def test_costs_are_handed_on(project):
     step.row("dnn").metrics({"costs": {"parameters": 56}})
     plain = Step("by_hand", "plain")
     plain.predictions(**predictions())
-    assert [piece["costs"] for piece in results.trained("by_hand")] == [{"parameters": 12, "flops": 34}, {"parameters": 56}, {}]
+    assert [piece["costs"] for piece in results.trained("by_hand")] == [
+        {"parameters": 12, "flops": 34},
+        {"parameters": 56},
+        {},
+    ]
 
 
 def test_what_was_left_out_says_why(project):
-    """Also where an earlier run of the same piece has left its predictions; and until it is run again."""
+    """Also where an earlier run of the same piece has left its predictions; and until it is run
+    again."""
     outputs = ["dnn/predictions.csv", "linear/predictions.csv"]
     pieces = {"a/seed=0": planned(seed=0), "b": planned() | {"outputs": outputs}}
     write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
@@ -355,14 +412,23 @@ def test_what_was_left_out_says_why(project):
         folder = project / "results" / "toy" / name
         write(folder / "done.json", json.dumps({"seconds": 2.5}))
         write(folder / "not_run.json", json.dumps({"why": "weights not available offline"}))
-    assert [(result.done, result.not_run) for result in results.read("toy")] == [(False, "weights not available offline")] * 2
+    assert [(result.done, result.not_run) for result in results.read("toy")] == [
+        (False, "weights not available offline")
+    ] * 2
     found = results.trained("toy")
-    assert [(piece["step"], piece["predictions"]) for piece in found] == [("a", None), ("b dnn", None), ("b linear", None)]
+    assert [(piece["step"], piece["predictions"]) for piece in found] == [
+        ("a", None),
+        ("b dnn", None),
+        ("b linear", None),
+    ]
     assert {piece["not_run"] for piece in found} == {"weights not available offline"}
     Step("toy", "b").row("dnn").predictions(**predictions())
     step.predictions(**predictions())
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    assert [(result.done, result.not_run) for result in results.read("toy")] == [(True, None), (False, None)]
+    assert [(result.done, result.not_run) for result in results.read("toy")] == [
+        (True, None),
+        (False, None),
+    ]
 
 
 def test_what_is_compared(project):
@@ -378,8 +444,18 @@ def test_what_is_compared(project):
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
     missing, there = results.trained("toy")
-    assert (missing["step"], missing["seed"], missing["n_labels"], missing["predictions"]) == ("a rate=0.1", 9, 50, None)
-    assert (there["step"], there["seed"], there["n_labels"], there["seconds"]) == ("b", 9, None, 2.5)
+    assert (missing["step"], missing["seed"], missing["n_labels"], missing["predictions"]) == (
+        "a rate=0.1",
+        9,
+        50,
+        None,
+    )
+    assert (there["step"], there["seed"], there["n_labels"], there["seconds"]) == (
+        "b",
+        9,
+        None,
+        2.5,
+    )
     assert len(there["predictions"]) == 2
     assert len(there["history"]) == 1
     Step("by_hand", "data").metrics({})
@@ -394,7 +470,9 @@ def votes(**change) -> dict[str, Any]:
         "split": ["train", "test"],
         "votes": torch.from_numpy(share[::-1].copy()),
         "volunteers": torch.tensor([40.0, torch.nan]),
-        "predicted": torch.from_numpy(np.hstack([share - 0.1, [[3.5], [7.0]]])),  # plain outputs may be below 0
+        "predicted": torch.from_numpy(
+            np.hstack([share - 0.1, [[3.5], [7.0]]])
+        ),  # plain outputs may be below 0
         "outputs": (*galaxy_zoo_tree.COLUMNS, "s_smooth"),
     }
     return given | change
@@ -404,11 +482,16 @@ def test_vote_fractions_come_back_as_they_were(project):
     step = Step("toy", "a")
     step.votes(**votes())
     table = read_votes(step.path / "votes.csv")
-    assert list(table.columns)[:4] == ["id", "split", "volunteers", "Class1.1"] and table.columns[-1] == "s_smooth"
+    assert (
+        list(table.columns)[:4] == ["id", "split", "volunteers", "Class1.1"]
+        and table.columns[-1] == "s_smooth"
+    )
     assert table.id.tolist() == ["7", "007"] and table.split.tolist() == ["train", "test"]
     assert table.volunteers[0] == 40 and np.isnan(table.volunteers[1])
     np.testing.assert_allclose(
-        table[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]], votes()["predicted"][:, :37], atol=1e-6
+        table[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]],
+        votes()["predicted"][:, :37],
+        atol=1e-6,
     )
     np.testing.assert_allclose(table[list(galaxy_zoo_tree.COLUMNS)], votes()["votes"], atol=1e-6)
     step.metrics({"n_train": 1})
@@ -439,7 +522,10 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     table = pd.read_csv(path, dtype={"id": str})
     for change, message in (
         (table.drop(columns="p_Class3.2"), r"votes.csv: no column p_Class3.2"),
-        (table.assign(**{"p_Class3.2": ["x", "0.1"]}), r"votes.csv: column 'p_Class3.2' has values that are no numbers"),
+        (
+            table.assign(**{"p_Class3.2": ["x", "0.1"]}),
+            r"votes.csv: column 'p_Class3.2' has values that are no numbers",
+        ),
         (table.assign(id="7"), r"votes.csv: galaxy '7' is there twice"),
     ):
         change.to_csv(path, index=False)

@@ -44,19 +44,36 @@ PAGE = cloud3d.page(
 
 def executed(path, *, failed=False):
     """A notebook with prose, code and its output."""
-    error = {"output_type": "error", "ename": "E", "evalue": "closed", "traceback": ["\x1b[31mE\x1b[0m: closed"]}
+    error = {
+        "output_type": "error",
+        "ename": "E",
+        "evalue": "closed",
+        "traceback": ["\x1b[31mE\x1b[0m: closed"],
+    }
     stream = {"output_type": "stream", "name": "stdout", "text": "1 < 2"}
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": "# Title"},
-        {"cell_type": "code", "metadata": {}, "execution_count": 1, "source": "x", "outputs": [error if failed else stream]},
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "execution_count": 1,
+            "source": "x",
+            "outputs": [error if failed else stream],
+        },
     ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
-    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells}))
+    kernel = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+        "language_info": {"name": "python"},
+    }
+    path.write_text(
+        json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells})
+    )
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Two of three pieces are done; one has failed, one has never been started; names and values that HTML would trip over."""
+    """Two of three pieces are done; one has failed, one has never been started; names and values
+    that HTML would trip over."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "params.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
@@ -65,8 +82,16 @@ def run(tmp_path, monkeypatch):
     for seed in (0, 1, 2):
         name = f"net/seed={seed}"
         parameters = {"run": "toy", "step": name, "galaxies": galaxies, "seed": seed, "rate": 0.001}
-        pieces[name] = {"combination": {"seed": seed}, "parameters": parameters, "outputs": ["predictions.csv"]}
-    pieces["compare"] = {"combination": {}, "parameters": {"run": "toy", "steps": list(pieces)}, "outputs": ["table.csv"]}
+        pieces[name] = {
+            "combination": {"seed": seed},
+            "parameters": parameters,
+            "outputs": ["predictions.csv"],
+        }
+    pieces["compare"] = {
+        "combination": {},
+        "parameters": {"run": "toy", "steps": list(pieces)},
+        "outputs": ["table.csv"],
+    }
     project.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
     for name in ("net/seed=0", "compare"):
         step = Step("toy", name)
@@ -74,10 +99,15 @@ def run(tmp_path, monkeypatch):
             step.predictions(**predictions(0))
         step.metrics(
             {
-                "test": {"accuracy": {"value": 0.8125, "low": 0.7, "high": 0.9, "n": 40}, "macro_f1": {"value": 0.75, "n": 40}},
+                "test": {
+                    "accuracy": {"value": 0.8125, "low": 0.7, "high": 0.9, "n": 40},
+                    "macro_f1": {"value": 0.75, "n": 40},
+                },
                 "n_test": 40,
                 "fingerprint": "<script>",
-                "notes": ["left out: 2 files < 1 kB", "mended 3 images"] if name != "compare" else [],
+                "notes": ["left out: 2 files < 1 kB", "mended 3 images"]
+                if name != "compare"
+                else [],
             }
         )
         step.environment(device="cpu")
@@ -85,7 +115,10 @@ def run(tmp_path, monkeypatch):
         if name == "net/seed=0":
             project.write(step.file("features3d.html"), PAGE)
         executed(step.file("notebook.ipynb"))
-        project.write(step.path / "done.json", json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}))
+        project.write(
+            step.path / "done.json",
+            json.dumps({"seconds": 65.0, "finished": "2026-01-02T03:04:05+00:00"}),
+        )
     executed(Step("toy", "net/seed=1").file("notebook.ipynb"), failed=True)
     compare = Step("toy", "compare").path
     comparison.compare(results.trained("toy")).to_csv(compare / "table.csv", index=False)
@@ -107,7 +140,11 @@ class Reader(HTMLParser):
         if tag in ("script", "object", "embed", "base", "link"):
             self.loads.append(tag)
         self.frames += [attributes] if tag == "iframe" else []
-        self.loads += [attributes[key] for key in ("src", "srcset", "poster", "background") if key in attributes]
+        self.loads += [
+            attributes[key]
+            for key in ("src", "srcset", "poster", "background")
+            if key in attributes
+        ]
         self.links += [attributes["href"]] if "href" in attributes else []
         self.rows += [[]] if tag == "tr" else []
         if tag not in ("meta", "img", "br", "input", "hr"):
@@ -124,7 +161,12 @@ class Reader(HTMLParser):
 def test_the_report_loads_nothing_and_links_what_is_there(run):
     path = report.write("toy")
     assert path == run / "index.html"
-    pages = [path, run / "net/seed=0/notebook.html", run / "net/seed=1/notebook.html", run / "compare/notebook.html"]
+    pages = [
+        path,
+        run / "net/seed=0/notebook.html",
+        run / "net/seed=1/notebook.html",
+        run / "compare/notebook.html",
+    ]
     for page in pages:
         text = page.read_text()
         reader = Reader(text)
@@ -133,7 +175,10 @@ def test_the_report_loads_nothing_and_links_what_is_there(run):
         assert not re.search(r"@import|url\(", text)
         assert all((page.parent / link).is_file() for link in reader.links)
     links = Reader(path.read_text()).links
-    assert [link for link in links if "seed=" in link] == ["net/seed=0/notebook.html", "net/seed=1/notebook.html"]
+    assert [link for link in links if "seed=" in link] == [
+        "net/seed=0/notebook.html",
+        "net/seed=1/notebook.html",
+    ]
 
 
 def test_pages_that_a_step_has_written_are_in_the_report_and_shut_off(run):
@@ -160,10 +205,15 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     assert ["2", "missing", "–", "–", "–", "–"] in rows
     assert ["fingerprint", "<script>"] in rows
     assert text.count("<p>Notes: left out: 2 files &lt; 1 kB; mended 3 images.</p>") == 1
-    assert text.index("<table>") < text.index("One is &lt; two.")  # what can be told apart stands below the numbers
+    assert text.index("<table>") < text.index(
+        "One is &lt; two."
+    )  # what can be told apart stands below the numbers
     assert ["rate", "0.001"] in rows
     assert ["device", "cpu"] in rows
-    assert any(row[:3] == ["net", "all", "1"] for row in rows) and "<td>1<small>(2 missing)</small></td>" in text
+    assert (
+        any(row[:3] == ["net", "all", "1"] for row in rows)
+        and "<td>1<small>(2 missing)</small></td>" in text
+    )
     assert text.count("data:image/png") == 2
     assert text.index("And so on") < text.index('id="net"')  # the comparison first
 
@@ -182,12 +232,17 @@ def test_notebooks_are_pages_and_failed_ones_show_why(run):
 
 def test_the_table_is_linked_as_files_and_shown_once(run):
     compare = run / "compare"
-    assert "table.csv" in report.write("toy").read_text() and "table.tex" not in report.write("toy").read_text()
+    assert (
+        "table.csv" in report.write("toy").read_text()
+        and "table.tex" not in report.write("toy").read_text()
+    )
     table = pd.read_csv(compare / "table.csv")
     project.write(compare / "table.html", export.html(table))
     project.write(compare / "table.tex", export.latex(table))
     page = Reader(report.write("toy").read_text())
-    assert [link for link in page.links if "table" in link] == [f"compare/table.{kind}" for kind in ("csv", "html", "tex")]
+    assert [link for link in page.links if "table" in link] == [
+        f"compare/table.{kind}" for kind in ("csv", "html", "tex")
+    ]
     assert len(page.frames) == 1  # that of features3d.html
 
 
@@ -195,9 +250,19 @@ def test_protocols_come_first_and_intervals_below_their_values(run):
     table = comparison.compare([piece | {"protocol": "frozen"} for piece in results.trained("toy")])
     table.to_csv(run / "compare" / "table.csv", index=False)
     text = report.write("toy").read_text()
-    (header, row), value = [row for row in Reader(text).rows if row[:1] in (["protocol"], ["frozen"])], table.accuracy[0]
-    assert header[:4] == ["protocol", "method", "labels", "seeds"] and row[:3] == ["frozen", "net", "all"]
-    assert f"<td>{value:.3f}<small>[{table.accuracy_low[0]:.3f}, {table.accuracy_high[0]:.3f}]</small></td>" in text
+    (header, row), value = (
+        [row for row in Reader(text).rows if row[:1] in (["protocol"], ["frozen"])],
+        table.accuracy[0],
+    )
+    assert header[:4] == ["protocol", "method", "labels", "seeds"] and row[:3] == [
+        "frozen",
+        "net",
+        "all",
+    ]
+    assert (
+        f"<td>{value:.3f}<small>[{table.accuracy_low[0]:.3f}, {table.accuracy_high[0]:.3f}]</small></td>"
+        in text
+    )
     assert '<section class="compared">' in text
 
 
@@ -208,23 +273,46 @@ def test_what_was_left_out_is_told_from_what_is_missing(run):
     text = report.write("toy").read_text()
     assert "Missing: net/seed=1." in text and "Not run: net (weights not &lt; available)." in text
     rows = Reader(text).rows
-    assert ["2", f"not run: {why}", "–", "–", "–", "–"] in rows and ["1", "failed", "–", "–", "–", "–"] in rows
+    assert ["2", f"not run: {why}", "–", "–", "–", "–"] in rows and [
+        "1",
+        "failed",
+        "–",
+        "–",
+        "–",
+        "–",
+    ] in rows
 
 
 def test_the_table_for_a_terminal(run):
     lines = report.text("toy").splitlines()
-    assert lines[0].split() == ["method", "labels", "seeds", "test", "accuracy", "macro", "F1", "AUC", "seconds"]
+    assert lines[0].split() == [
+        "method",
+        "labels",
+        "seeds",
+        "test",
+        "accuracy",
+        "macro",
+        "F1",
+        "AUC",
+        "seconds",
+    ]
     assert lines[1].split()[:5] == ["net", "all", "1", "(2", "missing)"]
     assert max(map(len, lines)) < 120
     assert lines[2:] == ["", "One is < two.", "And so on."]
 
 
 def test_a_table_of_another_form_is_shown_as_it_is(run):
-    (run / "compare" / "table.csv").write_text("n_labels,gain,method\n100,0.123456,a\n,,b\n20000,12345.67,\n")
+    (run / "compare" / "table.csv").write_text(
+        "n_labels,gain,method\n100,0.123456,a\n,,b\n20000,12345.67,\n"
+    )
     (result,) = report.comparisons(results.read("toy"))
     table = report.readable(result)
     assert list(table.columns) == ["n labels", "gain", "method"]
-    assert table.to_numpy().tolist() == [["100", "0.1235", "a"], ["–", "–", "b"], ["20,000", "12,345.7", "–"]]
+    assert table.to_numpy().tolist() == [
+        ["100", "0.1235", "a"],
+        ["–", "–", "b"],
+        ["20,000", "12,345.7", "–"],
+    ]
 
 
 def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
@@ -240,36 +328,70 @@ def test_the_answer_comes_first_and_long_tables_are_folded(run):
 
     compare = Step("toy", "compare").path
     table = comparison.compare(results.trained("toy"))
-    verdict.verdicts(table, significance.pairs(results.trained("toy"))).to_csv(compare / "answer.csv", index=False)
+    verdict.verdicts(table, significance.pairs(results.trained("toy"))).to_csv(
+        compare / "answer.csv", index=False
+    )
     text = report.write("toy").read_text()
     assert "<h2>The answer</h2>" in text and "With all labels take net, test accuracy" in text
-    assert text.index("The answer") < text.index("<h2>compare</h2>") < text.index('<h2 id="net">net</h2>')
+    assert (
+        text.index("The answer")
+        < text.index("<h2>compare</h2>")
+        < text.index('<h2 id="net">net</h2>')
+    )
     assert "The table, " not in text
     long = pd.concat([table] * 30, ignore_index=True)
     long.to_csv(compare / "table.csv", index=False)
     (compare / "summary.md").write_text("\n\n".join(f"Sentence {i}." for i in range(11)))
     text = report.write("toy").read_text()
     assert f"<summary>The table, {len(long)} rows</summary>" in text and Reader(text).open == []
-    assert text.index("<summary>In words</summary>") < text.index("<p>Sentence 10.</p>") < text.index("</details>\n<div class")
+    assert (
+        text.index("<summary>In words</summary>")
+        < text.index("<p>Sentence 10.</p>")
+        < text.index("</details>\n<div class")
+    )
 
 
 def test_what_speaks_of_all_methods_is_above_the_steps_and_the_audit_last(run):
     plan = json.loads((run / "plan.json").read_text())
     for name in ("audit", "failures"):
-        plan["pieces"][name] = {"combination": {}, "parameters": {"run": "toy"}, "outputs": ["summary.md"]}
+        plan["pieces"][name] = {
+            "combination": {},
+            "parameters": {"run": "toy"},
+            "outputs": ["summary.md"],
+        }
         step = Step("toy", name)
         project.write(step.file("summary.md"), f"What {name} <says>.\n")
-    (run / "audit" / "audit.csv").write_text("check,result,of,warnings,leaks,what\nids,leak,2,0,1,a < b\n")
+    (run / "audit" / "audit.csv").write_text(
+        "check,result,of,warnings,leaks,what\nids,leak,2,0,1,a < b\n"
+    )
     project.write(run / "plan.json", json.dumps(plan))
-    text = report.write("toy").read_text()  # neither is done: an audit that has stopped a run is shown
-    places = [text.index(part) for part in ("What failures &lt;says&gt;", "What audit &lt;says&gt;", "a &lt; b", 'id="net"')]
+    text = report.write(
+        "toy"
+    ).read_text()  # neither is done: an audit that has stopped a run is shown
+    places = [
+        text.index(part)
+        for part in (
+            "What failures &lt;says&gt;",
+            "What audit &lt;says&gt;",
+            "a &lt; b",
+            'id="net"',
+        )
+    ]
     assert places == sorted(places) and Reader(text).open == []
 
 
 def test_where_each_row_comes_from(run):
     mark = run / "net/seed=0/done.json"
-    known = json.loads(mark.read_text()) | {"fingerprints": {"parameters": "abc123", "code": "def456"}}
+    known = json.loads(mark.read_text()) | {
+        "fingerprints": {"parameters": "abc123", "code": "def456"}
+    }
     mark.write_text(json.dumps(known))
     (row,) = [cells for cells in Reader(report.write("toy").read_text()).rows if "abc123" in cells]
     torch = json.loads((run / "net/seed=0/environment.json").read_text())["torch"]
-    assert row[:2] == ["net", "1"] and {"def456", "<script>", torch, "2026-01-02 03:04", "1 min 05 s"} <= set(row)
+    assert row[:2] == ["net", "1"] and {
+        "def456",
+        "<script>",
+        torch,
+        "2026-01-02 03:04",
+        "1 min 05 s",
+    } <= set(row)

@@ -1,4 +1,5 @@
-"""Toy notebooks through the real runner: kernels, processes, signals. Takes about 60 s on two cores."""
+"""Toy notebooks through the real runner: kernels, processes, signals. Takes about 60 s on two
+cores."""
 
 import io
 import json
@@ -98,8 +99,14 @@ def write_notebook(path, *sources, outputs=(), **more):
         for number, source in enumerate(sources)
     ]
     kernel = {"name": "julia-1.9", "display_name": "Julia", "language": "julia"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "julia"}, "galaxymorph": {"outputs": list(outputs)} | more}
-    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
+    metadata = {
+        "kernelspec": kernel,
+        "language_info": {"name": "julia"},
+        "galaxymorph": {"outputs": list(outputs)} | more,
+    }
+    path.write_text(
+        json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells})
+    )
 
 
 @pytest.fixture
@@ -116,7 +123,10 @@ def project(tmp_path, monkeypatch):
     )
     write_notebook(folder / "10_compare.ipynb", COMPARE, TABLE, outputs=["metrics.json"])
     write_notebook(
-        folder / "05_frozen.ipynb", TRAIN, FROZEN, outputs=["metrics.json", "dnn/predictions.csv", "random_dnn/predictions.csv"]
+        folder / "05_frozen.ipynb",
+        TRAIN,
+        FROZEN,
+        outputs=["metrics.json", "dnn/predictions.csv", "random_dnn/predictions.csv"],
     )
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
@@ -147,17 +157,24 @@ def alive(pid):
 
 
 def test_a_run_from_nothing_to_nothing_left_to_do(project):
-    """Kernels side by side (each waits for another), the current interpreter in the project's folder, skipping, and what
-    makes a piece due again."""
-    frozen = {"notebook": "05_frozen", "source": "models/{run}/a/seed=2.safetensors"}  # has to wait, although there is room
-    plan = make_plan(project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED)
+    """Kernels side by side (each waits for another), the current interpreter in the project's
+    folder, skipping, and what makes a piece due again."""
+    frozen = {
+        "notebook": "05_frozen",
+        "source": "models/{run}/a/seed=2.safetensors",
+    }  # has to wait, although there is room
+    plan = make_plan(
+        project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED
+    )
     folder = project / "results" / "toy"
     for name in ("knn/metrics.json", "dnn/kept.txt", "dnn/history.csv"):
         (folder / "frozen" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "frozen" / name).write_text("of an earlier execution")
     outcome, said = execute(plan, jobs=2)
     assert sorted(outcome.done) == ["a/seed=0", "a/seed=1", "a/seed=2", "compare", "frozen"], said
-    left = sorted(path.relative_to(folder / "frozen").as_posix() for path in (folder / "frozen").glob("*/*"))
+    left = sorted(
+        path.relative_to(folder / "frozen").as_posix() for path in (folder / "frozen").glob("*/*")
+    )
     assert left == ["dnn/kept.txt", "dnn/predictions.csv", "random_dnn/predictions.csv"]
     assert not (folder / "frozen" / "knn").exists()
     assert re.search(r"✓ frozen: .+\n  A network helps\.\n  Chance does, too\.\n", said)
@@ -219,9 +236,14 @@ def test_failures_stay_with_themselves(project):
     (folder / "forgetful").mkdir(parents=True)
     (folder / "forgetful" / "plot.png").write_bytes(b"old")
     outcome, said = execute(plan, jobs=3)
-    assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], said
+    assert sorted(outcome.failed) == ["closed", "dying", "forgetful", "nan", "reader", "tuned"], (
+        said
+    )
     assert sorted(outcome.done) == ["compare", "good", "table"]  # which lists what was left out
-    assert outcome.left_out == ["offline", "after"]  # no failures, but nothing that passes for a result either
+    assert outcome.left_out == [
+        "offline",
+        "after",
+    ]  # no failures, but nothing that passes for a result either
     assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
     assert "after: not run, it needs offline" in said
     assert [(piece.done, piece.not_run) for piece in results.read("toy", ["offline", "after"])] == [
@@ -240,7 +262,11 @@ def test_failures_stay_with_themselves(project):
     for name in outcome.failed:
         assert not (folder / name / "done.json").exists()
     partial = json.loads((folder / "closed" / "notebook.ipynb").read_text())
-    assert any(output.get("ename") == "RuntimeError" for cell in partial["cells"] for output in cell.get("outputs", []))
+    assert any(
+        output.get("ename") == "RuntimeError"
+        for cell in partial["cells"]
+        for output in cell.get("outputs", [])
+    )
     compared = json.loads((folder / "compare" / "metrics.json").read_text())
     assert compared == {"closed": None, "forgetful": None, "nan": None, "dying": None, "good": 0.5}
 
@@ -248,12 +274,19 @@ def test_failures_stay_with_themselves(project):
 def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     make_plan(project, good={}, waiting={"trouble": "wait"}, late={})
     process = subprocess.Popen(
-        [sys.executable, "-m", "galaxymorph", "run"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        [sys.executable, "-m", "galaxymorph", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     folder = project / "results" / "toy"
     pids = folder / "waiting" / "pids"
     deadline = time.monotonic() + 180
-    while not (pids.is_file() and pids.read_text()) and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not (pids.is_file() and pids.read_text())
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
     with pytest.raises(RunError, match="another process is executing this run"):
@@ -286,7 +319,9 @@ def test_only_code_counts(project, monkeypatch):
     use = "from package.train import fit\nimport package\n"
     before = _sources([use])
     assert set(before) == {"__init__", "leaf", "train"}
-    (package / "leaf.py").write_text('"""Leaf, but better said."""\ndef f(x):\n    # a comment\n    return (x)\n')
+    (package / "leaf.py").write_text(
+        '"""Leaf, but better said."""\ndef f(x):\n    # a comment\n    return (x)\n'
+    )
     os.utime(package / "leaf.py", ns=(1, 1))
     (package / "other.py").write_text("x = 1\n")
     assert _sources([use]) == before
@@ -304,7 +339,11 @@ def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
         write_notebook(path, *sources)
         _notebook.cache_clear()
         plan = read_plan(project / "params.yaml")
-        return {kind for kind, value in fingerprints(plan, plan.pieces[0]).items() if value != before[kind]}
+        return {
+            kind
+            for kind, value in fingerprints(plan, plan.pieces[0]).items()
+            if value != before[kind]
+        }
 
     assert after(TRAIN, STEPS + "# a comment\n", TROUBLE, END) == set()
     assert after(TRAIN, STEPS + "x = 1\n", TROUBLE, END) == {"code"}
@@ -387,7 +426,9 @@ def test_progress_is_the_epoch_while_training_and_else_the_cell(tmp_path, projec
     assert job.progress() == "cell 3/9"  # training has begun, no epoch is done
     os.utime(history, (0, 0))
     assert job.progress() == "cell 3/9"
-    job.step.row("dnn").file("history.csv").write_text("epoch,epochs,train_loss,seconds\n3,4,0.125,1\n")
+    job.step.row("dnn").file("history.csv").write_text(
+        "epoch,epochs,train_loss,seconds\n3,4,0.125,1\n"
+    )
     assert job.progress() == "epoch 3/4, train loss 0.125, 0 s left"
 
 
@@ -418,9 +459,17 @@ if found and "accuracy" not in allow:
 
 
 def test_what_comes_after_a_gate_is_executed_only_if_it_passes(project):
-    write_notebook(project / "notebooks" / "01_audit.ipynb", GATE, AUDIT, outputs=["metrics.json"], gate=True)
+    write_notebook(
+        project / "notebooks" / "01_audit.ipynb", GATE, AUDIT, outputs=["metrics.json"], gate=True
+    )
     audit = {"notebook": "01_audit"}
-    steps = {"a": {"seed": 1}, "audit": audit, "b": {"seed": 2}, "again": audit | {"steps": ["b"]}, "compare": COMPARED}
+    steps = {
+        "a": {"seed": 1},
+        "audit": audit,
+        "b": {"seed": 2},
+        "again": audit | {"steps": ["b"]},
+        "compare": COMPARED,
+    }
     plan = make_plan(project, **steps)
     assert {piece.name: piece.needs for piece in plan.pieces} == {
         "a": (), "audit": (), "b": ("audit",), "again": ("b", "audit"), "compare": ("audit", "again"),
@@ -429,8 +478,12 @@ def test_what_comes_after_a_gate_is_executed_only_if_it_passes(project):
     assert outcome.done == ["a", "audit", "b"] and outcome.failed == ["again", "compare"]
     assert "too good: ['b']" in said and "compare: not executed, it needs again" in said
     steps["again"] |= {"allow": ["accuracy"]}
-    outcome, said = execute(make_plan(project, **steps), only=["compare"])  # gates before it are never left out
+    outcome, said = execute(
+        make_plan(project, **steps), only=["compare"]
+    )  # gates before it are never left out
     assert outcome.unchanged == ["audit"] and outcome.done == ["again", "compare"]
-    steps["audit"] = audit | {"allow": ["nothing"]}  # executed again; what lies behind it does not depend on what it says
+    steps["audit"] = audit | {
+        "allow": ["nothing"]
+    }  # executed again; what lies behind it does not depend on what it says
     outcome, _ = execute(make_plan(project, **steps))
     assert outcome.done == ["audit", "compare"] and {"a", "b", "again"} <= set(outcome.unchanged)

@@ -1,4 +1,5 @@
-"""Searches over a closed form with a known optimum: a toy notebook in a thread, twice in real kernels. Takes about a minute."""
+"""Searches over a closed form with a known optimum: a toy notebook in a thread, twice in real
+kernels. Takes about a minute."""
 
 import io
 import json
@@ -39,8 +40,10 @@ encoder = dict(name="cnn")
 training = dict(epochs=10, learning_rate=1.0e-4)
 trouble = ""
 """
-# What is handed on is checked by train.fit's signature, which is not executed. Accuracy is largest, 1 - 2**-epochs, at a
-# learning rate of 10**-2.5 and batches of 32, and rises in all trials alike: a worse one is worse in every epoch.
+# What is handed on is checked by train.fit's signature, which is not executed. Accuracy is largest,
+# 1 - 2**-epochs, at a
+# learning rate of 10**-2.5 and batches of 32, and rises in all trials alike: a worse one is worse
+# in every epoch.
 FIT = """\
 import math, os, time
 from pathlib import Path
@@ -112,7 +115,8 @@ DRAW = _draw  # imports what takes seconds
 
 
 class InThread:
-    """A stand-in for `executors.Execution`: the notebook's cells in a thread, which is faster than a kernel."""
+    """A stand-in for `executors.Execution`: the notebook's cells in a thread, which is faster than
+    a kernel."""
 
     def __init__(self, piece, partial, env):
         self.started, self.returncode, self.why = time.monotonic(), None, ""
@@ -158,7 +162,10 @@ def fast(project, monkeypatch):
 
 
 def make_plan(project, overrides=(), **steps):
-    blocks = {name: {"notebook": "02_train", "search": SEARCH} | block for name, block in (steps or {"a": {}}).items()}
+    blocks = {
+        name: {"notebook": "02_train", "search": SEARCH} | block
+        for name, block in (steps or {"a": {}}).items()
+    }
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
     return read_plan(project / "params.yaml", overrides=overrides)
 
@@ -170,7 +177,11 @@ def search(plan, *steps, **options):
 
 
 def table(project, step="a"):
-    return pd.read_csv(project / "results" / "toy" / "tune" / step / "trials.csv", keep_default_na=False, na_values=[""])
+    return pd.read_csv(
+        project / "results" / "toy" / "tune" / step / "trials.csv",
+        keep_default_na=False,
+        na_values=[""],
+    )
 
 
 def noted(project):
@@ -190,7 +201,11 @@ def test_the_best_is_near_the_optimum_and_never_worse_than_the_own_values(fast):
     trials = table(fast)
     assert failed == [] and len(trials) == 20
     own = trials.iloc[0]
-    assert (own["training.learning_rate"], own["training.batch_size"], own.state) == (1e-4, 64, "complete")
+    assert (own["training.learning_rate"], own["training.batch_size"], own.state) == (
+        1e-4,
+        64,
+        "complete",
+    )
     known = accuracy(trials["training.learning_rate"], trials["training.batch_size"], trials.epoch)
     np.testing.assert_allclose(trials.value, known, rtol=1e-9)
     finished = trials[trials.state == "complete"]
@@ -204,7 +219,8 @@ def test_the_best_is_near_the_optimum_and_never_worse_than_the_own_values(fast):
 
 
 def check_pruning(trials, lines):
-    """As all trials rise alike, one is pruned where its top is below the median of those that came to their end before."""
+    """As all trials rise alike, one is pruned where its top is below the median of those that came
+    to their end before."""
     top = accuracy(trials["training.learning_rate"], trials["training.batch_size"], np.inf)
     ended = trials.state == "complete"
     assert ended[:5].all() and (~ended).sum() > 2
@@ -212,12 +228,15 @@ def check_pruning(trials, lines):
         worse = top[i] < np.median(top[:i][ended[:i]])
         assert (trials.state[i], trials.epoch[i]) == (("pruned", 3) if worse else ("complete", 10))
     assert lines.count("closed") == len(trials)
-    assert sum(line.startswith("epoch") for line in lines) == trials.epoch.sum()  # none after a generator was closed
+    assert (
+        sum(line.startswith("epoch") for line in lines) == trials.epoch.sum()
+    )  # none after a generator was closed
     assert lines.count("epoch 4") == ended.sum()
 
 
 def test_a_short_training_is_compared_at_the_same_share_of_it(fast):
-    """Five trials of 40 epochs, then one of 4, whose first epochs are far below the fifth of the others."""
+    """Five trials of 40 epochs, then one of 4, whose first epochs are far below the fifth of the
+    others."""
     plan = make_plan(fast, a={"training": {"epochs": 40}, "search": {"training.epochs": [40, 4]}})
     search(plan, n_trials=11)
     trials = table(fast)
@@ -230,46 +249,87 @@ def test_a_short_training_is_compared_at_the_same_share_of_it(fast):
 def test_nothing_but_the_trials_folder_is_touched(fast, monkeypatch):
     """The cell after the training never runs, and what `run` has made stays."""
     monkeypatch.setattr(search_module, "_draw", DRAW)
-    before = [fast / "models/toy/a.safetensors", fast / "results/toy/a/predictions.csv", fast / "results/toy/a/history.csv"]
+    before = [
+        fast / "models/toy/a.safetensors",
+        fast / "results/toy/a/predictions.csv",
+        fast / "results/toy/a/history.csv",
+    ]
     for path in before:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("of the run")
     search(make_plan(fast), n_trials=8)
     assert "test galaxies" not in noted(fast)
-    files = {path.relative_to(fast).as_posix() for path in fast.glob("results/**/*") if path.is_file()}
-    files |= {path.relative_to(fast).as_posix() for path in fast.glob("models/**/*") if path.is_file()}
+    files = {
+        path.relative_to(fast).as_posix() for path in fast.glob("results/**/*") if path.is_file()
+    }
+    files |= {
+        path.relative_to(fast).as_posix() for path in fast.glob("models/**/*") if path.is_file()
+    }
     assert [path.read_text() for path in before] == ["of the run"] * 3
     folder = "results/toy/tune/a"
-    own = {f"{folder}/trial-{n:04d}/{name}" for n in range(1, 9) for name in ("history.csv", "params.yaml")}
-    own |= {f"{folder}/{name}" for name in ("study.db", "trials.csv", "best.yaml", "history.png", "importance.png", ".lock")}
+    own = {
+        f"{folder}/trial-{n:04d}/{name}"
+        for n in range(1, 9)
+        for name in ("history.csv", "params.yaml")
+    }
+    own |= {
+        f"{folder}/{name}"
+        for name in (
+            "study.db",
+            "trials.csv",
+            "best.yaml",
+            "history.png",
+            "importance.png",
+            ".lock",
+        )
+    }
     assert files == own | {path.relative_to(fast).as_posix() for path in before}
     history = pd.read_csv(fast / folder / "trial-0001" / "history.csv")
-    assert len(history) == 10 and history.val_accuracy.iloc[-1] == pytest.approx(table(fast).value[0], rel=1e-5)
+    assert len(history) == 10 and history.val_accuracy.iloc[-1] == pytest.approx(
+        table(fast).value[0], rel=1e-5
+    )
 
 
 def test_of_several_trainings_the_first_counts(fast):
-    plan = make_plan(fast, a={"notebook": "05_frozen", "search": {"training.learning_rate": SEARCH["training.learning_rate"]}})
+    plan = make_plan(
+        fast,
+        a={
+            "notebook": "05_frozen",
+            "search": {"training.learning_rate": SEARCH["training.learning_rate"]},
+        },
+    )
     search(plan, n_trials=2)
     trials = table(fast)
-    np.testing.assert_allclose(trials.value, accuracy(trials["training.learning_rate"], 64, 10), rtol=1e-9)
+    np.testing.assert_allclose(
+        trials.value, accuracy(trials["training.learning_rate"], 64, 10), rtol=1e-9
+    )
     assert sum(line.startswith("begins") for line in noted(fast)) == 2
     assert (fast / "results/toy/tune/a/trial-0001/dnn/history.csv").is_file()
     assert not (fast / "results/toy/tune/a/trial-0001/random_dnn").exists()
 
 
 def test_one_seed_and_the_first_of_what_is_repeated(fast):
-    steps = {"a": {"over": {"seed": [3, 4], "encoder.name": ["cnn", "resnet18"]}}, "late": {"encoder": "{run}"}}
+    steps = {
+        "a": {"over": {"seed": [3, 4], "encoder.name": ["cnn", "resnet18"]}},
+        "late": {"encoder": "{run}"},
+    }
     plan = make_plan(fast, **steps)
     _, said = search(plan, n_trials=1)
     assert "val_accuracy, seed 3" in said
     executed = yaml.safe_load((fast / "results/toy/tune/a/trial-0001/params.yaml").read_text())
-    assert (executed["seed"], executed["encoder"], executed["step"]) == (3, {"name": "cnn"}, "a/seed=3,encoder.name=cnn")
+    assert (executed["seed"], executed["encoder"], executed["step"]) == (
+        3,
+        {"name": "cnn"},
+        "a/seed=3,encoder.name=cnn",
+    )
     assert "search" not in executed
     failed, said = search(plan, n_trials=2, seed=7)
     assert failed == ["a"] and "parameters.seed: 3 before, 7 now" in said
     assert search(plan, n_trials=1, seed=7, restart=True)[0] == []
     assert noted(fast)[-12].endswith("64 7")
-    assert search(make_plan(fast, a={}), n_trials=1, seed=5, restart=True)[0] == []  # not repeated: its own seed changes
+    assert (
+        search(make_plan(fast, a={}), n_trials=1, seed=5, restart=True)[0] == []
+    )  # not repeated: its own seed changes
     assert noted(fast)[-12].endswith("64 5")
 
 
@@ -277,15 +337,22 @@ def test_the_least_error_is_the_best(fast):
     search(make_plan(fast), n_trials=4, metric="val_loss")
     trials = table(fast)
     np.testing.assert_allclose(
-        trials.value, 1 - accuracy(trials["training.learning_rate"], trials["training.batch_size"], trials.epoch), rtol=1e-9
+        trials.value,
+        1 - accuracy(trials["training.learning_rate"], trials["training.batch_size"], trials.epoch),
+        rtol=1e-9,
     )
     assert trials.best.iloc[-1] == trials.value[trials.state == "complete"].min()
 
 
 def test_a_measure_that_is_not_there_is_named(fast):
     failed, said = search(make_plan(fast), n_trials=2, metric="val_mse")
-    assert failed == ["a"] and "its epochs have no val_mse, but val_accuracy, val_loss; --metric NAME" in said
-    assert search(make_plan(fast), n_trials=2)[0] == []  # no trial was done: nothing to be compared with
+    assert (
+        failed == ["a"]
+        and "its epochs have no val_mse, but val_accuracy, val_loss; --metric NAME" in said
+    )
+    assert (
+        search(make_plan(fast), n_trials=2)[0] == []
+    )  # no trial was done: nothing to be compared with
 
 
 def test_steps_get_the_same_number_of_trials_and_one_file(fast):
@@ -294,26 +361,51 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     assert len(table(fast, "a")) == len(table(fast, "b")) == 4
     assert "all of them, 4 trials each" in said
     both = read_plan(fast / "results/toy/tune/best.yaml")
-    assert (fast / "results/toy/tune/best.yaml").read_text().startswith("# Best values of 2 searches of 4 trials each, by")
+    assert (
+        (fast / "results/toy/tune/best.yaml")
+        .read_text()
+        .startswith("# Best values of 2 searches of 4 trials each, by")
+    )
     for step in ("a", "b"):
         finished = table(fast, step).query("state == 'complete'")
         winner = finished.loc[finished.value.idxmax()]
         found = next(piece for piece in both.pieces if piece.step == step)
-        assert found.parameters["training"]["learning_rate"] == winner["training.learning_rate"] != 1e-4
+        assert (
+            found.parameters["training"]["learning_rate"]
+            == winner["training.learning_rate"]
+            != 1e-4
+        )
     assert both.pieces[2].parameters == plan.pieces[2].parameters
 
 
 def test_choices_may_be_lists_and_nothing(fast):
-    choices = {"encoder.channels": [[8, 16], [32], None], "training.average": {"low": 0, "high": 0.9}}
-    steps = {"a": {"encoder": {"name": "cnn", "channels": [32]}, "training": {"average": 0}, "search": choices}}
+    choices = {
+        "encoder.channels": [[8, 16], [32], None],
+        "training.average": {"low": 0, "high": 0.9},
+    }
+    steps = {
+        "a": {
+            "encoder": {"name": "cnn", "channels": [32]},
+            "training": {"average": 0},
+            "search": choices,
+        }
+    }
     search(make_plan(fast, **steps), n_trials=5)
     trials = table(fast)
-    executed = [yaml.safe_load((fast / f"results/toy/tune/a/trial-{n:04d}/params.yaml").read_text()) for n in range(1, 6)]
+    executed = [
+        yaml.safe_load((fast / f"results/toy/tune/a/trial-{n:04d}/params.yaml").read_text())
+        for n in range(1, 6)
+    ]
     assert executed[0]["encoder"]["channels"] == [32] and executed[0]["training"]["average"] == 0
     found = [each["encoder"]["channels"] for each in executed]
-    assert all(each in choices["encoder.channels"] for each in found) and len({str(each) for each in found}) > 1
+    assert (
+        all(each in choices["encoder.channels"] for each in found)
+        and len({str(each) for each in found}) > 1
+    )
     assert list(trials["encoder.channels"].fillna("null")) == [json.dumps(each) for each in found]
-    assert any(0 < each["training"]["average"] < 0.9 for each in executed)  # no whole numbers: the option is a number
+    assert any(
+        0 < each["training"]["average"] < 0.9 for each in executed
+    )  # no whole numbers: the option is a number
 
 
 # ---- interruptions and failures
@@ -346,7 +438,10 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
 def test_where_the_own_values_fail_there_is_nothing_to_search(fast):
     failed, said = search(make_plan(fast, a={"trouble": "raise"}), n_trials=5)
     assert failed == ["a"]
-    assert "the first trial, with the step's own values, has failed RuntimeError: the telescope is closed" in said
+    assert (
+        "the first trial, with the step's own values, has failed RuntimeError: the telescope is closed"
+        in said
+    )
     assert (fast / "results/toy/tune/a/trial-0001/notebook.ipynb").is_file()
     assert search(make_plan(fast), n_trials=1)[0] == []  # mended
     assert list(table(fast)["training.learning_rate"]) == [1e-4]
@@ -365,19 +460,31 @@ def test_trials_that_fail_are_counted_and_said(fast):
 
 def test_another_search_does_not_mix_with_the_trials_before(fast):
     search(make_plan(fast), n_trials=1)
-    failed, said = search(make_plan(fast, overrides=["a.search.training.batch_size=[16, 64]"]), n_trials=2)
+    failed, said = search(
+        make_plan(fast, overrides=["a.search.training.batch_size=[16, 64]"]), n_trials=2
+    )
     assert failed == ["a"] and "has 1 trial of another search" in said
-    assert "search.training.batch_size.1: 32 before, 64 now" in said and "--restart begins again" in said
+    assert (
+        "search.training.batch_size.1: 32 before, 64 now" in said
+        and "--restart begins again" in said
+    )
     failed, said = search(make_plan(fast, overrides=["a.training.epochs=3"]), n_trials=2)
     assert failed == ["a"] and "parameters.training.epochs: 10 before, 3 now" in said
     assert len(table(fast)) == 1
-    failed, said = search(make_plan(fast, overrides=["a.training.epochs=3"]), n_trials=2, restart=True)
+    failed, said = search(
+        make_plan(fast, overrides=["a.training.epochs=3"]), n_trials=2, restart=True
+    )
     assert failed == [] and list(table(fast).epoch) == [3, 3]
 
 
 @contextmanager
 def process(*arguments):
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "start_new_session": True, "text": True}
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "start_new_session": True,
+        "text": True,
+    }
     started = subprocess.Popen([sys.executable, "-m", "galaxymorph", *arguments], **options)
     try:
         yield started
@@ -387,7 +494,8 @@ def process(*arguments):
 
 
 def test_a_killed_search_goes_on_and_its_best_file_runs(project):
-    """In real kernels: killed in the second trial, which leaves no process; the winner's file is then executed by `run`."""
+    """In real kernels: killed in the second trial, which leaves no process; the winner's file is
+    then executed by `run`."""
     plan = make_plan(project)
     (project / "wait").touch()
     deadline = time.monotonic() + 120
@@ -399,7 +507,10 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
             search(plan)
         killed.send_signal(signal.SIGKILL)
     pid = next(line for line in noted(project) if line.startswith("pid")).split()[1]
-    while Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+    while (
+        Path(f"/proc/{pid}/status").exists()
+        and "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (project / "wait").unlink()
@@ -410,7 +521,9 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     begun = [line for line in noted(project) if line.startswith("begins")]
     assert len(begun) == 4 and begun[1] == begun[2]
     assert "test galaxies" not in noted(project)
-    assert not list(project.glob("results/**/*.ipynb")) and not list(project.glob("**/*.safetensors"))
+    assert not list(project.glob("results/**/*.ipynb")) and not list(
+        project.glob("**/*.safetensors")
+    )
     trials = table(project)
     winner = trials.loc[trials.value.idxmax()]
     best = read_plan(project / "results/toy/tune/a/best.yaml")
@@ -418,7 +531,10 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     assert outcome.done == ["a"]
     assert noted(project)[-1] == "test galaxies"
     executed = [line for line in noted(project) if line.startswith("begins")][-1]
-    assert executed == f"begins {float(winner['training.learning_rate'])!r} {winner['training.batch_size']} 0"
+    assert (
+        executed
+        == f"begins {float(winner['training.learning_rate'])!r} {winner['training.batch_size']} 0"
+    )
     assert done.changed(plan, plan.pieces[0]) == "parameters changed"
 
 
@@ -435,7 +551,10 @@ def test_ctrl_c_stops_at_once(project):
         said, _ = stopped.communicate(timeout=120)
     assert stopped.returncode == 130 and said.endswith("stopped\n") and "Traceback" not in said
     pid = next(line for line in noted(project) if line.startswith("pid")).split()[1]
-    while Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+    while (
+        Path(f"/proc/{pid}/status").exists()
+        and "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -454,7 +573,10 @@ def test_a_run_takes_no_notice_of_what_may_be_searched(project):
 
 def test_whole_numbers_are_those_of_whole_parameters(project):
     ranges = {"training.epochs": {"low": 5, "high": 15}, "training.average": {"low": 0, "high": 1}}
-    ranges |= {"encoder.width": {"low": 16, "high": 64, "log": True}, "galaxies.image_size": {"low": 32, "high": 64}}
+    ranges |= {
+        "encoder.width": {"low": 16, "high": 64, "log": True},
+        "galaxies.image_size": {"low": 32, "high": 64},
+    }
     found = make_plan(project, a={"search": ranges}).pieces[0].search
     assert {key: each.whole for key, each in found.items()} == {
         "training.epochs": True,
@@ -467,28 +589,55 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.learning_rat=[0.1, 0.2]", "train.fit has no such option (did you mean learning_rate?)"),
+        (
+            "training.learning_rat=[0.1, 0.2]",
+            "train.fit has no such option (did you mean learning_rate?)",
+        ),
         ("trainin.epochs=[1, 2]", "02_train.ipynb has no such parameter (did you mean training?)"),
         ("training.epochs={low: 1.5, high: 4}", "expected a whole number, found 1.5"),
         ("training.epochs=[1, two]", 'expected a whole number, found "two"'),
-        ("training.optimizer=[adamw, adam]", 'expected adamw or sgd, found "adam" (did you mean adamw?)'),
+        (
+            "training.optimizer=[adamw, adam]",
+            'expected adamw or sgd, found "adam" (did you mean adamw?)',
+        ),
         (
             "training.learning_rate={low: 1e-4, high: 0.1}",
             'expected a number, found "1e-4", which YAML reads as text; write 1.0e-4',
         ),
-        ("encoder.width={low: 1e2, high: 300}", "expected numbers as low and high, found '1e2' and 300"),
-        ("training.learning_rate={low: 0.1, high: 0.1}", "low has to be less than high, found 0.1 and 0.1"),
-        ("training.learning_rate={low: 0, high: 0.1, log: true}", "a logarithmic range begins above 0, found low: 0"),
-        ("training.learning_rate={low: 0.1, high: 0.2, log: 1}", "expected true or false as log, found 1"),
-        ("training.learning_rate={low: 0.1}", "expected a list of two values or more, or {low: NUMBER, high: NUMBER}, found"),
-        ("training.learning_rate={low: 0.1, high: 1, lgo: true}", "expected a list of two values or more, or {low"),
+        (
+            "encoder.width={low: 1e2, high: 300}",
+            "expected numbers as low and high, found '1e2' and 300",
+        ),
+        (
+            "training.learning_rate={low: 0.1, high: 0.1}",
+            "low has to be less than high, found 0.1 and 0.1",
+        ),
+        (
+            "training.learning_rate={low: 0, high: 0.1, log: true}",
+            "a logarithmic range begins above 0, found low: 0",
+        ),
+        (
+            "training.learning_rate={low: 0.1, high: 0.2, log: 1}",
+            "expected true or false as log, found 1",
+        ),
+        (
+            "training.learning_rate={low: 0.1}",
+            "expected a list of two values or more, or {low: NUMBER, high: NUMBER}, found",
+        ),
+        (
+            "training.learning_rate={low: 0.1, high: 1, lgo: true}",
+            "expected a list of two values or more, or {low",
+        ),
         ("training.learning_rate=0.1", "expected a list of two values or more"),
         ("training.batch_size=[16]", "expected a list of two values or more"),
         ("training.batch_size=[16, 16]", "a value is given twice"),
         ("seed=[0, 1]", "draws other galaxies, and trials can be compared on the same ones alone"),
         ("galaxies.n_galaxies=[100, 200]", "draws other galaxies"),
         ("step=[a, b]", "is set by the runner"),
-        ("training=[{epochs: 3}, {epochs: 4}]", "is given by a.search.training.learning_rate, too; leave one of the two out"),
+        (
+            "training=[{epochs: 3}, {epochs: 4}]",
+            "is given by a.search.training.learning_rate, too; leave one of the two out",
+        ),
     ],
 )
 def test_wrong_searches_are_refused_before_anything_runs(project, override, message):
@@ -496,27 +645,44 @@ def test_wrong_searches_are_refused_before_anything_runs(project, override, mess
     with pytest.raises(ParamsError) as error:
         read_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
     key = override.partition("=")[0]
-    assert any(f"-s a.search.{override}: a.search.{key}: {message}" in each for each in error.value.problems), error.value
+    assert any(
+        f"-s a.search.{override}: a.search.{key}: {message}" in each
+        for each in error.value.problems
+    ), error.value
 
 
 def test_what_is_repeated_cannot_be_searched(project):
-    with pytest.raises(ParamsError, match=r"a.search.training.batch_size: is given by a.over.training.batch_size, too"):
+    with pytest.raises(
+        ParamsError,
+        match=r"a.search.training.batch_size: is given by a.over.training.batch_size, too",
+    ):
         make_plan(project, a={"over": {"training.batch_size": [16, 32]}})
-    with pytest.raises(ParamsError, match=r"a.search: expected parameters with ranges or lists of values, found 3"):
+    with pytest.raises(
+        ParamsError, match=r"a.search: expected parameters with ranges or lists of values, found 3"
+    ):
         make_plan(project, overrides=["a.search=3"])
 
 
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"search": {}}, "a.search: missing; it says what may be tried, such as search: {training.learning_rate: {low"),
+        (
+            {"search": {}},
+            "a.search: missing; it says what may be tried, such as search: {training.learning_rate: {low",
+        ),
         ({"notebook": "05_forest"}, "tune a: 05_forest.ipynb does not train by epochs"),
         (
             {"training": {"batch_size": 8}},
             "a.search.training.batch_size: begins with the step's own value, 8, which is outside",
         ),
-        ({"training": {"learning_rate": 1.0}}, "a.search.training.learning_rate: begins with the step's own value, 1.0, which"),
-        ({"search": {"encoder.width": [1, 2]}}, "a.search.encoder.width: begins with the step's own value, and there is none"),
+        (
+            {"training": {"learning_rate": 1.0}},
+            "a.search.training.learning_rate: begins with the step's own value, 1.0, which",
+        ),
+        (
+            {"search": {"encoder.width": [1, 2]}},
+            "a.search.encoder.width: begins with the step's own value, and there is none",
+        ),
     ],
 )
 def test_steps_that_cannot_be_searched(project, block, message):
@@ -537,7 +703,9 @@ def test_what_was_asked_for_is_checked(project):
         "--metric test_accuracy: expected a measure of validation galaxies, such as val_accuracy or val_loss",
         "tune fist: there is no such step (did you mean first?)",
     ]
-    with pytest.raises(ParamsError, match="tune a: needs first; galaxymorph run --only first makes it"):
+    with pytest.raises(
+        ParamsError, match="tune a: needs first; galaxymorph run --only first makes it"
+    ):
         search(plan)
 
 
@@ -584,5 +752,11 @@ def test_figures_show_what_they_are_given():
     figure = search_plots.importance({"head.dropout": 0.25, "training.learning_rate": 0.75}, n=9)
     bars = [bar.get_width() for bar in figure.axes[0].patches]
     assert bars == [0.25, 0.75]  # the largest on top
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["head.dropout", "training.learning_rate"]
-    assert "9 finished trials do not tell" in search_plots.importance({}, n=9).axes[0].texts[0].get_text()
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "head.dropout",
+        "training.learning_rate",
+    ]
+    assert (
+        "9 finished trials do not tell"
+        in search_plots.importance({}, n=9).axes[0].texts[0].get_text()
+    )

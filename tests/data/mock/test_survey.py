@@ -1,4 +1,5 @@
-"""The mock survey against answers known another way: astropy's profiles and cosmology, Fourier modes, Pillow's JPEG."""
+"""The mock survey against answers known another way: astropy's profiles and cosmology, Fourier
+modes, Pillow's JPEG."""
 
 import io
 
@@ -19,7 +20,8 @@ CODE = {kind: float(code) for code, kind in enumerate(population.Kinds._fields)}
 
 
 def one(**changes):
-    """The truth of one plain face-on galaxy of r = 15 and 5 arcsec, with changes; no arms, bar, dust, neighbours or stars."""
+    """The truth of one plain face-on galaxy of r = 15 and 5 arcsec, with changes; no arms, bar,
+    dust, neighbours or stars."""
     truth = {
         name: torch.zeros(1) for name in population.draw(1, generator=torch.Generator().manual_seed(0))
     } | {
@@ -35,7 +37,12 @@ def one(**changes):
 
 def painted(size=257, pixel=0.25, **changes):
     """The r-band light of one galaxy, and its pixel coordinates in arcsec."""
-    light = paint(one(**changes), size=size, pixel=torch.tensor([pixel]), generator=torch.Generator().manual_seed(1))
+    light = paint(
+        one(**changes),
+        size=size,
+        pixel=torch.tensor([pixel]),
+        generator=torch.Generator().manual_seed(1),
+    )
     line = (np.arange(size) - (size - 1) / 2) * pixel
     return light[0, 1].double().numpy(), *np.meshgrid(line, line)
 
@@ -57,7 +64,8 @@ def test_sersic_is_astropys_with_unit_flux(index):
     shape = astropys(u, v)
     away = np.hypot(u, v) > 0.4
     np.testing.assert_allclose((ours / shape)[away], (ours / shape)[40, 50], rtol=4e-3)
-    # Half of the unit flux lies within the ellipse of the half-light radius: integrate in log radius.
+    # Half of the unit flux lies within the ellipse of the half-light radius: integrate in log
+    # radius.
     r = np.geomspace(1e-6, 4, 4000)
     ring = 2 * np.pi * r * Sersic2D(amplitude=1, r_eff=4, n=index)(r, 0 * r)
     half = np.trapezoid(ring, r) * (ours / shape)[40, 50] * 0.6
@@ -65,7 +73,11 @@ def test_sersic_is_astropys_with_unit_flux(index):
 
 
 def test_flux_of_a_painted_galaxy_is_its_magnitude():
-    for changes in ({"bulge_fraction": 1.0, "bulge_index": 1.5}, {"young": 0.4}, {"young": 0.4, "bar_strength": 0.8}):
+    for changes in (
+        {"bulge_fraction": 1.0, "bulge_index": 1.5},
+        {"young": 0.4},
+        {"young": 0.4, "bar_strength": 0.8},
+    ):
         light, *_ = painted(**changes)
         assert light.sum() * 0.25**2 == pytest.approx(10 ** (0.4 * 7.5), rel=0.03)
 
@@ -75,7 +87,9 @@ def test_bulge_cusp_is_averaged_over_pixels():
     fine, *_ = painted(size=65 * 9, pixel=1 / 9, bulge_fraction=1.0)
     averaged = fine.reshape(65, 9, 65, 9).mean((1, 3))
     np.testing.assert_allclose(coarse[28:37, 28:37], averaged[28:37, 28:37], rtol=0.1)
-    point_sampled = float(bulge_light({n: v[:, None, None] for n, v in one().items()}, *[torch.zeros(1, 1, 1)] * 2))
+    point_sampled = float(
+        bulge_light({n: v[:, None, None] for n, v in one().items()}, *[torch.zeros(1, 1, 1)] * 2)
+    )
     assert point_sampled * 1000 > 5 * averaged[32, 32]  # which is what averaging is for
 
 
@@ -85,7 +99,12 @@ def test_inclined_disc_has_the_axis_ratio_of_an_oblate_spheroid(inclination):
     ratio = np.sqrt(cosine**2 + thickness**2 * (1 - cosine**2))
     light, x, y = painted(inclination=inclination, ratio=ratio, angle=25)
     weight = light / light.sum()
-    covariance = np.array([[(weight * x * x).sum(), (weight * x * y).sum()], [(weight * x * y).sum(), (weight * y * y).sum()]])
+    covariance = np.array(
+        [
+            [(weight * x * x).sum(), (weight * x * y).sum()],
+            [(weight * x * y).sum(), (weight * y * y).sum()],
+        ]
+    )
     minor, major = np.linalg.eigvalsh(covariance)
     assert np.sqrt(minor / major) == pytest.approx(ratio, abs=0.01)
     if inclination:
@@ -94,7 +113,8 @@ def test_inclined_disc_has_the_axis_ratio_of_an_oblate_spheroid(inclination):
     drawn = population.draw(500, generator=torch.Generator().manual_seed(2))
     disc = drawn["kind"] == CODE["spiral"]
     expected = (
-        drawn["inclination"].deg2rad().cos() ** 2 + (drawn["thickness"] * drawn["inclination"].deg2rad().sin()) ** 2
+        drawn["inclination"].deg2rad().cos() ** 2
+        + (drawn["thickness"] * drawn["inclination"].deg2rad().sin()) ** 2
     ).sqrt()
     torch.testing.assert_close(drawn["ratio"][disc], expected[disc], atol=1e-3, rtol=1e-3)
 
@@ -106,12 +126,16 @@ def test_arms_are_counted_by_their_fourier_mode_and_have_their_pitch(arms):
     log_r, phases, powers = [], [], np.zeros(6)
     for r in np.linspace(5, 9, 9):
         ring = np.abs(radius - r) < 0.1
-        modes = np.array([np.mean(light[ring] * np.exp(-1j * m * theta[ring])) for m in range(1, 7)])
+        modes = np.array(
+            [np.mean(light[ring] * np.exp(-1j * m * theta[ring])) for m in range(1, 7)]
+        )
         powers += np.abs(modes)
         log_r.append(np.log(r))
         phases.append(np.angle(modes[arms - 1]))
     assert powers.argmax() + 1 == arms
-    slope = np.polyfit(log_r, np.unwrap(phases), 1)[0]  # the crest follows theta = ln r / tan(pitch)
+    slope = np.polyfit(log_r, np.unwrap(phases), 1)[
+        0
+    ]  # the crest follows theta = ln r / tan(pitch)
     assert np.degrees(np.arctan(arms / abs(slope))) == pytest.approx(20, abs=0.7)
 
 
@@ -124,8 +148,18 @@ def test_lopsided_disc_is_heavier_on_the_side_that_its_twist_points_to(twist, an
 
 def test_dust_lane_dims_and_reddens_the_middle_of_an_edge_on_disc():
     edge_on = {"inclination": 88, "ratio": 0.16, "young": 0.3}
-    clean = paint(one(**edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
-    dusty = paint(one(dust=1.2, **edge_on), size=65, pixel=torch.tensor([0.3]), generator=torch.Generator().manual_seed(1))[0]
+    clean = paint(
+        one(**edge_on),
+        size=65,
+        pixel=torch.tensor([0.3]),
+        generator=torch.Generator().manual_seed(1),
+    )[0]
+    dusty = paint(
+        one(dust=1.2, **edge_on),
+        size=65,
+        pixel=torch.tensor([0.3]),
+        generator=torch.Generator().manual_seed(1),
+    )[0]
     g, r, i = (dusty / clean)[:, 32, 32].tolist()
     assert g < r < i < 0.8
     torch.testing.assert_close(dusty[:, 10, 32], clean[:, 10, 32], rtol=0.01, atol=0)
@@ -154,15 +188,25 @@ def test_arms_are_painted_bluer_than_the_disc_between_them_and_that_bluer_than_t
     for galaxy in light:
         r = galaxy[1][ring]
         arms, between = ring & (galaxy[1] > r.quantile(0.8)), ring & (galaxy[1] < r.quantile(0.2))
-        assert g_minus_r(galaxy[:, arms]) < g_minus_r(galaxy[:, between]) < g_minus_r(galaxy[:, radius < 2])
+        assert (
+            g_minus_r(galaxy[:, arms])
+            < g_minus_r(galaxy[:, between])
+            < g_minus_r(galaxy[:, radius < 2])
+        )
 
 
 def test_a_painted_galaxy_has_the_colour_of_its_parts():
-    """Half of the disc's red light young: in g - r the mean of the two in flux, not in magnitudes."""
+    """Half of the disc's red light young: in g - r the mean of the two in flux, not in
+    magnitudes."""
     light = paint(
-        one(redshift=0, young=0.5, colour=0.8, young_colour=0.2), size=65, pixel=torch.ones(1), generator=torch.Generator()
+        one(redshift=0, young=0.5, colour=0.8, young_colour=0.2),
+        size=65,
+        pixel=torch.ones(1),
+        generator=torch.Generator(),
     )[0]
-    assert g_minus_r(light.flatten(1)) == pytest.approx(-2.5 * np.log10((10**-0.32 + 10**-0.08) / 2), abs=0.01)
+    assert g_minus_r(light.flatten(1)) == pytest.approx(
+        -2.5 * np.log10((10**-0.32 + 10**-0.08) / 2), abs=0.01
+    )
 
 
 def test_ellipticals_are_redder_than_spirals_and_these_than_irregulars(mock):
@@ -191,7 +235,8 @@ def test_point_source_has_the_width_of_the_seeing():
     for band, fwhm in enumerate(camera.SEEING):
         core = (seeing * fwhm / 2.3548) ** 2 + pixel**2 / 12
         expected = sum(
-            share * pixel**2 / (2 * np.pi * s2) * np.exp(-radius2 / 2 / s2) for share, s2 in ((0.9, core), (0.1, core * 6.29))
+            share * pixel**2 / (2 * np.pi * s2) * np.exp(-radius2 / 2 / s2)
+            for share, s2 in ((0.9, core), (0.1, core * 6.29))
         )
         np.testing.assert_allclose(seen[band].numpy() / 1e9, expected, atol=2e-3 * expected.max())
 
@@ -201,7 +246,11 @@ def test_bands_shift_by_arcsec():
     light[:, :, 32, 32] = 1e9
     shift = torch.tensor([[[0.0, 0.0], [0.3, 0.0], [0.0, -0.4]]])
     seen = camera.expose(
-        light, pixel=torch.tensor([0.4]), seeing=torch.ones(1), shift=shift, generator=torch.Generator().manual_seed(0)
+        light,
+        pixel=torch.tensor([0.4]),
+        seeing=torch.ones(1),
+        shift=shift,
+        generator=torch.Generator().manual_seed(0),
     )[0]
     x = (torch.arange(65) - 32) * 0.4
     for band in range(3):
@@ -214,9 +263,15 @@ def test_sky_noise_is_that_of_sdss(binning):
     dark = torch.zeros(20, 3, 64, 64)
     pixel = torch.full((20,), binning * camera.PIXEL)
     sky = camera.expose(
-        dark, pixel=pixel, seeing=torch.ones(20), shift=torch.zeros(20, 3, 2), generator=torch.Generator().manual_seed(0)
+        dark,
+        pixel=pixel,
+        seeing=torch.ones(20),
+        shift=torch.zeros(20, 3, 2),
+        generator=torch.Generator().manual_seed(0),
     )
-    per_camera_pixel = sky.std((0, 2, 3)) * camera.PIXEL**2 * binning  # averaging n² pixels divides noise by n
+    per_camera_pixel = (
+        sky.std((0, 2, 3)) * camera.PIXEL**2 * binning
+    )  # averaging n² pixels divides noise by n
     assert per_camera_pixel.tolist() == pytest.approx(camera.SKY_NOISE, rel=0.02)
 
 
@@ -227,7 +282,9 @@ def test_photon_noise_grows_as_the_root_of_the_light():
         generator=torch.Generator().manual_seed(0),
     ) * camera.PIXEL**2  # fmt: skip
     electrons = seen * torch.tensor(camera.ELECTRONS).view(3, 1, 1)
-    assert (electrons.var((0, 2, 3)) / electrons.mean((0, 2, 3))).tolist() == pytest.approx([1, 1, 1], rel=0.05)
+    assert (electrons.var((0, 2, 3)) / electrons.mean((0, 2, 3))).tolist() == pytest.approx(
+        [1, 1, 1], rel=0.05
+    )
 
 
 def test_lupton_is_astropys():
@@ -254,7 +311,8 @@ def test_jpeg_is_pillows(quality, size):
         pillows = np.asarray(Image.open(file)).transpose(2, 0, 1).astype(float)
         error.append(np.abs(decoded.numpy() - pillows).mean())
         loss.append(np.abs(pillows - image.numpy()).mean())
-    # libjpeg rounds colours to whole numbers before its cosines: of the order of 1 of 255, far below what is lost.
+    # libjpeg rounds colours to whole numbers before its cosines: of the order of 1 of 255, far
+    # below what is lost.
     assert np.mean(error) < 1.5
     assert np.mean(error) < 0.3 * np.mean(loss)
 
@@ -317,7 +375,11 @@ def test_votes_converge_to_the_opinions():
     generator = torch.Generator().manual_seed(0)
     opinions = torch.rand(4, 37, generator=generator)
     fractions = torch.cat(
-        [opinions[:, where] / opinions[:, where].sum(1, keepdim=True) for where in galaxy_zoo_tree.SLICES.values()], 1
+        [
+            opinions[:, where] / opinions[:, where].sum(1, keepdim=True)
+            for where in galaxy_zoo_tree.SLICES.values()
+        ],
+        1,
     )
     votes = volunteers.vote(opinions, torch.full((4,), 1_000_000), generator=generator)
     np.testing.assert_allclose(votes, galaxy_zoo_tree.cumulative(fractions.numpy()), atol=5e-3)
@@ -339,7 +401,9 @@ def test_classes_mean_what_they_say(mock):
 def test_structure_that_cannot_be_resolved_is_not_seen():
     truth = one(arm_contrast=0.8, young=0.5, r50=5, r90=10, snr=20)
     opinion = {
-        name: float(volunteers.opinions(truth | changes, generator=torch.Generator().manual_seed(0))[0, 1])
+        name: float(
+            volunteers.opinions(truth | changes, generator=torch.Generator().manual_seed(0))[0, 1]
+        )
         for name, changes in {
             "clear": {},
             "small": {"r50": torch.tensor([1.0]), "r90": torch.tensor([2.0])},
