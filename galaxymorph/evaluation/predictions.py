@@ -151,7 +151,7 @@ class Votes:
             rows = np.flatnonzero(~good[:, column])
             wrong = [f"{i + 2} (id {self.ids[i]}: {values[i, column]})" for i in rows]
             raise ValueError(
-                f"column {columns[column]!r} is not {what} in {len(wrong)} rows: {listing(wrong, 5)}"
+                f"column {columns[column]!r}: not {what} in {len(wrong)} rows: {listing(wrong, 5)}"
             )
 
     def voted(self, split: str = "test") -> Votes:
