@@ -108,7 +108,7 @@ def mistakes(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
     taken_for and probability (of `taken_for`)."""
     part, names = predictions.labelled(split), np.array(predictions.classes)
     named = {"id": part.ids, "label": names[part.true], "taken_for": names[part.predicted]}
-    table = pd.DataFrame(named | {"probability": part.confidence})[~part.right]
+    table = pd.DataFrame(named | {"probability": part.confidence}).loc[~part.right]
     return table.sort_values(by="probability", ascending=False, kind="stable")
 
 

@@ -79,10 +79,13 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
     table["bin"] = (np.minimum((table["predicted"] * bins).astype(int), bins - 1) + 0.5) / bins
     table = pd.concat([table.assign(question="overall"), table])
     table["question"] = pd.Categorical(table["question"], ["overall", *QUESTIONS])
-    groups = table.groupby(["question", "bin"], observed=True)
-    means = groups[["predicted", "observed"]].mean()
-    margin = 1.96 * groups["observed"].sem()
-    means = means.assign(low=means.observed - margin, high=means.observed + margin, n=groups.size())
+    means = table.groupby(["question", "bin"], observed=True).agg(
+        predicted=("predicted", "mean"),
+        observed=("observed", "mean"),
+        low=("observed", lambda values: values.mean() - 1.96 * values.sem()),
+        high=("observed", lambda values: values.mean() + 1.96 * values.sem()),
+        n=("observed", "size"),
+    )
     return means.reset_index().astype({"question": str})
 
 
