@@ -99,7 +99,7 @@ def in_short(verdicts: pd.DataFrame) -> str:
             text += f", although {_few(BETWEEN.join(better))} did better on test galaxies"
         if any(words(row, "rival") for row in rows):
             ties = [len(_names(words(row, "ties"))) for row in rows]
-            span = " to ".join(dict.fromkeys(str(n) for n in (min(ties), max(ties) or "no")))
+            span = " to ".join(map(str, sorted({min(ties), max(ties)}))) if max(ties) else "no"
             are = "other is" if max(ties) == 1 else "others are"
             text += f"{', ' * (not better) or ' '}and {span} {are} statistically tied with it"
         parts.append(text)
