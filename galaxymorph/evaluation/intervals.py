@@ -121,7 +121,7 @@ def share_right(right: ValuesOfSeeds, ids: NamesOfSeeds) -> tuple[float, float, 
         [variance_of_mean(each, HALVES) for each in right],
         share_in_common(ids),
     )
-    return mean.value, *mean.interval(0, 1)
+    return mean.value, *mean.interval(0.0, 1.0)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
