@@ -18,8 +18,6 @@ COLUMNS = ["a", "b", "n_labels", "accuracy", "labels", "low", "high", "ratio", "
 COLUMNS += ["seeds"]
 ALL = -1  # stands for a budget of all labels in an index
 
-Accuracies = Float[ndarray, " budget"]
-
 
 def accuracies(entries: Entries, *, baseline: str = "majority") -> pd.DataFrame:
     """Tabulate the test accuracy of every entry: columns method, seed, n_labels (<NA> for all),
@@ -60,8 +58,7 @@ def equivalent(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> p
             draws = [np.arange(n), *rng.integers(0, n, (n_bootstrap * (n > 1), n))]
             accuracy, reached = ours[seeds].to_numpy(), theirs[seeds].to_numpy()
             tried = theirs.index.get_level_values("labels").to_numpy(float)
-            curves = [(accuracy[:, d].mean(1), reached[:, d].mean(1)) for d in draws]
-            needed = np.array([_needed(*each, tried) for each in curves])
+            needed = np.array([_needed(accuracy[:, d], reached[:, d], tried) for d in draws])
             ends = np.full((2, len(ours)), math.nan)
             if n > 1:  # one of the draws, as some may be infinite
                 ends = np.quantile(needed[1:], [0.025, 0.975], axis=0, method="inverted_cdf")
@@ -117,18 +114,15 @@ def _grid(cells: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(how="all").dropna(axis=1).sort_index()
 
 
-def _needed(wanted: Accuracies, reached: Accuracies, labels: Accuracies) -> Accuracies:
-    """Return how many labels b needs for each accuracy of a: 0 for at most the fewest, infinite for
-    more than the most."""
-    curve = isotonic_regression(reached).x
-    needed = np.full(len(wanted), math.inf)
-    for i, accuracy in enumerate(wanted):
-        there = np.flatnonzero(curve >= accuracy - 1e-12)
-        if len(there):
-            k = int(there[0])
-            part = (accuracy - curve[k - 1]) / (curve[k] - curve[k - 1]) if k else 0.0
-            needed[i] = labels[k - 1] * (labels[k] / labels[k - 1]) ** part if k else 0.0
-    return needed
+def _needed(
+    accuracy: Float[ndarray, "budget_a seed"],
+    reached: Float[ndarray, "budget_b seed"],
+    tried: Float[ndarray, " budget_b"],
+) -> Float[ndarray, " budget_a"]:
+    """Return how many labels b needs for each mean accuracy of a: 0 for at most the fewest,
+    infinite for more than the most."""
+    curve, wanted = isotonic_regression(reached.mean(1)).x, accuracy.mean(1) - 1e-12
+    return np.exp(np.interp(wanted, curve, np.log(tried), left=-math.inf, right=math.inf))
 
 
 def _amount(row: Mapping[str, Any], name: str) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import comparison, export
-from tests.evaluation.test_comparison import HAND, piece, scored
+from galaxymorph.evaluation.entries import Entries
+from tests.evaluation.made import HAND, entry, rights, scored
 
 WHY = "weights not available offline"
 COSTS = {"parameters": 11_176_512, "flops": 296e6, "training_seconds": 41.2}
@@ -22,16 +23,13 @@ COSTS |= {"images_per_second": 1234.4, "peak_memory_mib": 800.0}
 def table():
     """Of one and of two seeds, with names that HTML and LaTeX trip over, one left out, one
     missing."""
-    pieces = [
-        piece("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS)
+    entries = [
+        entry("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS)
         for seed in (0, 1)
     ]
-    pieces += [
-        piece("[moco]", 0, HAND, n_labels=1000),
-        piece("imagenet", 0, None, not_run=WHY),
-        piece("late", 0, None),
-    ]
-    return comparison.compare(pieces, n_bootstrap=20)
+    entries += [entry("[moco]", 0, HAND, n_labels=1000)]
+    entries += [entry("imagenet", not_run=WHY), entry("late")]
+    return comparison.compare(Entries(entries), n_bootstrap=20)
 
 
 class Cells(HTMLParser):
@@ -121,8 +119,8 @@ def test_latex_says_what_the_table_says(table):
     assert costs[4][4:] == [r"\multicolumn{8}{l}{missing}"]
     assert dict(zip(costs[0], costs[1], strict=True)) == {
         "protocol": "fine-tuned",
-        "method": r"net\_a 50\% \textless{}b\textgreater{}\&\{x\}\$\#\textasciitilde{}\textasciicircum{}\textbackslash{}{[}1] "
-        r"{*}\textbar{}",
+        "method": r"net\_a 50\% \textless{}b\textgreater{}\&\{x\}\$\#\textasciitilde{}"
+        r"\textasciicircum{}\textbackslash{}{[}1] {*}\textbar{}",
         **{"labels": "all", "seeds": "2", "train": "--", "val": "--", "test": "0.667"},
         **{
             "parameters": "11.2 M",
@@ -160,10 +158,13 @@ def test_no_special_character_is_left_bare(table):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
 def test_latex_takes_it(table, tmp_path):
-    wide = comparison.compare(
-        [p | {"step": f"{p['step']} mock_survey_finetuned {i}", "protocol": "frozen, random encoder"} for i in range(9)
-         for p in scored("x", 0.9, 0.8)], n_bootstrap=0,
-    )  # fmt: skip
+    protocol = "frozen, random encoder"
+    entries = [
+        scored(f"x mock_survey_finetuned {i}", rights(200, 180), seed=seed, protocol=protocol)
+        for i in range(9)
+        for seed in (0, 1)
+    ]
+    wide = comparison.compare(Entries(entries), n_bootstrap=0)
     (tmp_path / "table.tex").write_text(export.latex(pd.concat([table, wide])))
     (tmp_path / "paper.tex").write_text(
         "\\documentclass{article}\n\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n"
