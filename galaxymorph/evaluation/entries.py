@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxymorph.evaluation.predictions import Predictions, Votes
+from galaxymorph.evaluation.predictions import Names, Predictions, Votes
 from galaxymorph.text import listing
 
 CONTROLS = ("control", "random encoder")  # in the protocol of what is a yardstick and not a method
@@ -45,6 +45,15 @@ class Entry:
     def is_control(self) -> bool:
         return is_control({"protocol": self.protocol})
 
+    def tested(self, kind: str) -> Names:
+        """The test galaxies of its table, "predictions" or "votes"; none where it is missing."""
+        with named(self):
+            if kind == "predictions" and self.predictions is not None:
+                return self.predictions.labelled("test").ids
+            if kind == "votes" and self.votes is not None:
+                return self.votes.tested("test").ids
+        return np.empty(0, object)
+
     @property
     def n_train(self) -> int | None:
         """Labels that it learned from: the budget, or the labelled training galaxies."""
@@ -70,7 +79,9 @@ class Entries(Sequence[Entry]):
             if place in seen:
                 raise ValueError(f"duplicate entry: {entry}; give variants a step each")
             seen.add(place)
-            for kind, ids in _tested(entry):
+            for kind in ("predictions", "votes"):
+                if not (ids := frozenset(entry.tested(kind))):
+                    continue
                 other, others = first.setdefault((kind, entry.seed), (entry, ids))
                 if ids != others:
                     raise ValueError(
@@ -157,14 +168,6 @@ def named(entry: Entry) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{entry}: {error}") from error
-
-
-def _tested(entry: Entry) -> Iterator[tuple[str, frozenset[str]]]:
-    with named(entry):
-        if entry.predictions is not None:
-            yield "classes", frozenset(entry.predictions.labelled("test").ids)
-        if entry.votes is not None:
-            yield "votes", frozenset(entry.votes.tested("test").ids)
 
 
 def mean_probabilities(

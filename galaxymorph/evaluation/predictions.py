@@ -128,9 +128,9 @@ class Votes:
         parts = {"true": self.true, "volunteers": self.volunteers, "predicted": self.predicted}
         _check_lengths(split=self.split, ids=self.ids, **parts)
         _check_ids(self.ids)
-        voted = ~np.isnan(self.true).all(1)
+        voted = ~np.isnan(self.true).all(1, keepdims=True)
         inside = (self.true >= -10 * ROUNDING) & (self.true <= 1 + 10 * ROUNDING)
-        self._demand(columns, self.true, inside | ~voted[:, None], "between 0 and 1")
+        self._demand(columns, self.true, inside | ~voted, "between 0 and 1")
         people = self.volunteers[:, None]
         self._demand(
             ["volunteers"],
@@ -219,8 +219,8 @@ def votes_of(
 
 def read_predictions(path: Path | str) -> Predictions:
     """Read predictions.csv. Raises `ValueError` that names the file and the column or row."""
-    kinds = {"id": str, "split": str, "label": str}
-    return _named(path, predictions_in, pd.read_csv(path, dtype=kinds, keep_default_na=False))
+    table = pd.read_csv(path, dtype={"id": str, "split": str, "label": str}, keep_default_na=False)
+    return _named(path, predictions_in, table)
 
 
 def predictions_in(table: pd.DataFrame) -> Predictions:
@@ -249,8 +249,9 @@ def predictions_in(table: pd.DataFrame) -> Predictions:
 
 def read_votes(path: Path | str) -> Votes:
     """Read votes.csv. Raises `ValueError` that names the file and the column or row."""
-    kinds = {"id": str, "split": str}
-    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(
+        path, dtype={"id": str, "split": str}, keep_default_na=False, na_values=[""]
+    )
     return _named(path, votes_in, table)
 
 
