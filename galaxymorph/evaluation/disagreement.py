@@ -13,7 +13,7 @@ import pandas as pd
 
 from galaxymorph.evaluation.entries import Entries, Entry, mean_probabilities
 from galaxymorph.evaluation.intervals import LEVEL, holm
-from galaxymorph.evaluation.phrases import p_value, seeds_text
+from galaxymorph.evaluation.phrases import interval, p_value, seeds_text
 from galaxymorph.evaluation.predictions import Part
 from galaxymorph.evaluation.significance import ACCURACY, Scores, difference
 
@@ -85,7 +85,7 @@ def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:
         low, high = sorted(sign * row[end] for end in ("low", "high"))
         said.append(
             f"{more} {what} more often than {less}: {shares[0]:.3f} against {shares[1]:.3f} "
-            f"(difference {abs(row['difference']):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, "
+            f"(difference {abs(row['difference']):+.3f}, {interval(low, high, '+.3f')}, "
             f"{p_value(row['p_holm'])} after Holm's correction for {len(table)} cells, "
             f"{row['n']:,} galaxies{' each' * (row['seeds'] > 1)}, {seeds_text(row['seeds'])})."
         )

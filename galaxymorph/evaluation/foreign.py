@@ -168,7 +168,8 @@ def _check_names(files: Sequence[_File]) -> None:
         if "seed" not in file.settings:
             file.settings = {"seed": str(n[setting])} | file.settings
             n[setting] += 1
-        fits = all(NAME.fullmatch(name) and ".." not in name for name in file.method.split(" "))
+        words = [file.step, file.row or file.step]
+        fits = all(NAME.fullmatch(word) and ".." not in word for word in words)
         if file.step in OCCUPIED or not fits:
             why = "names are of letters, digits, '.', '_' and '-'" if not fits else "it is reserved"
             file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from galaxymorph.evaluation import significance
 from galaxymorph.evaluation.entries import Entries, budget, labels
-from galaxymorph.evaluation.phrases import seeds_text
+from galaxymorph.evaluation.phrases import interval, tested
 
 RANDOM = "random_"
 INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # with so many seeds, or more
@@ -80,16 +80,10 @@ def sentences(table: pd.DataFrame, *, against: Mapping[str, str] | None = None) 
         lacking = f"; {row['missing']} of {of} seeds missing" * bool(row["missing"])
         said.append(
             f"{opening}: {verdict}, {row['accuracy']:.3f} against {row['control']:.3f}{whose} "
-            f"(difference {row['difference']:+.3f}, 95 % interval {row['low']:+.3f} to "
-            f"{row['high']:+.3f}, {tested(row)}{lacking})."
+            f"(difference {row['difference']:+.3f}, {interval(row['low'], row['high'], '+.3f')}, "
+            f"{tested(row)}{lacking})."
         )
     return said
-
-
-def tested(row: Mapping[str, Any]) -> str:
-    """`4 seeds, 200 test galaxies each`."""
-    galaxies = f"{row['n_test']:,} test galaxies{' each' * (row['seeds'] > 1)}"
-    return f"{seeds_text(row['seeds'])}, {galaxies}"
 
 
 def _control(method: str) -> str:

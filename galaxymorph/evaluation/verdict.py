@@ -14,8 +14,14 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation.entries import budget, is_control, labels, words
-from galaxymorph.evaluation.phrases import absent, amount, number, with_interval
-from galaxymorph.evaluation.pretraining_gain import tested
+from galaxymorph.evaluation.phrases import (
+    absent,
+    amount,
+    interval,
+    number,
+    tested,
+    with_interval,
+)
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
 BETWEEN = " / "  # names of methods in one cell
@@ -173,13 +179,13 @@ def _others(
 def _verdict(row: Mapping[str, Any]) -> list[str]:
     """Return the sentences of one number of labels, without their opening."""
     method, seconds = row["method"], row["training_seconds"]
-    interval = f"95 % interval {row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}"
+    limits = interval(row["accuracy_low"], row["accuracy_high"])
     cost = f", after {amount(seconds)} s of training" if seconds > 0 else ""
     cost += " (its pre-training not counted)" * bool(cost and row["pretrained"])
     where = "the test galaxies themselves, which flatters it"
     where = "validation galaxies" if row["chosen_on"] == "validation" else where
     said = [
-        f"take {method}: its test accuracy is {row['accuracy']:.3f} ({interval}, {tested(row)})"
+        f"take {method}: its test accuracy is {row['accuracy']:.3f} ({limits}, {tested(row)})"
         f"{cost}. It was chosen on {where}."
     ]
     resolved = ", by a resolved difference"

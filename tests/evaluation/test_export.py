@@ -71,9 +71,11 @@ def test_a_page_has_every_cell_and_loads_nothing(table):
     assert len(page.rows) == 5 and {len(row) for row in page.rows} == {len(shown.columns)}
     first = dict(zip(shown, page.rows[1], strict=True))
     assert first["method"] == "net_a 50% <b>&{x}$#~^\\[1] *|" + "|"  # to the letter
-    assert first["test accuracy"] == "0.667|[0.667, 0.667]" and first["parameters"] == "11.2 M|"
+    low, high = table.loc[0, ["accuracy_low", "accuracy_high"]]
+    limits = f"[{low:.3f}, {high:.3f}]"
+    assert first["test accuracy"] == f"0.667|{limits}" and first["parameters"] == "11.2 M|"
     assert dict(zip(shown, page.rows[3], strict=True))["test accuracy"] == f"not run|{WHY}"
-    assert "<td>0.667<small>[0.667, 0.667]</small></td>" in text
+    assert f"<td>0.667<small>{limits}</small></td>" in text
 
 
 def blocks(text):
@@ -109,12 +111,10 @@ def test_every_row_of_latex_has_as_many_cells_as_its_columns(table):
 def test_latex_says_what_the_table_says(table):
     (_, scores), (_, costs) = blocks(export.latex(table))
     assert scores[0][:6] == ["protocol", "method", "labels", "seeds", "accuracy", "balanced"]
-    assert scores[1][4] == "$0.667^{+0.000}_{-0.000}$" and scores[1][2:4] == ["all", "2"]
-    low, high = table.loc[1, ["accuracy_low", "accuracy_high"]]
-    assert (
-        scores[2][4] == f"$0.667^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}$"
-        and scores[2][2] == "1,000"
-    )
+    for row, labels in ((0, "all"), (1, "1,000")):
+        low, high = table.loc[row, ["accuracy_low", "accuracy_high"]]
+        ends = f"^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}"
+        assert scores[row + 1][4] == f"$0.667{ends}$" and scores[row + 1][2] == labels
     assert scores[3][4:] == [rf"\multicolumn{{7}}{{l}}{{not run: {WHY}}}"]
     assert costs[4][4:] == [r"\multicolumn{8}{l}{missing}"]
     assert dict(zip(costs[0], costs[1], strict=True)) == {
