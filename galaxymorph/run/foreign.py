@@ -46,7 +46,8 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
             # with all digits, where `Step.predictions` rounds: the class that is taken may hang on
             # the seventh
             project.write(
-                place.file(PREDICTIONS), each.table.to_csv(index=False, lineterminator="\n")
+                place.file(PREDICTIONS),
+                each.predictions.table().to_csv(index=False, lineterminator="\n"),
             )
             place.metrics(
                 {"file": str(each.path)}
