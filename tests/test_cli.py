@@ -183,7 +183,7 @@ def elsewhere(tmp_path, monkeypatch):
     notebooks.mkdir(parents=True)
     folder.mkdir()
     (notebooks.parent / "params.yaml").touch()
-    shutil.copy(Path(__file__).parents[1] / "notebooks" / "10_compare.ipynb", notebooks)
+    shutil.copy(Path(__file__).parents[1] / "notebooks" / "11_compare.ipynb", notebooks)
     monkeypatch.setattr(project, "__file__", str(notebooks.parent / "galaxymorph" / "project.py"))
     monkeypatch.chdir(folder)
     return folder

@@ -198,7 +198,7 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     params = {
         "run": "leaky",
         "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
-        "audit": {"notebook": "01_audit"},
+        "audit": {"notebook": "00_audit"},
         "classical": {
             "notebook": "05_classical",
             "forest": {"trees": 5, "leaves": [1]},
@@ -284,11 +284,11 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
             "training": {"epochs": 1, "batch_size": 64},
         },
         "frozen": {
-            "notebook": "05_frozen",
+            "notebook": "07_frozen",
             "encoder": "models/{run}/further.safetensors",
             "training": {"epochs": 1},
         },
-        "compare": {"notebook": "10_compare"},
+        "compare": {"notebook": "11_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
     done = galaxymorph(tmp_path, "run")
@@ -326,7 +326,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
         "transfer": {
-            "notebook": "06_transfer",
+            "notebook": "12_transfer",
             "steps": ["scratch", "tuned", "frozen", "imagenet"],
             "scratch": "scratch",
         },
@@ -368,7 +368,7 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
         "run": "old",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
         "classical": {"notebook": "05_classical", "n_labels": 40} | few,
-        "compare": {"notebook": "10_compare"},
+        "compare": {"notebook": "11_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     done = galaxymorph(tmp_path, "run")
