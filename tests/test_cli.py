@@ -308,7 +308,7 @@ def galaxies(tmp_path, monkeypatch):
     network = classifier.Classifier(
         encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2
     )
-    model_files.save(
+    model_files.write(
         "m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"]
     )
     return ["--model", "m.safetensors", "--images", "images"]
