@@ -42,6 +42,8 @@ TOY = {
     "moco.over.seed": [0, 1],
     "moco.training.epochs": 1,
     "moco.contrast.queue": 64,
+    "cae_features.over.seed": [0],
+    "moco_features.over.seed": [1],
     "cae_frozen.over.seed": [0],
     "cae_frozen.training.epochs": 2,
     "moco_frozen.over.seed": [1],
@@ -254,6 +256,18 @@ def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
     assert tuned.seen_labels == train_ids and tuned.seen > train_ids
     with pytest.raises(ValueError, match="labels of .* test galaxies"):
         tuned.protocol("frozen", test)
+
+
+def test_features_are_those_of_a_model_file_whoever_trained_it(inside):
+    for name in ("cae_features/seed=0", "moco_features/seed=1"):
+        folder = Path("results/mock", name)
+        known = json.loads((folder / "metrics.json").read_text())
+        assert set(known["validation"]) == {"linear probe", "linear probe, random encoder"}
+        assert known["findings"][0].startswith(f"{name}: the encoder ")
+        for file in ("features_pca.png", "features_tsne.png", "features3d.html", "neighbours.png"):
+            assert (folder / file).is_file()
+    page = Path("results/mock/index.html").read_text()
+    assert "cae_features/seed=0: the encoder" in page and "srcdoc" in page
 
 
 def test_protocols_say_how_an_encoder_came_about(inside):
