@@ -21,15 +21,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from galaxymorph import galaxy_zoo_tree
-from galaxymorph.evaluation.predictions import NOT_RUN, check_votes, predictions_table
+from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
 from galaxymorph.project import NAME, PIECE, model_file, root, write
 from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
@@ -124,64 +122,13 @@ class Step:
             raise TrialOver
         return pd.DataFrame(done)
 
-    def predictions(
-        self, *, ids: Any, split: Any, labels: Any, probabilities: Any, classes: Sequence[str]
-    ) -> None:
-        """Write `predictions.csv`: `id, split, label, p_<class>...`, a row per galaxy.
+    def predictions(self, **parts: Any) -> None:
+        """Write `predictions.csv`, of what `evaluation.predictions.predictions_of` takes."""
+        self.table("predictions", predictions_of(**parts).table(), number="%.6f")
 
-        Args:
-            ids, split: text `(galaxy,)`.
-            labels: int `(galaxy,)`, indices into `classes`; -1 for unlabelled galaxies.
-            probabilities: `(galaxy, class)`, an array or a CPU tensor; written with 6 decimals.
-
-        Raises:
-            ValueError: lengths differ, an id is there twice, or a value is not a probability.
-        """
-        values = np.asarray(getattr(probabilities, "float", lambda: probabilities)(), dtype=float)
-        table = predictions_table(
-            ids=ids, split=split, labels=np.asarray(labels), probabilities=values, classes=classes
-        )
-        self.table("predictions", table, number="%.6f")
-
-    def votes(
-        self,
-        *,
-        ids: Any,
-        split: Any,
-        votes: Any,
-        volunteers: Any,
-        predicted: Any,
-        outputs: Sequence[str],
-    ) -> None:
-        """Write `votes.csv`: `id, split, volunteers, Class1.1, ..., p_Class1.1, ...` and other
-        outputs, a row per galaxy.
-
-        Args:
-            ids, split: text `(galaxy,)`.
-            votes: cumulative fractions `(galaxy, 37)`; NaN becomes an empty cell.
-            volunteers: how many people voted `(galaxy,)`, NaN where unknown, or None.
-            predicted: `(galaxy, output)`; the first 37 outputs are the answers.
-            outputs: names of the outputs; those of answers are written as `p_<answer>`.
-
-        Raises:
-            ValueError: lengths differ, an id is there twice, or a value is not a number.
-        """
-        people = np.full(len(ids), np.nan) if volunteers is None else np.asarray(volunteers, float)
-        parts = dict(ids=ids, split=split, votes=votes, volunteers=people, predicted=predicted)
-        lengths = {name: len(part) for name, part in parts.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"lengths differ: {lengths}")
-        answers = galaxy_zoo_tree.COLUMNS
-        names = [f"p_{name}" if name in answers else name for name in outputs]
-        table = pd.DataFrame({"id": np.asarray(ids, str), "split": np.asarray(split, str)})
-        table = table.assign(volunteers=people).join(
-            [
-                pd.DataFrame(np.asarray(votes, float), columns=list(answers)),
-                pd.DataFrame(np.asarray(predicted, float), columns=names),
-            ]
-        )
-        check_votes(table)
-        self.table("votes", table, number="%.6f")
+    def votes(self, **parts: Any) -> None:
+        """Write `votes.csv`, of what `evaluation.predictions.votes_of` takes."""
+        self.table("votes", votes_of(**parts).table(), number="%.6f")
 
     def table(self, name: str, frame: pd.DataFrame, *, number: str = "%.8g") -> None:
         """Write a table as `<name>.csv`, without its index; numbers have 8 significant digits."""
