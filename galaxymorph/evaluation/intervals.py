@@ -12,7 +12,7 @@ pairs), as measured. What common galaxies add to all seeds alike cannot be seen 
 r v is added: without it (the plain t-interval) five seeds with the same test galaxies count as five
 times the galaxies. Where splits are drawn at random, r = n_test / (n_test + n_train), and this is
 in expectation the corrected variance (1 / S + n_test / n_train) s^2 of Nadeau & Bengio (2003), a
-heuristic that it follows; but r is still right where few of the training galaxies have labels, and where
+heuristic that it follows; but r is still right where few training galaxies have labels, and where
 the test galaxies are always the same. r v is rather too much, as a galaxy that one seed gets right
 another may not. The galaxies that training sets have in common are not accounted for, which no
 estimate can do without bias (Bengio & Grandvalet 2004). Student's t has the degrees of freedom of

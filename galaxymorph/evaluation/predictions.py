@@ -29,7 +29,7 @@ PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
 TOLERANCE = 1e-3  # by how much the rounded probabilities of a galaxy may miss a sum of 1
 ROUNDING = 1e-6  # of numbers with six decimals
 
-Names = Shaped[ndarray, " galaxy"]  # ids, or names of splits
+Names = Shaped[ndarray, "_"]  # ids, or names of splits
 Numbers = Float[ndarray, " galaxy"]
 Probabilities = Float[ndarray, "galaxy class"]
 Fractions = Float[ndarray, "galaxy 37"]

@@ -92,22 +92,25 @@ def test_predictions_come_back_as_they_were(project):
         "id,split,label,p_round,p_edge-on\n7,test,edge-on,0.250000,0.750000\n007,unlabelled,,1.000000,0.000000\n"
     )
     table = read_predictions(step.path / "predictions.csv")
-    assert table.id.tolist() == ["7", "007"]
-    assert table.label.tolist() == ["edge-on", ""]
-    assert table["p_edge-on"].tolist() == [0.75, 0.0]
+    assert table.ids.tolist() == ["7", "007"]
+    assert table.labels.tolist() == [1, -1] and table.classes == ("round", "edge-on")
+    assert table.p[:, 1].tolist() == [0.75, 0.0]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": ["7", "7"]}, "'7' is there twice"),
+        ({"ids": ["7", "7"]}, "duplicate id '7'"),
         ({"ids": ["7"]}, "lengths differ"),
         ({"labels": torch.tensor([2, 0])}, "labels reach from 0 to 2"),
         (
             {"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])},
-            "'007': p_round is nan",
+            r"sum to 1 in 1 rows: 3 \(id 007, sum nan\)",
         ),
-        ({"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])}, "'7': p_edge-on is 3.5"),
+        (
+            {"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])},
+            r"sum to 1 in 1 rows: 2 \(id 7, sum 4\)",
+        ),
         ({"classes": ("round",)}, "2 probabilities per galaxy for 1 classes"),
     ],
 )
@@ -121,11 +124,11 @@ def test_wrong_predictions_are_refused(project, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,label,p_a\n", "expected id, split, label"),
-        ("id,split,label,a,p_b\n", "column 'a' is not p_<class>"),
-        ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' has values that are no numbers"),
-        ("id,split,label,p_a,p_b\n1,test,a,1,0\n2,test,c,0,1\n", "row 3 has label 'c'"),
-        ("id,split,label,p_a,p_b\n1,test,a,1,0\n1,test,a,0,1\n", "'1' is there twice"),
+        ("id,label,p_a\n", "column 'split' is missing"),
+        ("id,split,label,a,p_b\n", "unknown column 'a'; expected id, split, label, p_<class>"),
+        ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' is not numeric"),
+        ("id,split,label,p_a,p_b\n1,test,a,1,0\n2,test,c,0,1\n", r"not a class in rows 3 \(c\)"),
+        ("id,split,label,p_a,p_b\n1,test,a,1,0\n1,test,a,0,1\n", "duplicate id '1'"),
     ],
 )
 def test_wrong_tables_are_named(tmp_path, text, message):
@@ -239,7 +242,7 @@ def test_environment_and_figure(project):
 
 
 def test_read_a_run_by_hand(project):
-    with pytest.raises(FileNotFoundError, match="no step of run 'by_hand'"):
+    with pytest.raises(FileNotFoundError, match="run 'by_hand' has no step yet"):
         results.read("by_hand")
     for name in ("a", "b/seed=0,rate=0.1"):
         step = Step("by_hand", name)
@@ -249,7 +252,7 @@ def test_read_a_run_by_hand(project):
     assert (plain.name, plain.combination, plain.done) == ("a", {}, True)
     assert (repeated.step, repeated.combination) == ("b", {"seed": 0, "rate": 0.1})
     assert repeated.predictions is not None
-    assert repeated.predictions.id.tolist() == ["7", "007"]
+    assert repeated.predictions.ids.tolist() == ["7", "007"]
     assert repeated.history is None
     assert [result.name for result in results.read("by_hand", ["b"])] == ["b/seed=0,rate=0.1"]
     with pytest.raises(FileNotFoundError, match=r"no step c in run 'by_hand'; it has a, b"):
@@ -275,7 +278,7 @@ def test_rows_of_a_run_by_hand_are_no_pieces(project):
         ("plain", {}, ["dnn", "linear"]),
         ("repeated/seed=3,zoom=0.1", {"seed": 3, "zoom": 0.1}, ["knn"]),
     ]
-    assert [(piece["step"], piece["seed"]) for piece in results.trained("by_hand")] == [
+    assert [(piece.method, piece.seed) for piece in results.trained("by_hand")] == [
         ("bare dnn", None),
         ("both", None),
         ("both dnn", None),
@@ -348,7 +351,7 @@ def test_a_fraction_of_the_labels_is_counted(project):
         step.metrics({"n_train": n_train} | ({"protocol": "linear probe"} if name == "b" else {}))
         write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     found = [
-        (piece["step"], piece["seed"], piece["n_labels"], piece["protocol"])
+        (piece.method, piece.seed, piece.n_labels, piece.protocol)
         for piece in results.trained("toy")
     ]
     assert found == [
@@ -387,28 +390,26 @@ def test_each_row_of_a_piece_is_compared(project):
     step.row("dnn").record([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4}])
     step.row("dnn").metrics({"seconds": 1.5})
     step.row("random_dnn").metrics({"protocol": "frozen, random", "n_train": 36})
-    assert {piece["predictions"] is None for piece in results.trained("toy")} == {
+    assert {piece.predictions is None for piece in results.trained("toy")} == {
         True
     }  # no mark: cut short
     write(step.path / "done.json", json.dumps({"seconds": 9.0}))
     found = results.trained("toy")
-    assert [
-        (piece["step"], piece["seed"], piece["n_labels"], piece["protocol"]) for piece in found
-    ] == [
+    assert [(piece.method, piece.seed, piece.n_labels, piece.protocol) for piece in found] == [
         ("frozen dnn zoom=0.1", 0, 37, "frozen"),
         ("frozen random_dnn zoom=0.1", 0, 36, "frozen, random"),
         ("frozen dnn zoom=0.1", 1, 37, None),
         ("frozen random_dnn zoom=0.1", 1, 36, None),
     ]
-    assert [piece["predictions"] is None for piece in found] == [False, False, True, True]
-    assert [piece["predictions"].p_round[0] for piece in found[:2]] == [0.25, 0.5]
-    assert [piece["history"] is not None and len(piece["history"]) for piece in found] == [
+    assert [piece.predictions is None for piece in found] == [False, False, True, True]
+    assert [piece.predictions.p[0, 0] for piece in found[:2]] == [0.25, 0.5]
+    assert [piece.history is not None and len(piece.history) for piece in found] == [
         2,
         False,
         False,
         False,
     ]
-    assert [piece["seconds"] for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
+    assert [piece.seconds for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
 
 
 def test_costs_are_handed_on(project):
@@ -420,7 +421,7 @@ def test_costs_are_handed_on(project):
     step.row("dnn").metrics({"costs": {"parameters": 56}})
     plain = Step("by_hand", "plain")
     plain.predictions(**predictions())
-    assert [piece["costs"] for piece in results.trained("by_hand")] == [
+    assert [piece.costs for piece in results.trained("by_hand")] == [
         {"parameters": 12, "flops": 34},
         {"parameters": 56},
         {},
@@ -443,12 +444,12 @@ def test_what_was_left_out_says_why(project):
         (False, "weights not available offline")
     ] * 2
     found = results.trained("toy")
-    assert [(piece["step"], piece["predictions"]) for piece in found] == [
+    assert [(piece.method, piece.predictions) for piece in found] == [
         ("a", None),
         ("b dnn", None),
         ("b linear", None),
     ]
-    assert {piece["not_run"] for piece in found} == {"weights not available offline"}
+    assert {piece.not_run for piece in found} == {"weights not available offline"}
     Step("toy", "b").row("dnn").predictions(**predictions())
     step.predictions(**predictions())
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
@@ -471,36 +472,36 @@ def test_what_is_compared(project):
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
     missing, there = results.trained("toy")
-    assert (missing["step"], missing["seed"], missing["n_labels"], missing["predictions"]) == (
+    assert (missing.method, missing.seed, missing.n_labels, missing.predictions) == (
         "a rate=0.1",
         9,
         50,
         None,
     )
-    assert (there["step"], there["seed"], there["n_labels"], there["seconds"]) == (
+    assert (there.method, there.seed, there.n_labels, there.seconds) == (
         "b",
         9,
         None,
         2.5,
     )
-    assert len(there["predictions"]) == 2
-    assert len(there["history"]) == 1
+    assert len(there.predictions.ids) == 2
+    assert len(there.history) == 1
     Step("by_hand", "data").metrics({})
     Step("by_hand", "b").predictions(**predictions())
-    assert [piece["step"] for piece in results.trained("by_hand")] == ["b"]
+    assert [piece.method for piece in results.trained("by_hand")] == ["b"]
 
 
 def votes(**change) -> dict[str, Any]:
     share = np.linspace(0, 1, 74).reshape(2, 37)
+    spread = np.broadcast_to([[3.5], [7.0]], (2, 11))
     given = {
         "ids": ["7", "007"],
         "split": ["train", "test"],
         "votes": torch.from_numpy(share[::-1].copy()),
         "volunteers": torch.tensor([40.0, torch.nan]),
-        "predicted": torch.from_numpy(
-            np.hstack([share - 0.1, [[3.5], [7.0]]])
-        ),  # plain outputs may be below 0
-        "outputs": (*galaxy_zoo_tree.COLUMNS, "s_smooth"),
+        # plain outputs may be below 0
+        "predicted": torch.from_numpy(np.hstack([share - 0.1, spread])),
+        "outputs": (*galaxy_zoo_tree.COLUMNS, *(f"s_{name}" for name in galaxy_zoo_tree.SLICES)),
     }
     return given | change
 
@@ -508,31 +509,30 @@ def votes(**change) -> dict[str, Any]:
 def test_vote_fractions_come_back_as_they_were(project):
     step = Step("toy", "a")
     step.votes(**votes())
+    columns = (step.path / "votes.csv").read_text().splitlines()[0].split(",")
+    assert columns[:4] == ["id", "split", "volunteers", "Class1.1"] and columns[-1] == "s_arms"
     table = read_votes(step.path / "votes.csv")
-    assert (
-        list(table.columns)[:4] == ["id", "split", "volunteers", "Class1.1"]
-        and table.columns[-1] == "s_smooth"
-    )
-    assert table.id.tolist() == ["7", "007"] and table.split.tolist() == ["train", "test"]
+    assert table.ids.tolist() == ["7", "007"] and table.split.tolist() == ["train", "test"]
     assert table.volunteers[0] == 40 and np.isnan(table.volunteers[1])
-    np.testing.assert_allclose(
-        table[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]],
-        votes()["predicted"][:, :37],
-        atol=1e-6,
-    )
-    np.testing.assert_allclose(table[list(galaxy_zoo_tree.COLUMNS)], votes()["votes"], atol=1e-6)
+    np.testing.assert_allclose(table.predicted, votes()["predicted"][:, :37], atol=1e-6)
+    np.testing.assert_allclose(table.true, votes()["votes"], atol=1e-6)
+    np.testing.assert_allclose(table.concentration[:, 0], [3.5, 7.0])
     step.metrics({"n_train": 1})
     found = results.read("toy")[0].votes
-    assert found is not None and found.equals(table)
+    assert found is not None and found.table().equals(table.table())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": ["7", "7"]}, "'7' is there twice"),
+        ({"ids": ["7", "7"]}, "duplicate id '7'"),
         ({"ids": ["7"]}, "lengths differ"),
-        ({"votes": torch.full((2, 37), 1.5)}, "'7': Class1.1 is 1.5, no fraction"),
-        ({"predicted": torch.full((2, 38), torch.nan)}, "'7': p_Class1.1 is no number"),
+        (
+            {"votes": torch.full((2, 37), 1.5)},
+            r"'Class1.1': not between 0 and 1 in 2 rows: 2 \(id 7",
+        ),
+        ({"predicted": torch.full((2, 48), torch.nan)}, r"'p_Class1.1': not finite in 2 rows"),
+        ({"outputs": ("a", "b")}, "outputs are a, b; expected Class1.1"),
     ],
 )
 def test_wrong_vote_fractions_are_refused(project, change, message):
@@ -547,13 +547,11 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     step.votes(**votes())
     path = step.path / "votes.csv"
     table = pd.read_csv(path, dtype={"id": str})
+    texts = table.assign(**{"p_Class3.2": ["x", "0.1"]})
     for change, message in (
-        (table.drop(columns="p_Class3.2"), r"votes.csv: no column p_Class3.2"),
-        (
-            table.assign(**{"p_Class3.2": ["x", "0.1"]}),
-            r"votes.csv: column 'p_Class3.2' has values that are no numbers",
-        ),
-        (table.assign(id="7"), r"votes.csv: galaxy '7' is there twice"),
+        (table.drop(columns="p_Class3.2"), r"votes.csv: column 'p_Class3.2' is missing"),
+        (texts, r"votes.csv: column 'p_Class3.2' is not numeric"),
+        (table.assign(id="7"), r"votes.csv: duplicate id '7' \(rows 2, 3\)"),
     ):
         change.to_csv(path, index=False)
         with pytest.raises(ValueError, match=message):
