@@ -24,7 +24,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,7 @@ from galaxymorph.project import NAME, PIECE, model_file, root, write
 from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
 
-# environment variable: the folder of the trial of `tune` that a notebook is executed for
-TRIAL = "GALAXYMORPH_TRIAL"
-
-
-class TrialOver(BaseException):
-    """Ends a notebook that is executed for a trial of `tune`, at the end of its first training and
-    so before it predicts."""
+TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of the trial of a search
 
 
 class Step:
@@ -105,8 +99,11 @@ class Step:
         once, shows the latest in a line that is rewritten, and returns all of them. A break in
         between leaves the rows so far on disk.
 
-        In a trial of `tune`, asks after each row whether to go on, closes `rows` where not, and
-        raises `TrialOver` at the end."""
+        In a trial of a search this ends the notebook: `trial.watched`."""
+        if self.trial:
+            from galaxymorph.run import trial
+
+            rows = trial.watched(self.trial, rows)
         done: list[dict[str, Any]] = []
         line = _Line()
         start = time.monotonic()
@@ -128,13 +125,6 @@ class Step:
                 )
                 file.flush()
                 line.show(progress(row, seconds=time.monotonic() - start))
-                if self.trial and not _goes_on(self.trial, row):
-                    break
-        if self.trial:
-            if isinstance(rows, Generator):
-                rows.close()
-            write(self.trial / "over", "")
-            raise TrialOver
         return pd.DataFrame(done)
 
     def predictions(
@@ -256,18 +246,6 @@ def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
     if 0 < epoch < epochs:
         parts.append(f"{duration(seconds / epoch * (epochs - epoch))} left")
     return ", ".join(parts)
-
-
-def _goes_on(trial: Path, row: Mapping[str, Any]) -> bool:
-    """Shows a row to `tune` and waits for its answer, which it can take from the file `answer` as
-    soon as that is there."""
-    answer = trial / "answer"
-    write(trial / "row.json", json.dumps(row, default=_plain))
-    while not answer.is_file():
-        time.sleep(0.01)
-    text = answer.read_text(encoding="utf-8")
-    answer.unlink()
-    return text == "go on"
 
 
 class _Line:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,6 @@ import yaml
 
 from galaxymorph import cli
 from galaxymorph.plots import search as search_plots
-from galaxymorph.project import write
 from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
@@ -114,25 +114,24 @@ def project(tmp_path, monkeypatch):
 DRAW = _draw  # imports what takes seconds
 
 
-class InThread:
-    """A stand-in for `executors.Execution`: the notebook's cells in a thread, which is faster than
+class InThread(executors.Handle):
+    """A stand-in for `executors.Process`: the notebook's cells in a thread, which is faster than
     a kernel."""
 
-    def __init__(self, piece, partial, env):
-        self.started, self.returncode, self.why = time.monotonic(), None, ""
-        partial.with_name("params.yaml").write_text(yaml.safe_dump(piece.parameters))
-        partial.write_text("{}")
-        self.process, self.folder = self, partial.parent
-        os.environ[TRIAL] = env[TRIAL]
-        self.thread = threading.Thread(target=self.work, args=(piece,), daemon=True)
+    def __init__(self, job, folder, environment, *, machine):
+        super().__init__(job, folder, environment)
+        self.returncode, self.why = None, ""
+        self.partial.write_text("{}")
+        os.environ.update(environment)
+        self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
 
-    def work(self, piece):
+    def work(self):
         names = {}
         try:
-            for number, source in enumerate(piece.notebook.code):
+            for number, source in enumerate(self.job.notebook.code):
                 exec(source, names)
-                names |= {} if number else piece.parameters
+                names |= {} if number else self.job.parameters
             self.returncode = 0
         except BaseException as error:  # as a kernel does, TrialOver included
             self.why, self.returncode = f"{type(error).__name__}: {error}", 1
@@ -140,23 +139,18 @@ class InThread:
     def poll(self):
         return self.returncode
 
-    @property
-    def seconds(self):
-        return time.monotonic() - self.started
-
     def failure(self):
         return self.why
 
     def stop(self):
-        if self.thread.is_alive():
-            write(self.folder / "answer", "stop")  # a process would be killed
         self.thread.join()
         os.environ.pop(TRIAL, None)
+        shutil.rmtree(self.said)
 
 
 @pytest.fixture
 def fast(project, monkeypatch):
-    monkeypatch.setattr(executors, "Execution", InThread)
+    monkeypatch.setattr(executors, "Process", InThread)
     monkeypatch.setattr(search_module, "_draw", lambda *_: None)
     return project
 
@@ -198,6 +192,7 @@ def accuracy(learning_rate, batch_size, epochs):
 
 def test_the_best_is_near_the_optimum_and_never_worse_than_the_own_values(fast):
     failed, said = search(make_plan(fast), n_trials=20)
+    print(said)
     trials = table(fast)
     assert failed == [] and len(trials) == 20
     own = trials.iloc[0]
@@ -423,7 +418,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
             return super().poll()
 
     with monkeypatch.context() as patched:
-        patched.setattr(executors, "Execution", Interrupted)
+        patched.setattr(executors, "Process", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(make_plan(fast), n_trials=10, restart=True)
     assert len(table(fast)) == 5  # what was done is there
@@ -681,7 +676,7 @@ def test_what_is_repeated_cannot_be_searched(project):
         ),
         (
             {"search": {"encoder.width": [1, 2]}},
-            "a.search.encoder.width: begins with the step's own value, and there is none",
+            "a.search.encoder.width: begins with the step's own value, which is missing",
         ),
     ],
 )
@@ -713,7 +708,7 @@ def test_the_command_says_what_is_wrong(project, capsys, monkeypatch):
     make_plan(project)
     assert cli.main(["tune", "b"]) == 2
     assert "tune b: there is no such step" in capsys.readouterr().err
-    monkeypatch.setattr(executors, "Execution", InThread)
+    monkeypatch.setattr(executors, "Process", InThread)
     assert cli.main(["tune", "a", "--trials", "1", "-s", "a.trouble=raise"]) == 1
     assert capsys.readouterr().err == "failed: a\n"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
