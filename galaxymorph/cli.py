@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except (ValueError, OSError) as error:
+        from galaxymorph.run.problems import ParamsError
+
+        if options.command in (run, tune) and not isinstance(error, ParamsError | OSError):
+            raise  # not the user's mistake
         print(error, file=sys.stderr)
         return options.status
     except KeyboardInterrupt:
@@ -88,9 +92,11 @@ def tune(options: Namespace) -> int:
     values. Each step gets the same number of trials. Ctrl-C stops at once, and the same command
     goes on from there. Of a step that trains more than once, the first training is what is tuned.
     The best values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
+    from galaxymorph.run.problems import ParamsError
+
     if not importlib.util.find_spec("optuna"):
         extra = "the extra `search`: pip install -e '.[search]'"
-        raise ValueError(f"galaxymorph tune needs optuna, {extra}")
+        raise ParamsError([f"galaxymorph tune needs optuna, {extra}"])
     from galaxymorph.run import search
 
     names = {"n_trials": "trials", "metric": "metric", "seed": "seed", "restart": "restart"}
@@ -180,7 +186,8 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
 def data(options: Namespace) -> int:
     """Download published galaxies and check them, or export the mock survey.
 
-    Without NAME, says which there are and how each is used."""
+    Without NAME, says which there are and how each is used. The survey is written in the layout of
+    Kaggle's Galaxy Zoo challenge."""
     from galaxymorph import project
     from galaxymorph.data import download
 

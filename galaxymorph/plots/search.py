@@ -34,12 +34,10 @@ def history(trials: pd.DataFrame, *, measure: str) -> Figure:
     ax.step(trials.trial, trials.best, **line, label="best so far")
     for state, (name, look) in LOOKS.items():
         some = trials[(trials.state == state) & (trials.trial > 1)]
-        failed = state == "failed"
+        if state == "failed":
+            some, look = some.assign(value=0.0), look | {"transform": ax.get_xaxis_transform()}
         if len(some):
-            height = some.value.where(not failed, 0.0)
-            place = {"transform": ax.get_xaxis_transform()} if failed else {}
-            label = f"{name} ({len(some)})"
-            ax.plot(some.trial, height, ls="", label=label, **look, **place)
+            ax.plot(some.trial, some.value, ls="", label=f"{name} ({len(some)})", **look)
     own = {"marker": "*", "ls": "", "ms": 13, "color": INK}
     ax.plot(trials.trial[:1], trials.value[:1], **own, label="own values of the step")
     ax.set(xlabel="trial", ylabel=measure)

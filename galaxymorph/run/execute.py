@@ -19,6 +19,7 @@ import re
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,7 @@ with without("rfc3987_syntax"):
     import papermill
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
     from nbformat import NotebookNode
 
 from galaxymorph import project  # noqa: E402
@@ -113,17 +115,19 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
     )
 
 
-def failure(path: Path, error: Exception) -> dict[str, Any]:
-    """Return why an execution failed, and where: `cell` (counting code cells from 1) and its
-    `source`, where a cell raised, with the exception's name (`kind`) and what it `said`."""
+def failure(path: Path, error: Exception) -> dict[str, str]:
+    """Return `why` an execution failed, in a few lines, and, where a cell raised an exception, its
+    name (`kind`) and what it `said`. Code cells count from 1."""
     cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
     for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
-                where = {"cell": number, "source": cell.source, "error": "\n".join(trace[-12:])}
-                return where | {"kind": output.ename, "said": output.evalue}
-    return {"error": f"{type(error).__name__}: {error}"}
+                source = textwrap.indent(cell.source.strip(), "    ")
+                why = f"in code cell {number}:\n\n{source}\n\n" + "\n".join(trace[-12:]).strip()
+                return {"kind": output.ename, "said": output.evalue, "why": why}
+    died = "; out of memory?" if isinstance(error, DeadKernelError) else ""
+    return {"why": f"{type(error).__name__}: {error}{died}"}
 
 
 def main(said: Path, sockets: Path) -> int:

@@ -24,7 +24,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import yaml
 
@@ -83,21 +82,17 @@ class Handle(ABC):
     def unavailable(self) -> str:
         """Return what the notebook could not get, if it was an exception `Unavailable` that ended
         it."""
-        why = self._failure()
-        return why["said"] if why.get("kind") == "Unavailable" else ""
+        return self._failure["said"] if self._failure.get("kind") == "Unavailable" else ""
 
     def failure(self) -> str:
         """Return why the job has failed, in a few lines."""
-        why = self._failure()
-        if not why:
-            log = (self.said / "log").read_text(errors="replace").strip().splitlines()
-            return "\n".join([f"the process ended with status {self.poll()}", *log[-12:]])
-        if "cell" not in why:
-            return why["error"] + ("; out of memory?" if "DeadKernel" in why["error"] else "")
-        source = "\n".join(f"    {line}" for line in why["source"].strip().splitlines())
-        return f"in code cell {why['cell']}:\n\n{source}\n\n{why['error'].strip()}"
+        if self._failure:
+            return self._failure["why"]
+        log = (self.said / "log").read_text(errors="replace").strip().splitlines()
+        return "\n".join([f"the process ended with status {self.poll()}", *log[-12:]])
 
-    def _failure(self) -> dict[str, Any]:
+    @property
+    def _failure(self) -> dict[str, str]:
         path = self.said / "failure.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

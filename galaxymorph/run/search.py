@@ -26,7 +26,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOBase
 from pathlib import Path
@@ -36,13 +36,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import yaml
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from galaxymorph import project
 from galaxymorph.plots import search as plots
@@ -53,6 +47,7 @@ from galaxymorph.run.locks import ignoring_signals, locked
 from galaxymorph.run.plan import Plan, Range, changed, trial
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
+from galaxymorph.run.space import distribution, inside, parameter, stored
 from galaxymorph.run.trial import PRUNER, storage
 from galaxymorph.text import duration, leaves, nearest
 
@@ -100,16 +95,15 @@ def tune(
     screen, executor = Screen(out, every=every), executor or Local()
     failed, document, accounts = [], plan.document, []
     for search in searches:
-        with locked(search.folder):
-            try:
-                winner, account = _run(search, n_trials, restart, screen, executor)
-            except SearchError as error:
-                failed.append(search.step)
-                screen.say(f"✗ tune {search.step}: {error}\n")
-                continue
-        document = changed(document, search.step, winner)
-        accounts.append(account)
-        screen.say(f"{account}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
+        try:
+            with locked(search.folder), _study(search, restart=restart):
+                accounts.append(_run(search, n_trials, screen, executor))
+                document = changed(document, search.step, search.winner())
+        except SearchError as error:
+            failed.append(search.step)
+            screen.say(f"✗ tune {search.step}: {error}\n")
+        else:
+            screen.say(f"{accounts[-1]}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
     if len(accounts) > 1:
         path, each = searches[0].folder.with_name("best.yaml"), f"{_trials(n_trials)} each"
         head = f"Best values of {len(accounts)} searches of {each}, by `galaxymorph tune`."
@@ -135,40 +129,36 @@ class Search:
         self.folder = project.root() / "results" / plan.run / "tune" / step
         self.least = metric.endswith(ERRORS)
         self.job = trial(plan, step, {}, seed=seed)
+        self.space = self.job.search
         self.drawn = self.job.parameters.get("seed")  # the seed of all trials
         self.own: dict[str, Any] = {}
         problems = []
-        for key, space in self.job.search.items():
+        for key, space in self.space.items():
             begins = f"{step}.search.{key}: begins with the step's own value"
             try:
                 self.own[key] = value = self.job.value(key)
+                if not inside(value, space):
+                    problems.append(f"{begins}, {value!r}, which is outside; widen it")
             except KeyError:
                 problems.append(f"{begins}, which is missing; give {step}.{key}")
-                continue
-            if not _inside(value, space):
-                problems.append(f"{begins}, {value!r}, which is outside; widen it")
-        for name in self.job.needs:
-            if not done.is_done(plan, name):
-                makes = f"galaxymorph run --only {name} makes it"
-                problems.append(f"tune {step}: needs {name}; {makes}")
+        problems += [
+            f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
+            for name in self.job.needs
+            if not done.is_done(plan, name)
+        ]
         if problems:
             raise ParamsError(problems)
         inputs = done.fingerprints(plan, self.job)
-        space = {key: vars(each) if isinstance(each, Range) else each for key, each in self.space}
-        same = {"search": space, "metric": metric, "parameters": self.job.parameters}
-        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
-        # without which trials cannot be compared
-        self.setup = json.loads(json.dumps(same, default=str))
         self.code = inputs["code"]
+        ranges = {key: vars(each) for key, each in self.space.items() if isinstance(each, Range)}
+        same = {"search": self.space | ranges, "metric": metric, "parameters": self.job.parameters}
+        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
+        self.setup = json.loads(json.dumps(same, default=str))  # else trials cannot be compared
 
     def shown(self, value: float) -> str:
         return f"{self.metric.replace('_', ' ')} {value:.4f}"
 
-    @property
-    def space(self) -> list[tuple[str, Range | list[Any]]]:
-        return list(self.job.search.items())
-
-    def spent(self) -> list[optuna.trial.FrozenTrial]:
+    def spent(self) -> list[FrozenTrial]:
         """The trials that count, in order."""
         return self.study.get_trials(deepcopy=False, states=SPENT)
 
@@ -198,72 +188,30 @@ def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None
         raise ParamsError(problems)
 
 
-def _inside(value: Any, space: Range | list[Any]) -> bool:
-    if isinstance(space, list):
-        return value in space
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and space.low <= value <= space.high
-
-
-def _stored(value: Any, space: Range | list[Any]) -> Any:
-    """A value as optuna stores it: lists and dicts as text."""
-    if isinstance(space, Range):
-        return int(value) if space.whole else float(value)
-    return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def _distribution(space: Range | list[Any]) -> BaseDistribution:
-    if isinstance(space, list):
-        return CategoricalDistribution([_stored(value, space) for value in space])
-    if space.whole:
-        return IntDistribution(int(space.low), int(space.high), log=space.log)
-    return FloatDistribution(space.low, space.high, log=space.log)
-
-
-def _values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """What was drawn, as parameters: choices as they were given, numbers with four digits, which
-    can be read."""
-    values = {}
-    for key, space in search.space:
-        value = drawn[key]
-        if isinstance(space, list):
-            value = next(each for each in space if _stored(each, space) == value)
-        elif not space.whole and value != search.own[key]:
-            value = min(max(float(f"{value:.4g}"), float(space.low)), float(space.high))
-        values[key] = value
-    return values
-
-
 # ---- the study
 
 
-def _run(
-    search: Search, n_trials: int, restart: bool, screen: Screen, executor: Executor
-) -> tuple[dict[str, Any], str]:
-    """Executes the trials that are left; returns what the best one has changed, and how it was
-    found."""
-    with _study(search, restart=restart):
-        spent = len(search.spent())
-        head = (
-            f"tune {search.step}: {_trials(n_trials)}{f', {spent} of them done' if spent else ''}"
-        )
-        screen.say(f"{head}, {search.metric}, seed {search.drawn}, in {search.folder}")
-        if search.study.user_attrs.get("code", search.code) != search.code:
-            where = "--restart begins again where that makes a difference"
-            screen.say(f"  the code has changed since the first trial; {where}")
-        else:
-            search.study.set_user_attr("code", search.code)
-        _enqueue(search)
-        failures = 0
-        for number in range(spent + 1, n_trials + 1):
-            failed = _trial(search, number, n_trials, screen, executor)
-            failures = failures + 1 if failed else 0
-            _write(search)
-            if failures == MANY:
-                raise SearchError(f"{MANY} trials have failed one after the other")
-        trials = _write(search)
-        _draw(search, trials)
-        return search.winner(), _account(search, trials)
+def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
+    """Executes the trials that are left of an open study; returns how the best one was found."""
+    spent = len(search.spent())
+    before = f", {spent} of them done" if spent else ""
+    how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
+    screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
+    if search.study.user_attrs.get("code", search.code) != search.code:
+        where = "--restart begins again where that makes a difference"
+        screen.say(f"  the code has changed since the first trial; {where}")
+    else:
+        search.study.set_user_attr("code", search.code)
+    _enqueue(search)
+    failed: list[bool] = []
+    for number in range(spent + 1, n_trials + 1):
+        failed.append(bool(_trial(search, number, n_trials, screen, executor)))
+        _write(search)
+        if sum(failed[-MANY:]) == MANY:
+            raise SearchError(f"{MANY} trials have failed one after the other")
+    trials = _write(search)
+    _draw(search, trials)
+    return _account(search, trials)
 
 
 @contextmanager
@@ -313,7 +261,7 @@ def _enqueue(search: Search) -> None:
     failed = [each for each in trials if each.state == TrialState.FAIL]
     others = [each for each in trials if each.state != TrialState.FAIL]
     known = [each.system_attrs.get("fixed_params", each.params) for each in others]
-    own = {key: _stored(search.own[key], space) for key, space in search.space}
+    own = {key: stored(search.own[key], space) for key, space in search.space.items()}
     for wanted in [own, *(each.params for each in failed)]:
         # one that was killed while it was drawn has not all of them
         if wanted.keys() == own.keys() and wanted not in known:
@@ -331,8 +279,11 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
     # on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
     search.study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
-    asked = search.study.ask({key: _distribution(space) for key, space in search.space})
-    values = _values(search, asked.params)
+    asked = search.study.ask({key: distribution(each) for key, each in search.space.items()})
+    values = {
+        key: parameter(asked.params[key], each, own=search.own[key])
+        for key, each in search.space.items()
+    }
     job = trial(search.plan, search.step, values, seed=search.seed)
     asked.set_user_attr("values", values)
     name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
@@ -359,21 +310,20 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
     asked.set_user_attr("epoch", said["epoch"])
     asked.set_user_attr("seconds", round(seconds, 1))
-    pruned, took = said.get("over") == "pruned", duration(seconds)
     if error:
         asked.set_user_attr("error", error.strip().splitlines()[-1])
-        search.study.tell(asked, state=TrialState.PRUNED)  # so that the sampler keeps away
-        screen.say(f"✗ {name}: failed after {took} {error}\n")
-        return error
-    if pruned:
+    took, pruned = duration(seconds), said.get("over") == "pruned"
+    if error or pruned:  # a failed one, too, so that the sampler keeps away from there
         search.study.tell(asked, state=TrialState.PRUNED)
     else:
         search.study.tell(asked, said["value"])
-    best = f"{search.shown(said['value'])}, best {search.study.best_value:.4f} ({took})"
-    screen.say(
-        f"- {name}: pruned at epoch {said['epoch']}, {best}" if pruned else f"✓ {name}: {best}"
-    )
-    return ""
+    if error:
+        screen.say(f"✗ {name}: failed after {took} {error}\n")
+    else:
+        how = f"- {name}: pruned at epoch {said['epoch']}," if pruned else f"✓ {name}:"
+        best = f"best {search.study.best_value:.4f} ({took})"
+        screen.say(f"{how} {search.shown(said['value'])}, {best}")
+    return error
 
 
 def _tidy(handle: Handle, *, failed: bool) -> None:
@@ -392,13 +342,13 @@ def _write(search: Search) -> pd.DataFrame:
     """Writes `trials.csv` and `best.yaml`; returns the table: trial, state (complete, pruned,
     failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
     rows = []
-    for number, each in enumerate(search.spent(), start=1):
-        said = each.user_attrs
+    for number, spent in enumerate(search.spent(), start=1):
+        said = spent.user_attrs
         error = said.get("error", "")
-        row = {"trial": number, "state": "failed" if error else each.state.name.lower()}
-        row |= {"value": None if error else each.value, "best": None}
+        row = {"trial": number, "state": "failed" if error else spent.state.name.lower()}
+        row |= {"value": None if error else spent.value, "best": None}
         row |= {name: said[name] for name in ("epoch", "seconds")}
-        row |= {key: _stored(said["values"][key], space) for key, space in search.space}
+        row |= {key: stored(said["values"][key], each) for key, each in search.space.items()}
         rows.append(row | {"error": error})
     trials = pd.DataFrame(rows)
     finished = trials.value.where(trials.state == "complete").astype(float)

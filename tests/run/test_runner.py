@@ -37,16 +37,16 @@ source = ""
 STEPS = """\
 import sys, time
 from pathlib import Path
-from galaxymorph.run import folder as runs
-there = runs.Step(run, step)
+from galaxymorph.run.folder import Step
+there = Step(run, step)
 there.metrics({"accuracy": 0.5 + seed / 10, "python": sys.executable, "cwd": str(Path.cwd())})
 """
 TROUBLE = """\
 if trouble == "raise":
     raise RuntimeError("the telescope is closed")
 if trouble == "offline":
-    from galaxymorph.learning import model_files as weights
-    raise weights.Unavailable("weights not available offline: https://example.org/w-0.pth (no network)")
+    from galaxymorph.learning.model_files import Unavailable
+    raise Unavailable("weights not available offline: https://example.org/w-0.pth (no network)")
 if trouble == "die":
     import os
     os._exit(9)
@@ -72,8 +72,8 @@ there.model_file.write_text("weights")
 """
 FROZEN = """\
 from pathlib import Path
-from galaxymorph.run import folder as runs
-there = runs.Step(run, step)
+from galaxymorph.run.folder import Step
+there = Step(run, step)
 assert Path(source).read_text() == "weights"
 for row in ("dnn", "random_dnn"):
     there.row(row).file("predictions.csv").write_text("")
@@ -81,9 +81,10 @@ there.metrics({"findings": ["A network helps.", "Chance does, too."]})
 """
 COMPARE = 'run = "by_hand"\nstep = "compare"\nsteps = None\n'
 TABLE = """\
-from galaxymorph.run import folder as runs
-found = runs.read(run, steps)
-runs.Step(run, step).metrics({piece.name: piece.metrics.get("accuracy") for piece in found})
+from galaxymorph.run import results
+from galaxymorph.run.folder import Step
+found = results.read(run, steps)
+Step(run, step).metrics({piece.name: piece.metrics.get("accuracy") for piece in found})
 """
 
 
@@ -399,9 +400,8 @@ def test_a_terminal_has_one_line_per_running_piece(monkeypatch):
     screen.live({"a": ("epoch 1/2", 5.0), "b" * 40: ("cell 1/2", 5.0)})
     screen.live({"a": ("epoch 2/2", 65.0)})
     screen.say("done")
-    assert out.getvalue() == (
-        f"  a  epoch 1/2  (5 s)\n  {'b' * 27}\n\x1b[2F\x1b[J  a  epoch 2/2  (1 min 05 s)\n\x1b[1F\x1b[Jdone\n"
-    )
+    first, second = f"  a  epoch 1/2  (5 s)\n  {'b' * 27}\n", "  a  epoch 2/2  (1 min 05 s)\n"
+    assert out.getvalue() == f"{first}\x1b[2F\x1b[J{second}\x1b[1F\x1b[Jdone\n"
 
 
 def test_a_log_file_has_a_line_now_and_then():
@@ -450,10 +450,9 @@ def test_progress_is_the_epoch_while_training_and_else_the_cell(handle):
 def test_why_a_job_has_failed(handle):
     (handle.said / "log").write_text("killed")
     assert handle.failure() == "the process ended with status 9\nkilled"
-    why = {"error": "ValueError: no", "cell": 2, "source": "f()\n", "kind": "ValueError"}
-    (handle.said / "failure.json").write_text(json.dumps(why | {"said": "no"}))
-    assert handle.failure() == "in code cell 2:\n\n    f()\n\nValueError: no"
-    assert handle.unavailable() == ""
+    why = {"kind": "Unavailable", "said": "no network", "why": "in code cell 2: no network"}
+    (handle.said / "failure.json").write_text(json.dumps(why))
+    assert (handle.failure(), handle.unavailable()) == (why["why"], "no network")
 
 
 def test_the_grammar_of_web_addresses_is_not_compiled_and_may_be_imported_later():
