@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         from galaxymorph.run.problems import ParamsError
 
-        if options.command in (run, tune) and not isinstance(error, ParamsError | OSError):
+        if options.command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
             raise  # not the user's mistake
         print(error, file=sys.stderr)
         return options.status

@@ -6,6 +6,7 @@ failed trials, nor which one has the step's own values."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
@@ -14,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE, STYLE, WIDTH, empty, panel
 
-LOOKS = {
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "complete": ("finished", {"marker": "o", "color": BLUE, "ms": 7}),
     "pruned": ("pruned", {"marker": "v", "color": ORANGE, "mfc": "none", "ms": 7}),
     "failed": ("failed", {"marker": "x", "color": FAINT, "ms": 8, "mew": 2, "clip_on": False}),

@@ -132,20 +132,17 @@ def fingerprints(plan: Plan, job: Piece) -> dict[str, str]:
     """Return hashes of everything that a job's results depend on, by kind, so that a change can be
     named."""
     code = job.notebook.code
-    upstream = {name: Step(plan.run, name).mark for name in job.reads}
+    marks = {name: Step(plan.run, name).mark for name in job.reads}
     inputs = {
         "parameters": job.parameters,
         "code": [[_normal(source) for source in code], _sources(code)],
         "files": _files(job.parameters),
         "upstream": {
-            name: _hash(path.read_bytes()) if path.is_file() else None
-            for name, path in upstream.items()
+            name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()
         },
     }
-    return {
-        kind: _hash(json.dumps(value, sort_keys=True, default=str).encode())
-        for kind, value in inputs.items()
-    }
+    texts = {kind: json.dumps(each, sort_keys=True, default=str) for kind, each in inputs.items()}
+    return {kind: _hash(text.encode()) for kind, text in texts.items()}
 
 
 def _hash(content: bytes) -> str:
@@ -197,7 +194,7 @@ def _modules(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join([PACKAGE.name] * bool(node.level) + [node.module] * bool(node.module))
+            base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         for name in names:
             top, *parts = name.split(".")

@@ -11,8 +11,7 @@ is tuned. Everything that a trial writes is in a folder of its own; its weights 
         trials.csv  history.png  importance.png
         best.yaml                             the params file with the best trial's values, for
                                               `galaxymorph run --params`
-        trial-0001/  ...                      params.yaml, history.csv; notebook.ipynb where it has
-                                              failed
+        trial-0001/  ...                      params.yaml, history.csv; notebook.ipynb if it failed
 
 The first trial has the step's own values, so that the best is never worse than they are; the others
 are suggested by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A
@@ -25,6 +24,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -87,8 +87,7 @@ def tune(
     Raises:
         problems.ParamsError: for what cannot be searched, before anything runs.
         locks.RunError: another process is searching the same.
-        KeyboardInterrupt: after the trial that runs has been stopped: the next call tries it
-            again."""
+        KeyboardInterrupt: after the running trial was stopped, which the next call repeats."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _check(plan, steps, n_trials, metric)
     searches = [Search(plan, step, metric, seed) for step in dict.fromkeys(steps)]
@@ -216,8 +215,7 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
 
 @contextmanager
 def _study(search: Search, *, restart: bool) -> Iterator[None]:
-    """Opens the study in the step's folder, or a new one. Raises `SearchError` where its trials
-    cannot be compared with new ones."""
+    """Opens the study; raises `SearchError` where its trials cannot be compared with new ones."""
     if restart:
         for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -273,8 +271,7 @@ def _enqueue(search: Search) -> None:
 
 
 def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor: Executor) -> str:
-    """Executes one trial and tells the study; returns what went wrong, nothing where it has come to
-    its end or was pruned."""
+    """Executes one trial and tells the study; returns what went wrong, if anything."""
     # What is drawn follows from the seed and the trials so far: a search that was interrupted goes
     # on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
@@ -330,8 +327,9 @@ def _tidy(handle: Handle, *, failed: bool) -> None:
     """Removes what a trial has left, but `KEPT` and, where it has failed, its notebook."""
     if failed and handle.partial.is_file():
         handle.partial.replace(handle.folder / "notebook.ipynb")
+    kept = {*KEPT, "notebook.ipynb"} if failed else KEPT
     for path in [each for each in handle.folder.rglob("*") if each.is_file()]:
-        if path.name not in KEPT and not (failed and path.name == "notebook.ipynb"):
+        if path.name not in kept:
             path.unlink()
 
 
@@ -366,8 +364,8 @@ def _trials(n: int) -> str:
 
 def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
     form = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 120}
-    head = "".join(f"# {line}\n" for line in remarks.splitlines())
-    project.write(path, head + yaml.safe_dump(document, **form))
+    head = textwrap.indent(remarks, "# ", lambda line: True)
+    project.write(path, f"{head}\n{yaml.safe_dump(document, **form)}")
 
 
 def _account(search: Search, trials: pd.DataFrame) -> str:
@@ -376,8 +374,8 @@ def _account(search: Search, trials: pd.DataFrame) -> str:
     number = int(trials.trial[(trials.state == "complete") & (trials.value == best)].iloc[0])
     parts = [f"{counts[state]} {state}" for state in ("pruned", "failed") if state in counts]
     of = f" ({', '.join(parts)})" if parts else ""
-    why = "the best of that many measured values, so it flatters"
-    why = why if number > 1 else "as no trial was better"
+    flatters = "the best of that many measured values, so it flatters"
+    why = flatters if number > 1 else "as no trial was better"
     lines = [
         f"{search.step}: {_trials(len(trials))}{of} on validation galaxies, seed {search.drawn}.",
         f"Own values (trial 1): {search.shown(trials.value[0])}.",
@@ -397,7 +395,6 @@ def _draw(search: Search, trials: pd.DataFrame) -> None:
         with suppress(ValueError, RuntimeError):  # all values are the same
             shares = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
     measure = search.metric.replace("_", " ").replace("val ", "validation ")
-    figures = {"history": plots.history(trials, measure=measure)}
-    figures["importance"] = plots.importance(shares, n=finished)
-    for name, figure in figures.items():
-        figure.savefig(search.folder / f"{name}.png", dpi=150, bbox_inches="tight")
+    save = {"dpi": 150, "bbox_inches": "tight"}
+    plots.history(trials, measure=measure).savefig(search.folder / "history.png", **save)
+    plots.importance(shares, n=finished).savefig(search.folder / "importance.png", **save)
