@@ -1,5 +1,5 @@
-"""The command line: `galaxymorph COMMAND`. Each command is a function whose docstring is its
-help; what it needs is imported when it is called."""
+"""The command line: `galaxymorph COMMAND`. Each command is a function whose docstring is its help
+and whose parameters are its arguments; what it needs is imported when it is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,18 @@ ID: Any = {"metavar": "ID", "required": True}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 3
     where images could not be read, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    command, status = options.pop("command"), options.pop("status")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return options.command(options)
+        return command(**options)
     except (ValueError, OSError) as error:
         from galaxymorph.run.problems import ParamsError
 
-        if options.command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
+        if command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
             raise  # not the user's mistake
         print(error, file=sys.stderr)
-        return options.status
+        return status
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -52,7 +52,7 @@ def _interrupt(number: int, frame: Any) -> None:
 # ---- runs
 
 
-def run(options: Namespace) -> int:
+def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) -> int:
     """Train, evaluate, compare, report: execute the steps of params.yaml.
 
     Every step is a notebook in a process of its own; the report is made at the end. Every key is
@@ -64,27 +64,26 @@ def run(options: Namespace) -> int:
     from galaxymorph.run.problems import ParamsError
     from galaxymorph.text import nearest
 
-    plan, only = _plan(options), options.only
+    plan = _plan(**options)
     names = {name for job in plan.pieces for name in (job.step, job.name)}
     problems = [
         f"--only {name}: there is no such step{nearest(name, names)}"
         for name in only
         if name not in names
     ]
-    if options.jobs < 1:
-        problems.append(f"--jobs {options.jobs}: at least 1")
+    if jobs < 1:
+        problems.append(f"--jobs {jobs}: at least 1")
     if problems:
         raise ParamsError(problems)
-    if options.list:
+    if show:
         print(_listing(plan, only))
         return 0
-    executor = Local(options.jobs)
-    outcome = runner.run(plan, only=only, force=options.force, executor=executor, out=sys.stdout)
+    outcome = runner.run(plan, only=only, force=force, executor=Local(jobs), out=sys.stdout)
     _show(plan.run)
     return _failed(outcome.failed)
 
 
-def tune(options: Namespace) -> int:
+def tune(*, params: Path | None, overrides: list[str], run: str | None, **options: Any) -> int:
     """Search hyper-parameters of steps on validation galaxies alone.
 
     What may be tried is the key `search` of a step's block. A trial trains as the step's notebook
@@ -99,18 +98,16 @@ def tune(options: Namespace) -> int:
         raise ParamsError([f"galaxymorph tune needs optuna, {extra}"])
     from galaxymorph.run import search
 
-    names = {"n_trials": "trials", "metric": "metric", "seed": "seed", "restart": "restart"}
-    given = {name: getattr(options, option) for name, option in names.items()}
-    return _failed(search.tune(_plan(options), options.steps, **given, out=sys.stdout))
+    return _failed(search.tune(_plan(params, overrides, run), **options, out=sys.stdout))
 
 
-def report(options: Namespace) -> int:
+def report(**options: Any) -> int:
     """Show what was compared, and write results/RUN/index.html."""
-    _show(options.run or _plan(options).run)
+    _show(options["run"] or _plan(**options).run)
     return 0
 
 
-def compare(options: Namespace) -> int:
+def compare(*, files: list[str], labels: Path | None, run: str) -> int:
     """Compare methods, whoever made them, by their files of predictions alone.
 
     This makes the comparison and the report of a run. A FILE is CSV with a row for each galaxy:
@@ -125,20 +122,19 @@ def compare(options: Namespace) -> int:
     from galaxymorph.run import runner
     from galaxymorph.run.foreign import write
 
-    brought = foreign.read(options.files, labels=options.labels)
-    plan = write(options.run, brought)
+    brought = foreign.read(files, labels=labels)
+    plan = write(run, brought)
     print("\n".join(map(str, brought)))
     outcome = runner.run(plan, force=True, out=sys.stdout)
     _show(plan.run)
     return 1 if outcome.failed else 0
 
 
-def _plan(options: Namespace) -> Any:
+def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
     from galaxymorph import project
     from galaxymorph.run.plan import plan
 
-    path = options.params or project.root() / "params.yaml"
-    return plan(path, overrides=options.overrides, run=options.run)
+    return plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
 
 
 def _show(run: str) -> None:
@@ -174,16 +170,15 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
         for key, value in leaves(job.parameters):
             if key.split(".")[0] not in ("run", "step", "steps"):
                 default = defaults.get(key, value)
-                lines.append(
-                    f"  {key}: {value!r}" + f"  (default {default!r})" * (default != value)
-                )
+                other = f"  (default {default!r})" if default != value else ""
+                lines.append(f"  {key}: {value!r}{other}")
     return "\n".join(lines)
 
 
 # ---- data
 
 
-def data(options: Namespace) -> int:
+def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
     """Download published galaxies and check them, or export the mock survey.
 
     Without NAME, says which there are and how each is used. The survey is written in the layout of
@@ -191,23 +186,21 @@ def data(options: Namespace) -> int:
     from galaxymorph import project
     from galaxymorph.data import download
 
-    if options.name is None:
+    if name is None:
         print(download.info())
-    elif options.name == "export":
+    elif name == "export":
         from galaxymorph.data.mock.export import export_survey
 
-        folder = options.folder or project.root() / "data" / "export"
-        names = ("n_galaxies", "n_test", "image_size", "seed")
-        print(export_survey(folder, **{name: getattr(options, name) for name in names}))
+        print(export_survey(folder or project.root() / "data" / "export", **survey))
     else:
-        print(download.download(options.name, folder=options.folder))
+        print(download.download(name, folder=folder))
     return 0
 
 
 # ---- trained models
 
 
-def predict(options: Namespace) -> int:
+def predict(**options: Any) -> int:
     """Predict vote fractions or classes of galaxies by a trained model, from its file alone.
 
     A model of vote fractions writes GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
@@ -216,43 +209,32 @@ def predict(options: Namespace) -> int:
     status is then 3. An interrupted command goes on where it was when it is given again."""
     from galaxymorph.apply.predict import predict
 
-    return _on_images(options, predict, options.out, force=options.force)
+    return _left_out(predict(**options))
 
 
-def similar(options: Namespace) -> int:
+def similar(**options: Any) -> int:
     """Find the galaxies that look most like one of them to a trained model.
 
     These are the nearest by cosine in feature space. Writes a table (id,similarity) and a picture.
     Any model file will do, also one that was trained without labels."""
     from galaxymorph.apply.similar import similar
 
-    return _on_images(options, similar, options.galaxy, n=options.n, out=options.out)
+    return _left_out(similar(**options))
 
 
-def gradcam(options: Namespace) -> int:
+def gradcam(**options: Any) -> int:
     """Draw class-activation maps: where a trained model sees a class, or an answer of a question.
 
     The volunteers' share stands above a map where it is known, as for galaxies of the mock survey,
     beside the model's."""
     from galaxymorph.apply.explain import explain
 
-    more = {name: getattr(options, name) for name in ("question", "answer", "layer", "crop")}
-    explain(
-        options.model, options.galaxy, options.images, options.out, methods=options.method, **more
-    )
+    explain(**options)
     return 0
 
 
-def _on_images(
-    options: Namespace,
-    work: Callable[..., list[tuple[str, str, bool]]],
-    *given: Any,
-    **more: Any,
-) -> int:
-    """Does the work, and says which images could not be read, or had to be mended."""
-    names = ("average_orientations", "batch_size", "crop")
-    more |= {name: getattr(options, name) for name in names}
-    remarks = work(options.model, options.images, *given, **more)
+def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
+    """Says which images could not be read, or had to be mended."""
     for what, wanted in (("mended", False), ("left out", True)):
         rows = [f"\n  {name}: {said}" for name, said, left_out in remarks if left_out == wanted]
         if rows:
@@ -270,13 +252,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function: Callable[[Namespace], int], *, status: int = 2) -> Any:
+    def command(function: Callable[..., int], *, status: int = 2) -> Any:
         """Add a command, which ends with `status` after an error; return how it gets arguments."""
-        told = inspect.getdoc(function) or ""
+        text = inspect.getdoc(function) or ""
         added = commands.add_parser(
             function.__name__,
-            help=told.splitlines()[0].rstrip("."),
-            description=told,
+            help=text.splitlines()[0].rstrip("."),
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=function, status=status)
@@ -287,17 +269,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", **STEPS, default=[], help="execute only these steps, or single combinations")
     add("--force", **FLAG, help="also execute what has not changed")
     add("--jobs", **NUMBER, default=1, help="how many jobs to execute side by side (default: 1)")
-    add("--list", **FLAG, help="execute nothing; show every job with its parameters")
+    add("--list", **FLAG, dest="show", help="execute nothing; show every job with its parameters")
 
     add = command(tune)
     add("steps", **STEPS, help="steps of the parameters")
     _plan_arguments(add)
-    add("--trials", **NUMBER, default=20, help="for each step, with those before (default: 20)")
+    trials = "for each step, with those done before (default: 20)"
+    add("--trials", **NUMBER, dest="n_trials", default=20, help=trials)
     metric = "column of history.csv (default: val_accuracy); of a loss or error the least is best"
     add("--metric", **NAME, default="val_accuracy", help=metric)
-    add(
-        "--seed", **NUMBER, help="of all trials (default: the first that the step is repeated over)"
-    )
+    seed = "of all trials (default: the first that the step is repeated over)"
+    add("--seed", **NUMBER, help=seed)
     add("--restart", **FLAG, help="begin again, without the trials done before")
 
     _plan_arguments(command(report))
@@ -328,12 +310,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(gradcam)
     _image_arguments(add, several=False)
-    add("--galaxy", **ID, nargs="+", help="a row of the picture for each")
+    add("--galaxy", **ID, dest="ids", nargs="+", help="a row of the picture for each")
     add("--question", **NAME, help="such as bar, spiral, edge_on; of a model of vote fractions")
     add("--answer", **NAME, help="one answer (default: all of the question), or one class")
-    add(
-        "--method", **NAME, nargs="+", default=["gradcam"], help="gradcam, gradcam++, hirescam, ..."
-    )
+    method = "gradcam, gradcam++, hirescam, ..."
+    add("--method", **NAME, dest="methods", nargs="+", default=["gradcam"], help=method)
     add("--layer", **NAME, help="such as encoder.body.layer2")
     add("--out", **FILE, default=Path("gradcam.png"), help="default: gradcam.png")
     return parser

@@ -85,8 +85,7 @@ def outputs(step: Step, job: Piece) -> list[Path]:
 
 def clear(step: Step, job: Piece) -> None:
     """Remove what an earlier execution has left: old files cannot pass for new."""
-    old = [*outputs(step, job), step.mark, step.path / NOT_RUN]
-    old += [step.path / name for name in ("notebook.partial.ipynb", "notebook.html")]
+    old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
     rows = [row.path for row in step.rows()]
     for folder in (step.path, *rows):
         old += [*(folder / name for name in WRITTEN), *folder.glob("*.png")]

@@ -32,7 +32,6 @@ from galaxymorph.run import folder as run_folder
 from galaxymorph.run.environment import cores
 from galaxymorph.run.plan import Piece
 
-PARTIAL = "notebook.partial.ipynb"
 Variables = Mapping[str, str]  # of the environment
 NONE: Variables = MappingProxyType({})
 
@@ -42,8 +41,9 @@ class Handle(ABC):
 
     def __init__(self, job: Piece, folder: Path, environment: Variables):
         self.job, self.folder, self.started = job, folder, time.monotonic()
-        self.partial, self.said = folder / PARTIAL, folder / ".job"
+        self.partial, self.said = folder / "notebook.partial.ipynb", folder / ".job"
         shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
+        self.partial.unlink(missing_ok=True)
         parameters = yaml.safe_dump(job.parameters, sort_keys=False, allow_unicode=True)
         project.write(folder / "params.yaml", parameters)
         task = {"notebook": str(job.notebook.path), "output": str(self.partial)}

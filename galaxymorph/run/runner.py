@@ -95,11 +95,11 @@ def _write_plan(plan: Plan, place: Path) -> None:
     were brought and that no notebook declares stay in it."""
     path = place / "plan.json"
     there = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
-    pieces = {name: piece for name, piece in there.items() if piece["outputs"] is None}
+    jobs = {name: job for name, job in there.items() if job["outputs"] is None}
     for job in plan.pieces:
-        pieces[job.name] = {"combination": job.combination, "parameters": job.parameters}
-        pieces[job.name]["outputs"] = list(job.notebook.outputs)
-    project.write(path, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
+        jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
+        jobs[job.name]["outputs"] = list(job.notebook.outputs)
+    project.write(path, json.dumps({"pieces": jobs}, indent=2, default=str) + "\n")
 
 
 def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:

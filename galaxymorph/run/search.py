@@ -1,6 +1,6 @@
 """Hyper-parameter search: `galaxymorph tune STEP --trials N`, on validation galaxies alone.
 
-What may be tried stands in the step's block of the params file (`search`, see `plan`). A trial
+What may be tried stands in the step's block of the params file (`search`, see `params`). A trial
 executes the step's own notebook with other values, for one seed, up to the end of its first
 training: `trial` reports each epoch to the study, and ends the notebook before it predicts
 anything. Of a notebook that trains more than once, as `05_frozen` does, the first training is what

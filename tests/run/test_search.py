@@ -116,10 +116,9 @@ DRAW = _draw  # imports what takes seconds
 
 
 class InThread(executors.Handle):
-    """A stand-in for `executors.Process`: the notebook's cells in a thread, which is faster than
-    a kernel."""
+    """The notebook's cells in a thread, which is faster than a kernel."""
 
-    def __init__(self, job, folder, environment, *, machine):
+    def __init__(self, job, folder, environment):
         super().__init__(job, folder, environment)
         self.returncode, self.why = None, ""
         self.partial.write_text("{}")
@@ -149,9 +148,16 @@ class InThread(executors.Handle):
         shutil.rmtree(self.said)
 
 
+class Threads(executors.Executor):
+    free = True
+
+    def submit(self, job, folder, environment=executors.NONE):
+        return InThread(job, folder, environment)
+
+
 @pytest.fixture
 def fast(project, monkeypatch):
-    monkeypatch.setattr(executors, "Process", InThread)
+    monkeypatch.setattr(search_module, "Local", Threads)
     monkeypatch.setattr(search_module, "_draw", lambda *_: None)
     return project
 
@@ -425,7 +431,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
             return super().poll()
 
     with monkeypatch.context() as patched:
-        patched.setattr(executors, "Process", Interrupted)
+        patched.setattr(Threads, "submit", lambda self, *given: Interrupted(*given))
         with pytest.raises(KeyboardInterrupt):
             search(make_plan(fast), n_trials=10, restart=True)
     assert len(table(fast)) == 5  # what was done is there
@@ -713,7 +719,7 @@ def test_the_command_says_what_is_wrong(project, capsys, monkeypatch):
     make_plan(project)
     assert cli.main(["tune", "b"]) == 2
     assert "tune b: there is no such step" in capsys.readouterr().err
-    monkeypatch.setattr(executors, "Process", InThread)
+    monkeypatch.setattr(search_module, "Local", Threads)
     assert cli.main(["tune", "a", "--trials", "1", "-s", "a.trouble=raise"]) == 1
     assert capsys.readouterr().err == "failed: a\n"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
