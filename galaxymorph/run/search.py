@@ -291,10 +291,10 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
             screen.live({name: (handle.progress(), handle.seconds)})
             time.sleep(0.1)
         seconds, reported = handle.seconds, search.study.get_trials(deepcopy=False)[asked.number]
-        said = {"epoch": 0, "value": math.nan} | reported.user_attrs
-        if "over" not in said and handle.poll():
+        said = {"epoch": 0, "value": math.nan, "over": ""} | reported.user_attrs
+        if not said["over"] and handle.poll():
             error = handle.failure()
-        elif "over" not in said:
+        elif not said["over"]:
             error = "as the notebook has ended without a training"
         elif not math.isfinite(said["value"]):
             error = f"as {search.metric} is {said['value']} after {said['epoch']} epochs"
@@ -309,7 +309,7 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
     asked.set_user_attr("seconds", round(seconds, 1))
     if error:
         asked.set_user_attr("error", error.strip().splitlines()[-1])
-    took, pruned = duration(seconds), said.get("over") == "pruned"
+    took, pruned = duration(seconds), said["over"] == "pruned"
     if error or pruned:  # a failed one, too, so that the sampler keeps away from there
         search.study.tell(asked, state=TrialState.PRUNED)
     else:

@@ -44,32 +44,34 @@ def watched(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping
     Trials may differ in how many epochs they last, so they are compared at the same tenth of their
     training. The first epoch and the first two tenths decide nothing, nor does the last epoch,
     whose work is done. The search finds the attributes `epoch`, `value` (of the weights that would
-    be kept) and, if the training has come to its end, `over`: complete or pruned."""
+    be kept) and `over`: complete, pruned, or empty where the training has failed."""
     search = folder.parent
     with storage(search) as opened:
         study = optuna.load_study(study_name=search.name, storage=opened, pruner=PRUNER)
         (running,) = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         trial = optuna.Trial(study, running._trial_id)
-        metric, value, reported, over = study.user_attrs["setup"]["metric"], math.nan, 0, "complete"
-        for row in rows:
-            yield row
-            if metric not in row:
-                there = ", ".join(name for name in row if name.startswith("val_"))
-                raise ValueError(
-                    f"its epochs have no {metric}, but {there}; --metric NAME takes another"
-                )
-            if row.get("best", True):
-                value = float(row[metric])
-            epoch, epochs = int(row["epoch"]), int(row.get("epochs", 0))
-            before, reported = reported, 10 * epoch // epochs if epochs else epoch
-            for tenth in range(before + 1, reported + 1):
-                trial.report(value, tenth)
-            trial.set_user_attr("epoch", epoch)
-            trial.set_user_attr("value", value)
-            if before < reported and 1 < epoch != epochs and trial.should_prune():
-                over = "pruned"
-                break
-        if isinstance(rows, Generator):
-            rows.close()
-        trial.set_user_attr("over", over)
+        metric, reported = study.user_attrs["setup"]["metric"], 0
+        epoch, value, over = 0, math.nan, ""
+        try:
+            for row in rows:
+                yield row
+                if metric not in row:
+                    there = ", ".join(name for name in row if name.startswith("val_"))
+                    why = f"its epochs have no {metric}, but {there}; --metric NAME takes another"
+                    raise ValueError(why)
+                if row.get("best", True):
+                    value = float(row[metric])
+                epoch, epochs = int(row["epoch"]), int(row.get("epochs", 0))
+                before, reported = reported, 10 * epoch // epochs if epochs else epoch
+                for tenth in range(before + 1, reported + 1):
+                    trial.report(value, tenth)
+                if before < reported and 1 < epoch != epochs and trial.should_prune():
+                    over = "pruned"
+                    break
+            over = over or "complete"
+            if isinstance(rows, Generator):
+                rows.close()
+        finally:
+            for name, found in {"epoch": epoch, "value": value, "over": over}.items():
+                trial.set_user_attr(name, found)
     raise TrialOver
