@@ -17,16 +17,16 @@ from PIL import Image
 
 import galaxymorph
 from galaxymorph import cli
+from galaxymorph import project as project_module
 from galaxymorph.evaluation import comparison
 from galaxymorph.project import write
-from galaxymorph.run import folder as folder_module
 from galaxymorph.run import plan
 from galaxymorph.run.folder import Step
 
 PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
 WORK = """\
-from galaxymorph.run import folder as runs
-there = runs.Step(run, step)
+from galaxymorph.run.folder import Step
+there = Step(run, step)
 there.metrics({"accuracy": scale / options["n"] / (not fail)})
 there.file("table.csv").write_text(f"step,accuracy\\n{step},{scale / options['n']}\\n")
 """
@@ -119,6 +119,12 @@ def test_report_shows_table_and_sentences(project, capsys):
     )
 
 
+def test_a_fault_of_the_program_is_no_mistake_of_the_user(project, monkeypatch):
+    monkeypatch.setattr("galaxymorph.run.runner.run", lambda *_, **__: [].index(0))
+    with pytest.raises(ValueError, match="is not in list"):
+        cli.main(["run"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,6 +169,8 @@ def test_help_says_what_there_is(capsys):
                 "--force",
             ),
         ),
+        (["tune", "--help"], ("STEP", "--trials", "--metric", "--seed", "--restart", "--params")),
+        (["gradcam", "--help"], ("--question", "--answer", "--method", "--layer", "mock-0-")),
         (
             ["similar", "--help"],
             ("--model", "--images", "--galaxy", "--n", "--out", "--average-orientations", "--crop"),
@@ -184,7 +192,9 @@ def elsewhere(tmp_path, monkeypatch):
     folder.mkdir()
     (notebooks.parent / "params.yaml").touch()
     shutil.copy(Path(__file__).parents[1] / "notebooks" / "11_compare.ipynb", notebooks)
-    monkeypatch.setattr(project, "__file__", str(notebooks.parent / "galaxymorph" / "project.py"))
+    monkeypatch.setattr(
+        project_module, "__file__", str(notebooks.parent / "galaxymorph" / "project.py")
+    )
     monkeypatch.chdir(folder)
     return folder
 
@@ -332,7 +342,8 @@ def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
     captured = capsys.readouterr()
     assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
     assert captured.err.endswith(
-        "images left out: 1\n  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its very beginning\n"
+        "images left out: 1\n"
+        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its very beginning\n"
     )
     lines = Path("new/p.csv").read_text().splitlines()
     assert lines[0] == "id,p_a,p_b,label" and [line[0] for line in lines[1:]] == list("0123")
@@ -356,6 +367,8 @@ def test_predict_refuses_with_a_message(galaxies, capsys):
         assert cli.main(arguments) == 2
         captured = capsys.readouterr()
         assert words in captured.err and not captured.out
+    assert cli.main(["gradcam", *galaxies, "--galaxy", "9"]) == 2
+    assert capsys.readouterr().err
     with pytest.raises(SystemExit) as end:
         cli.main(["predict", "--images", "images"])
     assert end.value.code == 2

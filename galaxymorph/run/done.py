@@ -1,108 +1,163 @@
-"""galaxymorph.run.done"""
+"""When a job is done: its `done.json` holds the fingerprints of its inputs, and its declared
+outputs exist.
+
+Inputs are
+
+* parameters, as resolved (`params.yaml` in its folder);
+* code: the notebook's code cells and the modules of this package that they import, directly or not;
+  comments, docstrings and layout do not count, nor does the notebook's prose;
+* files: contents of files, and names, sizes and times of everything in folders, that a parameter
+  names;
+* upstream: the done-marks of the jobs that it reads.
+"""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
+from galaxymorph.evaluation.predictions import NOT_RUN
 from galaxymorph.run.folder import Step
 from galaxymorph.run.notebooks import MODEL
 from galaxymorph.run.plan import Piece, Plan
 from galaxymorph.text import leaves
 
 PACKAGE = Path(__file__).parents[1]
-LARGE = 64 * 2**20  # bytes; larger files are told apart by size and time
+LARGE = 64 * 2**20  # bytes; larger files are distinguished by size and time
+# written by steps, also into the folders of rows
+WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")
 
 
-def fingerprints(plan: Plan, piece: Piece) -> dict[str, str]:
-    """Hashes of everything that a piece's results depend on, by kind, so that a change can be
-    named."""
-    inputs = {
-        "parameters": piece.parameters,
-        "code": [
-            [_normal(source) for source in piece.notebook.code],
-            _sources(piece.notebook.code),
-        ],
-        "files": _files(piece.parameters),
-        "upstream": {name: _hash_file(folder(plan, name) / "done.json") for name in piece.reads},
+def changed(plan: Plan, job: Piece) -> str:
+    """Return why a job has to be executed: empty where it is done."""
+    step = Step(plan.run, job.name)
+    if not step.mark.is_file():
+        return "new"
+    missing = [path for path in outputs(step, job) if not path.is_file()]
+    if missing:
+        return f"{_shown(missing[0], step)} is gone"
+    before = json.loads(step.mark.read_text(encoding="utf-8"))["fingerprints"]
+    kinds = [kind for kind, value in fingerprints(plan, job).items() if before.get(kind) != value]
+    return f"{' and '.join(kinds)} changed" if kinds else ""
+
+
+def is_done(plan: Plan, name: str) -> bool:
+    """Return whether a job, by name, has been executed, be it with other inputs than now."""
+    return Step(plan.run, name).mark.is_file()
+
+
+def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: float) -> None:
+    """Write `done.json`; `fingerprints` are those of when the execution began."""
+    content = {
+        "step": job.step,
+        "combination": job.combination,
+        "fingerprints": fingerprints,
+        "outputs": list(job.notebook.outputs),
+        "seconds": round(seconds, 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return {
-        kind: _hash(json.dumps(value, sort_keys=True, default=str).encode())
-        for kind, value in inputs.items()
-    }
+    project.write(step.mark, json.dumps(content, indent=2) + "\n")
 
 
-def folder(plan: Plan, name: str) -> Path:
-    return Step(plan.run, name).path
+# ---- what a job leaves
 
 
-def outputs(plan: Plan, piece: Piece) -> list[Path]:
-    """The files that a piece has to leave: those that its notebook declares, and what the runner
-    writes itself."""
-    step = Step(plan.run, piece.name)
+def outputs(step: Step, job: Piece) -> list[Path]:
+    """Return the files that a job has to leave: those that its notebook declares, and what the
+    runner writes itself."""
     declared = []
-    for output in piece.notebook.outputs:
+    for output in job.notebook.outputs:
         row, _, name = output.rpartition("/")
         place = step.row(row) if row else step
         declared.append(place.model_file if name == MODEL else place.path / name)
     return [*declared, step.path / "notebook.ipynb", step.path / "params.yaml"]
 
 
+def clear(step: Step, job: Piece) -> None:
+    """Remove what an earlier execution has left: old files cannot pass for new."""
+    old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
+    rows = [row.path for row in step.rows()]
+    for folder in (step.path, *rows):
+        old += [*(folder / name for name in WRITTEN), *folder.glob("*.png")]
+    for path in old:
+        path.unlink(missing_ok=True)
+    for folder in rows:
+        with contextlib.suppress(OSError):  # what else there is in it is nobody's
+            folder.rmdir()
+
+
+def unfulfilled(step: Step, job: Piece) -> str:
+    """Return what is wrong with the files of a job whose notebook has come to its end."""
+    for path in outputs(step, job):
+        if not path.is_file():
+            name = _shown(path, step)
+            return f"the notebook ran, but has not written {name}, which is one of its outputs"
+    for path in [place.path / "metrics.json" for place in (step, *step.rows())]:
+        for key, value in leaves(_read(path)):
+            if isinstance(value, float) and not math.isfinite(value):
+                return f"{_shown(path, step)}: {key} is {value}"
+    return ""
+
+
+def findings(step: Step) -> list[str]:
+    """Return what a step has found, in sentences: the list `findings` in its metrics.json."""
+    return [str(sentence) for sentence in _read(step.path / "metrics.json").get("findings", [])]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def _shown(path: Path, step: Step) -> str:
-    """A file of a piece as the piece's folder has it, a model as the project has it."""
-    return path.relative_to(
-        step.path if path.is_relative_to(step.path) else project.root()
-    ).as_posix()
+    """A file of a job relative to the job's folder, a model relative to the project's."""
+    base = step.path if path.is_relative_to(step.path) else project.root()
+    return path.relative_to(base).as_posix()
 
 
-def changed(plan: Plan, piece: Piece) -> str:
-    """Why a piece has to be executed: empty where it is done."""
-    mark = folder(plan, piece.name) / "done.json"
-    if not mark.is_file():
-        return "new"
-    missing = [path for path in outputs(plan, piece) if not path.is_file()]
-    if missing:
-        return f"{_shown(missing[0], Step(plan.run, piece.name))} is gone"
-    before = json.loads(mark.read_text(encoding="utf-8"))["fingerprints"]
-    kinds = [kind for kind, value in fingerprints(plan, piece).items() if before.get(kind) != value]
-    return f"{' and '.join(kinds)} changed" if kinds else ""
+# ---- fingerprints
+
+
+def fingerprints(plan: Plan, job: Piece) -> dict[str, str]:
+    """Return hashes of everything that a job's results depend on, by kind, so that a change can be
+    named."""
+    code = job.notebook.code
+    marks = {name: Step(plan.run, name).mark for name in job.reads}
+    inputs = {
+        "parameters": job.parameters,
+        "code": [[_normal(source) for source in code], _sources(code)],
+        "files": _files(job.parameters),
+        "upstream": {
+            name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()
+        },
+    }
+    texts = {kind: json.dumps(each, sort_keys=True, default=str) for kind, each in inputs.items()}
+    return {kind: _hash(text.encode()) for kind, text in texts.items()}
 
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _hash_file(path: Path) -> str | None:
-    return _hash(path.read_bytes()) if path.is_file() else None
-
-
 def _normal(source: str) -> str:
-    """Python without comments, docstrings and layout; what is no Python, as it is."""
+    """Python without comments, docstrings and layout; what is not valid Python, as it is."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return source
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and len(body) > 1
-        ):
-            first = body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                del body[0]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
+            del node.body[0]
     return ast.unparse(tree)
 
 
@@ -127,51 +182,39 @@ def _module(path: Path, mtime: int) -> tuple[str, tuple[str, ...]]:
 
 
 def _modules(source: str) -> Iterator[str]:
-    """Names that may be modules of the package: the caller looks which are."""
+    """Names that may be modules of the package, and those around them: the caller looks which
+    are."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return  # importing it will say so
     for node in ast.walk(tree):
+        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = (
-                f"{PACKAGE.name}.{node.module or ''}".rstrip(".")
-                if node.level
-                else node.module or ""
-            )
+            base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
         for name in names:
             top, *parts = name.split(".")
             if top == PACKAGE.name:
-                yield from (
-                    ".".join(parts[:depth]) or "__init__" for depth in range(len(parts) + 1)
-                )  # and those around it
+                yield from (".".join(parts[:n]) or "__init__" for n in range(len(parts) + 1))
 
 
 def _files(parameters: dict[str, Any]) -> dict[str, Any]:
     """What stands at each path that a parameter names, relative to the project's folder."""
     named = {}
-    for key, value in leaves(
-        {k: v for k, v in parameters.items() if k not in ("run", "step", "steps")}
-    ):
-        if (
-            isinstance(value, str)
-            and value
-            and len(value) < 1000
-            and "\0" not in value
-            and key.split(".")[-1] != "cache"
-        ):
-            path = (project.root() / Path(value).expanduser()).resolve()
-            if path.is_file():
-                named[value] = _file(path, path.stat().st_size, path.stat().st_mtime_ns)
-            elif path.is_dir() and not project.root().resolve().is_relative_to(
-                path
-            ):  # not the whole project
-                named[value] = _listing(path)
+    root = project.root()
+    given = {key: each for key, each in parameters.items() if key not in ("run", "step", "steps")}
+    for key, value in leaves(given):
+        text = isinstance(value, str) and 0 < len(value) < 1000 and "\0" not in value
+        if not text or key.split(".")[-1] == "cache":
+            continue
+        path = (root / Path(value).expanduser()).resolve()
+        if path.is_file():
+            named[value] = _file(path, path.stat().st_size, path.stat().st_mtime_ns)
+        elif path.is_dir() and not root.resolve().is_relative_to(path):  # not the whole project
+            named[value] = _listing(path)
     return named
 
 

@@ -1,76 +1,157 @@
-"""galaxymorph.run.executors"""
+"""Where jobs are executed: `Executor.submit(job, folder)` returns a handle that can be polled.
+
+All that goes in and comes out are files in the job's folder, so that an executor may as well start
+`galaxymorph.run.execute` on another machine that sees the folder:
+
+    params.yaml               the job's parameters
+    notebook.partial.ipynb    the notebook with its outputs so far
+    .job/                     job.json   what to execute: notebook, output, parameters, environment
+                              log, progress.json, failure.json: what it says, until it is stopped
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
 from galaxymorph import project
-from galaxymorph.evaluation.predictions import NOT_RUN
-from galaxymorph.run.done import _shown, fingerprints, outputs
-from galaxymorph.run.folder import Step
-from galaxymorph.run.folder import progress as folder_progress
-from galaxymorph.run.plan import Piece, Plan
-from galaxymorph.text import leaves
+from galaxymorph.run import folder as run_folder
+from galaxymorph.run.environment import cores
+from galaxymorph.run.plan import Piece
 
-WRITTEN = (
-    "history.csv",
-    "predictions.csv",
-    "metrics.json",
-    "environment.json",
-)  # by steps, and into the folders of rows
+Variables = Mapping[str, str]  # of the environment
+NONE: Variables = MappingProxyType({})
 
 
-class Execution:
-    """A piece's notebook in a process of its own, written to `partial` as it goes on, its
-    parameters beside it.
+class Handle(ABC):
+    """A job that has been submitted; `folder` is where it writes."""
 
-    `tmp` is a short path: names of Unix sockets have 104 letters at most.
-    """
+    def __init__(self, job: Piece, folder: Path, environment: Variables):
+        self.job, self.folder, self.started = job, folder, time.monotonic()
+        self.partial, self.said = folder / "notebook.partial.ipynb", folder / ".job"
+        shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
+        self.partial.unlink(missing_ok=True)
+        parameters = yaml.safe_dump(job.parameters, sort_keys=False, allow_unicode=True)
+        project.write(folder / "params.yaml", parameters)
+        task = {"notebook": str(job.notebook.path), "output": str(self.partial)}
+        task |= {"parameters": job.parameters, "environment": dict(environment)}
+        project.write(self.said / "job.json", json.dumps(task))
 
-    def __init__(self, piece: Piece, partial: Path, env: Mapping[str, str]):
-        self.started = time.monotonic()
-        project.write(
-            partial.with_name("params.yaml"),
-            yaml.safe_dump(piece.parameters, sort_keys=False, allow_unicode=True),
-        )
-        self.tmp = Path(tempfile.mkdtemp(prefix="gm-", dir="/tmp"))
-        task = {
-            "notebook": str(piece.notebook.path),
-            "output": str(partial),
-            "parameters": piece.parameters,
-        }
-        project.write(self.tmp / "job.json", json.dumps(task))
-        with (self.tmp / "log").open("w") as log:
+    @abstractmethod
+    def poll(self) -> int | None:
+        """Return the exit status, None while the job is running."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End notebook, kernel and process at once; the partial notebook stays as it is, what the
+        job has said goes."""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def progress(self) -> str:
+        """Return the latest epoch while the training cell is running, else the cell."""
+        cells = self.said / "progress.json"
+        # a row may just be being written
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):
+            histories = [self.folder / "history.csv", *self.folder.glob("*/history.csv")]
+            history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
+            if history.stat().st_mtime > cells.stat().st_mtime:
+                rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
+                seconds = sum(float(row["seconds"]) for row in rows)
+                return run_folder.progress(rows[-1], seconds=seconds)
+        with contextlib.suppress(OSError, ValueError):
+            cell = json.loads(cells.read_text(encoding="utf-8"))
+            return f"cell {cell['cell']}/{cell['cells']}"
+        return "starting"
+
+    def unavailable(self) -> str:
+        """Return what the notebook could not get, if it was an exception `Unavailable` that ended
+        it."""
+        return self._failure["said"] if self._failure.get("kind") == "Unavailable" else ""
+
+    def failure(self) -> str:
+        """Return why the job has failed, in a few lines."""
+        if self._failure:
+            return self._failure["why"]
+        log = (self.said / "log").read_text(errors="replace").strip().splitlines()
+        return "\n".join([f"the process ended with status {self.poll()}", *log[-12:]])
+
+    @property
+    def _failure(self) -> dict[str, str]:
+        path = self.said / "failure.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+class Executor(ABC):
+    """Where jobs are executed."""
+
+    @property
+    @abstractmethod
+    def free(self) -> bool:
+        """Whether there is room for another job."""
+
+    @abstractmethod
+    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+        """Start to execute a job in its folder, with additional environment variables."""
+
+
+class Local(Executor):
+    """Processes on this machine, up to `jobs` at a time, which share its cores and GPUs."""
+
+    def __init__(self, jobs: int = 1):
+        self.environments = environments(jobs)
+        self.slots: list[Handle | None] = [None] * jobs
+
+    def _free(self) -> list[int]:
+        return [i for i, job in enumerate(self.slots) if job is None or job.poll() is not None]
+
+    @property
+    def free(self) -> bool:
+        return bool(self._free())
+
+    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+        slot = self._free()[0]
+        handle = Process(job, folder, environment, machine=self.environments[slot])
+        self.slots[slot] = handle
+        return handle
+
+
+class Process(Handle):
+    """A job in a process of its own on this machine; `machine` is the process's environment."""
+
+    def __init__(self, job: Piece, folder: Path, environment: Variables, *, machine: Variables):
+        super().__init__(job, folder, environment)
+        self.sockets = tempfile.mkdtemp(prefix="gm-", dir="/tmp")  # 104 letters at most with names
+        with (self.said / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "galaxymorph.run.execute", str(self.tmp / "job.json")],
+                [sys.executable, "-m", "galaxymorph.run.execute", str(self.said), self.sockets],
                 cwd=project.root(),
-                env=env,
+                env=machine,
                 stdin=subprocess.PIPE,  # its end is the sign to stop
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the runner alone
             )
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
+    def poll(self) -> int | None:
+        return self.process.poll()
 
     def stop(self) -> None:
-        """Ends notebook, kernel and process at once; the partial notebook stays as it is."""
         if self.process.stdin:
             self.process.stdin.close()
         try:
@@ -78,136 +159,17 @@ class Execution:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        shutil.rmtree(self.tmp, ignore_errors=True)
-
-    def unavailable(self) -> str:
-        """What the notebook could not get (`weights.Unavailable`), if it was that which ended
-        it."""
-        path = self.tmp / "failure.json"
-        why = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return why["said"] if why.get("kind") == "Unavailable" else ""
-
-    def failure(self) -> str:
-        path = self.tmp / "failure.json"
-        if not path.is_file():
-            log = (self.tmp / "log").read_text(errors="replace").strip().splitlines()
-            return "\n".join(
-                [f"the process ended with status {self.process.returncode}", *log[-12:]]
-            )
-        why = json.loads(path.read_text(encoding="utf-8"))
-        if "cell" not in why:
-            died = "; out of memory?" if "DeadKernel" in why["error"] else ""
-            return f"{why['error']}{died}"
-        source = "\n".join(f"    {line}" for line in why["source"].strip().splitlines())
-        return f"in code cell {why['cell']}:\n\n{source}\n\n{why['error'].strip()}"
+        for folder in (self.sockets, self.said):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-class Job(Execution):
-    """A piece of work in execution in its folder of the run."""
-
-    def __init__(self, plan: Plan, piece: Piece, slot: int, env: Mapping[str, str]):
-        self.plan, self.piece, self.slot = plan, piece, slot
-        self.step = Step(plan.run, piece.name)
-        self.partial = self.step.path / "notebook.partial.ipynb"
-        self.left_out = ""  # why, where that is no failure
-        self.clear()
-        self.fingerprints = fingerprints(plan, piece)  # of what goes in, should it change meanwhile
-        super().__init__(piece, self.partial, env)
-
-    def clear(self) -> None:
-        """Takes away what an earlier execution has left: old files cannot pass for new."""
-        old = [
-            *outputs(self.plan, self.piece),
-            self.step.mark,
-            self.partial,
-            self.step.path / "notebook.html",
-        ]
-        old += [self.step.path / NOT_RUN]
-        rows = [row.path for row in self.step.rows()]
-        for folder in (self.step.path, *rows):
-            old += [folder / name for name in WRITTEN] + list(folder.glob("*.png"))
-        for path in old:
-            path.unlink(missing_ok=True)
-        for folder in rows:
-            with contextlib.suppress(OSError):  # what else there is in it is nobody's
-                folder.rmdir()
-
-    def progress(self) -> str:
-        """The latest epoch while the training cell is running, else the cell."""
-        cells = self.tmp / "progress.json"
-        with contextlib.suppress(
-            OSError, ValueError, TypeError, KeyError, IndexError
-        ):  # a row may just be being written
-            histories = [place.path / "history.csv" for place in (self.step, *self.step.rows())]
-            history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
-            if history.stat().st_mtime > cells.stat().st_mtime:
-                rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
-                return folder_progress(rows[-1], seconds=sum(float(row["seconds"]) for row in rows))
-        with contextlib.suppress(OSError, ValueError):
-            cell = json.loads(cells.read_text(encoding="utf-8"))
-            return f"cell {cell['cell']}/{cell['cells']}"
-        return "starting"
-
-    def finish(self) -> str:
-        """After the process has ended: marks the piece as done or left out, or says in a few lines
-        why it has failed."""
-        if self.partial.is_file():
-            self.partial.replace(self.step.path / "notebook.ipynb")
-        self.left_out = self.unavailable()
-        why = self.failure() if self.process.returncode else self.unfulfilled()
-        seconds = round(self.seconds, 1)
-        self.stop()
-        if self.left_out:
-            _leave_out(self.step, self.left_out.split(": ")[0])
-            return ""
-        if not why:
-            mark = {
-                "step": self.piece.step,
-                "combination": self.piece.combination,
-                "fingerprints": self.fingerprints,
-                "outputs": list(self.piece.notebook.outputs),
-                "seconds": seconds,
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            project.write(self.step.path / "done.json", json.dumps(mark, indent=2) + "\n")
-        return why
-
-    def unfulfilled(self) -> str:
-        for path in outputs(self.plan, self.piece):
-            if not path.is_file():
-                shown = _shown(path, self.step)
-                return f"the notebook ran, but has not written {shown}, which it declares among its outputs"
-        for path in [place.path / "metrics.json" for place in (self.step, *self.step.rows())]:
-            for key, value in leaves(
-                json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            ):
-                if isinstance(value, float) and not math.isfinite(value):
-                    return f"{_shown(path, self.step)}: {key} is {value}"
-        return ""
-
-    def findings(self) -> list[str]:
-        """What the piece has found out, in sentences: the list `findings` in its metrics.json."""
-        path = self.step.path / "metrics.json"
-        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return [str(sentence) for sentence in metrics.get("findings", [])]
-
-
-def _leave_out(step: Step, why: str) -> None:
-    """For readers of the run: a step that could not be executed, which is no fault of its own. The
-    next run tries again."""
-    project.write(step.path / NOT_RUN, json.dumps({"why": why}) + "\n")
-
-
-def _environments(jobs: int) -> list[dict[str, str]]:
-    """The environment of each of the pieces that run side by side: cores and GPUs are shared
+def environments(jobs: int) -> list[dict[str, str]]:
+    """Return the environment of each of the jobs that run side by side: cores and GPUs are shared
     out."""
     common = os.environ | {"PYTHONUNBUFFERED": "1"}
     if jobs == 1:
         return [common]
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    common = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | common
+    common = {"OMP_NUM_THREADS": str(max(1, (cores() or 1) // jobs))} | common
     gpus = _gpus()
     if len(gpus) < 2:
         return [common] * jobs
@@ -218,10 +180,9 @@ def _gpus() -> list[str]:
     """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    command = ["nvidia-smi", "-L"]
     try:
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True
-        ).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return []
     return [str(index) for index, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]

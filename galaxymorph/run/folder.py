@@ -21,7 +21,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,7 @@ from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
 
 LETTERS = "names consist of letters, digits, '.', '_' and '-'"
-
-# environment variable: the folder of the trial of `tune` that a notebook is executed for
-TRIAL = "GALAXYMORPH_TRIAL"
-
-
-class TrialOver(BaseException):
-    """Ends a notebook that is executed for a trial of `tune`, at the end of its first training and
-    so before it predicts."""
+TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of the trial of a search
 
 
 class Step:
@@ -96,8 +89,11 @@ class Step:
         """Write rows such as `train.fit` yields, one per epoch, to `history.csv` as they come, show
         the latest in a line that is rewritten, and return all of them.
 
-        In a trial of `tune`, asks after each row whether to go on, closes `rows` where not, and
-        raises `TrialOver` at the end."""
+        In a trial of a search this ends the notebook: `trial.watched`."""
+        if self.trial:
+            from galaxymorph.run import trial
+
+            rows = trial.watched(self.trial, rows)
         done: list[dict[str, Any]] = []
         line = _Line()
         start = time.monotonic()
@@ -113,13 +109,6 @@ class Step:
                 writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in row.values())
                 file.flush()
                 line.show(progress(row, seconds=time.monotonic() - start))
-                if self.trial and not _goes_on(self.trial, row):
-                    break
-        if self.trial:
-            if isinstance(rows, Generator):
-                rows.close()
-            write(self.trial / "over", "")
-            raise TrialOver
         return pd.DataFrame(done)
 
     def predictions(self, **parts: Any) -> None:
@@ -192,18 +181,6 @@ def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
     if 0 < epoch < epochs:
         parts.append(f"{duration(seconds / epoch * (epochs - epoch))} left")
     return ", ".join(parts)
-
-
-def _goes_on(trial: Path, row: Mapping[str, Any]) -> bool:
-    """Shows a row to `tune` and waits for its answer, which it can take from the file `answer` as
-    soon as that is there."""
-    answer = trial / "answer"
-    write(trial / "row.json", json.dumps(row, default=_plain))
-    while not answer.is_file():
-        time.sleep(0.01)
-    text = answer.read_text(encoding="utf-8")
-    answer.unlink()
-    return text == "go on"
 
 
 class _Line:

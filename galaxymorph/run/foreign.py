@@ -1,10 +1,11 @@
-"""galaxymorph.run.foreign"""
+"""A run made of files of predictions from elsewhere, for `galaxymorph compare`."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 from galaxymorph import project
 from galaxymorph.evaluation.foreign import COMPARE, Brought
@@ -16,22 +17,20 @@ from galaxymorph.run.plan import Piece, Plan
 
 
 def write(run: str, brought: Sequence[Brought]) -> Plan:
-    """Makes a run of files, `results/<run>`; returns the plan of its comparison, for `runner.run`.
+    """Make a run of files, `results/<run>`; return the plan of its comparison, for `runner.run`.
 
     An earlier run of that name is replaced if it was made so, too. Raises `ValueError` for any
-    other, or where `run` is no name, and `locks.RunError` while it is executed."""
+    other, or where `run` is not a valid name, and `locks.RunError` while it is executed."""
     if not project.NAME.fullmatch(run):
         raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
     folder = project.root() / "results" / run
-    plan = folder / "plan.json"
-    earlier = json.loads(plan.read_text(encoding="utf-8"))["pieces"] if plan.is_file() else {}
+    path = folder / "plan.json"
+    earlier = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
     made = {name for name, piece in earlier.items() if piece["outputs"] is None}
-    there = folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir())
+    there = folder.is_dir() and any(each.name != ".lock" for each in folder.iterdir())
     if there and (not made or set(earlier) - made - {COMPARE}):
-        raise ValueError(
-            f"{folder}: this run is no comparison of files, and is left as it is; --run NAME makes another one"
-        )
-    notebook = notebooks.read(project.root() / "notebooks" / "11_compare.ipynb")
+        why = "this run is no comparison of files, and is left as it is"
+        raise ValueError(f"{folder}: {why}; --run NAME makes another one")
     pieces = {
         each.name: {"combination": each.combination, "parameters": {}, "outputs": None}
         for each in brought
@@ -39,25 +38,21 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
     with locked(folder):
         for name in made:
             shutil.rmtree(folder / name.split("/")[0], ignore_errors=True)
-        project.write(plan, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
+        project.write(path, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
         for each in brought:
             step = Step(run, each.name)
             place = step.row(each.row) if each.row else step
             # with all digits, where `Step.predictions` rounds: the class that is taken may hang on
             # the seventh
-            project.write(
-                place.file(PREDICTIONS),
-                each.predictions.table().to_csv(index=False, lineterminator="\n"),
-            )
-            place.metrics(
-                {"file": str(each.path)}
-                | ({"protocol": "classes alone"} if each.hard else {})
-                | (
-                    {"findings": [f"{each.path}: {note}" for note in each.notes]}
-                    if each.notes
-                    else {}
-                )
-            )
+            table = each.predictions.table().to_csv(index=False, lineterminator="\n")
+            project.write(place.file(PREDICTIONS), table)
+            metrics: dict[str, Any] = {"file": str(each.path)}
+            if each.hard:
+                metrics["protocol"] = "classes alone"
+            if each.notes:
+                metrics["findings"] = [f"{each.path}: {note}" for note in each.notes]
+            place.metrics(metrics)
+    notebook = notebooks.read(project.root() / "notebooks" / "11_compare.ipynb")
     parameters = notebook.parameters | {"run": run, "step": COMPARE, "steps": list(pieces)}
     compare = Piece(COMPARE, COMPARE, {}, notebook, parameters, reads=tuple(pieces), needs=())
     return Plan(run, (compare,), {})

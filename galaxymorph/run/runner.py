@@ -1,16 +1,4 @@
-"""Executes the pieces of work of a plan: those whose inputs have changed, side by side if wanted,
-each in a process of its own.
-
-A piece is done when its `done.json` holds the fingerprints of its inputs and its declared outputs
-exist. Inputs are
-
-* parameters, as resolved (`params.yaml` in its folder);
-* code: the notebook's code cells and the modules of this package that they import, directly or not;
-  comments, docstrings and layout do not count, nor does the notebook's prose;
-* files: contents of files, and names, sizes and times of everything in folders, that a parameter
-  names;
-* upstream: the done-marks of the pieces that it reads.
-"""
+"""Execute the jobs of a plan whose inputs have changed (`done`), side by side if wanted."""
 
 from __future__ import annotations
 
@@ -24,26 +12,18 @@ from typing import TextIO
 
 from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN
-from galaxymorph.run.done import changed, folder
-from galaxymorph.run.executors import Job, _environments, _leave_out
+from galaxymorph.run import done
+from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import Step
-from galaxymorph.run.locks import deaf, locked
+from galaxymorph.run.locks import ignoring_signals, locked
 from galaxymorph.run.plan import Piece, Plan
 from galaxymorph.run.screen import Screen
 from galaxymorph.text import duration
 
-# ---- fingerprints
-
-
-# ---- one piece in execution
-
-
-# ---- all pieces
-
 
 @dataclass
 class Outcome:
-    """What has become of the pieces of a run, by name."""
+    """What has become of the jobs of a run, by name."""
 
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -56,112 +36,123 @@ def run(
     *,
     only: Sequence[str] = (),
     force: bool = False,
-    jobs: int = 1,
+    executor: Executor | None = None,
     out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> Outcome:
-    """Executes what has to be executed of a plan, `jobs` pieces at a time; `only` are names of
-    steps or pieces, to which gates are added that stand before them.
+    """Execute what has to be executed of a plan; a failed job stops only those that need it.
 
-    A failed piece does not stop the others, except those that need it. Raises `RunError` where the
-    same run is executed by another process already, and `KeyboardInterrupt` after everything that
-    runs has been stopped."""
-    chosen = [piece for piece in plan.pieces if not only or {piece.name, piece.step} & set(only)]
-    needed = {name for piece in chosen for name in piece.needs}
+    Args:
+        plan: the jobs, in order.
+        only: names of steps or jobs, to which gates are added that stand before them.
+        force: also execute what has not changed.
+        executor: where; one job at a time on this machine if None.
+        out: takes what is said.
+        every: seconds between two lines of a job's progress, where `out` is not a terminal.
+
+    Raises:
+        locks.RunError: another process is executing this run.
+        KeyboardInterrupt: after everything that runs has been stopped."""
+    chosen = [job for job in plan.pieces if not only or {job.name, job.step} & set(only)]
+    needed = {name for job in chosen for name in job.needs}
     chosen = [
-        piece
-        for piece in plan.pieces
-        if piece in chosen or (piece.notebook.gate and piece.name in needed)
+        job for job in plan.pieces if job in chosen or (job.notebook.gate and job.name in needed)
     ]
     place = project.root() / "results" / plan.run
-    outcome, screen, active = Outcome(), Screen(out, every=every), list[Job]()
-    waiting = list(chosen)
-    environments = _environments(jobs)
+    outcome, screen = Outcome(), Screen(out, every=every)
+    executor = executor or Local()
+    waiting, active = list(chosen), dict[Handle, dict[str, str]]()
     with locked(place):
         _write_plan(plan, place)
-        screen.say(
-            f"run {plan.run}: {len(chosen)} piece{'s' * (len(chosen) != 1)} of work in {place}"
-        )
+        screen.say(f"run {plan.run}: {len(chosen)} job{'s' * (len(chosen) != 1)} in {place}")
         try:
             while waiting or active:
-                for job in [job for job in active if job.process.poll() is not None]:
-                    active.remove(job)
-                    _settle(job, outcome, screen)
-                for piece in list(waiting):
-                    pending = {other.name for other in waiting} | {job.piece.name for job in active}
-                    if pending & {*piece.reads, *piece.needs}:
+                for handle in [each for each in active if each.poll() is not None]:
+                    _settle(handle, active.pop(handle), plan.run, outcome, screen)
+                for job in list(waiting):
+                    pending = {each.name for each in waiting} | {each.job.name for each in active}
+                    if pending & {*job.reads, *job.needs}:
                         continue
-                    free = sorted(set(range(jobs)) - {job.slot for job in active})
-                    if not free:
+                    if not executor.free:
                         break
-                    waiting.remove(piece)
-                    if _is_due(plan, piece, force=force, outcome=outcome, screen=screen):
-                        active.append(Job(plan, piece, free[0], environments[free[0]]))
-                screen.live({job.piece.name: (job.progress(), job.seconds) for job in active})
+                    waiting.remove(job)
+                    if _is_due(plan, job, force=force, outcome=outcome, screen=screen):
+                        step = Step(plan.run, job.name)
+                        done.clear(step, job)
+                        prints = done.fingerprints(plan, job)  # now, should inputs change meanwhile
+                        active[executor.submit(job, step.path)] = prints
+                screen.live({each.job.name: (each.progress(), each.seconds) for each in active})
                 time.sleep(0.2)
         finally:
-            with deaf():  # a second Ctrl-C or SIGTERM would leave something behind
-                for job in active:
-                    job.stop()
+            with ignoring_signals():
+                for handle in active:
+                    handle.stop()
     return outcome
 
 
 def _write_plan(plan: Plan, place: Path) -> None:
     """For readers of the run: what there should be, so that what is missing can be seen. Files that
-    were brought (`bring`) and that no notebook declares stay in it."""
+    were brought and that no notebook declares stay in it."""
     path = place / "plan.json"
     there = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
-    pieces = {name: piece for name, piece in there.items() if piece["outputs"] is None} | {
-        piece.name: {
-            "combination": piece.combination,
-            "parameters": piece.parameters,
-            "outputs": list(piece.notebook.outputs),
-        }
-        for piece in plan.pieces
-    }
-    project.write(path, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
+    jobs = {name: job for name, job in there.items() if job["outputs"] is None}
+    for job in plan.pieces:
+        jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
+        jobs[job.name]["outputs"] = list(job.notebook.outputs)
+    project.write(path, json.dumps({"pieces": jobs}, indent=2, default=str) + "\n")
 
 
-def _is_due(plan: Plan, piece: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
-    """Whether a piece has to be executed now; where not, says why."""
-    absent = [name for name in piece.needs if not (folder(plan, name) / "done.json").is_file()]
-    gone = [name for name in absent if (folder(plan, name) / NOT_RUN).is_file()]
-    absent = [
-        name
-        for name in absent
-        if name not in gone or name not in (piece.parameters.get("steps") or ())
-    ]  # it lists them
-    if absent and not set(absent) - set(gone):
-        outcome.left_out.append(piece.name)
-        _leave_out(Step(plan.run, piece.name), f"it needs {', '.join(absent)}")
-        screen.say(f"– {piece.name}: not run, it needs {', '.join(absent)}")
-        return False
+def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
+    """Whether a job has to be executed now; where not, says why."""
+    absent = [name for name in job.needs if not done.is_done(plan, name)]
+    gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}
+    listed = job.parameters.get("steps") or ()  # which it can show as not run
+    absent = [name for name in absent if name not in gone or name not in listed]
     if absent:
-        outcome.failed.append(piece.name)
-        screen.say(f"✗ {piece.name}: not executed, it needs {', '.join(absent)}")
+        why = f"it needs {', '.join(absent)}"
+        if gone.issuperset(absent):
+            _leave_out(Step(plan.run, job.name), why)
+            outcome.left_out.append(job.name)
+            screen.say(f"– {job.name}: not run, {why}")
+        else:
+            outcome.failed.append(job.name)
+            screen.say(f"✗ {job.name}: not executed, {why}")
         return False
-    why = "forced" if force else changed(plan, piece)
+    why = "forced" if force else done.changed(plan, job)
     if not why:
-        outcome.unchanged.append(piece.name)
-        screen.say(f"= {piece.name}: unchanged")
-        return False
-    if not screen.tty:
-        screen.say(f"{piece.name}: started ({why})")
-    return True
+        outcome.unchanged.append(job.name)
+        screen.say(f"= {job.name}: unchanged")
+    elif not screen.tty:
+        screen.say(f"{job.name}: started ({why})")
+    return bool(why)
 
 
-def _settle(job: Job, outcome: Outcome, screen: Screen) -> None:
-    why = job.finish()
-    name, took = job.piece.name, duration(job.seconds)
-    if job.left_out:
+def _settle(
+    handle: Handle, prints: dict[str, str], run: str, outcome: Outcome, screen: Screen
+) -> None:
+    """After a job has ended: marks it as done or left out, or says why it has failed."""
+    job, seconds = handle.job, handle.seconds
+    step, name, notebook = Step(run, job.name), job.name, handle.folder / "notebook.ipynb"
+    if handle.partial.is_file():
+        handle.partial.replace(notebook)
+    unavailable = handle.unavailable()
+    why = handle.failure() if handle.poll() else done.unfulfilled(step, job)
+    handle.stop()
+    if unavailable:
+        _leave_out(step, unavailable.split(": ")[0])
         outcome.left_out.append(name)
-        screen.say(f"– {name}: not run: {job.left_out}")
-        return
-    if not why:
+        screen.say(f"– {name}: not run: {unavailable}")
+    elif why:
+        outcome.failed.append(name)
+        kept = f"\nThe notebook as far as it came: {notebook}" if notebook.is_file() else ""
+        screen.say(f"✗ {name}: failed after {duration(seconds)} {why}{kept}\n")
+    else:
+        done.mark(step, job, prints, seconds=seconds)
         outcome.done.append(name)
-        screen.say("\n  ".join([f"✓ {name}: {took}", *job.findings()]))
-        return
-    outcome.failed.append(name)
-    notebook = job.step.path / "notebook.ipynb"
-    kept = f"\nThe notebook as far as it came: {notebook}" if notebook.is_file() else ""
-    screen.say(f"✗ {name}: failed after {took} {why}{kept}\n")
+        screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *done.findings(step)]))
+
+
+def _leave_out(step: Step, why: str) -> None:
+    """For readers of the run: a step that could not be executed, which is no fault of its own. The
+    next run tries again."""
+    project.write(step.path / NOT_RUN, json.dumps({"why": why}) + "\n")

@@ -1,4 +1,4 @@
-"""galaxymorph.run.screen"""
+"""What a run or a search shows while it goes on."""
 
 from __future__ import annotations
 
@@ -11,38 +11,33 @@ from galaxymorph.text import duration
 
 
 class Screen:
-    """Permanent lines, and below them, on a terminal, one line per running piece that is rewritten.
+    """Permanent lines, and below them, on a terminal, one line per running job that is rewritten.
 
-    Elsewhere (a log file), a line for each piece every `every` seconds.
-    """
+    Elsewhere (a log file), a line for each job every `every` seconds."""
 
     def __init__(self, out: TextIO | TextIOBase, *, every: float = 30.0):
         self.out, self.every, self.tty, self.shown = out, every, out.isatty(), 0
         self.last: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        self.out.write(f"{self._up()}{text}\n")
-        self.out.flush()
+        """Write permanent lines."""
+        self._write(f"{text}\n")
         self.shown = 0
 
     def live(self, running: Mapping[str, tuple[str, float]]) -> None:
-        """Shows how far pieces are: name -> (progress, seconds since the start)."""
+        """Show how far jobs are: name -> (progress, seconds since the start)."""
         if self.tty:
             width = shutil.get_terminal_size().columns - 1
-            lines = [
-                f"  {name}  {progress}  ({duration(seconds)})"
-                for name, (progress, seconds) in running.items()
-            ]
-            self.out.write(
-                "".join([self._up(), *(f"{line[:width]}\n" for line in lines)])
-            )  # at once, or it flickers
-            self.out.flush()
+            lines = [f"  {name}  {far}  ({duration(s)})" for name, (far, s) in running.items()]
+            self._write("".join(f"{line[:width]}\n" for line in lines))
             self.shown = len(lines)
             return
-        for name, (progress, seconds) in running.items():
+        for name, (far, seconds) in running.items():
             if seconds - self.last.get(name, 0.0) > self.every:
                 self.last[name] = seconds
-                self.say(f"{name}: {progress}")
+                self.say(f"{name}: {far}")
 
-    def _up(self) -> str:
-        return f"\x1b[{self.shown}F\x1b[J" if self.shown else ""
+    def _write(self, text: str) -> None:
+        up = f"\x1b[{self.shown}F\x1b[J" if self.shown else ""
+        self.out.write(up + text)  # at once, or it flickers
+        self.out.flush()

@@ -2,16 +2,16 @@
 
 What may be tried stands in the step's block of the params file (`search`, see `params`). A trial
 executes the step's own notebook with other values, for one seed, up to the end of its first
-training: `runs.Step.record` hands each epoch's row to the search, closes the generator of epochs
-when a trial is pruned, and ends the notebook before it predicts anything. Of a notebook that trains
-more than once, as `07_frozen` does, the first training is what is tuned. Everything that a trial
-writes is in a folder of its own; its weights are not kept.
+training: `trial` reports each epoch to the study, and ends the notebook before it predicts
+anything. Of a notebook that trains more than once, as `07_frozen` does, the first training is what
+is tuned. Everything that a trial writes is in a folder of its own; its weights are not kept.
 
     results/<run>/tune/<step>/
-        study.db                  every trial, of optuna; the same command goes on with it
-        trials.csv  history.png  importance.png best.yaml                 the params file with the
-        best trial's values, for `galaxymorph run --params` trial-0001/  ...          params.yaml,
-        history.csv; notebook.ipynb where it has failed
+        study.db                              optuna's storage: the same command goes on with it
+        trials.csv  history.png  importance.png
+        best.yaml                             the params file with the best trial's values, for
+                                              `galaxymorph run --params`
+        trial-0001/  ...                      params.yaml, history.csv; notebook.ipynb if it failed
 
 The first trial has the step's own values, so that the best is never worse than they are; the others
 are suggested by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A
@@ -23,12 +23,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
+import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,33 +36,24 @@ import numpy as np
 import optuna
 import pandas as pd
 import yaml
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import Trial, TrialState
-from sqlalchemy.engine import URL
+from optuna.trial import FrozenTrial, TrialState
 
 from galaxymorph import project
-from galaxymorph.learning import train
-from galaxymorph.plots import search as search_plots
-from galaxymorph.run import done, executors
+from galaxymorph.plots import search as plots
+from galaxymorph.run import done
+from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import TRIAL
-from galaxymorph.run.folder import progress as folder_progress
-from galaxymorph.run.locks import deaf, locked
-from galaxymorph.run.plan import Piece, Plan, Range, changed
-from galaxymorph.run.plan import trial as plan_trial
+from galaxymorph.run.locks import ignoring_signals, locked
+from galaxymorph.run.plan import Plan, Range, changed, trial
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
+from galaxymorph.run.space import distribution, inside, parameter, stored
+from galaxymorph.run.trial import PRUNER, storage
 from galaxymorph.text import duration, leaves, nearest
 
-SPENT = (
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-)  # trials that count; FAIL: interrupted, to be tried again
+SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: to be tried again
 KEPT = ("history.csv", "params.yaml")  # of a trial's files
+ERRORS = ("loss", "error", "mse", "mae")  # endings of measures of which the least is the best
 MANY = 3  # failed trials one after the other: more would not do any better
 ENOUGH = 5  # trials that came to their end, to say which parameters matter
 
@@ -80,415 +70,290 @@ def tune(
     metric: str = "val_accuracy",
     seed: int | None = None,
     restart: bool = False,
+    executor: Executor | None = None,
     out: TextIO | TextIOBase,
     every: float = 30.0,
 ) -> list[str]:
-    """Searches for each step, `n_trials` in all with those of earlier calls; returns the steps
-    whose search has failed.
+    """Search for each step, and return the steps whose search has failed.
 
-    Raises `problems.ParamsError` for what cannot be searched, before anything runs, and
-    `KeyboardInterrupt` after the trial that runs has been stopped: it is tried again by the next
-    call."""
+    Args:
+        plan: of the run that has the steps.
+        n_trials: for each step, with those of earlier calls.
+        metric: column of `history.csv`; the largest is the best, of an error (`ERRORS`) the least.
+        seed: of all trials; the first that the step is repeated over if None.
+        restart: without the trials of earlier calls.
+        executor, out, every: as for `runner.run`.
+
+    Raises:
+        problems.ParamsError: for what cannot be searched, before anything runs.
+        locks.RunError: another process is searching the same.
+        KeyboardInterrupt: after the running trial was stopped, which the next call repeats."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    searches = [
-        _search(plan, step, metric, seed) for step in _checked(plan, steps, n_trials, metric)
-    ]
-    screen = Screen(out, every=every)
+    _check(plan, steps, n_trials, metric)
+    searches = [Search(plan, step, metric, seed) for step in dict.fromkeys(steps)]
+    screen, executor = Screen(out, every=every), executor or Local()
     failed, document, accounts = [], plan.document, []
     for search in searches:
-        with locked(search.folder):
-            try:
-                winner, account = _run(search, n_trials, restart=restart, screen=screen)
-            except SearchError as error:
-                failed.append(search.step)
-                screen.say(f"✗ tune {search.step}: {error}\n")
-                continue
-        document = changed(document, search.step, winner)
-        accounts.append(account)
-        screen.say(f"{account}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
+        try:
+            with locked(search.folder), _study(search, restart=restart):
+                accounts.append(_run(search, n_trials, screen, executor))
+                document = changed(document, search.step, search.winner())
+        except SearchError as error:
+            failed.append(search.step)
+            screen.say(f"✗ tune {search.step}: {error}\n")
+        else:
+            screen.say(f"{accounts[-1]}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
     if len(accounts) > 1:
-        path = project.root() / "results" / plan.run / "tune" / "best.yaml"
-        remarks = [
-            f"Best values of {len(accounts)} searches of {_trials(n_trials)} each, by `galaxymorph tune`.",
-            *accounts,
-        ]
-        _write_params(path, document, "\n".join(remarks))
-        screen.say(f"all of them, {_trials(n_trials)} each:\n  galaxymorph run --params {path}")
+        path, each = searches[0].folder.with_name("best.yaml"), f"{_trials(n_trials)} each"
+        head = f"Best values of {len(accounts)} searches of {each}, by `galaxymorph tune`."
+        _write_params(path, document, "\n".join([head, *accounts]))
+        screen.say(f"all of them, {each}:\n  galaxymorph run --params {path}")
     return failed
 
 
 # ---- what is searched
 
 
-@dataclass
 class Search:
-    """The search of one step. `piece` is what its trials change: the step with its own values, for
-    one seed."""
+    """The search of one step. `job` is what its trials change: the step with its own values, for
+    one seed; `own` are its values of what is searched.
 
-    plan: Plan
-    step: str
-    piece: Piece
-    metric: str
-    seed: int | None  # None: the first of the step's
-    own: dict[str, Any] = field(init=False)  # the step's own value of everything that is searched
+    Raises `ParamsError` where these are outside what may be tried, or the job needs what has not
+    been made."""
 
-    def __post_init__(self) -> None:
-        self.folder = project.root() / "results" / self.plan.run / "tune" / self.step
-        self.own = {key: self.piece.value(key) for key in self.piece.search}
-        self.least = self.metric.removeprefix("val_") in train.ERRORS
-        self.drawn = self.piece.parameters.get("seed")  # the seed of all trials
-        inputs = done.fingerprints(self.plan, self.piece)
-        space = {
-            key: vars(each) if isinstance(each, Range) else each
-            for key, each in self.piece.search.items()
-        }
-        same = {"search": space, "metric": self.metric, "parameters": self.piece.parameters}
-        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
-        self.setup = json.loads(
-            json.dumps(same, default=str)
-        )  # without which trials cannot be compared
+    study: optuna.Study  # while it is open
+
+    def __init__(self, plan: Plan, step: str, metric: str, seed: int | None):
+        self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
+        self.folder = project.root() / "results" / plan.run / "tune" / step
+        self.least = metric.endswith(ERRORS)
+        self.job = trial(plan, step, {}, seed=seed)
+        self.space = self.job.search
+        self.drawn = self.job.parameters.get("seed")  # the seed of all trials
+        self.own: dict[str, Any] = {}
+        problems = []
+        for key, space in self.space.items():
+            begins = f"{step}.search.{key}: begins with the step's own value"
+            try:
+                self.own[key] = value = self.job.value(key)
+                if not inside(value, space):
+                    problems.append(f"{begins}, {value!r}, which is outside; widen it")
+            except KeyError:
+                problems.append(f"{begins}, which is missing; give {step}.{key}")
+        problems += [
+            f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
+            for name in self.job.needs
+            if not done.is_done(plan, name)
+        ]
+        if problems:
+            raise ParamsError(problems)
+        inputs = done.fingerprints(plan, self.job)
         self.code = inputs["code"]
+        ranges = {key: vars(each) for key, each in self.space.items() if isinstance(each, Range)}
+        same = {"search": self.space | ranges, "metric": metric, "parameters": self.job.parameters}
+        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
+        self.setup = json.loads(json.dumps(same, default=str))  # else trials cannot be compared
 
     def shown(self, value: float) -> str:
         return f"{self.metric.replace('_', ' ')} {value:.4f}"
 
+    def spent(self) -> list[FrozenTrial]:
+        """The trials that count, in order."""
+        return self.study.get_trials(deepcopy=False, states=SPENT)
 
-def _checked(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> list[str]:
-    """The steps, each once. Raises `ParamsError` where one cannot be searched, or an option makes
-    no sense."""
+    def winner(self) -> dict[str, Any]:
+        """What differs in the best trial from the step itself. Of equal trials the first counts."""
+        values = self.study.best_trial.user_attrs["values"]
+        return {key: value for key, value in values.items() if value != self.own[key]}
+
+
+def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None:
+    """Raises `ParamsError` where a step cannot be searched, or an option makes no sense."""
     problems = [f"--trials {n_trials}: at least 1"] if n_trials < 1 else []
     if not metric.startswith("val_"):
-        problems.append(
-            f"--metric {metric}: expected a measure of validation galaxies, such as val_accuracy or val_loss"
-        )
-    by_step = {piece.step: piece.notebook for piece in plan.pieces}
+        wanted = "a measure of validation galaxies, such as val_accuracy or val_loss"
+        problems.append(f"--metric {metric}: expected {wanted}")
+    notebooks = {job.step: job.notebook for job in plan.pieces}
     for step in steps:
-        if step not in by_step:
-            problems.append(f"tune {step}: there is no such step{nearest(step, by_step)}")
-        elif not by_step[step].trains:
-            name = by_step[step].path.name
-            problems.append(
-                f"tune {step}: {name} does not train by epochs (`Step.record`), and these are what is watched"
-            )
+        if step not in notebooks:
+            problems.append(f"tune {step}: there is no such step{nearest(step, notebooks)}")
+        elif not notebooks[step].trains:
+            why = "does not train by epochs (`Step.record`), and these are what is watched"
+            problems.append(f"tune {step}: {notebooks[step].path.name} {why}")
         elif not plan.document[step].get("search"):
             example = "search: {training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}"
             problems.append(f"{step}.search: missing; it says what may be tried, such as {example}")
     if problems:
         raise ParamsError(problems)
-    return list(dict.fromkeys(steps))
-
-
-def _search(plan: Plan, step: str, metric: str, seed: int | None) -> Search:
-    """Raises `ParamsError` where the step's own values are outside what is searched, or models that
-    it needs are missing."""
-    piece = plan_trial(plan, step, {}, seed=seed)
-    problems = []
-    for key, space in piece.search.items():
-        try:
-            value = piece.value(key)
-        except KeyError:
-            problems.append(
-                f"{step}.search.{key}: begins with the step's own value, and there is none; give {step}.{key}"
-            )
-            continue
-        if not _inside(value, space):
-            problems.append(
-                f"{step}.search.{key}: begins with the step's own value, {value!r}, which is outside; widen it"
-            )
-    for name in piece.needs:
-        if not (done.folder(plan, name) / "done.json").is_file():
-            problems.append(f"tune {step}: needs {name}; galaxymorph run --only {name} makes it")
-    if problems:
-        raise ParamsError(problems)
-    return Search(plan, step, piece, metric, seed)
-
-
-def _inside(value: Any, space: Range | list[Any]) -> bool:
-    if isinstance(space, list):
-        return value in space
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and space.low <= value <= space.high
-    )
 
 
 # ---- the study
 
 
-def _run(
-    search: Search, n_trials: int, *, restart: bool, screen: Screen
-) -> tuple[dict[str, Any], str]:
-    """Executes the trials that are left; returns what the best one has changed, and how it was
-    found."""
-    with _study(search, restart=restart) as study:
-        spent = len(study.get_trials(deepcopy=False, states=SPENT))
-        left = f", {spent} of them done" if spent else ""
-        screen.say(
-            f"tune {search.step}: {_trials(n_trials)}{left}, {search.metric}, seed {search.drawn}, in {search.folder}"
-        )
-        if study.user_attrs.get("code", search.code) != search.code:
-            screen.say(
-                "  the code has changed since the first trial; --restart begins again where that makes a difference"
-            )
-        else:
-            study.set_user_attr("code", search.code)
-        _enqueue(study, search)
-        failures = 0
-        while spent < n_trials:
-            spent += 1
-            failures = failures + 1 if _trial(study, search, spent, n_trials, screen) else 0
-            _write(study, search)
-            if failures == MANY:
-                raise SearchError(f"{MANY} trials have failed one after the other")
-        trials = _write(study, search)
-        _draw(study, search, trials)
-        return _winner(study, search), _account(study, search, trials)
+def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
+    """Executes the trials that are left of an open study; returns how the best one was found."""
+    spent = len(search.spent())
+    before = f", {spent} of them done" if spent else ""
+    how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
+    screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
+    if search.study.user_attrs.get("code", search.code) != search.code:
+        where = "--restart begins again where that makes a difference"
+        screen.say(f"  the code has changed since the first trial; {where}")
+    else:
+        search.study.set_user_attr("code", search.code)
+    _enqueue(search)
+    failed: list[bool] = []
+    for number in range(spent + 1, n_trials + 1):
+        failed.append(bool(_trial(search, number, n_trials, screen, executor)))
+        _write(search)
+        if sum(failed[-MANY:]) == MANY:
+            raise SearchError(f"{MANY} trials have failed one after the other")
+    trials = _write(search)
+    _draw(search, trials)
+    return _account(search, trials)
 
 
 @contextmanager
-def _study(search: Search, *, restart: bool) -> Iterator[optuna.Study]:
-    """The study in the step's folder, or a new one. Raises `SearchError` where its trials cannot be
-    compared with new ones."""
-    path = search.folder / "study.db"
-    while True:
-        if restart:
-            for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-        storage = optuna.storages.RDBStorage(
-            URL.create("sqlite", database=str(path)).render_as_string()
+def _study(search: Search, *, restart: bool) -> Iterator[None]:
+    """Opens the study; raises `SearchError` where its trials cannot be compared with new ones."""
+    if restart:
+        for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    with storage(search.folder) as opened:
+        search.study = optuna.create_study(
+            storage=opened,
+            study_name=search.step,
+            direction="minimize" if search.least else "maximize",
+            pruner=PRUNER,
+            load_if_exists=True,
         )
-        try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=search.step,
-                direction="minimize" if search.least else "maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3),
-                load_if_exists=True,
-            )
-            before = study.user_attrs.get("setup", search.setup)
-            if before == search.setup:
-                study.set_user_attr("setup", search.setup)
-                yield study
-                return
-            spent = len(study.get_trials(deepcopy=False, states=SPENT))
-            if spent:
-                raise SearchError(
-                    f"{search.folder} has {_trials(spent)} of another search ({_differences(before, search.setup)}), with "
-                    "which new ones cannot be compared; --restart begins again without them, --run NAME elsewhere"
-                )
-            restart = True  # nothing is lost
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
+        before = search.study.user_attrs.get("setup", search.setup)
+        spent = len(search.spent())
+        if before == search.setup:
+            search.study.set_user_attr("setup", search.setup)
+            yield
+            return
+    if spent:
+        raise SearchError(
+            f"{search.folder} has {_trials(spent)} of another search "
+            f"({_differences(before, search.setup)}), with which new ones cannot be compared; "
+            "--restart begins again without them, --run NAME elsewhere"
+        )
+    with _study(search, restart=True):  # nothing is lost
+        yield
 
 
 def _differences(before: Any, now: Any) -> str:
     old, new = dict(leaves(before)), dict(leaves(now))
-    keys = [
-        key
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key, "nothing") != new.get(key, "nothing")
-    ]
-    told = [
-        f"{key}: {old.get(key, 'nothing')} before, {new.get(key, 'nothing')} now"
-        for key in keys[:3]
-    ]
-    return "; ".join([*told, *(["..."] if len(keys) > 3 else [])])
+    pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
+    different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+    return "; ".join([*different[:3], *["..."] * (len(different) > 3)])
 
 
-def _enqueue(study: optuna.Study, search: Search) -> None:
+def _enqueue(search: Search) -> None:
     """Puts the step's own values first, and after them those of trials that were interrupted."""
+    study = search.study
     for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(interrupted.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
-    known = [
-        each.system_attrs.get("fixed_params", each.params)
-        for each in trials
-        if each.state != TrialState.FAIL
-    ]
-    own = {key: _stored(each, search.piece.search[key]) for key, each in search.own.items()}
-    for wanted in [own, *(each.params for each in trials if each.state == TrialState.FAIL)]:
-        if (
-            wanted.keys() == own.keys() and wanted not in known
-        ):  # one killed while it was drawn has not all of them
+    failed = [each for each in trials if each.state == TrialState.FAIL]
+    others = [each for each in trials if each.state != TrialState.FAIL]
+    known = [each.system_attrs.get("fixed_params", each.params) for each in others]
+    own = {key: stored(search.own[key], space) for key, space in search.space.items()}
+    for wanted in [own, *(each.params for each in failed)]:
+        # one that was killed while it was drawn has not all of them
+        if wanted.keys() == own.keys() and wanted not in known:
             study.enqueue_trial(wanted)
             known.append(wanted)
-
-
-def _stored(value: Any, space: Range | list[Any]) -> Any:
-    """A value as optuna stores it: lists and dicts as text."""
-    if isinstance(space, Range):
-        return int(value) if space.whole else float(value)
-    return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def _distribution(space: Range | list[Any]) -> BaseDistribution:
-    if isinstance(space, list):
-        return CategoricalDistribution([_stored(value, space) for value in space])
-    if space.whole:
-        return IntDistribution(int(space.low), int(space.high), log=space.log)
-    return FloatDistribution(space.low, space.high, log=space.log)
-
-
-def _values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """What was drawn, as parameters: choices as they were given, numbers with four digits, which
-    can be read."""
-    values = {}
-    for key, space in search.piece.search.items():
-        if isinstance(space, list):
-            values[key] = next(value for value in space if _stored(value, space) == drawn[key])
-        elif space.whole or drawn[key] == search.own[key]:
-            values[key] = drawn[key]
-        else:
-            values[key] = min(max(float(f"{drawn[key]:.4g}"), float(space.low)), float(space.high))
-    return values
 
 
 # ---- one trial
 
 
-def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, screen: Screen) -> str:
-    """Executes one trial and tells the study; returns what went wrong, nothing where it has come to
-    its end or was pruned."""
+def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor: Executor) -> str:
+    """Executes one trial and tells the study; returns what went wrong, if anything."""
     # What is drawn follows from the seed and the trials so far: a search that was interrupted goes
     # on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
-    study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
-    trial = study.ask({key: _distribution(space) for key, space in search.piece.search.items()})
-    values = _values(search, trial.params)
-    piece = plan_trial(search.plan, search.step, values, seed=search.seed)
-    name = f"{search.step} trial {number}/{n_trials}"
-    watched = _execute(trial, search, piece, search.folder / f"trial-{number:04d}", name, screen)
-    error, took = watched.error, duration(watched.seconds)
+    search.study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
+    asked = search.study.ask({key: distribution(each) for key, each in search.space.items()})
+    values = {
+        key: parameter(asked.params[key], each, own=search.own[key])
+        for key, each in search.space.items()
+    }
+    job = trial(search.plan, search.step, values, seed=search.seed)
+    asked.set_user_attr("values", values)
+    name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
+    handle, error = executor.submit(job, folder, {TRIAL: str(folder)}), ""
+    try:
+        while handle.poll() is None:
+            screen.live({name: (handle.progress(), handle.seconds)})
+            time.sleep(0.1)
+        seconds, reported = handle.seconds, search.study.get_trials(deepcopy=False)[asked.number]
+        said = {"epoch": 0, "value": math.nan, "over": ""} | reported.user_attrs
+        if not said["over"] and handle.poll():
+            error = handle.failure()
+        elif not said["over"]:
+            error = "as the notebook has ended without a training"
+        elif not math.isfinite(said["value"]):
+            error = f"as {search.metric} is {said['value']} after {said['epoch']} epochs"
+    finally:
+        with ignoring_signals():
+            handle.stop()
+            _tidy(handle, failed=bool(error))
     if error and number == 1:
-        study.tell(trial, state=TrialState.FAIL)
+        search.study.tell(asked, state=TrialState.FAIL)
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
-    attributes = {"values": values, "epoch": watched.epoch, "seconds": round(watched.seconds, 1)}
+    asked.set_user_attr("epoch", said["epoch"])
+    asked.set_user_attr("seconds", round(seconds, 1))
     if error:
-        attributes["error"] = error.strip().splitlines()[-1]
-    for key, value in attributes.items():
-        trial.set_user_attr(key, value)
-    if error or watched.pruned:
-        study.tell(trial, state=TrialState.PRUNED)  # so that the sampler keeps away from there
+        asked.set_user_attr("error", error.strip().splitlines()[-1])
+    took, pruned = duration(seconds), said["over"] == "pruned"
+    if error or pruned:  # a failed one, too, so that the sampler keeps away from there
+        search.study.tell(asked, state=TrialState.PRUNED)
     else:
-        study.tell(trial, watched.value)
+        search.study.tell(asked, said["value"])
     if error:
         screen.say(f"✗ {name}: failed after {took} {error}\n")
     else:
-        sign, how = ("-", f"pruned at epoch {watched.epoch}, ") if watched.pruned else ("✓", "")
-        screen.say(
-            f"{sign} {name}: {how}{search.shown(watched.value)}, best {study.best_value:.4f} ({took})"
-        )
+        how = f"- {name}: pruned at epoch {said['epoch']}," if pruned else f"✓ {name}:"
+        best = f"best {search.study.best_value:.4f} ({took})"
+        screen.say(f"{how} {search.shown(said['value'])}, {best}")
     return error
 
 
-@dataclass
-class _Watched:
-    """What has become of a trial."""
-
-    value: float = math.nan  # of the weights that would be kept
-    epoch: int = 0
-    tenths: int = 0  # of the training, reported to the study
-    pruned: bool = False
-    error: str = ""
-    seconds: float = 0.0
-
-
-def _execute(
-    trial: Trial, search: Search, piece: Piece, folder: Path, name: str, screen: Screen
-) -> _Watched:
-    """Executes the notebook until its training is over, is pruned, or has failed; no process and no
-    weights are left."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
-    folder.mkdir(parents=True)
-    partial, row, over = (folder / file for file in ("notebook.partial.ipynb", "row.json", "over"))
-    execution = executors.Execution(
-        piece, partial, os.environ | {"PYTHONUNBUFFERED": "1", TRIAL: str(folder)}
-    )
-    watched, progress = _Watched(), "starting"
-    try:
-        while not over.is_file():
-            ended = (
-                execution.process.poll() is not None
-            )  # asked first: all that it has left is then there
-            if row.is_file():
-                epoch = json.loads(row.read_text(encoding="utf-8"))
-                row.unlink()
-                _report(trial, search, epoch, watched)
-                project.write(folder / "answer", "stop" if watched.pruned else "go on")
-                progress = folder_progress(
-                    epoch, seconds=float(epoch.get("seconds", 0.0)) * watched.epoch
-                )
-            elif ended and not over.is_file():
-                broken = execution.process.returncode
-                watched.error = (
-                    execution.failure()
-                    if broken
-                    else "as the notebook has ended without a training"
-                )
-                break
-            screen.live({name: (progress, execution.seconds)})
-            time.sleep(0.02)
-        if not watched.error and not math.isfinite(watched.value):
-            watched.error = f"as {search.metric} is {watched.value} after {watched.epoch} epochs"
-    finally:
-        with deaf():  # a second Ctrl-C or SIGTERM would leave something behind
-            watched.seconds = execution.seconds
-            execution.stop()
-            if watched.error and partial.is_file():
-                partial.replace(folder / "notebook.ipynb")
-            for path in [each for each in folder.rglob("*") if each.is_file()]:
-                if path.name not in KEPT and not (watched.error and path.name == "notebook.ipynb"):
-                    path.unlink()
-    return watched
-
-
-def _report(trial: Trial, search: Search, row: Mapping[str, Any], watched: _Watched) -> None:
-    """Takes an epoch's row, and decides whether the trial is pruned.
-
-    Trials may differ in how many epochs they last, so they are compared at the same tenth of their
-    training. The first epoch and the first two tenths decide nothing, nor does the last epoch,
-    whose work is done."""
-    if search.metric not in row:
-        there = ", ".join(name for name in row if name.startswith("val_"))
-        raise SearchError(
-            f"its epochs have no {search.metric}, but {there}; --metric NAME takes another"
-        )
-    if row.get("best", True):
-        watched.value = float(row[search.metric])
-    watched.epoch = int(row["epoch"])
-    epochs = int(row.get("epochs", 0))
-    tenths = 10 * watched.epoch // epochs if epochs else watched.epoch
-    for tenth in range(watched.tenths + 1, tenths + 1):
-        trial.report(watched.value, tenth)
-    more, watched.tenths = tenths > watched.tenths, tenths
-    watched.pruned = more and 1 < watched.epoch != epochs and trial.should_prune()
+def _tidy(handle: Handle, *, failed: bool) -> None:
+    """Removes what a trial has left, but `KEPT` and, where it has failed, its notebook."""
+    if failed and handle.partial.is_file():
+        handle.partial.replace(handle.folder / "notebook.ipynb")
+    kept = {*KEPT, "notebook.ipynb"} if failed else KEPT
+    for path in [each for each in handle.folder.rglob("*") if each.is_file()]:
+        if path.name not in kept:
+            path.unlink()
 
 
 # ---- what comes out
 
 
-def _write(study: optuna.Study, search: Search) -> pd.DataFrame:
+def _write(search: Search) -> pd.DataFrame:
     """Writes `trials.csv` and `best.yaml`; returns the table: trial, state (complete, pruned,
     failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
-    rows, best = [], math.inf if search.least else -math.inf
-    for number, each in enumerate(study.get_trials(deepcopy=False, states=SPENT), start=1):
-        error = each.user_attrs.get("error", "")
-        if each.state == TrialState.COMPLETE and each.value is not None:
-            best = (min if search.least else max)(best, each.value)
-        row = {"trial": number, "state": "failed" if error else each.state.name.lower()}
-        row |= {"value": None if error else each.value, "best": best}
-        row |= {name: each.user_attrs[name] for name in ("epoch", "seconds")}
-        row |= {
-            key: _stored(value, search.piece.search[key])
-            for key, value in each.user_attrs["values"].items()
-        }
+    rows = []
+    for number, spent in enumerate(search.spent(), start=1):
+        said = spent.user_attrs
+        error = said.get("error", "")
+        row = {"trial": number, "state": "failed" if error else spent.state.name.lower()}
+        row |= {"value": None if error else spent.value, "best": None}
+        row |= {name: said[name] for name in ("epoch", "seconds")}
+        row |= {key: stored(said["values"][key], each) for key, each in search.space.items()}
         rows.append(row | {"error": error})
     trials = pd.DataFrame(rows)
+    finished = trials.value.where(trials.state == "complete").astype(float)
+    trials["best"] = (finished.cummin() if search.least else finished.cummax()).ffill()
     project.write(search.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
-    document = changed(search.plan.document, search.step, _winner(study, search))
-    remarks = f"Best values of a search, by `galaxymorph tune`.\n{_account(study, search, trials)}"
+    document = changed(search.plan.document, search.step, search.winner())
+    remarks = f"Best values of a search, by `galaxymorph tune`.\n{_account(search, trials)}"
     _write_params(search.folder / "best.yaml", document, remarks)
     return trials
 
@@ -498,60 +363,38 @@ def _trials(n: int) -> str:
 
 
 def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
-    text = yaml.safe_dump(
-        document, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
-    )
-    project.write(path, "".join(f"# {line}\n" for line in remarks.splitlines()) + text)
+    form = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 120}
+    head = textwrap.indent(remarks, "# ", lambda line: True)
+    project.write(path, f"{head}\n{yaml.safe_dump(document, **form)}")
 
 
-def _winner(study: optuna.Study, search: Search) -> dict[str, Any]:
-    """What is other in the best trial than in the step itself. Of equal trials the first counts."""
-    return {
-        key: value
-        for key, value in study.best_trial.user_attrs["values"].items()
-        if value != search.own[key]
-    }
-
-
-def _account(study: optuna.Study, search: Search, trials: pd.DataFrame) -> str:
+def _account(search: Search, trials: pd.DataFrame) -> str:
     """How the best trial was found, in a few lines."""
-    finished = trials[trials.state == "complete"]
-    number = int(finished.trial[finished.value == study.best_value].iloc[0])
-    parts = [
-        f"{n} {state}"
-        for state in ("pruned", "failed")
-        if (n := int((trials.state == state).sum()))
-    ]
+    best, counts = search.study.best_value, trials.state.value_counts()
+    number = int(trials.trial[(trials.state == "complete") & (trials.value == best)].iloc[0])
+    parts = [f"{counts[state]} {state}" for state in ("pruned", "failed") if state in counts]
     of = f" ({', '.join(parts)})" if parts else ""
-    why = (
-        "the best of that many measured values, so it flatters"
-        if number > 1
-        else "as no trial was better"
-    )
+    flatters = "the best of that many measured values, so it flatters"
+    why = flatters if number > 1 else "as no trial was better"
     lines = [
         f"{search.step}: {_trials(len(trials))}{of} on validation galaxies, seed {search.drawn}.",
         f"Own values (trial 1): {search.shown(trials.value[0])}.",
-        f"Best (trial {number}): {search.shown(study.best_value)}, {why}.",
+        f"Best (trial {number}): {search.shown(best)}, {why}.",
     ]
-    changes = [
-        f"  {key}: {value} (before: {search.own[key]})"
-        for key, value in _winner(study, search).items()
-    ]
-    return "\n".join([*lines, *changes])
+    for key, value in search.winner().items():
+        lines.append(f"  {key}: {value} (before: {search.own[key]})")
+    return "\n".join(lines)
 
 
-def _draw(study: optuna.Study, search: Search, trials: pd.DataFrame) -> None:
+def _draw(search: Search, trials: pd.DataFrame) -> None:
     """Writes `history.png` and `importance.png`."""
     shares: dict[str, float] = {}
     finished = int((trials.state == "complete").sum())
     if finished >= ENOUGH:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         with suppress(ValueError, RuntimeError):  # all values are the same
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    name = search.metric.replace("_", " ").replace("val ", "validation ")
-    history, importance = (
-        search_plots.history(trials, measure=name),
-        search_plots.importance(shares, n=finished),
-    )
-    for file, figure in (("history.png", history), ("importance.png", importance)):
-        figure.savefig(search.folder / file, dpi=150, bbox_inches="tight")
+            shares = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
+    measure = search.metric.replace("_", " ").replace("val ", "validation ")
+    save = {"dpi": 150, "bbox_inches": "tight"}
+    plots.history(trials, measure=measure).savefig(search.folder / "history.png", **save)
+    plots.importance(shares, n=finished).savefig(search.folder / "importance.png", **save)

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,6 @@ import yaml
 
 from galaxymorph import cli
 from galaxymorph.plots import search as search_plots
-from galaxymorph.project import write
 from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
@@ -47,7 +47,7 @@ trouble = ""
 FIT = """\
 import math, os, time
 from pathlib import Path
-from galaxymorph.run import folder as runs
+from galaxymorph.run.folder import Step
 if False:
     from galaxymorph.learning import train
     train.fit(None, None, None, **training)
@@ -70,19 +70,20 @@ def fit(epochs, learning_rate, batch_size=64, **others):
         for epoch in range(1, epochs + 1):
             note(f"epoch {epoch}")
             accuracy = top * (1 - 0.5**epoch)
-            yield {"epoch": epoch, "epochs": epochs, "val_accuracy": accuracy, "val_loss": 1 - accuracy, "best": True}
+            row = {"epoch": epoch, "epochs": epochs, "val_accuracy": accuracy}
+            yield row | {"val_loss": 1 - accuracy, "best": True}
     finally:
         note("closed")
 """
 RECORD = """\
-folder = runs.Step(run, step)
+folder = Step(run, step)
 folder.model_file.write_text("weights")
 if trouble == "raise":
     raise RuntimeError("the telescope is closed")
 history = folder.record(fit(**training))
 """
 TWICE = """\
-folder = runs.Step(run, step)
+folder = Step(run, step)
 for row, worse in (("dnn", 1), ("random_dnn", 2)):
     history = folder.row(row).record(fit(training["epochs"], training["learning_rate"] / worse))
 """
@@ -114,25 +115,23 @@ def project(tmp_path, monkeypatch):
 DRAW = _draw  # imports what takes seconds
 
 
-class InThread:
-    """A stand-in for `executors.Execution`: the notebook's cells in a thread, which is faster than
-    a kernel."""
+class InThread(executors.Handle):
+    """The notebook's cells in a thread, which is faster than a kernel."""
 
-    def __init__(self, piece, partial, env):
-        self.started, self.returncode, self.why = time.monotonic(), None, ""
-        partial.with_name("params.yaml").write_text(yaml.safe_dump(piece.parameters))
-        partial.write_text("{}")
-        self.process, self.folder = self, partial.parent
-        os.environ[TRIAL] = env[TRIAL]
-        self.thread = threading.Thread(target=self.work, args=(piece,), daemon=True)
+    def __init__(self, job, folder, environment):
+        super().__init__(job, folder, environment)
+        self.returncode, self.why = None, ""
+        self.partial.write_text("{}")
+        os.environ.update(environment)
+        self.thread = threading.Thread(target=self.work, daemon=True)
         self.thread.start()
 
-    def work(self, piece):
+    def work(self):
         names = {}
         try:
-            for number, source in enumerate(piece.notebook.code):
+            for number, source in enumerate(self.job.notebook.code):
                 exec(source, names)
-                names |= {} if number else piece.parameters
+                names |= {} if number else self.job.parameters
             self.returncode = 0
         except BaseException as error:  # as a kernel does, TrialOver included
             self.why, self.returncode = f"{type(error).__name__}: {error}", 1
@@ -140,23 +139,25 @@ class InThread:
     def poll(self):
         return self.returncode
 
-    @property
-    def seconds(self):
-        return time.monotonic() - self.started
-
     def failure(self):
         return self.why
 
     def stop(self):
-        if self.thread.is_alive():
-            write(self.folder / "answer", "stop")  # a process would be killed
         self.thread.join()
         os.environ.pop(TRIAL, None)
+        shutil.rmtree(self.said)
+
+
+class Threads(executors.Executor):
+    free = True
+
+    def submit(self, job, folder, environment=executors.NONE):
+        return InThread(job, folder, environment)
 
 
 @pytest.fixture
 def fast(project, monkeypatch):
-    monkeypatch.setattr(executors, "Execution", InThread)
+    monkeypatch.setattr(search_module, "Local", Threads)
     monkeypatch.setattr(search_module, "_draw", lambda *_: None)
     return project
 
@@ -344,6 +345,13 @@ def test_the_least_error_is_the_best(fast):
     assert trials.best.iloc[-1] == trials.value[trials.state == "complete"].min()
 
 
+def test_errors_are_the_measures_that_training_minimises():
+    from galaxymorph.learning import train
+
+    least = [f"val_{name}".endswith(search_module.ERRORS) for name in train.ERRORS]
+    assert all(least) and not "val_accuracy".endswith(search_module.ERRORS)
+
+
 def test_a_measure_that_is_not_there_is_named(fast):
     failed, said = search(make_plan(fast), n_trials=2, metric="val_mse")
     assert (
@@ -423,7 +431,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
             return super().poll()
 
     with monkeypatch.context() as patched:
-        patched.setattr(executors, "Execution", Interrupted)
+        patched.setattr(Threads, "submit", lambda self, *given: Interrupted(*given))
         with pytest.raises(KeyboardInterrupt):
             search(make_plan(fast), n_trials=10, restart=True)
     assert len(table(fast)) == 5  # what was done is there
@@ -438,10 +446,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
 def test_where_the_own_values_fail_there_is_nothing_to_search(fast):
     failed, said = search(make_plan(fast, a={"trouble": "raise"}), n_trials=5)
     assert failed == ["a"]
-    assert (
-        "the first trial, with the step's own values, has failed RuntimeError: the telescope is closed"
-        in said
-    )
+    assert "the first trial, with the step's own values, has failed RuntimeError: the tele" in said
     assert (fast / "results/toy/tune/a/trial-0001/notebook.ipynb").is_file()
     assert search(make_plan(fast), n_trials=1)[0] == []  # mended
     assert list(table(fast)["training.learning_rate"]) == [1e-4]
@@ -668,7 +673,7 @@ def test_what_is_repeated_cannot_be_searched(project):
     [
         (
             {"search": {}},
-            "a.search: missing; it says what may be tried, such as search: {training.learning_rate: {low",
+            "a.search: missing; it says what may be tried, such as search: {training.learning_r",
         ),
         ({"notebook": "05_forest"}, "tune a: 05_forest.ipynb does not train by epochs"),
         (
@@ -681,7 +686,7 @@ def test_what_is_repeated_cannot_be_searched(project):
         ),
         (
             {"search": {"encoder.width": [1, 2]}},
-            "a.search.encoder.width: begins with the step's own value, and there is none",
+            "a.search.encoder.width: begins with the step's own value, which is missing",
         ),
     ],
 )
@@ -700,7 +705,8 @@ def test_what_was_asked_for_is_checked(project):
         search(plan, "fist", n_trials=0, metric="test_accuracy")
     assert error.value.problems == [
         "--trials 0: at least 1",
-        "--metric test_accuracy: expected a measure of validation galaxies, such as val_accuracy or val_loss",
+        "--metric test_accuracy: expected a measure of validation galaxies, such as val_accuracy "
+        "or val_loss",
         "tune fist: there is no such step (did you mean first?)",
     ]
     with pytest.raises(
@@ -713,7 +719,7 @@ def test_the_command_says_what_is_wrong(project, capsys, monkeypatch):
     make_plan(project)
     assert cli.main(["tune", "b"]) == 2
     assert "tune b: there is no such step" in capsys.readouterr().err
-    monkeypatch.setattr(executors, "Execution", InThread)
+    monkeypatch.setattr(search_module, "Local", Threads)
     assert cli.main(["tune", "a", "--trials", "1", "-s", "a.trouble=raise"]) == 1
     assert capsys.readouterr().err == "failed: a\n"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
