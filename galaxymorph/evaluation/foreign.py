@@ -37,13 +37,7 @@ import pandas as pd
 import yaml
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.evaluation.predictions import (
-    PREDICTIONS,
-    ROUNDING,
-    TOLERANCE,
-    Predictions,
-    predictions_in,
-)
+from galaxymorph.evaluation.predictions import PREDICTIONS, TOLERANCE, Predictions, predictions_in
 from galaxymorph.project import NAME
 from galaxymorph.text import listing, plain_id
 
@@ -55,6 +49,7 @@ COMPARE = "compare"  # the step that compares
 OCCUPIED = (COMPARE, "majority", "tune")  # names of steps and rows that a comparison has itself
 PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # the folder of a repeated step
 EMPTY = ("", "nan", "na", "null", "none")
+ROUNDING = 1e-6  # by which a probability may be less than 0 or more than 1
 MOST = 5  # rows, or galaxies, that a message names
 HARD = "classes without probabilities: AUC, log loss, Brier score and calibration mean nothing"
 NOT_TRUE = "its label is its own most probable class in every row: the prediction, not the truth"
@@ -95,33 +90,28 @@ def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
     found = [file for file in named if _filled(file)]
     truth = _File(labels, problems) if labels is not None else None
     if found and (truth is None or _filled(truth, truth=True)):
-        brought = _together(found, truth, complete=len(found) == len(named))
+        classes = _checked_together(found, truth, complete=len(found) == len(named))
         if not problems:
-            return brought
+            return [file.brought(classes) for file in found]
     raise ValueError("\n".join(dict.fromkeys(problems)))
-
-
-# ---- one file
 
 
 @dataclass
 class _File:
-    """A file, and its cells."""
+    """A file, and its cells.
+
+    `rows`, by line, as text: id, split, label, taken, empty where the file does not say. What all
+    files together say is filled in later: key, by which ids match; name, the id in the spelling of
+    the first file; true, the true class."""
 
     path: Path
     problems: list[str]  # of all files
     step: str = ""
     row: str = ""
     settings: dict[str, str] = field(default_factory=dict)
-    # by line, as text: id, split, label, taken, empty where the file does not say; key, by which
-    # ids match
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     p: pd.DataFrame | None = None  # by line, a column for each class; None: taken instead
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def combination(self) -> dict[str, Any]:
-        return {key: yaml.safe_load(value) for key, value in self.settings.items()}
 
     @property
     def method(self) -> str:
@@ -135,13 +125,30 @@ class _File:
         rows = self.rows.loc[which]
         texts = pd.Series(list(cells) or "", self.rows.index, dtype=str)[which]
         places = [
-            f"line {line}{f' (id {name})' * bool(name)}{f' {text}' * bool(text)}"
+            f"line {line}{f' (id {name})' * bool(name)} {text}".rstrip()
             for (line, name), text in zip(rows.id.items(), texts, strict=True)
         ]
         if places:
             of = f"{len(rows):,} of {len(self.rows):,} rows"
             self.wrong(f"{what}, {of}: {listing(places, MOST)}; {advice}")
         return bool(places)
+
+    def tested(self) -> frozenset[str]:
+        """The keys of the galaxies that are tested."""
+        return frozenset(self.rows.key[(self.rows.split == "test") & (self.rows.true != "")])
+
+    def brought(self, classes: Sequence[str]) -> Brought:
+        taken = {name: self.rows.taken == name for name in classes}
+        p = (pd.DataFrame(taken) if self.p is None else self.p[classes]).astype(float)
+        head = self.rows[["name", "split", "true"]].set_axis(["id", "split", "label"], axis=1)
+        predictions = predictions_in(head.join(p.add_prefix("p_")))
+        name = f"{self.step}/{','.join(f'{key}={value}' for key, value in self.settings.items())}"
+        combination = {key: yaml.safe_load(value) for key, value in self.settings.items()}
+        hard, notes = self.p is None, tuple(self.notes)
+        return Brought(name, self.row, combination, self.path, predictions, hard, notes)
+
+
+# ---- one file
 
 
 def _placed(text: str, problems: list[str]) -> _File:
@@ -162,27 +169,25 @@ def _placed(text: str, problems: list[str]) -> _File:
 
 def _check_names(files: Sequence[_File]) -> None:
     """Number seeds, and check that names can be those of steps and are different."""
-    n, paths, names = Counter[str](), dict[Path, Path](), dict[str, Path]()
+    n, paths, names = Counter[str](), set[Path](), dict[str, Path]()
     for file in files:
         setting = f"{file.method} {file.settings}"
         if "seed" not in file.settings:
             file.settings = {"seed": str(n[setting])} | file.settings
             n[setting] += 1
-        words = [file.step, file.row or file.step]
-        fits = all(NAME.fullmatch(word) and ".." not in word for word in words)
+        fits = all(
+            NAME.fullmatch(word) and ".." not in word for word in (file.step, file.row or "x")
+        )
         if file.step in OCCUPIED or not fits:
-            why = "names are of letters, digits, '.', '_' and '-'" if not fits else "it is reserved"
+            why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
             file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
-    for file in files:
-        if paths.setdefault(file.path.resolve(), file.path) is not file.path:
+        name = f"{file.method}, {', '.join(f'{key}={v}' for key, v in file.settings.items())}"
+        if file.path.resolve() in paths:
             file.wrong("given twice; leave one out")
-            continue
-        name = f"{file.method} {sorted(file.combination.items())}"
-        other = names.setdefault(name, file.path)
-        if other is not file.path:
-            pairs = ", ".join(f"{key}={value}" for key, value in file.settings.items())
-            advice = "give one another name by NAME=FILE"
-            file.wrong(f"called {file.method}, {pairs}, as {other} is; {advice}")
+        elif name in names:
+            file.wrong(f"called {name}, as {names[name]} is; give one another name by NAME=FILE")
+        paths.add(file.path.resolve())
+        names.setdefault(name, file.path)
 
 
 def _filled(file: _File, *, truth: bool = False) -> bool:
@@ -198,9 +203,7 @@ def _filled(file: _File, *, truth: bool = False) -> bool:
     p = [] if truth else [name for name in columns if name.startswith("p_")]
     wanted = {"id": IDS, "split": ("split",), "label": LABELS if truth else LABELS[:1]}
     wanted["taken"] = () if truth or p else TAKEN
-    used = {
-        what: names[name] for what, each in wanted.items() for name in each[::-1] if name in names
-    }
+    used = {what: names[n] for what, each in wanted.items() for n in each[::-1] if n in names}
     missing = [f"id (or {', '.join(IDS[1:])})"] * ("id" not in used)
     missing += ["label (or class)"] * (truth and "label" not in used)
     missing += ["p_<class> (one for each class)"] * (not truth and not p and "taken" not in used)
@@ -212,24 +215,20 @@ def _filled(file: _File, *, truth: bool = False) -> bool:
         file.wrong(f"{p[0]} is the only column p_<class>; give one for each class, also of two")
     else:
         rows = {what: cells[used[what]] if what in used else "" for what in wanted}
-        file.rows = rows = pd.DataFrame(rows, cells.index, dtype=str)
-        rows["split"] = rows.split.str.lower()
-        for name in ("id", "label", "taken"):
-            rows[name] = rows[name].where(~rows[name].str.lower().isin(EMPTY), "")
-        if file.wrong_in(rows.id == "", "no id", "give each galaxy its id") or file.wrong_in(
-            rows.id.duplicated(keep=False), "duplicate id", "keep one row per galaxy"
-        ):
-            return False
-        if "split" in used:
-            known, texts = f"known: {', '.join(SPLITS)}", rows.split.map(repr)
-            file.wrong_in(~rows.split.isin(SPLITS), "unknown split", known, texts)
+        rows = pd.DataFrame(rows, cells.index, dtype=str)
+        rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
+        file.rows = rows.assign(split=rows.split.str.lower())
         if p:
             file.p = _probabilities(file, cells[p])
         if not truth:
             others = [name or "(unnamed)" for name in columns if name not in (*used.values(), *p)]
             ignored = [f"columns ignored: {listing(others)}"] * bool(others)
             file.notes = [HARD] * (file.p is None) + ignored
-        return True
+        odd, known = ~file.rows.split.isin(SPLITS) & ("split" in used), ", ".join(SPLITS)
+        file.wrong_in(odd, "unknown split", f"known: {known}", rows.split.map(repr))
+        twice = (rows.id != "") & rows.id.duplicated(keep=False)
+        bad = file.wrong_in(rows.id == "", "no id", "give each galaxy its id")
+        return not (file.wrong_in(twice, "duplicate id", "keep one row per galaxy") or bad)
     return False
 
 
@@ -255,9 +254,9 @@ def _cells(path: Path) -> pd.DataFrame:
     columns = found.pop(next(iter(found)))
     if len(columns) == 1:
         raise ValueError(f"one column, {columns[0]!r}; expected several, separated by commas")
-    duplicates = [name for name, n in Counter(columns).items() if n > 1]
-    if duplicates:
-        raise ValueError(f"duplicate columns {listing(duplicates)}; keep one of each")
+    if len(set(columns)) < len(columns):
+        duplicates = listing(name for name, n in Counter(columns).items() if n > 1)
+        raise ValueError(f"duplicate columns {duplicates}; keep one of each")
     odd = [f"line {k} has {len(row)}" for k, row in found.items() if len(row) != len(columns)]
     if odd:
         raise ValueError(f"the header has {len(columns)} cells, but {listing(odd, MOST)}")
@@ -266,76 +265,59 @@ def _cells(path: Path) -> pd.DataFrame:
 
 def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
-    p = cells.map(_number)
-    advice = "fill it, or leave these galaxies out"
-    bad = [
+    p = cells.apply(pd.to_numeric, errors="coerce")
+    for name, text in cells.items():
+        advice = "fill it, or leave these galaxies out"
         file.wrong_in(~np.isfinite(p[name]), f"{name} is not a number", advice, text.map(repr))
-        for name, text in cells.items()
-    ]
-    total, outside = p.sum(axis=1), ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1)
-    if any(bad):
-        pass
-    elif (p >= 0).all(axis=None) and ((total / 100 - 1).abs() <= TOLERANCE).all():
-        file.wrong("p_<class> sum to 100; these look like percentages: divide them by 100")
-    elif outside.any():
-        texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in p.to_numpy()]
-        advice = "these look like logits: apply a softmax"
-        file.wrong_in(outside, "p_<class> below 0 or above 1", advice, texts)
-    else:
+    if np.isfinite(p).all(axis=None):
+        total, outside = p.sum(axis=1), ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1)
         advice = "give the probabilities of all classes, of which each galaxy has one"
-        texts = total.map("{:.4g}".format)
-        file.wrong_in((total - 1).abs() > TOLERANCE, "p_<class> do not sum to 1", advice, texts)
+        if (p >= 0).all(axis=None) and (abs(total / 100 - 1) <= TOLERANCE).all():
+            advice = "these look like percentages: divide them by 100"
+        elif outside.any():
+            advice = "these look like logits: apply a softmax"
+        texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in p.to_numpy()]
+        what = "p_<class> are not probabilities that sum to 1"
+        file.wrong_in(outside | (abs(total - 1) > TOLERANCE), what, advice, texts)
     return p.rename(columns=lambda name: name.removeprefix("p_")).clip(0, 1)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 # ---- all files together
 
 
-def _together(files: Sequence[_File], truth: _File | None, *, complete: bool) -> list[Brought]:
-    """Return what is in the files, once they are checked against each other. Only where all could
-    be read (`complete`) are missing labels a mistake."""
-    spelling = _match([*([truth] if truth else []), *files])
-    known = _known(files, truth)
+def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: bool) -> list[str]:
+    """Check files against each other, and return their classes. Only where all could be read
+    (`complete`) are missing labels a mistake."""
+    every = [truth, *files] if truth else list(files)
+    _match(every)
     for file in files:
         _split(file, truth)
-    if complete:
-        _check_labelled(files, truth, known)
+    known = _known(every, truth)
+    if complete and not known and not truth:
+        files[0].problems.append(_no_labels(files))
+    for file in every:
+        file.rows["true"] = _of(file.rows.key, known)
+        bare = (file.rows.true == "") & (file.rows.split != "unlabelled") & (file is not truth)
+        advice = "add their labels, or leave them out of all files"
+        what = f"no label in {truth.path if truth else 'any file'}"
+        file.wrong_in(bare & complete & bool(known or truth), what, advice)
     given = [list(file.p.columns) for file in files if file.p is not None]
     classes = given[0] if given else sorted(set(known.values()))
-    for file in files:
+    predicted = {key for file in files for key in file.rows.key}
+    for file in every if classes else ():  # else no label is known
         own = classes if file.p is None else list(file.p.columns)
         if set(own) != set(classes):
             others = f"its classes are {', '.join(own)}, those of the others {', '.join(classes)}"
             file.wrong(f"{others}; all files need the same columns p_<class>, in any order")
-        _check_classes(file, "label", own)
-        if file.p is None:
-            _check_classes(file, "taken", own)
-    if truth:  # may have more galaxies, and those may have other classes
-        predicted = pd.concat([file.rows.key for file in files])
-        _check_classes(truth, "label", classes, truth.rows.key.isin(predicted))
-    _check_test_galaxies(files, truth, known, spelling)
-    return [] if files[0].problems else [_brought(each, classes, spelling, known) for each in files]
-
-
-def _brought(
-    file: _File, classes: list[str], spelling: Mapping[str, str], known: Mapping[str, str]
-) -> Brought:
-    p, keys = file.p, file.rows.key
-    if p is None:
-        p = pd.DataFrame({name: file.rows.taken == name for name in classes})
-    head = {"id": _of(keys, spelling), "split": file.rows.split, "label": _of(keys, known)}
-    table = pd.DataFrame(head).join(p[classes].astype(float).add_prefix("p_"))
-    name = f"{file.step}/{','.join(f'{key}={value}' for key, value in file.settings.items())}"
-    found = predictions_in(table)
-    hard, notes = file.p is None, tuple(file.notes)
-    return Brought(name, file.row, file.combination, file.path, found, hard, notes)
+        advice, label, taken = f"classes are {', '.join(own)}", file.rows.label, file.rows.taken
+        odd = ~label.isin([*own, ""]) & file.rows.key.isin(predicted)
+        file.wrong_in(odd, "label is not a class", advice, label.map(repr))
+        odd = ~taken.isin(own) & (file.p is None and file is not truth)
+        file.wrong_in(odd, "prediction is not a class", advice, taken.map(repr))
+    for seed in dict.fromkeys(file.settings["seed"] for file in files):
+        own = [file for file in files if file.settings["seed"] == seed]
+        _check_test_galaxies(own, truth, f"seed {seed}")
+    return classes
 
 
 def _of(keys: pd.Series, values: Mapping[str, str]) -> pd.Series:
@@ -343,29 +325,39 @@ def _of(keys: pd.Series, values: Mapping[str, str]) -> pd.Series:
     return pd.Series([values.get(key, "") for key in keys], index=keys.index, dtype=str)
 
 
-def _match(files: Sequence[_File]) -> dict[str, str]:
-    """Give all rows a key, the same for the same galaxy; return the id of each key as the first
-    file spells it."""
+def _match(files: Sequence[_File]) -> None:
+    """Give all rows a key, the same for the same galaxy, and its id as the first file spells it."""
     plain = [file.rows.id.map(plain_id) for file in files]
-    same = any(keys.duplicated().any() for keys in plain)
-    spelling = dict[str, str]()
+    by_letter, spelling = any(keys.duplicated().any() for keys in plain), dict[str, str]()
     for file, keys in zip(files, plain, strict=True):
-        ids = file.rows.id
-        file.rows["key"] = ids if same else keys
-        spelling = dict(zip(file.rows.key, ids, strict=True)) | spelling
-        other = file.rows.loc[ids != _of(file.rows.key, spelling)]
-        for name, key in zip(other.id[:1], other.key[:1], strict=True):
-            example = f"{name} is {spelling[key]}"
+        rows = file.rows
+        rows["key"] = rows.id if by_letter else keys
+        spelling = dict(zip(rows.key, rows.id, strict=True)) | spelling
+        rows["name"] = _of(rows.key, spelling)
+        other = rows.loc[rows.id != rows.name]
+        if len(other):
+            example = f"{other.id.iloc[0]} is {other.name.iloc[0]}"
             file.notes.append(f"{len(other):,} ids are spelled in another way: {example}")
-    return spelling
+
+
+def _split(file: _File, truth: _File | None) -> None:
+    """Fill in the splits of a file without any: those of the file of labels, or else test."""
+    known = dict(zip(truth.rows.key, truth.rows.split, strict=True)) if truth else {}
+    own, theirs = file.rows.split, _of(file.rows.key, known)
+    other = (own != "") & (theirs != "") & (own != theirs)
+    advice, texts = "mend one, or remove the column from one", own + ", there " + theirs
+    file.wrong_in(other, f"split differs from {truth and truth.path}", advice, texts)
+    file.rows["split"] = own.where(own != "", theirs.where(theirs != "", "test"))
+    if "test" not in set(file.rows.split):
+        file.wrong("no galaxy of the split test, and these are what is compared")
 
 
 def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
     """Return the true class by key, for galaxies whose class is known. Labels that contradict each
     other are mistakes."""
     known, source = dict[str, str](), dict[str, Path]()
-    # last those that others have to confirm
-    for file in [*([truth] if truth else []), *sorted(files, key=_is_prediction)]:
+    # the truth first, last those that others have to confirm
+    for file in sorted(files, key=lambda file: file is not truth and _is_prediction(file)):
         label, theirs = file.rows.label, _of(file.rows.key, known)
         both = (label != "") & (theirs != "")
         other = both & (theirs != label)
@@ -392,73 +384,32 @@ def _is_prediction(file: _File) -> bool:
     return bool((column >= 0).all() and (p[np.arange(len(p)), column] >= p.max(1)).all())
 
 
-def _split(file: _File, truth: _File | None) -> None:
-    """Fill in the splits of a file without any: those of the file of labels, or else test."""
-    own, theirs = file.rows.split, _of(file.rows.key, {})
-    if truth:
-        theirs = _of(file.rows.key, dict(zip(truth.rows.key, truth.rows.split, strict=True)))
-        other = (own != "") & (theirs != "") & (own != theirs)
-        advice, texts = "mend one, or remove the column from one", own + ", there " + theirs
-        file.wrong_in(other, f"split differs from {truth.path}", advice, texts)
-    file.rows["split"] = own.where(own != "", theirs.where(theirs != "", "test"))
-    if "test" not in set(file.rows.split):
-        file.wrong("no galaxy of the split test, and these are what is compared")
+def _no_labels(files: Sequence[_File]) -> str:
+    predicted = [file.path for file in files if (file.rows.label != "").any()]
+    why = "no file has a column label"
+    if predicted:
+        why = f"label is the most probable class in every row of {listing(predicted, MOST)}, "
+        why += "as `galaxymorph predict` writes it: the prediction, not the truth"
+    advice = "gives the true classes (that file again, if these are the true ones)"
+    return f"no labels: {why}; --labels FILE {advice}"
 
 
-def _check_labelled(files: Sequence[_File], truth: _File | None, known: Mapping[str, str]) -> None:
-    if not known and not truth:
-        predicted = [file.path for file in files if (file.rows.label != "").any()]
-        why = "no file has a column label"
-        if predicted:
-            why = f"label is the most probable class in every row of {listing(predicted, MOST)}, "
-            why += "as `galaxymorph predict` writes it: the prediction, not the truth"
-        advice = (
-            "--labels FILE gives the true classes (that file again, if these are the true ones)"
-        )
-        files[0].problems.append(f"no labels: {why}; {advice}")
-        return
-    what = f"no label in {truth.path if truth else 'any file'}"
+def _check_test_galaxies(files: Sequence[_File], truth: _File | None, seed: str) -> None:
+    """Check that methods with one seed are tested on the same galaxies: on those of the file of
+    labels if that has splits, else on those of most methods."""
+    wanted = Counter(file.tested() for file in files).most_common(1)[0][0]
+    whose = next(file for file in files if file.tested() == wanted)
+    if truth and truth.tested():
+        whose, wanted = truth, truth.tested()
     for file in files:
-        bare = ~file.rows.key.isin(known) & (file.rows.split != "unlabelled")
-        file.wrong_in(bare, what, "add their labels, or leave them out of all files")
-
-
-def _check_classes(file: _File, column: str, classes: Sequence[str], among: Any = True) -> None:
-    what, good = ("prediction", []) if column == "taken" else ("label", [""])
-    if len(classes):  # else no label is known
-        advice, cells = f"classes are {', '.join(classes)}", file.rows[column]
-        odd = ~cells.isin([*classes, *good]) & among
-        file.wrong_in(odd, f"{what} is not a class", advice, cells.map(repr))
-
-
-def _check_test_galaxies(
-    files: Sequence[_File],
-    truth: _File | None,
-    known: Mapping[str, str],
-    spelling: Mapping[str, str],
-) -> None:
-    """Note where methods with one seed are tested on other galaxies than those of the file of
-    labels if that has splits, else than those of most methods."""
-
-    def tested(file: _File) -> frozenset[str]:
-        rows = file.rows
-        return frozenset(rows.key[(rows.split == "test") & rows.key.isin(known)])
-
-    for seed in dict.fromkeys(file.settings["seed"] for file in files):
-        own = [file for file in files if file.settings["seed"] == seed]
-        wanted = Counter(map(tested, own)).most_common(1)[0][0]
-        if truth and tested(truth):
-            own, wanted = [truth, *own], tested(truth)
-        whose = next(file.path for file in own if tested(file) == wanted)
-        for file in own:
-            keys, lacking, more = file.rows.key, wanted - tested(file), tested(file) - wanted
-            if lacking:
-                other = Counter(file.rows.split[keys.isin(list(lacking))])
-                but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
-                ids = listing([name for key, name in spelling.items() if key in lacking], MOST)
-                lack = f"seed {seed} lacks {len(lacking):,} of {len(wanted):,} test galaxies"
-                advice = "predict these, too, or leave them out of the other files"
-                file.wrong(f"{lack} that {whose} has{but}: {ids}; {advice}")
-            what = f"seed {seed} has test galaxies that {whose} lacks"
-            advice = "leave them out, or predict them with the other methods, too"
-            file.wrong_in(keys.isin(list(more)), what, advice)
+        lacking = list(wanted - file.tested())
+        if lacking:
+            other = Counter(file.rows.split[file.rows.key.isin(lacking)])
+            but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
+            ids = listing(whose.rows.name[whose.rows.key.isin(lacking)], MOST)
+            of = f"{len(lacking):,} of {len(wanted):,} test galaxies that {whose.path} has{but}"
+            advice = "predict these, too, or leave them out of the other files"
+            file.wrong(f"{seed} lacks {of}: {ids}; {advice}")
+        more = file.rows.key.isin(list(file.tested() - wanted))
+        advice = "leave them out, or predict them with the other methods, too"
+        file.wrong_in(more, f"{seed} has test galaxies that {whose.path} lacks", advice)

@@ -380,16 +380,17 @@ BAD = {
     ),
     "logits": (
         "id,p_a,p_b\n1,0.5,0.5\n2,-3.25,7\n3,0.2,1.1\n",
-        "p_<class> below 0 or above 1, 2 of 3 rows: line 3 (id 2) [-3.25, 7], line 4 (id 3) "
-        "[0.2, 1.1]; these look like logits: apply a softmax",
+        "p_<class> are not probabilities that sum to 1, 2 of 3 rows: line 3 (id 2) [-3.25, 7], "
+        "line 4 (id 3) [0.2, 1.1]; these look like logits: apply a softmax",
     ),
     "percentages": (
         "id,p_a,p_b\n1,50,50\n2,0.5,99.5\n",
-        "p_<class> sum to 100; these look like percentages",
+        "p_<class> are not probabilities that sum to 1, 2 of 2 rows: line 2 (id 1) [50, 50], "
+        "line 3 (id 2) [0.5, 99.5]; these look like percentages: divide them by 100",
     ),
     "sum": (
         "id,p_a,p_b\n1,0.5,0.5\n2,0.5,0.48\n3,0.5,0.5009\n",
-        "p_<class> do not sum to 1, 1 of 3 rows: line 3 (id 2) 0.98; give",
+        "p_<class> are not probabilities that sum to 1, 1 of 3 rows: line 3 (id 2) [0.5, 0.48]",
     ),
     "label": (
         "id,label,p_a,p_b\n1,a,0.1,0.9\n2,A,1,0\n",
@@ -557,7 +558,7 @@ def test_many_rows_are_counted(files):
         )[:1],
         "truth.csv",
     )
-    assert "1,000 of 1,000 rows: line 2 (id 0) 1.1, " in said
+    assert "1,000 of 1,000 rows: line 2 (id 0) [0.5, 0.6], " in said
     assert "and 995 more" in said
 
 
