@@ -46,7 +46,7 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
     sets made from it usually keep the central 3 to 4.5. Memory beyond the result is that of a few
     chunks of 32 galaxies."""
     if n < 1 or image_size < 16:
-        raise ValueError(f"a survey needs n >= 1 and image_size >= 16, not {n} and {image_size}")
+        raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
 
     def simulate(start: int) -> tuple[Truth, Tensor, Tensor]:
