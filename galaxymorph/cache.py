@@ -54,8 +54,7 @@ def _sweep(folder: Path) -> None:
 
 
 def code(*modules: ModuleType) -> str:
-    """Hash the source text of modules and of all in this package that they import: an input of
-    whatever they compute."""
+    """Hash the source of modules and of all in this package that they import."""
     seen = {module.__name__: module for module in modules}
     waiting = list(modules)
     while waiting:

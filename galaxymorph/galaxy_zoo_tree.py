@@ -78,8 +78,7 @@ PARENTS = {q.name: None if q.parent is None else column(*q.parent) for q in QUES
 
 
 def reached(votes: Votes) -> Float[ndarray, "galaxy 11"]:
-    """Return the fraction of a galaxy's volunteers who were asked each question, from cumulative
-    votes."""
+    """Return the fraction of volunteers who were asked each question."""
     ones = np.ones(len(votes), votes.dtype)
     columns = [ones if parent is None else votes[:, parent] for parent in PARENTS.values()]
     return np.stack(columns, axis=1)  # (galaxy, 11)
@@ -156,8 +155,7 @@ def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "gal
 
 
 def shares(fractions: Votes) -> Votes:
-    """Return what each answer has of all answers to its question; NaN where these have nothing.
-    Fractions below 0 count as 0."""
+    """Return what each answer has of all to its question, clipped at 0; NaN where these have 0."""
     fractions = np.maximum(fractions, 0)
     total = np.empty_like(fractions)
     for where in SLICES.values():

@@ -37,25 +37,19 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
 
     Lanczos resampling weighs all source pixels around a new one, so shrinking does not alias.
     Shrinking to three times the size by plain averages first (`reducing_gap`) is twice as fast and
-    changes real galaxies by 0.2 of 255 levels, at most by 3.
+    changes real galaxies by 0.2 of 255 levels, at most by 3. A JPEG file is decoded at 1/2, 1/4 or
+    1/8 of its size where `LEAST` of its pixels are then left for each new one (`Image.draft`), in
+    half of the time: real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 of 255
+    levels in the mean, 2 values in 1,000 by more than 2, none by more than 12.
 
-    A JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where at least `LEAST` of its pixels are
-    then left for each new one: its blocks are restored from their lower frequencies alone
-    (`Image.draft`), in half of the time. Real galaxies of 424 px, shrunk to 32 to 128 px, change by
-    0.2 to 0.4 of 255 levels in the mean, 2 values in 1,000 by more than 2, none by more than 12.
-
-    Raises:
-        ValueError: `crop` is larger than the image.
-    """
+    Raises `ValueError` where `crop` is larger than the image."""
     if isinstance(picture, ndarray):
         picture = Image.fromarray(picture)
     width, height = picture.size
     side = min(width, height) if crop is None else crop
     if side > min(width, height):
-        raise ValueError(
-            f"crop of {side} px, but the image has only {width} x {height} px: choose a smaller "
-            "crop (option crop, or --crop)"
-        )
+        has = f"the image has only {width} x {height} px"
+        raise ValueError(f"crop of {side} px, but {has}: choose a smaller crop (or --crop)")
     wanted = LEAST * size / side
     drafted = picture.draft(None, (math.ceil(wanted * width), math.ceil(wanted * height)))
     scale = drafted[1][2] / width if drafted else 1.0
@@ -90,7 +84,7 @@ def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
         _header(file, len(jobs), size)
         chunks = (jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK))
         results = itertools.chain.from_iterable(in_order(run, chunks, workers=os.cpu_count() or 1))
-        bar = {"unit": " galaxies", "mininterval": 1, "delay": 1, "leave": False}
+        bar: dict[str, Any] = {"unit": " galaxies", "mininterval": 1, "delay": 1, "leave": False}
         shown = tqdm(results, "decoding", len(jobs), **bar)
         for position, (image, message) in enumerate(shown):
             if image is not None:
@@ -142,8 +136,7 @@ def run(jobs: Sequence[Job]) -> list[tuple[ndarray | None, str]]:
 
 
 def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
-    """Map the images of an entry: pages are read when they are used. Writing changes memory, never
-    the file."""
+    """Map the images of an entry; writing changes memory, never the file."""
     return np.load(folder / "images.npy", mmap_mode="c")
 
 

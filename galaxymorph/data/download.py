@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
@@ -92,7 +92,7 @@ DATASETS: dict[str, Dataset] = {
 }
 # As its authors name the labels 0 to 3.
 GALAXY_MNIST = ("smooth_round", "smooth_cigar", "edge_on_disk", "unbarred_spiral")
-_BAR = {"mininterval": 1, "delay": 1}  # of a progress bar
+_BAR: dict[str, Any] = {"mininterval": 1, "delay": 1}  # of a progress bar
 
 
 def info() -> str:
@@ -158,8 +158,7 @@ def fetch(file: File, folder: Path) -> Path:
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append to `part` what is missing of it, or write it anew where the server cannot send
-    parts."""
+    """Append to `part` what is missing, or write it anew where the server sends no parts."""
     have = _size(part)
     request = urllib.request.Request(url)
     request.add_header("User-Agent", f"galaxymorph/{galaxymorph.__version__}")
@@ -175,7 +174,12 @@ def _transfer(url: str, part: Path) -> None:
     with response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        amount = {"initial": have, "total": total or None, "unit": "B", "unit_scale": True}
+        amount: dict[str, Any] = {
+            "initial": have,
+            "total": total or None,
+            "unit": "B",
+            "unit_scale": True,
+        }
         with (
             part.open("ab" if have else "wb") as opened,
             tqdm(desc=part.stem, **amount, **_BAR) as bar,
@@ -196,10 +200,8 @@ def _check(path: Path, file: File) -> None:
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, algorithm).hexdigest()
     if found != expected:
-        raise ValueError(
-            f"{path.name} has the {algorithm} checksum {found}, but its publishers state {expected}"
-            f": it is damaged, or another file. Remove {path} if it is there, and download it again"
-        )
+        what = f"the {algorithm} checksum {found}, but its publishers state {expected}"
+        raise ValueError(f"{path.name} has {what}. Remove {path} if it is there, download it again")
 
 
 def extract(archive: Path, folder: Path) -> None:

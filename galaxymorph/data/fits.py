@@ -37,28 +37,21 @@ def find(
 ) -> sources.Found:
     """Find FITS images anywhere below a folder, plain or compressed: cubes of three bands
     `<id>.fits`, or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in
-    capitals). The header's word on the band is not asked: it is often wrong.
+    capitals). The band in the header is ignored: it is often wrong.
 
     Args:
         labels: a CSV file, see `sources.label`; default: all unlabelled.
         class_names: names for the classes, in the order of the sorted labels.
-        bands: the order of a cube's planes, or which of the single files to use, such as "gri";
-            default: bluest first.
+        bands: the planes of a cube (default: bluest first), or the single files to use, as "gri".
         hdu, stretch, Q, band_weights: see `read`.
     """
     if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
-        letters = ", ".join(WAVELENGTHS)
-        raise ValueError(
-            f"bands must be three different ones of {letters}, such as 'gri', not {bands!r}"
-        )
+        raise ValueError(f"bands must be three different ones of {WAVELENGTHS}, not {bands!r}")
     if len(band_weights) != 3:
-        weights = list(band_weights)
-        raise ValueError(f"band_weights must be three numbers, bluest band first, not {weights}")
+        raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
     files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
-        raise ValueError(
-            f"{root}: no FITS files found, that is no file that ends in {', '.join(ENDINGS)}"
-        )
+        raise ValueError(f"{root}: no FITS files found, none that ends in {', '.join(ENDINGS)}")
     colour = {"hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
     groups = _galaxies(files, bands)
     found = sources.Found(
@@ -84,9 +77,7 @@ def _galaxies(
         group = groups[id]
         if band in group or (group and "" in (band, *group)):
             others = listing(other.path for other in group.values())
-            raise ValueError(
-                f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one"
-            )
+            raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}")
         group[band] = file
     chosen = {
         id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
@@ -99,8 +90,7 @@ def _galaxies(
     ]:
         raise ValueError(
             "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other "
-            f"bands: {listing(wrong)}. Add the missing files, or say which three to use, such as "
-            "bands: gri"
+            f"bands: {listing(wrong)}. Add files, or say which to use, such as bands: gri"
         )
     return {id: [groups[id][band] for band in wanted] for id, wanted in chosen.items()}
 
@@ -108,8 +98,7 @@ def _galaxies(
 def reader(
     files: Sequence[str], bands: str | None = None, **colour: object
 ) -> Callable[[], sources.RGB]:
-    """The `read` of one galaxy, with this `colour`: from a cube whose planes are `bands` (default:
-    bluest first), or from three files, bluest first."""
+    """The `read` of a cube whose planes are `bands`, or of three files, bluest first."""
     order = [0, 1, 2]
     if bands is not None and len(files) == 1:
         order = [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
@@ -140,9 +129,7 @@ def read(
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
-        raise ValueError(
-            f"expected three bands of one size (a cube, or a file per band), found {shapes}"
-        )
+        raise ValueError(f"expected three bands of one size (a cube, or 3 files), found {shapes}")
     weights = zip(order, band_weights, strict=True)
     bands = np.stack([planes[plane] * weight for plane, weight in weights])
     if not np.isfinite(bands).any():

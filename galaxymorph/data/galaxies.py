@@ -67,15 +67,9 @@ class Galaxies:
     def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
         """Copy the galaxies of these rows, by number or by a mask, in this order."""
         index = torch.from_numpy(rows)
-        return replace(
-            self,
-            ids=self.ids[rows],
-            images=self.images[index],
-            labels=self.labels[index],
-            votes=None if self.votes is None else self.votes[index],
-            volunteers=None if self.volunteers is None else self.volunteers[index],
-            split=self.split[rows],
-        )
+        tensors = {key: getattr(self, key) for key in ("images", "labels", "votes", "volunteers")}
+        taken = {key: each[index] for key, each in tensors.items() if each is not None}
+        return replace(self, ids=self.ids[rows], split=self.split[rows], **taken)
 
     def counts(self) -> pd.DataFrame:
         """Count the galaxies of each class (rows, and the unlabelled) in each split (columns)."""
@@ -86,7 +80,6 @@ class Galaxies:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of ids, classes, labels and splits: equal for two runs that trained and
-        tested on the same galaxies."""
+        """A short hash of ids, classes, labels and splits, equal where two runs used the same."""
         rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
         return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]

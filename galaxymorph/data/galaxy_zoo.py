@@ -19,19 +19,16 @@ from galaxymorph.text import listing
 def galaxy_zoo(
     root: Path, *, n_classes: Literal[4, 5] = 4, volunteers: Path | None = None
 ) -> Found:
-    """Find Kaggle's Galaxy Zoo galaxies, as folders or as the zips that Kaggle serves.
-
+    """Find Kaggle's Galaxy Zoo galaxies, as folders or as the zips that Kaggle serves:
     `images_training_rev1` with `training_solutions_rev1`, and `images_test_rev1`, if there, as
-    unlabelled galaxies. Classes come from the votes by `galaxy_zoo_tree.hard_labels`. Images
-    without votes and votes without image are left out, and a problem.
+    unlabelled galaxies. Images without votes and votes without image are left out, and a problem.
 
     Args:
-        n_classes: classes that votes are turned into, `galaxy_zoo_tree.CLASSES`.
+        n_classes: classes that votes are turned into by `galaxy_zoo_tree.hard_labels`.
         volunteers: see `count_volunteers`.
 
     Raises:
-        FileNotFoundError, ValueError: a part is missing; wrong columns, votes outside of [0, 1],
-            repeated ids.
+        FileNotFoundError, ValueError: a part is missing; wrong columns or votes, duplicate ids.
     """
     training = _part(root, "images_training_rev1", ("", ".zip"))
     solutions = _part(root, "training_solutions_rev1", (".csv", ".zip"))
@@ -40,8 +37,7 @@ def galaxy_zoo(
         missing = " and ".join(name for name, part in parts.items() if part is None)
         raise FileNotFoundError(
             f"{sources.existing(root)}: no training {missing}. Expected images_training_rev1 "
-            "(folder or .zip) and training_solutions_rev1 (.csv or .zip), as Kaggle's "
-            "galaxy-zoo-the-galaxy-challenge has them"
+            "(folder or .zip) and training_solutions_rev1 (.csv or .zip), as Kaggle has them"
         )
     found = sources.images(training)
     table = read_votes(solutions)
@@ -69,43 +65,37 @@ def read_votes(file: Path) -> pd.DataFrame:
     """Read a table of Kaggle's 37 cumulative vote fractions, with the GalaxyID (str) as index."""
     columns = list(galaxy_zoo_tree.COLUMNS)
     table = sources.read_table(file, {"GalaxyID": str})
-    sources.check_columns(table, ["GalaxyID", *columns], file)
-    table = sources.indexed(table, "GalaxyID", file)
+    table = sources.indexed(table, "GalaxyID", columns, file)
     votes = table[columns].apply(pd.to_numeric, errors="coerce")
     wrong = table.index[~((votes >= -1e-6) & (votes <= 1 + 1e-6)).all(axis=1)]  # or a NaN
     if len(wrong):
-        raise ValueError(
-            f"{file}: votes that are no fraction between 0 and 1, for GalaxyID {listing(wrong)}"
-        )
-    return votes.astype(float)
+        ids = listing(wrong)
+        raise ValueError(f"{file}: votes that are no fraction from 0 to 1, for GalaxyID {ids}")
+    return pd.DataFrame(votes, dtype=float)
 
 
 def count_volunteers(found: Found, file: Path) -> Found:
     """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it lacks.
 
-    Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications` (as
-    Galaxy Zoo 2 has them).
+    Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
 
     Raises:
-        FileNotFoundError, ValueError: no such file or columns, repeated ids, numbers below 1, not
-            one of the galaxies in it.
+        FileNotFoundError, ValueError: no such file or columns, duplicate ids, numbers below 1, none
+            of the galaxies.
     """
     table = sources.read_table(file)
     names = ("GalaxyID", "asset_id", "id"), ("volunteers", "total_classifications")
     id, count = (next((name for name in each if name in table), each[0]) for each in names)
-    sources.check_columns(table, [id, count], file)
-    table = sources.indexed(table, id, file)
-    numbers = pd.to_numeric(table[count], errors="coerce")
+    table = sources.indexed(table, id, [count], file)
+    numbers = pd.Series(pd.to_numeric(table[count], errors="coerce"))
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
         raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
     counted = numbers.reindex(found.ids).to_numpy(float)
     unknown = np.isnan(counted)
     if unknown.all():
-        raise ValueError(
-            f"{file}: none of the {len(found.ids):,} galaxies stands in column {id}; it has "
-            f"{listing(table.index, 3)}"
-        )
+        none = f"none of {len(found.ids):,} galaxies is in column {id}"
+        raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
     if found.votes is not None:
         unknown &= np.isfinite(found.votes).all(1)
     notes = [*found.notes]

@@ -20,29 +20,18 @@ from galaxymorph.text import listing
 ENDINGS = (".h5", ".hdf5")
 
 # The ten classes as the makers of Galaxy10 DECaLS name them (https://github.com/henrysky/Galaxy10).
-GALAXY10 = (
-    "disturbed",
-    "merging",
-    "round smooth",
-    "in-between round smooth",
-    "cigar-shaped smooth",
-    "barred spiral",
-    "unbarred tight spiral",
-    "unbarred loose spiral",
-    "edge-on without bulge",
-    "edge-on with bulge",
-)
+_GALAXY10 = """disturbed, merging, round smooth, in-between round smooth, cigar-shaped smooth,
+barred spiral, unbarred tight spiral, unbarred loose spiral, edge-on without bulge,
+edge-on with bulge"""
+GALAXY10 = tuple(" ".join(name.split()) for name in _GALAXY10.split(","))
 
 
 def galaxy10(root: Path) -> sources.Found:
     """Find galaxies in Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width,
-    3), and `ans`, the class from 0 to 9.
-
-    Ids are the file's name and the row.
+    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row.
 
     Raises:
-        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes, classes
-            out of range.
+        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes or classes.
     """
     file = _one_file(root)
     with _open(file) as opened:
@@ -53,9 +42,9 @@ def galaxy10(root: Path) -> sources.Found:
         images, answers = arrays["images"], arrays["ans"]
         is_rgb = images.ndim == 4 and images.shape[3] == 3 and images.dtype == np.uint8
         if not is_rgb or answers.shape != images.shape[:1]:
+            found = f"`images` is {images.dtype} {images.shape} and `ans` {answers.shape}"
             raise ValueError(
-                f"{file}: `images` is {images.dtype} {images.shape} and `ans` {answers.shape}; "
-                "expected uint8 (galaxy, height, width, 3) and (galaxy,)"
+                f"{file}: {found}; expected uint8 (galaxy, height, width, 3), (galaxy,)"
             )
         labels = np.asarray(answers).astype(int)
     if wrong := np.flatnonzero((labels < 0) | (labels >= len(GALAXY10))).tolist():
@@ -69,41 +58,32 @@ def table(
     root: Path, *, labels: Path | None = None, class_names: Sequence[str] | None = None
 ) -> sources.Found:
     """Find galaxies in the layout of the published CAE and MoCo code: an astropy table in HDF5,
-    columns `r`, `g`, `b` of images in [-0.5, 0.5].
-
-    Ids are those of a column `id` or `GalaxyID`, or else the file's name and the row.
+    columns `r`, `g`, `b` of images in [-0.5, 0.5]. Ids are those of a column `id` or `GalaxyID`, or
+    else the file's name and the row.
 
     Args:
-        labels: CSV file, see `sources.label`; default: that of the same name beside the table, if
-            there is one.
+        labels: CSV file, see `sources.label`; default: that of the same name beside the table.
         class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
         FileNotFoundError, ValueError: no or several files or tables, no such columns, images of
-            several sizes, repeated ids; and all that `sources.label` finds.
+            several sizes, duplicate ids; and all that `sources.label` finds.
     """
     file = _one_file(root)
     with _open(file) as opened:
         datasets = [array for array in opened.values() if isinstance(array, h5py.Dataset)]
         tables = [array for array in datasets if array.dtype.names]
         if len(tables) != 1:
-            raise ValueError(
-                f"{file}: expected one table, as astropy writes it, found {len(tables)} in "
-                f"{list(opened)}"
-            )
+            found = f"{len(tables)} in {list(opened)}"
+            raise ValueError(f"{file}: expected one table, as astropy writes it, found {found}")
         (array,) = tables
         kind = array.dtype
         columns = list(kind.names or ())
-        if missing := [band for band in "rgb" if band not in columns]:
-            raise ValueError(
-                f"{file}: the table has no column {listing(missing)}. It has: {listing(columns)}"
-            )
+        sources.check_columns(columns, "rgb", file)
         shapes = {kind[band].shape for band in "rgb"}
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
-            raise ValueError(
-                f"{file}: the columns r, g and b must hold images of one size, not "
-                f"{listing(shapes)}"
-            )
+            sizes = listing(shapes)
+            raise ValueError(f"{file}: columns r, g, b must hold images of one size, not {sizes}")
         ids = None
         if named := [name for name in columns if name in ("id", "GalaxyID")]:
             ids = [id.decode() if isinstance(id, bytes) else str(id) for id in array[named[0]]]
@@ -140,16 +120,12 @@ class Rows:
 
     def __init__(self, file: Path, key: str) -> None:
         self.file, self.key = file, key
-        with h5py.File(file) as opened:
-            chunks = self._array(opened).chunks
-        self.block = chunks[0] if chunks else 64
         self.blocks: dict[int, ndarray] = {}
         self.lock = threading.Lock()
-
-    def _array(self, opened: h5py.File) -> h5py.Dataset:
-        array = opened[self.key]
-        assert isinstance(array, h5py.Dataset)
-        return array
+        self.block = 64
+        with h5py.File(file) as opened:
+            if chunks := opened[key].chunks:  # pyright: ignore[reportAttributeAccessIssue]
+                self.block = chunks[0]
 
     def __getitem__(self, row: int) -> Any:
         number, offset = divmod(row, self.block)
@@ -159,7 +135,8 @@ class Rows:
                     del self.blocks[next(iter(self.blocks))]  # the oldest
                 start = number * self.block
                 with h5py.File(self.file) as opened:
-                    self.blocks[number] = self._array(opened)[start : start + self.block]
+                    array: Any = opened[self.key]
+                    self.blocks[number] = array[start : start + self.block]
             return self.blocks[number][offset]
 
 

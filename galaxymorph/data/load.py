@@ -37,18 +37,15 @@ def simulated(
     image_size: int,
     cache: Path,
 ) -> Galaxies:
-    """Simulate the mock survey (`mock.survey`), or open it from the cache.
-
-    Args:
-        n_classes: classes that votes are turned into, `galaxy_zoo_tree.CLASSES`.
-    """
+    """Simulate the mock survey (`mock.survey`), or open it from the cache; `n_classes`: classes
+    that votes are turned into, `galaxy_zoo_tree.CLASSES`."""
 
     def write(folder: Path) -> None:
         survey = mock.mock_survey(n_galaxies, image_size=image_size, seed=survey_seed)
-        np.save(folder / "images.npy", survey.images.numpy())
-        np.save(folder / "votes.npy", survey.votes.numpy())
-        np.save(folder / "volunteers.npy", survey.volunteers.numpy().astype(np.float32))
-        np.save(folder / "ids.npy", survey.ids)
+        saved = {"images": survey.images, "votes": survey.votes, "ids": survey.ids}
+        saved["volunteers"] = survey.volunteers.float()
+        for key, values in saved.items():
+            np.save(folder / f"{key}.npy", np.asarray(values))
 
     inputs = [n_galaxies, image_size, survey_seed, code(mock)]
     folder = entry(cache, inputs, write)
@@ -110,18 +107,18 @@ def load(
         test, val: fraction of each class, at least one galaxy unless 0.
         seed: of the splits and the choice of labels.
         cache: folder for decoded images; default: `data/cache` in the project.
-        options: those of the source's function in `SOURCES`; if it reads files, also those of
-            `decoded`.
+        options: those of the source's function; if it reads files, also those of `decoded`.
 
     Raises:
-        ValueError, FileNotFoundError: anything about the data or the options that would spoil an
-            experiment; the message names files, rows or options and says what to do.
+        ValueError, FileNotFoundError: whatever would spoil an experiment; the message names files,
+            rows or options.
     """
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
-    root, takes = project.root(), options_of(name)
-    for option in options.keys() & takes.keys():
-        if _is_path(takes[option]) and options[option] is not None:
+    root = project.root()
+    for option, parameter in options_of(name).items():
+        hint = parameter.annotation
+        if options.get(option) is not None and Path in (hint, *typing.get_args(hint)):
             options[option] = root / Path(options[option]).expanduser()
     kept = root / Path(cache or Path("data", "cache")).expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
@@ -177,10 +174,7 @@ def decoded(
     found = _cut(found, image_size, crop)
     if unlabelled_root is not None:
         extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop)
-        home = project.root()
-        inside = unlabelled_root.is_relative_to(home)
-        shown = unlabelled_root.relative_to(home) if inside else unlabelled_root
-        found = sources.join(found, extra, str(shown))
+        found = sources.join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
@@ -197,8 +191,8 @@ def decoded(
         notes.append(f"mended {len(mended):,} images: {listing(mended)}")
     found = sources.take(found, [row for row in range(total) if row not in bad])
     votes, volunteers = (
-        None if each is None else torch.from_numpy(each.astype(np.float32))
-        for each in (found.votes, found.volunteers)
+        None if values is None else torch.from_numpy(values.astype(np.float32))
+        for values in (found.votes, found.volunteers)
     )
     return Galaxies(
         ids=np.array(found.ids),
@@ -232,23 +226,16 @@ _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind
 
 @functools.cache
 def options_of(name: str) -> dict[str, Parameter]:
-    """The options of one source by its signature, with resolved annotations; of images in files,
-    also those of `decoded`."""
+    """The options of one source by its signature; for images in files, also of `decoded`."""
+    in_files = typing.get_type_hints(SOURCES[name])["return"] is Found
     options = {}
-    functions = [SOURCES[name]]
-    if typing.get_type_hints(SOURCES[name])["return"] is Found:
-        functions.append(decoded)
-    for function in functions:
+    for function in (SOURCES[name], decoded) if in_files else (SOURCES[name],):
         hints = typing.get_type_hints(function)
-        for option in inspect.signature(function).parameters.values():
-            if option.name not in {*_OWN, "found"}:
-                hint = hints[option.name]
-                options[option.name] = option.replace(kind=Parameter.KEYWORD_ONLY, annotation=hint)
+        for option, parameter in inspect.signature(function).parameters.items():
+            if option not in _OWN and option != "found":
+                kind, hint = Parameter.KEYWORD_ONLY, hints[option]
+                options[option] = parameter.replace(kind=kind, annotation=hint)
     return options
-
-
-def _is_path(option: Parameter) -> bool:
-    return Path in (option.annotation, *typing.get_args(option.annotation))
 
 
 _EVERY = {option: p for name in SOURCES for option, p in options_of(name).items()}
@@ -259,50 +246,48 @@ def refused(given: Mapping[str, Any]) -> dict[str, str]:
     none where no source is named. An option at its default is never refused."""
     name = given.get("name")
     takes = options_of(name) if name in SOURCES else _EVERY
-    return {
-        option: f"the source {name!r} has no option {option!r}, but "
-        f"{listing(source for source in SOURCES if option in options_of(source))}: remove it"
-        for option, value in given.items()
-        if option in _EVERY and option not in takes and value not in (None, _EVERY[option].default)
-    }
+    why = {}
+    for option in (option for option in given if option in _EVERY and option not in takes):
+        if given[option] not in (None, _EVERY[option].default):
+            whose = listing(source for source in SOURCES if option in options_of(source))
+            why[option] = f"the source {name!r} has no option {option!r}, but {whose}: remove it"
+    return why
 
 
 def _check(name: str, given: dict[str, Any]) -> None:
-    """Raise `ValueError` for an unknown source, for options that it does not have, and for values
-    out of range."""
+    """Raise `ValueError` for unknown sources and options, and values out of range."""
     if name not in SOURCES:
         raise ValueError(unknown("source", name, SOURCES))
     takes = options_of(name)
-    for why in refused({"name": name, **given}).values():
-        raise ValueError(why)
-    for option in given:
-        if option not in {*_OWN, *_EVERY}:
-            raise ValueError(unknown("option", option, [*_OWN, *takes]))
+    wrong = list(refused({"name": name, **given}).values())
+    known = [*_OWN, *takes]
+    wrong += [
+        unknown("option", option, known) for option in given if option not in {*known, *_EVERY}
+    ]
     for option, parameter in takes.items():
         if parameter.default is Parameter.empty and given.get(option) is None:
-            raise ValueError(f"the source {name!r} needs `{option}`, the folder or file to read")
+            wrong.append(f"the source {name!r} needs `{option}`, the folder or file to read")
     if given["target"] == "votes" and "n_classes" not in takes:
-        raise ValueError(f"the source {name!r} has no votes: remove target: votes")
-    if given.get("unlabelled_crop") is not None and given.get("unlabelled_root") is None:
-        raise ValueError("unlabelled_crop needs unlabelled_root, the second source that it is for")
+        wrong.append(f"the source {name!r} has no votes: remove target: votes")
+    given = {option: value for option, value in given.items() if value is not None}
+    if "unlabelled_crop" in given and "unlabelled_root" not in given:
+        wrong.append("unlabelled_crop needs unlabelled_root, the second source that it is for")
+    if "n_labels" in given and "label_fraction" in given:
+        wrong.append("give n_labels or label_fraction, not both")
     for option in ("image_size", "crop", "unlabelled_crop", "n_galaxies"):
-        if given.get(option) is not None and given[option] < 1:
-            raise ValueError(f"{option} must be at least 1, not {given[option]}")
-    if given["n_labels"] is not None and given["label_fraction"] is not None:
-        raise ValueError("give n_labels or label_fraction, not both")
+        if given.get(option, 1) < 1:
+            wrong.append(f"{option} must be at least 1, not {given[option]}")
     for option in ("test", "val", "label_fraction"):
-        if given[option] is not None and not 0 <= given[option] <= 1:
-            raise ValueError(f"{option} must lie between 0 and 1, not {given[option]}")
-    test, val = given["test"], given["val"]
-    if test + val >= 1:
-        raise ValueError(f"test = {test} and val = {val} leave nothing to train on")
+        if not 0 <= given.get(option, 0) <= 1:
+            wrong.append(f"{option} must lie between 0 and 1, not {given[option]}")
+    if (test := given["test"]) + (val := given["val"]) >= 1:
+        wrong.append(f"test = {test} and val = {val} leave nothing to train on")
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 # What a params file may give to `load` is checked by its signature before anything runs.
 _hints = typing.get_type_hints(load) | {"name": Literal[tuple(SOURCES)]}  # pyright: ignore
-_parameters = [p.replace(annotation=_hints[p.name]) for p in _OWN.values()]
+_parameters = [p.replace(annotation=_hints[p.name]) for p in _OWN.values()] + [*_EVERY.values()]
 load.__annotations__ = _hints | {option: p.annotation for option, p in _EVERY.items()}
-vars(load).update(
-    __signature__=inspect.Signature([*_parameters, *_EVERY.values()], return_annotation=Galaxies),
-    refused=refused,
-)
+vars(load).update(__signature__=inspect.Signature(_parameters), refused=refused)

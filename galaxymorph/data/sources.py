@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -50,93 +50,68 @@ class Found:
     colour: dict[str, Any] = field(default_factory=dict)  # options by which pixels are made
 
 
+_LISTS, _ARRAYS = ("ids", "names", "read", "labels"), ("votes", "volunteers")
+
+
 def take(found: Found, rows: Sequence[int]) -> Found:
     """Take some of the galaxies."""
-    return replace(
-        found,
-        ids=[found.ids[row] for row in rows],
-        names=[found.names[row] for row in rows],
-        read=[found.read[row] for row in rows],
-        labels=[found.labels[row] for row in rows],
-        votes=None if found.votes is None else found.votes[list(rows)],
-        volunteers=None if found.volunteers is None else found.volunteers[list(rows)],
-    )
+    lists = {key: [getattr(found, key)[row] for row in rows] for key in _LISTS}
+    arrays = {key: getattr(found, key) for key in _ARRAYS}
+    known = {key: array[list(rows)] for key, array in arrays.items() if array is not None}
+    return replace(found, **lists, **known)
 
 
 def join(found: Found, extra: Found, name: str) -> Found:
     """Add the galaxies of `extra`, called `name`, whose ids are new, as unlabelled ones."""
-    known = set(found.ids)
-    new = take(extra, [row for row, id in enumerate(extra.ids) if id not in known])
-    count, votes, volunteers = len(new.ids), found.votes, found.volunteers
-    if votes is not None:
-        votes = np.vstack([votes, np.full((count, 37), np.nan, votes.dtype)])
-    if volunteers is not None:
-        volunteers = np.concatenate([volunteers, np.full(count, np.nan)])
+    ids = set(found.ids)
+    new = take(extra, [row for row, id in enumerate(extra.ids) if id not in ids])
+    new.labels, left = [-1] * len(new.ids), len(extra.ids) - len(new.ids)
+    changes = {key: getattr(found, key) + getattr(new, key) for key in _LISTS}
+    for key in _ARRAYS:
+        if (array := getattr(found, key)) is not None:
+            unknown = np.full((len(new.ids), *array.shape[1:]), np.nan, array.dtype)
+            changes[key] = np.concatenate([array, unknown])
     note = (
-        f"joined: {count:,} unlabelled galaxies of {name}; left out: {len(extra.ids) - count:,} of "
-        "its galaxies, which were there already"
+        f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: {left:,} of its "
+        "galaxies, which were there already"
     )
-    return replace(
-        found,
-        ids=found.ids + new.ids,
-        names=found.names + new.names,
-        read=found.read + new.read,
-        labels=found.labels + [-1] * count,
-        stamps=found.stamps + extra.stamps,
-        votes=votes,
-        volunteers=volunteers,
-        notes=[*found.notes, *extra.notes, note],
-    )
+    notes, stamps = [*found.notes, *extra.notes, note], found.stamps + extra.stamps
+    return replace(found, **changes, notes=notes, stamps=stamps)
 
 
 # --- images in folders and zips -------------------------------------------------------------------
 
 
 def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
-    """Find images of any size in one subfolder per class; the id is the file's name without its
-    ending.
-
-    Args:
-        class_names: names for the classes, in the order of the sorted subfolders.
+    """Find images of any size in one subfolder per class; `class_names`: names for the classes, in
+    the order of the sorted subfolders.
 
     Raises:
-        FileNotFoundError, ValueError: no such folder, no or empty class folders, one id in two
-            places.
+        FileNotFoundError, ValueError: no such folder, no or empty class folders, duplicate ids.
     """
     paths = sorted(path for path in existing(root).iterdir() if path.is_dir())
     classes = [path.name for path in paths if not path.name.startswith(".")]
     if not classes:
-        raise ValueError(
-            f"{root} has no subfolders: the source 'folder' wants one per class, "
-            f"{root.name}/<class>/<id>.jpg"
-        )
+        raise ValueError(f"{root} has no subfolders: one per class, {root.name}/<class>/<id>.jpg")
     found = images(root)
     homes = [name.partition(os.sep)[0] for name in found.names]
     if empty := [name for name in classes if name not in homes]:
-        raise ValueError(
-            f"{root}: no images ({', '.join(IMAGES)}) in class {listing(empty)}: fill the folder "
-            "or remove it"
-        )
+        raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")
     pairs = zip(found.names, homes, strict=True)
     if stray := [name for name, home in pairs if home not in classes]:
-        raise ValueError(
-            f"{root}: images outside of the class folders: {listing(stray)}. Move them into a "
-            "class, or away"
-        )
+        raise ValueError(f"{root}: images outside of the class folders: {listing(stray)}")
     labels = [classes.index(home) for home in homes]
     return replace(found, labels=labels, classes=_renamed(tuple(classes), class_names))
 
 
 def images(root: Path) -> Found:
-    """Find unlabelled images anywhere below a folder, or in a zip; the id is the file's name
-    without its ending."""
+    """Find unlabelled images below a folder or in a zip; the id is the name without ending."""
     if existing(root).suffix.lower() == ".zip":
         archive = _open_zip(root)
         # macOS puts hidden files and a folder of its own into every zip.
-        visible = [member for member in archive.namelist() if "__MACOSX" not in member]
-        files = sorted((member.rpartition("/")[2], member) for member in visible)
-        files = [(name, member) for name, member in files if name.lower().endswith(IMAGES)]
-        files = [(name, member) for name, member in files if not name.startswith(".")]
+        members = [member for member in archive.namelist() if "__MACOSX" not in member]
+        files = sorted((member.rpartition("/")[2], member) for member in members)
+        files = [each for each in files if each[0].lower().endswith(IMAGES) and each[0][0] != "."]
         names = [f"{root.name}/{member}" for _, member in files]
         read = [partial(read_zipped, archive, member) for _, member in files]
         stamps = [stamp(root)]
@@ -147,18 +122,14 @@ def images(root: Path) -> Found:
         read = [partial(read_image, path) for _, path in files]
         stamps = [(name, *stamp(file)[1:]) for name, file in zip(names, below, strict=True)]
     if not files:
-        raise ValueError(
-            f"{root}: no images found, that is no file that ends in {', '.join(IMAGES)}"
-        )
-    # Ten times as fast as pathlib, which counts for 60,000 galaxies.
-    ids = [name.rpartition(".")[0] for name, _ in files]
+        raise ValueError(f"{root}: no images found, no file that ends in {', '.join(IMAGES)}")
+    ids = [name.rpartition(".")[0] for name, _ in files]  # ten times as fast as pathlib
     check_unique(ids, names, root)
     return Found(ids, names, [*read], [-1] * len(ids), stamps)
 
 
 def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """Files below a folder, not hidden ones; `os.scandir` because it is ten times as fast as
-    pathlib for 60,000 files."""
+    """Files below a folder, not hidden ones, by `os.scandir`: ten times as fast as pathlib."""
     for item in os.scandir(path):
         if item.name.startswith("."):
             continue
@@ -203,18 +174,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     become 8, transparency is dropped.
 
     Raises:
-        ValueError: the pixels are 32-bit or floating-point numbers, which do not say what is black
-            and what white.
+        ValueError: 32-bit or floating-point pixels, which do not say what is black and white.
     """
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))  # 65535 / 255
     if image.mode in ("F", "I"):
-        raise ValueError(
-            "pixels are 32-bit or floating-point numbers without a fixed white: convert to 16 bits,"
-            " or to FITS"
-        )
+        raise ValueError("32-bit or floating-point pixels have no fixed white: convert to 16 bits")
     if image.mode == "P":  # its transparency may have a form that RGB cannot take directly
         image = image.convert("RGBA")
     return image.convert("RGB")
@@ -224,8 +191,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def read_table(file: Path, kinds: Any = str) -> pd.DataFrame:
-    """Read a CSV file, or the one CSV file in a zip; `kinds`: all columns, or which, are to be
-    taken as they are written."""
+    """Read a CSV file, or the one in a zip; `kinds`: of which columns, or of all."""
     content: Path | io.BytesIO = existing(file)
     if file.suffix == ".zip":
         with _open_zip(file) as archive:
@@ -244,30 +210,31 @@ def read_table(file: Path, kinds: Any = str) -> pd.DataFrame:
         raise ValueError(f"{file} is no CSV file: {error}") from error
 
 
-def check_columns(table: pd.DataFrame, wanted: Sequence[str], file: Path) -> None:
+def check_columns(columns: Iterable[str], wanted: Iterable[str], file: Path) -> None:
     """Raise `ValueError` that names missing columns, and what may be a misspelt one."""
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        others = [name for name in table.columns if name not in wanted]
+    columns, wanted = list(columns), list(wanted)
+    if missing := [name for name in wanted if name not in columns]:
+        others = [name for name in columns if name not in wanted]
         near = difflib.get_close_matches(missing[0], others, n=1)
         hint = f"; is {near[0]!r} a misspelt {missing[0]!r}?" if near else "."
-        has = listing(table.columns)
+        has = listing(columns)
         raise ValueError(f"{file}: no column {listing(missing)}{hint} It has: {has}")
 
 
-def indexed(table: pd.DataFrame, column: str, file: Path) -> pd.DataFrame:
-    """Make a column of ids the index. Raises `ValueError` where one is empty or stands twice."""
-    table = table.set_index(column)
+def indexed(table: pd.DataFrame, ids: str, columns: Iterable[str], file: Path) -> pd.DataFrame:
+    """Check that a table has these columns, and make that of `ids` the index. Raises `ValueError`
+    also where an id is empty or stands twice."""
+    check_columns(table.columns, [ids, *columns], file)
+    table = table.set_index(ids)
     twice = table.index[table.index.duplicated()].unique()
     if len(twice) or table.index.hasnans:
-        what = f"twice: {column} {listing(twice)}" if len(twice) else f"rows without {column}"
+        what = f"twice: {ids} {listing(twice)}" if len(twice) else f"rows without {ids}"
         raise ValueError(f"{file}: {what}. Keep one row for each galaxy")
     return table
 
 
 def unmatched(found: Found, table: pd.DataFrame, file: Path) -> list[str]:
-    """Name images without a row in the table, and rows without an image. Raises `ValueError` where
-    all are."""
+    """Name images without row and rows without image; raise `ValueError` where all are."""
     rows, galaxies = set(table.index), set(found.ids)
     alone = {
         f"images without a row in {file.name}": [id for id in found.ids if id not in rows],
@@ -290,14 +257,12 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
     if len(table.columns) == 1:
         if len(table) != len(found.ids):
             raise ValueError(
-                f"{file}: {len(table):,} rows for {len(found.ids):,} galaxies. A file of one column"
-                " must have one row (after its header) for each galaxy, in the same order; else "
-                "give two columns, id,label"
+                f"{file}: {len(table):,} rows for {len(found.ids):,} galaxies; one column needs a "
+                "header and a row for each galaxy, in order. Else give two columns, id,label"
             )
         table = pd.DataFrame({"id": found.ids, "label": table.iloc[:, 0].to_numpy()})
     ids = "GalaxyID" if "GalaxyID" in table.columns else "id"
-    check_columns(table, [ids, "label"], file)
-    table = indexed(table, ids, file)
+    table = indexed(table, ids, ["label"], file)
     problems = unmatched(found, table, file)
     labels = table["label"].reindex(found.ids)
     numbered = {
@@ -316,12 +281,12 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
 
 def _renamed(classes: tuple[str, ...], names: Sequence[str] | None) -> tuple[str, ...]:
     """`names` in place of the classes found, in the same order."""
-    if names is not None and (len(names) != len(classes) or len(set(names)) != len(names)):
-        raise ValueError(
-            f"class_names has {listing(names)}, but must have {len(classes)} different names, for "
-            f"{listing(classes)}"
-        )
-    return classes if names is None else tuple(names)
+    if names is None:
+        return classes
+    if not len(names) == len(set(names)) == len(classes):
+        wanted = f"{len(classes)} different names, for {listing(classes)}"
+        raise ValueError(f"class_names has {listing(names)}, but must have {wanted}")
+    return tuple(names)
 
 
 def listed(file: Path) -> dict[str, Path]:
@@ -329,19 +294,18 @@ def listed(file: Path) -> dict[str, Path]:
     folder, by id: of the column `id` or `GalaxyID`, or else the file's name without its ending.
 
     Raises:
-        FileNotFoundError, ValueError: no such file or column, no rows, a row without a file, an id
-            twice.
+        FileNotFoundError, ValueError: no such file or column, no rows, no file, duplicate ids.
     """
     table = read_table(file)
     paths = "path" if "path" in table.columns else "file"
-    check_columns(table, [paths], file)
+    check_columns(table.columns, [paths], file)
     if not len(table) or table[paths].hasnans:
         what = f"rows without {paths}" if len(table) else "no rows"
         raise ValueError(f"{file}: {what}. Give a file in each row")
     files = [file.parent / Path(name).expanduser() for name in table[paths]]
     given = next((name for name in ("id", "GalaxyID") if name in table.columns), None)
     table["id"] = table[given] if given else [without_ending(each.name) for each in files]
-    return dict(zip(indexed(table, "id", file).index, files, strict=True))
+    return dict(zip(indexed(table, "id", [], file).index, files, strict=True))
 
 
 def without_ending(name: str) -> str:
@@ -361,8 +325,7 @@ def existing(path: Path) -> Path:
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:
-    """Name, bytes and time of change; zeros for a link to nothing, so that it is found as a broken
-    image when it is read."""
+    """Name, bytes and time of change; zeros for a link to nothing, a broken image when read."""
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -375,7 +338,5 @@ def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> 
     twice = {id for id, count in Counter(ids).items() if count > 1}
     if twice:
         where = listing(name for id, name in zip(ids, names, strict=True) if id in twice)
-        raise ValueError(
-            f"{root}: {len(twice)} ids stand for more than one galaxy: {where}. Remove or rename "
-            "all but one"
-        )
+        several = f"{len(twice)} ids stand for more than one galaxy: {where}"
+        raise ValueError(f"{root}: {several}. Remove or rename all but one")

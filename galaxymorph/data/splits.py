@@ -27,8 +27,7 @@ def drawn_order(ids: ndarray, seed: int) -> ndarray:
 
 
 def strata_of(galaxies: Galaxies, target: Target) -> Strata:
-    """Return the stratum of each galaxy: its class, one more for those of no class if `target` is
-    votes, -1 for the unlabelled."""
+    """Return each galaxy's class, -1 if unlabelled; for votes, one more for those of no class."""
     strata = galaxies.labels.numpy().copy()
     if target == "votes" and galaxies.votes is not None:
         voted = galaxies.votes.isfinite().all(1).numpy()
@@ -51,9 +50,9 @@ def drawn_split(
     named = zip(galaxies.classes, counts, strict=False)
     few = [f"{name} ({count})" for name, count in named if count < len(parts)]
     if few and remedy is not None:
+        least = f"at least {len(parts)}, one for each of {', '.join(parts)}"
         raise ValueError(
-            f"too few galaxies to split: class {listing(few)}; each class needs at least "
-            f"{len(parts)}, one for each of {', '.join(parts)}. {remedy}"
+            f"too few galaxies to split: class {listing(few)}; each class needs {least}. {remedy}"
         )
     for stratum, count in enumerate(counts):
         rows = order[ordered == stratum]
@@ -81,8 +80,7 @@ def limit_labels(
     always part of a larger one.
 
     Raises:
-        ValueError: too few or too many; ids that are unknown, repeated or not in train, or none of
-            a class.
+        ValueError: too few or too many; unknown or duplicate ids, or not in train; none of a class.
     """
     if n_labels is None and label_fraction is None:
         return

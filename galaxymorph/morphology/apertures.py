@@ -30,8 +30,7 @@ class Ellipses(NamedTuple):
 
     @classmethod
     def of(cls, light: Planes, x: Values, y: Values) -> Ellipses:
-        """Those around (x, y) with the second moments of the light; no thinner than 0.15, which
-        seeing leaves of a disc."""
+        """Those around (x, y) with the light's second moments; ratio at least 0.15 (seeing)."""
         at = torch.arange(light.shape[-1])
         dx, dy = at - x[:, None], at - y[:, None]
         total = light.sum((1, 2))
@@ -43,8 +42,7 @@ class Ellipses(NamedTuple):
         return cls(x, y, ratio, torch.atan2(2 * xy, xx - yy) / 2)
 
     def places(self, radii: Curves) -> Float[Tensor, "galaxy radius angle 2"]:
-        """Places (x, y) on the ellipses with these major axes, `ANGLES` on each, evenly spaced if
-        it were a circle."""
+        """Places (x, y), `ANGLES` on each ellipse, evenly spaced if it were a circle."""
         around = torch.arange(ANGLES) * (2 * math.pi / ANGLES)
         along, across = around.cos(), self.ratio[:, None] * around.sin()
         cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
@@ -73,8 +71,7 @@ def turned(
 
 
 def profile(plane: Planes, ellipses: Ellipses) -> Curves:
-    """Return the mean surface brightness on ellipses of `STEPS` major axes, of as much of each as
-    is in the frame."""
+    """Return the mean brightness on ellipses of `STEPS` major axes, as far as in the frame."""
     size = plane.shape[-1]
     places = ellipses.places(torch.linspace(0, size / 2**0.5, STEPS).expand(len(plane), -1))
     inside = (places >= 0) & (places <= size - 1)

@@ -25,19 +25,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+Ints = Sequence[int]
 Labelled = tuple[Real[ndarray, "_ feature"], Int[ndarray, " _"]]  # features and their labels
 
 
 def forest(
-    train: Labelled,
-    val: Labelled,
-    *,
-    leaves: Sequence[int] = (5, 3, 1),
-    trees: int = 300,
-    seed: int = 0,
+    train: Labelled, val: Labelled, *, leaves: Ints = (5, 3, 1), trees: int = 300, seed: int = 0
 ) -> Pipeline:
-    """Fit a random forest (Breiman 2001) to measures; `leaves`: the fewest galaxies in a leaf of a
-    tree."""
+    """Fit a random forest (Breiman 2001); `leaves`: the fewest galaxies in a tree's leaf."""
     forests = (RandomForestClassifier(trees, min_samples_leaf=n, random_state=seed) for n in leaves)
     return _best((_on_measures(each) for each in forests), train, val)
 
@@ -53,16 +48,10 @@ def svm(
     """Fit a support vector machine with a Gaussian kernel (Cortes & Vapnik 1995) to standardised
     measures.
 
-    The probabilities are sigmoids of the margins (Platt 1999) that cross-validation within the
-    training galaxies gives.
-
-    Args:
-        strengths: how much a wrong training galaxy costs (C).
-        widths: gamma of the kernel times the number of measures.
-
-    Raises:
-        ValueError: a class has but one training galaxy.
-    """
+    `strengths`: how much a wrong training galaxy costs (C); `widths`: gamma of the kernel times the
+    number of measures. The probabilities are sigmoids of the margins (Platt 1999) that
+    cross-validation within the training galaxies gives. Raises `ValueError` where a class has but
+    one of these."""
     fewest, features = int(np.unique(train[1], return_counts=True)[1].min()), train[0].shape[1]
     if fewest < 2:
         raise ValueError("an SVM needs two training galaxies of each class: raise n_labels")
@@ -75,8 +64,7 @@ def svm(
 def logistic(
     train: Labelled, val: Labelled, *, strengths: Sequence[float] = (0.03, 0.1, 0.3, 1.0, 10.0)
 ) -> Pipeline:
-    """Fit a logistic regression to standardised measures; `strengths`: the inverse of its L2
-    penalty (C)."""
+    """Fit a logistic regression to standardised measures; `strengths`: inverse L2 penalties."""
     models = (LogisticRegression(C=strength, max_iter=3000) for strength in strengths)
     return _best((_on_measures(StandardScaler(), each) for each in models), train, val)
 
@@ -85,12 +73,11 @@ def pca_forest(
     train: Labelled,
     val: Labelled,
     *,
-    components: Sequence[int] = (10, 20, 40),
+    components: Ints = (10, 20, 40),
     trees: int = 300,
     seed: int = 0,
 ) -> Pipeline:
-    """Fit a control: a random forest on the principal components of the pixels, which knows nothing
-    of galaxies."""
+    """Fit a control that knows nothing of galaxies: a forest on principal components of pixels."""
     numbers = dict.fromkeys(min(number, *train[0].shape) for number in components)
     parts = (
         (PCA(n, random_state=seed), RandomForestClassifier(trees, random_state=seed))
@@ -100,12 +87,7 @@ def pca_forest(
 
 
 def importances(
-    model: Any,
-    val: Labelled,
-    groups: Mapping[str, Sequence[int]],
-    *,
-    repeats: int = 10,
-    seed: int = 0,
+    model: Any, val: Labelled, groups: Mapping[str, Ints], *, repeats: int = 10, seed: int = 0
 ) -> pd.DataFrame:
     """Measure how much validation accuracy a model loses where measures are shuffled among the
     galaxies (Breiman 2001, section 10).

@@ -45,8 +45,7 @@ class Measured(NamedTuple):
 
     @property
     def groups(self) -> dict[str, list[int]]:
-        """Columns that mean something only together (those of HOG), and each of the others, by
-        name."""
+        """Columns that mean something only together (those of HOG) or alone, by name."""
         found: dict[str, list[int]] = {}
         for place, name in enumerate(self.table.columns):
             found.setdefault("hog" if name.startswith("hog_") else name, []).append(place)
@@ -62,9 +61,9 @@ def measure(
     - `light`: `measures.features`.
     - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9
       directions in cells of 8 px, 1,764 numbers. They depend on how a galaxy is turned.
-    - `statmorph`: what statmorph (Rodriguez-Gomez et al. 2019) measures, `STATMORPH`, with its
-      flags: `statmorph_flag` is 0 good, 1 suspect, 2 bad, 4 failed, `statmorph_flag_sersic` 1 where
-      its Sersic model does not fit. About a second for each galaxy.
+    - `statmorph`: `STATMORPH` (Rodriguez-Gomez et al. 2019), with its flags: `statmorph_flag` is 0
+      good, 1 suspect, 2 bad, 4 failed, `statmorph_flag_sersic` 1 where its Sersic model does not
+      fit. About a second for each galaxy.
 
     Args:
         cache: keeps what was measured on the same pixels by the same code; default:
@@ -77,7 +76,7 @@ def measure(
     if not features or set(features) - set(PACKAGES) or len(set(features)) < len(features):
         known = ", ".join(PACKAGES)
         raise ValueError(f"features are {list(features)}; expected one or more of {known}, once")
-    folder = Path(cache) if cache is not None else project.root() / "data" / "cache" / "morphometry"
+    folder = Path(cache or project.root() / "data" / "cache" / "morphometry")
     pixels = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
     parts = [_kept(name, images, pixels, folder) for name in features]
     table = pd.concat([part.table for part in parts], axis=1)
@@ -132,8 +131,7 @@ def hog(images: Images) -> pd.DataFrame:
 
 
 def statmorph(images: Images) -> pd.DataFrame:
-    """Let statmorph measure `light` within `segment`, by as many processes as torch has threads;
-    see `measure`."""
+    """Let statmorph measure `light` within `segment`, in parallel; see `measure`."""
     grey = light(images)
     galaxy, others = segment(grey)
     planes = grey.double().numpy(), (galaxy + 2 * others).numpy(), noise(grey).double().numpy()
@@ -146,8 +144,7 @@ def statmorph(images: Images) -> pd.DataFrame:
 def _one(
     grey: Float[ndarray, "size size"], segments: Shaped[ndarray, "size size"], noise: float
 ) -> list[float]:
-    """The measures of one galaxy and both flags; without a galaxy in the middle, or where statmorph
-    gives up, NaN with flags of 4."""
+    """The measures of one galaxy and both flags; NaN and 4 without one, or where it gives up."""
     from statmorph import SourceMorphology
 
     failed = [np.nan] * len(STATMORPH) + [4.0, 4.0]
@@ -162,6 +159,6 @@ def _one(
             return failed
     if found.flag == 4:  # all measures are -99
         return failed
-    values = [float(getattr(found, name)) for name in STATMORPH]
-    values = [np.nan if value == -99 or not np.isfinite(value) else value for value in values]
-    return [*values, float(found.flag), float(found.flag_sersic)]
+    values = np.array([getattr(found, name) for name in STATMORPH], float)
+    values[(values == -99) | ~np.isfinite(values)] = np.nan
+    return [*values.tolist(), float(found.flag), float(found.flag_sersic)]

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -61,9 +61,7 @@ MEASURES = {
     "winding": "0: spirals of both senses are equally strong, to 1: there is one sense only",
 }
 
-Corners = Float[Tensor, "galaxy 4 quarter quarter"]
-
-# --- of the whole frame ---------------------------------------------------------------------------
+Corners = Shaped[Tensor, "galaxy 4 quarter quarter"]
 
 
 def brightness(images: Images) -> Values:
@@ -92,26 +90,16 @@ def half_light_radius(images: Images) -> Values:
     return torch.where(half[:, 0] > 0, radius, torch.nan)
 
 
-# --- of the galaxy --------------------------------------------------------------------------------
-
-
 def features(images: Images) -> pd.DataFrame:
     """Measure a row for each galaxy, a column for each of `MEASURES`, which say what they are.
 
     A galaxy that is larger than its frame has sky subtracted that is its own light, and its
     Petrosian radius may be that of the frame's corners; `border_brightness` tells. All measures are
     NaN where there is no galaxy in the frame's middle (`segment`), and none is otherwise.
-
-    Raises:
-        ValueError: images of less than 16 pixels.
-    """
-    size = images.shape[-1]
-    if size < 16:
-        raise ValueError(
-            f"images of {size} px are too small to measure: load image_size=16 or more"
-        )
-    # The tensors of a chunk are too small to be shared among threads: chunks are measured in
-    # parallel.
+    Raises `ValueError` for images of less than 16 pixels."""
+    if (size := images.shape[-1]) < 16:
+        raise ValueError(f"images of {size} px are too small: load them with image_size=16 or more")
+    # The tensors of a chunk are too small to be shared among threads: chunks run in parallel.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -178,11 +166,10 @@ def _measured(images: Images) -> dict[str, Values]:
     sky = ~(galaxy | others)
     asymmetry, smoothness = _asymmetry_smoothness(clean, half_turn, radius, petrosian, sky)
 
-    # Apertures follow all the light, as statmorph's do; the galaxy's own shape is without
-    # neighbours.
+    # Apertures follow all the light, as statmorph's do; the galaxy's own shape has no neighbours.
     aperture, ellipses = Ellipses.of(own, x, y), Ellipses.of(both, x, y)
-    profile_within = apertures.profile(clean, aperture)
-    grown, major = apertures.growth(profile_within, aperture.ratio, step=step)
+    along = apertures.profile(clean, aperture)
+    grown, major = apertures.growth(along, aperture.ratio, step=step)
     half = reached(grown, value_at(grown, 1.5 * major / step) / 2) * step
     away = aperture.radius(size)
     gini, m20 = _gini_m20(_body(clean, away, major, x, y))
@@ -260,23 +247,20 @@ def _asymmetry_smoothness(
     return asymmetry / _sum(clean.abs(), aperture), smoothness / _sum(clean, annulus)
 
 
-def _corners(
-    planes: Shaped[Tensor, "galaxy size size"],
-) -> Shaped[Tensor, "galaxy 4 quarter quarter"]:
+def _corners(planes: Shaped[Tensor, "galaxy size size"]) -> Corners:
     """The four corners of each plane, a quarter of it wide."""
     quarter = planes.shape[-1] // 4
     ends = slice(0, quarter), slice(-quarter, None)
     return torch.stack([planes[:, rows, columns] for rows in ends for columns in ends], 1)
 
 
-def _mean(corners: Corners, where: Bool[Tensor, "galaxy 4 quarter quarter"]) -> Values:
+def _mean(corners: Corners, where: Corners) -> Values:
     """Over the pixels in `where`; 0 where there is none."""
     return (corners * where).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp_min(1)
 
 
-def _sum(
-    plane: Float[Tensor, "galaxy row column"], weight: Shaped[Tensor, "galaxy row column"]
-) -> Values:
+def _sum(plane: Tensor, weight: Tensor) -> Values:
+    """The weighted sum of each plane."""
     return torch.linalg.vecdot(plane.flatten(1), weight.flatten(1).to(plane.dtype))
 
 
@@ -303,18 +287,17 @@ def _gini_m20(body: Planes) -> tuple[Values, Values]:
     bright = body * (body >= values.gather(1, fainter.clamp_max(pixels - 1))[..., None])
     at = torch.arange(float(body.shape[-1]))
     x, y = (((body.sum(axis) @ at) / total)[:, None] for axis in (1, 2))
-    whole, part = (
-        (plane.sum(1) * (at - x) ** 2 + plane.sum(2) * (at - y) ** 2).sum(1).clamp_min(1e-6)
-        for plane in (body, bright)
-    )
-    return gini, torch.log10(part / whole)
+
+    def moment(plane: Planes) -> Values:
+        return (plane.sum(1) * (at - x) ** 2 + plane.sum(2) * (at - y) ** 2).sum(1).clamp_min(1e-6)
+
+    return gini, torch.log10(moment(bright) / moment(body))
 
 
 def _colours(
     images: Images, others: Masks, away: Planes, half: Values, major: Values
 ) -> dict[str, Values]:
-    """From the light of each band within the half-light ellipse, and between it and the Petrosian
-    ellipse."""
+    """From each band's light within the half-light ellipse, and from there to the Petrosian one."""
     inner, whole = (((away <= axis[:, None, None]) & ~others).float() for axis in (half, major))
     parts = torch.stack((inner, whole - inner, whole), 1).flatten(2)  # (galaxy, part, pixel)
     sky = border(images).float().median(2).values[..., None] * parts.sum(2)[:, None]
@@ -329,8 +312,7 @@ def _colours(
 
 
 def _waves(smooth: Planes, ellipses: Ellipses, half: Values) -> dict[str, Values]:
-    """Amplitudes around the rings, as if face-on, and of two-armed spirals, whose phase turns with
-    the radius's logarithm."""
+    """Amplitudes around the rings, as if face-on, and of two-armed logarithmic spirals."""
     around = sampled(smooth, ellipses.places(half[:, None] * RINGS))  # (galaxy, ring, angle)
     waves = torch.fft.rfft(around, dim=2)[..., :9] / ANGLES
     waves = waves / waves[..., :1].real.clamp_min(0.02)  # without rings of mere noise

@@ -20,15 +20,13 @@ BORDER = 3  # outermost pixels, which are sky
 
 
 def light(images: Images) -> Planes:
-    """Return sky-subtracted light: the mean of the bands (0 to 1) less the median of the outermost
-    3 pixels, which is sky."""
+    """Return the mean of the bands (0 to 1) above the sky, the median of the outermost pixels."""
     grey = images.float().mean(1) / 255  # (galaxy, size, size)
     return grey - border(grey).median(1).values[:, None, None]
 
 
 def noise(grey: Planes) -> Values:
-    """Return the standard deviation of the sky in `light`: of the border's pixels below 0, which no
-    star brightens; at least 1/255."""
+    """Return the sky's standard deviation: of border pixels below 0, without stars; >= 1/255."""
     below = border(grey).clamp_max(0)
     return (below.square().sum(1) / (below < 0).sum(1).clamp_min(1)).sqrt().clamp_min(1 / 255)
 

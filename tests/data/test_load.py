@@ -194,7 +194,7 @@ def test_nothing_but_broken_images_is_an_error_in_any_case(tmp_path, load):
 
 def test_folder_without_classes(tmp_path, load):
     write_images(tmp_path / "mine", ["1", "2"])
-    with pytest.raises(ValueError, match="has no subfolders: .* one per class"):
+    with pytest.raises(ValueError, match="has no subfolders: one per class"):
         load("folder", root=tmp_path / "mine")
 
 
@@ -202,9 +202,7 @@ def test_empty_class(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     (root / "ring").mkdir()
     (root / "ring" / "notes.txt").write_text("to do")
-    with pytest.raises(
-        ValueError, match=r"no images .* in class ring: fill the folder or remove it"
-    ):
+    with pytest.raises(ValueError, match=r"no images in class ring: fill or remove the folder"):
         load("folder", root=root)
 
 
@@ -852,7 +850,7 @@ def test_table_with_wrong_columns_or_values(tmp_path, load):
     Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(
         tmp_path / "a.h5", path="data"
     )
-    with pytest.raises(ValueError, match=r"the table has no column g. It has: r, G, b"):
+    with pytest.raises(ValueError, match=r"a.h5: no column g. It has: r, G, b"):
         load("table", root=tmp_path / "a.h5")
     images = np.zeros((5, 8, 8))
     images[2] += 0.7
@@ -1205,7 +1203,7 @@ def test_wrong_files_of_volunteers_are_named(tmp_path, load):
     root = write_zoo(tmp_path / "zoo", 20)
     file = write_volunteers(root, ids_from(900, 3))
     for text, message in (
-        (file.read_text(), r"none of the 27 galaxies stands in column asset_id"),
+        (file.read_text(), r"none of 27 galaxies is in column asset_id"),
         (
             "asset_id,total_classifications\n0100,40\n0101,zero\n",
             r"gz2_votes.csv: total_classifications .* for 0101",

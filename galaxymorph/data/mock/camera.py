@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn import functional
 
-PerGalaxy = Float[Tensor, " galaxy"]
+Values = Float[Tensor, " galaxy"]
 Images = Float[Tensor, "galaxy 3 size size"]
 Planes = Float[Tensor, "galaxy size size"]
-Values = Float[Tensor, "*shape"]
+Shape = Float[Tensor, "*shape"]
 
 PIXEL = 0.396  # arcsec, the SDSS camera's pixel
 # Median seeing (full width at half maximum, arcsec), sky noise (nanomaggies per camera pixel) and
@@ -32,7 +32,7 @@ WEIGHTS = (2.4, 1.5, 1.22)
 STRETCH, Q = 0.62, 8.0  # nanomaggies per camera pixel
 
 
-def gaussian(deviation: Values) -> Values:
+def gaussian(deviation: Shape) -> Shape:
     """Normal weights of deviations in standard deviations, summing to 1 along the last axis.
 
     Cut off at 1e-13: smaller weights end in denormal numbers, which make matrix products several
@@ -40,7 +40,7 @@ def gaussian(deviation: Values) -> Values:
     return (-0.5 * deviation**2).clamp_min_(-30).softmax(-1)
 
 
-def blur_matrix(size: int, sigma: PerGalaxy, shift: PerGalaxy) -> Planes:
+def blur_matrix(size: int, sigma: Values, shift: Values) -> Planes:
     """Rows blur a line of `size` pixels by a Gaussian of `sigma` pixels and move it by `shift`
     pixels; each row sums to 1, as if the image went on beyond its edge. Blurring an image is
     `matrix @ image @ matrix.mT`."""
@@ -49,9 +49,8 @@ def blur_matrix(size: int, sigma: PerGalaxy, shift: PerGalaxy) -> Planes:
     return gaussian(distance / sigma[:, None, None])
 
 
-def enlarge_matrix(size: int, zoom: PerGalaxy) -> Planes:
-    """Rows resample the central 1/`zoom` of a line of `size` pixels to `size` pixels, linearly
-    between neighbours."""
+def enlarge_matrix(size: int, zoom: Values) -> Planes:
+    """Rows stretch the central 1/`zoom` of a line of `size` pixels to `size`, linearly."""
     centre = (size - 1) / 2
     pixel = torch.arange(size, dtype=zoom.dtype)
     source = centre + (pixel - centre) / zoom[:, None]  # (galaxy, size), in pixels of the original
@@ -59,19 +58,14 @@ def enlarge_matrix(size: int, zoom: PerGalaxy) -> Planes:
 
 
 def expose(
-    light: Images,
-    *,
-    pixel: PerGalaxy,
-    seeing: PerGalaxy,
-    shift: Float[Tensor, "galaxy 3 2"],
-    generator: Generator,
+    light: Images, *, pixel: Values, seeing: Values, shift: Tensor, generator: Generator
 ) -> Images:
     """Blur by the atmosphere and the pixel, and add photon and sky noise.
 
     `pixel` is the scale in arcsec (where coarser than the camera's, camera pixels are averaged),
-    `seeing` multiplies the median `SEEING`, `shift` moves each band by (x, y) arcsec. The point
-    spread function is SDSS's double Gaussian: 90 % of the light in the core, 10 % in a wing of 2.5
-    times its width."""
+    `seeing` multiplies the median `SEEING`, `shift` (galaxy, 3, 2) moves each band by (x, y)
+    arcsec. The point spread function is SDSS's double Gaussian: 90 % of the light in the core, 10 %
+    in a wing of 2.5 times its width."""
     galaxies, bands, size, _ = light.shape
     flat = light.reshape(galaxies * bands, size, size)
     fwhm = seeing[:, None] * torch.tensor(SEEING)  # (galaxy, band)
@@ -90,7 +84,7 @@ def expose(
 
 
 def lupton_rgb(
-    red: Values, green: Values, blue: Values, *, stretch: float, Q: float
+    red: Shape, green: Shape, blue: Shape, *, stretch: float, Q: float
 ) -> Float[Tensor, "*shape 3"]:
     """Batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133): whole
     numbers from 0 to 255.
@@ -133,8 +127,7 @@ def _quantise(plane: Planes, table: str, quality: int) -> Planes:
 
 
 def jpeg(rgb: Images, *, quality: int) -> Images:
-    """What baseline JPEG leaves of an image (0 to 255): colour at half resolution, 8 x 8 cosine
-    blocks in coarse steps."""
+    """What JPEG leaves of an image (0 to 255): colour at half resolution, coarse steps."""
     size = rgb.shape[-1]
     pad = -size % 16
     if pad:
@@ -149,7 +142,7 @@ def jpeg(rgb: Images, *, quality: int) -> Images:
     return back[..., :size, :size].round().clamp_(0, 255)
 
 
-def develop(exposed: Images, *, zoom: PerGalaxy) -> Images:
+def develop(exposed: Images, *, zoom: Values) -> Images:
     """Colour picture (0 to 255, channels red, green, blue) of an exposure in g, r, i, as Galaxy Zoo
     shows it: Lupton's composite, saved as JPEG, the central 1/`zoom` enlarged to the full frame,
     and saved again."""

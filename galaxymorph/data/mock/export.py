@@ -22,20 +22,12 @@ def export_survey(
 ) -> str:
     """Write a mock survey in Kaggle's layout; return how to load it.
 
-    Args:
-        folder: gets images_training_rev1/, training_solutions_rev1.csv and images_test_rev1/.
-        n_galaxies, n_test: how many with and without published votes.
-        image_size: px. framing: width of the frame in Petrosian radii, by default Galaxy Zoo's.
-
-    Raises:
-        FileExistsError: the folder has such files already.
-    """
+    `n_galaxies` have published votes, `n_test` have none; `framing` is the width of the frame in
+    Petrosian radii, by default Galaxy Zoo's. Raises `FileExistsError` rather than overwrite."""
     training, test = folder / "images_training_rev1", folder / "images_test_rev1"
     solutions = folder / "training_solutions_rev1.csv"
     if there := [path.name for path in (training, solutions, test) if path.exists()]:
-        raise FileExistsError(
-            f"{folder} has {', '.join(there)} already: remove them, or choose another folder"
-        )
+        raise FileExistsError(f"{folder} has {', '.join(there)} already: choose another folder")
     survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
     for path in (training, test):
         path.mkdir(parents=True)

@@ -9,6 +9,7 @@ eye against Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degree
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -24,17 +25,8 @@ Truth = dict[str, Tensor]  # the true parameters, each (galaxy,)
 HUBBLE_DISTANCE = 299792.458 / 70  # Mpc, c / H0
 
 
-class Kinds(NamedTuple):
-    """Which galaxies are of which kind; an artifact is a frame spoilt by a bright star."""
-
-    elliptical: Mask
-    lenticular: Mask
-    spiral: Mask
-    irregular: Mask
-    merger: Mask
-    artifact: Mask
-
-
+# Masks of the galaxies of each kind; an artifact is a frame spoilt by a bright star.
+Kinds = namedtuple("Kinds", "elliptical lenticular spiral irregular merger artifact")
 MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)  # their shares, in this order
 
 
@@ -101,8 +93,7 @@ def _distance_and_size(t: Truth, k: Kinds, dice: Dice) -> None:
 
 
 def _bulge_and_disc(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Bulge-to-total ratio and sizes; inclinations are random in space, and thick discs project to
-    oblate spheroids."""
+    """Bulge and sizes; random inclinations, and thick discs project to oblate spheroids."""
     lenticular, other = dice.normal(0.42, 0.15, 0.1, 0.8), dice.normal(0.16, 0.14, 0.0, 0.6)
     bulge = torch.where(k.irregular, 0.0, torch.where(k.lenticular, lenticular, other))
     bulge = torch.where(k.elliptical | k.artifact, 1.0, bulge)
@@ -124,8 +115,7 @@ def _bulge_and_disc(t: Truth, k: Kinds, dice: Dice) -> None:
 
 
 def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Spiral arms, bar, ring, star-forming clumps, asymmetry, dust lane, and colours of old and
-    young light (g - r at rest)."""
+    """Arms, bar, ring, clumps, asymmetry, dust lane, colours of old and young light (g - r)."""
     cosine = t["inclination"].deg2rad().cos()
     disc, disturbed = k.spiral | k.lenticular, k.irregular | k.merger
     t["arms"] = 1 + dice.one_of(0.1, 0.58, 0.14, 0.1, 0.08)

@@ -19,10 +19,12 @@ from tqdm.auto import tqdm
 
 from galaxymorph.data.mock import camera, population
 from galaxymorph.data.mock import volunteers as crowd
-from galaxymorph.data.mock.population import Truth, flux
+from galaxymorph.data.mock.camera import Images
+from galaxymorph.data.mock.population import Truth, Values, flux
 
 Plane = Float[Tensor, "galaxy rows columns"]
 PerGalaxy = Float[Tensor, "galaxy 1 1"]
+Line = Float[Tensor, "galaxy size"]  # of pixels, in arcsec from the centre
 
 CHUNK = 32  # galaxies drawn together, each chunk from its own seed: 7 is the same whatever n is
 
@@ -80,12 +82,7 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
     return Survey(ids, images, torch.cat(votes)[:n], torch.cat(numbers)[:n], table)
 
 
-def sersic(
-    radius: Float[Tensor, "*shape"],
-    *,
-    half_light: Float[Tensor, "*#shape"],
-    index: Float[Tensor, "*#shape"],
-) -> Float[Tensor, "*shape"]:
+def sersic(radius: Tensor, *, half_light: Tensor, index: Tensor) -> Tensor:
     """Surface brightness of a round Sersic component with total flux 1; flux lies in ellipses if
     divided by the axis ratio.
 
@@ -98,8 +95,7 @@ def sersic(
 
 
 def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Plane, Plane]:
-    """Sky to face-on coordinates: the major axis at `angle` from x to y, the minor axis stretched
-    by 1 / `ratio`."""
+    """Sky to face-on coordinates: major axis at `angle` from x to y, minor one stretched."""
     cosine, sine = torch.cos(angle.deg2rad()), torch.sin(angle.deg2rad())
     return torch.addcmul(x * cosine, y, sine), torch.addcmul(x * (-sine / ratio), y, cosine / ratio)
 
@@ -149,21 +145,18 @@ def disc_light(t: Truth, x: Plane, y: Plane, clumps: Plane) -> tuple[Plane, Plan
     return old, young, bar / (0.15 * torch.pi**1.5 * length**2 * t["ratio"])
 
 
-def spectrum(colour: Float[Tensor, " galaxy"]) -> Float[Tensor, "galaxy 3"]:
-    """Fluxes in g, r and i of a source with flux 1 in r and this g - r, along the sequence r - i =
-    0.4 (g - r) + 0.07."""
+def spectrum(colour: Values) -> Float[Tensor, "galaxy 3"]:
+    """Fluxes in g, r, i for a flux of 1 in r and this g - r: r - i = 0.4 (g - r) + 0.07."""
     return 10 ** (0.4 * torch.stack((-colour, torch.zeros_like(colour), 0.4 * colour + 0.07), 1))
 
 
-def _grid(line: Float[Tensor, "galaxy size"]) -> tuple[Plane, Plane]:
+def _grid(line: Line) -> tuple[Plane, Plane]:
     """The x and y of a square of points whose rows and columns lie at `line`."""
     size = line.shape[1]
     return line[:, None, :].expand(-1, size, -1), line[:, :, None].expand(-1, -1, size)
 
 
-def paint(
-    truth: Truth, *, size: int, pixel: Float[Tensor, " galaxy"], generator: Generator
-) -> Float[Tensor, "galaxy 3 size size"]:
+def paint(truth: Truth, *, size: int, pixel: Values, generator: Generator) -> Images:
     """The light of each field above the atmosphere, in nanomaggies per square arcsec in g, r, i;
     `pixel` in arcsec.
 
@@ -215,11 +208,8 @@ def paint(
     return light + stars(truth, line, generator=generator)
 
 
-def dim_by_dust(
-    light: Float[Tensor, "galaxy 3 rows columns"], truth: Truth, x: Plane, y: Plane
-) -> None:
-    """Put a dust lane before the mid-plane of the edge-on galaxies that have one, deeper in the
-    blue, in place."""
+def dim_by_dust(light: Images, truth: Truth, x: Plane, y: Plane) -> None:
+    """Put a dust lane before edge-on galaxies that have one, deeper in the blue, in place."""
     dusty = (truth["dust"] > 0).nonzero().squeeze(1)
     t = {name: value[dusty, None, None] for name, value in truth.items()}
     u, v = plane(x[dusty], y[dusty], angle=t["angle"], ratio=torch.ones_like(t["angle"]))
@@ -228,11 +218,8 @@ def dim_by_dust(
     light[dusty] *= torch.exp(-depth[:, None] * torch.tensor([1.2, 1.0, 0.75]).view(3, 1, 1))
 
 
-def stars(
-    truth: Truth, line: Float[Tensor, "galaxy size"], *, generator: Generator
-) -> Float[Tensor, "galaxy 3 size size"]:
-    """Light of the field's stars; an artifact's frame has one far too bright star near its centre,
-    with diffraction spikes."""
+def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
+    """Light of the field's stars; in an artifact's frame one far too bright, with spikes."""
     galaxies, most = len(line), 4
     pixel = (line[:, 1] - line[:, 0])[:, None]
     x, y = (torch.rand(2, galaxies, most, generator=generator) - 0.5) * truth["width"][:, None]
@@ -262,8 +249,7 @@ def stars(
 def photograph(
     truth: Truth, *, image_size: int, generator: Generator
 ) -> UInt8[Tensor, "galaxy 3 size size"]:
-    """Galaxies as Galaxy Zoo shows them: frames of `truth["width"]` arcsec, never sampled finer
-    than the camera's pixels."""
+    """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
     # SDSS's colour pictures align the bands to whole pixels only.

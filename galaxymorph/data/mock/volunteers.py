@@ -15,8 +15,7 @@ Counts = Int[Tensor, " galaxy"]
 
 
 def draw_volunteers(galaxies: int, *, generator: Generator) -> Counts:
-    """How many volunteers see each galaxy: 43 +- 6, at least 20, as in Galaxy Zoo 2 (Willett et al.
-    2013, section 2.3)."""
+    """How many see each galaxy: 43 +- 6, at least 20 (Willett et al. 2013, section 2.3)."""
     return (43 + 6 * torch.randn(galaxies, generator=generator)).round().clamp_min(20).long()
 
 
