@@ -169,7 +169,7 @@ def test_broken_images_are_named(tmp_path, load):
         truncate(root / "disc" / f"{id}.jpg")
     with pytest.raises(
         ValueError,
-        match=r"12 of 30 images cannot be used: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
+        match=r"12 of 30 images .*: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
     ):
         load("folder", root=root)
     galaxies = load("folder", root=root, on_bad="skip")
@@ -336,9 +336,13 @@ def test_splits_are_stratified(tmp_path, load):
 def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
     for count in range(1 + (test > 0) + (val > 0), 60):
         galaxies = Galaxies(
-            ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
-            labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
-        )  # fmt: skip
+            ids=np.array(ids_from(0, count)),
+            images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
+            labels=torch.zeros(count, dtype=torch.int64),
+            classes=("a",),
+            votes=None,
+            split=np.full(count, "unlabelled"),
+        )
         drawn_split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
         numbers = galaxies.counts().loc["a"]
         assert numbers["unlabelled"] == 0
@@ -380,7 +384,7 @@ def test_links_to_nothing_are_broken_images(tmp_path, load):
     (root / "disc" / "0777.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(
         ValueError,
-        match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not",
+        match=r"1 of 11 images .*: disc.0777.png \(a link to .*gone.png, which does not",
     ):
         load("folder", root=root)
     assert load("folder", root=root, on_bad="skip").ids.tolist() == ids_from(0, 10)
