@@ -52,14 +52,15 @@ def main() -> None:
         for turn in zip(*turns, strict=True)
     )
     ratio = statistics.median(measured[1] / predicted[1] for measured, predicted in turns)
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{versions}, {torch.get_num_threads()} threads, median of {options.turns} turns")
     print(
-        f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads"
+        f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the"
     )
     print(
-        f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the clock, {by_processor:.0f} "
-        f"per second of processor time (median of {options.turns} turns); ResNet18 predicts {network:.0f} and "
-        f"{network_processor:.0f}: measuring is {ratio:.2f} times as fast"
+        f"clock, {by_processor:.0f} per second of processor time; ResNet18 predicts {network:.0f}"
     )
+    print(f"and {network_processor:.0f}: measuring is {ratio:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from galaxymorph.data.mock.survey import mock_survey
-from galaxymorph.diagnostics import audit
+from galaxymorph.diagnostics.duplicates import duplicates
 
 KINDS = {
     "turned": (0, 0),
@@ -100,30 +100,26 @@ def main() -> None:
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     clock, processor = time.perf_counter(), time.process_time()
-    found = audit.duplicates(torch.from_numpy(images))
+    found = duplicates(torch.from_numpy(images))
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
     planted = {
         (int(row), own + i): kind
         for i, (row, kind) in enumerate(zip(originals, kinds, strict=True))
     }
-    print(
-        f"{options.galaxies:,} galaxies of {options.size} px, seed {options.seed}, {torch.get_num_threads()} threads"
-    )
+    sample = f"{options.galaxies:,} galaxies of {options.size} px, seed {options.seed}"
+    print(f"{sample}, {torch.get_num_threads()} threads")
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{clock:.1f} s, {processor:.1f} s of processor; memory at its peak {after:.2f} GiB ({before:.2f} before)"
-    )
+    print(f"{clock:.1f} s, {processor:.1f} s of processor")
+    print(f"memory at its peak {after:.2f} GiB ({before:.2f} before)")
     for kind in KINDS:
         these = {pair for pair, each in planted.items() if each == kind}
         print(f"recall, {kind}: {len(these & pairs) / max(1, len(these)):.3f} (n = {len(these)})")
     others = pairs - set(planted)
     kin = {pair for pair in others if set(parents[pair[0]]) & set(parents[pair[1]])}
-    print(
-        f"precision: {len(pairs & set(planted)) / max(1, len(pairs - kin)):.4f} ({len(others - kin)} false)",
-        end="",
-    )
-    print(f"; {len(kin)} blends with one galaxy in common")
+    precision = len(pairs & set(planted)) / max(1, len(pairs - kin))
+    print(f"precision: {precision:.4f} ({len(others - kin)} false)")
+    print(f"{len(kin)} blends with one galaxy in common")
 
 
 if __name__ == "__main__":

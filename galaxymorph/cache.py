@@ -1,41 +1,43 @@
-"""One entry of the cache, by the hash of its inputs."""
+"""Cache entries: folders that are named by the hash of all that went into them.
+
+An entry is written under another name and renamed when it is complete, so that a killed process
+leaves nothing that could be taken for an entry."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 
 def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
-    """The folder of one cache entry, made by `write(folder)` unless it exists.
+    """Return the folder of one entry, made by `write(folder)` unless it exists.
 
     Args:
-        folder: where the entries of one kind lie. inputs: all that the entry depends on, as what
-        JSON can say; it becomes the hash that names the entry. write: writes the entry's files into
-        the folder it is given.
+        folder: where the entries of one kind lie.
+        inputs: all that the entry depends on, as JSON can express it.
+        write: writes the entry's files into the folder that it is given.
     """
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    final = folder / digest
+    final, part = folder / digest, folder / f"{digest}.{os.getpid()}.part"
     if final.is_dir():
         return final
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    part = folder / f"{final.name}.{os.getpid()}.part"
     shutil.rmtree(part, ignore_errors=True)  # a killed process may have had the same number
     part.mkdir()
     try:
         write(part)
         try:
             part.replace(final)
-        except (
-            OSError
-        ):  # another process was faster: its entry has the same inputs, hence the same content
+        except OSError:  # another process was faster: its entry has the same content
             if not final.is_dir():
                 raise
     finally:
@@ -44,9 +46,23 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed decodes left behind a day ago or earlier; younger ones may still be at
-    work."""
+    """Remove what killed processes left behind a day ago or earlier; others may be at work."""
     for part in folder.glob("*.part"):
         with contextlib.suppress(FileNotFoundError):  # another process has just completed it
             if part.stat().st_mtime < time.time() - 86400:
                 shutil.rmtree(part, ignore_errors=True)
+
+
+def code(*modules: ModuleType) -> str:
+    """Hash the source of modules and of all in this package that they import."""
+    seen = {module.__name__: module for module in modules}
+    waiting = list(modules)
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            module = value if isinstance(value, ModuleType) else inspect.getmodule(value)
+            name = module.__name__ if module else ""
+            if module and name.startswith("galaxymorph.") and name not in seen:
+                seen[name] = module
+                waiting.append(module)
+    texts = [inspect.getsource(seen[name]) for name in sorted(seen)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()

@@ -18,12 +18,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+Votes = Float[ndarray, "galaxy 37"]
+
 
 class Question(NamedTuple):
-    """One question: its number in Kaggle's columns, what it asks, its answers, and the answer that
-    leads to it."""
+    """One question of the tree, with the answer that leads to it."""
 
-    number: int
+    number: int  # in Kaggle's columns
     name: str
     text: str
     answers: tuple[str, ...]
@@ -32,119 +33,72 @@ class Question(NamedTuple):
 
 # Kaggle's normalisation: questions 3, 4 and 5 are asked of every disc that is not edge-on, question
 # 6 of everybody.
+_DISC, _FACE_ON, _SPIRAL = ("smooth", "features"), ("edge_on", "no"), ("spiral", "yes")
+_ODD = ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane")
+_BULGE = ("none", "noticeable", "obvious", "dominant")
+_BOX = ("rounded", "boxy", "none")
+_ARMS = ("1", "2", "3", "4", "more", "can't tell")
 QUESTIONS = (
     Question(1, "smooth", "Smooth, features or a star?", ("smooth", "features", "artifact"), None),
-    Question(
-        2, "edge_on", "Could this be a disc seen edge-on?", ("yes", "no"), ("smooth", "features")
-    ),
-    Question(3, "bar", "Is there a bar?", ("yes", "no"), ("edge_on", "no")),
-    Question(4, "spiral", "Is there a spiral pattern?", ("yes", "no"), ("edge_on", "no")),
-    Question(
-        5,
-        "bulge",
-        "How prominent is the bulge?",
-        ("none", "noticeable", "obvious", "dominant"),
-        ("edge_on", "no"),
-    ),
+    Question(2, "edge_on", "Could this be a disc seen edge-on?", ("yes", "no"), _DISC),
+    Question(3, "bar", "Is there a bar?", ("yes", "no"), _FACE_ON),
+    Question(4, "spiral", "Is there a spiral pattern?", ("yes", "no"), _FACE_ON),
+    Question(5, "bulge", "How prominent is the bulge?", _BULGE, _FACE_ON),
     Question(6, "odd", "Is there anything odd?", ("yes", "no"), None),
     Question(
         7, "roundness", "How rounded is it?", ("round", "in-between", "cigar"), ("smooth", "smooth")
     ),
+    Question(8, "odd_feature", "What is odd?", _ODD, ("odd", "yes")),
+    Question(9, "bulge_shape", "What shape is the edge-on bulge?", _BOX, ("edge_on", "yes")),
     Question(
-        8,
-        "odd_feature",
-        "What is odd?",
-        ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane"),
-        ("odd", "yes"),
+        10, "winding", "How tightly wound are the arms?", ("tight", "medium", "loose"), _SPIRAL
     ),
-    Question(
-        9,
-        "bulge_shape",
-        "What shape is the edge-on bulge?",
-        ("rounded", "boxy", "none"),
-        ("edge_on", "yes"),
-    ),
-    Question(
-        10,
-        "winding",
-        "How tightly wound are the arms?",
-        ("tight", "medium", "loose"),
-        ("spiral", "yes"),
-    ),
-    Question(
-        11,
-        "arms",
-        "How many spiral arms?",
-        ("1", "2", "3", "4", "more", "can't tell"),
-        ("spiral", "yes"),
-    ),
+    Question(11, "arms", "How many spiral arms?", _ARMS, _SPIRAL),
 )
 
-ANSWERS: tuple[tuple[str, str], ...] = tuple(
-    (q.name, a) for q in QUESTIONS for a in q.answers
-)  # 37 (question, answer)
-COLUMNS: tuple[str, ...] = tuple(
-    f"Class{q.number}.{i}" for q in QUESTIONS for i in range(1, len(q.answers) + 1)
-)
-LABELS: tuple[str, ...] = tuple(
-    f"{q.name.replace('_', ' ')}: {a}" for q in QUESTIONS for a in q.answers
-)
-
-SLICES: dict[str, slice] = {}
-for _q in QUESTIONS:
-    _start = ANSWERS.index((_q.name, _q.answers[0]))
-    SLICES[_q.name] = slice(_start, _start + len(_q.answers))
+ANSWERS = tuple((q.name, a) for q in QUESTIONS for a in q.answers)  # 37 (question, answer)
+COLUMNS = tuple(f"Class{q.number}.{i + 1}" for q in QUESTIONS for i in range(len(q.answers)))
+LABELS = tuple(f"{question.replace('_', ' ')}: {answer}" for question, answer in ANSWERS)
+_STARTS = {q.name: ANSWERS.index((q.name, q.answers[0])) for q in QUESTIONS}
+SLICES = {q.name: slice(_STARTS[q.name], _STARTS[q.name] + len(q.answers)) for q in QUESTIONS}
 
 
 def column(question: str, answer: str) -> int:
-    """The column (0 to 36) of an answer. Raises `KeyError` that lists the answers of the question,
-    or the questions."""
-    if question not in SLICES:
-        raise KeyError(
-            f"no question {question!r} in the Galaxy Zoo 2 tree; there are: {', '.join(SLICES)}"
-        )
-    if (question, answer) not in ANSWERS:
-        answers = ", ".join(a for q, a in ANSWERS if q == question)
-        raise KeyError(f"question {question!r} has no answer {answer!r}; it has: {answers}")
+    """Return the column (0 to 36) of an answer. Raises `KeyError` that lists what there is."""
+    known = [a for q, a in ANSWERS if q == question]
+    if not known:
+        raise KeyError(f"unknown question {question!r}. Known: {', '.join(SLICES)}")
+    if answer not in known:
+        raise KeyError(f"unknown answer {answer!r} to {question!r}. Known: {', '.join(known)}")
     return ANSWERS.index((question, answer))
 
 
 # For each question the column of the answer that leads to it, or None where everybody is asked.
-PARENTS: dict[str, int | None] = {
-    q.name: None if q.parent is None else column(*q.parent) for q in QUESTIONS
-}
+PARENTS = {q.name: None if q.parent is None else column(*q.parent) for q in QUESTIONS}
 
 
-def reached(votes: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 11"]:
-    """The fraction of a galaxy's volunteers who were asked each question, from cumulative votes."""
+def reached(votes: Votes) -> Float[ndarray, "galaxy 11"]:
+    """Return the fraction of volunteers who were asked each question."""
     ones = np.ones(len(votes), votes.dtype)
-    columns = [ones if PARENTS[q.name] is None else votes[:, PARENTS[q.name]] for q in QUESTIONS]
+    columns = [ones if parent is None else votes[:, parent] for parent in PARENTS.values()]
     return np.stack(columns, axis=1)  # (galaxy, 11)
 
 
-def per_question(votes: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """Cumulative votes to fractions of those who were asked; NaN where nobody was."""
+def per_question(votes: Votes) -> Votes:
+    """Turn cumulative votes into fractions of those who were asked; NaN where nobody was."""
     fractions = np.full_like(votes, np.nan)
-    for asked, where in zip(reached(votes).T, SLICES.values(), strict=True):
-        np.divide(
-            votes[:, where], asked[:, None], out=fractions[:, where], where=asked[:, None] > 0
-        )
+    for asked, where in zip(reached(votes).T[..., None], SLICES.values(), strict=True):
+        np.divide(votes[:, where], asked, out=fractions[:, where], where=asked > 0)
     return fractions
 
 
-def cumulative(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """Fractions of those who were asked to cumulative votes: every answer times the probability of
-    reaching its question.
+def cumulative(fractions: Votes) -> Votes:
+    """Turn fractions of those who were asked into cumulative votes: every answer times the
+    probability of reaching its question.
 
-    NaN (nobody was asked) becomes 0, so `cumulative(per_question(votes))` gives `votes` back.
-    """
+    NaN (nobody was asked) becomes 0, so `cumulative(per_question(votes))` gives `votes` back."""
     votes = np.nan_to_num(fractions)
-    for (
-        question,
-        where,
-    ) in (
-        SLICES.items()
-    ):  # parents stand before their children in the table, as odd (6) does before 8
+    for question, where in SLICES.items():  # parents stand before their children in the table
         parent = PARENTS[question]
         if parent is not None:
             votes[:, where] *= votes[:, parent, None]
@@ -152,9 +106,8 @@ def cumulative(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy
 
 
 # Hard classes: every (question, answer, least per-question fraction) of a rule must hold.
-# Thresholds as published with the
-# Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used by Zhu et al. 2019, arXiv
-# 1807.10406).
+# Thresholds as published with the Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used
+# by Zhu et al. 2019, arXiv 1807.10406).
 _SMOOTH, _FEATURES = ("smooth", "smooth", 0.469), ("smooth", "features", 0.430)
 RULES: dict[str, tuple[tuple[str, str, float], ...]] = {
     "round": (_SMOOTH, ("roundness", "round", 0.5)),
@@ -169,46 +122,40 @@ CLASSES: dict[int, tuple[str, ...]] = {
 }
 
 
-def hard_labels(
-    votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]
-) -> Int[ndarray, " galaxy"]:
-    """The class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule holds, or
-    rules of two classes do.
+def _places(classes: Sequence[str]) -> list[int]:
+    """The class that each rule is for; where `classes` has no cigar, a cigar counts as edge-on."""
+    return [list(classes).index(name if name in classes else "edge-on") for name in RULES]
 
-    Where `classes` has no cigar, a cigar counts as edge-on.
-    """
+
+def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]:
+    """Return the class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule
+    holds, or rules of two classes do.
+
+    Where `classes` has no cigar, a cigar counts as edge-on."""
     fractions = np.nan_to_num(per_question(votes))
     fits = np.zeros((len(votes), len(classes)), bool)
-    for name, rule in RULES.items():
-        target = name if name in classes else "edge-on"
-        holds = np.all([fractions[:, column(q, a)] >= least for q, a, least in rule], axis=0)
-        fits[:, list(classes).index(target)] |= holds
+    for place, rule in zip(_places(classes), RULES.values(), strict=True):
+        holds = [fractions[:, column(q, a)] >= least for q, a, least in rule]
+        fits[:, place] |= np.all(holds, axis=0)
     return np.where(fits.sum(1) == 1, fits.argmax(1), -1)
 
 
-def class_fractions(
-    votes: Float[ndarray, "galaxy 37"], classes: Sequence[str]
-) -> Float[ndarray, "galaxy class"]:
-    """How votes are shared among classes: the fraction of volunteers who arrive at the last answer
-    of a class's rule, divided by the sum over classes; the same for all where there is no such
-    volunteer. Fractions below 0 count as 0.
+def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
+    """Return how votes are shared among classes: the fraction of volunteers who arrive at the last
+    answer of a class's rule, divided by the sum over classes; the same for all where there is no
+    such volunteer. Fractions below 0 count as 0.
 
-    Where `classes` has no cigar, a cigar counts as edge-on.
-    """
+    Where `classes` has no cigar, a cigar counts as edge-on."""
     shares = np.zeros((len(votes), len(classes)))
-    for name, rule in RULES.items():
+    for place, rule in zip(_places(classes), RULES.values(), strict=True):
         question, answer, _ = rule[-1]
-        target = name if name in classes else "edge-on"
-        shares[:, list(classes).index(target)] += np.clip(
-            votes[:, column(question, answer)], 0, None
-        )
+        shares[:, place] += np.clip(votes[:, column(question, answer)], 0, None)
     total = shares.sum(1, keepdims=True)
     return np.where(total > 0, shares / np.where(total > 0, total, 1), 1 / len(classes))
 
 
-def shares(fractions: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """What each answer has of all answers to its question; NaN where these have nothing. Fractions
-    below 0 count as 0."""
+def shares(fractions: Votes) -> Votes:
+    """Return what each answer has of all to its question, clipped at 0; NaN where these have 0."""
     fractions = np.maximum(fractions, 0)
     total = np.empty_like(fractions)
     for where in SLICES.values():

@@ -35,3 +35,40 @@ def gaussian_blur(
     flat = functional.conv2d(flat, kernel[:, None, :, None], groups=n * bands)
     flat = functional.conv2d(flat, kernel[:, None, None, :], groups=n * bands)
     return flat.view(n, bands, height, width)
+
+
+# --- of planes, each (size, size) -----------------------------------------------------------------
+
+Planes = Float[Tensor, "galaxy size size"]
+
+
+def sampled(
+    planes: Planes, places: Float[Tensor, "galaxy row column 2"]
+) -> Float[Tensor, "galaxy row column"]:
+    """Interpolate bilinearly at (x, y) in pixels; 0 outside."""
+    grid = places * (2 / (planes.shape[-1] - 1)) - 1
+    return functional.grid_sample(planes[:, None], grid, align_corners=True)[:, 0]
+
+
+def blurred(planes: Planes, sigma: Float[Tensor, " _"]) -> Planes:
+    """Smooth by a Gaussian, of one sigma for all or one for each; dark beyond the frame."""
+    at = torch.arange(1 - planes.shape[-1], planes.shape[-1])
+    exponent = -0.5 * (at / sigma[:, None].clamp_min(0.2)) ** 2
+    kernel = torch.where(exponent > -8, exponent.exp(), 0.0)  # 4 sigma: denormal numbers are slow
+    matrix = _convolution(kernel / kernel.sum(1, keepdim=True))
+    return matrix @ planes @ matrix
+
+
+def boxed(planes: Planes, width: Float[Tensor, " galaxy"]) -> Planes:
+    """Average the box of `width` pixels around each pixel, as much of it as is in the frame."""
+    at = torch.arange(1 - planes.shape[-1], planes.shape[-1])
+    kernel = (width[:, None] / 2 + 0.5 - at.abs()).clamp(0, 1)  # pixels at its ends count in part
+    matrix = _convolution(kernel)
+    matrix /= matrix.sum(2, keepdim=True)
+    return matrix @ planes @ matrix.mT
+
+
+def _convolution(kernel: Float[Tensor, "galaxy offset"]) -> Planes:
+    """The matrices that convolve planes along their rows; offsets from 1 - size to size - 1."""
+    size = (kernel.shape[1] + 1) // 2
+    return kernel.flip(1).unfold(1, size, 1).flip(1).contiguous()

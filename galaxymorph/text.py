@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
+
+# The ending of an id that is the name of a file.
+ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)
 
 
 def duration(seconds: float | int) -> str:
@@ -20,28 +24,15 @@ def duration(seconds: float | int) -> str:
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All values of nested dicts and lists, with their dotted keys."""
-    items = (
-        tree.items()
-        if isinstance(tree, dict)
-        else enumerate(tree)
-        if isinstance(tree, list)
-        else None
-    )
-    if items is None:
+    if not isinstance(tree, dict | list):
         yield prefix, tree
         return
-    for key, value in items:
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-ENDING = re.compile(
-    r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE
-)  # of an id that is the name of a file
-
-
 def plain_id(name: str) -> str:
-    """An id without folder, ending and leading zeros: two that are so the same are those of one
-    galaxy."""
+    """An id without folder, ending and leading zeros: equal for two spellings of one galaxy."""
     return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
 
 
@@ -52,14 +43,18 @@ def listing(items: Iterable[object], most: int = 10) -> str:
     return ", ".join(items[:most]) + more
 
 
+some = partial(listing, most=5)
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """` (did you mean seed?)`, or nothing where no word is near."""
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
-def some(things: Sequence[Any]) -> str:
-    """The first five of many, for an error."""
-    return ", ".join(map(str, things[:5])) + (
-        f" and {len(things) - 5} more" if len(things) > 5 else ""
-    )
+def unknown(thing: str, word: object, known: Iterable[str]) -> str:
+    """`unknown split 'tets'; did you mean 'test'? Known: train, val, test`."""
+    known = list(known)
+    found = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {found[0]!r}?" if found else "."
+    return f"unknown {thing} {word!r}{hint} Known: {', '.join(known)}"

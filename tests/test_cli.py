@@ -284,7 +284,7 @@ def test_data_says_what_can_be_had_and_exports(project, capsys):
     assert cli.main(["data"]) == 0
     assert "Galaxy10 DECaLS" in capsys.readouterr().out
     assert cli.main(["data", "galaxy11"]) == 1
-    assert "no data set 'galaxy11'" in capsys.readouterr().err
+    assert "unknown data set 'galaxy11'" in capsys.readouterr().err
     arguments = [
         "data",
         "export",

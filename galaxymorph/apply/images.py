@@ -33,9 +33,7 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
 
     Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
     an id stands twice."""
-    colour = {
-        key.lower(): cutout.get(key, default) for key, default in COLOUR.items()
-    }  # as `fits` names them
+    colour = {key: cutout.get(key, default) for key, default in COLOUR.items()}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
     ids = [id for part in parts for id in part.ids]
     names = [name for part in parts for name in part.names]
@@ -59,7 +57,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         if list(sources.files_below(path, sources.IMAGES)):
             parts.append(sources.images(path))
         if list(sources.files_below(path, fits.ENDINGS)):
-            parts.append(fits.find(path, labels=None, class_names=None, on_bad="skip", **colour))
+            parts.append(fits.find(path, **colour))
         if not parts:
             raise ValueError(
                 f"{path}: no images found, no file that ends in {', '.join(sources.IMAGES + fits.ENDINGS)}"
@@ -91,15 +89,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
 def _reader(file: Path, colour: dict[str, Any]) -> Callable[[], sources.RGB | sources.File]:
     if not file.name.lower().endswith(fits.ENDINGS):
         return partial(sources.read_image, str(file))
-    bands = colour["bands"] or "gri"
-    order = [bands.index(band) for band in sorted(bands, key=fits.WAVELENGTHS.index)]
-    options = {
-        "hdu": colour["hdu"],
-        "stretch": colour["stretch"],
-        "q": colour["q"],
-        "weights": colour["band_weights"],
-    }
-    return partial(fits.read, [str(file)], order=order, **options)
+    return fits.reader([str(file)], **colour)
 
 
 def cutouts_of(

@@ -1,8 +1,4 @@
-"""Decode every galaxy once into one memory-mapped uint8 array, and open that at once ever after.
-
-An entry of the cache is a folder named by a hash of all that went into it. It is written under
-another name and renamed when it is complete, so that a decode which is killed leaves nothing that
-could be taken for an entry."""
+"""Decode every galaxy once into one memory-mapped uint8 array, an entry of the cache."""
 
 from __future__ import annotations
 
@@ -25,56 +21,42 @@ from tqdm import tqdm
 
 from galaxymorph.data import sources
 
-LEAST = (
-    1.5  # pixels of a JPEG file, decoded at a fraction of its size, for each pixel of the cutout
-)
-# galaxies per task: long enough to hide the overhead of a task, short enough for a smooth progress
-# bar
-CHUNK = 16
+LEAST = 1.5  # pixels of a JPEG, decoded at a fraction of its size, for each pixel of the cutout
+CHUNK = 16  # galaxies per task: its overhead stays hidden, and the progress bar smooth
 
-Picture = (
-    UInt8[ndarray, "height width 3"] | Image.Image
-)  # pixels, or an image file that is not decoded yet
-Job = Callable[
-    [], tuple[Any, str]
-]  # gives one galaxy, uint8 (3, size, size), and a remark on it or ""
+Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or a file not decoded yet
+Job = Callable[[], tuple[Any, str]]  # gives one galaxy, uint8 (3, size, size), and a remark or ""
+Remark = tuple[int, str, bool]  # position of a galaxy, message, whether it failed
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
-    """The central `crop` pixels of an image (default: its largest central square), resampled to
+    """Resample the central `crop` pixels of an image (default: its largest central square) to
     `size` pixels.
 
     Lanczos resampling weighs all source pixels around a new one, so shrinking does not alias.
     Shrinking to three times the size by plain averages first (`reducing_gap`) is twice as fast and
-    changes real galaxies by 0.2 of 255 levels, at most by 3.
+    changes real galaxies by 0.2 of 255 levels, at most by 3. A JPEG file is decoded at 1/2, 1/4 or
+    1/8 of its size where `LEAST` of its pixels are then left for each new one (`Image.draft`), in
+    half of the time: real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 of 255
+    levels in the mean, 2 values in 1,000 by more than 2, none by more than 12.
 
-    A JPEG file is decoded at 1/2, 1/4 or 1/8 of its size where at least `LEAST` of its pixels are
-    then left for each new one: its blocks are restored from their lower frequencies alone
-    (`Image.draft`), and all takes half of the time. Real galaxies of 424 px, shrunk to 32 to 128
-    px, change by 0.2 to 0.4 of 255 levels in the mean, 2 values in 1,000 by more than 2, none by
-    more than 12.
-
-    Raises:
-        ValueError: `crop` is larger than the image.
-    """
+    Raises `ValueError` where `crop` is larger than the image."""
     if isinstance(picture, ndarray):
         picture = Image.fromarray(picture)
     width, height = picture.size
     side = min(width, height) if crop is None else crop
     if side > min(width, height):
-        raise ValueError(
-            f"crop of {side} px, but the image has only {width} x {height} px: choose a smaller crop (option crop, or --crop)"
-        )
+        has = f"the image has only {width} x {height} px"
+        raise ValueError(f"crop of {side} px, but {has}: choose a smaller crop (or --crop)")
     wanted = LEAST * size / side
     drafted = picture.draft(None, (math.ceil(wanted * width), math.ceil(wanted * height)))
     scale = drafted[1][2] / width if drafted else 1.0
     left, top = scale * ((width - side) // 2), scale * ((height - side) // 2)
     x, y, wide = math.floor(left), math.floor(top), scale * side
-    square = sources.to_rgb(picture).crop(
-        (x, y, math.ceil(left + wide), math.ceil(top + wide))
-    )  # nothing beyond leaks in
+    edges = (x, y, math.ceil(left + wide), math.ceil(top + wide))  # nothing beyond leaks in
+    square = sources.to_rgb(picture).crop(edges)
     if side != size:
         box = (left - x, top - y, left - x + wide, top - y + wide)
         square = square.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
@@ -84,7 +66,7 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
 def read(
     original: Callable[[], tuple[Picture, str]], *, size: int, crop: int | None
 ) -> tuple[UInt8[ndarray, "3 {size} {size}"], str]:
-    """The cutout of a picture that `original()` gives, and the remark that comes with it."""
+    """Cut out of the picture that `original()` gives, and pass on the remark that comes with it."""
     picture, remark = original()
     return cutout(picture, size=size, crop=crop), remark
 
@@ -93,19 +75,17 @@ def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
     """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and
     `remarks.json` into `folder`.
 
-    A job that fails takes no row; `remarks.json` has `[position, message, failed]` of these and of
-    galaxies with a remark."""
-    remarks: list[tuple[int, str, bool]] = []
-    # Which warnings are shown is a setting of the whole process, so it must not be changed inside a
-    # thread.
+    A job that fails takes no row; `remarks.json` has the `Remark` of these and of galaxies with
+    one."""
+    remarks: list[Remark] = []
+    # Which warnings are shown is a setting of the whole process: not to be changed in a thread.
     with warnings.catch_warnings(), (folder / "images.npy").open("wb") as file:
         warnings.simplefilter("ignore")
         _header(file, len(jobs), size)
         chunks = (jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK))
         results = itertools.chain.from_iterable(in_order(run, chunks, workers=os.cpu_count() or 1))
-        shown = tqdm(
-            results, "decoding", len(jobs), unit=" galaxies", mininterval=1, delay=1, leave=False
-        )
+        bar: dict[str, Any] = {"unit": " galaxies", "mininterval": 1, "delay": 1, "leave": False}
+        shown = tqdm(results, "decoding", len(jobs), **bar)
         for position, (image, message) in enumerate(shown):
             if image is not None:
                 file.write(np.ascontiguousarray(image).data)
@@ -118,8 +98,8 @@ def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
 ) -> Generator[Result]:
-    """`function` of every item, in the order of the items, by as many threads as there are
-    `workers`.
+    """Call `function` on every item by as many threads as there are `workers`; yield the results in
+    the order of the items.
 
     Threads suffice, because Pillow decodes and resizes (as torch computes) without holding Python's
     lock. Only a few items are handed out ahead of the one that is waited for: memory stays bounded,
@@ -138,35 +118,29 @@ def in_order(
 
 
 def _header(file: IO[bytes], rows: int, size: int) -> None:
-    """Write the header of a `.npy` file; NumPy pads it, so that another number of rows fits into
-    the same place."""
+    """Write the header of a `.npy` file; NumPy pads it, so that another number of rows fits."""
     file.seek(0)
     description = {"descr": "|u1", "fortran_order": False, "shape": (rows, 3, size, size)}
     np.lib.format.write_array_header_1_0(file, description)
 
 
 def run(jobs: Sequence[Job]) -> list[tuple[ndarray | None, str]]:
-    """The result of every job, or None and its error's message."""
+    """Return the result of every job, or None and its error's message."""
     results: list[tuple[ndarray | None, str]] = []
     for job in jobs:
         try:
             results.append(job())
-        # a broken file makes a decoder raise just anything; the message goes to the user
-        except Exception as error:
+        except Exception as error:  # a broken file makes a decoder raise just anything
             results.append((None, str(error) or type(error).__name__))
     return results
 
 
 def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
-    """The images of an entry, memory-mapped: pages are read when they are used. Writing changes
-    memory, never the file."""
+    """Map the images of an entry; writing changes memory, never the file."""
     return np.load(folder / "images.npy", mmap_mode="c")
 
 
-def open_remarks(folder: Path) -> list[tuple[int, str, bool]]:
-    """`(position, message, failed)` of the jobs that failed or had something to remark when the
-    entry was made."""
-    return [
-        (position, message, failed)
-        for position, message, failed in json.loads((folder / "remarks.json").read_text())
-    ]
+def open_remarks(folder: Path) -> list[Remark]:
+    """Return what the jobs failed at or had to remark when the entry was made."""
+    remarks = json.loads((folder / "remarks.json").read_text())
+    return [(position, message, failed) for position, message, failed in remarks]

@@ -1,5 +1,4 @@
-"""Fetch published data sets, checked and resumable, and write a mock survey as if Kaggle had
-published it."""
+"""Fetch published data sets, checked and resumable."""
 
 from __future__ import annotations
 
@@ -8,17 +7,19 @@ import http.client
 import importlib.util
 import shutil
 import tarfile
+import textwrap
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
 import galaxymorph
 from galaxymorph import project
+from galaxymorph.text import unknown
 
 
 class File(NamedTuple):
@@ -37,89 +38,80 @@ class Dataset(NamedTuple):
     use: str
 
 
-_KAGGLE = "galaxy-zoo-the-galaxy-challenge"
 _DROPBOX = "https://dl.dropboxusercontent.com/s"
+_KAGGLE = """Kaggle wants an account and its own client:
+  pip install kaggle
+  accept the rules at https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/rules
+  create a token as https://github.com/Kaggle/kaggle-api says, then for each FILE of
+  images_training_rev1.zip, training_solutions_rev1.zip, images_test_rev1.zip (optional, unlabelled)
+  kaggle competitions download -c galaxy-zoo-the-galaxy-challenge -p data/galaxy_zoo -f FILE
+There is no need to unpack these zips.
+galaxies: {name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}"""
+# Addresses and checksums as in the authors' packages astroNN and galaxy-datasets.
+_GALAXY10 = File(
+    "Galaxy10_DECals.h5",
+    "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
+    "sha256:19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
+)
+_MNIST_TRAIN = File(
+    "galaxy_mnist_train_catalog.parquet",
+    f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet"
+    "?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0",
+    "md5:cd22b21d165802f4bc1adf997424aec2",
+)
+_MNIST_TEST = File(
+    "galaxy_mnist_test_catalog.parquet",
+    f"{_DROPBOX}/9assxy247i1nq8wjy7o0a/galaxy_mnist_test_catalog.parquet"
+    "?rlkey=y1ns24xw0tcyntodi61rv14fu&dl=0",
+    "md5:c5cca8d8afb6fb0d59baeb310a35d594",
+)
+_MNIST_IMAGES = File(
+    "galaxy_mnist_images.tar.gz",
+    f"{_DROPBOX}/lj89307kjx5plme9f66js/galaxy_mnist_images.tar.gz?rlkey=gvlwx2rl3hqpo3gplb9zlqrz0",
+    "md5:1c6cb0447f2f7ed676c3363ee194ced9",
+)
 DATASETS: dict[str, Dataset] = {
     "galaxy10": Dataset(
-        "Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Surveys in ten classes, 256 px, 2.5 GB (Leung & Bovy; Galaxy Zoo)",
-        # Address and checksum as in astroNN's loader, by the data set's authors.
-        (
-            File(
-                "Galaxy10_DECals.h5",
-                "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
-                "sha256:19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
-            ),
-        ),
+        "Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Surveys in ten classes, 256 px, 2.5 GB"
+        " (Leung & Bovy; Galaxy Zoo)",
+        (_GALAXY10,),
         "galaxies: {name: galaxy10, root: data/galaxy10/Galaxy10_DECals.h5}",
     ),
     "galaxy_mnist": Dataset(
-        "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley et al. 2022; Galaxy Zoo)",
-        # Addresses and checksums as in the authors' package galaxy-datasets; those of their older
-        # galaxy_mnist are dead.
-        (
-            File(
-                "galaxy_mnist_train_catalog.parquet",
-                f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0",
-                "md5:cd22b21d165802f4bc1adf997424aec2",
-            ),
-            File(
-                "galaxy_mnist_test_catalog.parquet",
-                f"{_DROPBOX}/9assxy247i1nq8wjy7o0a/galaxy_mnist_test_catalog.parquet?rlkey=y1ns24xw0tcyntodi61rv14fu&dl=0",
-                "md5:c5cca8d8afb6fb0d59baeb310a35d594",
-            ),
-            File(
-                "galaxy_mnist_images.tar.gz",
-                f"{_DROPBOX}/lj89307kjx5plme9f66js/galaxy_mnist_images.tar.gz?rlkey=gvlwx2rl3hqpo3gplb9zlqrz0",
-                "md5:1c6cb0447f2f7ed676c3363ee194ced9",
-            ),
-        ),
+        "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley"
+        " et al. 2022; Galaxy Zoo)",
+        (_MNIST_TRAIN, _MNIST_TEST, _MNIST_IMAGES),
         "galaxies: {name: folder, root: data/galaxy_mnist/classes}",
     ),
     "galaxy_zoo": Dataset(
-        "Kaggle's Galaxy Zoo challenge: 61,578 galaxies with the volunteers' 37 vote fractions, 79,975 without, 424 px, 2 GB",
+        "Kaggle's Galaxy Zoo challenge: 61,578 galaxies with the volunteers' 37 vote fractions, "
+        "79,975 without, 424 px, 2 GB",
         (),
-        f"""Kaggle wants an account and its own client:
-  pip install kaggle
-  accept the rules at https://www.kaggle.com/c/{_KAGGLE}/rules
-  create a token as https://github.com/Kaggle/kaggle-api says, then
-  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f images_training_rev1.zip
-  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f training_solutions_rev1.zip
-  kaggle competitions download -c {_KAGGLE} -p data/galaxy_zoo -f images_test_rev1.zip   (optional, unlabelled)
-There is no need to unpack these zips.
-galaxies: {{name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}}""",
+        _KAGGLE,
     ),
 }
-GALAXY_MNIST = (
-    "smooth_round",
-    "smooth_cigar",
-    "edge_on_disk",
-    "unbarred_spiral",
-)  # as its authors name the labels 0 to 3
+# As its authors name the labels 0 to 3.
+GALAXY_MNIST = ("smooth_round", "smooth_cigar", "edge_on_disk", "unbarred_spiral")
+_BAR: dict[str, Any] = {"mininterval": 1, "delay": 1}  # of a progress bar
 
 
 def info() -> str:
-    """What can be had, and how it is used."""
-    parts = [
-        f"{name}\n  {dataset.about}\n{_indented(dataset.use)}" for name, dataset in DATASETS.items()
-    ]
-    return "\n\n".join(parts)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    """Say which data sets there are, and how each is used."""
+    uses = {name: textwrap.indent(dataset.use, "  ") for name, dataset in DATASETS.items()}
+    return "\n\n".join(f"{name}\n  {DATASETS[name].about}\n{use}" for name, use in uses.items())
 
 
 def download(name: str, *, folder: Path | None = None) -> str:
-    """Get a data set into `folder` (default: data/NAME in the project); returns what to do next.
+    """Get a data set into `folder` (default: data/NAME in the project); return what to do next.
 
     A file that is there already, with the right checksum, is not fetched again.
 
     Raises:
-        ValueError: no such data set, or a wrong checksum.
+        ValueError: an unknown data set, or a wrong checksum.
         OSError: network or server failed; the message says how to go on.
     """
     if name not in DATASETS:
-        raise ValueError(f"no data set {name!r} to download; there are: {', '.join(DATASETS)}")
+        raise ValueError(unknown("data set", name, DATASETS))
     folder = folder or project.root() / "data" / name
     if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
         raise ValueError("GalaxyMNIST's labels are Parquet files; first: pip install pyarrow")
@@ -142,40 +134,38 @@ def fetch(file: File, folder: Path) -> Path:
         _check(target, file)
         return target
     folder.mkdir(parents=True, exist_ok=True)
+    by_hand = f"Or fetch it with a browser and save it as {target}"
     while True:
         before = _size(part)
         try:
             _transfer(file.url, part)
             break
         except urllib.error.HTTPError as error:
-            raise OSError(
-                f"{file.url}: the server answers {error.code} {error.reason}. {_by_hand(file, target)}"
-            ) from error
+            answer = f"{error.code} {error.reason}"
+            raise OSError(f"{file.url}: the server answers {answer}. {by_hand}") from error
         except (OSError, http.client.HTTPException) as error:
             if _size(part) <= before:  # else the line is shaky, but not dead
-                raise ConnectionError(
-                    f"cannot reach {file.url} ({error}). {_size(part):,} bytes are kept: the same command goes on from there. "
-                    + _by_hand(file, target)
-                ) from error
+                kept = f"{_size(part):,} bytes are kept: the same command goes on from there"
+                message = f"cannot reach {file.url} ({error}). {kept}. {by_hand}"
+                raise ConnectionError(message) from error
             time.sleep(1)
     try:
         _check(part, file)
     except ValueError:
         part.unlink()
         raise
-    part.replace(target)
-    return target
+    return part.replace(target)
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append to `part` what is missing of it, or write it anew where the server cannot send
-    parts."""
+    """Append to `part` what is missing, or write it anew where the server sends no parts."""
     have = _size(part)
-    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"} | (
-        {"Range": f"bytes={have}-"} if have else {}
-    )
+    request = urllib.request.Request(url)
+    request.add_header("User-Agent", f"galaxymorph/{galaxymorph.__version__}")
+    if have:
+        request.add_header("Range", f"bytes={have}-")
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
+        response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
         error.close()
         if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -184,16 +174,16 @@ def _transfer(url: str, part: Path) -> None:
     with response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        bar = tqdm(
-            desc=part.stem,
-            initial=have,
-            total=total or None,
-            unit="B",
-            unit_scale=True,
-            mininterval=1,
-            delay=1,
-        )
-        with part.open("ab" if have else "wb") as opened, bar:
+        amount: dict[str, Any] = {
+            "initial": have,
+            "total": total or None,
+            "unit": "B",
+            "unit_scale": True,
+        }
+        with (
+            part.open("ab" if have else "wb") as opened,
+            tqdm(desc=part.stem, **amount, **_BAR) as bar,
+        ):
             while block := response.read(1 << 20):
                 opened.write(block)
                 bar.update(len(block))
@@ -205,19 +195,13 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _by_hand(file: File, target: Path) -> str:
-    return f"Or fetch it with a browser and save it as {target}"
-
-
 def _check(path: Path, file: File) -> None:
     algorithm, expected = file.checksum.split(":")
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, algorithm).hexdigest()
     if found != expected:
-        raise ValueError(
-            f"{path.name} has the {algorithm} checksum {found}, but its publishers state {expected}: it is damaged, or not the "
-            f"same file. Remove {path} if it is still there, and download it again"
-        )
+        what = f"the {algorithm} checksum {found}, but its publishers state {expected}"
+        raise ValueError(f"{path.name} has {what}. Remove {path} if it is there, download it again")
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -225,23 +209,17 @@ def extract(archive: Path, folder: Path) -> None:
 
     Raises:
         ValueError: a member would land elsewhere, or is a link or a device; nothing is unpacked
-        then.
+            then.
     """
     with tarfile.open(archive) as opened:
-        for member in opened:
+        members = opened.getmembers()
+        for member in members:
             path = PurePosixPath(member.name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                raise ValueError(
-                    f"{archive} is not to be trusted: its member {member.name!r} may write elsewhere. Nothing unpacked"
-                )
-        for member in tqdm(
-            opened.getmembers(), "unpacking", unit=" files", mininterval=1, delay=1, leave=False
-        ):
-            if content := opened.extractfile(member):  # None for folders
-                target = folder / member.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with content, target.open("wb") as written:
-                    shutil.copyfileobj(content, written)
+                what = f"its member {member.name!r} may write elsewhere. Nothing unpacked"
+                raise ValueError(f"{archive} is not to be trusted: {what}")
+        shown = tqdm(members, "unpacking", unit=" files", leave=False, **_BAR)
+        opened.extractall(folder, shown, filter="data")
 
 
 def _arrange_galaxy_mnist(folder: Path) -> None:
@@ -250,16 +228,17 @@ def _arrange_galaxy_mnist(folder: Path) -> None:
     if classes.exists():
         return
     shutil.rmtree(part, ignore_errors=True)
-    extract(folder / "galaxy_mnist_images.tar.gz", part / "all")
-    images = {path.name: path for path in (part / "all").rglob("*.jpg")}
-    catalogues = [
-        pd.read_parquet(folder / f"galaxy_mnist_{half}_catalog.parquet")
-        for half in ("train", "test")
-    ]
+    images, train, test = (
+        part / "all",
+        *(folder / file.name for file in (_MNIST_TRAIN, _MNIST_TEST)),
+    )
+    extract(folder / _MNIST_IMAGES.name, images)
+    found = {path.name: path for path in images.rglob("*.jpg")}
     for name in GALAXY_MNIST:
         (part / name).mkdir()
-    for file, label in pd.concat(catalogues)[["filename", "label"]].itertuples(index=False):
+    catalogue = pd.concat([pd.read_parquet(train), pd.read_parquet(test)])
+    for file, label in catalogue[["filename", "label"]].itertuples(index=False):
         name = PurePosixPath(file).name
-        images[name].rename(part / GALAXY_MNIST[label] / name)
-    shutil.rmtree(part / "all")
+        found[name].rename(part / GALAXY_MNIST[label] / name)
+    shutil.rmtree(images)
     part.rename(classes)

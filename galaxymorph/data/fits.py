@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.visualization import make_lupton_rgb
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
 from galaxymorph.data import sources
@@ -21,58 +21,48 @@ from galaxymorph.text import listing
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
 WAVELENGTHS = "ugrizy"  # the bands' letters, bluest first
 
+Bands = Float[ndarray, "3 height width"]
+
 
 def find(
     root: Path,
     *,
-    labels: Path | None,
-    class_names: Sequence[str] | None,
-    on_bad: sources.OnBad,
-    bands: str | None,
-    hdu: int | None,
-    stretch: float,
-    q: float,
-    band_weights: Sequence[float],
+    labels: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    bands: str | None = None,
+    hdu: int | None = None,
+    stretch: float = 0.5,
+    Q: float = 8.0,
+    band_weights: Sequence[float] = (2.5, 1.5, 1.0),
 ) -> sources.Found:
-    """FITS images anywhere below a folder, plain or compressed: cubes of three bands `<id>.fits`,
-    or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in capitals). The
-    header's word on the band is not asked: it is often wrong.
+    """Find FITS images anywhere below a folder, plain or compressed: cubes of three bands
+    `<id>.fits`, or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in
+    capitals). The band in the header is ignored: it is often wrong.
 
     Args:
-        bands: the order of a cube's planes, or which of the single files to use, such as "gri";
-        default: bluest first. labels: a CSV file `id,label`; default: all unlabelled. hdu, stretch,
-        q, band_weights: see `read`.
+        labels: a CSV file, see `sources.label`; default: all unlabelled.
+        class_names: names for the classes, in the order of the sorted labels.
+        bands: the planes of a cube (default: bluest first), or the single files to use, as "gri".
+        hdu, stretch, Q, band_weights: see `read`.
     """
     if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
-        raise ValueError(
-            f"bands must be three different ones of {', '.join(WAVELENGTHS)}, such as 'gri', not {bands!r}"
-        )
+        raise ValueError(f"bands must be three different ones of {WAVELENGTHS}, not {bands!r}")
     if len(band_weights) != 3:
-        raise ValueError(
-            f"band_weights must be three numbers, bluest band first, not {list(band_weights)}"
-        )
+        raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
     files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
-        raise ValueError(
-            f"{root}: no FITS files found, that is no file that ends in {', '.join(ENDINGS)}"
-        )
-    order = (
-        [0, 1, 2]
-        if bands is None
-        else [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
+        raise ValueError(f"{root}: no FITS files found, none that ends in {', '.join(ENDINGS)}")
+    colour = {"hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
+    groups = _galaxies(files, bands)
+    found = sources.Found(
+        ids=list(groups),
+        names=[", ".join(file.name for file in group) for group in groups.values()],
+        read=[reader([file.path for file in each], bands, **colour) for each in groups.values()],
+        labels=[-1] * len(groups),
+        stamps=[sources.stamp(file) for file in files],
+        colour={"bands": bands, **colour},
     )
-    found = sources.Found([], [], [], [], [sources.stamp(Path(file.path)) for file in files])
-    for id, group in _galaxies(files, bands).items():
-        found.ids.append(id)
-        found.names.append(", ".join(file.name for file in group))
-        reader = partial(read, hdu=hdu, stretch=stretch, q=q, weights=tuple(band_weights))
-        found.read.append(
-            partial(
-                reader, [file.path for file in group], order=order if len(group) == 1 else [0, 1, 2]
-            )
-        )
-        found.labels.append(-1)
-    return sources.label(found, labels, class_names, on_bad)
+    return sources.label(found, labels, class_names)
 
 
 def _galaxies(
@@ -84,27 +74,35 @@ def _galaxies(
         stem = re.sub(r"\.fits?(\.\w+)?$", "", file.name, flags=re.IGNORECASE)
         single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
         id, band = (single[1], single[2].lower()) if single else (stem, "")
-        if band in groups[id] or (groups[id] and "" in (band, *groups[id])):
-            others = listing(other.path for other in groups[id].values())
-            raise ValueError(
-                f"{file.path} is a second image of {id!r}, beside {others}. Remove or rename one"
-            )
-        groups[id][band] = file
+        group = groups[id]
+        if band in group or (group and "" in (band, *group)):
+            others = listing(other.path for other in group.values())
+            raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}")
+        group[band] = file
     chosen = {
         id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
         for id, group in groups.items()
     }
-    wrong = [
+    if wrong := [
         f"{id} ({', '.join(groups[id])})"
         for id, wanted in chosen.items()
         if wanted != [""] and (len(wanted) != 3 or not set(wanted) <= set(groups[id]))
-    ]
-    if wrong:
+    ]:
         raise ValueError(
-            "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other bands: "
-            f"{listing(wrong)}. Add the missing files, or say which three to use, such as bands: gri"
+            "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other "
+            f"bands: {listing(wrong)}. Add files, or say which to use, such as bands: gri"
         )
     return {id: [groups[id][band] for band in wanted] for id, wanted in chosen.items()}
+
+
+def reader(
+    files: Sequence[str], bands: str | None = None, **colour: object
+) -> Callable[[], sources.RGB]:
+    """The `read` of a cube whose planes are `bands`, or of three files, bluest first."""
+    order = [0, 1, 2]
+    if bands is not None and len(files) == 1:
+        order = [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
+    return partial(read, files, order=order, **colour)
 
 
 def read(
@@ -113,17 +111,17 @@ def read(
     order: Sequence[int],
     hdu: int | None,
     stretch: float,
-    q: float,
-    weights: Sequence[float],
+    Q: float,
+    band_weights: Sequence[float],
 ) -> sources.RGB:
-    """A colour picture of three bands, by Lupton et al. (2004)'s arcsinh stretch.
+    """Make a colour picture of three bands, by Lupton et al. (2004)'s arcsinh stretch.
 
     Args:
         files: one cube (3, height, width), or three images (height, width).
         order: which plane or file is the bluest, the middle and the reddest band.
         hdu: the extension with the image; default: the first that has one.
-        stretch, q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
-        weights: what the bands are multiplied with, bluest first.
+        stretch, Q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
+        band_weights: what the bands are multiplied with, bluest first.
 
     Raises:
         ValueError: broken file, not three bands, or bands of different size.
@@ -131,15 +129,14 @@ def read(
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
-        raise ValueError(
-            f"expected three bands of one size (a cube, or a file per band), found {shapes}"
-        )
-    bands = np.stack([planes[plane] * weight for plane, weight in zip(order, weights, strict=True)])
+        raise ValueError(f"expected three bands of one size (a cube, or 3 files), found {shapes}")
+    weights = zip(order, band_weights, strict=True)
+    bands = np.stack([planes[plane] * weight for plane, weight in weights])
     if not np.isfinite(bands).any():
         raise ValueError("no pixel has a value")
     bands, filled = fill(bands)
     blue, green, red = bands[:, ::-1]  # the first row of a FITS image is its lowest
-    rgb = make_lupton_rgb(red, green, blue, minimum=0, stretch=stretch, Q=q)  # pyright: ignore[reportArgumentType]
+    rgb = make_lupton_rgb(red, green, blue, minimum=0, stretch=stretch, Q=Q)  # pyright: ignore[reportArgumentType]
     return rgb, f"{filled:.2g} % of the pixels were missing and filled in" if filled else ""
 
 
@@ -152,34 +149,27 @@ def _planes(file: str, hdu: int | None) -> list[ndarray]:
     return [data] if data.ndim == 2 else list(data)
 
 
-def fill(bands: Float[ndarray, "3 height width"]) -> tuple[Float[ndarray, "3 height width"], float]:
-    """Fill in missing pixels; returns the bands and the percentage that was filled.
+def fill(bands: Bands) -> tuple[Bands, float]:
+    """Fill in missing pixels; return the bands and the percentage that was filled.
 
     Missing is what is not finite, and an exact 0 where another band has light: surveys write 0
     where they have no data. A band takes the mean of the other bands there, which keeps the shape
     and makes the place grey. Where no band has data the neighbourhood is averaged, and where that
     has none either the median, which is the sky."""
-    missing: Bool[ndarray, "3 height width"] = ~np.isfinite(bands)
+    missing = ~np.isfinite(bands)
     missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
     if not missing.any():
         return bands, 0.0
-    known = np.where(missing, 0, bands)
     count = (~missing).sum(0)
-    mean = known.sum(0) / np.maximum(count, 1)
+    mean = np.where(missing, 0, bands).sum(0) / np.maximum(count, 1)
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        from astropy.convolution import (
-            Gaussian2DKernel,
-            interpolate_replace_nans,
-        )  # half a second, for a few files
+        # Takes half a second to import, for a few files.
+        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
 
-        local = np.stack(
-            [
-                interpolate_replace_nans(band, Gaussian2DKernel(2), boundary="extend")
-                for band in filled
-            ]
-        )
-        sky = np.nanmedian(filled, axis=(1, 2), keepdims=True)
+        kernel = Gaussian2DKernel(2)
+        smooth = [interpolate_replace_nans(band, kernel, boundary="extend") for band in filled]
+        local, sky = np.stack(smooth), np.nanmedian(filled, axis=(1, 2), keepdims=True)
         filled = np.where(np.isfinite(local), local, np.nan_to_num(sky))
     return filled, 100 * float(missing.mean())

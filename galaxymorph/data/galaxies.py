@@ -1,12 +1,11 @@
-"""galaxymorph.data.galaxies"""
+"""The one data set type: galaxies with pixels, classes, votes, and the split of each."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,10 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-SPLITS = ("train", "val", "test", "unlabelled")
+from galaxymorph.text import unknown
+
+Split = Literal["train", "val", "test", "unlabelled"]
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 @dataclass
@@ -30,65 +32,54 @@ class Galaxies:
     images: UInt8[Tensor, "galaxy 3 size size"]
     labels: Int64[Tensor, " galaxy"]  # index into `classes`, -1 where unlabelled
     classes: tuple[str, ...]
-    votes: Float[Tensor, "galaxy 37"] | None  # cumulative (see schema); NaN rows where nobody voted
-    split: Shaped[ndarray, " galaxy"]  # str: "train", "val", "test" or "unlabelled"
+    votes: Float[Tensor, "galaxy 37"] | None  # cumulative; NaN rows where nobody voted
+    split: Shaped[ndarray, " galaxy"]  # str, of `SPLITS`
     volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
-    cutout: dict[str, Any] = field(
-        default_factory=dict
-    )  # options by which the pixels were cut from the source's images
-    notes: list[str] = field(
-        default_factory=list
-    )  # what was left out, filled in or joined: to be recorded with results
+    # Options by which the pixels were cut from the source's images.
+    cutout: dict[str, Any] = field(default_factory=dict)
+    # What was left out, filled in or joined: to be recorded with results.
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, *splits: Literal["train", "val", "test", "unlabelled"]) -> Galaxies:
-        """The galaxies of one split, or of several (a copy).
+    def part(self, *splits: Split) -> Galaxies:
+        """Copy the galaxies of one split, or of several.
 
         Raises:
-            ValueError: there is no such split, or nothing is in it, which methods rely on; only
-            "unlabelled" may be empty.
+            ValueError: an unknown split, or an empty one, which methods rely on; only "unlabelled"
+                may be empty.
         """
         for split in splits:
             if split not in SPLITS:
-                nearest = difflib.get_close_matches(str(split), SPLITS, n=1)
-                hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-                raise ValueError(f"no split {split!r}{hint} There are: {', '.join(SPLITS)}")
-            if split != "unlabelled" and not (self.split == split).any():
-                if (self.labels < 0).all():
-                    why = "no galaxy has a label: give the source labels, or use a method that does without"
-                elif split == "train":
-                    why = "all galaxies with a label are in other splits: take more of the data"
-                else:
-                    why = f"the data were loaded with {split} = 0: give {split} a fraction of the galaxies, such as 0.2"
-                raise ValueError(f"the split {split!r} is empty, as {why}")
+                raise ValueError(unknown("split", split, SPLITS))
+            if split == "unlabelled" or (self.split == split).any():
+                continue
+            if (self.labels < 0).all():
+                why = "no galaxy has a label: give the source labels, or use a method without"
+            elif split == "train":
+                why = "all galaxies with a label are in other splits: take more of the data"
+            else:
+                why = f"the data were loaded with {split} = 0: give {split} a fraction, such as 0.2"
+            raise ValueError(f"the split {split!r} is empty, as {why}")
         return self.take(np.flatnonzero(np.isin(self.split, splits)))
 
     def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
-        """The galaxies of these rows, by number or by a mask, in this order (a copy)."""
+        """Copy the galaxies of these rows, by number or by a mask, in this order."""
         index = torch.from_numpy(rows)
-        return replace(
-            self,
-            ids=self.ids[rows],
-            images=self.images[index],
-            labels=self.labels[index],
-            votes=None if self.votes is None else self.votes[index],
-            volunteers=None if self.volunteers is None else self.volunteers[index],
-            split=self.split[rows],
-        )
+        tensors = {key: getattr(self, key) for key in ("images", "labels", "votes", "volunteers")}
+        taken = {key: each[index] for key, each in tensors.items() if each is not None}
+        return replace(self, ids=self.ids[rows], split=self.split[rows], **taken)
 
     def counts(self) -> pd.DataFrame:
-        """How many galaxies of each class (rows, and the unlabelled) each split (columns) has."""
-        names = np.array([*self.classes, "unlabelled"])[self.labels.numpy()]  # -1 is the last
-        table = pd.crosstab(names, self.split)
-        return table.reindex(
-            index=[*self.classes, "unlabelled"], columns=list(SPLITS), fill_value=0
-        ).rename_axis(index="class", columns="split")
+        """Count the galaxies of each class (rows, and the unlabelled) in each split (columns)."""
+        rows = [*self.classes, "unlabelled"]
+        table = pd.crosstab(np.array(rows)[self.labels.numpy()], self.split)  # -1 is the last
+        table = table.reindex(index=rows, columns=list(SPLITS), fill_value=0)
+        return table.rename_axis(index="class", columns="split")
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of ids, classes, labels and splits: equal for two runs that trained and
-        tested on the same galaxies."""
+        """A short hash of ids, classes, labels and splits, equal where two runs used the same."""
         rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
         return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""galaxymorph.data.galaxy_zoo"""
+"""Galaxies in the layout of Kaggle's Galaxy Zoo challenge, with the votes of volunteers."""
 
 from __future__ import annotations
 
@@ -11,53 +11,50 @@ import numpy as np
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.data.sources import (
-    Found,
-    OnBad,
-    _check_columns,
-    _indexed,
-    _read_csv,
-    _unmatched,
-    existing,
-    images,
-    join,
-    take,
-)
+from galaxymorph.data import sources
+from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
 
 
-def galaxy_zoo(root: Path, *, n_classes: Literal[4, 5], on_bad: OnBad) -> Found:
-    """Kaggle's Galaxy Zoo layout, as folders or as the zips that Kaggle serves.
-
+def galaxy_zoo(
+    root: Path, *, n_classes: Literal[4, 5] = 4, volunteers: Path | None = None
+) -> Found:
+    """Find Kaggle's Galaxy Zoo galaxies, as folders or as the zips that Kaggle serves:
     `images_training_rev1` with `training_solutions_rev1`, and `images_test_rev1`, if there, as
-    unlabelled galaxies. Classes come from the votes by `schema.hard_labels`.
+    unlabelled galaxies. Images without votes and votes without image are left out, and a problem.
+
+    Args:
+        n_classes: classes that votes are turned into by `galaxy_zoo_tree.hard_labels`.
+        volunteers: see `count_volunteers`.
 
     Raises:
-        FileNotFoundError, ValueError: a part is missing; wrong columns, votes outside of [0, 1],
-            repeated ids; images without votes or votes without image (`on_bad`: skip leaves these
-            out).
+        FileNotFoundError, ValueError: a part is missing; wrong columns or votes, duplicate ids.
     """
     training = _part(root, "images_training_rev1", ("", ".zip"))
     solutions = _part(root, "training_solutions_rev1", (".csv", ".zip"))
     if training is None or solutions is None:
-        missing = [
-            name for name, part in (("images", training), ("solutions", solutions)) if part is None
-        ]
+        parts = {"images": training, "solutions": solutions}
+        missing = " and ".join(name for name, part in parts.items() if part is None)
         raise FileNotFoundError(
-            f"{existing(root)}: no training {' and '.join(missing)}. Expected images_training_rev1 (folder or .zip) and "
-            "training_solutions_rev1 (.csv or .zip), as Kaggle's galaxy-zoo-the-galaxy-challenge has them"
+            f"{sources.existing(root)}: no training {missing}. Expected images_training_rev1 "
+            "(folder or .zip) and training_solutions_rev1 (.csv or .zip), as Kaggle has them"
         )
-    found = images(training)
+    found = sources.images(training)
     table = read_votes(solutions)
-    problems = _unmatched(found, table, solutions, on_bad)
-    found = take(found, [row for row, id in enumerate(found.ids) if id in table.index])
-    votes = table.loc[found.ids].to_numpy()
-    found.notes = [f"left out: {problem}" for problem in problems]
-    found.votes, found.classes = votes, galaxy_zoo_tree.CLASSES[n_classes]
-    found.labels = galaxy_zoo_tree.hard_labels(votes, found.classes).tolist()
+    problems = sources.unmatched(found, table, solutions)
+    found = sources.take(found, [row for row, id in enumerate(found.ids) if id in table.index])
+    votes, classes = table.loc[found.ids].to_numpy(), galaxy_zoo_tree.CLASSES[n_classes]
+    found = replace(
+        found,
+        labels=galaxy_zoo_tree.hard_labels(votes, classes).tolist(),
+        classes=classes,
+        votes=votes,
+        notes=[f"left out: {problem}" for problem in problems],
+        problems=problems,
+    )
     if (test := _part(root, "images_test_rev1", ("", ".zip"))) is not None:
-        found = join(found, images(test), test.name)
-    return found
+        found = sources.join(found, sources.images(test), test.name)
+    return found if volunteers is None else count_volunteers(found, volunteers)
 
 
 def _part(root: Path, name: str, endings: Sequence[str]) -> Path | None:
@@ -65,55 +62,45 @@ def _part(root: Path, name: str, endings: Sequence[str]) -> Path | None:
 
 
 def read_votes(file: Path) -> pd.DataFrame:
-    """A table of Kaggle's 37 cumulative vote fractions, with the GalaxyID (str) as index."""
-    table = _read_csv(file, {"GalaxyID": str})
-    _check_columns(table, ["GalaxyID", *galaxy_zoo_tree.COLUMNS], file)
-    table = _indexed(table, "GalaxyID", file)
-    votes = np.array(
-        [pd.to_numeric(table[column], errors="coerce") for column in galaxy_zoo_tree.COLUMNS]
-    ).T  # (galaxy, 37)
-    wrong = np.flatnonzero(
-        ~np.all((votes >= -1e-6) & (votes <= 1 + 1e-6), axis=1)
-    )  # a NaN is wrong, too
+    """Read a table of Kaggle's 37 cumulative vote fractions, with the GalaxyID (str) as index."""
+    columns = list(galaxy_zoo_tree.COLUMNS)
+    table = sources.read_table(file, {"GalaxyID": str})
+    table = sources.indexed(table, "GalaxyID", columns, file)
+    votes = table[columns].apply(pd.to_numeric, errors="coerce")
+    wrong = table.index[~((votes >= -1e-6) & (votes <= 1 + 1e-6)).all(axis=1)]  # or a NaN
     if len(wrong):
-        raise ValueError(
-            f"{file}: votes that are no fraction between 0 and 1, for GalaxyID {listing(table.index[wrong])}"
-        )
-    return pd.DataFrame(votes, table.index, list(galaxy_zoo_tree.COLUMNS))
+        ids = listing(wrong)
+        raise ValueError(f"{file}: votes that are no fraction from 0 to 1, for GalaxyID {ids}")
+    return pd.DataFrame(votes, dtype=float)
 
 
 def count_volunteers(found: Found, file: Path) -> Found:
-    """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it does not
-    have.
+    """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it lacks.
+
+    Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
 
     Raises:
-        FileNotFoundError, ValueError: no such file or columns, repeated ids, numbers below 1, not
-        one of the galaxies in it.
+        FileNotFoundError, ValueError: no such file or columns, duplicate ids, numbers below 1, none
+            of the galaxies.
     """
-    table = _read_csv(file, str)
-    columns = [
-        next((name for name in names if name in table.columns), names[0])
-        for names in (("GalaxyID", "asset_id", "id"), ("volunteers", "total_classifications"))
-    ]
-    _check_columns(table, columns, file)
-    table = _indexed(table, columns[0], file)
-    numbers = pd.Series(pd.to_numeric(table[columns[1]], errors="coerce"))
+    table = sources.read_table(file)
+    names = ("GalaxyID", "asset_id", "id"), ("volunteers", "total_classifications")
+    id, count = (next((name for name in each if name in table), each[0]) for each in names)
+    table = sources.indexed(table, id, [count], file)
+    numbers = pd.Series(pd.to_numeric(table[count], errors="coerce"))
     if not (numbers >= 1).all():
-        raise ValueError(
-            f"{file}: {columns[1]} is no number of people (1 or more) for {listing(table.index[~(numbers >= 1)])}"
-        )
-    counted = numbers.reindex(found.ids)
-    if counted.isna().all():
-        raise ValueError(
-            f"{file}: none of the {len(found.ids):,} galaxies stands in column {columns[0]}; it has {listing(table.index, 3)}"
-        )
-    voted = (
-        np.ones(len(found.ids), bool) if found.votes is None else np.isfinite(found.votes).all(1)
-    )
-    missing = int((counted.isna().to_numpy() & voted).sum())
-    notes = (
-        [f"number of volunteers unknown for {missing:,} galaxies: not in {file.name}"]
-        if missing
-        else []
-    )
-    return replace(found, volunteers=counted.to_numpy(float), notes=[*found.notes, *notes])
+        wrong = listing(table.index[~(numbers >= 1)])
+        raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
+    counted = numbers.reindex(found.ids).to_numpy(float)
+    unknown = np.isnan(counted)
+    if unknown.all():
+        none = f"none of {len(found.ids):,} galaxies is in column {id}"
+        raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
+    if found.votes is not None:
+        unknown &= np.isfinite(found.votes).all(1)
+    notes = [*found.notes]
+    if unknown.any():
+        notes += [
+            f"number of volunteers unknown for {unknown.sum():,} galaxies: not in {file.name}"
+        ]
+    return replace(found, volunteers=counted, notes=notes)

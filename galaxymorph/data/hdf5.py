@@ -20,104 +20,77 @@ from galaxymorph.text import listing
 ENDINGS = (".h5", ".hdf5")
 
 # The ten classes as the makers of Galaxy10 DECaLS name them (https://github.com/henrysky/Galaxy10).
-GALAXY10 = (
-    "disturbed",
-    "merging",
-    "round smooth",
-    "in-between round smooth",
-    "cigar-shaped smooth",
-    "barred spiral",
-    "unbarred tight spiral",
-    "unbarred loose spiral",
-    "edge-on without bulge",
-    "edge-on with bulge",
-)
+_GALAXY10 = """disturbed, merging, round smooth, in-between round smooth, cigar-shaped smooth,
+barred spiral, unbarred tight spiral, unbarred loose spiral, edge-on without bulge,
+edge-on with bulge"""
+GALAXY10 = tuple(" ".join(name.split()) for name in _GALAXY10.split(","))
 
 
 def galaxy10(root: Path) -> sources.Found:
-    """Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width, 3), and `ans`,
-    the class from 0 to 9.
-
-    Ids are the file's name and the row.
+    """Find galaxies in Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width,
+    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row.
 
     Raises:
-        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes, classes
-        out of range.
+        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes or classes.
     """
     file = _one_file(root)
     with _open(file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
         if not {"images", "ans"} <= arrays.keys():
-            raise ValueError(
-                f"{file}: expected the arrays `images` and `ans`, found {listing(arrays) or 'none'}"
-            )
+            found = listing(arrays) or "none"
+            raise ValueError(f"{file}: expected the arrays `images` and `ans`, found {found}")
         images, answers = arrays["images"], arrays["ans"]
-        if (
-            images.ndim != 4
-            or images.shape[3] != 3
-            or images.dtype != np.uint8
-            or answers.shape != images.shape[:1]
-        ):
+        is_rgb = images.ndim == 4 and images.shape[3] == 3 and images.dtype == np.uint8
+        if not is_rgb or answers.shape != images.shape[:1]:
+            found = f"`images` is {images.dtype} {images.shape} and `ans` {answers.shape}"
             raise ValueError(
-                f"{file}: `images` is {images.dtype} {images.shape} and `ans` {answers.shape}; expected uint8 (galaxy, height, "
-                "width, 3) and (galaxy,)"
+                f"{file}: {found}; expected uint8 (galaxy, height, width, 3), (galaxy,)"
             )
         labels = np.asarray(answers).astype(int)
     if wrong := np.flatnonzero((labels < 0) | (labels >= len(GALAXY10))).tolist():
-        raise ValueError(
-            f"{file}: `ans` must lie between 0 and 9, but does not in row {listing(wrong)}"
-        )
+        rows = listing(wrong)
+        raise ValueError(f"{file}: `ans` must lie between 0 and 9, but does not in row {rows}")
     found = _from_rows(file, Rows(file, "images"), len(labels), read_image)
     return replace(found, labels=labels.tolist(), classes=GALAXY10)
 
 
 def table(
-    root: Path, *, labels: Path | None, class_names: Sequence[str] | None, on_bad: sources.OnBad
+    root: Path, *, labels: Path | None = None, class_names: Sequence[str] | None = None
 ) -> sources.Found:
-    """The layout of the published CAE and MoCo code: an astropy table in HDF5, columns `r`, `g`,
-    `b` of images in [-0.5, 0.5].
+    """Find galaxies in the layout of the published CAE and MoCo code: an astropy table in HDF5,
+    columns `r`, `g`, `b` of images in [-0.5, 0.5]. Ids are those of a column `id` or `GalaxyID`, or
+    else the file's name and the row.
 
-    Labels come from `labels`, or else from the CSV file of the same name beside the table, if there
-    is one. Ids are those of a column `id` or `GalaxyID`, or else the file's name and the row.
+    Args:
+        labels: CSV file, see `sources.label`; default: that of the same name beside the table.
+        class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
         FileNotFoundError, ValueError: no or several files or tables, no such columns, images of
-            several sizes, repeated ids; and all that `sources.label` finds.
+            several sizes, duplicate ids; and all that `sources.label` finds.
     """
     file = _one_file(root)
     with _open(file) as opened:
-        tables = [
-            array
-            for array in opened.values()
-            if isinstance(array, h5py.Dataset) and array.dtype.names
-        ]
+        datasets = [array for array in opened.values() if isinstance(array, h5py.Dataset)]
+        tables = [array for array in datasets if array.dtype.names]
         if len(tables) != 1:
-            raise ValueError(
-                f"{file}: expected one table, as astropy writes it, found {len(tables)} in {list(opened)}"
-            )
-        kind = tables[0].dtype
+            found = f"{len(tables)} in {list(opened)}"
+            raise ValueError(f"{file}: expected one table, as astropy writes it, found {found}")
+        (array,) = tables
+        kind = array.dtype
         columns = list(kind.names or ())
-        if missing := [band for band in "rgb" if band not in columns]:
-            raise ValueError(
-                f"{file}: the table has no column {listing(missing)}. It has: {listing(columns)}"
-            )
+        sources.check_columns(columns, "rgb", file)
         shapes = {kind[band].shape for band in "rgb"}
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
-            raise ValueError(
-                f"{file}: the columns r, g and b must hold images of one size, not {listing(shapes)}"
-            )
-        rows = Rows(file, str(tables[0].name))
-        named = [name for name in columns if name in ("id", "GalaxyID")]
-        ids = (
-            [id.decode() if isinstance(id, bytes) else str(id) for id in tables[0][named[0]]]
-            if named
-            else None
-        )
-        found = _from_rows(file, rows, len(tables[0]), read_table, ids)
-    beside = file.with_suffix(".csv")
-    return sources.label(
-        found, labels or (beside if beside.exists() else None), class_names, on_bad
-    )
+            sizes = listing(shapes)
+            raise ValueError(f"{file}: columns r, g, b must hold images of one size, not {sizes}")
+        ids = None
+        if named := [name for name in columns if name in ("id", "GalaxyID")]:
+            ids = [id.decode() if isinstance(id, bytes) else str(id) for id in array[named[0]]]
+        found = _from_rows(file, Rows(file, str(array.name)), len(array), read_table, ids)
+    if labels is None and file.with_suffix(".csv").exists():
+        labels = file.with_suffix(".csv")
+    return sources.label(found, labels, class_names)
 
 
 def _one_file(root: Path) -> Path:
@@ -147,16 +120,12 @@ class Rows:
 
     def __init__(self, file: Path, key: str) -> None:
         self.file, self.key = file, key
-        with h5py.File(file) as opened:
-            chunks = self._array(opened).chunks
-        self.block = chunks[0] if chunks else 64
         self.blocks: dict[int, ndarray] = {}
         self.lock = threading.Lock()
-
-    def _array(self, opened: h5py.File) -> h5py.Dataset:
-        array = opened[self.key]
-        assert isinstance(array, h5py.Dataset)
-        return array
+        self.block = 64
+        with h5py.File(file) as opened:
+            if chunks := opened[key].chunks:  # pyright: ignore[reportAttributeAccessIssue]
+                self.block = chunks[0]
 
     def __getitem__(self, row: int) -> Any:
         number, offset = divmod(row, self.block)
@@ -164,30 +133,29 @@ class Rows:
             if number not in self.blocks:
                 if len(self.blocks) == 4:
                     del self.blocks[next(iter(self.blocks))]  # the oldest
+                start = number * self.block
                 with h5py.File(self.file) as opened:
-                    self.blocks[number] = self._array(opened)[
-                        number * self.block : (number + 1) * self.block
-                    ]
+                    array: Any = opened[self.key]
+                    self.blocks[number] = array[start : start + self.block]
             return self.blocks[number][offset]
 
 
 def read_image(rows: Rows, row: int) -> sources.RGB:
-    """A row of an array of images: uint8 (galaxy, height, width, 3)."""
+    """Read a row of an array of images: uint8 (galaxy, height, width, 3)."""
     return np.array(rows[row]), ""
 
 
 def read_table(rows: Rows, row: int) -> sources.RGB:
-    """A row of a table with columns r, g, b: images in [-0.5, 0.5], black to white.
+    """Read a row of a table with columns r, g, b: images in [-0.5, 0.5], black to white.
 
     Raises:
         ValueError: values out of range, or NaN.
     """
     record = rows[row]
     image = np.stack([record[band] for band in "rgb"], axis=-1).astype(float) + 0.5
-    if not (image.min() >= -0.01 and image.max() <= 1.01):  # so that NaN fails, too
-        raise ValueError(
-            f"values from {image.min() - 0.5:.3g} to {image.max() - 0.5:.3g}, expected -0.5 to 0.5"
-        )
+    low, high = image.min(), image.max()
+    if not (low >= -0.01 and high <= 1.01):  # so that NaN fails, too
+        raise ValueError(f"values from {low - 0.5:.3g} to {high - 0.5:.3g}, expected -0.5 to 0.5")
     return np.round(image.clip(0, 1) * 255).astype(np.uint8), ""
 
 
@@ -201,10 +169,5 @@ def _from_rows(
     names = [f"{file.name} row {row}" for row in range(count)]
     ids = ids or [f"{file.stem}-{row:06d}" for row in range(count)]
     sources.check_unique(ids, names, file)
-    return sources.Found(
-        ids=ids,
-        names=names,
-        read=[partial(read, rows, row) for row in range(count)],
-        labels=[-1] * count,
-        stamps=[sources.stamp(file)],
-    )
+    reads = [partial(read, rows, row) for row in range(count)]
+    return sources.Found(ids, names, [*reads], [-1] * count, [sources.stamp(file)])

@@ -1,8 +1,11 @@
-"""galaxymorph.data.splits"""
+"""Which galaxy belongs where: splits and sets of labels that depend on nothing but the seed and
+each galaxy's id."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,37 +17,26 @@ from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.text import listing
 
 Target = Literal["classes", "votes"]
+Strata = Int64[ndarray, " galaxy"]
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:
-    """Row numbers in an order that depends on nothing but the seed and each id: a galaxy more or
-    less moves no other."""
+    """Return row numbers in a seeded order, in which a galaxy more or less moves no other."""
     keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
     return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
 
 
-def strata_of(galaxies: Galaxies, target: Target) -> Int64[ndarray, " galaxy"]:
-    """The stratum of each galaxy: its class, one more for those of no class if `target` is votes,
-    -1 for the unlabelled."""
+def strata_of(galaxies: Galaxies, target: Target) -> Strata:
+    """Return each galaxy's class, -1 if unlabelled; for votes, one more for those of no class."""
     strata = galaxies.labels.numpy().copy()
-    if target == "votes":
-        voted = (
-            torch.zeros(len(galaxies), dtype=torch.bool)
-            if galaxies.votes is None
-            else galaxies.votes.isfinite().all(1)
-        )
-        strata[(strata < 0) & voted.numpy()] = len(galaxies.classes)
+    if target == "votes" and galaxies.votes is not None:
+        voted = galaxies.votes.isfinite().all(1).numpy()
+        strata[(strata < 0) & voted] = len(galaxies.classes)
     return strata
 
 
 def drawn_split(
-    galaxies: Galaxies,
-    strata: Int64[ndarray, " galaxy"],
-    *,
-    test: float,
-    val: float,
-    seed: int,
-    remedy: str | None,
+    galaxies: Galaxies, strata: Strata, *, test: float, val: float, seed: int, remedy: str | None
 ) -> None:
     """Give the galaxies of each stratum, in seeded order, to test, val and train.
 
@@ -54,17 +46,13 @@ def drawn_split(
     order = drawn_order(galaxies.ids, seed)
     ordered = strata[order]
     parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
-    least = len(parts)
     counts = np.bincount(ordered[ordered >= 0], minlength=len(galaxies.classes))
-    few = [
-        f"{name} ({count})"
-        for name, count in zip(galaxies.classes, counts, strict=False)
-        if count < least
-    ]
+    named = zip(galaxies.classes, counts, strict=False)
+    few = [f"{name} ({count})" for name, count in named if count < len(parts)]
     if few and remedy is not None:
+        least = f"at least {len(parts)}, one for each of {', '.join(parts)}"
         raise ValueError(
-            f"too few galaxies to split: class {listing(few)}; each class needs at least {least}, one for each of "
-            f"{', '.join(parts)}. {remedy}"
+            f"too few galaxies to split: class {listing(few)}; each class needs {least}. {remedy}"
         )
     for stratum, count in enumerate(counts):
         rows = order[ordered == stratum]
@@ -78,41 +66,64 @@ def drawn_split(
 
 def limit_labels(
     galaxies: Galaxies,
-    strata: Int64[ndarray, " galaxy"],
+    strata: Strata,
     target: Target,
     *,
-    n_labels: int | None,
+    n_labels: int | Sequence[str] | None,
     label_fraction: float | None,
     seed: int,
 ) -> None:
-    """Take labels and votes from all but `n_labels` training galaxies, the same fraction of each
-    stratum.
+    """Take labels and votes from all training galaxies but `n_labels`, or but those with these ids.
 
     All training galaxies stand in one queue, in which every stratum is spread evenly, its first
     galaxy at the very front. The first `n_labels` keep their labels, so that a smaller set is
-    always part of a larger one."""
+    always part of a larger one.
+
+    Raises:
+        ValueError: too few or too many; unknown or duplicate ids, or not in train; none of a class.
+    """
     if n_labels is None and label_fraction is None:
         return
     order = drawn_order(galaxies.ids, seed)
     order = order[galaxies.split[order] == "train"]
     ordered = strata[order]
     present = np.unique(ordered)
-    place = np.empty(len(order))
-    for stratum in present:
-        same = ordered == stratum
-        place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
-        place[np.flatnonzero(same)[0]] = 0
-    queue = order[np.argsort(place, kind="stable")]
-    if n_labels is None:
-        n_labels = max(len(present), round((label_fraction or 0) * len(queue)))
-    if not len(present) <= n_labels <= len(queue):
-        raise ValueError(
-            f"n_labels = {n_labels}, but it must lie between {len(present)} (one label for each class) and {len(queue)} (all "
-            "training galaxies with a label)"
-        )
-    left = torch.from_numpy(queue[n_labels:])
-    galaxies.split[queue[n_labels:]] = "unlabelled"
-    galaxies.labels[left] = -1
-    for told in (galaxies.votes, galaxies.volunteers):
-        if told is not None and target == "votes":
-            told[left] = torch.nan
+    if not isinstance(n_labels, Sequence):
+        place = np.empty(len(order))
+        for stratum in present:
+            same = ordered == stratum
+            place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
+            place[np.flatnonzero(same)[0]] = 0
+        queue = order[np.argsort(place, kind="stable")]
+        if n_labels is None:
+            n_labels = max(len(present), round((label_fraction or 0) * len(queue)))
+        if not len(present) <= n_labels <= len(queue):
+            raise ValueError(
+                f"n_labels = {n_labels}, but it must lie between {len(present)} (one label for each"
+                f" class) and {len(queue)} (all training galaxies with a label)"
+            )
+        left = queue[n_labels:]
+    else:
+        kept = _rows_in_train(galaxies, n_labels)
+        if missing := set(present.tolist()) - set(strata[kept].tolist()):
+            names = [[*galaxies.classes, "none"][stratum] for stratum in sorted(missing)]
+            raise ValueError(f"n_labels has no training galaxy of class {listing(names)}")
+        left = np.setdiff1d(order, kept)
+    galaxies.split[left] = "unlabelled"
+    galaxies.labels[torch.from_numpy(left)] = -1
+    for known in (galaxies.votes, galaxies.volunteers):
+        if known is not None and target == "votes":
+            known[torch.from_numpy(left)] = torch.nan
+
+
+def _rows_in_train(galaxies: Galaxies, ids: Sequence[str]) -> list[int]:
+    """The rows of these ids, which have to be labelled training galaxies, each named once."""
+    rows = {id: row for row, id in enumerate(galaxies.ids.tolist())}
+    if unknown := [id for id in ids if id not in rows]:
+        raise ValueError(f"n_labels: unknown ids {listing(unknown)}")
+    if twice := [id for id, count in Counter(ids).items() if count > 1]:
+        raise ValueError(f"n_labels: duplicate ids {listing(twice)}")
+    split = {id: galaxies.split[rows[id]] for id in ids}
+    if others := [f"{id} ({where})" for id, where in split.items() if where != "train"]:
+        raise ValueError(f"n_labels: not training galaxies with a label: {listing(others)}")
+    return [rows[id] for id in ids]

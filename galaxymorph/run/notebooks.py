@@ -215,12 +215,16 @@ class _Call:
         free = [p.name for p in options if p.name not in self.fixed]
         accepts_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
         hints = hints_of(self.target)
+        # What the signature cannot say: why options that are given together do not go together.
+        refused = getattr(self.target, "refused", lambda given: {})(given)
         for key, value in given.items():
             if key in self.fixed:
                 yield (
                     f"{name}.{key}",
                     f"the notebook itself fills {key} of {self.name}; set the step's parameter instead",
                 )
+            elif key in refused:
+                yield f"{name}.{key}", refused[key]
             elif key in free:
                 if not accepts(value, hints.get(key, Any)):
                     yield f"{name}.{key}", expectation(value, hints[key])

@@ -297,13 +297,14 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from galaxymorph import cutouts
+from galaxymorph.cache import entry
+from galaxymorph.data import cutouts
 
 def job():
     time.sleep(0.01)
     return np.zeros((3, 8, 8), np.uint8), ""
 
-cutouts.entry(Path(sys.argv[1]), "inputs", lambda part: cutouts.decode([job] * 100_000, part, size=8))
+entry(Path(sys.argv[1]), "inputs", lambda part: cutouts.decode([job] * 100_000, part, size=8))
 """
 
 

@@ -21,9 +21,10 @@ from astropy.utils.exceptions import AstropyUserWarning
 from PIL import Image
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.cache import code
 from galaxymorph.data import fits, galaxy_zoo, hdf5, sources
 from galaxymorph.data.galaxies import SPLITS, Galaxies
-from galaxymorph.data.load import _code
+from galaxymorph.data.load import SOURCES, options_of, refused
 from galaxymorph.data.load import load as load_galaxies
 from galaxymorph.data.mock import survey as survey_module
 from galaxymorph.data.mock.survey import mock_survey
@@ -168,7 +169,7 @@ def test_broken_images_are_named(tmp_path, load):
         truncate(root / "disc" / f"{id}.jpg")
     with pytest.raises(
         ValueError,
-        match=r"12 of 30 images cannot be used: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
+        match=r"12 of 30 images .*: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
     ):
         load("folder", root=root)
     galaxies = load("folder", root=root, on_bad="skip")
@@ -193,7 +194,7 @@ def test_nothing_but_broken_images_is_an_error_in_any_case(tmp_path, load):
 
 def test_folder_without_classes(tmp_path, load):
     write_images(tmp_path / "mine", ["1", "2"])
-    with pytest.raises(ValueError, match="has no subfolders: .* one per class"):
+    with pytest.raises(ValueError, match="has no subfolders: one per class"):
         load("folder", root=tmp_path / "mine")
 
 
@@ -201,9 +202,7 @@ def test_empty_class(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     (root / "ring").mkdir()
     (root / "ring" / "notes.txt").write_text("to do")
-    with pytest.raises(
-        ValueError, match=r"no images .* in class ring: fill the folder or remove it"
-    ):
+    with pytest.raises(ValueError, match=r"no images in class ring: fill or remove the folder"):
         load("folder", root=root)
 
 
@@ -236,16 +235,16 @@ def test_class_too_small_to_split(tmp_path, load):
 def test_too_few_galaxies_what_can_be_done(tmp_path, load):
     root = write_zoo(tmp_path / "zoo", 8)
     for n_classes, remedy in (
-        (4, r"clear votes for it$"),
-        (5, r"clear votes for it, or use n_classes: 4"),
+        (4, r"those galaxies are then unlabelled$"),
+        (5, r"those galaxies are then unlabelled, or use n_classes: 4"),
     ):
         with pytest.raises(
-            ValueError, match=rf"one for each of train, val, test\. Add galaxies with {remedy}"
+            ValueError, match=rf"one for each of train, val, test\. Add galaxies of it, .* {remedy}"
         ):
             load("galaxy_zoo", root=root, n_classes=n_classes)
     write_galaxy10(tmp_path / "Galaxy10.h5", each=1)
     with pytest.raises(
-        ValueError, match=r"one for each of train, test\. Use a file with more galaxies of it"
+        ValueError, match=r"one for each of train, test\. Add galaxies of it, or take its labels"
     ):
         load("galaxy10", root=tmp_path / "Galaxy10.h5", val=0.0)
     with pytest.raises(ValueError, match=r"Simulate more by n_galaxies$"):
@@ -254,7 +253,7 @@ def test_too_few_galaxies_what_can_be_done(tmp_path, load):
 
 def test_unknown_source_names_the_nearest(load):
     with pytest.raises(
-        ValueError, match=r"no data source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"
+        ValueError, match=r"unknown source 'galaxyzoo'; did you mean 'galaxy_zoo'\?"
     ):
         load("galaxyzoo")
 
@@ -262,36 +261,26 @@ def test_unknown_source_names_the_nearest(load):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("simulated", {"root": "data"}, "option 'root' means nothing to the source 'simulated'"),
         (
             "simulated",
-            {"on_bad": "skip"},
-            r"'on_bad' means nothing to the source 'simulated' \(none of its images can be broken\)",
+            {"root": "data"},
+            "'simulated' has no option 'root', but folder, galaxy_zoo, ",
         ),
+        ("simulated", {"on_bad": "skip"}, "'simulated' has no option 'on_bad', but folder"),
         (
             "simulated",
             {"crop": 40},
-            r"'simulated' \(its frames are drawn around the galaxies, at image_size\): remove it",
+            "'simulated' has no option 'crop', but folder, .* fits: remove",
         ),
-        (
-            "simulated",
-            {"unlabelled_root": "x"},
-            r"'simulated' \(its own unlabelled galaxies are .* n_labels",
-        ),
-        (
-            "folder",
-            {"root": "x", "n_galaxies": 5},
-            "option 'n_galaxies' means nothing to the source 'folder'",
-        ),
+        ("simulated", {"unlabelled_root": "x"}, "'simulated' has no option 'unlabelled_root', but"),
+        ("folder", {"root": "x", "n_galaxies": 5}, "no option 'n_galaxies', but simulated: remove"),
+        ("folder", {"root": "x", "stretch": 1.0}, "no option 'stretch', but fits: remove it"),
+        ("galaxy10", {"root": "x", "class_names": ["a"]}, "but folder, table, fits: remove it"),
+        ("galaxy10", {"root": "x", "target": "votes"}, "'galaxy10' has no votes: remove target"),
         (
             "folder",
-            {"root": "x", "stretch": 1.0},
-            "option 'stretch' means nothing to the source 'folder'",
-        ),
-        (
-            "galaxy10",
-            {"root": "x", "class_names": ["a"]},
-            "option 'class_names' means nothing to the source 'galaxy10'",
+            {"root": "x", "image_sise": 8},
+            "unknown option 'image_sise'; did you mean 'image",
         ),
         ("folder", {"root": "x", "unlabelled_crop": 5}, "unlabelled_crop needs unlabelled_root"),
         ("folder", {}, "the source 'folder' needs `root`"),
@@ -347,9 +336,13 @@ def test_splits_are_stratified(tmp_path, load):
 def test_every_part_of_a_split_gets_a_galaxy_and_about_its_share(test, val):
     for count in range(1 + (test > 0) + (val > 0), 60):
         galaxies = Galaxies(
-            ids=np.array(ids_from(0, count)), images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
-            labels=torch.zeros(count, dtype=torch.int64), classes=("a",), votes=None, split=np.full(count, "unlabelled"),
-        )  # fmt: skip
+            ids=np.array(ids_from(0, count)),
+            images=torch.zeros(count, 3, 1, 1, dtype=torch.uint8),
+            labels=torch.zeros(count, dtype=torch.int64),
+            classes=("a",),
+            votes=None,
+            split=np.full(count, "unlabelled"),
+        )
         drawn_split(galaxies, galaxies.labels.numpy(), test=test, val=val, seed=0, remedy="")
         numbers = galaxies.counts().loc["a"]
         assert numbers["unlabelled"] == 0
@@ -391,7 +384,7 @@ def test_links_to_nothing_are_broken_images(tmp_path, load):
     (root / "disc" / "0777.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(
         ValueError,
-        match=r"1 of 11 images cannot be used: disc.0777.png \(a link to .*gone.png, which does not",
+        match=r"1 of 11 images .*: disc.0777.png \(a link to .*gone.png, which does not",
     ):
         load("folder", root=root)
     assert load("folder", root=root, on_bad="skip").ids.tolist() == ids_from(0, 10)
@@ -472,6 +465,57 @@ def test_impossible_number_of_labels(tmp_path, load, n):
     root = class_folders(tmp_path / "mine", {"a": 100, "b": 50})
     with pytest.raises(ValueError, match=rf"n_labels = {n}, but it must lie between 2 .* and 90"):
         load("folder", root=root, n_labels=n)
+
+
+def test_labels_may_be_given_by_id(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 20, "b": 10})
+    every = load("folder", root=root)
+    chosen = sorted(every.part("train").ids.tolist())[::3]
+    sample = load("folder", root=root, n_labels=chosen)
+    assert sorted(sample.part("train").ids) == chosen and len(set(sample.part("train").labels)) > 1
+    left = set(every.part("train").ids) - set(chosen)
+    assert set(sample.part("unlabelled").ids) == left
+    assert (sample.part("unlabelled").labels == -1).all()
+    for part in ("val", "test"):
+        assert sample.part(part).ids.tolist() == every.part(part).ids.tolist()
+        assert (sample.part(part).labels == every.part(part).labels).all()
+
+
+def test_impossible_labels_by_id(tmp_path, load):
+    root = class_folders(tmp_path / "mine", {"a": 20, "b": 10})
+    every = load("folder", root=root)
+    train, tested = every.part("train").ids.tolist(), every.part("test").ids.tolist()
+    only = [id for id in train if int(id) < 20]
+    for ids, message in (
+        ([*train, "0999"], "n_labels: unknown ids 0999"),
+        (
+            [*train, tested[0]],
+            rf"n_labels: not training galaxies with a label: {tested[0]} \(test\)",
+        ),
+        ([*train, train[0]], f"n_labels: duplicate ids {train[0]}"),
+        (only, "n_labels has no training galaxy of class b"),
+        ([], "n_labels has no training galaxy of class a, b"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load("folder", root=root, n_labels=ids)
+
+
+# --- the signature that params files are checked by -----------------------------------------------
+
+
+def test_load_has_the_options_of_every_source():
+    signature = inspect.signature(load_galaxies)
+    for name in SOURCES:
+        assert set(options_of(name)) <= set(signature.parameters)
+    assert signature.parameters["stretch"].default == 0.5
+    assert "found" not in signature.parameters and "options" not in signature.parameters
+
+
+def test_options_of_another_source_are_refused_before_anything_is_loaded():
+    given = {"name": "fits", "root": "x", "n_galaxies": 5, "seed": 3, "survey_seed": None}
+    assert list(refused(given)) == ["n_galaxies"]
+    assert refused({"n_galaxies": 5, "root": "x"}) == {}  # of which source, is not known yet
+    assert refused({"name": "folder", "root": "x", "hdu": None, "stretch": 0.5}) == {}
 
 
 # --- a second, unlabelled source ------------------------------------------------------------------
@@ -810,7 +854,7 @@ def test_table_with_wrong_columns_or_values(tmp_path, load):
     Table({"r": np.zeros((5, 8, 8)), "G": np.zeros((5, 8, 8)), "b": np.zeros((5, 8, 8))}).write(
         tmp_path / "a.h5", path="data"
     )
-    with pytest.raises(ValueError, match=r"the table has no column g. It has: r, G, b"):
+    with pytest.raises(ValueError, match=r"a.h5: no column g. It has: r, G, b"):
         load("table", root=tmp_path / "a.h5")
     images = np.zeros((5, 8, 8))
     images[2] += 0.7
@@ -1021,10 +1065,10 @@ def test_simulated_survey_is_made_once(load, monkeypatch):
     assert splits(first) != splits(second)
 
 
-def test_cache_follows_the_code():
+def test_cache_follows_thecode():
     """What simulate imports counts as its code, too; what it does not import does not."""
-    assert _code(survey_module) == _code(survey_module)
-    assert _code(survey_module) != _code(galaxy_zoo_tree)
+    assert code(survey_module) == code(survey_module)
+    assert code(survey_module) != code(galaxy_zoo_tree)
 
 
 # --- real galaxies --------------------------------------------------------------------------------
@@ -1041,7 +1085,7 @@ def test_real_unlabelled_galaxies_are_found_twice():
     """177 of them are also in the class folders: without the join they would leak."""
     root = Path(str(REAL))
     joined = sources.join(
-        sources.folder(root / "four_class", class_names=None),
+        sources.folder(root / "four_class"),
         sources.images(root / "galaxy_zoo_128"),
         "x",
     )
@@ -1051,7 +1095,7 @@ def test_real_unlabelled_galaxies_are_found_twice():
 @needs_data
 def test_real_galaxy_zoo(tmp_path, load):
     root = Path(str(REAL), "galaxy_zoo_2")
-    found = galaxy_zoo.galaxy_zoo(root, n_classes=5, on_bad="raise")
+    found = galaxy_zoo.galaxy_zoo(root, n_classes=5)
     assert len(found.ids) == 900
     assert found.votes is not None and np.isfinite(found.votes).sum() == 700 * 37
     small = tmp_path / "zoo"
@@ -1163,7 +1207,7 @@ def test_wrong_files_of_volunteers_are_named(tmp_path, load):
     root = write_zoo(tmp_path / "zoo", 20)
     file = write_volunteers(root, ids_from(900, 3))
     for text, message in (
-        (file.read_text(), r"none of the 27 galaxies stands in column asset_id"),
+        (file.read_text(), r"none of 27 galaxies is in column asset_id"),
         (
             "asset_id,total_classifications\n0100,40\n0101,zero\n",
             r"gz2_votes.csv: total_classifications .* for 0101",
@@ -1174,5 +1218,5 @@ def test_wrong_files_of_volunteers_are_named(tmp_path, load):
         file.write_text(text)
         with pytest.raises(ValueError, match=message):
             load("galaxy_zoo", root=root, volunteers=file)
-    with pytest.raises(ValueError, match="'volunteers' means nothing to the source 'simulated'"):
+    with pytest.raises(ValueError, match="'simulated' has no option 'volunteers', but galaxy_zoo"):
         load("simulated", volunteers=file)

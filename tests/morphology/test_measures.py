@@ -11,6 +11,7 @@ from scipy.stats import expon, pareto
 
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.morphology import measures
+from galaxymorph.morphology.segment import light, segment
 
 SIZE = 96
 
@@ -313,15 +314,15 @@ def test_a_frame_without_a_galaxy_is_nan_and_spoils_no_other(mock):
 
 
 def test_images_too_small_are_refused():
-    with pytest.raises(ValueError, match="8 px .* image_size=16"):
+    with pytest.raises(ValueError, match="8 px are .* image_size=16"):
         measures.features(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_the_galaxy_is_parted_from_a_neighbour_that_does_not_touch():
-    light = plane(exponential(3)) + plane(
+    shown = plane(exponential(3)) + plane(
         lambda radius: 150 * np.exp(-0.5 * (radius / 2) ** 2), x=32
     )
-    galaxy, others = measures.segment(measures.light(pixels(light)))
+    galaxy, others = segment(light(pixels(shown)))
     assert galaxy[0, 48, 48] and not others[0, 48, 48]
     assert others[0, 48, 80] and not galaxy[0, 48, 80]
     assert not (galaxy & others).any()

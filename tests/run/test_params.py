@@ -334,6 +334,10 @@ def test_a_model_that_is_there_may_be_of_any_run(project):
             "galaxies.image_sise: data.load has no such option (did you mean image_size?)",
         ),
         (
+            "galaxies.crop=40",
+            "galaxies.crop: the source 'simulated' has no option 'crop', but folder, galaxy_zoo, ",
+        ),
+        (
             "resnet18.galaxies.image_sise=3",
             "resnet18.galaxies.image_sise: data.load has no such option",
         ),
@@ -438,8 +442,7 @@ def test_wrong_values_are_named_with_what_was_expected(project, override, messag
         "resnet18.n_labels=null",
         "resnet18.training.optimizer=sgd",
         "resnet18.training.patience=null",
-        "galaxies.class_names=[a, b]",
-        "galaxies.root=some/folder",
+        "galaxies={name: folder, root: some/folder, class_names: [a, b]}",
         "resnet18.free.anything=[1, x, null]",  # handed to nothing that is known
         "resnet18.over.n_labels=[100, null]",
     ],

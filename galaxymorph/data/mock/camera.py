@@ -13,12 +13,17 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
+from torch.nn import functional
+
+Values = Float[Tensor, " galaxy"]
+Images = Float[Tensor, "galaxy 3 size size"]
+Planes = Float[Tensor, "galaxy size size"]
+Shape = Float[Tensor, "*shape"]
 
 PIXEL = 0.396  # arcsec, the SDSS camera's pixel
 # Median seeing (full width at half maximum, arcsec), sky noise (nanomaggies per camera pixel) and
-# photo-electrons per nanomaggy
-# of the bands g, r, i in a 54 s exposure (Stoughton et al. 2002; Gunn et al. 1998; data model of
-# SDSS `frame` files).
+# photo-electrons per nanomaggy of the bands g, r, i in a 54 s exposure (Stoughton et al. 2002; Gunn
+# et al. 1998; data model of SDSS `frame` files).
 SEEING = (1.44, 1.32, 1.26)
 SKY_NOISE = (0.014, 0.028, 0.039)
 ELECTRONS = (900.0, 950.0, 700.0)
@@ -27,7 +32,7 @@ WEIGHTS = (2.4, 1.5, 1.22)
 STRETCH, Q = 0.62, 8.0  # nanomaggies per camera pixel
 
 
-def gaussian(deviation: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def gaussian(deviation: Shape) -> Shape:
     """Normal weights of deviations in standard deviations, summing to 1 along the last axis.
 
     Cut off at 1e-13: smaller weights end in denormal numbers, which make matrix products several
@@ -35,9 +40,7 @@ def gaussian(deviation: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (-0.5 * deviation**2).clamp_min_(-30).softmax(-1)
 
 
-def blur_matrix(
-    size: int, sigma: Float[Tensor, " galaxy"], shift: Float[Tensor, " galaxy"]
-) -> Float[Tensor, "galaxy size size"]:
+def blur_matrix(size: int, sigma: Values, shift: Values) -> Planes:
     """Rows blur a line of `size` pixels by a Gaussian of `sigma` pixels and move it by `shift`
     pixels; each row sums to 1, as if the image went on beyond its edge. Blurring an image is
     `matrix @ image @ matrix.mT`."""
@@ -46,9 +49,8 @@ def blur_matrix(
     return gaussian(distance / sigma[:, None, None])
 
 
-def enlarge_matrix(size: int, zoom: Float[Tensor, " galaxy"]) -> Float[Tensor, "galaxy size size"]:
-    """Rows resample the central 1/`zoom` of a line of `size` pixels to `size` pixels, linearly
-    between neighbours."""
+def enlarge_matrix(size: int, zoom: Values) -> Planes:
+    """Rows stretch the central 1/`zoom` of a line of `size` pixels to `size`, linearly."""
     centre = (size - 1) / 2
     pixel = torch.arange(size, dtype=zoom.dtype)
     source = centre + (pixel - centre) / zoom[:, None]  # (galaxy, size), in pixels of the original
@@ -56,33 +58,25 @@ def enlarge_matrix(size: int, zoom: Float[Tensor, " galaxy"]) -> Float[Tensor, "
 
 
 def expose(
-    light: Float[Tensor, "galaxy 3 size size"],
-    *,
-    pixel: Float[Tensor, " galaxy"],
-    seeing: Float[Tensor, " galaxy"],
-    shift: Float[Tensor, "galaxy 3 2"],
-    generator: Generator,
-) -> Float[Tensor, "galaxy 3 size size"]:
+    light: Images, *, pixel: Values, seeing: Values, shift: Tensor, generator: Generator
+) -> Images:
     """Blur by the atmosphere and the pixel, and add photon and sky noise.
 
     `pixel` is the scale in arcsec (where coarser than the camera's, camera pixels are averaged),
-    `seeing` multiplies the median `SEEING`, `shift` moves each band by (x, y) arcsec. The point
-    spread function is SDSS's double Gaussian: 90 % of the light in the core, 10 % in a wing of 2.5
-    times its width."""
+    `seeing` multiplies the median `SEEING`, `shift` (galaxy, 3, 2) moves each band by (x, y)
+    arcsec. The point spread function is SDSS's double Gaussian: 90 % of the light in the core, 10 %
+    in a wing of 2.5 times its width."""
     galaxies, bands, size, _ = light.shape
     flat = light.reshape(galaxies * bands, size, size)
     fwhm = seeing[:, None] * torch.tensor(SEEING)  # (galaxy, band)
     sigma = (((fwhm / 2.3548) ** 2 + pixel[:, None] ** 2 / 12).sqrt() / pixel[:, None]).flatten()
-    moved = (shift / pixel[:, None, None]).flatten(0, 1)  # (galaxy band, 2)
-    core = blur_matrix(size, sigma, moved[:, 1]) @ flat @ blur_matrix(size, sigma, moved[:, 0]).mT
-    wing_matrix = blur_matrix(
-        size, 2.3 * sigma, torch.zeros_like(sigma)
-    )  # on top of the core: sqrt(1 + 2.3²) = 2.5
-    blurred = torch.lerp(core, wing_matrix @ core @ wing_matrix.mT, 0.1).view_as(light)
+    x, y = (shift / pixel[:, None, None]).flatten(0, 1).unbind(1)  # (galaxy band)
+    core = blur_matrix(size, sigma, y) @ flat @ blur_matrix(size, sigma, x).mT
+    wing = blur_matrix(size, 2.3 * sigma, torch.zeros_like(sigma))  # on the core: sqrt(1 + 2.3²)
+    blurred = torch.lerp(core, wing @ core @ wing.mT, 0.1).view_as(light)
 
-    averaged = (PIXEL / pixel).view(
-        -1, 1, 1, 1
-    )  # noise falls with the square root of the camera pixels in a pixel
+    # Noise falls with the square root of the camera pixels in a pixel.
+    averaged = (PIXEL / pixel).view(-1, 1, 1, 1)
     sky = torch.tensor(SKY_NOISE).view(3, 1, 1) / PIXEL**2
     photons = blurred.clamp_min(0) / (torch.tensor(ELECTRONS).view(3, 1, 1) * PIXEL**2)
     noise = (photons + sky**2).sqrt_().mul_(averaged)
@@ -90,12 +84,7 @@ def expose(
 
 
 def lupton_rgb(
-    red: Float[Tensor, "*shape"],
-    green: Float[Tensor, "*shape"],
-    blue: Float[Tensor, "*shape"],
-    *,
-    stretch: float,
-    Q: float,
+    red: Shape, green: Shape, blue: Shape, *, stretch: float, Q: float
 ) -> Float[Tensor, "*shape 3"]:
     """Batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133): whole
     numbers from 0 to 255.
@@ -105,22 +94,19 @@ def lupton_rgb(
     bands = torch.stack((red, green, blue), -1)
     intensity = bands.mean(-1, keepdim=True)
     slope = 0.1 * 255 / math.asinh(0.1 * Q)
-    factor = torch.where(
-        intensity > 0, torch.asinh(intensity * (Q / stretch)) * slope / intensity, 0.0
-    )
-    rgb = (bands * factor).clamp_min_(0)
+    factor = torch.asinh(intensity * (Q / stretch)) * slope / intensity
+    rgb = (bands * torch.where(intensity > 0, factor, 0.0)).clamp_min_(0)
     brightest = rgb.amax(-1, keepdim=True)
     return torch.where(brightest > 255, rgb / brightest * 255, rgb).floor_()
 
 
 # Tables K.1 and K.2 of the JPEG standard (ITU T.81): steps of luminance and chrominance at quality
 # 50.
-_LUMINANCE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
-18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
-_CHROMINANCE = (
-    "17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99"
-    + " 99" * 32
-)
+_LUMINANCE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56
+14 17 22 29 51 87 80 62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92
+49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
+_CHROMINANCE = """17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99
+24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99""" + (" 99" * 32)
 _YCC = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 )
@@ -128,15 +114,11 @@ _DCT = torch.cos(torch.arange(8)[:, None] * (2 * torch.arange(8) + 1) * math.pi 
 _DCT[0] /= math.sqrt(2)
 
 
-def _steps(table: str, quality: int) -> Float[Tensor, "8 8"]:
+def _quantise(plane: Planes, table: str, quality: int) -> Planes:
+    """Round the cosine coefficients of 8 x 8 blocks to multiples of the table's steps."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality  # libjpeg's
     steps = torch.tensor([float(step) for step in table.split()]).view(8, 8)
-    return ((steps * scale + 50) / 100).floor().clamp(1, 255)
-
-
-def _quantise(
-    plane: Float[Tensor, "galaxy size size"], steps: Float[Tensor, "8 8"]
-) -> Float[Tensor, "galaxy size size"]:
+    steps = ((steps * scale + 50) / 100).floor().clamp(1, 255)
     blocks = plane.shape[-1] // 8
     cosines = torch.block_diag(*[_DCT] * blocks)  # one large matrix product beats many of 8 x 8
     steps = steps.repeat(blocks, blocks)
@@ -144,28 +126,23 @@ def _quantise(
     return cosines.T @ coefficients @ cosines
 
 
-def jpeg(
-    rgb: Float[Tensor, "galaxy 3 size size"], *, quality: int
-) -> Float[Tensor, "galaxy 3 size size"]:
-    """What baseline JPEG leaves of an image (0 to 255): colour at half resolution, 8 x 8 cosine
-    blocks in coarse steps."""
+def jpeg(rgb: Images, *, quality: int) -> Images:
+    """What JPEG leaves of an image (0 to 255): colour at half resolution, coarse steps."""
     size = rgb.shape[-1]
     pad = -size % 16
     if pad:
-        rgb = torch.nn.functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
+        rgb = functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
     luminance, *chrominance = torch.einsum("cb,nbhw->cnhw", _YCC, rgb)
-    planes = [_quantise(luminance - 128, _steps(_LUMINANCE, quality)) + 128]
+    planes = [_quantise(luminance - 128, _LUMINANCE, quality) + 128]
     for plane in chrominance:
-        coarse = _quantise(torch.nn.functional.avg_pool2d(plane, 2), _steps(_CHROMINANCE, quality))
-        fine = torch.nn.functional.interpolate(coarse[:, None], scale_factor=2, mode="bilinear")
+        coarse = _quantise(functional.avg_pool2d(plane, 2), _CHROMINANCE, quality)
+        fine = functional.interpolate(coarse[:, None], scale_factor=2, mode="bilinear")
         planes.append(fine[:, 0])
     back = torch.einsum("bc,cnhw->nbhw", torch.linalg.inv(_YCC), torch.stack(planes))
     return back[..., :size, :size].round().clamp_(0, 255)
 
 
-def develop(
-    exposed: Float[Tensor, "galaxy 3 size size"], *, zoom: Float[Tensor, " galaxy"]
-) -> Float[Tensor, "galaxy 3 size size"]:
+def develop(exposed: Images, *, zoom: Values) -> Images:
     """Colour picture (0 to 255, channels red, green, blue) of an exposure in g, r, i, as Galaxy Zoo
     shows it: Lupton's composite, saved as JPEG, the central 1/`zoom` enlarged to the full frame,
     and saved again."""

@@ -1,4 +1,4 @@
-"""galaxymorph.data.mock.export"""
+"""Write a mock survey as if Kaggle had published it."""
 
 from __future__ import annotations
 
@@ -20,34 +20,21 @@ def export_survey(
     framing: float = 8.48,
     seed: int = 0,
 ) -> str:
-    """Write a mock survey in Kaggle's layout: images_training_rev1/, training_solutions_rev1.csv,
-    images_test_rev1/.
+    """Write a mock survey in Kaggle's layout; return how to load it.
 
-    Args:
-        folder: must not have such files yet. n_galaxies, n_test: how many with and without
-        published votes. image_size, framing: pixels, and the width of the frame in Petrosian radii;
-        default: as Galaxy Zoo shows galaxies. seed: of the survey.
-
-    Returns:
-        What to do next.
-    """
-    training, solutions, test = (
-        folder / f"{n}_rev1" for n in ("images_training", "training_solutions", "images_test")
-    )
-    solutions = solutions.with_suffix(".csv")
+    `n_galaxies` have published votes, `n_test` have none; `framing` is the width of the frame in
+    Petrosian radii, by default Galaxy Zoo's. Raises `FileExistsError` rather than overwrite."""
+    training, test = folder / "images_training_rev1", folder / "images_test_rev1"
+    solutions = folder / "training_solutions_rev1.csv"
     if there := [path.name for path in (training, solutions, test) if path.exists()]:
-        raise FileExistsError(
-            f"{folder} has {', '.join(there)} already: remove them, or choose another folder"
-        )
+        raise FileExistsError(f"{folder} has {', '.join(there)} already: choose another folder")
     survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
     for path in (training, test):
         path.mkdir(parents=True)
-    for row, (id, image) in enumerate(
-        zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True)
-    ):
-        Image.fromarray(image).save(
-            (training if row < n_galaxies else test) / f"{id}.jpg", quality=95
-        )
+    pictures = survey.images.permute(0, 2, 3, 1).numpy()
+    for row, (id, picture) in enumerate(zip(survey.ids, pictures, strict=True)):
+        home = training if row < n_galaxies else test
+        Image.fromarray(picture).save(home / f"{id}.jpg", quality=95)
     votes = pd.DataFrame(survey.votes[:n_galaxies].numpy(), columns=list(galaxy_zoo_tree.COLUMNS))
     votes.insert(0, "GalaxyID", survey.ids[:n_galaxies])
     votes.to_csv(solutions, index=False, float_format="%.6f")

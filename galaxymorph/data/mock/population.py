@@ -5,10 +5,11 @@ Values are round numbers close to galaxies of the SDSS main sample: sizes after 
 MNRAS 343, 978), colours and their K-correction after Strateva et al. (2001, AJ 122, 1861) and
 Chilingarian et al. (2010, MNRAS 405, 1409), the mixture of types and the share of bars after
 Willett et al. (2013, MNRAS 435, 2835); colours, framing and the share of plain discs are tuned by
-eye beside Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degrees."""
+eye against Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degrees."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -17,57 +18,47 @@ from torch import Generator, Tensor
 
 from galaxymorph.data.mock import camera
 
+Values = Float[Tensor, " galaxy"]
+Mask = Bool[Tensor, " galaxy"]
+Truth = dict[str, Tensor]  # the true parameters, each (galaxy,)
+
 HUBBLE_DISTANCE = 299792.458 / 70  # Mpc, c / H0
 
 
-class Kinds(NamedTuple):
-    """Which galaxies are of which kind; an artifact is a frame spoilt by a bright star."""
-
-    elliptical: Bool[Tensor, " galaxy"]
-    lenticular: Bool[Tensor, " galaxy"]
-    spiral: Bool[Tensor, " galaxy"]
-    irregular: Bool[Tensor, " galaxy"]
-    merger: Bool[Tensor, " galaxy"]
-    artifact: Bool[Tensor, " galaxy"]
-
-
+# Masks of the galaxies of each kind; an artifact is a frame spoilt by a bright star.
+Kinds = namedtuple("Kinds", "elliptical lenticular spiral irregular merger artifact")
 MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)  # their shares, in this order
 
 
-def kinds(truth: dict[str, Tensor]) -> Kinds:
+def kinds(truth: Truth) -> Kinds:
     """Masks from the codes in `truth["kind"]`, the positions in `Kinds`."""
     return Kinds(*(truth["kind"] == code for code in range(len(Kinds._fields))))
 
 
 class Dice(NamedTuple):
-    """Draws one value for each of `n` galaxies; what leaves the range from `low` to `high` is put
-    at its end."""
+    """Draws one value for each of `n` galaxies; normal ones are clipped to `low` and `high`."""
 
     n: int
     generator: Generator
 
     def normal(
         self, mean: float | Tensor, spread: float, low: float = -torch.inf, high: float = torch.inf
-    ) -> Float[Tensor, " galaxy"]:
+    ) -> Values:
         return (mean + spread * torch.randn(self.n, generator=self.generator)).clamp(low, high)
 
-    def uniform(self, low: float, high: float) -> Float[Tensor, " galaxy"]:
+    def uniform(self, low: float, high: float) -> Values:
         return low + (high - low) * torch.rand(self.n, generator=self.generator)
 
-    def chance(self, probability: float | Tensor) -> Bool[Tensor, " galaxy"]:
+    def chance(self, probability: float | Tensor) -> Mask:
         return torch.rand(self.n, generator=self.generator) < probability
 
-    def one_of(self, *weights: float) -> Float[Tensor, " galaxy"]:
-        return (
-            torch.tensor(weights)
-            .multinomial(self.n, replacement=True, generator=self.generator)
-            .float()
-        )
+    def one_of(self, *weights: float) -> Values:
+        shares = torch.tensor(weights)
+        return shares.multinomial(self.n, replacement=True, generator=self.generator).float()
 
 
-def draw(n: int, *, framing: float = 3.2, generator: Generator) -> dict[str, Tensor]:
-    """The true parameters of `n` galaxies, each a float tensor `(n,)`; `framing` as in
-    `survey.mock_survey`."""
+def draw(n: int, *, framing: float = 3.2, generator: Generator) -> Truth:
+    """The true parameters of `n` galaxies; `framing` as in `survey.mock_survey`."""
     dice = Dice(n, generator)
     t = {"kind": dice.one_of(*MIXTURE)}
     k = kinds(t)
@@ -83,7 +74,7 @@ def flux(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return 10 ** ((22.5 - magnitude) / 2.5)
 
 
-def _distance_and_size(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
+def _distance_and_size(t: Truth, k: Kinds, dice: Dice) -> None:
     """Counts of a Euclidean universe to r = 16.8; luminosities of a flux-limited sample scatter
     around L*.
 
@@ -95,26 +86,21 @@ def _distance_and_size(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
     distance = 10 ** ((t["magnitude"] - t["absolute"] - 25) / 5) / HUBBLE_DISTANCE
     t["redshift"] = (((1 + 4 * 0.775 * distance).sqrt() - 1) / (2 * 0.775)).clamp(0.003, 0.3)
     brighter = -0.4 * (t["absolute"] + 21)  # log of the luminosity relative to M = -21
-    log_kpc = (
-        dice.normal(0.66 - 0.07 * k.elliptical, 0.15)
-        + torch.where(k.elliptical, 0.6, 0.4) * brighter
-    )
+    slope = torch.where(k.elliptical, 0.6, 0.4)
+    log_kpc = dice.normal(0.66 - 0.07 * k.elliptical, 0.15) + slope * brighter
     arcsec = 10**log_kpc / 1000 / (HUBBLE_DISTANCE * distance / (1 + t["redshift"]) ** 2) * 206265
     t["radius"] = arcsec.clamp(1.3, 40)  # half-light radius, along the major axis
 
 
-def _bulge_and_disc(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
-    """Bulge-to-total ratio and sizes; inclinations are random in space, and thick discs project to
-    oblate spheroids."""
-    bulge = torch.where(
-        k.lenticular, dice.normal(0.42, 0.15, 0.1, 0.8), dice.normal(0.16, 0.14, 0.0, 0.6)
-    )
-    bulge = torch.where(k.elliptical | k.artifact, 1.0, torch.where(k.irregular, 0.0, bulge))
+def _bulge_and_disc(t: Truth, k: Kinds, dice: Dice) -> None:
+    """Bulge and sizes; random inclinations, and thick discs project to oblate spheroids."""
+    lenticular, other = dice.normal(0.42, 0.15, 0.1, 0.8), dice.normal(0.16, 0.14, 0.0, 0.6)
+    bulge = torch.where(k.irregular, 0.0, torch.where(k.lenticular, lenticular, other))
+    bulge = torch.where(k.elliptical | k.artifact, 1.0, bulge)
     t["bulge_fraction"] = bulge
     t["bulge_radius"] = t["radius"] * torch.where(k.elliptical, 1.0, 0.12 + 0.5 * bulge)
-    t["bulge_index"] = torch.where(
-        k.elliptical, dice.normal(3.8, 1.0, 1.5, 6.0), dice.normal(2.2, 0.7, 0.8, 4.0)
-    )
+    elliptical, other = dice.normal(3.8, 1.0, 1.5, 6.0), dice.normal(2.2, 0.7, 0.8, 4.0)
+    t["bulge_index"] = torch.where(k.elliptical, elliptical, other)
     t["disc_scale"] = t["radius"] / 1.678 * (1 + 0.35 * bulge)
     t["thickness"] = dice.normal(0.13 + 0.12 * k.lenticular + 0.2 * k.irregular, 0.035, 0.06, 0.5)
     cosine = dice.uniform(0.0, 1.0)
@@ -128,16 +114,13 @@ def _bulge_and_disc(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
     t["angle"] = dice.uniform(0.0, 180.0)
 
 
-def _structure(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
-    """Spiral arms, bar, ring, star-forming clumps, asymmetry, dust lane, and colours of old and
-    young light (g - r at rest)."""
+def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
+    """Arms, bar, ring, clumps, asymmetry, dust lane, colours of old and young light (g - r)."""
     cosine = t["inclination"].deg2rad().cos()
-    disc = k.spiral | k.lenticular
+    disc, disturbed = k.spiral | k.lenticular, k.irregular | k.merger
     t["arms"] = 1 + dice.one_of(0.1, 0.58, 0.14, 0.1, 0.08)
     t["pitch"] = dice.normal(17.0, 6.0, 7.0, 40.0) + 12 * k.merger
-    armed = k.merger | (
-        k.spiral & dice.chance(0.78)
-    )  # the others are plain discs, blue and yet smooth
+    armed = k.merger | (k.spiral & dice.chance(0.78))  # other spirals are plain discs, blue, smooth
     t["arm_contrast"] = torch.where(armed, dice.normal(0.78, 0.22, 0.0, 1.0), 0.0)
     t["arm_sharpness"] = dice.uniform(1.0, 3.5)
     t["arm_twist"] = dice.uniform(0.0, 360.0)
@@ -147,63 +130,44 @@ def _structure(t: dict[str, Tensor], k: Kinds, dice: Dice) -> None:
     t["bar_length"] = t["disc_scale"] * dice.uniform(0.7, 1.5)
     ringed = dice.chance(0.15 * k.spiral + 0.08 * k.lenticular)
     t["ring"] = torch.where(ringed, dice.uniform(0.3, 1.0), 0.0)
-    clumpy = torch.where(
-        k.irregular, dice.uniform(0.8, 1.4), dice.normal(0.35, 0.2, 0.0, 0.9) * armed
-    )
-    t["clumpiness"] = clumpy + 0.3 * k.merger
-    t["lopsided"] = torch.where(
-        k.irregular | k.merger, dice.uniform(0.2, 0.7), dice.uniform(0.0, 0.25)
-    )
-    t["young"] = torch.where(
-        k.spiral,
-        dice.normal(0.45, 0.12, 0.15, 0.8),
-        0.5 * (k.irregular | k.merger) + 0.1 * k.lenticular,
-    )
+    clumpy, other = dice.uniform(0.8, 1.4), dice.normal(0.35, 0.2, 0.0, 0.9) * armed
+    t["clumpiness"] = torch.where(k.irregular, clumpy, other) + 0.3 * k.merger
+    t["lopsided"] = torch.where(disturbed, dice.uniform(0.2, 0.7), dice.uniform(0.0, 0.25))
+    young, other = dice.normal(0.45, 0.12, 0.15, 0.8), 0.5 * disturbed + 0.1 * k.lenticular
+    t["young"] = torch.where(k.spiral, young, other)
     t["dust"] = torch.where((cosine < 0.2) & disc & dice.chance(0.5), dice.uniform(0.5, 3.0), 0.0)
 
-    old = (
-        torch.where(
-            k.elliptical | k.lenticular, dice.normal(0.76, 0.06), dice.normal(0.59, 0.13, 0.2)
-        )
-        - 0.25 * k.irregular
-    )
+    red, other = dice.normal(0.76, 0.06), dice.normal(0.59, 0.13, 0.2)
+    old = torch.where(k.elliptical | k.lenticular, red, other) - 0.25 * k.irregular
     blue_elliptical = k.elliptical & dice.chance(0.10)
-    t["colour"] = (
-        old - 0.35 * blue_elliptical + 0.3 * (1 - cosine) ** 2 * k.spiral
-    )  # the last: dust of inclined discs
+    reddened = 0.3 * (1 - cosine) ** 2 * k.spiral  # by the dust of inclined discs
+    t["colour"] = old - 0.35 * blue_elliptical + reddened
     t["young_colour"] = t["colour"] - dice.normal(0.30, 0.11, 0.05)
 
 
-def _frame(t: dict[str, Tensor], k: Kinds, dice: Dice, framing: float) -> None:
+def _frame(t: Truth, k: Kinds, dice: Dice, framing: float) -> None:
     """The frame around the galaxy, the seeing, a second galaxy (for a merger close and bright),
     stars in the field.
 
-    Petrosian radii are measured in circles, hence smaller in flat galaxies, and include the seeing.
-    """
+    Petrosian radii are measured in circles, hence smaller in flat galaxies, and include the
+    seeing."""
     shape = 0.62 + 0.38 * t["ratio"]
     t["r50"] = t["radius"] * shape
-    t["r90"] = (
-        (torch.where(k.elliptical, 1.85, 2.0) * t["radius"] * shape).square().add(1.2**2).sqrt()
-    )
+    r90 = torch.where(k.elliptical, 1.85, 2.0) * t["radius"] * shape
+    t["r90"] = r90.square().add(1.2**2).sqrt()
     t["width"] = framing * t["r90"] * dice.uniform(0.85, 1.15)
     t["seeing"] = dice.normal(1.0, 0.1, 0.7, 1.5)
+    # Signal to noise per camera pixel within the half-light radius.
     mean_brightness = flux(t["magnitude"]) / 2 / (torch.pi * t["r50"] ** 2)
-    t["snr"] = (
-        mean_brightness * camera.PIXEL**2 / camera.SKY_NOISE[1]
-    )  # per camera pixel within the half-light radius
+    t["snr"] = mean_brightness * camera.PIXEL**2 / camera.SKY_NOISE[1]
     area = (t["width"] / 60) ** 2  # square arcmin
     background = 10 ** dice.uniform(-2.2, -0.5) * dice.chance(1 - (-1.5 * area).exp())
-    t["neighbour"] = torch.where(
-        k.merger, dice.uniform(0.2, 0.8), background
-    )  # relative to the galaxy
-    t["neighbour_radius"] = t["radius"] * torch.where(
-        k.merger, dice.uniform(0.3, 0.6), dice.uniform(0.1, 0.4)
-    )
-    t["neighbour_distance"] = torch.where(
-        k.merger, t["r90"] * dice.uniform(0.35, 0.9), t["width"] * dice.uniform(0.25, 0.7)
-    )
+    t["neighbour"] = torch.where(k.merger, dice.uniform(0.2, 0.8), background)  # relative flux
+    size = torch.where(k.merger, dice.uniform(0.3, 0.6), dice.uniform(0.1, 0.4))
+    t["neighbour_radius"] = t["radius"] * size
+    near, far = t["r90"] * dice.uniform(0.35, 0.9), t["width"] * dice.uniform(0.25, 0.7)
+    t["neighbour_distance"] = torch.where(k.merger, near, far)
     t["neighbour_direction"] = dice.uniform(0.0, 360.0)
     t["neighbour_ratio"], t["neighbour_angle"] = dice.uniform(0.3, 1.0), dice.uniform(0.0, 180.0)
-    t["stars"] = torch.poisson(
-        (2.5 * area + 0.05).clamp_max(4), generator=dice.generator
-    ).clamp_max(4)
+    mean_stars = (2.5 * area + 0.05).clamp_max(4)
+    t["stars"] = torch.poisson(mean_stars, generator=dice.generator).clamp_max(4)

@@ -22,17 +22,29 @@ CODE = {kind: float(code) for code, kind in enumerate(population.Kinds._fields)}
 def one(**changes):
     """The truth of one plain face-on galaxy of r = 15 and 5 arcsec, with changes; no arms, bar,
     dust, neighbours or stars."""
-    truth = {
-        name: torch.zeros(1) for name in population.draw(1, generator=torch.Generator().manual_seed(0))
-    } | {
-        "kind": torch.tensor([CODE["spiral"]]), "magnitude": torch.tensor([15.0]), "redshift": torch.tensor([0.02]),
-        "bulge_radius": torch.tensor([5.0]), "bulge_index": torch.tensor([4.0]), "bulge_ratio": torch.tensor([1.0]),
-        "disc_scale": torch.tensor([3.0]), "thickness": torch.tensor([0.15]), "ratio": torch.tensor([1.0]),
-        "pitch": torch.tensor([15.0]), "arms": torch.tensor([2.0]), "arm_sharpness": torch.tensor([1.0]),
-        "spin": torch.tensor([1.0]), "bar_length": torch.tensor([3.0]), "neighbour_radius": torch.tensor([1.0]),
-        "neighbour_ratio": torch.tensor([1.0]), "width": torch.tensor([64.0]), "seeing": torch.tensor([1.0]),
-    }  # fmt: skip
-    return truth | {name: torch.tensor([float(value)]) for name, value in changes.items()}
+    drawn = population.draw(1, generator=torch.Generator().manual_seed(0))
+    plain = {
+        "kind": CODE["spiral"],
+        "magnitude": 15.0,
+        "redshift": 0.02,
+        "bulge_radius": 5.0,
+        "bulge_index": 4.0,
+        "bulge_ratio": 1.0,
+        "disc_scale": 3.0,
+        "thickness": 0.15,
+        "ratio": 1.0,
+        "pitch": 15.0,
+        "arms": 2.0,
+        "arm_sharpness": 1.0,
+        "spin": 1.0,
+        "bar_length": 3.0,
+        "neighbour_radius": 1.0,
+        "neighbour_ratio": 1.0,
+        "width": 64.0,
+        "seeing": 1.0,
+    }
+    truth = dict.fromkeys(drawn, 0.0) | plain | changes
+    return {name: torch.tensor([float(value)]) for name, value in truth.items()}
 
 
 def painted(size=257, pixel=0.25, **changes):
@@ -174,9 +186,13 @@ def test_arms_are_painted_bluer_than_the_disc_between_them_and_that_bluer_than_t
     generator = torch.Generator().manual_seed(0)
     drawn = population.draw(200, generator=generator)
     spirals = (
-        (drawn["kind"] == CODE["spiral"]) & (drawn["arm_contrast"] > 0.5) & (drawn["inclination"] < 50)
-        & (drawn["bulge_fraction"] > 0.1) & (drawn["bar_strength"] == 0) & (drawn["ring"] == 0)
-    )  # fmt: skip
+        (drawn["kind"] == CODE["spiral"])
+        & (drawn["arm_contrast"] > 0.5)
+        & (drawn["inclination"] < 50)
+        & (drawn["bulge_fraction"] > 0.1)
+        & (drawn["bar_strength"] == 0)
+        & (drawn["ring"] == 0)
+    )
     alone = {"neighbour": torch.zeros(200), "stars": torch.zeros(200)}
     truth = {name: value[spirals] for name, value in (drawn | alone).items()}
     pixel = truth["disc_scale"] / 16
@@ -227,9 +243,12 @@ def test_point_source_has_the_width_of_the_seeing():
     light = torch.zeros(1, 3, size, size)
     light[:, :, 32, 32] = 1e9  # bright beyond any noise
     seen = camera.expose(
-        light, pixel=torch.tensor([pixel]), seeing=torch.tensor([seeing]), shift=torch.zeros(1, 3, 2),
+        light,
+        pixel=torch.tensor([pixel]),
+        seeing=torch.tensor([seeing]),
+        shift=torch.zeros(1, 3, 2),
         generator=torch.Generator().manual_seed(0),
-    )[0]  # fmt: skip
+    )[0]
     x = (np.arange(size) - 32) * pixel
     radius2 = x[:, None] ** 2 + x**2
     for band, fwhm in enumerate(camera.SEEING):
@@ -278,10 +297,13 @@ def test_sky_noise_is_that_of_sdss(binning):
 def test_photon_noise_grows_as_the_root_of_the_light():
     light = torch.full((4, 3, 64, 64), 1e4)
     seen = camera.expose(
-        light, pixel=torch.full((4,), camera.PIXEL), seeing=torch.ones(4), shift=torch.zeros(4, 3, 2),
+        light,
+        pixel=torch.full((4,), camera.PIXEL),
+        seeing=torch.ones(4),
+        shift=torch.zeros(4, 3, 2),
         generator=torch.Generator().manual_seed(0),
-    ) * camera.PIXEL**2  # fmt: skip
-    electrons = seen * torch.tensor(camera.ELECTRONS).view(3, 1, 1)
+    )
+    electrons = seen * camera.PIXEL**2 * torch.tensor(camera.ELECTRONS).view(3, 1, 1)
     assert (electrons.var((0, 2, 3)) / electrons.mean((0, 2, 3))).tolist() == pytest.approx(
         [1, 1, 1], rel=0.05
     )
