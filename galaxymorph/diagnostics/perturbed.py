@@ -1,0 +1,214 @@
+"""Does a method say the same of a galaxy that was perturbed in a way that leaves its class as it
+is? Whatever changes is the method's error, and no label is needed to see it.
+
+Perturbations are functions from images to images, by name; the one called `REFERENCE` gives the
+galaxy that the others are held against. A method that names one class for every galaxy is perfectly
+consistent: read these numbers beside its accuracy.
+
+Tables of predictions (`table`, or anybody's) have a row for every galaxy under every perturbation:
+`id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and
+`p_<class>` for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+from galaxymorph.diagnostics.bootstrap import bootstrap_means, resampled_means
+from galaxymorph.evaluation.intervals import wilson
+from galaxymorph.evaluation.predictions import TOLERANCE
+from galaxymorph.text import some
+
+REFERENCE = "reference"
+
+Outputs = Mapping[str, Float[Tensor, "galaxy output"]]  # by perturbation
+
+
+def outputs(
+    predict: Callable[[Tensor], Tensor],
+    images: Shaped[Tensor, "galaxy 3 size size"],
+    perturbations: Mapping[str, Callable[[Tensor], Tensor]],
+) -> dict[str, Float[Tensor, "galaxy output"]]:
+    """Ask a method about the same galaxies under each of the perturbations. `predict`: from images
+    to class probabilities or features, such as `train.predict` or `train.embed` of a model."""
+    return {name: predict(perturb(images)) for name, perturb in perturbations.items()}
+
+
+def table(
+    probabilities: Outputs,
+    *,
+    ids: Shaped[ndarray, " galaxy"],
+    labels: Shaped[ndarray, " galaxy"] | None = None,
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Make the table of predictions. `labels`: names of classes, empty where unknown."""
+    head = {"id": np.tile(ids, len(probabilities))}
+    head["perturbation"] = np.repeat(list(probabilities), len(ids))
+    if labels is not None:
+        head["label"] = np.tile(labels, len(probabilities))
+    p = torch.cat(list(probabilities.values())).double().numpy()
+    return pd.DataFrame(head | {f"p_{name}": p[:, k] for k, name in enumerate(classes)})
+
+
+def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Measure how consistent predictions are. Columns: metric, value, low, high, n (galaxies).
+
+    * agreement: of the predictions, the reference not counted, the share that name the class of the
+      reference, mean over galaxies.
+    * same: the share of galaxies that have one class under all perturbations.
+    * spread: the standard deviation over perturbations of the probability of the reference's class,
+      mean over galaxies.
+
+    And of the galaxies with a label, where there are any:
+
+    * accuracy: of the reference; accuracy_turned: mean over all perturbations; accuracy_averaged:
+      of the mean probabilities over all perturbations; gain: accuracy_averaged less accuracy.
+
+    low and high, 95 %: of shares of galaxies (same, accuracy, accuracy_averaged) the interval of
+    Wilson (1927); else of a bootstrap of the galaxies, paired for gain. Where every galaxy agrees
+    under all perturbations the bootstrap has no width; agreement, which is never less than same,
+    then has the lower bound of same.
+
+    Raises `ValueError`, naming the rows, for a galaxy that is not there once under every
+    perturbation, a label that is no class, or that differs between perturbations, and invalid
+    probabilities; for missing columns, for less than two perturbations and without a reference."""
+    true, p = _checked(table)
+    taken = p.argmax(2)  # (perturbation, galaxy)
+    agree, known = taken[1:] == taken[0], true >= 0
+    each = {
+        "agreement": agree.mean(0),
+        "same": agree.all(0),
+        "spread": np.take_along_axis(p, taken[:1, :, None], 2)[..., 0].std(0),
+    }
+    if known.any():
+        right = (taken == true)[:, known]
+        averaged = p.mean(0).argmax(1)[known] == true[known]
+        each |= {"accuracy": right[0], "accuracy_turned": right.mean(0)}
+        each |= {"accuracy_averaged": averaged, "gain": averaged.astype(float) - right[0]}
+    rows = []
+    for metric, values in each.items():
+        if values.dtype == bool:
+            low, high = wilson(int(values.sum()), len(values))
+        else:
+            ends = bootstrap_means(values[:, None], n_bootstrap=n_bootstrap, seed=seed)
+            low, high = ends[:, 0].tolist()
+            if metric == "agreement" and agree.all() and n_bootstrap:
+                low = wilson(len(values), len(values))[0]
+        rows.append((metric, float(values.mean()), low, high, len(values)))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+
+
+def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Measure how consistent features of perturbed galaxies are. Columns: metric, value, low, high,
+    n (galaxies).
+
+    * cosine: the cosine of the angle between the features of a perturbed galaxy and those of the
+      reference, mean over the other perturbations and galaxies, once the mean over all galaxies and
+      perturbations is taken off: a direction that all galaxies share says nothing of any. 1:
+      features do not change; 0: no more alike than those of different galaxies.
+    * between_turns: of the variance of the features, summed over them, the share between the
+      perturbations of a galaxy and not between galaxies: the sum of squares about each galaxy's
+      mean over that about the mean of all (one-way analysis of variance, Fisher 1925). 0: features
+      do not change; 1 - 1 / perturbations, about: nothing in them belongs to the galaxy.
+
+    Features count as they are, those that vary most the most, as for nearest neighbours. low and
+    high: 95 %, percentiles of a bootstrap of the galaxies. NaN where all features are equal.
+
+    Raises `ValueError` for less than two perturbations or galaxies, without a reference, and for
+    features that are not finite."""
+    names = _ordered(list(features))
+    values = torch.stack([features[name] for name in names]).double().numpy()
+    if values.shape[1] < 2:
+        raise ValueError(f"features of {values.shape[1]} galaxies: at least two")
+    if not np.isfinite(values).all():
+        row, galaxy, _ = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            f"the features of galaxy {galaxy} (from 0) under {names[row]!r} are not finite"
+        )
+    values = values - values.mean((0, 1))
+    lengths = np.linalg.norm(values, axis=2)
+    within = np.square(values - values.mean(0)).sum((0, 2))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        cosine = ((values[1:] * values[0]).sum(2) / (lengths[1:] * lengths[0])).mean(0)
+        parts = np.stack([cosine, within, np.square(lengths).sum(0)], 1)  # (galaxy, 3)
+        draws = resampled_means(parts, n_bootstrap=n_bootstrap, seed=seed)
+        means = np.concatenate([parts.mean(0)[None], draws])
+        found = {"cosine": means[:, 0], "between_turns": means[:, 1] / means[:, 2]}
+    rows = []
+    for metric, (value, *drawn) in found.items():
+        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
+        rows.append((metric, float(value), float(low), float(high), len(parts)))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+
+
+def _ordered(names: Sequence[str]) -> list[str]:
+    """The names of perturbations, checked, the reference first."""
+    if len(names) < 2 or REFERENCE not in names:
+        raise ValueError(
+            f"perturbations are {some(names) or 'none'}: at least two, one of them {REFERENCE!r}"
+        )
+    return [REFERENCE, *(name for name in names if name != REFERENCE)]
+
+
+def _checked(
+    table: pd.DataFrame,
+) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "perturbation galaxy class"]]:
+    """True classes as indices, -1 where unknown, and probabilities, with galaxies in the same order
+    under every perturbation."""
+    columns = [str(name) for name in table.columns if str(name).startswith("p_")]
+    missing = [name for name in ("id", "perturbation") if name not in table.columns]
+    missing += [] if columns else ["p_<class>"]
+    if missing:
+        raise ValueError(
+            f"not a valid table of perturbed predictions: columns {', '.join(missing)} are "
+            f"missing; it has {', '.join(map(str, table.columns))}"
+        )
+    names = _ordered(table["perturbation"].unique().tolist())
+    counts = pd.crosstab(table["id"], table["perturbation"])[names]
+    odd = counts.melt(ignore_index=False, value_name="n").query("n != 1")
+    if len(odd):
+        each = zip(odd.index, odd["n"], odd["perturbation"], strict=True)
+        wrong = [f"{id} ({n} times under {name!r})" for id, n, name in each]
+        raise ValueError(
+            f"every galaxy has to be there once under every perturbation; not so {some(wrong)}"
+        )
+    place = table["perturbation"].map({name: k for k, name in enumerate(names)})
+    rows = table.assign(place=place).sort_values(by=["place", "id"], kind="stable")
+    p = rows[columns].to_numpy(float)
+    bad = ~((p >= 0).all(1) & (abs(p.sum(1) - 1) <= TOLERANCE))  # NaN is neither
+    if bad.any():
+        each = zip(rows["id"][bad], rows["perturbation"][bad], p[bad].sum(1), strict=True)
+        where = [f"{id} under {name!r} (sum {total:.4g})" for id, name, total in each]
+        raise ValueError(
+            f"p_<class> are not probabilities that sum to 1 in {len(where)} rows: {some(where)}"
+        )
+    p = (p / p.sum(1, keepdims=True)).reshape(len(names), len(counts), len(columns))
+    return _labels(rows, [name.removeprefix("p_") for name in columns], len(counts)), p
+
+
+def _labels(rows: pd.DataFrame, classes: Sequence[str], n: int) -> Int[ndarray, " galaxy"]:
+    """Indices of the labels, from rows sorted by perturbation, `n` of each."""
+    label = rows["label"] if "label" in rows.columns else pd.Series("", index=rows.index)
+    # class names that are numbers, read from a file with empty labels
+    label = label.astype("Int64") if pd.api.types.is_float_dtype(label) else label
+    text = np.where(label.isna(), "", label.astype(str)).astype(object)
+    codes, ids = pd.Index(classes, dtype=object).get_indexer(text), rows["id"].to_numpy()
+    unknown = (codes < 0) & (text != "")
+    if unknown.any():
+        named = [f"{id} ({name})" for id, name in zip(ids[unknown], text[unknown], strict=True)]
+        raise ValueError(
+            f"labels that are not a class: {some(named)}; classes: {', '.join(classes)}"
+        )
+    codes = codes.reshape(-1, n)
+    differ = ids[:n][(codes != codes[0]).any(0)]
+    if len(differ):
+        raise ValueError(
+            f"galaxies whose label differs between perturbations: {some(list(differ))}"
+        )
+    return codes[0]
