@@ -193,5 +193,6 @@ def sentences(table: pd.DataFrame, val_accuracy: Mapping[str, float]) -> list[st
         f"averaging over the 8 orientations in {said('angles', True)} of the 3 that then differ; "
         f"in the 7 other orientations, without averaging, in {said('orientations')} (means over "
         "galaxies with 95 % intervals). Averaging over orientations changes its accuracy by "
-        f"{said('orientations', metric='gain', sign='+')} ({seeds}, {first.n:,} test galaxies{each})."
+        f"{said('orientations', metric='gain', sign='+')} "
+        f"({seeds}, {first.n:,} test galaxies{each})."
     ]
