@@ -1,40 +1,215 @@
-"""galaxymorph.evaluation.entries"""
+"""The contract for comparisons: entries, each one training of a method, and their groups.
+
+An entry is what one job, or one row of it, adds to a comparison. Entries are checked once, when
+they are put together: no seed twice, and the same test galaxies for all methods with one seed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from galaxymorph.evaluation.predictions import checked, classes, selected
-from galaxymorph.text import some
+from galaxymorph.evaluation.predictions import Names, Predictions, Votes
+from galaxymorph.text import listing
+
+CONTROLS = ("control", "random encoder")  # in the protocol of what is a yardstick and not a method
+Key = tuple[str, int | None]  # method and budget
 
 
-def check_test_galaxies(pieces: Sequence[Mapping[str, Any]]) -> None:
-    """A comparison means nothing unless all methods with one seed are tested on the same
-    galaxies."""
-    first: dict[Any, tuple[str, frozenset[str]]] = {}
-    for piece in pieces:
-        predictions = piece["predictions"]
-        if predictions is None:
-            continue
-        tested = frozenset(predictions.loc[selected(predictions, "test"), "id"])
-        name, others = first.setdefault(piece.get("seed"), (str(piece["step"]), tested))
-        if tested != others:
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One training of a method: a row of the comparison for one seed. What is missing is None."""
+
+    method: str
+    seed: Any = None
+    n_labels: int | None = None  # the budget: labelled training galaxies; None: all
+    protocol: str | None = None
+    predictions: Predictions | None = None
+    voting: bool = False  # whether it predicts vote fractions, there or not
+    votes: Votes | None = None
+    history: pd.DataFrame | None = None
+    seconds: float | None = None
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    not_run: str | None = None  # why it was skipped
+
+    def __str__(self) -> str:
+        return f"{self.method}, {labels(self.n_labels)}, seed {self.seed}"
+
+    @property
+    def is_control(self) -> bool:
+        return is_control({"protocol": self.protocol})
+
+    def tested(self, kind: str) -> Names:
+        """The test galaxies of its table, "predictions" or "votes"; none where it is missing."""
+        with named(self):
+            if kind == "predictions" and self.predictions is not None:
+                return self.predictions.labelled("test").ids
+            if kind == "votes" and self.votes is not None:
+                return self.votes.tested("test").ids
+        return np.empty(0, object)
+
+    @property
+    def n_train(self) -> int | None:
+        """Labels that it learned from: the budget, or the labelled training galaxies."""
+        if self.n_labels is not None or self.predictions is None:
+            return self.n_labels
+        table = self.predictions
+        return int(((table.split == "train") & (table.labels >= 0)).sum())
+
+
+class Entries(Sequence[Entry]):
+    """The entries of a comparison, in their order.
+
+    Raises `ValueError` that names method, budget and seed for two entries of the same, and for
+    methods that were tested on other galaxies with the same seed, as such a comparison means
+    nothing."""
+
+    def __init__(self, entries: Iterable[Entry] = ()):
+        self._entries = tuple(entries)
+        seen: set[tuple[Key, Any]] = set()
+        first: dict[tuple[str, Any], tuple[Entry, frozenset[str]]] = {}
+        for entry in self._entries:
+            place = ((entry.method, entry.n_labels), entry.seed)
+            if place in seen:
+                raise ValueError(f"duplicate entry: {entry}; give variants a step each")
+            seen.add(place)
+            for kind in ("predictions", "votes"):
+                if not (ids := frozenset(entry.tested(kind))):
+                    continue
+                other, others = first.setdefault((kind, entry.seed), (entry, ids))
+                if ids != others:
+                    raise ValueError(
+                        f"{entry}: tested on {len(ids):,} galaxies, of which {len(ids & others):,} "
+                        f"are among the {len(others):,} of {other.method}; "
+                        "execute both again with the same galaxies"
+                    )
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._entries[place]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def where(self, chosen: Callable[[Entry], object]) -> Entries:
+        """Return the entries for which `chosen` is true."""
+        return Entries(entry for entry in self if chosen(entry))
+
+    def groups(self) -> dict[Key, list[Entry]]:
+        """Return the entries of each method and budget, over its seeds."""
+        found: dict[Key, list[Entry]] = {}
+        for entry in self:
+            found.setdefault((entry.method, entry.n_labels), []).append(entry)
+        return found
+
+    def budgets(self) -> list[int | None]:
+        """Return the numbers of labels, the fewest first, None (all) last."""
+        there = {entry.n_labels for entry in self}
+        return sorted(there, key=lambda n: math.inf if n is None else n)
+
+    def most_labels(self) -> Entries:
+        """Return the entries with the most labels of all."""
+        most = self.budgets()[-1:]
+        return self.where(lambda entry: entry.n_labels in most)
+
+    def methods(self) -> dict[str, list[Entry]]:
+        """Return the entries with predictions by method. Raises `ValueError` for several budgets,
+        where there are none, and for other classes."""
+        there = [entry for entry in self if entry.predictions is not None]
+        if not there:
+            raise ValueError("no entry has predictions; train a method first")
+        budgets = list(dict.fromkeys(entry.n_labels for entry in there))
+        if len(budgets) > 1:
+            raise ValueError(f"entries with {', '.join(map(labels, budgets))}: give those of one")
+        found: dict[str, list[Entry]] = {}
+        for entry in there:
+            own, names = entry.predictions.classes, there[0].predictions.classes  # pyright: ignore
+            if own != names:
+                ours, others = ", ".join(own), ", ".join(names)
+                raise ValueError(f"{entry}: classes are {ours}, but {others} of {there[0].method}")
+            found.setdefault(entry.method, []).append(entry)
+        return found
+
+    def trained_methods(self) -> Entries:
+        """Return what can be looked into: with predictions, the most labels, without controls.
+        Raises `ValueError` where there is nothing."""
+        there = self.where(lambda e: e.predictions is not None and not e.is_control)
+        if not there:
             raise ValueError(
-                f"{piece['step']}, seed {piece.get('seed')}: tested on {len(tested):,} galaxies, of which "
-                f"{len(tested & others):,} are among the {len(others):,} of {name}; execute both again with the same galaxies"
+                f"none of {len(self)} entries is a method with predictions yet; train one first"
             )
+        return there.most_labels()
+
+    def pairs(self, a: str, b: str) -> list[tuple[Entry, Entry]]:
+        """Return the entries with predictions of two methods, for each seed that both have. Raises
+        `ValueError` for methods that are not there, and where there is no common seed."""
+        methods = self.methods()
+        if a == b or not {a, b} <= set(methods):
+            raise ValueError(f"methods {a!r} and {b!r}: give two of {', '.join(methods)}")
+        theirs = {entry.seed: entry for entry in methods[b]}
+        both = [(entry, theirs[entry.seed]) for entry in methods[a] if entry.seed in theirs]
+        if not both:
+            raise ValueError(f"{a} and {b} have no common seed: execute both with the same seeds")
+        return both
+
+
+@contextmanager
+def named(entry: Entry) -> Iterator[None]:
+    """Say in an error whose table it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{entry}: {error}") from error
+
+
+def mean_probabilities(
+    entries: Entries, splits: Sequence[str]
+) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
+    """Return for each method the probabilities of the galaxies in `splits`, mean over its seeds
+    (index id and label, a column for each class), and the classes. Raises `ValueError` where there
+    are none, and for galaxies that have other labels elsewhere."""
+    found, names = {}, ()
+    for method, group in entries.methods().items():
+        parts = []
+        for predictions in (entry.predictions for entry in group if entry.predictions):
+            names = predictions.classes
+            for part in (predictions.labelled(s) for s in splits if predictions.has(s)):
+                index = [part.ids, np.array(names)[part.true]]
+                index = pd.MultiIndex.from_arrays(index, names=["id", "label"])
+                parts.append(pd.DataFrame(part.p, index, columns=pd.Index(names)))
+        if parts:
+            found[method] = pd.concat(parts).groupby(level=["id", "label"]).mean()
+    if not found:
+        raise ValueError(
+            f"no labelled galaxy in {' or '.join(splits)} of any method: "
+            "predict those that it was not trained on"
+        )
+    index = pd.concat([each.iloc[:, :0] for each in found.values()]).index.unique()
+    ids = index.get_level_values("id")
+    if ids.has_duplicates:
+        known = list(ids[ids.duplicated()].unique())
+        raise ValueError(
+            f"{len(known)} galaxies have other labels elsewhere: {listing(known, 5)}; "
+            "the tables are of other data"
+        )
+    return found, names
+
+
+# ---- words for rows of tables, of which a file has NaN for None
 
 
 def budget(row: Mapping[str, Any]) -> int | None:
-    """The number of labels of a piece or a row; None: all. (A file has NaN.)"""
+    """The number of labels of a row of a table; None: all."""
     n_labels = row.get("n_labels")
-    return None if bool(pd.isna(n_labels)) else int(n_labels)  # pyright: ignore[reportArgumentType]
+    return None if n_labels is None or bool(pd.isna(n_labels)) else int(n_labels)
 
 
 def labels(n_labels: int | None) -> str:
@@ -42,116 +217,10 @@ def labels(n_labels: int | None) -> str:
 
 
 def words(row: Mapping[str, Any], name: str) -> str:
-    """A text of a row, empty where it has none. (A file has NaN.)"""
+    """A text of a row, empty where it has none."""
     return "" if bool(pd.isna(row.get(name))) else str(row[name])
 
 
 def is_control(row: Mapping[str, Any]) -> bool:
-    """Whether the protocol of a piece or a row makes it a yardstick and no method to take: pixels
-    alone, random encoders."""
-    return any(kind in words(row, "protocol") for kind in ("control", "random encoder"))
-
-
-def attendance(pieces: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
-    """How many `seeds` of a row are there, with a table of a `kind` ("predictions"), how many are
-    `missing`, and why the others were left out (`not_run`)."""
-    there = sum(piece[kind] is not None for piece in pieces)
-    why = [
-        str(piece["not_run"]) for piece in pieces if piece[kind] is None and piece.get("not_run")
-    ]
-    return {
-        "seeds": there,
-        "missing": len(pieces) - there - len(why),
-        "not_run": " / ".join(dict.fromkeys(why)) or None,
-    }
-
-
-@contextmanager
-def named(piece: Mapping[str, Any]) -> Iterator[None]:
-    """Says in an error whose table it is."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(
-            f"{piece['step']}, {labels(budget(piece))}, seed {piece.get('seed')}: {error}"
-        ) from error
-
-
-def chosen(pieces: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of `results.trained` that are looked at here: with predictions, with the most labels of
-    all, and no controls (random encoders, pixels alone). Raises `ValueError` where there is
-    none."""
-    there = [
-        piece for piece in pieces if piece["predictions"] is not None and not is_control(piece)
-    ]
-    if not there:
-        raise ValueError(
-            f"none of {len(pieces)} pieces of work is a method with predictions yet; train one first"
-        )
-    budgets = [math.inf if (n := budget(piece)) is None else n for piece in there]
-    return [piece for piece, n in zip(there, budgets, strict=True) if n == max(budgets)]
-
-
-def by_method(pieces: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """The pieces with predictions by method. Raises `ValueError` for several numbers of labels, a
-    seed twice, other classes."""
-    there = [piece for piece in pieces if piece["predictions"] is not None]
-    budgets = list(dict.fromkeys(budget(piece) for piece in there))
-    if len(budgets) > 1:
-        raise ValueError(
-            f"pieces with {', '.join(map(labels, budgets))}: give those of one number of labels (`failures.chosen`)"
-        )
-    if not there:
-        raise ValueError("no piece has predictions; train a method first")
-    methods: dict[str, list[Mapping[str, Any]]] = {}
-    names: tuple[str, ...] = ()
-    for piece in there:
-        with named(piece):
-            own = classes(piece["predictions"])
-            names = names or own
-            if own != names:
-                raise ValueError(
-                    f"classes are {', '.join(own)}, those of {there[0]['step']} are {', '.join(names)}"
-                )
-            group = methods.setdefault(str(piece["step"]), [])
-            if any(other.get("seed") == piece.get("seed") for other in group):
-                raise ValueError("this seed is there twice; give variants a step each")
-            group.append(piece)
-    return methods
-
-
-def mean_probabilities(
-    pieces: Sequence[Mapping[str, Any]], splits: Sequence[str]
-) -> tuple[dict[str, pd.DataFrame], tuple[str, ...]]:
-    """For each method the probabilities of the galaxies in `splits`, mean over its seeds (index id
-    and label, a column for each class), and the classes."""
-    found, names = {}, ()
-    for method, group in by_method(pieces).items():
-        parts = []
-        for piece in group:
-            table = piece["predictions"]
-            names = classes(table)
-            for split in splits:
-                which = selected(table, split)
-                if which.any():
-                    with named(piece):
-                        true, p = checked(table, split)
-                    ids = table.loc[which, "id"].astype(str).to_numpy()
-                    index = pd.MultiIndex.from_arrays(
-                        [ids, np.array(names)[true]], names=["id", "label"]
-                    )
-                    parts.append(pd.DataFrame(p, index, columns=pd.Index(names)))
-        if parts:
-            found[method] = pd.concat(parts).groupby(level=["id", "label"]).mean()
-    if not found:
-        raise ValueError(
-            f"no labelled galaxy in {' or '.join(splits)} of any method: predict those that it was not trained on"
-        )
-    index = pd.concat([each.iloc[:, :0] for each in found.values()]).index.unique()
-    ids = index.get_level_values("id")
-    if ids.has_duplicates:
-        known = ids[ids.duplicated()].unique()
-        raise ValueError(
-            f"{len(known)} galaxies have other labels elsewhere: {some(list(known))}; the tables are of other data"
-        )
-    return found, names
+    """Whether the protocol of a row makes it a yardstick: pixels alone, a random encoder."""
+    return any(kind in words(row, "protocol") for kind in CONTROLS)

@@ -1,4 +1,4 @@
-"""galaxymorph.evaluation.phrases"""
+"""Words that tables and sentences share."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def head(row: Mapping[str, Any]) -> dict[str, str]:
     """What a readable row begins with: protocol, method, labels and seeds."""
     text = {name: words(row, name) for name in ("protocol", "method") if name in row}
     text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
-    return text | {
-        "seeds": str(row["seeds"]) + (f" ({row['missing']} missing)" if row["missing"] else "")
-    }
+    missing = f" ({row['missing']} missing)" if row["missing"] else ""
+    return text | {"seeds": f"{row['seeds']}{missing}"}
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, str]:
     """The costs of a row to read; a table that an earlier version wrote has none."""
-    gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors")
     memory = number(row.get("peak_memory_mib"), ",.0f")
+    gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors" and memory != "–")
     text = {"parameters": si(row.get("parameters")), "FLOPs per galaxy": si(row.get("flops"))}
-    text |= {
-        "training seconds": amount(row.get("training_seconds")),
-        "images/s": amount(row.get("images_per_second")),
-    }
-    return text | {"peak memory (MiB)": memory + gpu * (memory != "–")}
+    for title, name in (
+        ("training seconds", "training_seconds"),
+        ("images/s", "images_per_second"),
+    ):
+        text[title] = amount(row.get(name))
+    return text | {"peak memory (MiB)": memory + gpu}
 
 
 def tail(row: Mapping[str, Any]) -> dict[str, str]:
@@ -49,17 +49,26 @@ def tail(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def absent(row: Mapping[str, Any]) -> list[str]:
-    """Sentences on what of a row is missing or was left out; they begin with the method."""
+    """Sentences on what of a row is missing or was skipped; they begin with the method."""
     said = []
     if row["missing"]:
-        said.append(
-            f"{row['method']} lacks {row['missing']} of {row['missing'] + row['seeds']} seeds."
-        )
+        of = row["missing"] + row["seeds"]
+        said.append(f"{row['method']} lacks {row['missing']} of {of} seeds.")
     if words(row, "not_run"):
-        said.append(
-            f"{row['method']} was not run{' for some seeds' * (row['seeds'] > 0)}: {row['not_run']}."
-        )
+        some = " for some seeds" * (row["seeds"] > 0)
+        said.append(f"{row['method']} was not run{some}: {row['not_run']}.")
     return said
+
+
+def tested(row: Mapping[str, Any]) -> str:
+    """`3 seeds, 161 test galaxies each`, from the columns seeds and n_test."""
+    each = " each" * (row["seeds"] != 1)
+    return f"{seeds_text(row['seeds'])}, {row['n_test']:,} test galaxies{each}"
+
+
+def interval(low: float, high: float, form: str = ".3f") -> str:
+    """`95 % interval 0.801 to 0.843`."""
+    return f"95 % interval {low:{form}} to {high:{form}}"
 
 
 def amount(value: Any) -> str:

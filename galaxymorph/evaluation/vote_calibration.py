@@ -1,4 +1,4 @@
-"""galaxymorph.evaluation.vote_calibration"""
+"""Whether predicted vote fractions mean what they say: coverage and calibration."""
 
 from __future__ import annotations
 
@@ -6,37 +6,33 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from numpy import ndarray
 from scipy.stats import betabinom, binom
 
+from galaxymorph.evaluation.intervals import draws, percentiles
+from galaxymorph.evaluation.predictions import Fractions, Votes
 from galaxymorph.evaluation.vote_metrics import (
-    _MEMBERS,
-    _QUESTION_OF,
-    _QUESTIONS,
-    _SCOPES,
-    _STARTS,
-    _central,
-    _draws,
-    _observed,
-    _Part,
-    _part,
-    _shares,
+    MEMBERS,
+    QUESTION_OF,
+    QUESTIONS,
+    SCOPES,
+    STARTS,
+    observed,
+    shares,
 )
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def coverage(
-    votes: pd.DataFrame,
+    votes: Votes,
     *,
     levels: Sequence[float] = LEVELS,
     split: str = "test",
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How many of the volunteers' counts lie within the central predicted interval of each level:
-    as many as the level says, if the predicted distributions are right.
+    """Return how many of the volunteers' counts lie within the central predicted interval of each
+    level: as many as the level says, if the predicted distributions are right.
 
     Of n people who answer, the number who give an answer is predicted to be beta-binomial(n, s p, s
     (1 - p)), the marginal of the Dirichlet-multinomial (Walmsley et al. 2022, arXiv 2102.08414),
@@ -48,105 +44,65 @@ def coverage(
     Columns: question (or overall), level, coverage (share of all counts), low, high (bootstrap over
     galaxies), error (the mean of |coverage - level| over all levels of the question) and n
     (galaxies with a known number of people who answered)."""
-    u = _transform(_part(votes, split), seed=seed)
-    inside = (np.abs(u - 0.5) <= np.array(levels)[:, None, None] / 2) @ _MEMBERS[
-        :12
-    ].T  # (level, galaxy, scope), counts
-    there = np.isfinite(u) @ _MEMBERS[:12].T
+    u, scopes = _transform(votes.tested(split), seed=seed), MEMBERS[:12].T
+    wide = np.array(levels)[:, None, None] / 2
+    inside, there = (np.abs(u - 0.5) <= wide) @ scopes, np.isfinite(u) @ scopes  # counts
     blocks = []
-    for weights in _draws(len(u), n_bootstrap=n_bootstrap, seed=seed):
-        counts = weights @ there  # (draw, scope)
-        within = weights @ inside  # (level, draw, scope)
-        blocks.append(
-            np.divide(within, counts, out=np.full(within.shape, np.nan), where=counts > 0)
-        )
-    shares = np.concatenate(blocks, axis=1)
-    low, high = _central(shares[:, 1:].transpose(1, 0, 2))  # (level, scope)
-    error, n = np.abs(shares[:, 0] - np.array(levels)[:, None]).mean(0), (there > 0).sum(0)
+    for weights in (np.ones((1, len(u))), *draws(len(u), n_bootstrap=n_bootstrap, seed=seed)):
+        counts, within = weights @ there, weights @ inside  # ([level,] draw, scope)
+        blank = np.full(within.shape, np.nan)
+        blocks.append(np.divide(within, counts, out=blank, where=counts > 0))
+    found = np.concatenate(blocks, axis=1)
+    low, high = percentiles(found[:, 1:].transpose(1, 0, 2))  # (level, scope)
+    error, n = abs(found[:, 0] - np.array(levels)[:, None]).mean(0), (there > 0).sum(0)
     return pd.DataFrame(
-        {
-            "question": name,
-            "level": level,
-            "coverage": shares[i, 0, s],
-            "low": low[i, s],
-            "high": high[i, s],
-        }
-        | {"error": error[s], "n": n[s]}
-        for s, (_, name) in enumerate(_SCOPES[:12])
+        {"question": name, "level": level, "coverage": found[i, 0, s]}
+        | {"low": low[i, s], "high": high[i, s], "error": error[s], "n": n[s]}
+        for s, (_, name) in enumerate(SCOPES[:12])
         for i, level in enumerate(levels)
     )
 
 
-def pit(votes: pd.DataFrame, *, bins: int = 10, split: str = "test", seed: int = 0) -> pd.DataFrame:
-    """Histogram of the randomised probability integral transform (see `coverage`): flat if the
-    predicted distributions are right, a valley if they are too narrow, a hill if too wide. Columns:
-    question (or overall), bin (its centre), share (of the counts; 1 / bins if flat) and n
-    (counts)."""
-    u = _transform(_part(votes, split), seed=seed)
-    rows = []
-    for s, (_, name) in enumerate(_SCOPES[:12]):
-        values = u[:, _MEMBERS[s] > 0]
-        count, edges = np.histogram(values[np.isfinite(values)], bins, (0, 1))
-        share = count / count.sum() if count.any() else np.full(bins, np.nan)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "question": name,
-                    "bin": (edges[:-1] + edges[1:]) / 2,
-                    "share": share,
-                    "n": count.sum(),
-                }
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
-
-
-def calibration(votes: pd.DataFrame, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
-    """Predicted fractions of those who answered, in bins of equal width, against what the
+def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
+    """Return predicted fractions of those who answered, in bins of equal width, against what the
     volunteers of these galaxies said.
 
     Columns: question (or overall; all its answers together), bin (centre), predicted, observed
     (means), low, high (1.96 standard errors of `observed` around it, answers counting as
     independent) and n (answers of galaxies). Empty bins are left out."""
-    part = _part(votes, split)
-    predicted, observed = _shares(part.predicted), _observed(part)
-    there = np.isfinite(observed)
-    question = np.broadcast_to(np.array(_QUESTIONS)[_QUESTION_OF], there.shape)[there]
-    table = pd.DataFrame(
-        {"question": question, "predicted": predicted[there], "observed": observed[there]}
-    )
+    part = votes.tested(split)
+    true, predicted = observed(part), shares(part.predicted)
+    there = np.isfinite(true)
+    question = np.broadcast_to(np.array(QUESTIONS)[QUESTION_OF], there.shape)[there]
+    numbers = {"predicted": predicted[there], "observed": true[there]}
+    table = pd.DataFrame({"question": question} | numbers)
     table["bin"] = (np.minimum((table["predicted"] * bins).astype(int), bins - 1) + 0.5) / bins
     table = pd.concat([table.assign(question="overall"), table])
-    table["question"] = pd.Categorical(table["question"], ["overall", *_QUESTIONS])
+    table["question"] = pd.Categorical(table["question"], ["overall", *QUESTIONS])
     means = table.groupby(["question", "bin"], observed=True).agg(
         predicted=("predicted", "mean"),
         observed=("observed", "mean"),
-        margin=("observed", "sem"),
+        low=("observed", lambda values: values.mean() - 1.96 * values.sem()),
+        high=("observed", lambda values: values.mean() + 1.96 * values.sem()),
         n=("observed", "size"),
     )
-    margin = 1.96 * means.pop("margin")
-    means = means.assign(
-        low=means["observed"] - margin, high=means["observed"] + margin
-    ).reset_index()
-    return means.astype({"question": str})
+    return means.reset_index().astype({"question": str})
 
 
-def _transform(part: _Part, *, seed: int) -> Float[ndarray, "galaxy 37"]:
+def _transform(part: Votes, *, seed: int) -> Fractions:
     """The randomised probability integral transform of each count of votes (`coverage`); NaN where
     nobody answered, or the number of volunteers is unknown."""
     counts = np.round(part.volunteers[:, None] * part.true)
-    asked = np.add.reduceat(counts, _STARTS, axis=1)[:, _QUESTION_OF]
+    asked = np.add.reduceat(counts, STARTS, axis=1)[:, QUESTION_OF]
     there = asked > 0
-    k, n, p = counts[there].astype(int), asked[there].astype(int), _shares(part.predicted)[there]
+    k, n, p = counts[there].astype(int), asked[there].astype(int), shares(part.predicted)[there]
     if part.concentration is None:
         below, upto = binom.cdf(k - 1, n, p), binom.cdf(k, n, p)
     else:
-        s = part.concentration[:, _QUESTION_OF][there]
+        s = part.concentration[:, QUESTION_OF][there]
         a, b = np.maximum(s * p, 1e-9), np.maximum(s * (1 - p), 1e-9)
         below = np.zeros(len(k))
-        for j in range(
-            k.max(initial=0)
-        ):  # betabinom.cdf adds up one galaxy at a time, which takes a hundred times as long
+        for j in range(k.max(initial=0)):  # betabinom.cdf takes a hundred times as long
             more = k > j
             below[more] += betabinom.pmf(j, n[more], a[more], b[more])
         upto = below + betabinom.pmf(k, n, a, b)

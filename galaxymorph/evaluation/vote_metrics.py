@@ -1,17 +1,12 @@
-"""From votes tables to numbers: errors of predicted vote fractions between two yardsticks,
-calibration, comparisons.
+"""From vote fractions to numbers: errors between two yardsticks, leading answers, broken trees.
 
-A votes table has the columns `id`, `split`, `volunteers` (people who voted; NaN where unknown), the
-true cumulative fractions `Class1.1` ... `Class11.6` (all NaN for a galaxy without votes, which does
-not count), the predicted ones `p_Class1.1` ... `p_Class11.6` and, of models that predict
-distributions, `s_<question>`: the concentration of the Dirichlet distribution of the question's
-answers. Two conventions (see `schema`):
+Two conventions (see `galaxy_zoo_tree`):
 
 * cumulative: the 37 columns as they are; their RMSE is the score of Kaggle's Galaxy Zoo challenge;
 * per question: fractions of those who answered the question, among galaxies where at least two
   people are known to have (where the number of volunteers is unknown: anybody). Predictions, too,
   are divided by the sum of the question's answers, once negative ones are set to 0; where that
-  leaves nothing, all answers are taken for equally likely.
+  leaves nothing, all answers are taken as equally likely.
 
 Two yardsticks show what an error is worth:
 
@@ -28,7 +23,7 @@ Two yardsticks show what an error is worth:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,37 +31,30 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from galaxymorph import galaxy_zoo_tree
-from galaxymorph.evaluation.intervals import wilson
-from galaxymorph.text import some
+from galaxymorph import galaxy_zoo_tree as tree
+from galaxymorph.evaluation.intervals import draws, percentiles, wilson
+from galaxymorph.evaluation.predictions import Fractions, Votes
 
 CONVENTIONS = ("cumulative", "per question")
 METRICS = ("rmse", "mae", "r2")
+KINDS = ("value", "baseline", "floor", "way")
 ROUNDING = 1e-5  # what fractions of six decimals lose, with a margin
-BLOCK = 2**22  # weights of galaxies in memory at once while bootstrapping
+TOLERANCE = 0.01  # by how much predictions may break a rule of the tree
+QUESTIONS = tuple(tree.SLICES)
+STARTS = [where.start for where in tree.SLICES.values()]
+QUESTION_OF = np.repeat(np.arange(11), [len(q.answers) for q in tree.QUESTIONS])  # (37,)
+SCOPES = [("overall", "overall"), *(("question", name) for name in QUESTIONS)]
+SCOPES += [("answer", name) for name in tree.LABELS]
+# (scope, answer): 1 where it belongs
+MEMBERS = np.vstack([np.ones(37), np.eye(11)[:, QUESTION_OF], np.eye(37)])
 
-_QUESTIONS = tuple(galaxy_zoo_tree.SLICES)
-_STARTS = [where.start for where in galaxy_zoo_tree.SLICES.values()]
-_QUESTION_OF = np.repeat(
-    np.arange(11), [len(q.answers) for q in galaxy_zoo_tree.QUESTIONS]
-)  # (37,)
-_SCOPES = (
-    [("overall", "overall")]
-    + [("question", q) for q in _QUESTIONS]
-    + [("answer", name) for name in galaxy_zoo_tree.LABELS]
-)
-_MEMBERS = np.vstack(
-    [np.ones(37), np.eye(11)[:, _QUESTION_OF], np.eye(37)]
-)  # (scope, answer): 1 where it belongs
+Weights = Float[ndarray, "draw galaxy"]
 
 
 class Agreement(NamedTuple):
-    """Classes that follow from predicted fractions against those that follow from the volunteers'
-    (`classes_agreement`)."""
+    """Classes from predicted fractions against those from the volunteers' (`classes_agreement`)."""
 
-    matrix: (
-        pd.DataFrame
-    )  # galaxies: class by the votes (row) and by the prediction (column), both with "no class"
+    matrix: pd.DataFrame  # galaxies: class by the votes (row) and predicted (column), or "no class"
     by_votes: float  # share of galaxies that have a class by the votes
     by_prediction: float
     n: int  # galaxies that have a class by both
@@ -75,17 +63,13 @@ class Agreement(NamedTuple):
     high: float
 
 
-# ---- one votes table
-
-
 def evaluate(
-    votes: pd.DataFrame, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0
+    votes: Votes, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Errors of a split's galaxies in both conventions, overall, per question and per answer, with
-    intervals and yardsticks.
+    """Return errors of a split's galaxies in both conventions, overall, per question and answer.
 
-    Returns a tidy table with the columns scope (overall, question or answer), name (overall, a
-    question, or an answer as in `schema.LABELS`), convention, metric, value, low, high, n
+    The tidy table has the columns scope (overall, question or answer), name (overall, a question,
+    or an answer as in `galaxy_zoo_tree.LABELS`), convention, metric, value, low, high, n
     (galaxies), baseline, floor, way, way_low and way_high.
 
     rmse: the root of the mean squared error over all cells of the scope. mae: the mean absolute
@@ -98,342 +82,209 @@ def evaluate(
     low and high: the central 95 % of a bootstrap of the galaxies (`n_bootstrap` draws, NaN
     without): it covers the choice of the galaxies alone, not of the training run.
 
-    Raises `ValueError` that names column and row of what is wrong in a table; and where the split
-    has no galaxy with votes."""
-    part, train = _part(votes, split), _part(votes, "train", needed=False)
-    cells = [_cells(part, train, convention) for convention in CONVENTIONS]
-    draws = _draws(len(part.ids), n_bootstrap=n_bootstrap, seed=seed)
-    scores = np.concatenate(
-        [np.stack([_scores(weights, *each) for each in cells]) for weights in draws], axis=3
-    )
-    low, high = _central(
-        scores[:, :, [0, 3], 1:].transpose(3, 0, 1, 2, 4)
-    )  # (convention, metric, [value, way], scope)
-    n = [
-        (np.isfinite(observed) @ _MEMBERS.T > 0).sum(0) for observed, *_ in cells
-    ]  # galaxies, per scope
+    Raises `ValueError` where the split has no galaxies with votes."""
+    cells = [_cells(votes, split, convention) for convention in CONVENTIONS]
+    scores = np.stack([_resampled(each, n_bootstrap, seed) for each in cells])
+    low, high = percentiles(np.moveaxis(scores[..., 1:, :], -2, 0))
+    n = [(np.isfinite(each.observed) @ MEMBERS.T > 0).sum(0) for each in cells]  # galaxies
     rows = []
-    for s, c, m in np.ndindex(len(_SCOPES), len(CONVENTIONS), len(METRICS)):
-        scope, name = _SCOPES[s]
-        row = {"scope": scope, "name": name, "convention": CONVENTIONS[c], "metric": METRICS[m]}
+    for s, c, m in np.ndindex(len(SCOPES), len(CONVENTIONS), len(METRICS)):
+        row = dict(zip(("scope", "name"), SCOPES[s], strict=True))
+        row |= {"convention": CONVENTIONS[c], "metric": METRICS[m]}
         value, baseline, floor, way = scores[c, m, :, 0, s]
         row |= {"value": value, "low": low[c, m, 0, s], "high": high[c, m, 0, s], "n": n[c][s]}
-        row |= {
-            "baseline": baseline,
-            "floor": floor,
-            "way": way,
-            "way_low": low[c, m, 1, s],
-            "way_high": high[c, m, 1, s],
-        }
-        rows.append(row)
+        row |= {"baseline": baseline, "floor": floor, "way": way}
+        rows.append(row | {"way_low": low[c, m, 3, s], "way_high": high[c, m, 3, s]})
     return pd.DataFrame(rows)
 
 
+def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Return rmse, mae, r2 and the baseline, floor and way of the RMSE (index), cumulative, over
+    all cells of the test galaxies: columns value, low, high and variance (of the draws)."""
+    scores = _resampled(_cells(votes, "test", CONVENTIONS[0]), n_bootstrap, seed)[..., 0]
+    places = {metric: (m, 0) for m, metric in enumerate(METRICS)}
+    places |= {kind: (0, k) for k, kind in enumerate(KINDS) if k}
+    rows = {}
+    for name, place in places.items():
+        value, drawn = scores[place][0], scores[place][1:]
+        rows[name] = [value, *percentiles(drawn), drawn.var() if len(drawn) else math.nan]
+    columns = ["value", "low", "high", "variance"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
+
+
 def leading(
-    votes: pd.DataFrame, *, split: str = "test", agreed: float = 0.8, asked: int = 10
+    votes: Votes, *, split: str = "test", agreed: float = 0.8, asked: int = 10
 ) -> pd.DataFrame:
-    """How often the leading answer of a question is predicted, among galaxies where the volunteers
-    agree on it.
+    """Return how often the leading answer of a question is predicted, among galaxies where the
+    volunteers agree on it.
 
     They agree where the leading fraction of those who answered is at least `agreed` and at least
     `asked` people answered (where the number of volunteers is unknown: half of them). Columns:
     question, accuracy, low, high (95 % Wilson interval), n (galaxies), always (the accuracy of
     always giving the answer that leads most often in such training galaxies) and most_common (that
     answer)."""
-    part, train = _part(votes, split), _part(votes, "train", needed=False)
+    part, train = votes.tested(split), votes.voted("train")
     here, there = (_agree(each, agreed, asked) for each in (part, train))
     rows = []
-    for i, (question, where) in enumerate(galaxy_zoo_tree.SLICES.items()):
-        true, taken = (each[here[:, i], where].argmax(1) for each in (part.true, part.predicted))
-        usual = np.bincount(
-            train.true[there[:, i], where].argmax(1), minlength=where.stop - where.start
-        )
-        row = {"question": question} | dict(
-            zip(("accuracy", "low", "high"), _wilson(true == taken), strict=True)
-        )
-        row |= {"n": len(true), "always": math.nan, "most_common": ""}
+    for i, (question, where) in enumerate(tree.SLICES.items()):
+        true, named = (each[here[:, i], where].argmax(1) for each in (part.true, part.predicted))
+        before = train.true[there[:, i], where].argmax(1)
+        usual = np.bincount(before, minlength=where.stop - where.start)
+        scores = zip(("accuracy", "low", "high"), _share(true == named), strict=True)
+        row = {"question": question, **dict(scores), "n": len(true)}
+        row |= {"always": math.nan, "most_common": ""}
         if usual.any():
-            row |= {
-                "always": _wilson(true == usual.argmax())[0],
-                "most_common": galaxy_zoo_tree.ANSWERS[where][usual.argmax()][1],
-            }
+            row["always"] = _share(true == usual.argmax())[0]
+            row["most_common"] = tree.ANSWERS[where][usual.argmax()][1]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def violations(
-    votes: pd.DataFrame, *, tolerance: float = 0.01, split: str = "test"
-) -> pd.DataFrame:
-    """How many galaxies are predicted what no tree of answers allows, by more than `tolerance`.
+def violations(votes: Votes, *, tolerance: float = TOLERANCE, split: str = "test") -> pd.DataFrame:
+    """Return how many galaxies have predictions that contradict the tree by more than `tolerance`.
 
     Columns: rule (the last, "any of these", for all together), count, share, largest (by how much a
     rule is broken at most, however little; 0: never) and n (galaxies)."""
-    p = _part(votes, split).predicted
-    asked = galaxy_zoo_tree.reached(p)
-    broken = {
-        "fraction below 0": -p,
-        "fraction above 1": p - 1,
-        "answers do not sum to their parent": np.abs(np.add.reduceat(p, _STARTS, axis=1) - asked),
-        "answer above its parent": p - asked[:, _QUESTION_OF],
-    }
-    sizes = {rule: np.maximum(size, 0).max(1) for rule, size in broken.items()}
-    sizes["any of these"] = np.max(list(sizes.values()), axis=0)
-    table = pd.DataFrame(
-        {"rule": list(sizes), "count": [int((size > tolerance).sum()) for size in sizes.values()]}
-    )
-    return table.assign(
-        share=table["count"] / len(p),
-        largest=[float(size.max()) for size in sizes.values()],
-        n=len(p),
-    )
+    sizes = _broken(votes.tested(split).predicted)
+    count = [int((size > tolerance).sum()) for size in sizes.values()]
+    table, n = pd.DataFrame({"rule": list(sizes), "count": count}), len(sizes["any of these"])
+    largest = [float(size.max()) for size in sizes.values()]
+    return table.assign(share=table["count"] / n, largest=largest, n=n)
+
+
+def broken(votes: Votes, *, split: str = "test") -> Float[ndarray, " galaxy"]:
+    """Return by how much each galaxy's predictions contradict the tree; 0: not at all."""
+    return _broken(votes.tested(split).predicted)["any of these"]
 
 
 def classes_agreement(
-    votes: pd.DataFrame, *, classes: Sequence[str] = galaxy_zoo_tree.CLASSES[4], split: str = "test"
+    votes: Votes, *, classes: Sequence[str] = tree.CLASSES[4], split: str = "test"
 ) -> Agreement:
-    """Whether the thresholds of `schema.hard_labels` give a galaxy the same class by predicted and
-    by the volunteers' votes."""
-    part = _part(votes, split)
-    true, taken = (
-        galaxy_zoo_tree.hard_labels(each, classes) for each in (part.true, part.predicted)
-    )
+    """Compare the classes that follow from predicted and from the volunteers' votes, by the
+    thresholds of `galaxy_zoo_tree.hard_labels`."""
+    part = votes.tested(split)
+    true, named = (tree.hard_labels(each, classes) for each in (part.true, part.predicted))
     names, k = [*classes, "no class"], len(classes) + 1
-    matrix = np.bincount(true % k * k + taken % k, minlength=k * k).reshape(
+    matrix = np.bincount(true % k * k + named % k, minlength=k * k).reshape(
         k, k
-    )  # -1 % k is the last
-    both = (true >= 0) & (taken >= 0)
+    )  # -1 % k: the last
+    both = (true >= 0) & (named >= 0)
+    sides = pd.Index(names, name="by votes"), pd.Index(names, name="by prediction")
+    shares = float((true >= 0).mean()), float((named >= 0).mean())
     return Agreement(
-        pd.DataFrame(
-            matrix, pd.Index(names, name="by votes"), pd.Index(names, name="by prediction")
-        ),
-        float((true >= 0).mean()),
-        float((taken >= 0).mean()),
-        int(both.sum()),
-        *_wilson(true[both] == taken[both]),
+        pd.DataFrame(matrix, *sides), *shares, int(both.sum()), *_share(true[both] == named[both])
     )
 
 
-# ---- many votes tables
+def shares(predicted: Fractions) -> Fractions:
+    """Return predicted fractions of those who answer each question: from 0 to 1, summing to 1."""
+    found = tree.shares(predicted)
+    return np.where(np.isnan(found), 1 / MEMBERS[1:12].sum(1)[QUESTION_OF], found)
 
 
-# ---- the parts of a table
-
-
-class _Part(NamedTuple):
-    """The galaxies of a split that have votes."""
-
-    ids: list[str]
-    true: Float[ndarray, "galaxy 37"]
-    predicted: Float[ndarray, "galaxy 37"]
-    volunteers: Float[ndarray, " galaxy"]
-    concentration: Float[ndarray, "galaxy 11"] | None
-
-
-def _part(votes: pd.DataFrame, split: str, *, needed: bool = True) -> _Part:
-    """A split of a table, once the whole table is checked; where it is not `needed`, it may be
-    empty."""
-    true, predicted = (
-        list(galaxy_zoo_tree.COLUMNS),
-        [f"p_{name}" for name in galaxy_zoo_tree.COLUMNS],
-    )
-    spread = [f"s_{name}" for name in _QUESTIONS]
-    spread = spread if any(name in votes.columns for name in spread) else []
-    missing = [
-        name
-        for name in ["id", "split", "volunteers", *true, *predicted, *spread]
-        if name not in votes.columns
-    ]
-    if missing:
-        raise ValueError(
-            f"no votes table: the columns {some(missing)} are missing; it has {some(list(votes.columns))}"
-        )
-    twice = votes.loc[votes["id"].duplicated(), "id"]
-    if len(twice):
-        raise ValueError(
-            f"ids are there twice or more: {some(list(twice.unique()))}; keep one row per galaxy"
-        )
-    voted = ~np.isnan(votes[true].to_numpy(float)).all(1)
-    _demand(votes.loc[voted], true, -ROUNDING, 1 + ROUNDING)
-    _demand(votes, predicted, -math.inf, math.inf)
-    _demand(votes.loc[votes["volunteers"].notna()], ["volunteers"], 0.0, math.inf)
-    _demand(votes, spread, 0.0, math.inf)
-    rows = votes.loc[voted & np.asarray(votes["split"] == split)]
-    if needed and rows.empty:
-        have = ", ".join(
-            f"{name} ({n} rows)" for name, n in votes.loc[voted, "split"].value_counts().items()
-        )
-        raise ValueError(
-            f"no galaxy with votes in split {split!r}; the table has {have or 'none in any split'}"
-        )
-    fractions, outputs, people = (
-        rows[names].to_numpy(float) for names in (true, predicted, "volunteers")
-    )
-    return _Part(
-        rows["id"].tolist(),
-        fractions,
-        outputs,
-        people,
-        rows[spread].to_numpy(float) if spread else None,
-    )
-
-
-def _demand(rows: pd.DataFrame, columns: list[str], low: float, high: float) -> None:
-    """Every number of these columns lies between the limits."""
-    values = rows[columns].to_numpy(float)
-    bad = ~((values > low) & (values < high))  # NaN is neither
-    if bad.any():
-        column = int(bad.any(0).argmax())
-        wrong = [
-            f"{rows.index[i]} (id {rows['id'].iloc[i]}: {values[i, column]})"
-            for i in np.flatnonzero(bad[:, column])
-        ]
-        limits = (
-            f"has to lie between {low:.5g} and {high:.5g}"
-            if low > -math.inf
-            else "has to be a finite number"
-        )
-        raise ValueError(
-            f"column {columns[column]} {limits}, but does not in {len(wrong)} rows: {some(wrong)}"
-        )
-
-
-def _shares(predicted: Float[ndarray, "galaxy 37"]) -> Float[ndarray, "galaxy 37"]:
-    """Predicted fractions of those who answer each question: from 0 to 1, and they sum to 1."""
-    shares = galaxy_zoo_tree.shares(predicted)
-    return np.where(np.isnan(shares), 1 / _MEMBERS[1:12].sum(1)[_QUESTION_OF], shares)
-
-
-def _answered(part: _Part) -> Float[ndarray, "galaxy 37"]:
-    """The share of a galaxy's volunteers who answered each question, in the columns of its
-    answers."""
-    return np.add.reduceat(part.true, _STARTS, axis=1)[:, _QUESTION_OF]
-
-
-def _observed(part: _Part) -> Float[ndarray, "galaxy 37"]:
-    """The volunteers' fractions per question; NaN where nobody answered, or, as far as is known,
-    one."""
+def observed(part: Votes) -> Fractions:
+    """Return the volunteers' fractions per question; NaN where nobody answered, or, as far as is
+    known, one."""
     answered = _answered(part)
     enough = (answered > ROUNDING) & ~(part.volunteers[:, None] * answered < 1.5)
     return np.divide(part.true, answered, out=np.full(answered.shape, np.nan), where=enough)
 
 
-def _agree(part: _Part, agreed: float, asked: int) -> Bool[ndarray, "galaxy 11"]:
+# ---- the parts
+
+
+def _answered(part: Votes) -> Fractions:
+    """The share of a galaxy's volunteers who answered each question, in its answers' columns."""
+    return np.add.reduceat(part.true, STARTS, axis=1)[:, QUESTION_OF]
+
+
+def _agree(part: Votes, agreed: float, asked: int) -> Bool[ndarray, "galaxy 11"]:
     """Where the volunteers agree on the leading answer of a question (`leading`)."""
-    share = _answered(part)[:, _STARTS]
+    share = _answered(part)[:, STARTS]
     people = part.volunteers[:, None] * share
-    most = np.maximum.reduceat(part.true, _STARTS, axis=1)
-    return (
-        (most > 0)
-        & (most >= (agreed - ROUNDING) * share)
-        & np.where(np.isnan(people), share >= 0.5, people > asked - 0.5)
-    )
+    most = np.maximum.reduceat(part.true, STARTS, axis=1)
+    enough = np.where(np.isnan(people), share >= 0.5, people > asked - 0.5)
+    return (most > 0) & (most >= (agreed - ROUNDING) * share) & enough
 
 
-def _wilson(right: Bool[ndarray, " galaxy"]) -> tuple[float, float, float]:
+def _broken(p: Fractions) -> dict[str, Float[ndarray, " galaxy"]]:
+    """By how much each galaxy's predictions break each rule, 0 where they do not."""
+    asked = tree.reached(p)
+    rules = {
+        "fraction below 0": -p,
+        "fraction above 1": p - 1,
+        "answers do not sum to their parent": abs(np.add.reduceat(p, STARTS, axis=1) - asked),
+        "answer above its parent": p - asked[:, QUESTION_OF],
+    }
+    sizes = {rule: np.maximum(size, 0).max(1) for rule, size in rules.items()}
+    return sizes | {"any of these": np.max(list(sizes.values()), axis=0)}
+
+
+def _share(right: Bool[ndarray, " galaxy"]) -> tuple[float, float, float]:
     """The share of true values, and its 95 % interval; NaN of nothing."""
-    if not len(right):
-        return math.nan, math.nan, math.nan
-    return float(right.mean()), *wilson(int(right.sum()), len(right))
+    mean = float(right.mean()) if len(right) else math.nan
+    return mean, *wilson(int(right.sum()), len(right))
 
 
-# ---- errors and their intervals
+class _Cells(NamedTuple):
+    """What errors are made of."""
 
-Cells = tuple[
-    Float[ndarray, "galaxy 37"],
-    Float[ndarray, "galaxy 37"],
-    Float[ndarray, " 37"],
-    Float[ndarray, "galaxy 37"],
-]
+    observed: Fractions  # NaN where it does not count
+    predicted: Fractions
+    mean: Float[ndarray, " 37"]  # vote of the training galaxies
+    noise: Fractions  # variance of the volunteers' sampling; NaN where unknown
 
 
-def _cells(part: _Part, train: _Part, convention: str) -> Cells:
-    """Observed fractions (NaN where they do not count), predicted ones, mean votes of the training
-    galaxies, and the variance of the volunteers' sampling (NaN where unknown)."""
-    if convention == "cumulative":
-        observed, predicted, past, people = (
-            part.true,
-            part.predicted,
-            train.true,
-            part.volunteers[:, None],
-        )
-    else:
-        observed, predicted, past = _observed(part), _shares(part.predicted), _observed(train)
-        people = part.volunteers[:, None] * _answered(part)
-    enough = np.broadcast_to(people > 1.5, observed.shape)
-    noise = np.divide(
-        observed * (1 - observed), people - 1, out=np.full(observed.shape, np.nan), where=enough
-    )
-    return (
-        observed,
-        predicted,
-        pd.DataFrame(past).mean().to_numpy(float),
-        noise,
-    )  # pandas leaves NaN out of a mean
+def _cells(votes: Votes, split: str, convention: str) -> _Cells:
+    part, train = votes.tested(split), votes.voted("train")
+    people = part.volunteers[:, None] * np.ones(37)
+    true, predicted, past = part.true, part.predicted, train.true
+    if convention != "cumulative":
+        true, predicted, past = observed(part), shares(part.predicted), observed(train)
+        people = people * _answered(part)
+    blank = np.full(true.shape, np.nan)
+    noise = np.divide(true * (1 - true), people - 1, out=blank, where=people > 1.5)
+    return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)  # without NaN
+
+
+def _resampled(cells: _Cells, n_bootstrap: int, seed: int) -> Float[ndarray, "3 4 draw scope"]:
+    """Each of `METRICS` as each of `KINDS`: of the galaxies as they are, then of each draw."""
+    n = len(cells.observed)
+    blocks = [np.ones((1, n)), *draws(n, n_bootstrap=n_bootstrap, seed=seed)]
+    return np.concatenate([_scores(weights, *cells) for weights in blocks], axis=2)
 
 
 def _scores(
-    weights: Float[ndarray, "draw galaxy"],
-    observed: Float[ndarray, "galaxy 37"],
-    predicted: Float[ndarray, "galaxy 37"],
+    weights: Weights,
+    observed: Fractions,
+    predicted: Fractions,
     mean: Float[ndarray, " 37"],
-    noise: Float[ndarray, "galaxy 37"],
+    noise: Fractions,
 ) -> Float[ndarray, "3 4 draw scope"]:
-    """For many weightings of the same galaxies at once: each of `METRICS` as value, baseline, floor
-    and way."""
+    """Each of `METRICS` as each of `KINDS`, for many weightings of the same galaxies at once."""
     there, known = np.isfinite(observed), np.isfinite(noise)
     error, away = predicted - observed, mean - observed
-    centred = observed - np.where(there, observed, 0).mean(
-        0
-    )  # small numbers, for the sake of precision
+    centred = observed - np.where(there, observed, 0).mean(0)  # small numbers, for precision
 
-    def total(
-        values: Float[ndarray, "galaxy 37"] | float, where: Bool[ndarray, "galaxy 37"] = there
-    ) -> Any:
+    def total(values: Fractions | float, where: Bool[ndarray, "galaxy 37"] = there) -> Any:
         return weights @ np.where(where, values, 0.0)  # (draw, 37)
 
-    with np.errstate(
-        invalid="ignore", divide="ignore"
-    ):  # 0 / 0: a question that nobody in a draw was asked
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: nobody in a draw was asked
         n = total(1.0)
+        cells = n @ MEMBERS.T  # (draw, scope)
         mse, mae, mse0, mae0 = (
-            total(each) @ _MEMBERS.T / (n @ _MEMBERS.T)
-            for each in (error**2, abs(error), away**2, abs(away))
-        )  # (draw, scope)
-        least = total(noise, known) @ _MEMBERS.T / (total(1.0, known) @ _MEMBERS.T)
-        varied = (
-            (total(centred**2) - total(centred) ** 2 / np.maximum(n, 1))
-            @ _MEMBERS.T
-            / (n @ _MEMBERS.T)
+            total(each) @ MEMBERS.T / cells for each in (error**2, abs(error), away**2, abs(away))
         )
+        least = total(noise, known) @ MEMBERS.T / (total(1.0, known) @ MEMBERS.T)
+        varied = (total(centred**2) - total(centred) ** 2 / np.maximum(n, 1)) @ MEMBERS.T / cells
         varied[varied < 1e-12] = np.nan
-        metrics = [
+        found = [
             [np.sqrt(mse), np.sqrt(mse0), np.sqrt(least)],
             [mae, mae0, np.full(mae.shape, np.nan)],
             [1 - mse / varied, 1 - mse0 / varied, 1 - least / varied],
         ]
-        for each in metrics:
+        for each in found:
             value, baseline, floor = each
-            each.append(
-                np.where(least < mse0, 100 * (value - baseline) / (floor - baseline), np.nan)
-            )
-    return np.array(metrics)
-
-
-def _draws(n: int, *, n_bootstrap: int, seed: int) -> Iterator[Float[ndarray, "draw galaxy"]]:
-    """How often each of n galaxies counts: once, and then in draws with replacement, block by
-    block."""
-    yield np.ones((1, n))
-    rng, step = np.random.default_rng(seed), max(1, BLOCK // n)
-    for start in range(0, n_bootstrap, step):
-        size = min(step, n_bootstrap - start)
-        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)
-
-
-def _central(draws: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
-    """The limits of the central 95 %, of the draws where there is a value; NaN without any."""
-    flat = pd.DataFrame(draws.reshape(len(draws), math.prod(draws.shape[1:])))
-    return flat.quantile([0.025, 0.975]).to_numpy(float).reshape(2, *draws.shape[1:])
-
-
-# ---- the rows of a comparison
+            way = 100 * (value - baseline) / (floor - baseline)
+            each.append(np.where(least < mse0, way, np.nan))
+    return np.array(found)

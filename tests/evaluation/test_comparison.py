@@ -1,6 +1,7 @@
 """Comparisons of methods against hand-made tables, scikit-learn and scipy. About 10 s."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import sklearn.metrics as sk
 from scipy import stats
 
 from galaxymorph.evaluation import comparison, metrics, phrases
-from tests.evaluation.test_metrics import HAND, NAMES, sample, table
+from galaxymorph.evaluation.entries import Entries, Entry
+from tests.evaluation.test_metrics import HAND, NAMES, checked, evaluate, sample, table
 
 
 def whole(n, *, skill, seed):
@@ -21,16 +23,21 @@ def whole(n, *, skill, seed):
     return pd.concat([p.assign(id=p.split + p.id) for p in parts], ignore_index=True)
 
 
-def piece(step, seed, predictions, **more):
-    return {"step": step, "seed": seed, "n_labels": None, "predictions": predictions} | more
+def entry(method, seed, predictions, **more):
+    own = None if predictions is None else checked(predictions)
+    return Entry(method, seed, predictions=own, **more)
+
+
+def compare(entries, **options):
+    return comparison.compare(Entries(entries), **options)
 
 
 def test_several_seeds_give_mean_spread_and_t_interval():
-    tables = [whole(60, skill=2, seed=10 * i) for i in range(4)]
-    tables[3]["id"] += "another"
-    row = comparison.compare(
-        [piece("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(tables)]
-    ).iloc[0]
+    """Seeds that share no galaxy and differ by more than their galaxies explain: scipy's."""
+    skills = (0.2, 1, 2, 4)
+    tables = [whole(60, skill=skill, seed=10 * i) for i, skill in enumerate(skills)]
+    apart = [t.assign(id=t.id + str(i)) for i, t in enumerate(tables)]
+    row = compare([entry("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(apart)]).iloc[0]
     accuracy = [
         sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)])
         for t in in_test(tables)
@@ -40,11 +47,17 @@ def test_several_seeds_give_mean_spread_and_t_interval():
     assert row.accuracy_std == pytest.approx(np.std(accuracy, ddof=1))
     assert (row.accuracy_low, row.accuracy_high) == pytest.approx((low, min(high, 1)))
     assert (row.seeds, row.missing, row.interval, row.seconds) == (4, 0, "t over seeds", 15)
-    assert (row.n_train, row.n_test, row.n_test_all) == (
-        60,
-        60,
-        120,
-    )  # three seeds share their test galaxies
+    assert (row.n_train, row.n_test, row.n_test_all) == (60, 60, 240)
+
+
+def test_galaxies_that_seeds_share_do_not_count_twice():
+    """Four seeds that agree on the same test galaxies know no more than one of them."""
+    t = whole(60, skill=1, seed=0)
+    row = compare([entry("cnn", i, t) for i in range(4)]).iloc[0]
+    right = int(60 * row.accuracy + 0.5) + 1  # and two more galaxies, one of them right
+    error = math.sqrt(right / 62 * (1 - right / 62) / 62)
+    assert row.accuracy_high - row.accuracy_low == pytest.approx(2 * 1.96 * error, rel=1e-3)
+    assert row.n_test_all == 60
 
 
 def in_test(tables):
@@ -53,46 +66,44 @@ def in_test(tables):
 
 def test_one_seed_gives_the_bootstrap_interval():
     t = whole(60, skill=2, seed=0)
-    row = comparison.compare([piece("cnn", 0, t)], n_bootstrap=100).iloc[0]
-    expected = metrics.evaluate(t, n_bootstrap=100).set_index(["metric", "class"])
+    row = compare([entry("cnn", 0, t)], n_bootstrap=100).iloc[0]
+    expected = evaluate(t, n_bootstrap=100).set_index(["metric", "class"])
     for metric in metrics.OVERALL:
         found = [row[metric], row[f"{metric}_low"], row[f"{metric}_high"]]
         assert found == pytest.approx(list(expected.loc[(metric, ""), ["value", "low", "high"]]))
     assert row.interval == "bootstrap over galaxies"
     assert math.isnan(row.accuracy_std)
-    val = metrics.evaluate(t, split="val", n_bootstrap=0).value[0]
+    val = evaluate(t, split="val", n_bootstrap=0).value[0]
     assert (row.train_accuracy, row.val_accuracy) == pytest.approx(
-        (metrics.evaluate(t, split="train", n_bootstrap=0).value[0], val)
+        (evaluate(t, split="train", n_bootstrap=0).value[0], val)
     )
 
 
 def test_missing_seeds_are_counted_and_methods_and_budgets_kept_apart():
     t = whole(40, skill=2, seed=0)
-    pieces = [
-        piece("cnn", 0, t, n_labels=100, protocol="from scratch"),
-        piece("cnn", 1, None, n_labels=100),
-        piece("cnn", 0, t),
-        piece("moco", 0, None),
+    entries = [
+        entry("cnn", 0, t, n_labels=100, protocol="from scratch"),
+        entry("cnn", 1, None, n_labels=100),
+        entry("cnn", 0, t),
+        entry("moco", 0, None),
     ]
-    found = comparison.compare(pieces, n_bootstrap=5)
+    found = compare(entries, n_bootstrap=5)
     assert list(found.method) == ["cnn", "cnn", "moco"]
     assert list(found.n_labels.fillna(-1)) == [100, -1, -1]
     assert list(found.seeds) == [1, 1, 0] and list(found.missing) == [1, 0, 1]
     assert list(found.protocol.fillna("")) == ["from scratch", "", ""]
     assert math.isnan(found.accuracy[2]) and found.n_test.isna()[2]
-    assert "protocol" not in comparison.compare(pieces[2:], n_bootstrap=5)
+    assert "protocol" not in compare(entries[2:], n_bootstrap=5)
     mixed = [
-        piece("cnn", seed, t, protocol=p)
+        entry("cnn", seed, t, protocol=p)
         for seed, p in enumerate(["frozen", "frozen, transductive", "frozen"])
     ]
-    assert list(comparison.compare(mixed, n_bootstrap=5).protocol) == [
-        "frozen / frozen, transductive"
-    ]
-    assert comparison.compare([]).empty
+    assert list(compare(mixed, n_bootstrap=5).protocol) == ["frozen / frozen, transductive"]
+    assert compare([]).empty
 
 
 def test_a_table_without_train_and_val_parts_is_compared_by_its_test_part():
-    row = comparison.compare([piece("theirs", None, HAND)], n_bootstrap=5).iloc[0]
+    row = compare([entry("theirs", None, HAND)], n_bootstrap=5).iloc[0]
     assert row.accuracy == pytest.approx(4 / 6)
     assert row.n_train == 0 and math.isnan(row.train_accuracy) and math.isnan(row.val_accuracy)
 
@@ -102,25 +113,23 @@ def test_intervals_end_where_the_metric_ends():
         table([("round", [0.9, 0.1, 0]), ("spiral", [0, 0.1, 0.9])]),
         table([("round", [0, 0, 1]), ("spiral", [0, 0, 1])]),
     ]
-    row = comparison.compare([piece("cnn", i, t) for i, t in enumerate(better)]).iloc[0]
+    row = compare([entry("cnn", i, t) for i, t in enumerate(better)]).iloc[0]
     assert (row.accuracy_low, row.accuracy_high) == (0, 1)
     assert row.log_loss_low == 0 and row.log_loss_high > 20
 
 
 def test_faulty_pieces_are_named():
     t = whole(20, skill=2, seed=0)
-    with pytest.raises(
-        ValueError, match="moco, all labels, seed 3: p_<class> are no probabilities"
-    ):
-        comparison.compare([piece("moco", 3, t.assign(p_round=2.0))])
-    with pytest.raises(ValueError, match="cnn, 50 labels: seed 1 is there twice"):
-        comparison.compare([piece("cnn", 1, t, n_labels=50), piece("cnn", 1, t, n_labels=50)])
+    with pytest.raises(ValueError, match="p_<class> are not probabilities"):
+        entry("moco", 3, t.assign(p_round=2.0))
+    with pytest.raises(ValueError, match="duplicate entry: cnn, 50 labels, seed 1"):
+        compare([entry("cnn", 1, t, n_labels=50), entry("cnn", 1, t, n_labels=50)])
 
 
 def test_per_class_is_the_mean_over_seeds():
     a, b = sample(50, seed=1), sample(50, seed=2)
     found = comparison.per_class(
-        [piece("cnn", 0, a), piece("cnn", 1, b), piece("moco", 0, None)], metric="recall"
+        Entries([entry("cnn", 0, a), entry("cnn", 1, b), entry("moco", 0, None)]), metric="recall"
     )
     expected = [
         np.mean(
@@ -133,38 +142,36 @@ def test_per_class_is_the_mean_over_seeds():
     ]
     assert list(found.index) == ["cnn"] and list(found.columns) == list(NAMES)
     assert list(found.loc["cnn"]) == pytest.approx(expected)
-    several = comparison.per_class([piece("cnn", 0, a), piece("cnn", 0, b, n_labels=1000)])
+    several = comparison.per_class(Entries([entry("cnn", 0, a), entry("cnn", 0, b, n_labels=1000)]))
     assert list(several.index) == ["cnn, all labels", "cnn, 1,000 labels"]
     with pytest.raises(ValueError, match="one of precision, recall, f1, auc"):
-        comparison.per_class([], metric="accuracy")
+        comparison.per_class(Entries([]), metric="accuracy")
 
 
 def scored(method, *accuracies, n=200, missing=0):
     """Pieces whose test accuracy is as given."""
-    pieces = [piece(method, -1 - i, None) for i in range(missing)]
+    entries = [entry(method, -1 - i, None) for i in range(missing)]
     for seed, accuracy in enumerate(accuracies):
         right = round(accuracy * n)
         rows = [("round", [1, 0, 0])] * right + [("round", [0, 1, 0])] * (n - right)
-        pieces.append(piece(method, seed, table(rows)))
-    return pieces
+        entries.append(entry(method, seed, table(rows)))
+    return entries
 
 
 def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
-    pieces = scored("cnn", 0.9) + [p | {"n_labels": 1000} for p in scored("cnn", 0.7, 0.8)]
-    found = comparison.compare(pieces, n_bootstrap=9)
+    entries = scored("cnn", 0.9) + [replace(p, n_labels=1000) for p in scored("cnn", 0.7, 0.8)]
+    found = compare(entries, n_bootstrap=9)
     found.to_csv(tmp_path / "table.csv", index=False)
     shown = comparison.readable(found)
     assert shown.equals(
         comparison.readable(pd.read_csv(tmp_path / "table.csv", keep_default_na=True))
     )
     assert list(shown.labels) == ["all", "1,000"]
-    assert list(shown["test accuracy"])[1] == "0.750 [0.115, 1.000]"
+    assert list(shown["test accuracy"])[1] == "0.750 [0.481, 1.000]"
 
 
 def test_readable_says_missing_with_a_dash():
-    shown = comparison.readable(
-        comparison.compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"]
-    )
+    shown = comparison.readable(compare(scored("cnn", missing=2)), shown=["accuracy", "macro_f1"])
     assert (
         shown.loc[0, ["test accuracy", "macro F1", "seconds", "test galaxies"]].tolist()
         == ["–"] * 4
@@ -175,11 +182,12 @@ def test_readable_says_missing_with_a_dash():
 def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
     one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
     with pytest.raises(
-        ValueError, match=r"b, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a"
+        ValueError,
+        match=r"b, all labels, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a",
     ):
-        comparison.compare([piece("a", 0, one), piece("b", 0, other)], n_bootstrap=0)
+        compare([entry("a", 0, one), entry("b", 0, other)], n_bootstrap=0)
     assert (
-        len(comparison.compare([piece("a", 0, one), piece("b", 1, other)], n_bootstrap=0)) == 2
+        len(compare([entry("a", 0, one), entry("b", 1, other)], n_bootstrap=0)) == 2
     )  # another split
 
 
@@ -190,24 +198,24 @@ def test_costs_are_means_over_the_seeds_that_know_them():
     t = whole(20, skill=2, seed=0)
     known = {"parameters": 100, "flops": 2_000_000, "training_seconds": 10.0}
     known |= {"peak_memory_mib": 300.0, "peak_memory_of": "process"}
-    pieces = [
-        piece("cnn", 0, t, costs=known, seconds=30.0),
-        piece(
+    entries = [
+        entry("cnn", 0, t, costs=known, seconds=30.0),
+        entry(
             "cnn",
             1,
             t,
             costs=known | {"training_seconds": 20.0, "images_per_second": 50.0},
             seconds=50.0,
         ),
-        piece("cnn", 2, t, costs={}),
-        piece("cnn", 3, None, costs={"training_seconds": 999.0}),
-        piece("theirs", 0, t),
+        entry("cnn", 2, t, costs={}),
+        entry("cnn", 3, None, costs={"training_seconds": 999.0}),
+        entry("theirs", 0, t),
     ]
-    cnn, theirs = comparison.compare(pieces, n_bootstrap=5).to_dict("records")
+    cnn, theirs = compare(entries, n_bootstrap=5).to_dict("records")
     assert [cnn[name] for name in comparison.COSTS] == [100, 2e6, 15, 50, 300]
     assert (cnn["seconds"], cnn["peak_memory_of"]) == (40, "process")
     assert all(math.isnan(theirs[name]) for name in (*comparison.COSTS, "seconds"))
-    shown = comparison.readable(comparison.compare(pieces, n_bootstrap=5))
+    shown = comparison.readable(compare(entries, n_bootstrap=5))
     columns = [
         "parameters",
         "FLOPs per galaxy",
@@ -224,7 +232,7 @@ def test_costs_are_means_over_the_seeds_that_know_them():
 
 def test_memory_of_a_gpu_is_called_so():
     spent = {"peak_memory_mib": 1234.5, "peak_memory_of": "GPU tensors"}
-    found = comparison.compare([piece("cnn", 0, HAND, costs=spent)], n_bootstrap=0)
+    found = compare([entry("cnn", 0, HAND, costs=spent)], n_bootstrap=0)
     assert comparison.readable(found)["peak memory (MiB)"][0] == "1,234 (GPU)"
 
 
@@ -246,15 +254,15 @@ def test_costs_are_as_exact_as_they_are_worth(parameters, seconds, texts):
 
 def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
     why = "weights not available offline"
-    pieces = [piece("imagenet", seed, None, not_run=why) for seed in range(3)] + scored(
+    entries = [entry("imagenet", seed, None, not_run=why) for seed in range(3)] + scored(
         "cnn", 0.9, 0.9, missing=1
     )
-    pieces += [
-        piece("partly", 7, HAND),
-        piece("partly", 8, None, not_run=why),
-        piece("partly", 9, None),
+    entries += [
+        entry("partly", 7, HAND),
+        entry("partly", 8, None, not_run=why),
+        entry("partly", 9, None),
     ]
-    found = comparison.compare(pieces, n_bootstrap=5)
+    found = compare(entries, n_bootstrap=5)
     assert list(found.seeds) == [0, 2, 1] and list(found.missing) == [0, 1, 1]
     assert list(found.not_run.fillna("")) == [why, "", why]
     found.to_csv(tmp_path / "table.csv", index=False)
@@ -269,11 +277,11 @@ def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
         assert shown["test accuracy"][0] == f"not run: {why}" and shown.AUC[0] == "–"
         assert shown["test accuracy"][2].startswith("0.667")
         assert list(shown.seeds) == ["0", "2 (1 missing)", "1 (1 missing)"]
-    assert "not_run" not in comparison.compare(scored("cnn", 0.9), n_bootstrap=0)
+    assert "not_run" not in compare(scored("cnn", 0.9), n_bootstrap=0)
 
 
 def test_readable_has_every_metric_and_the_protocol_first():
-    found = comparison.compare([piece("cnn", 0, HAND, protocol="from scratch")], n_bootstrap=5)
+    found = compare([entry("cnn", 0, HAND, protocol="from scratch")], n_bootstrap=5)
     shown = comparison.readable(found)
     assert list(shown)[:4] == ["protocol", "method", "labels", "seeds"]
     assert {
@@ -300,7 +308,7 @@ def test_readable_has_every_metric_and_the_protocol_first():
 
 
 def test_a_table_of_an_earlier_version_is_readable():
-    found = comparison.compare(scored("cnn", 0.9), n_bootstrap=5).drop(
+    found = compare(scored("cnn", 0.9), n_bootstrap=5).drop(
         columns=[*comparison.COSTS, "peak_memory_of"]
     )
     assert (

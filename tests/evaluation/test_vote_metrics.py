@@ -13,7 +13,8 @@ from scipy import stats
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import volunteers
-from galaxymorph.evaluation import vote_calibration, vote_comparison, vote_metrics
+from galaxymorph.evaluation import intervals, vote_calibration, vote_metrics
+from galaxymorph.evaluation.predictions import votes_in
 
 SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
@@ -36,6 +37,30 @@ def table(true, predicted, people=np.nan, *, concentration=None, split="test"):
             )
         }
     return pd.DataFrame(columns)
+
+
+def evaluate(table, **options):
+    return vote_metrics.evaluate(votes_in(table), **options)
+
+
+def leading(table, **options):
+    return vote_metrics.leading(votes_in(table), **options)
+
+
+def violations(table, **options):
+    return vote_metrics.violations(votes_in(table), **options)
+
+
+def agreement(table, **options):
+    return vote_metrics.classes_agreement(votes_in(table), **options)
+
+
+def coverage(table, **options):
+    return vote_calibration.coverage(votes_in(table), **options)
+
+
+def calibration(table, **options):
+    return vote_calibration.calibration(votes_in(table), **options)
 
 
 def opinions(n, *, seed=0, concentration=1.0):
@@ -100,7 +125,7 @@ def test_errors_are_those_of_scikit_learn():
     true, train = (each[list(galaxy_zoo_tree.COLUMNS)].to_numpy() for each in (part, train))
     predicted = part[[f"p_{name}" for name in galaxy_zoo_tree.COLUMNS]].to_numpy()
     mean = np.broadcast_to(train.mean(0), true.shape)
-    found = vote_metrics.evaluate(t, n_bootstrap=0)
+    found = evaluate(t, n_bootstrap=0)
     places = (
         {"overall": slice(0, 37)}
         | galaxy_zoo_tree.SLICES
@@ -135,7 +160,7 @@ def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_f
         galaxy_zoo_tree.per_question(true),
         galaxy_zoo_tree.reached(true) * part[["volunteers"]].to_numpy(),
     )
-    found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["per question"]
+    found = indexed(evaluate(t, n_bootstrap=0)).loc["per question"]
     lonely = 0
     for i, (name, where) in enumerate(galaxy_zoo_tree.SLICES.items()):
         chosen = asked[:, i] > 1.9
@@ -145,7 +170,7 @@ def test_per_question_errors_are_those_among_galaxies_that_two_people_answered_f
         assert found.loc["rmse", name]["value"] == pytest.approx(math.sqrt((error**2).mean()))
         assert found.loc["rmse", name]["n"] == chosen.sum()
     assert lonely > 5
-    unknown = indexed(vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=0)).loc[
+    unknown = indexed(evaluate(t.assign(volunteers=np.nan), n_bootstrap=0)).loc[
         "per question", "rmse"
     ]
     assert unknown.loc[list(galaxy_zoo_tree.SLICES), "n"].tolist() == (asked > 0.9).sum(0).tolist()
@@ -166,9 +191,7 @@ def test_answers_of_which_nothing_is_predicted_count_as_equally_likely():
         [galaxy_zoo_tree.column("smooth", "smooth"), galaxy_zoo_tree.column("roundness", "round")],
     ] = 0
     empty = np.full((1, 37), -0.1)
-    found = indexed(vote_metrics.evaluate(table(disc, empty), n_bootstrap=0)).loc[
-        "per question", "rmse"
-    ]
+    found = indexed(evaluate(table(disc, empty), n_bootstrap=0)).loc["per question", "rmse"]
     assert found.loc["bar", "value"] == 0
     assert found.loc["smooth", "value"] == pytest.approx(
         math.sqrt(((np.array([0, 1, 0]) - 1 / 3) ** 2).mean())
@@ -180,7 +203,7 @@ def test_the_floor_by_hand():
     features = galaxy_zoo_tree.column("smooth", "features")
     votes = smooth_only({0: 0.75, features: 0.25, 25 - 10: 0.75}, {})  # of 4 and of 11 people
     t = table(votes, votes, np.array([4.0, 11.0]))
-    found = indexed(vote_metrics.evaluate(t, n_bootstrap=0)).loc["cumulative", "rmse"]
+    found = indexed(evaluate(t, n_bootstrap=0)).loc["cumulative", "rmse"]
     variance = 0.75 * 0.25 / 3
     assert found.loc[galaxy_zoo_tree.LABELS[features], "floor"] == pytest.approx(
         math.sqrt(variance / 2)
@@ -193,7 +216,7 @@ def test_the_floor_by_hand():
 def test_someone_who_knows_all_opinions_reaches_the_floor():
     truth, people, votes, split = survey(6000, least=4, most=60)
     t = table(votes, galaxy_zoo_tree.cumulative(truth), people.astype(float), split=split)
-    found = vote_metrics.evaluate(t, n_bootstrap=200)
+    found = evaluate(t, n_bootstrap=200)
     for convention, tolerance in (("cumulative", 0.01), ("per question", 0.025)):
         rows = found[
             (found.convention == convention) & (found.metric == "rmse") & (found.scope != "answer")
@@ -212,7 +235,7 @@ def test_the_mean_vote_has_gone_nothing_of_the_way():
     t = noisy()
     mean = t[t.split == "train"][list(galaxy_zoo_tree.COLUMNS)].mean()
     t = t.assign(**{f"p_{name}": value for name, value in mean.items()})
-    found = vote_metrics.evaluate(t, n_bootstrap=0)
+    found = evaluate(t, n_bootstrap=0)
     found = found[(found.convention == "cumulative") & (found.metric != "mae")]
     np.testing.assert_allclose(found.value, found.baseline)
     np.testing.assert_allclose(found.way, 0, atol=1e-9)
@@ -220,7 +243,7 @@ def test_the_mean_vote_has_gone_nothing_of_the_way():
 
 def test_yardsticks_are_nan_where_they_are_not_known():
     t = noisy(200)
-    unknown = vote_metrics.evaluate(t.assign(volunteers=np.nan), n_bootstrap=5)
+    unknown = evaluate(t.assign(volunteers=np.nan), n_bootstrap=5)
     assert unknown[["floor", "way", "way_low", "way_high"]].isna().all(axis=None)
     assert (
         unknown[unknown.convention == "cumulative"][["value", "low", "high", "baseline"]]
@@ -231,38 +254,30 @@ def test_yardsticks_are_nan_where_they_are_not_known():
         volunteers=t.volunteers.where(t.index < 100)
     )  # the floor is that of the known half
     found = [
-        indexed(vote_metrics.evaluate(each, n_bootstrap=0)).loc["cumulative", "rmse", "overall"]
+        indexed(evaluate(each, n_bootstrap=0)).loc["cumulative", "rmse", "overall"]
         for each in (few, t[:100])
     ]
     assert found[0].floor == found[1].floor > 0 and found[0].value != found[1].value
-    alone = vote_metrics.evaluate(t[t.split == "test"], n_bootstrap=0)
+    alone = evaluate(t[t.split == "test"], n_bootstrap=0)
     assert alone[["baseline", "way"]].isna().all(axis=None) and alone.value.notna().all()
-    same = indexed(
-        vote_metrics.evaluate(table(*2 * [smooth_only({}, {})], 30.0), n_bootstrap=3)
-    ).loc["cumulative"]
+    same = indexed(evaluate(table(*2 * [smooth_only({}, {})], 30.0), n_bootstrap=3)).loc[
+        "cumulative"
+    ]
     assert same.loc["r2", "value"].isna().all()  # votes do not vary
     assert (same.loc["rmse", "floor"] == 0).all()
 
 
-def test_the_interval_is_that_of_resampled_galaxies(monkeypatch):
+def test_the_interval_is_that_of_resampled_galaxies():
     t = noisy(120)
     part, train = t[t.split == "test"], t[t.split == "train"]
-    seen = []
-    draws = vote_metrics._draws
-    monkeypatch.setattr(
-        vote_metrics,
-        "_draws",
-        lambda *args, **options: seen.extend(draws(*args, **options)) or seen,
-    )
-    found = vote_metrics.evaluate(t, n_bootstrap=10)
-    once, weights = seen
-    assert (once == 1).all() and weights.shape == (10, 60) and (weights.sum(1) == 60).all()
+    found = evaluate(t, n_bootstrap=10)
+    (weights,) = intervals.draws(60, n_bootstrap=10, seed=0)
+    assert weights.shape == (10, 60) and (weights.sum(1) == 60).all()
     values = []
     for row in weights.astype(int):
         drawn = part.loc[part.index.repeat(row)]
         drawn = pd.concat([train, drawn.assign(id=[f"d{i}" for i in range(len(drawn))])])
-        seen[:] = [np.ones((1, 60))]
-        values.append(vote_metrics.evaluate(drawn, n_bootstrap=0)[["value", "way"]].to_numpy(float))
+        values.append(evaluate(drawn, n_bootstrap=0)[["value", "way"]].to_numpy(float))
     values = pd.DataFrame(np.reshape(values, (10, -1)))
     for q, ends in ((0.025, ["low", "way_low"]), (0.975, ["high", "way_high"])):
         np.testing.assert_allclose(np.ravel(found[ends]), values.quantile(q), rtol=1e-7, atol=1e-9)
@@ -270,10 +285,10 @@ def test_the_interval_is_that_of_resampled_galaxies(monkeypatch):
 
 def test_draws_depend_on_the_seed_alone_and_not_on_the_memory(monkeypatch):
     t = noisy(100)
-    once = vote_metrics.evaluate(t, n_bootstrap=30)
-    other = vote_metrics.evaluate(t, n_bootstrap=30, seed=1)
-    monkeypatch.setattr(vote_metrics, "BLOCK", 400)  # blocks of 8 draws
-    pd.testing.assert_frame_equal(once, vote_metrics.evaluate(t, n_bootstrap=30))
+    once = evaluate(t, n_bootstrap=30)
+    other = evaluate(t, n_bootstrap=30, seed=1)
+    monkeypatch.setattr(intervals, "BLOCK", 400)  # blocks of 8 draws
+    pd.testing.assert_frame_equal(once, evaluate(t, n_bootstrap=30))
     assert not once.low.equals(other.low)
 
 
@@ -285,12 +300,12 @@ def test_galaxies_without_votes_and_of_other_splits_do_not_count():
     other = t.assign(id=[f"val{i}" for i in range(100)], split="val", **{"p_Class1.1": 5.0})
     both = pd.concat([t, more, other], ignore_index=True)
     for measure in (
-        vote_metrics.evaluate,
-        vote_metrics.violations,
-        vote_metrics.leading,
-        vote_calibration.calibration,
+        evaluate,
+        violations,
+        leading,
+        calibration,
     ):
-        options = {"n_bootstrap": 9} if measure is vote_metrics.evaluate else {}
+        options = {"n_bootstrap": 9} if measure is evaluate else {}
         pd.testing.assert_frame_equal(measure(both, **options), measure(t, **options))
 
 
@@ -313,7 +328,7 @@ def test_leading_answers_by_hand():
         smooth_only({}, {}, {yes: 1, yes + 1: 0}), smooth_only({}, {}, {}), 40.0, split="train"
     )
     t = pd.concat([test, train.assign(id=["t0", "t1", "t2"])], ignore_index=True)
-    found = vote_metrics.leading(t).set_index("question")
+    found = leading(t).set_index("question")
     odd = found.loc["odd"]
     assert (odd.n, odd.accuracy, odd.always, odd.most_common) == (
         3,
@@ -332,9 +347,9 @@ def test_leading_answers_by_hand():
         and math.isnan(found.loc["bar", "accuracy"])
         and found.loc["bar", "most_common"] == ""
     )
-    unknown = vote_metrics.leading(t.assign(volunteers=np.nan)).set_index("question")
+    unknown = leading(t.assign(volunteers=np.nan)).set_index("question")
     assert unknown.loc["odd", "n"] == 4  # everybody reached it
-    loose = vote_metrics.leading(t, agreed=0.7, asked=9).set_index("question")
+    loose = leading(t, agreed=0.7, asked=9).set_index("question")
     assert loose.loc["odd", "n"] == 5
 
 
@@ -359,47 +374,40 @@ def test_coverage_of_the_right_distribution_is_what_it_says(concentration):
     t = predicted_distributions(
         1500, concentration=concentration, told=None if binomial else concentration
     )
-    found = vote_calibration.coverage(t, n_bootstrap=0)
+    found = coverage(t, n_bootstrap=0)
     for name, rows in found.groupby("question"):
         error = np.sqrt(
             rows.level * (1 - rows.level) / rows.n
         )  # as if the answers of a galaxy were one
         assert (abs(rows.coverage - rows.level) < 4 * error).all(), name
     assert found.error.max() < 0.02 and found[found.question == "overall"].error.max() < 0.005
-    shares = vote_calibration.pit(t)
-    assert shares.groupby("question").share.sum().to_numpy() == pytest.approx(1)
-    overall = shares[shares.question == "overall"]
-    assert overall.share.to_numpy() == pytest.approx(0.1, abs=0.005)
+    u = vote_calibration._transform(votes_in(t).tested(), seed=0)
+    count, _ = np.histogram(u[np.isfinite(u)], 10, (0, 1))
+    assert count / count.sum() == pytest.approx(0.1, abs=0.005)
     asked = (
         galaxy_zoo_tree.reached(t[list(galaxy_zoo_tree.COLUMNS)].to_numpy())
         * t[["volunteers"]].to_numpy()
         > 0.5
     ).sum(0)
-    assert overall.n.iloc[0] == asked @ SIZES
+    assert count.sum() == asked @ SIZES
     assert found[found.level == 0.5].n.tolist() == [1500, *asked]
 
 
 def test_coverage_of_an_overconfident_distribution_is_too_low_and_of_a_timid_one_too_high():
     for told, sign in ((100.0, -1), (None, -1), (2.0, 1)):
         t = predicted_distributions(400, concentration=8.0, told=told)
-        found = vote_calibration.coverage(t, levels=(0.5, 0.9), n_bootstrap=100)
+        found = coverage(t, levels=(0.5, 0.9), n_bootstrap=100)
         found = found[found.question == "overall"]
         away = found.coverage - found.level
         assert (sign * away > 0.05).all() and found.error.iloc[0] == pytest.approx(abs(away).mean())
-        ends = np.sort(vote_calibration.pit(t)[:10].share.iloc[[0, 9]])
-        assert (ends > 0.12).all() if sign < 0 else (ends < 0.08).all()
         assert ((found.low < found.coverage) & (found.coverage < found.high)).all()
 
 
 def test_the_transform_lies_between_the_distribution_functions_of_scipy():
     t = predicted_distributions(40, concentration=5.0, told=5.0)
     for concentration in (5.0, None):
-        part = vote_metrics._part(
-            t
-            if concentration
-            else t.drop(columns=[f"s_{name}" for name in galaxy_zoo_tree.SLICES]),
-            "test",
-        )
+        spread = [f"s_{name}" for name in galaxy_zoo_tree.SLICES]
+        part = votes_in(t if concentration else t.drop(columns=spread)).tested()
         u = vote_calibration._transform(part, seed=0)
         counts = np.round(part.true * part.volunteers[:, None])
         p = galaxy_zoo_tree.per_question(part.predicted)
@@ -415,20 +423,15 @@ def test_the_transform_lies_between_the_distribution_functions_of_scipy():
 
 def test_without_known_volunteers_there_is_no_coverage():
     t = noisy(60).assign(volunteers=np.nan)
-    found = vote_calibration.coverage(t, n_bootstrap=3)
+    found = coverage(t, n_bootstrap=3)
     assert found.coverage.isna().all() and (found.n == 0).all()
-    assert vote_calibration.pit(t).share.isna().all()
 
 
 def test_calibration_by_hand():
     yes = galaxy_zoo_tree.column("odd", "yes")
     votes = smooth_only(*({yes: q, yes + 1: 1 - q} for q in (0.2, 0.4, 1.0)))
     predicted = smooth_only(*({yes: p, yes + 1: 1 - p} for p in (0.12, 0.18, 1.0)))
-    found = (
-        vote_calibration.calibration(table(votes, predicted))
-        .set_index(["question", "bin"])
-        .loc["odd"]
-    )
+    found = calibration(table(votes, predicted)).set_index(["question", "bin"]).loc["odd"]
     assert found.index.tolist() == pytest.approx([0.05, 0.15, 0.85, 0.95])
     assert found.n.tolist() == [1, 2, 2, 1]
     assert found.predicted.tolist() == pytest.approx([0, 0.15, 0.85, 1])
@@ -441,7 +444,7 @@ def test_calibration_by_hand():
 def test_a_model_that_says_the_opinions_is_calibrated():
     truth, people, votes, _ = survey(1500)
     t = table(votes, galaxy_zoo_tree.cumulative(truth), people.astype(float))
-    found = vote_calibration.calibration(t)
+    found = calibration(t)
     assert list(found.question.unique()) == ["overall", *galaxy_zoo_tree.SLICES]
     rows = found[found.n > 100]
     inside = (rows.low <= rows.predicted) & (rows.predicted <= rows.high)
@@ -452,7 +455,7 @@ def test_a_model_that_says_the_opinions_is_calibrated():
             for name in galaxy_zoo_tree.COLUMNS
         }
     )
-    rows = vote_calibration.calibration(shrunk)
+    rows = calibration(shrunk)
     rows = rows[(rows.question == "odd") & (rows.n > 20)]
     assert (rows.observed < rows.predicted).iloc[0] and (rows.observed > rows.predicted).iloc[-1]
 
@@ -476,7 +479,7 @@ def test_violations_by_hand():
         {yes: 0.009, yes + 1: 0.991},  # within tolerance
     )
     t = table(smooth_only(*[{}] * 6), predicted)
-    found = vote_metrics.violations(t).set_index("rule")
+    found = violations(t).set_index("rule")
     assert found["count"].to_dict() == {
         **{"fraction below 0": 2, "fraction above 1": 1, "answers do not sum to their parent": 2},
         **{"answer above its parent": 2, "any of these": 3},
@@ -492,13 +495,13 @@ def test_violations_by_hand():
         }
     )
     assert (found.n == 6).all() and found.share["any of these"] == 0.5
-    strict = vote_metrics.violations(t, tolerance=0.005).set_index("rule")
+    strict = violations(t, tolerance=0.005).set_index("rule")
     assert strict["count"]["any of these"] == 4
 
 
 def test_votes_that_follow_the_tree_violate_nothing():
     truth, _, votes, _ = survey(200)
-    found = vote_metrics.violations(table(votes, galaxy_zoo_tree.cumulative(truth)))
+    found = violations(table(votes, galaxy_zoo_tree.cumulative(truth)))
     assert (found["count"] == 0).all() and found.largest.max() < 1e-9
 
 
@@ -510,7 +513,7 @@ def test_classes_agree_where_the_thresholds_say_so():
     unclear = disc | {yes: 0.5, yes + 1: 0.5}
     true = smooth_only({}, {}, edge_on, edge_on, spiral, unclear)
     predicted = smooth_only({}, edge_on, edge_on, unclear, spiral, {})
-    found = vote_metrics.classes_agreement(table(true, predicted))
+    found = agreement(table(true, predicted))
     names = ["round", "in-between", "edge-on", "spiral", "no class"]
     assert found.matrix.index.tolist() == found.matrix.columns.tolist() == names
     expected = np.zeros((5, 5), int)
@@ -523,152 +526,8 @@ def test_classes_agree_where_the_thresholds_say_so():
         4,
     )
     assert found.accuracy == 0.75 and found.low < 0.75 < found.high
-    none = vote_metrics.classes_agreement(table(true[5:], predicted[5:]))
+    none = agreement(table(true[5:], predicted[5:]))
     assert none.n == 0 and math.isnan(none.accuracy)
-
-
-# ---- many tables
-
-
-def pieces(errors, *, seeds=(0, 1, 2), n_labels=None, **more):
-    """Training runs of methods with these errors."""
-    return [
-        {
-            "step": step,
-            "seed": s,
-            "n_labels": n_labels,
-            "seconds": 10.0 + s,
-            "votes": noisy(seed=s, error=error),
-        }
-        | more
-        for step, error in errors.items()
-        for s in seeds
-    ]
-
-
-def test_a_comparison_holds_mean_spread_and_t_interval_over_seeds():
-    given = pieces({"tree": 0.02, "plain": 0.06})
-    found = vote_comparison.compare(given)
-    assert found.method.tolist() == ["tree", "plain"] and "protocol" not in found
-    row = found.iloc[0]
-    values = []
-    for piece in given[:3]:
-        evaluated = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=0)).loc["cumulative"]
-        values.append(evaluated.loc["rmse", "overall"])
-    rmse = [value["value"] for value in values]
-    assert row.rmse == pytest.approx(np.mean(rmse)) and row.rmse_std == pytest.approx(
-        np.std(rmse, ddof=1)
-    )
-    low, high = stats.t.interval(0.95, 2, np.mean(rmse), stats.sem(rmse))
-    assert (row.rmse_low, row.rmse_high) == (pytest.approx(low), pytest.approx(high))
-    assert (
-        row.way == pytest.approx(np.mean([value.way for value in values]))
-        and row.floor == values[0].floor
-    )
-    assert row.seed_rmse == pytest.approx(dict(enumerate(rmse)))
-    assert (
-        row.violations
-        == np.mean([vote_metrics.violations(p["votes"]).share.iloc[-1] for p in given[:3]])
-        > 0.9
-    )
-    assert row.violations_high <= 1
-    assert (row.n_train, row.n_test, row.seeds, row.missing, row.seconds) == (200, 200, 3, 0, 11.0)
-    assert row.interval == "t over seeds"
-
-
-def test_a_single_seed_has_the_interval_of_its_galaxies():
-    (piece,) = pieces({"tree": 0.02}, seeds=(4,), protocol="from scratch")
-    row = vote_comparison.compare([piece], n_bootstrap=50).iloc[0]
-    expected = indexed(vote_metrics.evaluate(piece["votes"], n_bootstrap=50)).loc[
-        "cumulative", "rmse", "overall"
-    ]
-    assert (row.rmse, row.rmse_low, row.rmse_high) == tuple(expected[["value", "low", "high"]])
-    assert (row.way_low, row.way_high) == tuple(expected[["way_low", "way_high"]])
-    assert row.interval == "bootstrap over galaxies" and row.protocol == "from scratch"
-    assert row[["rmse_std", "floor_low", "violations_high"]].isna().all()
-
-
-def test_sentences_tell_what_is_resolved_and_what_a_tie():
-    rows = [
-        *pieces({"tree": 0.02, "other": 0.02, "plain": 0.06}),
-        *pieces({"tree": 0.03}, seeds=(0,), n_labels=50),
-    ]
-    for s in range(3):
-        rows[3 + s]["votes"] = noisy(seed=50 + s, error=0.0201)
-    rows += pieces({"late": 0.1}, seeds=(5,)) + [
-        {"step": "late", "seed": 6, "n_labels": None, "votes": None}
-    ]
-    found = vote_comparison.compare(rows, n_bootstrap=50)
-    said = vote_comparison.sentences(found)
-    best = found.iloc[0]
-    interval = f"{best.rmse_low:.4f} to {best.rmse_high:.4f}"
-    assert said[0] == (
-        f"With all labels, tree has the lowest RMSE, {best.rmse:.4f} (95 % interval {interval}, "
-        f"3 seeds, 200 test galaxies each), {best.way:.0f} % of the way from the mean-vote baseline ({best.baseline:.4f}) to "
-        f"the volunteers' noise floor ({best.floor:.4f})."
-    )
-    tie, ahead = said[1:3]
-    assert "a tie of tree with other" in tie and "paired over 3 seeds" in tie and "plain" not in tie
-    assert "is ahead, by a resolved difference, of plain" in ahead and " and of late" in ahead
-    assert "from both intervals, 3 and 1 seeds" in ahead and "1 seed, 200 test galaxies" in ahead
-    assert (
-        sum("plain breaks the tree for 100.0 % of its test galaxies (3 seeds" in s for s in said)
-        == 1
-    )
-    assert "With all labels, late lacks 1 of 2 seeds." in said
-    assert any(s.startswith("With 50 labels, tree reaches an RMSE of 0.") for s in said)
-    assert all("seed" in s for s in said)
-
-
-def test_the_paired_difference_is_that_of_scipy():
-    rng = np.random.default_rng(0)
-    a, b = 0.1 + 0.01 * rng.normal(size=4), 0.105 + 0.01 * rng.normal(size=4)
-    best, row = ({"seed_rmse": dict(enumerate(values))} for values in (a, b))
-    row["seed_rmse"][9] = 5.0  # not common
-    difference, margin, basis = vote_comparison._difference(best, row)
-    low, high = stats.ttest_rel(b, a).confidence_interval(0.95)
-    assert (difference - margin, difference + margin) == (pytest.approx(low), pytest.approx(high))
-    assert basis == "paired over 4 seeds"
-
-
-def test_sentences_and_texts_of_little():
-    missing = [{"step": "tree", "seed": 0, "n_labels": None, "votes": None}]
-    table = vote_comparison.compare(missing)
-    assert vote_comparison.sentences(table) == [
-        "With all labels: no result yet.",
-        "With all labels, tree lacks 1 of 1 seeds.",
-    ]
-    shown = vote_comparison.readable(table).iloc[0]
-    assert shown["RMSE"] == shown["break the tree"] == "–" and shown.seeds == "0 (1 missing)"
-    given = pieces({"tree": 0.02}, seeds=(0, 1))
-    unknown = [piece | {"votes": piece["votes"].assign(volunteers=np.nan)} for piece in given]
-    said = vote_comparison.sentences(vote_comparison.compare(unknown))
-    assert (
-        said[0].endswith("and the noise floor is not known.")
-        and "where the mean-vote baseline has 0." in said[0]
-    )
-    found = vote_comparison.compare(given)
-    shown, row = vote_comparison.readable(found).iloc[0], found.iloc[0]
-    assert shown["RMSE"] == f"{row.rmse:.4f} [{row.rmse_low:.4f}, {row.rmse_high:.4f}]"
-    assert shown["labels"] == "all" and shown["% of the way"].startswith(f"{row.way:.1f} [")
-    assert shown["noise floor"] == f"{row.floor:.4f}" and shown["seconds"] == "10"
-
-
-def test_methods_have_to_be_tested_on_the_same_galaxies():
-    first, second = pieces({"tree": 0.02, "plain": 0.02}, seeds=(3,))
-    second["votes"] = second["votes"].replace({"id": {"g1": "g9999"}})
-    with pytest.raises(
-        ValueError,
-        match="plain, all labels, seed 3: tested on 200 galaxies, of which 199 are among the 200 of tr",
-    ):
-        vote_comparison.compare([first, second])
-    with pytest.raises(ValueError, match="tree, all labels, seed 3 is there twice"):
-        vote_comparison.compare([first, first])
-    first["votes"] = first["votes"].drop(columns="id")
-    with pytest.raises(
-        ValueError, match="tree, all labels, seed 3: no votes table: the columns id are missing"
-    ):
-        vote_comparison.compare([first])
 
 
 # ---- wrong tables
@@ -679,43 +538,43 @@ def test_methods_have_to_be_tested_on_the_same_galaxies():
     [
         (
             lambda t: t.drop(columns=["p_Class3.1", "volunteers"]),
-            "the columns volunteers, p_Class3.1 are missing; it has id, split",
+            "column 'volunteers', 'p_Class3.1' is missing; there are id, split",
         ),
         (
             lambda t: t.assign(s_smooth=1.0),
-            "the columns s_edge_on, s_bar, s_spiral, s_bulge, s_odd and 5 more are missing",
+            "column 's_edge_on', 's_bar', 's_spiral' and 7 more is missing",
         ),
         (
             lambda t: t.assign(
                 **{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}
             ),
-            "column s_bar has to lie between 0",
+            "column 's_bar': not positive",
         ),
         (
             lambda t: t.assign(**{"p_Class3.1": [0.1, np.nan, 0.2]}),
-            r"p_Class3.1 has to be a finite number.*rows: 1 \(id g1: nan",
+            r"'p_Class3.1': not finite in 1 rows: 3 \(id g1: nan",
         ),
         (
             lambda t: t.assign(**{"p_Class1.1": np.inf}),
-            r"p_Class1.1.* in 3 rows: 0 \(id g0: inf\), 1",
+            r"p_Class1.1.* in 3 rows: 2 \(id g0: inf\), 3",
         ),
         (
             lambda t: t.assign(**{"Class6.1": [0.1, 1.2, np.nan]}),
-            r"Class6.1 has to lie.*2 rows: 1 \(id g1: 1.2\), 2 \(id g2: nan\)",
+            r"'Class6.1': not between.*2 rows: 3 \(id g1: 1.2\), 4 \(id g2: nan\)",
         ),
         (
             lambda t: t.assign(volunteers=[0, 2, 40]),
-            r"volunteers has to lie between 0 and inf, .* 0 \(id g0: 0.0\)",
+            r"'volunteers': not positive .* 2 \(id g0: 0.0\)",
         ),
-        (lambda t: t.assign(id="g"), "ids are there twice or more: g; keep one row"),
+        (lambda t: t.assign(id="g"), r"duplicate id 'g' \(rows 2, 3, 4\); keep one row"),
         (
             lambda t: t.assign(split="val"),
-            r"no galaxy with votes in split 'test'; the table has val \(3 rows\)",
+            r"no galaxy with votes in split 'test'; there are val \(3 rows\)",
         ),
     ],
 )
 def test_wrong_tables_are_refused(change, message):
     t = table(*2 * [smooth_only({}, {}, {})], 30.0)
-    for measure in (vote_metrics.evaluate, vote_metrics.violations, vote_calibration.coverage):
+    for measure in (evaluate, violations, coverage):
         with pytest.raises(ValueError, match=message):
             measure(change(t))
