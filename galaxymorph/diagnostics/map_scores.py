@@ -18,9 +18,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from galaxymorph.diagnostics import scoring
-from galaxymorph.diagnostics.bootstrap import bootstrap_means
 from galaxymorph.diagnostics.gradcam import CONTROLS, METHODS, maps
 from galaxymorph.diagnostics.scoring import Floats, Heat, Images, PerGalaxy, Target
+from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
 
 Curve = Float[Tensor, "galaxy step"]
 
@@ -285,11 +285,11 @@ def compare(
 def _mean(names: str, measures: Sequence[Float[ndarray, " galaxy"]]) -> dict[str, list[float]]:
     """Under three names: means over galaxies, and the ends of their intervals, NaN for a single
     galaxy."""
-    low, high = bootstrap_means(
-        np.stack(measures, 1), n_bootstrap=DRAWS * (len(measures[0]) > 1), seed=0
-    )
+    several = DRAWS * (len(measures[0]) > 1)
+    drawn = bootstrap_means(np.stack(measures, 1).astype(float), n_bootstrap=several, seed=0)
+    low, high = percentiles(drawn).tolist()
     means = [float(each.mean()) for each in measures]
-    return dict(zip(names.split(), (means, low.tolist(), high.tolist()), strict=True))
+    return dict(zip(names.split(), (means, low, high), strict=True))
 
 
 def sentences(table: pd.DataFrame) -> list[str]:

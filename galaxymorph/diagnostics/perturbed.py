@@ -20,12 +20,12 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from galaxymorph.diagnostics.bootstrap import bootstrap_means, resampled_means
-from galaxymorph.evaluation.intervals import wilson
-from galaxymorph.evaluation.predictions import TOLERANCE
-from galaxymorph.text import some
+from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
+from galaxymorph.evaluation.predictions import predictions_in
+from galaxymorph.text import listing
 
 REFERENCE = "reference"
+COLUMNS = ["metric", "value", "low", "high", "n"]  # n: galaxies
 
 Outputs = Mapping[str, Float[Tensor, "galaxy output"]]  # by perturbation
 
@@ -57,7 +57,7 @@ def table(
 
 
 def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Measure how consistent predictions are. Columns: metric, value, low, high, n (galaxies).
+    """Measure how consistent predictions are, a row of `COLUMNS` per metric.
 
     * agreement: of the predictions, the reference not counted, the share that name the class of the
       reference, mean over galaxies.
@@ -96,17 +96,16 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
         if values.dtype == bool:
             low, high = wilson(int(values.sum()), len(values))
         else:
-            ends = bootstrap_means(values[:, None], n_bootstrap=n_bootstrap, seed=seed)
-            low, high = ends[:, 0].tolist()
+            means = bootstrap_means(values[:, None], n_bootstrap=n_bootstrap, seed=seed)
+            low, high = percentiles(means)[:, 0].tolist()
             if metric == "agreement" and agree.all() and n_bootstrap:
                 low = wilson(len(values), len(values))[0]
         rows.append((metric, float(values.mean()), low, high, len(values)))
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Measure how consistent features of perturbed galaxies are. Columns: metric, value, low, high,
-    n (galaxies).
+    """Measure how consistent features of perturbed galaxies are, a row of `COLUMNS` per metric.
 
     * cosine: the cosine of the angle between the features of a perturbed galaxy and those of the
       reference, mean over the other perturbations and galaxies, once the mean over all galaxies and
@@ -137,21 +136,18 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         cosine = ((values[1:] * values[0]).sum(2) / (lengths[1:] * lengths[0])).mean(0)
         parts = np.stack([cosine, within, np.square(lengths).sum(0)], 1)  # (galaxy, 3)
-        draws = resampled_means(parts, n_bootstrap=n_bootstrap, seed=seed)
-        means = np.concatenate([parts.mean(0)[None], draws])
-        found = {"cosine": means[:, 0], "between_turns": means[:, 1] / means[:, 2]}
-    rows = []
-    for metric, (value, *drawn) in found.items():
-        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
-        rows.append((metric, float(value), float(low), float(high), len(parts)))
-    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
+        means = bootstrap_means(parts, n_bootstrap=n_bootstrap, seed=seed)
+        means = np.concatenate([parts.mean(0)[None], means])
+        found = np.stack([means[:, 0], means[:, 1] / means[:, 2]], 1)  # the first row: no draw
+    rows = zip(("cosine", "between_turns"), found[0], *percentiles(found[1:]), strict=True)
+    return pd.DataFrame([(*row, len(parts)) for row in rows], columns=COLUMNS)
 
 
 def _ordered(names: Sequence[str]) -> list[str]:
     """The names of perturbations, checked, the reference first."""
     if len(names) < 2 or REFERENCE not in names:
         raise ValueError(
-            f"perturbations are {some(names) or 'none'}: at least two, one of them {REFERENCE!r}"
+            f"perturbations are {listing(names, 5) or 'none'}: at least two, one of them {REFERENCE!r}"
         )
     return [REFERENCE, *(name for name in names if name != REFERENCE)]
 
@@ -161,54 +157,31 @@ def _checked(
 ) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "perturbation galaxy class"]]:
     """True classes as indices, -1 where unknown, and probabilities, with galaxies in the same order
     under every perturbation."""
-    columns = [str(name) for name in table.columns if str(name).startswith("p_")]
     missing = [name for name in ("id", "perturbation") if name not in table.columns]
-    missing += [] if columns else ["p_<class>"]
     if missing:
-        raise ValueError(
-            f"not a valid table of perturbed predictions: columns {', '.join(missing)} are "
-            f"missing; it has {', '.join(map(str, table.columns))}"
-        )
-    names = _ordered(table["perturbation"].unique().tolist())
-    counts = pd.crosstab(table["id"], table["perturbation"])[names]
-    odd = counts.melt(ignore_index=False, value_name="n").query("n != 1")
-    if len(odd):
-        each = zip(odd.index, odd["n"], odd["perturbation"], strict=True)
-        wrong = [f"{id} ({n} times under {name!r})" for id, n, name in each]
-        raise ValueError(
-            f"every galaxy has to be there once under every perturbation; not so {some(wrong)}"
-        )
-    place = table["perturbation"].map({name: k for k, name in enumerate(names)})
-    rows = table.assign(place=place).sort_values(by=["place", "id"], kind="stable")
-    p = rows[columns].to_numpy(float)
-    bad = ~((p >= 0).all(1) & (abs(p.sum(1) - 1) <= TOLERANCE))  # NaN is neither
-    if bad.any():
-        each = zip(rows["id"][bad], rows["perturbation"][bad], p[bad].sum(1), strict=True)
-        where = [f"{id} under {name!r} (sum {total:.4g})" for id, name, total in each]
-        raise ValueError(
-            f"p_<class> are not probabilities that sum to 1 in {len(where)} rows: {some(where)}"
-        )
-    p = (p / p.sum(1, keepdims=True)).reshape(len(names), len(counts), len(columns))
-    return _labels(rows, [name.removeprefix("p_") for name in columns], len(counts)), p
-
-
-def _labels(rows: pd.DataFrame, classes: Sequence[str], n: int) -> Int[ndarray, " galaxy"]:
-    """Indices of the labels, from rows sorted by perturbation, `n` of each."""
-    label = rows["label"] if "label" in rows.columns else pd.Series("", index=rows.index)
-    # class names that are numbers, read from a file with empty labels
-    label = label.astype("Int64") if pd.api.types.is_float_dtype(label) else label
-    text = np.where(label.isna(), "", label.astype(str)).astype(object)
-    codes, ids = pd.Index(classes, dtype=object).get_indexer(text), rows["id"].to_numpy()
-    unknown = (codes < 0) & (text != "")
-    if unknown.any():
-        named = [f"{id} ({name})" for id, name in zip(ids[unknown], text[unknown], strict=True)]
-        raise ValueError(
-            f"labels that are not a class: {some(named)}; classes: {', '.join(classes)}"
-        )
-    codes = codes.reshape(-1, n)
-    differ = ids[:n][(codes != codes[0]).any(0)]
-    if len(differ):
-        raise ValueError(
-            f"galaxies whose label differs between perturbations: {some(list(differ))}"
-        )
-    return codes[0]
+        raise ValueError(f"column {listing(map(repr, missing))} is missing")
+    known = {} if "label" in table.columns else {"label": ""}
+    table = table.sort_values(by="id", kind="stable").assign(split="", **known)
+    kept = ["id", "split", "label", *(c for c in table.columns if str(c).startswith("p_"))]
+    parts = {}
+    for name in _ordered(table["perturbation"].unique().tolist()):
+        rows = table.loc[table["perturbation"] == name, kept]
+        try:
+            parts[name] = predictions_in(rows)
+        except ValueError as error:
+            raise ValueError(f"under {name!r}: {error}") from None
+    first = parts[REFERENCE]
+    for name, part in parts.items():
+        odd = sorted(set(first.ids) ^ set(part.ids))
+        if odd:
+            raise ValueError(
+                f"galaxies that are not there under both {REFERENCE!r} and {name!r}: "
+                f"{listing(odd, 5)}"
+            )
+        differ = first.ids[first.labels != part.labels]
+        if len(differ):
+            raise ValueError(
+                f"galaxies whose label differs between perturbations: {listing(differ, 5)}"
+            )
+    p = np.stack([part.p for part in parts.values()])
+    return first.labels, p / p.sum(2, keepdims=True)

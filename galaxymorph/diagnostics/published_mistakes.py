@@ -32,6 +32,7 @@ from galaxymorph.diagnostics.audit_predictions import batch_independent, predict
 from galaxymorph.diagnostics.findings import Finding
 from galaxymorph.diagnostics.mistakes import Replay
 from galaxymorph.evaluation import metrics
+from galaxymorph.evaluation.predictions import predictions_of
 from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
@@ -125,14 +126,14 @@ def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
 
 def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -> Replay:
     """Score predictions of test galaxies that stand in another order than their labels."""
-    labelled = sample.take(sample.labels.numpy() >= 0)
-    columns = [f"p_{name}" for name in sample.classes]
-    right = pd.DataFrame(train.predict(model, labelled.images).numpy(), columns=columns)
-    names = np.array(sample.classes)[labelled.labels.numpy()]
-    right = right.assign(id=labelled.ids, split=labelled.split, label=names)
-    rows, wrong = np.flatnonzero(labelled.split == "test"), right.copy()
-    order = np.random.default_rng(seed).permutation(rows)
-    wrong.loc[rows, columns] = right.loc[order, columns].to_numpy()
+    known = sample.take(sample.labels.numpy() >= 0)
+    p, names = train.predict(model, known.images), sample.classes
+    right = predictions_of(
+        ids=known.ids, split=known.split, labels=known.labels, probabilities=p, classes=names
+    )
+    rows, mixed = np.flatnonzero(known.split == "test"), right.p.copy()
+    mixed[rows] = right.p[np.random.default_rng(seed).permutation(rows)]
+    wrong = replace(right, p=mixed)
     found, true = (
         metrics.evaluate(each, n_bootstrap=0).query("`class` == ''").set_index("metric").value
         for each in (wrong, right)
@@ -142,7 +143,7 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
         "macro recall, shuffled": float(found["macro_recall"]),
         "accuracy, not shuffled": float(true["accuracy"]),
     }
-    finding = _of(predictions(wrong, sample), "order")
+    finding = _of(predictions(wrong.table(), sample), "order")
     f1 = (float(each["macro_f1"]) for each in (found, true))
     return Replay("shuffled_predictions", *f1, len(rows), finding, beside)
 
