@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from galaxymorph.data.mock.survey import mock_survey
-from galaxymorph.diagnostics import audit
+from galaxymorph.diagnostics.duplicates import duplicates
 
 KINDS = {
     "turned": (0, 0),
@@ -100,7 +100,7 @@ def main() -> None:
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     clock, processor = time.perf_counter(), time.process_time()
-    found = audit.duplicates(torch.from_numpy(images))
+    found = duplicates(torch.from_numpy(images))
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
     planted = {

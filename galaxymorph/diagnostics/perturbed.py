@@ -146,9 +146,8 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
 def _ordered(names: Sequence[str]) -> list[str]:
     """The names of perturbations, checked, the reference first."""
     if len(names) < 2 or REFERENCE not in names:
-        raise ValueError(
-            f"perturbations are {listing(names, 5) or 'none'}: at least two, one of them {REFERENCE!r}"
-        )
+        have = listing(names, 5) or "none"
+        raise ValueError(f"perturbations are {have}: at least two, one of them {REFERENCE!r}")
     return [REFERENCE, *(name for name in names if name != REFERENCE)]
 
 

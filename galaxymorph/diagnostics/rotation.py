@@ -30,12 +30,12 @@ from typing import Any
 import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
-from scipy.stats import t as student
 from torch import Tensor
 from torch.nn import functional
 
 from galaxymorph import pixels
 from galaxymorph.diagnostics.perturbed import REFERENCE, outputs
+from galaxymorph.evaluation import intervals
 
 ANGLES = tuple(22.5 * turn for turn in range(16))  # degrees
 DIFFERENT = 4  # of these, once averaged over the 8 orientations
@@ -127,21 +127,18 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     Raises `ValueError` for a duplicate seed."""
     rows = []
     for key, group in table.groupby(KEYS, sort=False):
-        row, values = dict(zip(KEYS, key, strict=True)), group["value"].to_numpy(float)
+        row = dict(zip(KEYS, key, strict=True))
         twice = group.loc[group["seed"].duplicated(), "seed"]
         if len(twice):
             what = f"{row['method']}, {row['turns']}, averaged {row['averaged']}, {row['metric']}"
             raise ValueError(f"{what}: duplicate seed {twice.iloc[0]}; keep one")
-        value, n = float(values.mean()), len(values)
-        low, high = float(group["low"].iloc[0]), float(group["high"].iloc[0])
-        if n > 1:
-            margin = float(student.ppf(0.975, n - 1)) * values.std(ddof=1) / math.sqrt(n)
-            low, high = (
-                max(value - margin, LOWEST.get(row["metric"], 0.0)),
-                min(value + margin, 1.0),
-            )
-        row |= {"value": value, "low": low, "high": high, "n": group["n"].min(), "seeds": n}
-        rows.append(row | {"interval": "over galaxies" if n == 1 else "t over seeds"})
+        n = len(group)
+        independent = intervals.over_seeds(group["value"].tolist(), [0.0] * n, 0.0)
+        low, high = independent.interval(LOWEST.get(row["metric"], 0.0), 1.0)
+        if n == 1:
+            low, high = float(group["low"].iloc[0]), float(group["high"].iloc[0])
+        row |= {"value": independent.value, "low": low, "high": high, "n": group["n"].min()}
+        rows.append(row | {"seeds": n, "interval": "t over seeds" if n > 1 else "over galaxies"})
     return pd.DataFrame(rows, columns=[*KEYS, "value", "low", "high", "n", "seeds", "interval"])
 
 
