@@ -135,7 +135,7 @@ def main() -> None:
         torch.manual_seed(0)
         network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)
         model = Path(folder, "model.safetensors")
-        model_files.save(
+        model_files.write(
             model,
             network,
             encoder=network.encoder.options,

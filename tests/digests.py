@@ -16,30 +16,35 @@ import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-TOY = {
-    "galaxies.n_galaxies": 240,
-    "galaxies.image_size": 32,
-    "audit.seeds": [0, 1],
-    "audit_results.seeds": [0, 1],
-    "classical.over": {"n_labels": [None, 60], "seed": [0, 1]},
-    "cnn.over": {"n_labels": [None, 60], "seed": [0, 1]},
-    "cnn.training.epochs": 1,
-    "resnet18.training.epochs": 1,
-    "resnet50.training.epochs": 1,
-    "cae.training.epochs": 1,
-    "moco.training.epochs": 1,
-    "moco.contrast.queue": 64,
-    "cae_frozen.training.epochs": 2,
-    "moco_frozen.training.epochs": 2,
-    "moco_finetuned.training.epochs": 1,
-    "votes_plain.training.epochs": 1,
-    "votes_tree.training.epochs": 1,
-    "gradcam.n_scored": 2,
-    "gradcam.methods": ["gradcam", "layercam"],
-} | {
-    f"{step}.over.seed": [0, 1]
-    for step in ("resnet18", "resnet50", "cae", "moco", "cae_frozen", "moco_frozen")
-}
+TOY = (
+    {
+        "galaxies.n_galaxies": 240,
+        "galaxies.image_size": 32,
+        "audit.seeds": [0, 1],
+        "audit_results.seeds": [0, 1],
+        "classical.over": {"n_labels": [None, 60], "seed": [0, 1]},
+        "cnn.over": {"n_labels": [None, 60], "seed": [0, 1]},
+        "cnn.training.epochs": 1,
+        "resnet18.training.epochs": 1,
+        "resnet50.training.epochs": 1,
+        "cae.training.epochs": 1,
+        "moco.training.epochs": 1,
+        "moco.contrast.queue": 64,
+        "cae_frozen.training.epochs": 2,
+        "moco_frozen.training.epochs": 2,
+        "moco_finetuned.training.epochs": 1,
+        "votes_plain.training.epochs": 1,
+        "votes_tree.training.epochs": 1,
+        "gradcam.n_scored": 2,
+        "gradcam.methods": ["gradcam", "layercam"],
+    }
+    | {f"{step}.over.seed": [0, 1] for step in ("resnet18", "resnet50", "cae", "moco")}
+    | {
+        f"{step}_{use}.over.seed": [0, 1]
+        for step in ("cae", "moco")
+        for use in ("features", "frozen")
+    }
+)
 TOY |= {
     "moco_finetuned.over.seed": [0, 1],
     "votes_plain.over": {"seed": [0, 1]},
@@ -50,7 +55,7 @@ FORENSICS = {
     "run": "forensics",
     "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
     "forensics": {
-        "notebook": "11_forensics",
+        "notebook": "16_published_mistakes",
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 3.0e-3},
         "resumed": {"legs": 2, "epochs": 1},
         "contrast": {

@@ -183,7 +183,7 @@ def elsewhere(tmp_path, monkeypatch):
     notebooks.mkdir(parents=True)
     folder.mkdir()
     (notebooks.parent / "params.yaml").touch()
-    shutil.copy(Path(__file__).parents[1] / "notebooks" / "10_compare.ipynb", notebooks)
+    shutil.copy(Path(__file__).parents[1] / "notebooks" / "11_compare.ipynb", notebooks)
     monkeypatch.setattr(project, "__file__", str(notebooks.parent / "galaxymorph" / "project.py"))
     monkeypatch.chdir(folder)
     return folder
@@ -308,7 +308,7 @@ def galaxies(tmp_path, monkeypatch):
     network = classifier.Classifier(
         encoders.encoder("conv", channels=[4, 4, 4, 4], latent=3, image_size=32), classes=2
     )
-    model_files.save(
+    model_files.write(
         "m.safetensors", network, encoder=network.encoder.options, image_size=32, classes=["a", "b"]
     )
     return ["--model", "m.safetensors", "--images", "images"]

@@ -42,6 +42,8 @@ TOY = {
     "moco.over.seed": [0, 1],
     "moco.training.epochs": 1,
     "moco.contrast.queue": 64,
+    "cae_features.over.seed": [0],
+    "moco_features.over.seed": [1],
     "cae_frozen.over.seed": [0],
     "cae_frozen.training.epochs": 2,
     "moco_frozen.over.seed": [1],
@@ -198,7 +200,7 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     params = {
         "run": "leaky",
         "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
-        "audit": {"notebook": "01_audit"},
+        "audit": {"notebook": "00_audit"},
         "classical": {
             "notebook": "05_classical",
             "forest": {"trees": 5, "leaves": [1]},
@@ -256,6 +258,18 @@ def test_pretraining_has_seen_no_test_galaxy_and_no_label(inside):
         tuned.protocol("frozen", test)
 
 
+def test_features_are_those_of_a_model_file_whoever_trained_it(inside):
+    for name in ("cae_features/seed=0", "moco_features/seed=1"):
+        folder = Path("results/mock", name)
+        known = json.loads((folder / "metrics.json").read_text())
+        assert set(known["validation"]) == {"linear probe", "linear probe, random encoder"}
+        assert known["findings"][0].startswith(f"{name}: the encoder ")
+        for file in ("features_pca.png", "features_tsne.png", "features3d.html", "neighbours.png"):
+            assert (folder / file).is_file()
+    page = Path("results/mock/index.html").read_text()
+    assert "cae_features/seed=0: the encoder" in page and "srcdoc" in page
+
+
 def test_protocols_say_how_an_encoder_came_about(inside):
     table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method").protocol
     assert table["resnet18"] == "from scratch" and table["moco_finetuned"] == "fine-tuned"
@@ -284,11 +298,11 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
             "training": {"epochs": 1, "batch_size": 64},
         },
         "frozen": {
-            "notebook": "05_frozen",
+            "notebook": "07_frozen",
             "encoder": "models/{run}/further.safetensors",
             "training": {"epochs": 1},
         },
-        "compare": {"notebook": "10_compare"},
+        "compare": {"notebook": "11_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
     done = galaxymorph(tmp_path, "run")
@@ -326,7 +340,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
         "transfer": {
-            "notebook": "06_transfer",
+            "notebook": "12_transfer",
             "steps": ["scratch", "tuned", "frozen", "imagenet"],
             "scratch": "scratch",
         },
@@ -368,7 +382,7 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
         "run": "old",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
         "classical": {"notebook": "05_classical", "n_labels": 40} | few,
-        "compare": {"notebook": "10_compare"},
+        "compare": {"notebook": "11_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     done = galaxymorph(tmp_path, "run")

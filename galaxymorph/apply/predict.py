@@ -65,7 +65,7 @@ def predict(
     learner, header = load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
         raise ValueError(
-            f"{model} has no head, as it learned without labels: train one with 02_supervised or 07_vote_fractions"
+            f"{model} has no head, as it learned without labels: train one with 02_supervised or 08_vote_fractions"
         )
     cutout, classes = header.get("cutout", {}), header.get("classes")
     found = find(images, cutout)

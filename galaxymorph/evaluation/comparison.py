@@ -20,7 +20,10 @@ COSTS = ("parameters", "flops", "training_seconds", "images_per_second", "peak_m
 SHOWN = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
 SHOWN += ("log_loss",)
 TITLES = {"accuracy": "test accuracy", "macro_f1": "macro F1", "auc": "AUC"}
-ENDS = dict.fromkeys(metrics.OVERALL, (0.0, 1.0)) | {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0)}
+ENDS = dict.fromkeys(metrics.OVERALL, (0.0, 1.0)) | {
+    "log_loss": (0.0, math.inf),
+    "brier": (0.0, 2.0),
+}
 VARIANCE_DRAWS = 200  # of a bootstrap of which only the variance is wanted
 
 # The numbers of an entry: a row for each statistic, columns value, low, high (for one seed) and

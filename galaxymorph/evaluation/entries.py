@@ -59,8 +59,7 @@ class Entry:
         """Labels that it learned from: the budget, or the labelled training galaxies."""
         if self.n_labels is not None or self.predictions is None:
             return self.n_labels
-        table = self.predictions
-        return int(((table.split == "train") & (table.labels >= 0)).sum())
+        return len(self.predictions.rows("train"))
 
 
 class Entries(Sequence[Entry]):

@@ -42,6 +42,8 @@ HALVES = ((0.0, 1.0), (1.0, 1.0))  # two more galaxies, one right: no share has 
 Values = Float[ndarray, " galaxy"]
 Names = Shaped[ndarray, " galaxy"]
 Strata = Int[ndarray, " galaxy"]
+NamesOfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
+ValuesOfSeeds = Sequence[Float[ndarray, " _"]]
 
 
 class Mean(NamedTuple):
@@ -101,7 +103,7 @@ def variance_of_mean(values: Values, added: Sequence[tuple[float, float]] = ()) 
     return max(squares / size - (total / size) ** 2, 0.0) / size
 
 
-def share_in_common(ids: Sequence[Names]) -> float:
+def share_in_common(ids: NamesOfSeeds) -> float:
     """Return the share of galaxies that two seeds have in common, mean over pairs; 1 for one."""
     sets = [set(each) for each in ids]
     pairs = combinations(sets, 2)
@@ -109,7 +111,7 @@ def share_in_common(ids: Sequence[Names]) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def share_right(right: Sequence[Values], ids: Sequence[Names]) -> tuple[float, float, float]:
+def share_right(right: ValuesOfSeeds, ids: NamesOfSeeds) -> tuple[float, float, float]:
     """Return the mean over seeds of the share of galaxies that are right, and its 95 % interval:
     that of Wilson for one seed, else Student's t. One array of 0 and 1, and of ids, per seed."""
     if len(right) == 1:

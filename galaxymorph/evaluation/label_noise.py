@@ -1,26 +1,30 @@
-"""galaxymorph.evaluation.label_noise"""
+"""Which labels may be wrong, by confident learning (Northcutt, Jiang & Chuang 2021, JAIR 70, 1373).
+
+A suspect is not an error: methods err, classes overlap, and methods that learned from the same
+labels share their mistakes. So what several methods find is held against what they would find if
+they erred independently. All functions take the entries of one budget.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from galaxymorph.evaluation.entries import mean_probabilities
+from galaxymorph.evaluation.entries import Entries, mean_probabilities
 
 HELD_OUT = ("val", "test")  # no method was trained on these
 NOTHING = 1e-9  # by how much a mean may miss its equals
+SUSPECTS = ["id", "label", "suspected", "methods", "of", "probability"]
+ERRORS = ["label", "suspected", "n", "found", "expected", "errors"]
 
 
-def suspects(
-    pieces: Sequence[Mapping[str, Any]], *, splits: Sequence[str] = HELD_OUT
-) -> pd.DataFrame:
-    """Galaxies whose label methods doubt, by confident learning (Northcutt, Jiang & Chuang 2021,
-    JAIR 70, 1373, eq. 1).
+def suspects(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.DataFrame:
+    """List the galaxies whose label methods doubt (Northcutt et al. 2021, eq. 1).
 
     For each method: t_j is the mean of p_j over the galaxies labelled j; a galaxy is taken to be of
     that class, among those with p_j >= t_j, whose p_j is the largest, and suspected where this is
@@ -30,28 +34,15 @@ def suspects(
     Columns: id, label, suspected (the class that the most methods suspect; of as many, the one of
     the larger probability), methods (how many agree on it), of (how many predict the galaxy),
     probability (of the suspected class, mean over those that agree). Sorted by the share of
-    methods, then by probability; galaxies that no method suspects have no row.
-
-    A suspect is not an error: methods err, classes overlap, and methods that learned from the same
-    labels share their mistakes. `label_errors` says how many are to be expected of methods that err
-    independently."""
-    found = _consensus(pieces, splits)
-    table = found.loc[
-        found["methods"] > 0, ["id", "label", "suspected", "methods", "of", "probability"]
-    ]
-    order = pd.DataFrame(
-        {"share": table["methods"] / table["of"], "probability": table["probability"]}
-    )
-    return table.loc[
-        order.sort_values(by=["share", "probability"], ascending=False, kind="stable").index
-    ].reset_index(drop=True)
+    methods, then by probability; galaxies that no method suspects have no row."""
+    table = _consensus(entries, splits).table
+    table = table.loc[table["methods"] > 0].assign(share=lambda each: each.methods / each.of)
+    table = table.sort_values(by=["share", "probability"], ascending=False, kind="stable")
+    return table[SUSPECTS].reset_index(drop=True)
 
 
-def label_errors(
-    pieces: Sequence[Mapping[str, Any]], *, splits: Sequence[str] = HELD_OUT
-) -> pd.DataFrame:
-    """How many labels of each class are suspected, by more than half of the methods, to be of each
-    other class.
+def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.DataFrame:
+    """Count the labels of each class that more than half of the methods take for each other class.
 
     Columns: label, suspected, n (galaxies with the label), found, expected and errors. A row for
     each pair of classes.
@@ -65,124 +56,104 @@ def label_errors(
       reach no threshold (Northcutt et al. 2021, eq. 3); 0 for a label of which no galaxy is found
       or confirmed.
     """
-    found = _consensus(pieces, splits)
-    names, place = (
-        found.attrs["classes"],
-        {name: k for k, name in enumerate(found.attrs["classes"])},
-    )
-    label, agreed = (
-        np.array([place.get(name, -1) for name in found[column]]) for column in ("label", "agreed")
-    )
+    found = _consensus(entries, splits)
+    names, label, agreed = found.classes, found.label, found.agreed
     count, chance = np.zeros((2, len(names), len(names)))
     np.add.at(count, (label[agreed >= 0], agreed[agreed >= 0]), 1)
-    np.add.at(chance, label, found.attrs["chance"])
-    n = np.bincount(label, minlength=len(names))
-    total = count.sum(1, keepdims=True)
+    np.add.at(chance, label, found.chance)
+    n, total = np.bincount(label, minlength=len(names)), count.sum(1, keepdims=True)
     scaled = np.divide(count * n[:, None], total, out=np.zeros_like(count), where=total > 0)
     rows = [
-        {
-            "label": names[i],
-            "suspected": names[j],
-            "n": n[i],
-            "found": int(count[i, j]),
-            "expected": chance[i, j],
-            "errors": scaled[i, j],
-        }
+        (names[i], names[j], n[i], int(count[i, j]), chance[i, j], scaled[i, j])
         for i, j in np.ndindex(count.shape)
         if i != j
     ]
-    return pd.DataFrame(rows, columns=["label", "suspected", "n", "found", "expected", "errors"])
+    return pd.DataFrame(rows, columns=ERRORS)
 
 
 def suspect_sentences(suspects: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
-    """What tables of `suspects` and `label_errors` of the same pieces say, and what they do not."""
-    n, found, expected = (
-        int(errors.drop_duplicates("label").n.sum()),
-        int(errors.found.sum()),
-        float(errors.expected.sum()),
-    )
+    """Say what `suspects` and `label_errors` of the same entries show, and what they do not."""
+    n, found = int(errors.drop_duplicates("label").n.sum()), int(errors.found.sum())
     if suspects.empty:
         return [f"Of {n:,} held-out galaxies none has a label that a method doubts."]
     of = int(suspects.of.max())
-    who = f"most of {of} methods doubt" if of > 1 else "the method doubts"
-    chance = (
-        f" If the methods doubted galaxies at random, each as many as it does, most would agree on {expected:.1f}."
-        * (of > 1)
-    )
-    every = f", {int((suspects.methods == suspects.of).sum()):,} one that all of them doubt" * (
-        of > 1
-    )
+    doubted, by_chance = "the method doubts", ""
+    if of > 1:
+        every = int((suspects.methods == suspects.of).sum())
+        doubted = f"most of {of} methods doubt, {every:,} one that all of them doubt"
+        by_chance = (
+            " If the methods doubted galaxies at random, each as many as it does, most would agree "
+            f"on {errors.expected.sum():.1f}."
+        )
     said = [
-        f"Of {n:,} held-out galaxies {found:,} have a label that {who}{every} (confident learning).",
-        "A suspect is not an error: classes overlap, and methods that learned from the same labels share their mistakes. Look "
-        f"at a galaxy before its label is changed.{chance}",
+        f"Of {n:,} held-out galaxies {found:,} have a label that {doubted} (confident learning).",
+        "A suspect is not an error: classes overlap, and methods that learned from the same labels "
+        f"share their mistakes. Look at a galaxy before changing its label.{by_chance}",
     ]
     if found:
         most = errors.loc[errors.found.idxmax()]
+        alone = "which one method cannot tell from its own mistakes"
+        compared = f"{most.expected:.1f} by chance" if of > 1 else alone
         said.append(
-            f"The most frequent: {most.found:,} labelled {most.label} are suspected to be {most.suspected} "
-            f"{f'({most.expected:.1f} by chance)' if of > 1 else '(which one method cannot tell from its own mistakes)'}; the "
-            f"estimate of confident learning is {most.errors:.1f} of the {most.n:,} with that label."
+            f"The most frequent: {most.found:,} labelled {most.label} are suspected to be "
+            f"{most.suspected} ({compared}); the estimate of confident learning is "
+            f"{most.errors:.1f} of the {most.n:,} with that label."
         )
     return said
+
+
+# ---- the parts
+
+
+class _Consensus(NamedTuple):
+    table: pd.DataFrame  # the columns of `suspects`, a row for each galaxy
+    classes: tuple[str, ...]
+    label: Int[ndarray, " galaxy"]
+    agreed: Int[ndarray, " galaxy"]  # what more than half of the methods take it for, or -1
+    chance: Float[ndarray, "galaxy class"]  # probability of that if methods were independent
 
 
 def _assigned(
     p: Float[ndarray, "galaxy class"], label: Int[ndarray, " galaxy"]
 ) -> Int[ndarray, " galaxy"]:
-    """The class that confident learning takes each galaxy for, of one method; -1 where no
+    """Return the class that confident learning takes each galaxy for, by one method; -1 where no
     probability reaches its threshold."""
-    threshold = [
-        p[label == k, k].mean() - NOTHING if (label == k).any() else np.inf
-        for k in range(p.shape[1])
-    ]
+    masks = [label == k for k in range(p.shape[1])]
+    threshold = [p[own, k].mean() - NOTHING if own.any() else np.inf for k, own in enumerate(masks)]
     above = p >= np.array(threshold)
     return np.where(above.any(1), np.where(above, p, -1).argmax(1), -1)
 
 
-def _consensus(pieces: Sequence[Mapping[str, Any]], splits: Sequence[str]) -> pd.DataFrame:
-    """A row for each galaxy: the columns of `suspects`, and agreed, the class that more than half
-    of the methods take it for, or "". `attrs`: classes, and chance `(galaxy, class)`, the
-    probability of that if methods were independent of each other."""
-    found, names = mean_probabilities(pieces, splits)
+def _consensus(entries: Entries, splits: Sequence[str]) -> _Consensus:
+    found, names = mean_probabilities(entries, splits)
     index = pd.concat([each.iloc[:, :0] for each in found.values()]).index.unique()
-    place = {name: k for k, name in enumerate(names)}
-    label = index.get_level_values("label").map(place).to_numpy(int)
-    taken, by_those = np.zeros(
-        (2, len(index), len(names))
-    )  # how many methods say a class of a galaxy, and the sum of their p
-    number = np.zeros(
-        (len(found) + 1, len(index), len(names))
-    )  # the distribution of the former if methods were independent
-    number[0], of = 1, np.zeros(len(index), int)
+    ids, labels = (index.get_level_values(name) for name in ("id", "label"))
+    label = pd.Index(names).get_indexer(labels)
+    n, k = len(index), len(names)
+    taken, by_those = np.zeros((2, n, k))  # methods that say a class, and the sum of their p
+    number = np.zeros((len(found) + 1, n, k))  # distribution of `taken` of independent methods
+    number[0], of = 1, np.zeros(n, int)
     for each in found.values():
         rows, p = index.get_indexer(each.index), each.to_numpy(float)
         assigned = _assigned(p, label[rows])
-        sure = assigned >= 0
+        sure = np.flatnonzero(assigned >= 0)
         taken[rows[sure], assigned[sure]] += 1
         by_those[rows[sure], assigned[sure]] += p[sure, assigned[sure]]
         of[rows] += 1
-        rates = np.zeros((len(names), len(names)))
+        rates = np.zeros((k, k))
         np.add.at(rates, (label[rows][sure], assigned[sure]), 1)
-        rates /= np.maximum(np.bincount(label[rows], minlength=len(names)), 1)[:, None]
+        rates /= np.maximum(np.bincount(label[rows], minlength=k), 1)[:, None]
         before, rate = number[:, rows], rates[label[rows]]
         number[:, rows] = before * (1 - rate)
         number[1:, rows] += before[:-1] * rate
-    mean = by_those / np.maximum(taken, 1)
-    others = np.where(
-        np.arange(len(names)) == label[:, None], -1, taken + 0.999 * mean
-    )  # the larger mean of equal numbers
-    suspected, galaxy = others.argmax(1), np.arange(len(index))
-    most = taken.argmax(1)
-    agreed = np.where(taken.max(1) > of / 2, np.array(names, object)[most], "")
-    table = pd.DataFrame(
-        {"id": index.get_level_values("id"), "label": index.get_level_values("label")}
-    )
-    table["suspected"] = np.array(names)[suspected]
-    table["methods"] = np.where(suspected == label, 0, taken[galaxy, suspected]).astype(int)
-    table = table.assign(of=of, probability=mean[galaxy, suspected], agreed=agreed)
-    table.attrs = {
-        "classes": names,
-        "chance": (number * (np.arange(len(number))[:, None] > of / 2)[..., None]).sum(0),
-    }
-    return table
+    mean, galaxy = by_those / np.maximum(taken, 1), np.arange(n)
+    # of as many methods the larger mean counts
+    others = np.where(np.arange(k) == label[:, None], -1, taken + 0.999 * mean)
+    suspected = others.argmax(1)
+    methods = np.where(suspected == label, 0, taken[galaxy, suspected]).astype(int)
+    probability = mean[galaxy, suspected]
+    columns = (ids, labels, np.array(names)[suspected], methods, of, probability)
+    table = pd.DataFrame(dict(zip(SUSPECTS, columns, strict=True)))
+    agreed = np.where(taken.max(1) > of / 2, taken.argmax(1), -1)
+    most = (np.arange(len(number))[:, None] > of / 2)[..., None]
+    return _Consensus(table, names, label, agreed, (number * most).sum(0))

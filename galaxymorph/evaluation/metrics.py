@@ -105,10 +105,11 @@ def roc(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
 
 def mistakes(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
     """Return the misclassified galaxies of a split, the most confident first: columns id, label,
-    taken_for and probability (of `taken_for`)."""
+    taken_for and probability (of `taken_for`); the index is the row among all predictions."""
     part, names = predictions.labelled(split), np.array(predictions.classes)
     named = {"id": part.ids, "label": names[part.true], "taken_for": names[part.predicted]}
-    table = pd.DataFrame(named | {"probability": part.confidence}).loc[~part.right]
+    table = pd.DataFrame(named | {"probability": part.confidence}, predictions.rows(split))
+    table = table.loc[~part.right]
     return table.sort_values(by="probability", ascending=False, kind="stable")
 
 

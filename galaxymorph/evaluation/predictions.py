@@ -91,12 +91,16 @@ class Predictions:
 
     def has(self, split: str) -> bool:
         """Whether a split has labelled galaxies."""
-        return bool(((self.split == split) & (self.labels >= 0)).any())
+        return len(self.rows(split)) > 0
+
+    def rows(self, split: str) -> Int[ndarray, " row"]:
+        """Return which rows are labelled galaxies of a split."""
+        return np.flatnonzero((self.split == split) & (self.labels >= 0))
 
     def labelled(self, split: str = "test") -> Part:
         """Return the labelled galaxies of a split. Raises `ValueError` where there are none."""
-        rows = (self.split == split) & (self.labels >= 0)
-        if not rows.any():
+        rows = self.rows(split)
+        if not len(rows):
             raise ValueError(f"no labelled galaxy in split {split!r}; {_splits(self.split)}")
         p = np.maximum(self.p[rows], 0)
         return Part(self.ids[rows], self.labels[rows], p / p.sum(1, keepdims=True))

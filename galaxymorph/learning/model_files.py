@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import pickle
 import urllib.error
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors
 import safetensors.torch
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 import galaxymorph
@@ -21,13 +23,54 @@ class Unavailable(OSError):
     """Published weights that would have to be downloaded, and cannot be."""
 
 
-def save(path: Path | str, module: nn.Module, **header: Any) -> None:
-    """Writes the module's parameters and buffers and a `header` of plain values to `path`,
-    replacing it in one go.
+@runtime_checkable
+class Sample(Protocol):
+    """Galaxies as `save` needs them, without knowing where they come from."""
 
-    What belongs into the header: how to build the module (`encoder`, its options), the classes or
-    answers, the image size in pixels, the normalisation, and the ids of the galaxies that it was
-    trained on (`seen`) and told the labels of (`seen_labels`). The package's version is added."""
+    images: UInt8[Tensor, "galaxy 3 size size"]
+    cutout: dict[str, Any]
+
+
+def save(
+    path: Path | str,
+    model: nn.Module,
+    *,
+    sample: Sample,
+    learned_from: Iterable[str],
+    labels: bool,
+    part: str | None = None,
+    **more: Any,
+) -> None:
+    """Write a trained model to `path`, with the header that every use of the file relies on.
+
+    Args:
+        path: of the file, which is replaced in one go.
+        model: its `encoder` says how to build it, how it normalises images, and which galaxies it
+            was trained on before.
+        sample: the galaxies that it was trained on, or others of the same data set.
+        learned_from: ids of the galaxies that it was trained on; they are added to `seen`.
+        labels: whether it was told their labels or votes; they are then in `seen_labels`, too.
+        part: the name of the submodule to keep; None: the whole model.
+        more: what else is needed to build or use it: `classes`, `answers`, `head`, `decoder`.
+    """
+    network: Any = model.encoder
+    ids = {str(name) for name in learned_from}
+    write(
+        path,
+        nn.ModuleDict({part: getattr(model, part)}) if part else model,
+        encoder=network.options,
+        image_size=sample.images.shape[-1],
+        cutout=sample.cutout,
+        normalisation=network.normalisation,
+        seen=sorted(network.seen | ids),
+        seen_labels=sorted(network.seen_labels | (ids if labels else set())),
+        **more,
+    )
+
+
+def write(path: Path | str, module: nn.Module, **header: Any) -> None:
+    """Write the parameters and buffers of a module and a header of plain values to `path`,
+    replacing it in one go. The package's version is added to the header."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}

@@ -31,7 +31,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
         raise ValueError(
             f"{folder}: this run is no comparison of files, and is left as it is; --run NAME makes another one"
         )
-    notebook = notebooks.read(project.root() / "notebooks" / "10_compare.ipynb")
+    notebook = notebooks.read(project.root() / "notebooks" / "11_compare.ipynb")
     pieces = {
         each.name: {"combination": each.combination, "parameters": {}, "outputs": None}
         for each in brought
@@ -46,7 +46,8 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
             # with all digits, where `Step.predictions` rounds: the class that is taken may hang on
             # the seventh
             project.write(
-                place.file(PREDICTIONS), each.table.to_csv(index=False, lineterminator="\n")
+                place.file(PREDICTIONS),
+                each.predictions.table().to_csv(index=False, lineterminator="\n"),
             )
             place.metrics(
                 {"file": str(each.path)}

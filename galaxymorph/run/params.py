@@ -22,7 +22,7 @@ and braces around anything but a word, are left as they are.
 A text that is the path of an earlier piece's model file makes a piece read and need that piece:
 
     frozen:
-      notebook: 05_frozen
+      notebook: 07_frozen
       over: {seed: [0, 1]}
       encoder: models/{run}/moco/seed={seed}.safetensors
 

@@ -4,7 +4,7 @@ What may be tried stands in the step's block of the params file (`search`, see `
 executes the step's own notebook with other values, for one seed, up to the end of its first
 training: `runs.Step.record` hands each epoch's row to the search, closes the generator of epochs
 when a trial is pruned, and ends the notebook before it predicts anything. Of a notebook that trains
-more than once, as `05_frozen` does, the first training is what is tuned. Everything that a trial
+more than once, as `07_frozen` does, the first training is what is tuned. Everything that a trial
 writes is in a folder of its own; its weights are not kept.
 
     results/<run>/tune/<step>/

@@ -35,15 +35,15 @@ def files(tmp_path_factory) -> dict[str, Path]:
         "seen": [],
         "seen_labels": [],
     }
-    model_files.save(
+    model_files.write(
         folder / "votes.safetensors",
         votes,
         answers=galaxy_zoo_tree.COLUMNS,
         head=votes.options,
         **header,
     )
-    model_files.save(folder / "classes.safetensors", classes, classes=CLASSES, **header)
-    model_files.save(
+    model_files.write(folder / "classes.safetensors", classes, classes=CLASSES, **header)
+    model_files.write(
         folder / "none.safetensors", torch.nn.ModuleDict({"encoder": network}), **header
     )
     return {path.stem: path for path in folder.iterdir()}

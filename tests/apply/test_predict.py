@@ -74,7 +74,7 @@ def models(tmp_path_factory):
             else {}
         )
         head |= {"classes": CLASSES, "head": {"dropout": 0.1}} if name == "classes" else {}
-        model_files.save(folder / f"{name}.safetensors", learner, **HEADER, **head)
+        model_files.write(folder / f"{name}.safetensors", learner, **HEADER, **head)
     return folder, learners
 
 
@@ -144,7 +144,7 @@ def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
             learner.encoder(images), models[1]["encoder"]["encoder"].eval()(images)
         )
     with pytest.raises(
-        ValueError, match="encoder.safetensors has no head.*02_supervised or 07_vote_fractions"
+        ValueError, match="encoder.safetensors has no head.*02_supervised or 08_vote_fractions"
     ):
         run(models, "encoder", galaxies, tmp_path / "out.csv")
 
@@ -153,10 +153,10 @@ def test_files_that_are_no_models_are_refused_by_name(models, tmp_path):
     learner, file = models[1]["classes"], tmp_path / "m.safetensors"
     with pytest.raises(FileNotFoundError, match="m.safetensors: there is no such model file"):
         saved.load(file)
-    model_files.save(file, learner, classes=CLASSES)
+    model_files.write(file, learner, classes=CLASSES)
     with pytest.raises(ValueError, match="m.safetensors: its header lacks encoder and image_size"):
         saved.load(file)
-    model_files.save(file, learner, **HEADER, classes=CLASSES[:2])
+    model_files.write(file, learner, **HEADER, classes=CLASSES[:2])
     with pytest.raises(ValueError, match="m.safetensors: the weights are not those"):
         saved.load(file)
 
@@ -262,7 +262,7 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     """By the options of the header: here not the default ones."""
     colour = {"bands": "zgr", "hdu": 0, "stretch": 0.3, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}
     file = tmp_path / "m.safetensors"
-    model_files.save(
+    model_files.write(
         file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES
     )
     remarks = predict.predict(file, [cubes], tmp_path / "folder.csv")

@@ -472,7 +472,7 @@ def finished(tmp_path, monkeypatch):
         "seen_labels": train_ids,
     }
     file = model_file("ours", "cnn/seed=0")
-    model_files.save(
+    model_files.write(
         file, model, encoder=network.options, normalisation=network.normalisation, **more
     )
     return survey, drawn
@@ -516,7 +516,7 @@ def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finis
     model = classifier.Classifier(encoders.encoder(**header["encoder"]), classes=4)
     model.load_state_dict(state)
     told = sorted([*header["seen"], *drawn[0].part("test").ids[:2].tolist()])
-    model_files.save(file, model, **header | {"seen": told, "seen_labels": told})
+    model_files.write(file, model, **header | {"seen": told, "seen_labels": told})
     found = trained(survey)
     table = findings.overview(found).set_index("check")
     assert table.result.to_dict()["splits"] == table.result.to_dict()["labels seen"] == "leak"

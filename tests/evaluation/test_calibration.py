@@ -9,34 +9,8 @@ import pytest
 from scipy import stats
 
 from galaxymorph.evaluation import calibration
-from tests.evaluation.test_metrics import NAMES, sample, table
-
-
-def two(confidence, right, *, split="test"):
-    """Galaxies of two classes, each taken for `a` with a confidence of its own, and rightly so or
-    not."""
-    n = len(confidence)
-    label = np.where(np.asarray(right, bool), "a", "b")
-    ids = [f"{split}{i}" for i in range(n)]
-    return pd.DataFrame(
-        {
-            "id": ids,
-            "split": split,
-            "label": label,
-            "p_a": confidence,
-            "p_b": 1 - np.asarray(confidence),
-        }
-    )
-
-
-def drawn(n, *, seed, split="test", hot=1.0):
-    """Galaxies that are right with the probability that their confidence says at a temperature
-    `hot`; 1: calibrated."""
-    rng = np.random.default_rng(seed)
-    p = rng.uniform(0.5, 0.99, n)
-    right = rng.random(n) < p
-    odds = (p / (1 - p)) ** hot
-    return two(odds / (1 + odds), right, split=split)
+from galaxymorph.evaluation.entries import Entries
+from tests.evaluation.made import NAMES, changed, drawn, entry, joined, sample, table, two
 
 
 def test_reliability_by_hand():
@@ -61,7 +35,7 @@ def test_reliability_by_hand():
 def test_equals_are_never_parted():
     found = calibration.reliability(two([0.7] * 30 + [0.9] * 4, [1] * 34))
     assert list(found.n) == [30, 4]
-    shuffled = drawn(101, seed=0).sample(frac=1, random_state=0)
+    shuffled = changed(drawn(101, seed=0), lambda t: t.sample(frac=1, random_state=0))
     pd.testing.assert_frame_equal(
         calibration.reliability(shuffled), calibration.reliability(drawn(101, seed=0))
     )
@@ -83,7 +57,7 @@ def test_the_calibration_error_of_calibrated_galaxies_is_that_by_chance():
     mean = np.mean([calibration.calibration_error(t, n_bootstrap=0)["error"] for t in tables])
     found = calibration.calibration_error(tables[0], n_bootstrap=300)
     assert found["by_chance"] == pytest.approx(mean, rel=0.08)
-    p = tables[0].p_a.clip(0.5).to_numpy()
+    p = tables[0].p[:, 0].clip(0.5)
     assert mean == pytest.approx(
         math.sqrt(2 / math.pi) * math.sqrt((p * (1 - p)).mean() / 20), rel=0.1
     )
@@ -108,33 +82,29 @@ def test_intervals_of_the_calibration_error_cover_a_known_one():
 @pytest.mark.parametrize("hot", [0.5, 1.0, 2.5])
 def test_temperature_finds_back_what_was_done(hot):
     val, test = drawn(20_000, seed=1, split="val", hot=hot), drawn(5000, seed=2, hot=hot)
-    both = pd.concat([val, test], ignore_index=True)
+    both = joined(val, test)
     found = calibration.temperature(both)
     assert found == pytest.approx(hot, rel=0.05)
     after = calibration.tempered(both, found)
-    assert after.p_a.iloc[-5000:].to_numpy() == pytest.approx(
-        drawn(5000, seed=2).p_a.to_numpy(), abs=0.02
-    )
+    assert after.p[-5000:] == pytest.approx(drawn(5000, seed=2).p, abs=0.02)
     assert calibration.temperature(after) == pytest.approx(1, abs=0.001)
-    row = calibration.compare(
-        [{"step": "cnn", "seed": 0, "n_labels": None, "predictions": both}]
-    ).iloc[0]
+    row = calibration.compare(Entries([entry("cnn", 0, both)])).iloc[0]
     assert row.log_loss_tempered <= row.log_loss + 1e-3
     assert row.error_tempered < 0.03 and (row.error > 0.05) == (hot != 1)
 
 
 def test_a_temperature_only_comes_from_validation_galaxies():
     val, test = sample(200, seed=3, split="val"), sample(200, seed=4)
-    test["id"] += "t"
-    other = pd.concat([val, test.assign(label=NAMES[0])])
-    assert calibration.temperature(pd.concat([val, test])) == calibration.temperature(other)
+    test = changed(test, lambda t: t.assign(id=t.id + "t"))
+    other = joined(val, changed(test, lambda t: t.assign(label=NAMES[0])))
+    assert calibration.temperature(joined(val, test)) == calibration.temperature(other)
     with pytest.raises(ValueError, match="no labelled galaxy in split 'val'"):
         calibration.temperature(test)
     sure = calibration.temperature(two([0.9] * 20, [1] * 20, split="val"))
     unsure = calibration.temperature(two([0.9] * 20, [0] * 20, split="val"))
     assert sure < 0.1 and unsure > 19  # no temperature is low, or high, enough
     zero = calibration.tempered(table([("round", [1, 0, 0])]), 2.0)
-    assert list(zero.filter(like="p_").iloc[0]) == pytest.approx([1, 0, 0], abs=1e-7)
+    assert list(zero.p[0]) == pytest.approx([1, 0, 0], abs=1e-7)
     one_class = table([("round", [1.0])] * 3, split="val", names=("round",))
     assert np.isfinite(calibration.temperature(one_class))
 
@@ -154,7 +124,7 @@ def test_what_can_be_left_to_a_classifier_by_hand():
     """The upper half of 1,200 validation galaxies is right, the lower half wrong."""
     right, confidence = np.arange(1200) >= 600, np.linspace(0.5, 1, 1200)
     test = two([0.4, 0.8, 0.9, 0.95], [0, 0, 1, 1])
-    both = pd.concat([two(confidence, right, split="val"), test], ignore_index=True)
+    both = joined(two(confidence, right, split="val"), test)
     found = calibration.automatic(both)
     assert (
         found["threshold"] == confidence[600]
@@ -162,9 +132,7 @@ def test_what_can_be_left_to_a_classifier_by_hand():
     assert (found["share"], found["n"], found["test_accuracy"]) == (0.75, 3, pytest.approx(2 / 3))
     interval = stats.binomtest(2, 3).proportion_ci(method="wilson")
     assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
-    flipped = both.assign(
-        label=np.where((both.split == "test") & (both.label == "a"), "b", both.label)
-    )
+    flipped = joined(two(confidence, right, split="val"), two([0.4, 0.8, 0.9, 0.95], [0] * 4))
     assert (
         calibration.automatic(flipped)["threshold"] == found["threshold"]
     )  # test galaxies choose nothing
@@ -174,16 +142,14 @@ def test_too_few_validation_galaxies_leave_nothing_to_a_classifier():
     test = two([0.9], [1])
 
     def of(n, right=1):
-        return calibration.automatic(
-            pd.concat([two([0.9] * n, [right] * n, split="val"), test], ignore_index=True)
-        )
+        return calibration.automatic(joined(two([0.9] * n, [right] * n, split="val"), test))
 
     assert 0.99**299 < 0.05 < 0.99**298
     assert of(299)["share"] == 1 and of(299)["note"] == ""
     few = of(298)
     assert (few["share"], few["n"], few["needed"]) == (0, 0, 299) and math.isnan(few["threshold"])
     assert few["note"] == "299 validation galaxies are needed at least, there are 298"
-    assert of(500, right=0)["note"] == "no share of the validation galaxies is accurate enough"
+    assert of(500, right=0)["note"] == "no share of validation galaxies is accurate enough"
     with pytest.raises(ValueError, match="no labelled galaxy in split 'val'"):
         calibration.automatic(test)
     with pytest.raises(ValueError, match=r"accuracy=1\.0"):
@@ -195,7 +161,7 @@ def test_the_promised_accuracy_is_kept():
     0.85 in no more than 5 %."""
     broken = some = 0
     for seed in range(150):
-        both = pd.concat([drawn(800, seed=seed, split="val"), drawn(1, seed=0)], ignore_index=True)
+        both = joined(drawn(800, seed=seed, split="val"), drawn(1, seed=0))
         threshold = calibration.automatic(both, accuracy=0.85)["threshold"]
         some += not math.isnan(threshold)
         broken += (
@@ -205,29 +171,14 @@ def test_the_promised_accuracy_is_kept():
 
 
 def test_methods_are_compared_over_their_seeds():
-    seeds = [
-        pd.concat([drawn(400, seed=i, split="val"), drawn(200, seed=9 + i)], ignore_index=True)
-        for i in range(2)
-    ]
-    pieces = [
-        {"step": "cnn", "seed": i, "n_labels": 50, "predictions": t} for i, t in enumerate(seeds)
-    ]
-    pieces += [{"step": "cnn", "seed": 2, "n_labels": 50, "predictions": None}]
-    pieces += [
-        {
-            "step": "theirs",
-            "seed": 0,
-            "n_labels": None,
-            "predictions": seeds[0].loc[seeds[0].split == "test"],
-        }
-    ]
-    found = calibration.compare(pieces)
-    assert list(found.method) == ["cnn", "theirs"] and list(found.seeds) == [2, 1]
+    tests = [drawn(200, seed=9 + i) for i in range(2)]
+    seeds = [joined(drawn(400, seed=i, split="val"), test) for i, test in enumerate(tests)]
+    entries = [entry("cnn", i, each, n_labels=50) for i, each in enumerate(seeds)]
+    entries += [entry("cnn", 2, None, n_labels=50), entry("theirs", 0, tests[0])]
+    found = calibration.compare(Entries([*entries, entry("late")]))
+    assert list(found.method) == ["cnn", "theirs", "late"] and list(found.seeds) == [2, 1, 0]
     each = [calibration.risk_coverage(t).risk.mean() for t in seeds]
     assert found.area[0] == pytest.approx(np.mean(each))
-    assert found.temperature[0] == pytest.approx(
-        np.mean([calibration.temperature(t) for t in seeds])
-    )
-    assert math.isnan(found.temperature[1]) and found.error[1] > 0
-    with pytest.raises(ValueError, match="cnn, 50 labels, seed 0: p_<class>"):
-        calibration.compare([pieces[0] | {"predictions": seeds[0].assign(p_a=2.0)}])
+    expected = np.mean([calibration.temperature(t) for t in seeds])
+    assert found.temperature[0] == pytest.approx(expected)
+    assert math.isnan(found.temperature[1]) and found.error[1] > 0 and math.isnan(found.area[2])

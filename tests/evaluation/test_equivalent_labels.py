@@ -7,22 +7,23 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import equivalent_labels
-from tests.evaluation.test_pretraining_gain import missing, piece, rights
+from galaxymorph.evaluation.entries import Entries
+from tests.evaluation.made import entry, rights, scored
 
 
 def curve(method, right, *, seeds=1, n=200, lacking=()):
-    """Pieces of a method that has so many of `n` right with each number of labels."""
+    """Entries of a method that has so many of `n` right with each number of labels."""
     return [
-        missing(method, seed=seed, n_labels=labels)
+        entry(method, seed, None, n_labels=labels)
         if (labels, seed) in lacking
-        else piece(method, rights(n, k), seed=seed, n_labels=labels)
+        else scored(method, rights(n, k), seed=seed, n_labels=labels)
         for labels, k in right.items()
         for seed in range(seeds)
     ]
 
 
-def found(pieces, a, b):
-    table = equivalent_labels.equivalent(pieces, n_bootstrap=50)
+def found(entries, a, b):
+    table = equivalent_labels.equivalent(Entries(entries), n_bootstrap=50)
     return table.loc[(table.a == a) & (table.b == b)].set_index("n_labels")
 
 
@@ -42,14 +43,16 @@ def test_nothing_is_extrapolated():
     assert rows.labels.tolist() == [0, math.inf]
     back = found(curve("a", {50: 90, 100: 190}) + curve("b", {50: 100, 100: 150}), "b", "a")
     assert 50 < back.labels[50] < back.labels[100] < 100
-    pieces = (
+    entries = (
         curve("a", {50: 90, 100: 190})
         + curve("b", {50: 100, 100: 150})
         + curve("c", {50: 100, 100: 150})
     )
-    assert equivalent_labels.sentences(equivalent_labels.equivalent(pieces), method="a") == [
-        "As accurate as a with 50 labels (0.450) are the others with so many labels (95 % interval): b, c: ≤ 50.",
-        "As accurate as a with 100 labels (0.950) are the others with so many labels (95 % interval): b, c: > 100.",
+    table = equivalent_labels.equivalent(Entries(entries))
+    needed = "the others need so many labels (95 % interval): b, c"
+    assert equivalent_labels.sentences(table, method="a") == [
+        f"To match a with 50 labels (0.450), {needed}: ≤ 50.",
+        f"To match a with 100 labels (0.950), {needed}: > 100.",
     ]
 
 
@@ -64,9 +67,9 @@ def test_a_curve_that_dips_is_made_to_rise():
 
 def test_all_labels_stand_where_their_number_is():
     """With all labels a table says itself how many there are: one training galaxy, here."""
-    pieces = curve("a", {100: 150}) + curve("b", {None: 100, 100: 150})
-    assert found(pieces, "a", "b").labels[100] == pytest.approx(100)
-    cells = equivalent_labels.accuracies(pieces[1:])
+    entries = curve("a", {100: 150}) + curve("b", {None: 100, 100: 150})
+    assert found(entries, "a", "b").labels[100] == pytest.approx(100)
+    cells = equivalent_labels.accuracies(Entries(entries[1:]))
     assert cells.n_train.tolist() == [1, 100] and cells.n_labels.isna().tolist() == [True, False]
 
 
@@ -77,7 +80,11 @@ def test_seeds_are_drawn_for_both_and_their_spread_is_the_interval():
     ].tolist() == pytest.approx([100, 100, 100, 4])
     apart = [
         *curve("b", {50: 100, 200: 200}, seeds=2),
-        *(p for s in (0, 1) for p in [piece("a", rights(200, 110 + 80 * s), seed=s, n_labels=100)]),
+        *(
+            p
+            for s in (0, 1)
+            for p in [scored("a", rights(200, 110 + 80 * s), seed=s, n_labels=100)]
+        ),
     ]
     row = found(apart, "a", "b").iloc[0]
     ends = [50 * 4 ** ((k - 100) / 100) for k in (110, 150, 190)]
@@ -86,7 +93,7 @@ def test_seeds_are_drawn_for_both_and_their_spread_is_the_interval():
 
 def test_an_interval_does_not_depend_on_what_else_is_compared():
     varied = [
-        piece("a", rights(200, k), seed=s, n_labels=100)
+        scored("a", rights(200, k), seed=s, n_labels=100)
         for s, k in enumerate((105, 130, 155, 170, 180))
     ]
     two = varied + curve("b", {50: 100, 200: 190}, seeds=5)
@@ -96,11 +103,11 @@ def test_an_interval_does_not_depend_on_what_else_is_compared():
 
 
 def test_only_seeds_that_both_have_whole_count_and_what_is_missing_is_counted():
-    pieces = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve(
+    entries = curve("a", {50: 100, 100: 150}, seeds=3, lacking={(100, 2)}) + curve(
         "b", {50: 100, 100: 150}, seeds=3
     )
-    assert found(pieces, "a", "b").seeds.tolist() == [2, 2]
-    table = equivalent_labels.grid([*pieces, missing("c", n_labels=None)])
+    assert found(entries, "a", "b").seeds.tolist() == [2, 2]
+    table = equivalent_labels.grid(Entries([*entries, entry("c")]))
     assert table.loc["a"].tolist() == ["3", "2 of 3", ""] and table.loc["c"].tolist() == [
         "",
         "",
@@ -110,12 +117,12 @@ def test_only_seeds_that_both_have_whole_count_and_what_is_missing_is_counted():
 
 
 def test_one_number_of_labels_and_the_baseline_have_no_equivalent():
-    pieces = (
+    entries = (
         curve("a", {50: 100, 100: 150})
         + curve("b", {50: 120})
         + curve("majority", {50: 60, 100: 60})
     )
-    table = equivalent_labels.equivalent(pieces)
+    table = equivalent_labels.equivalent(Entries(entries))
     assert set(zip(table.a, table.b, strict=True)) == {("b", "a")}
-    assert equivalent_labels.equivalent([]).empty and isinstance(table, pd.DataFrame)
+    assert equivalent_labels.equivalent(Entries()).empty and isinstance(table, pd.DataFrame)
     assert np.isfinite(table.labels).all()

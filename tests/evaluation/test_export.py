@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import comparison, export
-from tests.evaluation.test_comparison import HAND, piece, scored
+from galaxymorph.evaluation.entries import Entries
+from tests.evaluation.made import HAND, entry, rights, scored
 
 WHY = "weights not available offline"
 COSTS = {"parameters": 11_176_512, "flops": 296e6, "training_seconds": 41.2}
@@ -22,16 +23,13 @@ COSTS |= {"images_per_second": 1234.4, "peak_memory_mib": 800.0}
 def table():
     """Of one and of two seeds, with names that HTML and LaTeX trip over, one left out, one
     missing."""
-    pieces = [
-        piece("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS)
+    entries = [
+        entry("net_a 50% <b>&{x}$#~^\\[1] *|", seed, HAND, protocol="fine-tuned", costs=COSTS)
         for seed in (0, 1)
     ]
-    pieces += [
-        piece("[moco]", 0, HAND, n_labels=1000),
-        piece("imagenet", 0, None, not_run=WHY),
-        piece("late", 0, None),
-    ]
-    return comparison.compare(pieces, n_bootstrap=20)
+    entries += [entry("[moco]", 0, HAND, n_labels=1000)]
+    entries += [entry("imagenet", not_run=WHY), entry("late")]
+    return comparison.compare(Entries(entries), n_bootstrap=20)
 
 
 class Cells(HTMLParser):
@@ -73,9 +71,11 @@ def test_a_page_has_every_cell_and_loads_nothing(table):
     assert len(page.rows) == 5 and {len(row) for row in page.rows} == {len(shown.columns)}
     first = dict(zip(shown, page.rows[1], strict=True))
     assert first["method"] == "net_a 50% <b>&{x}$#~^\\[1] *|" + "|"  # to the letter
-    assert first["test accuracy"] == "0.667|[0.667, 0.667]" and first["parameters"] == "11.2 M|"
+    low, high = table.loc[0, ["accuracy_low", "accuracy_high"]]
+    limits = f"[{low:.3f}, {high:.3f}]"
+    assert first["test accuracy"] == f"0.667|{limits}" and first["parameters"] == "11.2 M|"
     assert dict(zip(shown, page.rows[3], strict=True))["test accuracy"] == f"not run|{WHY}"
-    assert "<td>0.667<small>[0.667, 0.667]</small></td>" in text
+    assert f"<td>0.667<small>{limits}</small></td>" in text
 
 
 def blocks(text):
@@ -111,18 +111,16 @@ def test_every_row_of_latex_has_as_many_cells_as_its_columns(table):
 def test_latex_says_what_the_table_says(table):
     (_, scores), (_, costs) = blocks(export.latex(table))
     assert scores[0][:6] == ["protocol", "method", "labels", "seeds", "accuracy", "balanced"]
-    assert scores[1][4] == "$0.667^{+0.000}_{-0.000}$" and scores[1][2:4] == ["all", "2"]
-    low, high = table.loc[1, ["accuracy_low", "accuracy_high"]]
-    assert (
-        scores[2][4] == f"$0.667^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}$"
-        and scores[2][2] == "1,000"
-    )
+    for row, labels in ((0, "all"), (1, "1,000")):
+        low, high = table.loc[row, ["accuracy_low", "accuracy_high"]]
+        ends = f"^{{+{high - 2 / 3:.3f}}}_{{-{2 / 3 - low:.3f}}}"
+        assert scores[row + 1][4] == f"$0.667{ends}$" and scores[row + 1][2] == labels
     assert scores[3][4:] == [rf"\multicolumn{{7}}{{l}}{{not run: {WHY}}}"]
     assert costs[4][4:] == [r"\multicolumn{8}{l}{missing}"]
     assert dict(zip(costs[0], costs[1], strict=True)) == {
         "protocol": "fine-tuned",
-        "method": r"net\_a 50\% \textless{}b\textgreater{}\&\{x\}\$\#\textasciitilde{}\textasciicircum{}\textbackslash{}{[}1] "
-        r"{*}\textbar{}",
+        "method": r"net\_a 50\% \textless{}b\textgreater{}\&\{x\}\$\#\textasciitilde{}"
+        r"\textasciicircum{}\textbackslash{}{[}1] {*}\textbar{}",
         **{"labels": "all", "seeds": "2", "train": "--", "val": "--", "test": "0.667"},
         **{
             "parameters": "11.2 M",
@@ -160,10 +158,13 @@ def test_no_special_character_is_left_bare(table):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
 def test_latex_takes_it(table, tmp_path):
-    wide = comparison.compare(
-        [p | {"step": f"{p['step']} mock_survey_finetuned {i}", "protocol": "frozen, random encoder"} for i in range(9)
-         for p in scored("x", 0.9, 0.8)], n_bootstrap=0,
-    )  # fmt: skip
+    protocol = "frozen, random encoder"
+    entries = [
+        scored(f"x mock_survey_finetuned {i}", rights(200, 180), seed=seed, protocol=protocol)
+        for i in range(9)
+        for seed in (0, 1)
+    ]
+    wide = comparison.compare(Entries(entries), n_bootstrap=0)
     (tmp_path / "table.tex").write_text(export.latex(pd.concat([table, wide])))
     (tmp_path / "paper.tex").write_text(
         "\\documentclass{article}\n\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n"

@@ -6,36 +6,26 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import comparison, significance, verdict
-from tests.evaluation.test_pretraining_gain import missing, piece, rights
+from galaxymorph.evaluation.entries import Entries
+from tests.evaluation.made import entry, joined, rights, scored, table
 
 
-def method(
-    name, right, *, val, seed=0, seconds=math.nan, protocol="from scratch", n_labels=None, n=200
-):
-    """A method with so many of `n` test galaxies right, and a share of ten validation galaxies."""
-    made = piece(name, rights(n, right), seed=seed, n_labels=n_labels)
-    table = made["predictions"]
-    chosen = table.loc[table.split == "test"].head(10)
-    chosen = chosen.assign(id=[f"v{i}" for i in range(10)], split="val")
-    good = pd.Series([k < val for k in range(10)], index=chosen.index) == (chosen.label == "round")
-    chosen = chosen.assign(**{"p_round": good * 0.8 + 0.1, "p_edge-on": 0.9 - good * 0.8})
+def method(name, right, *, val, seconds=math.nan, protocol="from scratch", n_labels=None):
+    """A method with so many of 200 test galaxies right, and so many of ten validation galaxies."""
+    tested = scored(name, rights(200, right)).predictions
+    rows = [("round", [0.9, 0.1])] * val + [("round", [0.1, 0.9])] * (10 - val)
+    both = joined(tested, table(rows, split="val", names=tested.classes))
     costs = {"training_seconds": seconds} if seconds == seconds else {}
-    return made | {
-        "predictions": pd.concat([table, chosen], ignore_index=True),
-        "protocol": protocol,
-        "costs": costs,
-    }
+    return entry(name, 0, both, n_labels=n_labels, protocol=protocol, costs=costs)
 
 
-def judged(pieces):
-    table, pairs = (
-        comparison.compare(pieces, n_bootstrap=50),
-        significance.pairs(pieces, n_bootstrap=200),
-    )
+def judged(entries):
+    table = comparison.compare(Entries(entries), n_bootstrap=50)
+    pairs = significance.pairs(Entries(entries), n_bootstrap=200)
     return table, verdict.verdicts(table, pairs)
 
 
-PIECES = [
+ENTRIES = [
     method("flatters", 181, val=7, seconds=100.0),
     method("chosen", 180, val=9, seconds=50.0, protocol="fine-tuned"),
     method("cheap", 176, val=6, seconds=2.0, protocol="classical"),
@@ -46,7 +36,7 @@ PIECES = [
 
 
 def test_the_method_is_chosen_on_validation_galaxies_and_controls_are_none():
-    _, found = judged(PIECES)
+    _, found = judged(ENTRIES)
     row = found.iloc[0]
     assert (row.method, row.chosen_on, row.accuracy, row.seeds, row.n_test) == (
         "chosen",
@@ -67,8 +57,8 @@ def test_the_method_is_chosen_on_validation_galaxies_and_controls_are_none():
 
 
 def test_without_validation_galaxies_the_choice_is_said_to_flatter():
-    pieces = [piece(name, rights(100, k)) for name, k in (("a", 80), ("b", 90))]
-    table, found = judged(pieces)
+    entries = [scored(name, rights(100, k)) for name, k in (("a", 80), ("b", 90))]
+    table, found = judged(entries)
     assert (found.method[0], found.chosen_on[0]) == ("b", "test")
     said = verdict.sentences(found, table)
     assert said[0].startswith("With all labels, take b: its test accuracy is 0.900 (95 % interval")
@@ -88,14 +78,14 @@ def test_one_that_is_better_by_a_resolved_difference_is_named():
 
 
 def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
-    table, found = judged(PIECES)
+    table, found = judged(ENTRIES)
     said = verdict.sentences(found, table)
     assert "after 50 s of training (its pre-training not counted)." in said[0]
-    assert said[1] == "With all labels, chosen is not to be told apart from flatters and cheap."
+    assert said[1] == "With all labels, chosen is statistically tied with flatters and cheap."
     assert said[2] == "With all labels, chosen is ahead of behind, by a resolved difference."
     assert (
         said[3]
-        == "With all labels, the cheapest of those that cannot be told apart is cheap (0.880, 2 s of training)."
+        == "With all labels, the cheapest of those that are tied is cheap (0.880, 2 s of training)."
     )
     p = f"{found.p_better[0]:.2f}"
     assert said[4].endswith(f"chosen would be ahead of flatters with a probability of {p}.")
@@ -103,17 +93,17 @@ def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
 
 
 def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
-    pieces = [
+    entries = [
         method("cnn", 150, val=7),
         method("cnn", 120, val=7, n_labels=100),
         method("cnn", 100, val=7, n_labels=25),
     ]
-    pieces += [
-        missing("moco", n_labels=50),
-        piece("majority", rights(200, 60), n_labels=25),
-        missing("cnn", seed=1),
+    entries += [
+        entry("moco", 0, None, n_labels=50),
+        scored("majority", rights(200, 60), n_labels=25),
+        entry("cnn", 1),
     ]
-    table, found = judged(pieces)
+    table, found = judged(entries)
     assert found.n_labels.fillna(-1).tolist() == [25, 100, -1]
     said = verdict.sentences(found, table)
     assert said[1:4] == [
@@ -124,12 +114,12 @@ def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
     assert said[-1] == "With all labels, cnn lacks 1 of 2 seeds."
     shown = verdict.readable(found)
     assert shown.labels.tolist() == ["25", "100", "all"] and shown["take"].tolist() == ["cnn"] * 3
-    assert shown["cannot be told apart"].tolist() == ["–"] * 3
+    assert shown["statistically tied"].tolist() == ["–"] * 3
     assert verdict.sentences(found[:0], table[:0]) == [] and verdict.readable(found[:0]).empty
 
 
 def test_a_file_gives_the_same_answer(tmp_path):
-    table, found = judged(PIECES)
+    table, found = judged(ENTRIES)
     for name, each in (("table", table), ("answer", found)):
         each.to_csv(tmp_path / f"{name}.csv", index=False)
     again, back = (

@@ -63,7 +63,7 @@ def test_images_too_small_for_the_last_stage_are_refused():
 
 def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
     trained = Classifier(encoder("resnet18", zero_init_residual=True), classes=3).eval()
-    model_files.save(
+    model_files.write(
         tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a", "b"]
     )
     name = str(tmp_path / "m.safetensors")
@@ -78,7 +78,7 @@ def test_an_encoder_comes_back_from_the_model_file_of_any_learner(tmp_path):
 
 def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
     new = encoder("conv", channels=[8, 8, 8, 4], latent=16, image_size=32).eval()
-    model_files.save(
+    model_files.write(
         tmp_path / "c.safetensors",
         CAE(new, image_size=32, channels=[8, 8, 8, 4]),
         encoder=new.options,
@@ -90,7 +90,7 @@ def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
 
 
 def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_path):
-    model_files.save(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
+    model_files.write(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"w.safetensors: a model file without an encoder"):
         encoder(str(tmp_path / "w.safetensors"))
     with pytest.raises(
@@ -98,10 +98,10 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
     ):
         encoder("models/none/moco.safetensors")
     trained = Classifier(encoder("resnet18"), classes=2)
-    model_files.save(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
+    model_files.write(tmp_path / "m.safetensors", trained, encoder=trained.encoder.options)
     with pytest.raises(ValueError, match="does not say which galaxies"):
         encoder(str(tmp_path / "m.safetensors"))
-    model_files.save(
+    model_files.write(
         tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"]
     )
     with pytest.raises(ValueError, match="not {'latent': 7}"):
@@ -113,7 +113,7 @@ def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_pat
 def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
     def trained(**header):
         network = encoder("conv", channels=[4, 4, 4, 4], latent=4, image_size=32)
-        model_files.save(
+        model_files.write(
             tmp_path / "e.safetensors",
             torch.nn.ModuleDict({"encoder": network}),
             encoder=network.options,
@@ -254,7 +254,7 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
 def test_a_model_file_as_weights_is_the_model_file(tmp_path):
     trained = Classifier(encoder("cnn", channels=[4, 8]), classes=3).eval()
     path = tmp_path / "m.safetensors"
-    model_files.save(path, trained, encoder=trained.encoder.options, seen=["a"])
+    model_files.write(path, trained, encoder=trained.encoder.options, seen=["a"])
     back = encoder("cnn", weights=str(path), freeze=1).eval()
     images = torch.rand(2, 3, 32, 32)
     assert (
@@ -270,7 +270,7 @@ def test_a_model_file_as_weights_is_the_model_file(tmp_path):
 
 def test_an_option_about_first_weights_does_not_matter_to_trained_ones(tmp_path):
     trained = Classifier(encoder("resnet18"), classes=2)
-    model_files.save(
+    model_files.write(
         tmp_path / "m.safetensors", trained, encoder=trained.encoder.options, seen=["a"]
     )
     assert encoder(

@@ -4,11 +4,14 @@ import functools
 import hashlib
 import http.server
 import threading
+import types
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import galaxymorph
 from galaxymorph.learning import model_files
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
@@ -25,7 +28,7 @@ def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
     for name, buffer in network.named_buffers():
         if "running" in name:
             buffer.add_(0.1)  # BatchNorm's statistics have to travel, too
-    model_files.save(
+    model_files.write(
         tmp_path / "run" / "step.safetensors",
         network,
         encoder=options,
@@ -46,6 +49,43 @@ def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
             again.predict(images), network.predict(images)
         )  # layouts differ, so do the last bits
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["step.safetensors"]
+
+
+@pytest.mark.parametrize(("labels", "told"), [(True, ["a", "b", "z"]), (False, ["z"])])
+def test_the_header_says_what_a_model_has_seen(tmp_path, labels, told):
+    network = encoder("cnn", channels=[8, 16])
+    network.seen, network.seen_labels = frozenset("xz"), frozenset("z")  # in an earlier training
+    sample = types.SimpleNamespace(images=torch.zeros(1, 3, 32, 32).byte(), cutout={"crop": 40})
+    model = Classifier(network, classes=2)
+    model_files.save(
+        tmp_path / "m.safetensors",
+        model,
+        sample=sample,
+        learned_from=np.array(["b", "a"]),
+        labels=labels,
+        classes=("round", "edge-on"),
+    )
+    state, header = model_files.load(tmp_path / "m.safetensors")
+    assert set(state) == set(model.state_dict())
+    assert header == {
+        "galaxymorph": galaxymorph.__version__,
+        "encoder": network.options,
+        "image_size": 32,
+        "cutout": {"crop": 40},
+        "normalisation": network.normalisation,
+        "seen": ["a", "b", "x", "z"],
+        "seen_labels": told,
+        "classes": ["round", "edge-on"],
+    }
+
+
+def test_a_part_of_a_model_can_be_kept_alone(tmp_path):
+    model = Classifier(encoder("cnn", channels=[8, 16]), classes=2)
+    sample = types.SimpleNamespace(images=torch.zeros(1, 3, 32, 32).byte(), cutout={})
+    path = tmp_path / "m.safetensors"
+    model_files.save(path, model, sample=sample, learned_from=[], labels=False, part="encoder")
+    state, _ = model_files.load(path)
+    assert set(state) == {f"encoder.{name}" for name in model.encoder.state_dict()}
 
 
 def test_what_is_no_model_file_is_refused_by_name(tmp_path):

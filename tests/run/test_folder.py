@@ -1,6 +1,7 @@
 """The step folder, written and read back. Takes about 3 s."""
 
 import json
+import types
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_root_is_found_from_a_folder_below(project):
     [("../x", "a"), ("x", "../a"), ("x", "a/.."), ("", "a"), ("x", "a/b/c"), ("x", "/a")],
 )
 def test_names_cannot_leave_the_folder(project, run, step):
-    with pytest.raises(ValueError, match="names are of letters"):
+    with pytest.raises(ValueError, match="names consist of letters"):
         Step(run, step)
 
 
@@ -149,6 +150,32 @@ def test_metrics_refuse_what_is_not_finite(project):
         step.metrics({"per_class": {"round": float("nan")}})
 
 
+def test_tables_and_sentences_are_written_alike(project):
+    step = Step("toy", "a")
+    table = pd.DataFrame({"id": ["007"], "n": [3], "share": [1 / 3], "flops": [2.0e9], "p": [None]})
+    step.table("pairs", table)
+    assert (step.path / "pairs.csv").read_bytes() == (
+        b"id,n,share,flops,p\n007,3,0.33333333,2e+09,\n"
+    )
+    step.summary(sentence for sentence in ("One thing.", "Another — better."))
+    assert (step.path / "summary.md").read_text(encoding="utf-8") == (
+        "One thing.\n\nAnother — better.\n"
+    )
+
+
+def test_the_end_of_a_notebook_says_which_galaxies_and_which_machine(project):
+    sample = types.SimpleNamespace(fingerprint="1a2b", notes=["2 galaxies left out"])
+    step = Step("toy", "a")
+    step.finish(sample, {"n_test": 3}, device="cpu")
+    metrics, environment = (
+        json.loads((step.path / f"{name}.json").read_text()) for name in ("metrics", "environment")
+    )
+    assert metrics == {"n_test": 3, "fingerprint": "1a2b", "notes": ["2 galaxies left out"]}
+    assert environment["device"] == "cpu" and "torch" in environment
+    step.finish(None, {"methods": 2})  # of tables alone
+    assert json.loads((step.path / "metrics.json").read_text()) == {"methods": 2}
+
+
 def test_writing_takes_the_done_mark_away(project):
     step = Step("toy", "a")
     step.path.mkdir(parents=True)
@@ -181,12 +208,12 @@ def test_a_row_is_written_below_its_step(project):
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "seed=0", "/a", ".a", "a b"])
 def test_rows_cannot_leave_the_folder(project, name):
-    with pytest.raises(ValueError, match="a step has rows, named of letters"):
+    with pytest.raises(ValueError, match="only a step has rows; names consist of letters"):
         Step("toy", "a").row(name)
 
 
 def test_a_row_has_no_rows(project):
-    with pytest.raises(ValueError, match="row 'b' of frozen/dnn: a step has rows"):
+    with pytest.raises(ValueError, match="row 'b' of frozen/dnn: only a step has rows"):
         Step("toy", "frozen").row("dnn").row("b")
 
 

@@ -1,0 +1,111 @@
+"""Statistics against cases worked by hand, scipy, and simulated runs. Takes about 5 s."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from galaxymorph.evaluation import intervals
+
+
+def test_with_random_splits_the_variance_is_that_of_nadeau_and_bengio():
+    """300 runs of 5 seeds: each tests 250 of 1,000 galaxies, which differ in how hard they are for
+    the two. The truth is the spread of the mean difference between runs; the corrected variance is
+    theirs; the plain one is far too small."""
+    rng = np.random.default_rng(0)
+    means, ours, plain, corrected = [], [], [], []
+    for _ in range(300):
+        gain = rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.75, 0.15], size=1000)
+        ids = [rng.permutation(1000)[:250] for _ in range(5)]
+        gains = [float(gain[each].mean()) for each in ids]
+        variances = [intervals.variance_of_mean(gain[each]) for each in ids]
+        found = intervals.over_seeds(gains, variances, intervals.share_in_common(ids))
+        means.append(found.value)
+        ours.append(found.error**2)
+        plain.append(np.var(gains, ddof=1) / 5)
+        corrected.append(np.var(gains, ddof=1) * (1 / 5 + 250 / 750))
+    assert np.mean(ours) == pytest.approx(np.mean(corrected), rel=0.15)
+    assert np.var(means) == pytest.approx(np.mean(ours), rel=0.25)
+    assert np.mean(plain) < 0.5 * np.var(means)
+
+
+def test_seeds_with_nothing_in_common_have_the_t_interval():
+    values = [0.7, 0.8, 0.9]
+    found = intervals.over_seeds(values, [1e-6] * 3, 0.0)
+    expected = stats.ttest_1samp(values, 0)
+    assert found.interval() == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.interval(most=0.85)[1] == 0.85
+
+
+def test_one_seed_has_the_variance_of_its_galaxies():
+    right = np.arange(50) < 40.0
+    found = intervals.over_seeds([0.8], [intervals.variance_of_mean(right.astype(float))], 1.0)
+    assert found.error == pytest.approx(math.sqrt(0.8 * 0.2 / 50))
+    assert found.margin() == pytest.approx(stats.norm.ppf(0.975) * found.error)
+
+
+def test_what_does_not_vary_is_certain_and_nothing_but_0_differs_from_0():
+    assert intervals.Mean(0.1, 0.0, math.inf).p == 0
+    assert intervals.Mean(0.0, 0.0, math.inf).p == 1
+
+
+def test_galaxies_that_are_all_right_have_a_variance_when_half_a_galaxy_is_added():
+    ones = np.ones(10)
+    assert intervals.variance_of_mean(ones) == 0
+    p = 11 / 12
+    added = intervals.variance_of_mean(ones, intervals.HALVES)
+    assert added == pytest.approx(p * (1 - p) / 12)
+
+
+def test_the_share_of_common_galaxies():
+    a, b, c = np.array(["a", "b"]), np.array(["b", "c"]), np.array(["d"])
+    assert intervals.share_in_common([a]) == 1
+    assert intervals.share_in_common([a, b]) == 0.5
+    assert intervals.share_in_common([a, b, c]) == pytest.approx(1 / 6)
+
+
+def test_the_share_right_of_one_seed_has_wilson_s_interval():
+    right, ids = [np.array([1.0, 1.0, 0.0])], [np.array(["a", "b", "c"])]
+    assert intervals.share_right(right, ids) == (2 / 3, *intervals.wilson(2, 3))
+    expected = stats.binomtest(2, 3).proportion_ci(method="wilson")
+    assert intervals.wilson(2, 3) == (expected.low, expected.high)
+    assert all(math.isnan(end) for end in intervals.wilson(0, 0))
+
+
+def test_holm_by_hand():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    assert list(intervals.holm(p)) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert list(intervals.holm(np.array([0.5, 0.6]))) == [1, 1]
+    assert list(intervals.holm(np.array([]))) == []
+
+
+def test_draws_keep_the_strata():
+    strata = np.array([0, 1, 0, 2, 1, 0])
+    drawn = np.concatenate(list(intervals.draws(6, n_bootstrap=40, seed=0, strata=strata)))
+    assert drawn.shape == (40, 6)
+    for k, count in enumerate((3, 2, 1)):
+        assert (drawn[:, strata == k].sum(1) == count).all()
+    assert (drawn[:, 3] == 1).all() and drawn[:, 0].std() > 0
+
+
+def test_draws_are_the_same_in_blocks(monkeypatch):
+    whole = np.concatenate(list(intervals.draws(50, n_bootstrap=30, seed=1)))
+    monkeypatch.setattr(intervals, "BLOCK", 200)
+    blocks = list(intervals.draws(50, n_bootstrap=30, seed=1))
+    assert len(blocks) == 8 and (np.concatenate(blocks) == whole).all()
+
+
+def test_means_of_the_bootstrap_vary_as_they_should():
+    values = np.random.default_rng(0).normal(size=(200, 2))
+    drawn = intervals.bootstrap_means(values, n_bootstrap=2000, seed=0)
+    assert drawn.std(0) == pytest.approx(values.std(0) / math.sqrt(200), rel=0.06)
+    assert intervals.bootstrap_means(values, n_bootstrap=0, seed=0).shape == (0, 2)
+
+
+def test_percentiles_ignore_draws_without_a_value():
+    drawn = np.array([[0.0, math.nan, math.nan], [1.0, 3.0, math.nan]])
+    low, high = intervals.percentiles(drawn)
+    assert (low[:2], high[:2]) == (pytest.approx([0.025, 3]), pytest.approx([0.975, 3]))
+    assert math.isnan(low[2]) and np.isnan(intervals.percentiles(np.empty((0, 3)))).all()
