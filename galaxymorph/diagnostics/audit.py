@@ -235,10 +235,7 @@ def _mean(sample: Galaxies, rows: Rows) -> Float[ndarray, " band"]:
 
 
 def trained(
-    results: Iterable[tuple[Any, Path]],
-    *,
-    galaxies: Mapping[str, Any] | None = None,
-    few: int = 6,
+    results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None, few: int = 6
 ) -> dict[str, list[Finding]]:
     """Check what jobs have made, each against the data set that it was made from: predictions
     tables by `predictions`, model files by `model` and, if they are classifiers,

@@ -34,10 +34,7 @@ class Collapse(UserWarning):
 
 def alignment(first: Features, second: Features) -> float:
     """Return the mean squared distance between the features, of length 1, of two views of a galaxy:
-    0 (the same) to 4. Less is better.
-
-    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1, alpha = 2.
-    """
+    0 (the same) to 4. Less is better. Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1."""
     return float(np.square(_unit(first) - _unit(second)).sum(1).mean())
 
 
@@ -63,10 +60,7 @@ def uniformity(features: Features) -> float:
 def spread(features: Features) -> float:
     """Return the standard deviation over galaxies of the features, of length 1: the mean over
     dimensions, times the square root of their number. 1 where they point in all directions alike, 0
-    where all are at the same point.
-
-    Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
-    """
+    where all are at the same point. Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1."""
     unit = _unit(features)
     return float(unit.std(0).mean() * np.sqrt(unit.shape[1]))
 
@@ -74,33 +68,23 @@ def spread(features: Features) -> float:
 def effective_rank(features: Features) -> float:
     """Return in how many directions the features vary: exp of the entropy of the singular values,
     divided by their sum, of the features less their mean. 1 to the smaller of galaxies - 1 and
-    dimensions; 0 where nothing varies.
-
-    Roy & Vetterli 2007 (15th European Signal Processing Conference, 606), definition 1.
-    """
+    dimensions; 0 where nothing varies. Roy & Vetterli 2007 (15th European Signal Processing
+    Conference, 606), definition 1."""
     values = _checked(features)
     singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
-    # what is left of constant features is rounding
-    singular = singular[
-        singular > max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
-    ]
+    rounding = max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
+    singular = singular[singular > rounding]  # of constant features none is left
     share = singular / singular.sum()
     return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
 
 
 def knn_accuracy(
-    train: TrainFeatures,
-    train_labels: TrainLabels,
-    val: Features,
-    val_labels: Labels,
-    *,
-    k: int = 15,
+    train: TrainFeatures, train_labels: TrainLabels, val: Features, val_labels: Labels, k: int = 15
 ) -> float:
     """Return the share of validation galaxies whose class is that of most of their `k` nearest
     training galaxies, by cosine similarity.
 
-    Galaxies with label -1 are left out. Raises `ValueError` where none is left.
-    """
+    Galaxies with label -1 are left out. Raises `ValueError` where none is left."""
     train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
     known, asked = train_labels >= 0, val_labels >= 0
     if not known.any() or not asked.any():
@@ -131,8 +115,7 @@ def health(
     if train is not None:
         if train_labels is None or val_labels is None:
             raise ValueError(
-                "features of training galaxies without labels: give train_labels and val_labels, "
-                "too"
+                "features of training galaxies without labels: give train_labels and val_labels"
             )
         measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
     return measured
@@ -141,10 +124,8 @@ def health(
 def collapse(
     health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0
 ) -> str:
-    """Name the collapse that `health` shows, in plain words; empty for a healthy encoder.
-
-    A spread of 0.02 is a mean cosine similarity of 0.9996 between two galaxies.
-    """
+    """Name the collapse that `health` shows, in plain words; empty for a healthy encoder. A spread
+    of 0.02 is a mean cosine similarity of 0.9996 between two galaxies."""
     spread, rank = health["spread"], health["effective_rank"]
     if spread < least_spread:
         return (
@@ -166,8 +147,7 @@ def watch(
     `measure()` gives, as `health_<name>`, in epoch 1, in each `every`-th and in the last; None in
     the others. Warns once of a `Collapse`.
 
-    Training goes on as if nobody had looked: `measure` may draw random numbers of torch.
-    """
+    Training goes on as if nobody had looked: `measure` may draw random numbers of torch."""
     if every < 1:
         raise ValueError(f"every={every}: 1 epoch or more")
     names: list[str] = []
@@ -204,15 +184,12 @@ def project(
     principal components or t-SNE.
 
     A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE
-    1`.
-
-    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
+    1`. t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
     perplexity 30, or an eighth of the galaxies where that is less; it keeps neighbours together,
     while distances between groups mean nothing. 1,000 galaxies take 4 s in two dimensions, 10 s in
     three. (UMAP would bring numba, a compiler: too heavy a dependency.)
 
-    Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions.
-    """
+    Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions."""
     values = _checked(features)
     if method not in ("pca", "tsne"):
         raise ValueError(f"method={method!r}: one of pca, tsne")
@@ -241,10 +218,7 @@ def neighbours(
     features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
 ) -> Int[ndarray, "query k"]:
     """Find the `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
-    excluded; the nearest first.
-
-    Raises `ValueError` where there are not that many others.
-    """
+    excluded; the nearest first. Raises `ValueError` where there are not that many others."""
     unit = _unit(features)
     if not 1 <= k < len(unit):
         raise ValueError(f"k={k} neighbours of {len(unit)} galaxies: from 1 to {len(unit) - 1}")

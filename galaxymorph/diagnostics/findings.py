@@ -51,10 +51,7 @@ class Leak(ValueError):
 
 def check(findings: Iterable[Finding], *, allow: Sequence[str] = ()) -> None:
     """Raise `Leak` with all leaks among the findings, the first galaxies of each, and what to do;
-    not for checks in `allow`.
-
-    Raises `ValueError` for an unknown name in `allow`.
-    """
+    not for checks in `allow`. Raises `ValueError` for an unknown name in `allow`."""
     for name in allow:
         if name not in CHECKS:
             hint = nearest(name, CHECKS)

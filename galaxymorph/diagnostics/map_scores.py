@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,9 @@ from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
 
 Curve = Float[Tensor, "galaxy step"]
 
+KINDS: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")  # of curves
 # the scores of `compare`, and what is better
-BETTER = dict(deletion="less", insertion="more", randomised="less")
+BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
 DRAWS = 2000  # of a bootstrap
 STEPS = 16  # of a deletion or insertion curve
@@ -34,54 +35,37 @@ BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arm
 FAINTEST = 0.02
 
 
-def deletion(
-    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
-) -> Curve:
-    """Score galaxies whose hottest pixels, 0, 1/16, ... 1 of all, are replaced by sky: falls fast
-    where the map is good.
-
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. Sky is the median of the frame's
-    outermost pixels. Pixels that are equally hot, as where a map's ReLU is zero, go in random
-    order. `area` makes one number of a curve."""
-    return _curve(
-        model, images, target, heat, batch_size, lambda whole: (whole, scoring.sky(whole))
-    )
-
-
-def insertion(
-    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
-) -> Curve:
-    """Score galaxies of which only the hottest pixels, as many as in `deletion`, are sharp: rises
-    fast where the map is good.
-
-    Petsiuk et al. 2018, as there. The others are those of the image after a Gaussian blur of 1/16
-    of its side: pieces of a galaxy on a plain ground would have edges of their own."""
-    return _curve(model, images, target, heat, batch_size, lambda whole: (_blurred(whole), whole))
-
-
 @torch.no_grad()
-def _curve(
+def curve(
     model: nn.Module,
     images: Images,
     target: Target,
     heat: Heat,
-    batch_size: int,
-    ends: Callable[[Floats], tuple[Tensor, Tensor]],
+    kind: Literal["deletion", "insertion"],
+    *,
+    batch_size: int = 64,
 ) -> Curve:
-    """Scores from the first of the `ends` of each image to the last, hottest pixels first."""
+    """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
+    fast where the map is good. `area` makes one number of a curve.
+
+    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. In a `deletion` these pixels are
+    replaced by sky, the median of the frame's outermost pixels, and the score should fall. In an
+    `insertion` only they are sharp, and it should rise; the others are those of the image after a
+    Gaussian blur of 1/16 of its side: pieces of a galaxy on a plain ground would have edges of
+    their own. Pixels that are equally hot, as where a map's ReLU is zero, go in random order."""
     mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
     by_heat = heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
     order = mixed[by_heat]  # (galaxy, pixel)
     # 0 is the hottest; 1 is not reached
     place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)
+    parts = zip(scoring.batches(model, images, batch_size), place.split(batch_size), strict=True)
     found = []
     with scoring.unchanged(model):
-        for whole, places in zip(
-            scoring.batches(model, images, batch_size), place.split(batch_size), strict=True
-        ):
-            first, last = ends(whole)
+        for whole, places in parts:
+            deleted = kind == "deletion"
+            ends = (whole, scoring.sky(whole)) if deleted else (_blurred(whole), whole)
             hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
-            mixtures = (torch.where(hot < k / STEPS, last, first) for k in range(STEPS + 1))
+            mixtures = (torch.where(hot < k / STEPS, *ends[::-1]) for k in range(STEPS + 1))
             points = [scoring.score(model, mixture, target) for mixture in mixtures]
             found.append(torch.stack(points, 1).cpu())
     return torch.cat(found)
@@ -159,7 +143,6 @@ def ssim(first: Heat, second: Heat) -> PerGalaxy:
     """Return the structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13,
     600), eq. 13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5
     px."""
-
     a, b = first.double().numpy(), second.double().numpy()
     mean_a, mean_b, aa, ab, bb = (
         ndimage.gaussian_filter(values, (0, 1.5, 1.5)) for values in (a, b, a * a, a * b, b * b)
@@ -222,7 +205,7 @@ def rotation_agreement(
 
 
 class Compared(NamedTuple):
-    """Methods beside each other on the same galaxies (`compare`)."""
+    """Several methods on the same galaxies (`compare`)."""
 
     scores: pd.DataFrame  # a row per method and score
     curves: pd.DataFrame  # a row per method, curve and point
@@ -257,9 +240,9 @@ def compare(
     for method in dict.fromkeys(methods):
         how: dict[str, Any] = {"method": method} | options
         heat = maps(model, images, target, **how)
-        curves[method, "deletion"] = deletion(model, images, follow, heat)
-        curves[method, "insertion"] = insertion(model, images, follow, heat)
-        found = {name: area(curves[method, name]) for name in ("deletion", "insertion")} | {
+        for kind in KINDS:
+            curves[method, kind] = curve(model, images, follow, heat, kind)
+        found = {kind: area(curves[method, kind]) for kind in KINDS} | {
             "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
             "on galaxy": heat_on_galaxy(images, heat),
             "rotation": rotation_agreement(model, images, target, **how),
@@ -272,14 +255,11 @@ def compare(
     ]
     measured = _mean("value low high", list(values.values())) | {"n": len(images)}
     measured |= _mean("gain gain_low gain_high", gains)
+    scores = pd.DataFrame(list(values), columns=["method", "score"]).assign(**measured)
     points = [(*key, k / STEPS) for key in curves for k in range(STEPS + 1)]
-    along = _mean("value low high", [each for curve in curves.values() for each in curve.numpy().T])
-    return Compared(
-        pd.DataFrame(list(values), columns=["method", "score"]).assign(**measured),
-        pd.DataFrame(points, columns=["method", "curve", "fraction"]).assign(
-            **along, n=len(images)
-        ),
-    )
+    along = _mean("value low high", [point for each in curves.values() for point in each.numpy().T])
+    lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
+    return Compared(scores, lines.assign(**along, n=len(images)))
 
 
 def _mean(names: str, measures: Sequence[Float[ndarray, " galaxy"]]) -> dict[str, list[float]]:
@@ -299,15 +279,13 @@ def sentences(table: pd.DataFrame) -> list[str]:
     It does where the whole interval of the gain is above 0. No correction for the number of
     methods."""
     said = []
-    judged = ~table.method.isin(CONTROLS) & table.score.isin(["deletion", "insertion"])
+    judged = ~table.method.isin(CONTROLS) & table.score.isin(KINDS)
     for row in table[judged].to_dict("records"):
         value, gain, low, high = (row[name] for name in ("value", "gain", "gain_low", "gain_high"))
         opening = f"{row['method']}, {row['score']}"
         if math.isnan(low):
-            said.append(
-                f"{opening}: nothing can be said without the centred control and two galaxies or "
-                "more."
-            )
+            without = "without the centred control and two galaxies or more"
+            said.append(f"{opening}: nothing can be said {without}.")
             continue
         verdict = (
             "beats" if low > 0 else "is worse than" if high < 0 else "is statistically tied with"

@@ -2,8 +2,8 @@
 reports, what is right.
 
 The honest protocol is that of the notebooks (`02_supervised`, `04_moco`), a mistake is the smallest
-change to it, and the audit is asked whether it would have noticed. Every function makes one of the
-`MISTAKES`, on the same galaxies with the same seed, and returns a `Replay`.
+change to it, and the audit is asked whether it would have noticed. Every function that `replays` a
+mistake makes it on the same galaxies with the same seed, and returns a `Replay`.
 
 Everywhere `sample` is a data set of `data.load` with classes; `fresh` makes an untrained
 `classifier.Classifier` (for MoCo: an encoder), after torch's generator was seeded; `training` are
@@ -22,21 +22,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Shaped, UInt8
-from numpy import ndarray
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.diagnostics import audit
 from galaxymorph.diagnostics.audit_predictions import batch_independent, predictions
 from galaxymorph.diagnostics.findings import Finding
-from galaxymorph.diagnostics.mistakes import Replay
+from galaxymorph.diagnostics.mistakes import replays
 from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.predictions import predictions_of
 from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
+Made = tuple[float, float, Finding | None, Mapping[str, float]]  # reported, honest, found, beside
+
+FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
 
 
 # ---- learned with labels
@@ -51,11 +53,11 @@ def honest(
     The history has one more column, `test_accuracy`, of the weights of each epoch: only
     `best_epoch` reads it, nothing is chosen by it. All epochs are trained, so `training` can have
     neither `monitor` nor `patience`."""
-    test, tested, weights = sample.part("test"), [], []
+    tested, weights = [], []
 
     def note(model: nn.Module) -> None:
         # with a moving average, its weights, which are those that are validated
-        tested.append(_accuracy(model, test))
+        tested.append(_accuracy(model, sample))
         weights.append(copy.deepcopy(model.state_dict()))
 
     whole = dict(monitor=None, patience=None, keep=note)
@@ -65,8 +67,17 @@ def honest(
     return model, history
 
 
-def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Replay:
-    """Choose the epoch on test galaxies, from a history of `honest`."""
+@replays(
+    "best epoch chosen on test galaxies",
+    "ResNet50",
+    direction=1,
+    prevented="no check; train.fit is not given the test galaxies",
+)
+def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
+    """The largest test accuracy of all epochs, against that of the epoch with the smallest
+    validation loss; one training.
+
+    `history`: that of `honest`."""
     chosen = history.loc[history.val_loss.idxmin()]
     test = history.test_accuracy
     beside = {
@@ -74,10 +85,10 @@ def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Replay:
         "epoch chosen on test galaxies": int(history.epoch[test.idxmax()]),
         "epoch chosen on validation galaxies": int(chosen.epoch),
     }
-    right = float(chosen.test_accuracy)
-    return Replay("best_epoch", float(test.max()), right, len(sample.part("test")), None, beside)
+    return float(test.max()), float(chosen.test_accuracy), None, beside
 
 
+@replays("test galaxies in the training set", FIVE, direction=1)
 def leak(
     sample: Galaxies,
     model: nn.Module,
@@ -86,9 +97,12 @@ def leak(
     share: float = 0.64,
     seed: int = 0,
     **training: Any,
-) -> Replay:
-    """Test on training galaxies, a `share` of the test galaxies (64 % as published), against the
-    `model` that `honest` trained with the same options."""
+) -> Made:
+    """As many training galaxies, but some of them are test galaxies, against a clean split; the
+    same test galaxies.
+
+    `share`: of the test galaxies (64 % as published); `model`: what `honest` trained with the same
+    options."""
     leaking, test = leaky(sample, share=share, seed=seed), sample.part("test")
     careless, _ = _fitted(leaking, fresh, seed=seed, **training)
     seen = np.isin(test.ids, leaking.ids[leaking.split == "train"])
@@ -98,15 +112,14 @@ def leak(
         if rows.any()
     }
     found = audit.shared_ids(leaking)
-    return _tested("leak", test, careless, model, found, beside)
+    return _accuracy(careless, sample), _accuracy(model, sample), found, beside
 
 
 def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
     """Return the same data set, in which a `share` of the test galaxies are training galaxies, too,
     in place of as many others.
 
-    Raises `ValueError` where there are fewer training galaxies than that.
-    """
+    Raises `ValueError` where there are fewer training galaxies than that."""
     rng = np.random.default_rng(seed)
     known, tested = (
         rng.permutation(np.flatnonzero(sample.split == split)) for split in ("train", "test")
@@ -124,13 +137,14 @@ def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
     return mixed
 
 
-def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -> Replay:
-    """Score predictions of test galaxies that stand in another order than their labels."""
+@replays("predictions in shuffled order", FIVE, measure="macro F1", direction=-1)
+def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -> Made:
+    """Predictions in another order than the labels that they are scored against; the accuracy
+    of the same network, scored batch by batch, does not know."""
     known = sample.take(sample.labels.numpy() >= 0)
-    p, names = train.predict(model, known.images), sample.classes
-    right = predictions_of(
-        ids=known.ids, split=known.split, labels=known.labels, probabilities=p, classes=names
-    )
+    p = train.predict(model, known.images)
+    who = dict(ids=known.ids, split=known.split, labels=known.labels, classes=sample.classes)
+    right = predictions_of(**who, probabilities=p)
     rows, mixed = np.flatnonzero(known.split == "test"), right.p.copy()
     mixed[rows] = right.p[np.random.default_rng(seed).permutation(rows)]
     wrong = replace(right, p=mixed)
@@ -138,31 +152,29 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
         metrics.evaluate(each, n_bootstrap=0).query("`class` == ''").set_index("metric").value
         for each in (wrong, right)
     )
-    beside = {
-        "macro precision, shuffled": float(found["macro_precision"]),
-        "macro recall, shuffled": float(found["macro_recall"]),
-        "accuracy, not shuffled": float(true["accuracy"]),
-    }
+    names = {"macro_precision": "macro precision", "macro_recall": "macro recall"}
+    beside = {f"{name}, shuffled": float(found[key]) for key, name in names.items()}
+    beside["accuracy, not shuffled"] = float(true["accuracy"])
     finding = _of(predictions(wrong.table(), sample), "order")
-    f1 = (float(each["macro_f1"]) for each in (found, true))
-    return Replay("shuffled_predictions", *f1, len(rows), finding, beside)
+    return float(found["macro_f1"]), float(true["macro_f1"]), finding, beside
 
 
+@replays("validation redrawn on every resume", "Galaxy classifier, vote fractions", direction=1)
 def resampled_validation(
     sample: Galaxies, fresh: Fresh, *, legs: int = 4, seed: int = 0, **training: Any
-) -> Replay:
-    """Draw training and validation galaxies again in each of the `legs` that a training is resumed
-    for.
+) -> Made:
+    """What the last validation galaxies say, of which many were trained on before the last
+    resume, against what the test galaxies say of the same network.
 
     A leg goes on with the best weights of the one before and trains all the epochs of `training`.
-    Beside it the same legs with the split that stays. In the published project each leg took 5,000
-    of 61,578 galaxies, so that about a third of the last validation galaxies had been trained on;
-    here every leg takes all, and `beside` says how many had been. Raises `ValueError` without a
+    Beside it the same `legs` with the split that stays. In the published project each leg took
+    5,000 of 61,578 galaxies, so that about a third of the last validation galaxies had been trained
+    on; here every leg takes all, and `beside` says how many had been. Raises `ValueError` without a
     leg."""
     if legs < 1:
         raise ValueError(f"legs={legs}: a training has 1 or more")
-    rng, test = np.random.default_rng(seed), sample.part("test")
-    pool, splits = _pool(sample), [sample]
+    rng, splits = np.random.default_rng(seed), [sample]
+    pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     for _ in range(legs - 1):
         split = sample.split.copy()
         split[pool] = rng.permutation(split[pool])
@@ -179,31 +191,35 @@ def resampled_validation(
     beside = {
         "share of the last validation galaxies that had been trained on": float(known),
         "validation galaxies with a split that stays": validated[1],
-        "test galaxies with a split that stays": _accuracy(models[1], test),
+        "test galaxies with a split that stays": _accuracy(models[1], sample),
     }
     finding = _of(audit.model({"seen": seen, "seen_labels": seen}, splits[-1]), "labels seen")
-    right = _accuracy(models[0], test)
-    return Replay("resampled_validation", validated[0], right, len(test), finding, beside)
+    return validated[0], _accuracy(models[0], sample), finding, beside
 
 
+@replays("preprocessing of another network", FIVE, direction=-1)
 def other_preprocessing(
     sample: Galaxies,
     model: nn.Module,
     *,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
-) -> Replay:
-    """Take off another `mean` and `std` from images in [0, 1] than the network was trained with; by
-    default none, as where 8-bit images are only divided by 255."""
+) -> Made:
+    """The same network predicts images that are normalised in another way than those that it
+    was trained on.
+
+    `mean` and `std` are those of images in [0, 1]; by default none are taken off, as where 8-bit
+    images are only divided by 255."""
     careless, other = copy.deepcopy(model), {"mean": mean, "std": std}
     encoder: Any = careless.encoder
     for name, value in other.items():
         setattr(encoder, name, torch.as_tensor(value).reshape(-1, 1, 1).to(getattr(encoder, name)))
     header = {"normalisation": encoder.normalisation, "encoder": encoder.options | other}
     finding = _of(audit.model(header, sample), "normalisation")
-    return _tested("other_preprocessing", sample.part("test"), careless, model, finding, {})
+    return _accuracy(careless, sample), _accuracy(model, sample), finding, {}
 
 
+@replays("validation galaxies of one class", FIVE)
 def sorted_validation(
     sample: Galaxies,
     model: nn.Module,
@@ -212,24 +228,26 @@ def sorted_validation(
     share: float = 0.2,
     seed: int = 0,
     **training: Any,
-) -> Replay:
-    """Validate on the first `share` of all galaxies but those of test, sorted by class. Beside it
-    the `model` that `honest` trained with the same options."""
-    pool = _pool(sample)
+) -> Made:
+    """Validation is the first part of a table sorted by class, so that its accuracy is the
+    recall of the first class, against the test accuracy of the same network.
+
+    `share`: of all galaxies but those of test. Beside it the `model` that `honest` trained with the
+    same options."""
+    pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     order = pool[np.argsort(sample.labels.numpy()[pool], kind="stable")]
     split = sample.split.copy()
     split[order] = "train"
     split[order[: math.ceil(share * len(order))]] = "val"
-    skewed, test = replace(sample, split=split), sample.part("test")
+    skewed = replace(sample, split=split)
     careless, rows = _fitted(skewed, fresh, seed=seed, **training)
     first = float((skewed.part("val").labels == 0).float().mean())
     beside = {
         "share of the first class among the validation galaxies": first,
-        "test galaxies with a stratified split": _accuracy(model, test),
+        "test galaxies with a stratified split": _accuracy(model, sample),
     }
     finding = _of(audit.galaxies(skewed), "class balance")
-    reported, right = _validated(rows), _accuracy(careless, test)
-    return Replay("sorted_validation", reported, right, len(test), finding, beside)
+    return _validated(rows), _accuracy(careless, sample), finding, beside
 
 
 # ---- learned without labels
@@ -258,6 +276,12 @@ def pretrained(
     return encoder
 
 
+@replays(
+    "one of two views not augmented",
+    DNN,
+    direction=-1,
+    prevented="no check; moco.MoCo draws both views itself",
+)
 def one_view(
     sample: Galaxies,
     encoder: nn.Module,
@@ -266,16 +290,17 @@ def one_view(
     views: Views,
     seed: int = 0,
     **options: Any,
-) -> Replay:
-    """Contrast galaxies as they are with views of them, against the `encoder` that `pretrained`
-    taught with the same options. Beside both, an encoder with random weights."""
+) -> Made:
+    """MoCo whose queries are the galaxies as they are and only the keys are views, against
+    views for both; a linear probe on either.
+
+    `encoder`: what `pretrained` taught with the same options. Beside both, random weights."""
     careless = pretrained(sample, fresh, views=of_keys_alone(views), seed=seed, **options)
     torch.manual_seed(seed)
     reported, right, untrained = (
         _probed(sample, partial(train.embed, each)) for each in (careless, encoder, fresh())
     )
-    beside = {"random weights": untrained}
-    return Replay("one_view", reported, right, len(sample.part("test")), None, beside)
+    return reported, right, None, {"random weights": untrained}
 
 
 def of_keys_alone(views: Views) -> Views:
@@ -287,13 +312,15 @@ def of_keys_alone(views: Views) -> Views:
     )
 
 
-def training_mode(sample: Galaxies, encoder: nn.Module) -> Replay:
-    """Extract features without a call of eval(), galaxy by galaxy; a linear probe on either."""
-    careless, test = copy.deepcopy(encoder), sample.part("test")
+@replays("features taken in training mode", DNN, direction=-1)
+def training_mode(sample: Galaxies, encoder: nn.Module) -> Made:
+    """BatchNorm normalises each galaxy by itself, as they come one by one, against eval mode; a
+    linear probe on the same encoder."""
+    careless, few = copy.deepcopy(encoder), sample.part("test").images[:16]
     extract = partial(one_by_one, careless)
     reported, right = (_probed(sample, each) for each in (extract, partial(train.embed, encoder)))
-    (finding,) = batch_independent(extract, test.images[:16], network=careless)
-    return Replay("training_mode", reported, right, len(test), finding, {})
+    (finding,) = batch_independent(extract, few, network=careless)
+    return reported, right, finding, {}
 
 
 @torch.no_grad()
@@ -328,31 +355,15 @@ def _parts(sample: Galaxies) -> list[train.Part]:
     return [(part.images, part.labels) for part in (sample.part("train"), sample.part("val"))]
 
 
-def _pool(sample: Galaxies) -> Shaped[ndarray, " row"]:
-    """The rows that training and validation share."""
-    return np.flatnonzero(np.isin(sample.split, ("train", "val")))
-
-
 def _validated(rows: Sequence[Mapping[str, Any]]) -> float:
     """The validation accuracy of the epoch that was kept."""
     return [row["val_accuracy"] for row in rows if row["best"]][-1]
 
 
-def _accuracy(model: nn.Module, part: Galaxies) -> float:
+def _accuracy(model: nn.Module, sample: Galaxies) -> float:
+    """That of the test galaxies."""
+    part = sample.part("test")
     return train.evaluate(model, (part.images, part.labels))["accuracy"]
-
-
-def _tested(
-    name: str,
-    test: Galaxies,
-    careless: nn.Module,
-    model: nn.Module,
-    finding: Finding,
-    beside: Mapping[str, float],
-) -> Replay:
-    """Two networks on the same test galaxies."""
-    reported, right = (_accuracy(each, test) for each in (careless, model))
-    return Replay(name, reported, right, len(test), finding, beside)
 
 
 def _probed(sample: Galaxies, encode: Callable[[Tensor], Tensor]) -> float:

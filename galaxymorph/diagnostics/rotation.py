@@ -14,10 +14,9 @@ Galaxies are turned in two ways, perturbations (`perturbed`) whose reference is 
   they are; all angles therefore sample `OFF_GRID` pixels off the centre along both axes, which
   smooths those four as much.
 
-Averaged over the 8 orientations, a prediction is the same in all of them by construction, which is
-no merit. For averaged predictions only angles say something, and of these only the first 4 (0,
-22.5, 45, 67.5 degrees) differ: 90 degrees more give the same 8 views again. To count the other 12
-would count 3 of 15 agreements that cannot fail."""
+Averaged over the 8 orientations, a prediction is the same in all of them by construction. For
+averaged predictions only angles say something, and of these only the first 4 (0 to 67.5 degrees):
+90 degrees more give the same 8 views again, agreements that cannot fail."""
 
 from __future__ import annotations
 
@@ -78,16 +77,18 @@ def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[
     still differ where predictions are `averaged` over the orientations.
 
     Raises `ValueError` for other turns."""
-    if turns == "orientations":
-        names = [f"{90 * k} degrees{mirrored}" for mirrored in ("", " mirrored") for k in range(4)]
-        functions = [partial(_orientation, k=k) for k in range(8)]
-    elif turns == "angles":
-        angles = ANGLES[:DIFFERENT] if averaged else ANGLES
-        names = [f"{angle:g} degrees" for angle in angles]
-        functions = [partial(rotated, angle=angle) for angle in angles]
-    else:
-        raise ValueError(f"turns={turns!r}: one of orientations, angles")
-    return dict(zip([REFERENCE, *names[1:]], functions, strict=True))
+    angles = ANGLES[:DIFFERENT] if averaged else ANGLES
+    known: dict[str, dict[str, Callable[[Images], Images]]] = {
+        "orientations": {
+            f"{90 * (k % 4)} degrees{' mirrored' * (k > 3)}": partial(_orientation, k=k)
+            for k in range(8)
+        },
+        "angles": {f"{angle:g} degrees": partial(rotated, angle=angle) for angle in angles},
+    }
+    if turns not in known:
+        raise ValueError(f"turns={turns!r}: one of {', '.join(known)}")
+    first, *others = known[turns].items()
+    return {REFERENCE: first[1], **dict(others)}
 
 
 def _orientation(images: Images, k: int) -> Images:

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.diagnostics.scoring import PerGalaxy, Target
+from galaxymorph.diagnostics.scoring import Target
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
-
-Logits = Float[Tensor, "galaxy class"]
 
 
 class Answer(NamedTuple):
@@ -34,32 +32,22 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
     Raises `ValueError` for a model without a head.
     """
     if isinstance(learner, VoteRegressor):
-        targets = [partial(learner.answer, column=k) for k in range(len(galaxy_zoo_tree.LABELS))]
-        said = [
-            Answer(k, target, partial(_exp, target) if learner.tree else target)
-            for k, target in enumerate(targets)
-        ]
-        return dict(zip(galaxy_zoo_tree.LABELS, said, strict=True))
+        found = {}
+        for k, name in enumerate(galaxy_zoo_tree.LABELS):
+            target = partial(learner.answer, column=k)
+            share = lambda raw, target=target: target(raw).exp()  # noqa: E731
+            found[name] = Answer(k, target, share if learner.tree else target)
+        return found
     if isinstance(learner, Classifier):
         return {
-            name: Answer(k, partial(_logit, k), partial(_probability, k))
+            name: Answer(
+                k, lambda logits, k=k: logits[:, k], lambda logits, k=k: logits.softmax(1)[:, k]
+            )
             for k, name in enumerate(header["classes"])
         }
     raise ValueError(
         "the model learned without labels: it has no classes and no answers to show maps of"
     )
-
-
-def _logit(k: int, logits: Logits) -> PerGalaxy:
-    return logits[:, k]
-
-
-def _probability(k: int, logits: Logits) -> PerGalaxy:
-    return logits.softmax(1)[:, k]
-
-
-def _exp(target: Target, outputs: Float[Tensor, "galaxy output"]) -> PerGalaxy:
-    return target(outputs).exp()
 
 
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:

@@ -85,12 +85,7 @@ def moved(image, y, x):
 
 def test_galaxies_without_fault_pass_every_check(sample):
     found = audit.galaxies(sample)
-    assert [each.check for each in found] == [
-        "ids",
-        "duplicates",
-        "class balance",
-        "class sizes",
-    ]
+    assert [each.check for each in found] == ["ids", "duplicates", "class balance", "class sizes"]
     assert {each.severity for each in found} == {"passed"}
     assert [each.n for each in found] == [240, 240, 180, 180]
     findings.check(found)
@@ -227,16 +222,16 @@ def test_labels_of_test_galaxies_seen_are_a_leak_images_a_warning(sample):
     found = result(audit.model(header(seen=tests, seen_labels=tests), sample), "labels seen")
     assert (found.severity, list(found.ids)) == ("leak", tests)
     found = audit.model(header(seen=tests), sample)
-    assert (
-        result(found, "galaxies seen").severity,
-        result(found, "labels seen").severity,
-    ) == ("warning", "passed")
+    assert (result(found, "galaxies seen").severity, result(found, "labels seen").severity) == (
+        "warning",
+        "passed",
+    )
     of_validation = sample.ids[120:123].tolist()
     found = audit.model(header(seen=of_validation, seen_labels=of_validation), sample)
-    assert (
-        result(found, "galaxies seen").severity,
-        result(found, "labels seen").severity,
-    ) == ("passed", "warning")
+    assert (result(found, "galaxies seen").severity, result(found, "labels seen").severity) == (
+        "passed",
+        "warning",
+    )
     old = {key: value for key, value in header().items() if not key.startswith("seen")}
     assert result(audit.model(old, sample), "labels seen").severity == "warning"
 

@@ -414,7 +414,7 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     line = curves[(curves.method == "gradcam") & (curves.curve == "deletion")]
     heat = gradcam.maps(knows_blobs, given, first)
     np.testing.assert_allclose(
-        line.value, map_scores.deletion(knows_blobs, given, first, heat).mean(0), rtol=1e-5
+        line.value, map_scores.curve(knows_blobs, given, first, heat, "deletion").mean(0), rtol=1e-5
     )
     assert list(line.fraction) == [k / 16 for k in range(17)]
 
@@ -456,15 +456,17 @@ def test_deletion_and_insertion_of_what_is_linear():
     heat = given.mean(1)
     brightest = heat.flatten(1).sort(dim=1, descending=True).values.double().numpy()
     whole = np.array([[each[256 * k // 16 :].sum() / 256 for k in range(17)] for each in brightest])
-    found = map_scores.deletion(Brightness(), given, first, heat)
+    found = map_scores.curve(Brightness(), given, first, heat, "deletion")
     np.testing.assert_allclose(found, whole, atol=1e-6)
     np.testing.assert_allclose(
         map_scores.area(found), np.trapezoid(whole, dx=1 / 16, axis=1), atol=1e-6
     )
     assert map_scores.area(torch.tensor([[1.0, 0.5, 0.0]])).item() == pytest.approx(0.5)
-    assert (map_scores.deletion(Brightness(), given, first, heat, batch_size=2) == found).all()
+    assert (
+        map_scores.curve(Brightness(), given, first, heat, "deletion", batch_size=2) == found
+    ).all()
 
-    found = map_scores.insertion(Brightness(), given, first, heat)
+    found = map_scores.curve(Brightness(), given, first, heat, "insertion")
     np.testing.assert_allclose(found[:, -1], given.mean((1, 2, 3)), atol=1e-6)
     np.testing.assert_allclose(
         found[:, 0], given.mean((1, 2, 3)), atol=1e-2
@@ -472,7 +474,7 @@ def test_deletion_and_insertion_of_what_is_linear():
     edges = functional.pad(torch.ones(1, 3, 4, 4), [6] * 4)
     sharp = nn.Sequential(nn.Flatten(), nn.Linear(768, 1, bias=False))
     sharp[1].weight.data = edges.flatten()[None]
-    rises = map_scores.insertion(sharp, edges, first, edges[:, 0])[0]
+    rises = map_scores.curve(sharp, edges, first, edges[:, 0], "insertion")[0]
     assert rises[0] < 48 and rises[1:].tolist() == pytest.approx(
         [48] * 16
     )  # all of it is among the first 16 pixels
@@ -487,8 +489,8 @@ def test_equally_hot_pixels_go_in_random_order():
     halves[1].weight.data = torch.stack([top, top.flip(1)]).flatten(1)
     nothing = torch.zeros(1, 16, 16)
     for half in (0, 1):
-        curve = map_scores.deletion(
-            halves, given, lambda outputs, half=half: outputs[:, half], nothing
+        curve = map_scores.curve(
+            halves, given, lambda outputs, half=half: outputs[:, half], nothing, "deletion"
         )
         assert curve[0, 8].item() == pytest.approx(
             0.5, abs=0.12
