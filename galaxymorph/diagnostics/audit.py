@@ -69,12 +69,8 @@ def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Gala
     order, n = np.argsort(group, kind="stable"), len(sample)
     sets = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     sets = [rows for rows in sets if len(rows) > 1]
-    splits = [set(sample.split[rows]) for rows in sets]
-    judged = [
-        rows
-        for rows, there in zip(sets, splits, strict=True)
-        if len(there) > 1 and there & {"val", "test"}
-    ]
+    across = [rows for rows in sets if len(set(sample.split[rows])) > 1]
+    judged = [rows for rows in across if set(sample.split[rows]) & {"val", "test"}]
     shown = judged or sets
     if not shown:
         return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)

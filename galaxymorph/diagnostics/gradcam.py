@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import itertools
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,9 +82,9 @@ def maps(
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
         return _relative(_centred(images) if method == "centred" else _random(images, seed))
-    heat = (
-        _occlusion if method == "occlusion" else _by_layer(method, _full_name(model, images, layer))
-    )
+    heat = _occlusion
+    if method in BY_LAYER:
+        heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
     with scoring.unchanged(model):
         found = [
             heat(model, batch, target).cpu() for batch in scoring.batches(model, images, batch_size)
@@ -132,39 +132,34 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
     return layer or (fine or list(there))[-1]
 
 
-def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Floats, Target], Heat]:
-    def heat(model: nn.Module, images: Floats, target: Target) -> Heat:
-        kept: list[Tensor] = []
+def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, layer: str) -> Heat:
+    kept: list[Tensor] = []
 
-        def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-            # the graph begins here, even where no weight needs a gradient
-            kept[:] = [output.detach().requires_grad_()]
-            return kept[0].clone()  # which the next layer may change in place
+    def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        # the graph begins here, even where no weight needs a gradient
+        kept[:] = [output.detach().requires_grad_()]
+        return kept[0].clone()  # which the next layer may change in place
 
-        hook = model.get_submodule(layer).register_forward_hook(keep)
-        try:
-            with torch.enable_grad():
-                total = scoring.score(model, images, target).sum()
-                g = None
-                if total.requires_grad:
-                    (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
-        finally:
-            hook.remove()
-        if g is None:
-            raise ValueError(f"the target's score does not depend on layer {layer!r}")
-        a = kept[0].detach()  # (galaxy, channel, height, width), as is g
-        if method == "gradcam":
-            weights = g.mean((2, 3), keepdim=True)
-        elif method == "gradcam++":
-            below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
-            each = torch.where(below == 0, 0, g**2 / below) * g.relu()
-            weights = each.sum((2, 3), keepdim=True)
-        else:
-            weights = g.relu() if method == "layercam" else g
-        coarse = (weights * a).sum(1, keepdim=True).relu()
-        return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
-
-    return heat
+    hook = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            total, g = scoring.score(model, images, target).sum(), None
+            if total.requires_grad:
+                (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
+    finally:
+        hook.remove()
+    if g is None:
+        raise ValueError(f"the target's score does not depend on layer {layer!r}")
+    a = kept[0].detach()  # (galaxy, channel, height, width), as is g
+    weights = g.relu() if method == "layercam" else g
+    if method == "gradcam":
+        weights = g.mean((2, 3), keepdim=True)
+    elif method == "gradcam++":
+        below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+        each = torch.where(below == 0, 0, g**2 / below) * g.relu()
+        weights = each.sum((2, 3), keepdim=True)
+    coarse = (weights * a).sum(1, keepdim=True).relu()
+    return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
 
 
 @torch.no_grad()
