@@ -15,6 +15,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from galaxymorph.diagnostics import scoring
+
 Inputs = Shaped[Tensor, "galaxy ..."]  # images, uint8 or float in [0, 1], or features, float
 
 
@@ -25,12 +27,12 @@ def of(
     predict: Callable[[Any], Any],
     training_seconds: float | int | None = None,
 ) -> dict[str, int | float | str]:
-    """All costs of a method in a dict for `metrics.json`, under "costs", from where a comparison
-    takes them.
+    """Measure all costs of a method, for "costs" in `metrics.json`, from where a comparison takes
+    them.
 
-    `model`: what computes the classes of galaxies, from the images on; None for what is no network:
-    then there are no parameters and no flops. `inputs`: a hundred real galaxies or so; `predict`:
-    what is timed on them (`speed`).
+    `model`: what computes the classes of galaxies, from the images on; None for a method without a
+    network, which has no parameters and no flops. `inputs`: a hundred real galaxies or so;
+    `predict`: what is timed on them (`speed`).
 
     Keys: parameters, flops (`flops`), images_per_second, peak_memory_mib and peak_memory_of
     (`peak_memory`), and training_seconds where they are given."""
@@ -43,41 +45,36 @@ def of(
 
 
 def parameters(model: nn.Module) -> int:
-    """Numbers that are or could be learned, frozen ones included; one that is used twice counts
-    once. Buffers, such as the statistics of BatchNorm, do not count."""
+    """Count the numbers that are or could be learned, frozen ones included; one that is used twice
+    counts once. Buffers, such as the statistics of BatchNorm, do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
 def flops(model: nn.Module, inputs: Inputs) -> int:
-    """Floating-point operations of one forward pass of one galaxy, the first of `inputs`, in eval
-    mode.
+    """Count the floating-point operations of one forward pass of one galaxy, the first of `inputs`,
+    in eval mode.
 
     A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
     count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
     a ResNet less than one per cent."""
-    where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    where = scoring.device_of(model)
     model.to(where)  # a head that is new may not be where its encoder is
     one = inputs[:1].to(where)
-    training = [module for module in model.modules() if module.training]
-    model.eval()
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # the fused kernel of nn.MultiheadAttention is not counted
+    # the fused kernel of nn.MultiheadAttention is not counted
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with scoring.unchanged(model), FlopCounterMode(display=False) as counter:
             model(one if one.is_floating_point() else one.float() / 255)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for module in training:
-            module.training = True
     return counter.get_total_flops()
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
-    """Galaxies per second: of all `inputs` by the median of some `passes`, after one that is not
-    timed (it may have to allocate or to choose algorithms)."""
+    """Time galaxies per second: of all `inputs` by the median of some `passes`, after one that is
+    not timed (it may have to allocate or to choose algorithms)."""
     predict(inputs)
     seconds = []
     for _ in range(passes):
@@ -90,16 +87,12 @@ def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> 
 
 
 def peak_memory() -> dict[str, float | str]:
-    """The most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU tensors"
-    (torch's allocator) where there is a GPU, else "process" (resident, with Python and libraries;
-    processes that it starts do not count)."""
+    """Return the most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU
+    tensors" (torch's allocator) where there is a GPU, else "process" (resident, with Python and
+    libraries; processes that it starts do not count)."""
+    of, most = "process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if torch.cuda.is_available():
-        return {
-            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20,
-            "peak_memory_of": "GPU tensors",
-        }
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; on macOS bytes
-    return {
-        "peak_memory_mib": most / (2**20 if sys.platform == "darwin" else 2**10),
-        "peak_memory_of": "process",
-    }
+        of, most = "GPU tensors", torch.cuda.max_memory_allocated()
+    elif sys.platform != "darwin":
+        most *= 2**10  # KiB; on macOS bytes
+    return {"peak_memory_mib": most / 2**20, "peak_memory_of": of}

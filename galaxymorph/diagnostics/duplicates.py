@@ -17,13 +17,17 @@ from torch.nn import functional
 
 from galaxymorph.pixels import orientations
 
+Images = UInt8[Tensor, "galaxy 3 size size"]
+Floats = Float[Tensor, "galaxy 3 size size"]
+Planes = Float[Tensor, "galaxy size size"]
+Sums = Int[ndarray, "galaxy 6"]
+Pairs = Int[ndarray, "pair 2"]  # of rows
+
 SIDE = 64  # px; larger images are compared at this size
 REACH = 3  # px by which copies may be shifted
 # Of 5,000 mock and 6,567 real galaxies (Galaxy Zoo, 64 px), 500 each copied with a rotation, a
-# shift by 1 or 2 px and JPEG
-# quality 60 to 90, copies had a correlation above 0.87 and a difference below 0.11; of other
-# galaxies, those with a correlation
-# above 0.75 differed by 0.2 and more.
+# shift by 1 or 2 px and JPEG quality 60 to 90, copies had a correlation above 0.87 and a difference
+# below 0.11; of other galaxies, those with a correlation above 0.75 differed by 0.2 and more.
 CORRELATION, DIFFERENCE = 0.8, 0.12
 CHUNK = 128  # galaxies that are worked on together
 # How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn
@@ -31,66 +35,55 @@ CHUNK = 128  # galaxies that are worked on together
 TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 
 
-def duplicates(
-    images: UInt8[Tensor, "galaxy 3 size size"], *, neighbours: int = 5, seed: int = 0
-) -> pd.DataFrame:
-    """Pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
+def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.DataFrame:
+    """Find pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
     `correlation`, `difference`.
 
     Turned by 90 degrees, mirrored, shifted by up to 2 px (of 64), compressed as JPEG. Of several
     identical images all are paired with the first, and only that with others that look the same.
 
     1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which
-    these do not change, then by
-       comparing all bytes.
+       these do not change, then by comparing all bytes.
     2. Candidates: amplitudes of low spatial frequencies do not depend on where a galaxy is, and
-    sorted over the 8 symmetries
-       of the square not on how it is turned. Linear combinations that differ most between galaxies,
-       and least between a few of them and shifted, compressed copies (linear discriminants), are
-       points of a k-d tree, whose `neighbours` nearest points within reach of such copies are
-       taken, if the amplitudes as they are, in one of the orientations, agree as well.
+       sorted over the 8 symmetries of the square not on how it is turned. Linear combinations that
+       differ most between galaxies, and least between a few of them and shifted, compressed copies
+       (linear discriminants), are points of a k-d tree, whose `neighbours` nearest points within
+       reach of such copies are taken, if the amplitudes as they are, in one of the orientations,
+       agree as well.
     3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation
-    of local structure
-       (differences of Gaussians, divided by their local spread, so that a bright core counts no
-       more than the sky) and the difference of colours over 4 x 4 px, relative to their spread,
-       have to be those of copies (`CORRELATION`, `DIFFERENCE`).
+       of local structure (differences of Gaussians, divided by their local spread, so that a bright
+       core counts no more than the sky) and the difference of colours over 4 x 4 px, relative to
+       their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
     """
-    totals = np.empty(
-        (len(images), 6), int
-    )  # filled in place: results kept between large buffers would keep their memory, too
+    # filled in place: results kept between large buffers would keep their memory, too
+    totals = np.empty((len(images), 6), int)
     for start in range(0, len(images), CHUNK):
         totals[start : start + CHUNK] = sums(images[start : start + CHUNK])
     exact = _identical(images, totals)
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
     pairs = _candidates(images, rows, neighbours=neighbours, seed=seed)
-    verified = [_verified(images, part) for part in np.array_split(pairs, max(1, len(pairs) // 64))]
-    table = pd.DataFrame(
-        [(a, b, "exact", 1.0, 0.0) for a, b in exact]
-        + [
-            (int(a), int(b), "near", *found)
-            for (a, b), found in zip(pairs, np.concatenate(verified).tolist(), strict=True)
-        ],
+    parts = np.array_split(pairs, max(1, len(pairs) // 64))
+    verified = np.concatenate([_verified(images, part) for part in parts])
+    good = (verified[:, 0] >= CORRELATION) & (verified[:, 1] <= DIFFERENCE)
+    near = zip(pairs[good].tolist(), verified[good].tolist(), strict=True)
+    return pd.DataFrame(
+        [(*pair, "exact", 1.0, 0.0) for pair in exact]
+        + [(*pair, "near", *measured) for pair, measured in near],
         columns=["first", "second", "kind", "correlation", "difference"],
     )
-    return table.query("correlation >= @CORRELATION and difference <= @DIFFERENCE").reset_index(
-        drop=True
-    )
 
 
-def sums(images: UInt8[Tensor, "galaxy 3 size size"]) -> Int[ndarray, "galaxy 6"]:
-    """Sums of pixel values and of their squares, by band."""
+def sums(images: Images) -> Sums:
+    """Sum pixel values and their squares, by band."""
     values = images.flatten(2).int()
     return torch.cat([values.sum(2), (values * values).sum(2)], 1).numpy()
 
 
-def _identical(
-    images: UInt8[Tensor, "galaxy 3 size size"], totals: Int[ndarray, "galaxy 6"]
-) -> list[tuple[int, int]]:
+def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
     """Pairs of rows that are byte for byte the same in one of the orientations: the first, and each
     other one."""
     _, key, count = np.unique(totals, axis=0, return_inverse=True, return_counts=True)
-    first = dict[bytes, int]()
-    pairs = []
+    first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
         canonical = min(turned.numpy().tobytes() for turned in orientations(images[row]))
         if first.setdefault(canonical, row) != row:
@@ -98,50 +91,30 @@ def _identical(
     return pairs
 
 
-def _small(
-    images: UInt8[Tensor, "galaxy 3 size size"], side: int
-) -> Float[Tensor, "galaxy 3 new new"]:
+def _small(images: Images, side: int) -> Float[Tensor, "galaxy 3 new new"]:
     """As float in [0, 255], shrunk to `side` px by averages."""
     pixels = images.float()
-    return (
-        functional.interpolate(pixels, size=(side, side), mode="area")
-        if pixels.shape[-1] > side
-        else pixels
-    )
+    if pixels.shape[-1] <= side:
+        return pixels
+    return functional.interpolate(pixels, size=(side, side), mode="area")
 
 
-def _waves(most: int) -> Int[ndarray, "wave 2"]:
-    """The frequencies 0 <= b <= a within a circle: one of each set that the symmetries turn into
-    each other."""
-    return np.array(
-        [(a, b) for a in range(most + 1) for b in range(a + 1) if a * a + b * b <= most * most]
-    )
-
-
-def _amplitudes(images: UInt8[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy wave 4"]:
+def _amplitudes(images: Images) -> Float[Tensor, "galaxy wave 4"]:
     """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours
-    (3)."""
+    (3): where 0 <= b <= a in a circle, one of each set that the symmetries turn into each other."""
     red, green, blue = _small(images, SIDE // 2).unbind(1)
     side = red.shape[-1]
-    edge = (
-        torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
-        .div(np.sin(0.15 * np.pi))
-        .clamp_max(1)
-    )
-    window = torch.sin(edge * torch.pi / 2) ** 2  # one in the middle, to zero over the outer 15 %
+    edge = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side) / np.sin(0.15 * np.pi)
+    # one in the middle, to zero over the outer 15 %
+    window = torch.sin(edge.clamp_max(1) * torch.pi / 2) ** 2
+    planes = (((red + green + blue) / 3, 7), (red - blue, 3), (green - (red + blue) / 2, 3))
     found = []
-    for plane, most in (
-        ((red + green + blue) / 3, 7),
-        (red - blue, 3),
-        (green - (red + blue) / 2, 3),
-    ):
+    for plane, most in planes:
         spectrum = torch.fft.fft2(plane * window[:, None] * window).abs() / side
-        a, b = _waves(most).T
-        found.append(
-            torch.stack(
-                [spectrum[:, a, b], spectrum[:, a, -b], spectrum[:, b, a], spectrum[:, b, -a]], 2
-            )
-        )
+        waves = [(a, b) for a in range(most + 1) for b in range(a + 1) if a**2 + b**2 <= most**2]
+        a, b = np.array(waves).T
+        places = ((a, b), (a, -b), (b, a), (b, -a))
+        found.append(torch.stack([spectrum[:, y, x] for y, x in places], 2))
     return torch.cat(found, 1).sqrt()
 
 
@@ -152,31 +125,20 @@ def _shaken(
     size = image.shape[-1]
     most = max(1, round(2 * size / SIDE))
     y, x = generator.integers(0, 2 * most + 1, 2)
-    shifted = np.pad(image, ((0, 0), (most, most), (most, most)), mode="edge")[
-        :, y : y + size, x : x + size
-    ]
+    padded = np.pad(image, ((0, 0), (most, most), (most, most)), mode="edge")
+    shifted = padded[:, y : y + size, x : x + size].transpose(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(shifted.transpose(1, 2, 0))).save(file, "JPEG", quality=75)
+    Image.fromarray(np.ascontiguousarray(shifted)).save(file, "JPEG", quality=75)
     return np.asarray(Image.open(file)).transpose(2, 0, 1)
 
 
-def _candidates(
-    images: UInt8[Tensor, "galaxy 3 size size"],
-    rows: Int[ndarray, " row"],
-    *,
-    neighbours: int,
-    seed: int,
-) -> Int[ndarray, "pair 2"]:
+def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, seed: int) -> Pairs:
     """Pairs of rows whose amplitudes differ no more than those of copies."""
     if len(rows) < 2:
         return np.empty((0, 2), int)
     generator = np.random.default_rng(seed)
-    found = torch.cat(
-        [
-            _amplitudes(images[torch.from_numpy(part)])
-            for part in np.array_split(rows, -(-len(rows) // CHUNK))
-        ]
-    )
+    parts = np.array_split(rows, -(-len(rows) // CHUNK))
+    found = torch.cat([_amplitudes(images[torch.from_numpy(part)]) for part in parts])
     tried = generator.integers(0, len(rows), 500)
     copies = np.stack([_shaken(images[rows[row]].numpy(), generator) for row in tried])
     shaken = _amplitudes(torch.from_numpy(copies))
@@ -189,11 +151,9 @@ def _candidates(
     # Nearly all copies lie within: a few, of galaxies with a bright neighbour at the edge, move
     # far.
     reach = 1.6 * np.quantile(np.linalg.norm(noise @ axes, axis=1), 0.995)
-    points = ordered @ axes
-    near = spatial.KDTree(points).query(
-        points, k=neighbours + 1, distance_upper_bound=reach, workers=-1
-    )[1]
-    first, second = np.repeat(np.arange(len(rows)), neighbours + 1), near.ravel()
+    points, k = ordered @ axes, neighbours + 1
+    near = spatial.KDTree(points).query(points, k=k, distance_upper_bound=reach, workers=-1)[1]
+    first, second = np.repeat(np.arange(len(rows)), k), near.ravel()
     there = (second < len(rows)) & (second != first)  # the tree says len(rows) where there is none
     pairs = np.unique(np.sort(np.stack([first[there], second[there]], 1), 1), axis=0)
 
@@ -202,28 +162,22 @@ def _candidates(
     most = 1.4 * (moves / spread[0].square()).mean((1, 2)).quantile(0.995).sqrt()
     close = []
     for part in np.array_split(pairs, -(-len(pairs) // 8192) or 1):
-        a, b = found[torch.from_numpy(part[:, 0])], found[torch.from_numpy(part[:, 1])]
-        apart = torch.stack(
-            [((a[:, :, turn] - b) / spread).square().mean((1, 2)).sqrt() for turn in TURNS]
-        ).amin(0)
-        close.append((apart <= most).numpy())
+        a, b = (found[torch.from_numpy(column)] for column in part.T)
+        apart = [((a[:, :, turn] - b) / spread).square().mean((1, 2)).sqrt() for turn in TURNS]
+        close.append((torch.stack(apart).amin(0) <= most).numpy())
     return rows[pairs[np.concatenate(close)]]
 
 
-def _blur(
-    planes: Float[Tensor, "plane size size"], width: float
-) -> Float[Tensor, "plane size size"]:
+def _blur(planes: Planes, width: float) -> Planes:
     """Convolved with a Gaussian of this standard deviation in px."""
     reach = min(round(3 * width), planes.shape[-1] - 1)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = (kernel / kernel.sum())[None, None, None]
     padded = functional.pad(planes[:, None], (reach,) * 4, mode="replicate")
-    return functional.conv2d(
-        functional.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None]
-    )[:, 0]
+    return functional.conv2d(functional.conv2d(padded, kernel), kernel.mT)[:, 0]
 
 
-def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy size size"]:
+def _structure(pixels: Floats) -> Planes:
     """Local structure of the brightness, everywhere of about the same strength where there is more
     than rounding."""
     grey = pixels.mean(1)
@@ -231,32 +185,26 @@ def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "ga
     return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
 
 
-def _verified(
-    images: UInt8[Tensor, "galaxy 3 size size"], pairs: Int[ndarray, "pair 2"]
-) -> Float[ndarray, "pair 2"]:
+def _verified(images: Images, pairs: Pairs) -> Float[ndarray, "pair 2"]:
     """Correlation and difference of each pair, in the orientation and at the shift at which local
     structure agrees best."""
     if not len(pairs):
         return np.empty((0, 2))
     one, other = (_small(images[torch.from_numpy(rows)], SIDE) for rows in pairs.T)
-    detail, other_detail = _structure(one), _structure(other)
-    size, n = one.shape[-1], 2 * REACH + 1
-    turned = torch.stack(orientations(other_detail), 1)
+    detail, size, n = _structure(one), one.shape[-1], 2 * REACH + 1
+    turned = torch.stack(orientations(_structure(other)), 1)
     product = torch.fft.rfft2(detail)[:, None] * torch.fft.rfft2(turned).conj()
-    agreement = torch.fft.irfft2(product, s=(size, size)).roll((REACH, REACH), (-2, -1))[
-        ..., :n, :n
-    ]
-    best = agreement.flatten(1).argmax(1).tolist()
+    agreement = torch.fft.irfft2(product, s=(size, size)).roll((REACH, REACH), (-2, -1))
+    best = agreement[..., :n, :n].flatten(1).argmax(1).tolist()
     results = []
     for row, place in enumerate(best):
-        turn, y, x = place // n**2, place // n % n - REACH, place % n - REACH
-        here = (slice(max(y, 0), size + min(y, 0)), slice(max(x, 0), size + min(x, 0)))
-        there = (slice(max(-y, 0), size + min(-y, 0)), slice(max(-x, 0), size + min(-x, 0)))
+        turn, *shift = place // n**2, place // n % n - REACH, place % n - REACH
+        here = tuple(slice(max(by, 0), size + min(by, 0)) for by in shift)
+        there = tuple(slice(max(-by, 0), size + min(-by, 0)) for by in shift)
         a, b = detail[row][here], turned[row, turn][there]
         correlation = functional.cosine_similarity(a.flatten(), b.flatten(), 0)
-        coarse = functional.avg_pool2d(
-            torch.stack([one[row][:, *here], orientations(other[row])[turn][:, *there]]), 4
-        )
-        difference = (coarse[0] - coarse[1]).square().mean().sqrt() / (coarse[0].std() + 4)
+        both = [one[row][:, *here], orientations(other[row])[turn][:, *there]]
+        a, b = functional.avg_pool2d(torch.stack(both), 4)
+        difference = (a - b).square().mean().sqrt() / (a.std() + 4)
         results.append((correlation.item(), difference.item()))
     return np.array(results)

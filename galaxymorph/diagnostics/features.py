@@ -1,8 +1,5 @@
 """What features are like: the health of a representation while it is learned, projections to look
-at, nearest galaxies.
-
-Features are of galaxies in rows, `(galaxy, feature)`, on the CPU.
-"""
+at, nearest galaxies. Features are of galaxies in rows, `(galaxy, feature)`, on the CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 Features = Float[ndarray | Tensor, "galaxy feature"]
+TrainFeatures = Float[ndarray | Tensor, "train feature"]
 Labels = Int[ndarray | Tensor, " galaxy"]
+TrainLabels = Int[ndarray | Tensor, " train"]
 
 
 class Collapse(UserWarning):
@@ -34,18 +33,15 @@ class Collapse(UserWarning):
 
 
 def alignment(first: Features, second: Features) -> float:
-    """Mean squared distance between the features, of length 1, of two views of a galaxy: 0 (the
-    same) to 4. Less is better.
-
-    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1, alpha = 2.
-    """
+    """Return the mean squared distance between the features, of length 1, of two views of a galaxy:
+    0 (the same) to 4. Less is better. Wang & Isola 2020 (arXiv 2005.10242), section 4.1.1."""
     return float(np.square(_unit(first) - _unit(second)).sum(1).mean())
 
 
 def uniformity(features: Features) -> float:
-    """How evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2) over
-    all pairs of galaxies, where d is their distance. 0 where all are at the same point, about -4
-    (in many dimensions) where they are spread. Less is better.
+    """Return how evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2)
+    over all pairs of galaxies, where d is their distance. 0 where all are at the same point, about
+    -4 (in many dimensions) where they are spread. Less is better.
 
     Wang & Isola 2020 (arXiv 2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single
     galaxy."""
@@ -62,50 +58,39 @@ def uniformity(features: Features) -> float:
 
 
 def spread(features: Features) -> float:
-    """Standard deviation over galaxies of the features, of length 1: the mean over dimensions,
-    times the square root of their number. 1 where they point in all directions alike, 0 where all
-    are at the same point.
-
-    Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1.
-    """
+    """Return the standard deviation over galaxies of the features, of length 1: the mean over
+    dimensions, times the square root of their number. 1 where they point in all directions alike, 0
+    where all are at the same point. Chen & He 2021 (SimSiam, arXiv 2011.10566), section 4.1."""
     unit = _unit(features)
     return float(unit.std(0).mean() * np.sqrt(unit.shape[1]))
 
 
 def effective_rank(features: Features) -> float:
-    """In how many directions the features vary: exp of the entropy of the singular values, divided
-    by their sum, of the features less their mean. 1 to the smaller of galaxies - 1 and dimensions;
-    0 where nothing varies.
-
-    Roy & Vetterli 2007 (15th European Signal Processing Conference, 606), definition 1.
-    """
+    """Return in how many directions the features vary: exp of the entropy of the singular values,
+    divided by their sum, of the features less their mean. 1 to the smaller of galaxies - 1 and
+    dimensions; 0 where nothing varies. Roy & Vetterli 2007 (15th European Signal Processing
+    Conference, 606), definition 1."""
     values = _checked(features)
     singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
-    rounding = (
-        max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
-    )  # what is left of constant features
-    share = singular[singular > rounding] / singular[singular > rounding].sum()
+    rounding = max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
+    singular = singular[singular > rounding]  # of constant features none is left
+    share = singular / singular.sum()
     return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
 
 
 def knn_accuracy(
-    train: Float[ndarray | Tensor, "train feature"],
-    train_labels: Int[ndarray | Tensor, " train"],
-    val: Float[ndarray | Tensor, "val feature"],
-    val_labels: Int[ndarray | Tensor, " val"],
-    *,
-    k: int = 15,
+    train: TrainFeatures, train_labels: TrainLabels, val: Features, val_labels: Labels, k: int = 15
 ) -> float:
-    """Share of validation galaxies whose class is that of most of their `k` nearest training
-    galaxies, by cosine similarity.
+    """Return the share of validation galaxies whose class is that of most of their `k` nearest
+    training galaxies, by cosine similarity.
 
-    Galaxies with label -1 are left out. Raises `ValueError` where none is left.
-    """
+    Galaxies with label -1 are left out. Raises `ValueError` where none is left."""
     train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
     known, asked = train_labels >= 0, val_labels >= 0
     if not known.any() or not asked.any():
         raise ValueError(
-            f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: at least 1 of each"
+            f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: "
+            "at least 1 of each"
         )
     classifier = KNeighborsClassifier(min(k, int(known.sum())), metric="cosine", algorithm="brute")
     classifier.fit(_checked(train)[known], train_labels[known])
@@ -116,25 +101,21 @@ def health(
     first: Features,
     second: Features,
     *,
-    train: Float[ndarray | Tensor, "train feature"] | None = None,
-    train_labels: Int[ndarray | Tensor, " train"] | None = None,
+    train: TrainFeatures | None = None,
+    train_labels: TrainLabels | None = None,
     val_labels: Labels | None = None,
 ) -> dict[str, float]:
-    """`alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given,
+    """Measure `alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given,
     `knn_accuracy`.
 
     `first` and `second`: features of each validation galaxy as it is and of a random view of it;
     all but the alignment are of the first. A few thousand galaxies say as much as all."""
-    measured = {
-        "alignment": alignment(first, second),
-        "uniformity": uniformity(first),
-        "spread": spread(first),
-        "effective_rank": effective_rank(first),
-    }
+    measured = {each.__name__: each(first) for each in (uniformity, spread, effective_rank)}
+    measured = {"alignment": alignment(first, second)} | measured
     if train is not None:
         if train_labels is None or val_labels is None:
             raise ValueError(
-                "features of training galaxies without labels: give train_labels and val_labels, too"
+                "features of training galaxies without labels: give train_labels and val_labels"
             )
         measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
     return measured
@@ -143,30 +124,30 @@ def health(
 def collapse(
     health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0
 ) -> str:
-    """Names the collapse that `health` shows, in plain words; empty where there is none.
-
-    A spread of 0.02 is a mean cosine similarity of 0.9996 between two galaxies.
-    """
+    """Name the collapse that `health` shows, in plain words; empty for a healthy encoder. A spread
+    of 0.02 is a mean cosine similarity of 0.9996 between two galaxies."""
     spread, rank = health["spread"], health["effective_rank"]
     if spread < least_spread:
         return (
-            f"complete collapse: all galaxies have nearly the same features (spread {spread:.2g}; 0 is a single point, "
-            "1 all directions alike)"
+            f"complete collapse: all galaxies have nearly the same features (spread {spread:.2g}; "
+            "0 is a single point, 1 all directions alike)"
         )
     if rank < least_rank:
-        return f"dimensional collapse: the features vary in a few directions only (effective rank {rank:.1f})"
+        return (
+            "dimensional collapse: the features vary in a few directions only "
+            f"(effective rank {rank:.1f})"
+        )
     return ""
 
 
 def watch(
     measure: Callable[[], Mapping[str, float]], *, every: int = 5
 ) -> Callable[[int, int], dict[str, float | None]]:
-    """What `train.fit` calls after each epoch, with its number and that of all: gives what
+    """Make what `train.fit` calls after each epoch, with its number and that of all: gives what
     `measure()` gives, as `health_<name>`, in epoch 1, in each `every`-th and in the last; None in
     the others. Warns once of a `Collapse`.
 
-    Training goes on as if nobody had looked: `measure` may draw random numbers of torch.
-    """
+    Training goes on as if nobody had looked: `measure` may draw random numbers of torch."""
     if every < 1:
         raise ValueError(f"every={every}: 1 epoch or more")
     names: list[str] = []
@@ -199,19 +180,16 @@ def project(
     dimensions: int = 2,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Features, each dimension to mean 0 and variance 1, in two or three dimensions: principal
-    components or t-SNE.
+    """Project features, each dimension to mean 0 and variance 1, to two or three dimensions:
+    principal components or t-SNE.
 
     A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE
-    1`.
-
-    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
+    1`. t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
     perplexity 30, or an eighth of the galaxies where that is less; it keeps neighbours together,
     while distances between groups mean nothing. 1,000 galaxies take 4 s in two dimensions, 10 s in
     three. (UMAP would bring numba, a compiler: too heavy a dependency.)
 
-    Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions.
-    """
+    Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions."""
     values = _checked(features)
     if method not in ("pca", "tsne"):
         raise ValueError(f"method={method!r}: one of pca, tsne")
@@ -224,30 +202,23 @@ def project(
     scaled = StandardScaler().fit_transform(values)
     if not scaled.any():  # a collapsed encoder: all at one point
         return pd.DataFrame(np.zeros((len(values), dimensions)), columns=names)
-    keep = dimensions if method == "pca" else min(50, *scaled.shape)
-    pca = PCA(keep, random_state=seed)
+    pca = PCA(dimensions if method == "pca" else min(50, *scaled.shape), random_state=seed)
     points = pca.fit_transform(scaled)
     if method == "pca":
-        shares = pca.explained_variance_ratio_
-        names = [
-            f"{name} ({100 * share:.0f} % of the variance)"
-            for name, share in zip(names, shares, strict=True)
-        ]
-        return pd.DataFrame(points, columns=names)
-    tsne = TSNE(
-        dimensions, perplexity=min(30.0, max(2.0, len(values) / 8)), init="pca", random_state=seed
-    )
-    return pd.DataFrame(tsne.fit_transform(points).astype(float), columns=names)
+        shares = zip(names, pca.explained_variance_ratio_, strict=True)
+        names = [f"{name} ({100 * share:.0f} % of the variance)" for name, share in shares]
+    else:
+        perplexity = min(30.0, max(2.0, len(values) / 8))
+        tsne = TSNE(dimensions, perplexity=perplexity, init="pca", random_state=seed)
+        points = tsne.fit_transform(points).astype(float)
+    return pd.DataFrame(points, columns=names)
 
 
 def neighbours(
     features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
 ) -> Int[ndarray, "query k"]:
-    """The `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
-    excluded; the nearest first.
-
-    Raises `ValueError` where there are not that many others.
-    """
+    """Find the `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
+    excluded; the nearest first. Raises `ValueError` where there are not that many others."""
     unit = _unit(features)
     if not 1 <= k < len(unit):
         raise ValueError(f"k={k} neighbours of {len(unit)} galaxies: from 1 to {len(unit) - 1}")
@@ -257,15 +228,12 @@ def neighbours(
     return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
 
 
-# ---- the parts
-
-
 def _checked(features: Features) -> Float[ndarray, "galaxy feature"]:
     """In double precision. Raises `ValueError` where there is none, or one is not finite."""
     values = np.asarray(features, dtype=float)
     if not values.size:
         raise ValueError(
-            f"features {values.shape}: expected (galaxy, feature), at least one of each"
+            f"features {values.shape}: expected (galaxy, feature), one or more of each"
         )
     broken = np.flatnonzero(~np.isfinite(values).all(1))
     if len(broken):

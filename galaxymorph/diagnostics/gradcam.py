@@ -1,49 +1,39 @@
-"""Class-activation maps: where in a galaxy a network sees what it says, and scores that tell
-whether to believe them.
+"""Class-activation maps: which parts of a galaxy a network's answer depends on.
 
 A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of
 what the model gives:
 
 * a class: `lambda logits: logits[:, k]`;
 * an answer of a question: `lambda outputs: model.answer(outputs, column)`;
-* a direction in feature space, where the model is an encoder: `lambda features: features @
-  direction`.
+* a direction in feature space, of an encoder: `lambda features: features @ direction`.
 
 Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on
-the device where it is, and afterwards as it was; maps and scores are on the CPU. Any map looks
-plausible on a galaxy in the middle of its frame: each is held against controls that know nothing of
-the model, a Gaussian in the centre and random blobs."""
+the device where it is, and afterwards as it was; maps are on the CPU. Any map looks plausible on a
+galaxy in the middle of its frame: each is held against controls that know nothing of the model, a
+Gaussian in the centre and random blobs (`map_scores`)."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import itertools
-from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-Images = UInt8[Tensor, "galaxy 3 size size"] | Float[Tensor, "galaxy 3 size size"]
-Heat = Float[Tensor, "galaxy size size"]
-Target = Callable[[Tensor], Tensor]  # (galaxy, ...) to (galaxy,)
+from galaxymorph.diagnostics import scoring
+from galaxymorph.diagnostics.scoring import Floats, Heat, Images, Target
 
 BY_LAYER = ("gradcam", "gradcam++", "hirescam", "layercam")
 METHODS = (*BY_LAYER, "occlusion")
 CONTROLS = ("centred", "random")
 
-STEPS = 16  # of a deletion or insertion curve
 CELLS = 7  # along each side, at least, of the map of the layer by default
-# In sides of the image: what occlusion covers at a time, sigma of the control, and sigma of the
-# blur that takes bar and arms
-PATCH, CENTRED, BLUR = 0.2, 0.2, 1 / 16
-
-
-# ---- maps
+# In sides of the image: what occlusion covers at a time, and sigma of the control
+PATCH, CENTRED = 0.2, 0.2
 
 
 def maps(
@@ -56,8 +46,8 @@ def maps(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Heat:
-    """Where the score comes from: each galaxy's map, divided by its largest value. A map without
-    any heat stays zero.
+    """Map where the score comes from: each galaxy's heat, divided by its largest value. A map
+    without any heat stays zero.
 
     Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them,
     upsampled bilinearly:
@@ -92,19 +82,18 @@ def maps(
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
         return _relative(_centred(images) if method == "centred" else _random(images, seed))
-    heat = (
-        _occlusion if method == "occlusion" else _by_layer(method, _full_name(model, images, layer))
-    )
-    with _as_it_was(model):
-        return _relative(
-            torch.cat(
-                [heat(model, batch, target).cpu() for batch in _batches(model, images, batch_size)]
-            )
-        )
+    heat = _occlusion
+    if method in BY_LAYER:
+        heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
+    with scoring.unchanged(model):
+        found = [
+            heat(model, batch, target).cpu() for batch in scoring.batches(model, images, batch_size)
+        ]
+    return _relative(torch.cat(found))
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
-    """All modules that give maps, in the order in which they finish: name to channels, height,
+    """List the modules that give maps, in the order in which they finish: name to channels, height,
     width. A single cell, as after pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8
     cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
     found: dict[str, tuple[int, ...]] = {}
@@ -114,89 +103,77 @@ def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found[name] = tuple(output.shape[1:])
 
-    with _as_it_was(model), torch.no_grad(), contextlib.ExitStack() as hooks:
+    with scoring.unchanged(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name, module in list(model.named_modules())[1:]:  # without the model itself
             hook = module.register_forward_hook(
                 lambda module, given, output, name=name: note(name, output)
             )
             hooks.callback(hook.remove)
-        model(next(_batches(model, images, 1)))
+        model(next(scoring.batches(model, images, 1)))
     return found
 
 
 def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
+    """Return the checked name of a layer, or that of the default one."""
     if any(getattr(module, "aligned", False) for module in model.modules()):
         raise ValueError(
-            "the encoder turns each galaxy before it looks at it (aligned=True), so the maps of its layers do not lie on the "
-            "galaxies that were given; take method='occlusion', or an encoder with aligned=False"
+            "the encoder turns each galaxy before it looks at it (aligned=True), so the maps of "
+            "its layers do not lie on the galaxies that were given; take method='occlusion', or "
+            "an encoder with aligned=False"
         )
     there = layers(model, images)
+    shape = "maps (galaxy, channel, height, width)"
     if not there:
-        raise ValueError(
-            "no layer gives maps (galaxy, channel, height, width) of more than one cell: images are too small?"
-        )
+        raise ValueError(f"no layer gives {shape} of more than one cell: images are too small?")
     if layer is not None and layer not in there:
-        nearest = ", ".join(difflib.get_close_matches(layer, there, cutoff=0.3)) or ", ".join(there)
-        raise ValueError(
-            f"layer {layer!r} gives no maps (galaxy, channel, height, width); the nearest that do: {nearest}"
-        )
+        nearest = ", ".join(difflib.get_close_matches(layer, there, cutoff=0.3) or there)
+        raise ValueError(f"layer {layer!r} gives no {shape}; the nearest that do: {nearest}")
     fine = [name for name, (_, *cells) in there.items() if min(cells) >= CELLS]
     return layer or (fine or list(there))[-1]
 
 
-def _by_layer(method: str, layer: str) -> Callable[[nn.Module, Tensor, Target], Tensor]:
-    def heat(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, "galaxy size size"]:
-        kept: list[Tensor] = []
+def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, layer: str) -> Heat:
+    kept: list[Tensor] = []
 
-        def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-            kept[:] = [
-                output.detach().requires_grad_()
-            ]  # the graph begins here, even where no weight needs a gradient
-            return kept[0].clone()  # which the next layer may change in place
+    def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        # the graph begins here, even where no weight needs a gradient
+        kept[:] = [output.detach().requires_grad_()]
+        return kept[0].clone()  # which the next layer may change in place
 
-        hook = model.get_submodule(layer).register_forward_hook(keep)
-        try:
-            with torch.enable_grad():
-                score = _score(model, images, target).sum()
-                (g,) = (
-                    torch.autograd.grad(score, kept[0], allow_unused=True)
-                    if score.requires_grad
-                    else (None,)
-                )
-        finally:
-            hook.remove()
-        if g is None:
-            raise ValueError(f"the target's score does not depend on layer {layer!r}")
-        a = kept[0].detach()  # (galaxy, channel, height, width), as is g
-        if method == "gradcam":
-            weights = g.mean((2, 3), keepdim=True)
-        elif method == "gradcam++":
-            below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
-            weights = (torch.where(below == 0, 0, g**2 / below) * g.relu()).sum(
-                (2, 3), keepdim=True
-            )
-        else:
-            weights = g.relu() if method == "layercam" else g
-        coarse = (weights * a).sum(1, keepdim=True).relu()
-        return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
-
-    return heat
+    hook = model.get_submodule(layer).register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            total, g = scoring.score(model, images, target).sum(), None
+            if total.requires_grad:
+                (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
+    finally:
+        hook.remove()
+    if g is None:
+        raise ValueError(f"the target's score does not depend on layer {layer!r}")
+    a = kept[0].detach()  # (galaxy, channel, height, width), as is g
+    weights = g.relu() if method == "layercam" else g
+    if method == "gradcam":
+        weights = g.mean((2, 3), keepdim=True)
+    elif method == "gradcam++":
+        below = 2 * g**2 + a.sum((2, 3), keepdim=True) * g**3
+        each = torch.where(below == 0, 0, g**2 / below) * g.relu()
+        weights = each.sum((2, 3), keepdim=True)
+    coarse = (weights * a).sum(1, keepdim=True).relu()
+    return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
 
 
 @torch.no_grad()
-def _occlusion(
-    model: nn.Module, images: Tensor, target: Target
-) -> Float[Tensor, "galaxy size size"]:
+def _occlusion(model: nn.Module, images: Floats, target: Target) -> Heat:
     size = images.shape[-1]
     side = max(2, round(PATCH * size))
     starts = sorted({*range(0, size - side, side // 2), size - side})
-    whole, sky = _score(model, images, target), _sky(images)
+    whole, ground = scoring.score(model, images, target), scoring.sky(images)
     fall, patches = torch.zeros_like(images[:, 0]), torch.zeros_like(images[0, 0])
     for top, left in itertools.product(starts, starts):
         patch = (..., slice(top, top + side), slice(left, left + side))
         covered = images.clone()
-        covered[patch] = sky
-        fall[patch] += (whole - _score(model, covered, target))[:, None, None]
+        covered[patch] = ground
+        fall[patch] += (whole - scoring.score(model, covered, target))[:, None, None]
         patches[patch] += 1
     return (fall / patches).relu()
 
@@ -212,87 +189,5 @@ def _random(images: Images, seed: int) -> Heat:
     return functional.interpolate(drawn, images.shape[-2:], mode="bilinear")[:, 0]
 
 
-# ---- scores of maps, one per galaxy
-
-
-# ---- methods beside each other
-
-
-# ---- the parts
-
-
-@contextlib.contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Eval mode, full precision and no gradients of weights within; afterwards all is as it was,
-    whatever happens."""
-    training = [(module, module.training) for module in model.modules()]
-    learning = [(weight, weight.requires_grad) for weight in model.parameters()]
-    try:
-        model.eval().requires_grad_(False)
-        with torch.autocast(_device(model).type, enabled=False):
-            yield
-    finally:
-        for module, was in training:
-            module.training = was
-        for weight, was in learning:
-            weight.requires_grad_(was)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
-
-
-def _stages(model: Any) -> list[list[nn.Module]]:
-    return model.stages() if hasattr(model, "stages") else [[child] for child in model.children()]
-
-
-def _batches(
-    model: nn.Module, images: Images, batch_size: int
-) -> Iterator[Float[Tensor, "batch 3 size size"]]:
-    return (_floats(batch.to(_device(model))) for batch in images.split(batch_size))
-
-
-def _floats(images: Images) -> Float[Tensor, "galaxy 3 size size"]:
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
-
-
-def _score(model: nn.Module, images: Tensor, target: Target) -> Float[Tensor, " galaxy"]:
-    score = target(model(images))
-    if score.shape != images.shape[:1]:
-        raise ValueError(
-            f"the target gives {tuple(score.shape)} for {len(images)} galaxies; expected one score for each"
-        )
-    return score
-
-
-def _relative(heat: Tensor) -> Heat:
+def _relative(heat: Heat) -> Heat:
     return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
-
-
-def _border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape pixel"]:
-    """The frame's outermost pixels, 1/16 of its side."""
-    size = images.shape[-1]
-    edge = max(1, size // 16)
-    outer = torch.ones(size, size, dtype=torch.bool, device=images.device)
-    outer[edge:-edge, edge:-edge] = False
-    return images[..., outer]
-
-
-def _sky(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3 1 1"]:
-    return _border(images).median(-1).values[..., None, None]
-
-
-def _blurred(images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy 3 size size"]:
-    sigma = BLUR * images.shape[-1]
-    return torch.from_numpy(ndimage.gaussian_filter(images.cpu().numpy(), (0, 0, sigma, sigma))).to(
-        images
-    )
-
-
-def _correlation(
-    first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]
-) -> Float[Tensor, " galaxy"]:
-    """Pearson's; 0 where one of them is constant."""
-    a, b = (each.flatten(1).double() for each in (first, second))
-    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)

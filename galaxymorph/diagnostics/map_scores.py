@@ -1,4 +1,4 @@
-"""galaxymorph.diagnostics.map_scores"""
+"""Scores of class-activation maps, one per galaxy: whether to believe what `gradcam.maps` shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,94 +17,73 @@ from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from galaxymorph.diagnostics.gradcam import (
-    CONTROLS,
-    METHODS,
-    STEPS,
-    Heat,
-    Images,
-    Target,
-    _as_it_was,
-    _batches,
-    _blurred,
-    _border,
-    _correlation,
-    _floats,
-    _score,
-    _sky,
-    _stages,
-    maps,
-)
+from galaxymorph.diagnostics import scoring
+from galaxymorph.diagnostics.gradcam import CONTROLS, METHODS, maps
+from galaxymorph.diagnostics.scoring import Floats, Heat, Images, PerGalaxy, Target
+from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
 
-BETTER = {
-    "deletion": "less",
-    "insertion": "more",
-    "randomised": "less",
-    "on galaxy": "more",
-    "rotation": "more",
-}
+Curve = Float[Tensor, "galaxy step"]
+
+KINDS: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")  # of curves
+# the scores of `compare`, and what is better
+BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
+BETTER |= {"on galaxy": "more", "rotation": "more"}
 DRAWS = 2000  # of a bootstrap
-FAINTEST = (
-    0.02  # of full brightness: what a galaxy has above the sky at least, where the sky has no noise
-)
-
-
-def deletion(
-    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
-) -> Float[Tensor, "galaxy step"]:
-    """The score where the hottest pixels, 0, 1/16, ... 1 of all, are replaced by sky: falls fast
-    where the map is good.
-
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. Sky is the median of the frame's
-    outermost pixels. Pixels that are equally hot, as where a map's ReLU is zero, go in random
-    order. `area` makes one number of a curve."""
-    return _curve(model, images, target, heat, batch_size, insert=False)
-
-
-def insertion(
-    model: nn.Module, images: Images, target: Target, heat: Heat, *, batch_size: int = 64
-) -> Float[Tensor, "galaxy step"]:
-    """The score where only the hottest pixels, as many as in `deletion`, are sharp: rises fast
-    where the map is good.
-
-    Petsiuk et al. 2018, as there. The others are those of the image after a Gaussian blur of 1/16
-    of its side: pieces of a galaxy on a plain ground would have edges of their own."""
-    return _curve(model, images, target, heat, batch_size, insert=True)
+STEPS = 16  # of a deletion or insertion curve
+BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
+# of full brightness: what a galaxy has above the sky at least, where the sky has no noise
+FAINTEST = 0.02
 
 
 @torch.no_grad()
-def _curve(
-    model: nn.Module, images: Images, target: Target, heat: Heat, batch_size: int, *, insert: bool
-) -> Float[Tensor, "galaxy step"]:
+def curve(
+    model: nn.Module,
+    images: Images,
+    target: Target,
+    heat: Heat,
+    kind: Literal["deletion", "insertion"],
+    *,
+    batch_size: int = 64,
+) -> Curve:
+    """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
+    fast where the map is good. `area` makes one number of a curve.
+
+    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. In a `deletion` these pixels are
+    replaced by sky, the median of the frame's outermost pixels, and the score should fall. In an
+    `insertion` only they are sharp, and it should rise; the others are those of the image after a
+    Gaussian blur of 1/16 of its side: pieces of a galaxy on a plain ground would have edges of
+    their own. Pixels that are equally hot, as where a map's ReLU is zero, go in random order."""
     mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
-    order = mixed[
-        heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
-    ]  # (galaxy, pixel)
-    place = (order.argsort(dim=1) / order.shape[1]).view_as(
-        heat
-    )  # 0 is the hottest; 1 is not reached
+    by_heat = heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
+    order = mixed[by_heat]  # (galaxy, pixel)
+    # 0 is the hottest; 1 is not reached
+    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)
+    parts = zip(scoring.batches(model, images, batch_size), place.split(batch_size), strict=True)
     found = []
-    with _as_it_was(model):
-        for whole, places in zip(
-            _batches(model, images, batch_size), place.split(batch_size), strict=True
-        ):
-            first, last = (_blurred(whole), whole) if insert else (whole, _sky(whole))
+    with scoring.unchanged(model):
+        for whole, places in parts:
+            deleted = kind == "deletion"
+            ends = (whole, scoring.sky(whole)) if deleted else (_blurred(whole), whole)
             hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
-            points = [
-                _score(model, torch.where(hot < k / STEPS, last, first), target)
-                for k in range(STEPS + 1)
-            ]
+            mixtures = (torch.where(hot < k / STEPS, *ends[::-1]) for k in range(STEPS + 1))
+            points = [scoring.score(model, mixture, target) for mixture in mixtures]
             found.append(torch.stack(points, 1).cpu())
     return torch.cat(found)
 
 
-def area(curve: Float[Tensor, "galaxy step"]) -> Float[Tensor, " galaxy"]:
-    """The area under each curve over the share of pixels, in units of the score (trapezoids)."""
+def _blurred(images: Floats) -> Floats:
+    sigma = BLUR * images.shape[-1]
+    smooth = ndimage.gaussian_filter(images.cpu().numpy(), (0, 0, sigma, sigma))
+    return torch.from_numpy(smooth).to(images)
+
+
+def area(curve: Curve) -> PerGalaxy:
+    """Integrate each curve over the share of pixels, in units of the score (trapezoids)."""
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1))
 
 
 def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803) -> nn.Module:
-    """A copy of the model with new random weights in its last `stages` (of `model.stages()`, or its
+    """Copy the model with new random weights in its last `stages` (of `model.stages()`, or its
     children), or in all.
 
     The default `seed` is one that nobody trains with: it must not bring back the model's own first
@@ -112,24 +91,27 @@ def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803)
     (`reset_parameters`)."""
     copied = copy.deepcopy(model)
     groups = _stages(copied)
+    chosen = groups if stages is None else groups[max(0, len(groups) - stages) :]
     with torch.random.fork_rng(range(torch.cuda.is_available())):
         torch.manual_seed(seed)
-        for top in itertools.chain.from_iterable(
-            groups if stages is None else groups[max(0, len(groups) - stages) :]
-        ):
-            for module in top.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()  # pyright: ignore[reportCallIssue]
-                elif list(module.parameters(recurse=False)):
-                    raise ValueError(
-                        f"{type(module).__name__} has weights, but no reset_parameters() to draw them anew"
-                    )
+        for module in (each for group in chosen for top in group for each in top.modules()):
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # pyright: ignore[reportCallIssue]
+            elif list(module.parameters(recurse=False)):
+                raise ValueError(
+                    f"{type(module).__name__} has weights, but no reset_parameters() to draw them "
+                    "anew"
+                )
     return copied
 
 
+def _stages(model: Any) -> list[list[nn.Module]]:
+    return model.stages() if hasattr(model, "stages") else [[child] for child in model.children()]
+
+
 def randomisation(model: nn.Module, images: Images, target: Target, **options: Any) -> pd.DataFrame:
-    """How like a map is to that of the same model with random weights: in none, in its last stage,
-    in the last two, ... in all.
+    """Compare a map with that of the same model with random weights: in none, in its last stage, in
+    the last two, ... in all.
 
     A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv
     1810.03292), section 3, the cascading randomisation. `options` are those of `maps`. A row per
@@ -142,44 +124,49 @@ def randomisation(model: nn.Module, images: Images, target: Target, **options: A
     return pd.concat(rows, ignore_index=True)
 
 
-def rank_correlation(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
-    """Spearman's, over pixels: -1 to 1, and 0 where one of the two is the same everywhere."""
-    return _correlation(
-        *(torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second))
-    )
+def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
+    """Return Spearman's, over pixels: -1 to 1; 0 where one of the two is the same everywhere."""
+    ranks = (torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second))
+    return _correlation(*ranks)
 
 
-def ssim(first: Heat, second: Heat) -> Float[Tensor, " galaxy"]:
-    """Structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13, 600), eq.
-    13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5 px."""
+def _correlation(
+    first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]
+) -> PerGalaxy:
+    """Pearson's; 0 where one of them is constant."""
+    a, b = (each.flatten(1).double() for each in (first, second))
+    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
 
-    def local(values: Float[ndarray, "galaxy size size"]) -> Float[ndarray, "galaxy size size"]:
-        return ndimage.gaussian_filter(values, (0, 1.5, 1.5))
 
+def ssim(first: Heat, second: Heat) -> PerGalaxy:
+    """Return the structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13,
+    600), eq. 13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5
+    px."""
     a, b = first.double().numpy(), second.double().numpy()
-    mean_a, mean_b = local(a), local(b)
-    covariance = local(a * b) - mean_a * mean_b
-    variances = local(a * a) - mean_a**2 + local(b * b) - mean_b**2
-    means = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
-    return torch.from_numpy(
-        (means * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean((1, 2))
+    mean_a, mean_b, aa, ab, bb = (
+        ndimage.gaussian_filter(values, (0, 1.5, 1.5)) for values in (a, b, a * a, a * b, b * b)
     )
+    means = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    covariance, variances = ab - mean_a * mean_b, aa - mean_a**2 + bb - mean_b**2
+    local = means * (2 * covariance + 0.03**2) / (variances + 0.03**2)
+    return torch.from_numpy(local.mean((1, 2)))
 
 
 def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy size size"]:
-    """The pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise and by
-    2 % of full brightness that hang together with the one of them nearest to the centre. No pixel
-    where none is that bright.
+    """Mask the pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise
+    and by 2 % of full brightness that hang together with the one of them nearest to the centre. No
+    pixel where none is that bright.
 
     Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median
     absolute deviation of the frame's outermost pixels, 1/16 of its side. Thresholding as Bertin &
     Arnouts 1996 (A&AS 117, 393), but without deblending: a neighbour that touches the galaxy counts
     as part of it."""
-    light = _floats(images.cpu()).mean(1)
-    border = _border(light)  # (galaxy, pixel)
-    sky = border.median(1, keepdim=True).values
-    noise = 1.4826 * (border - sky).abs().median(1, keepdim=True).values
-    above = (light > (sky + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
+    light = scoring.floats(images.cpu()).mean(1)
+    outer = scoring.border(light)  # (galaxy, pixel)
+    ground = outer.median(1, keepdim=True).values
+    noise = 1.4826 * (outer - ground).abs().median(1, keepdim=True).values
+    above = (light > (ground + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
     x = np.arange(light.shape[-1]) - (light.shape[-1] - 1) / 2
     found = []
     for bright in above:
@@ -189,8 +176,8 @@ def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy 
     return torch.from_numpy(np.stack(found))
 
 
-def heat_on_galaxy(images: Images, heat: Heat) -> Float[Tensor, " galaxy"]:
-    """The share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on
+def heat_on_galaxy(images: Images, heat: Heat) -> PerGalaxy:
+    """Return the share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on
     neighbours; 0 without any heat.
 
     The pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of the hottest
@@ -200,10 +187,10 @@ def heat_on_galaxy(images: Images, heat: Heat) -> Float[Tensor, " galaxy"]:
 
 def rotation_agreement(
     model: nn.Module, images: Images, target: Target, **options: Any
-) -> Float[Tensor, " galaxy"]:
-    """Correlation over pixels between a galaxy's map and that of the turned galaxy, turned back:
-    mean of the 7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the
-    galaxy; 0 for a map that is the same everywhere.
+) -> PerGalaxy:
+    """Correlate a galaxy's map over pixels with that of the turned galaxy, turned back: mean of the
+    7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a
+    map that is the same everywhere.
 
     Which way a galaxy points means nothing (Dieleman et al. 2015, arXiv 1503.07077). `options` are
     those of `maps`."""
@@ -218,7 +205,7 @@ def rotation_agreement(
 
 
 class Compared(NamedTuple):
-    """Methods beside each other on the same galaxies (`compare`)."""
+    """Several methods on the same galaxies (`compare`)."""
 
     scores: pd.DataFrame  # a row per method and score
     curves: pd.DataFrame  # a row per method, curve and point
@@ -233,8 +220,7 @@ def compare(
     score: Target | None = None,
     **options: Any,
 ) -> Compared:
-    """All scores of several methods on the same galaxies, and their curves of deletion and
-    insertion.
+    """Score several methods on the same galaxies, with their curves of deletion and insertion.
 
     `score` is what the curves follow, by default the target: a probability says more than the logit
     that the map explains. `options` are those of `maps`.
@@ -249,79 +235,64 @@ def compare(
     weights are all random; `on galaxy` (more), `heat_on_galaxy`; `rotation` (more),
     `rotation_agreement`."""
     untrained, follow = randomised(model), score or target
-    values: dict[str, dict[str, Tensor]] = {}
-    points = []
-    for method in methods:
+    curves: dict[tuple[str, str], Tensor] = {}
+    values: dict[tuple[str, str], ndarray] = {}
+    for method in dict.fromkeys(methods):
         how: dict[str, Any] = {"method": method} | options
         heat = maps(model, images, target, **how)
-        curves = {
-            "deletion": deletion(model, images, follow, heat),
-            "insertion": insertion(model, images, follow, heat),
-        }
-        for name, curve in curves.items():
-            columns = {"fraction": np.linspace(0, 1, STEPS + 1)} | _mean(
-                "value low high", curve.numpy()
-            )
-            points.append(
-                pd.DataFrame({"method": method, "curve": name} | columns | {"n": len(images)})
-            )
-        values[method] = {name: area(curve) for name, curve in curves.items()} | {
+        for kind in KINDS:
+            curves[method, kind] = curve(model, images, follow, heat, kind)
+        found = {kind: area(curves[method, kind]) for kind in KINDS} | {
             "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
             "on galaxy": heat_on_galaxy(images, heat),
             "rotation": rotation_agreement(model, images, target, **how),
         }
-    rows = []
-    for method, name in itertools.product(values, BETTER):
-        ours = values[method][name]
-        control = (
-            values["centred"][name] if "centred" in values else torch.full_like(ours, torch.nan)
-        )
-        gain = ours - control if BETTER[name] == "more" else control - ours
-        measured = (
-            _mean("value low high", ours.numpy())
-            | {"n": len(images)}
-            | _mean("gain gain_low gain_high", gain.numpy())
-        )
-        rows.append({"method": method, "score": name} | measured)
-    return Compared(pd.DataFrame(rows), pd.concat(points, ignore_index=True))
+        values |= {(method, name): found[name].numpy() for name in BETTER}
+    nothing = np.full(len(images), np.nan)
+    gains = [
+        (each - values.get(("centred", name), nothing)) * (1 if BETTER[name] == "more" else -1)
+        for (_, name), each in values.items()
+    ]
+    measured = _mean("value low high", list(values.values())) | {"n": len(images)}
+    measured |= _mean("gain gain_low gain_high", gains)
+    scores = pd.DataFrame(list(values), columns=["method", "score"]).assign(**measured)
+    points = [(*key, k / STEPS) for key in curves for k in range(STEPS + 1)]
+    along = _mean("value low high", [point for each in curves.values() for point in each.numpy().T])
+    lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
+    return Compared(scores, lines.assign(**along, n=len(images)))
+
+
+def _mean(names: str, measures: Sequence[Float[ndarray, " galaxy"]]) -> dict[str, list[float]]:
+    """Under three names: means over galaxies, and the ends of their intervals, NaN for a single
+    galaxy."""
+    several = DRAWS * (len(measures[0]) > 1)
+    drawn = bootstrap_means(np.stack(measures, 1).astype(float), n_bootstrap=several, seed=0)
+    low, high = percentiles(drawn).tolist()
+    means = [float(each.mean()) for each in measures]
+    return dict(zip(names.split(), (means, low, high), strict=True))
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """What the scores of `compare` say of each method: whether it shows what the score depends on
-    better than the control.
+    """Say of each method of `compare` whether it shows what the score depends on better than the
+    control.
 
     It does where the whole interval of the gain is above 0. No correction for the number of
     methods."""
     said = []
-    for row in table.to_dict("records"):
-        if row["method"] in CONTROLS or row["score"] not in ("deletion", "insertion"):
-            continue
+    judged = ~table.method.isin(CONTROLS) & table.score.isin(KINDS)
+    for row in table[judged].to_dict("records"):
         value, gain, low, high = (row[name] for name in ("value", "gain", "gain_low", "gain_high"))
         opening = f"{row['method']}, {row['score']}"
         if math.isnan(low):
-            said.append(
-                f"{opening}: nothing can be said without the centred control and two galaxies or more."
-            )
+            without = "without the centred control and two galaxies or more"
+            said.append(f"{opening}: nothing can be said {without}.")
             continue
         verdict = (
-            "beats" if low > 0 else "is worse than" if high < 0 else "cannot be told apart from"
+            "beats" if low > 0 else "is worse than" if high < 0 else "is statistically tied with"
         )
         control = value - gain if BETTER[row["score"]] == "more" else value + gain
         said.append(
-            f"{opening}: {verdict} the centred Gaussian, area {value:.3f} against {control:.3f} (gain {gain:+.3f}, "
-            f"95 % interval {low:+.3f} to {high:+.3f}, {row['n']:,} galaxies)."
+            f"{opening}: {verdict} the centred Gaussian, area {value:.3f} against {control:.3f} "
+            f"(gain {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {row['n']:,} galaxies)."
         )
     return said
-
-
-def _mean(names: str, values: Float[ndarray, "galaxy ..."]) -> dict[str, Any]:
-    """Under three names: the mean over galaxies, and percentiles 2.5 and 97.5 of a bootstrap of
-    them, NaN for a single one."""
-    n = len(values)
-    drawn = np.random.default_rng(0).integers(n, size=(DRAWS, n))
-    ends = (
-        np.percentile(values[drawn].mean(1), [2.5, 97.5], axis=0)
-        if n > 1
-        else np.full((2, *values.shape[1:]), np.nan)
-    )
-    return dict(zip(names.split(), (values.mean(0), *ends), strict=True))

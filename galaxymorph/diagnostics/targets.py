@@ -1,4 +1,4 @@
-"""galaxymorph.diagnostics.targets"""
+"""What maps can be asked to explain: the classes, or the answers of questions, of a model file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.diagnostics import gradcam
+from galaxymorph.diagnostics.scoring import Target
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
 
@@ -21,26 +20,29 @@ class Answer(NamedTuple):
     """Something that a model says of a galaxy: a class, or an answer of a question."""
 
     column: int  # of what the model predicts
-    target: gradcam.Target  # how much its raw outputs speak for it: what maps explain
-    score: (
-        gradcam.Target
-    )  # the same as a probability, or a share of the volunteers: what deletion and insertion follow
+    target: Target  # how much its raw outputs speak for it: what maps explain
+    # the same as a probability, or a share of the volunteers: what deletion and insertion follow
+    score: Target
 
 
 def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
-    """All that a model (`saved.load`) can say: its classes, or by question and answer ("bar: yes").
+    """List all that a model (`saved.load`) can say: its classes, or by question and answer ("bar:
+    yes").
 
     Raises `ValueError` for a model without a head.
     """
     if isinstance(learner, VoteRegressor):
-        targets = [partial(learner.answer, column=k) for k in range(len(galaxy_zoo_tree.LABELS))]
-        scores = [partial(_exp, target) if learner.tree else target for target in targets]
-        return {
-            name: Answer(k, targets[k], scores[k]) for k, name in enumerate(galaxy_zoo_tree.LABELS)
-        }
+        found = {}
+        for k, name in enumerate(galaxy_zoo_tree.LABELS):
+            target = partial(learner.answer, column=k)
+            share = lambda raw, target=target: target(raw).exp()  # noqa: E731
+            found[name] = Answer(k, target, share if learner.tree else target)
+        return found
     if isinstance(learner, Classifier):
         return {
-            name: Answer(k, partial(_logit, k), partial(_probability, k))
+            name: Answer(
+                k, lambda logits, k=k: logits[:, k], lambda logits, k=k: logits.softmax(1)[:, k]
+            )
             for k, name in enumerate(header["classes"])
         }
     raise ValueError(
@@ -48,23 +50,9 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
     )
 
 
-def _logit(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
-    return logits[:, k]
-
-
-def _probability(k: int, logits: Float[Tensor, "galaxy class"]) -> Float[Tensor, " galaxy"]:
-    return logits.softmax(1)[:, k]
-
-
-def _exp(
-    target: gradcam.Target, outputs: Float[Tensor, "galaxy output"]
-) -> Float[Tensor, " galaxy"]:
-    return target(outputs).exp()
-
-
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
-    """What is predicted for a class; for an answer (there are 37 or more columns), its share among
-    the answers of its question, NaN where these have none."""
+    """Return what is predicted for a class; for an answer (there are 37 or more columns), its share
+    among the answers of its question, NaN where these have none."""
     if fractions.shape[1] < len(galaxy_zoo_tree.COLUMNS):
         return fractions[:, column]
     return galaxy_zoo_tree.shares(fractions[:, : len(galaxy_zoo_tree.COLUMNS)])[:, column]
@@ -76,20 +64,18 @@ def captions(
     predicted: Float[ndarray, "galaxy output"],
     votes: Float[ndarray, "galaxy 37"] | None,
 ) -> list[str]:
-    """For each galaxy the name, the share of its volunteers who said so (where `votes` has any),
-    and what is predicted: `bar: yes 0.62, predicted 0.55`."""
+    """Name for each galaxy what is explained, the share of its volunteers who said so (where
+    `votes` has any), and what is predicted: `bar: yes 0.62, predicted 0.55`."""
     question, colon, given = name.partition(": ")
-    share = shares(predicted, answer.column)
+    share = shares(predicted, answer.column).tolist()
     if not colon:
         return [f"{name}, predicted {value:.2f}" for value in share]
-    voted = np.full(len(share), np.nan) if votes is None else shares(votes, answer.column)
-    return [
-        caption(question, given, *pair) for pair in zip(voted.tolist(), share.tolist(), strict=True)
-    ]
+    voted = [math.nan] * len(share) if votes is None else shares(votes, answer.column).tolist()
+    return [caption(question, given, *pair) for pair in zip(voted, share, strict=True)]
 
 
 def caption(question: str, answer: str, voted: float, predicted: float) -> str:
-    """`bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of the
-    volunteers where it is NaN."""
+    """Write `bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of
+    the volunteers where it is NaN."""
     votes = "" if math.isnan(voted) else f" {voted:.2f}"
     return f"{question.replace('_', ' ')}: {answer}{votes}, predicted {predicted:.2f}"

@@ -16,9 +16,12 @@ from torch import nn
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
 from galaxymorph.data.mock.survey import mock_survey
-from galaxymorph.diagnostics import audit
+from galaxymorph.diagnostics import audit, findings
+from galaxymorph.diagnostics.duplicates import duplicates
+from galaxymorph.evaluation.predictions import predictions_of
 from galaxymorph.learning import classifier, encoders, model_files
-from galaxymorph.run.folder import Step
+from galaxymorph.project import model_file, root
+from galaxymorph.run.results import read
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(
@@ -81,16 +84,11 @@ def moved(image, y, x):
 
 
 def test_galaxies_without_fault_pass_every_check(sample):
-    findings = audit.galaxies(sample)
-    assert [each.check for each in findings] == [
-        "ids",
-        "duplicates",
-        "class balance",
-        "class sizes",
-    ]
-    assert {each.severity for each in findings} == {"passed"}
-    assert [each.n for each in findings] == [240, 240, 180, 180]
-    audit.check(findings)
+    found = audit.galaxies(sample)
+    assert [each.check for each in found] == ["ids", "duplicates", "class balance", "class sizes"]
+    assert {each.severity for each in found} == {"passed"}
+    assert [each.n for each in found] == [240, 240, 180, 180]
+    findings.check(found)
 
 
 @pytest.mark.parametrize("other", [5, 200])  # in train, unlabelled
@@ -140,7 +138,7 @@ def test_a_copy_within_a_split_is_a_warning(sample):
 def test_the_kinds_of_duplicates_and_how_alike_they_are(images):
     images = images.clone()
     images[1], images[3] = COPIES["rotated"](images[0]), COPIES["compressed"](images[2])
-    found = audit.duplicates(images).set_index(["first", "second"])
+    found = duplicates(images).set_index(["first", "second"])
     assert list(found.index) == [(0, 1), (2, 3)]
     assert list(found.kind) == ["exact", "near"]
     assert tuple(found.loc[(0, 1), ["correlation", "difference"]]) == (1, 0)
@@ -153,7 +151,7 @@ def test_many_identical_images_are_one_group(images):
     images = images[:40].clone()
     images[10:30] = images[5]
     images[30], images[31] = images[5].flip(1), jpeg(images[5], 80)
-    found = audit.duplicates(images)
+    found = duplicates(images)
     assert set(found["first"]) == {5}
     assert sorted(found["second"]) == list(range(10, 32))
 
@@ -162,13 +160,13 @@ def test_many_identical_images_are_one_group(images):
 def test_duplicates_at_other_sizes(size):
     images = mock_survey(60, image_size=size, seed=6).images
     images[1] = COPIES["all"](images[0])
-    assert audit.duplicates(images)[["first", "second"]].to_numpy().tolist() == [[0, 1]]
+    assert duplicates(images)[["first", "second"]].to_numpy().tolist() == [[0, 1]]
 
 
 def test_too_few_or_empty_images_have_no_duplicates_or_are_one():
-    assert len(audit.duplicates(torch.zeros(0, 3, 64, 64, dtype=torch.uint8))) == 0
-    assert len(audit.duplicates(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))) == 0
-    assert len(audit.duplicates(torch.zeros(3, 3, 64, 64, dtype=torch.uint8))) == 2
+    assert len(duplicates(torch.zeros(0, 3, 64, 64, dtype=torch.uint8))) == 0
+    assert len(duplicates(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))) == 0
+    assert len(duplicates(torch.zeros(3, 3, 64, 64, dtype=torch.uint8))) == 2
 
 
 def test_splits_with_other_classes_than_the_rest(sample):
@@ -211,8 +209,8 @@ def normalised(mean, std, **more):
 
 def test_a_model_without_fault_passes(sample):
     seen = sample.ids[:120].tolist()
-    findings = audit.model(header(seen=seen, seen_labels=seen), sample)
-    assert {each.check: each.severity for each in findings} == dict.fromkeys(
+    found = audit.model(header(seen=seen, seen_labels=seen), sample)
+    assert {each.check: each.severity for each in found} == dict.fromkeys(
         ["normalisation", "galaxies seen", "labels seen"], "passed"
     )
     imagenet = normalised([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -223,17 +221,17 @@ def test_labels_of_test_galaxies_seen_are_a_leak_images_a_warning(sample):
     tests = sample.ids[150:155].tolist()
     found = result(audit.model(header(seen=tests, seen_labels=tests), sample), "labels seen")
     assert (found.severity, list(found.ids)) == ("leak", tests)
-    findings = audit.model(header(seen=tests), sample)
-    assert (
-        result(findings, "galaxies seen").severity,
-        result(findings, "labels seen").severity,
-    ) == ("warning", "passed")
+    found = audit.model(header(seen=tests), sample)
+    assert (result(found, "galaxies seen").severity, result(found, "labels seen").severity) == (
+        "warning",
+        "passed",
+    )
     of_validation = sample.ids[120:123].tolist()
-    findings = audit.model(header(seen=of_validation, seen_labels=of_validation), sample)
-    assert (
-        result(findings, "galaxies seen").severity,
-        result(findings, "labels seen").severity,
-    ) == ("passed", "warning")
+    found = audit.model(header(seen=of_validation, seen_labels=of_validation), sample)
+    assert (result(found, "galaxies seen").severity, result(found, "labels seen").severity) == (
+        "passed",
+        "warning",
+    )
     old = {key: value for key, value in header().items() if not key.startswith("seen")}
     assert result(audit.model(old, sample), "labels seen").severity == "warning"
 
@@ -266,10 +264,10 @@ def test_normalisation_that_is_unknown_or_not_what_the_encoder_does_is_a_warning
 
 
 def test_predictions_without_fault_pass(table, sample):
-    for each in (table, table.sample(frac=1, random_state=1)):
-        findings = audit.predictions(each, sample)
-        assert [found.check for found in findings] == ["rows", "labels", "splits", "order"]
-        assert {found.severity for found in findings} == {"passed"}
+    for given in (table, table.sample(frac=1, random_state=1)):
+        found = audit.predictions(given, sample)
+        assert [each.check for each in found] == ["rows", "labels", "splits", "order"]
+        assert {each.severity for each in found} == {"passed"}
 
 
 def test_ids_that_begin_again_in_each_batch(table, sample):
@@ -327,9 +325,9 @@ def test_probabilities_in_another_order_than_labels(table, sample):
     shuffled = table.assign(
         **dict(zip(columns, np.random.default_rng(3).permutation(values).T, strict=True))
     )
-    findings = audit.predictions(shuffled, sample)
-    assert result(findings, "order").severity == "warning"
-    assert result(findings, "labels").severity == "passed"
+    found = audit.predictions(shuffled, sample)
+    assert result(found, "order").severity == "warning"
+    assert result(found, "labels").severity == "passed"
 
 
 def test_tables_of_other_classes_are_refused(table, sample):
@@ -395,30 +393,30 @@ def test_features_extracted_in_training_mode_with_batches_of_one_are_found(netwo
 # --- what becomes of findings
 
 FINDINGS = [
-    audit.Finding(
+    findings.Finding(
         "ids", "leak", "the same id in different splits: a (train) = a (test)", ("a", "a"), 10
     ),
-    audit.Finding("class balance", "warning", "skewed", n=10),
-    audit.Finding("rows", "passed", "every galaxy is there", n=7),
+    findings.Finding("class balance", "warning", "skewed", n=10),
+    findings.Finding("rows", "passed", "every galaxy is there", n=7),
 ]
 
 
 def test_a_leak_stops_unless_it_is_allowed():
     with pytest.raises(
-        audit.Leak,
+        findings.Leak,
         match=r"a \(train\) = a \(test\)\. What to do: leave them out.*\n.*allow: \['ids'\]",
     ):
-        audit.check(FINDINGS)
-    audit.check(FINDINGS, allow=["ids"])
-    audit.check(FINDINGS[1:])
-    with pytest.raises(audit.Leak):
-        audit.check(FINDINGS, allow=["duplicates"])
-    with pytest.raises(ValueError, match="did you mean 'duplicates'"):
-        audit.check([], allow=["duplicate"])
+        findings.check(FINDINGS)
+    findings.check(FINDINGS, allow=["ids"])
+    findings.check(FINDINGS[1:])
+    with pytest.raises(findings.Leak):
+        findings.check(FINDINGS, allow=["duplicates"])
+    with pytest.raises(ValueError, match="unknown check 'duplicate' .did you mean duplicates"):
+        findings.check([], allow=["duplicate"])
 
 
 def test_the_summary_has_every_check_that_was_made():
-    table = audit.summary(FINDINGS)
+    table = findings.summary(FINDINGS)
     assert table.check.tolist() == ["ids", "class balance", "rows"]
     assert table.result.tolist() == ["leak", "warning", "passed"]
     assert table.n.tolist() == [10, 10, 7]
@@ -447,15 +445,17 @@ def finished(tmp_path, monkeypatch):
         )
         right = np.eye(4)[labelled.labels.numpy()] * 0.6 + 0.1
         p = np.where(np.arange(len(right))[:, None] % 5, right, chance)
-        step = Step("ours", name)
-        known = {
-            "ids": labelled.ids,
-            "split": labelled.split,
-            "labels": labelled.labels,
-            "classes": labelled.classes,
-        }
-        step.predictions(**known, probabilities=p)
-        step.metrics({"n_test": 1})
+        made = predictions_of(
+            ids=labelled.ids,
+            split=labelled.split,
+            labels=labelled.labels,
+            probabilities=p,
+            classes=labelled.classes,
+        )
+        folder = tmp_path / "results/ours" / name
+        folder.mkdir(parents=True)
+        made.table().to_csv(folder / "predictions.csv", index=False)
+        (folder / "metrics.json").write_text('{"n_test": 1}')
     torch.manual_seed(0)
     network = encoders.encoder("cnn", channels=[8])
     model = classifier.Classifier(network, classes=4)
@@ -466,16 +466,21 @@ def finished(tmp_path, monkeypatch):
         "seen": train_ids,
         "seen_labels": train_ids,
     }
-    file = Step("ours", "cnn/seed=0").model_file
+    file = model_file("ours", "cnn/seed=0")
     model_files.write(
         file, model, encoder=network.options, normalisation=network.normalisation, **more
     )
     return survey, drawn
 
 
+def trained(survey, steps=None):
+    results = [(each, model_file("ours", each.name)) for each in read("ours", steps)]
+    return audit.trained(results, galaxies=survey)
+
+
 def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
     survey, _ = finished
-    found = audit.trained("ours", galaxies=survey)
+    found = trained(survey)
     assert set(found) == {"cnn/seed=0", "cnn/seed=0, model", "forest/seed=1"}
     assert [each.check for each in found["forest/seed=1"]] == ["rows", "labels", "splits", "order"]
     assert [each.check for each in found["cnn/seed=0, model"]] == [
@@ -485,48 +490,43 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
         "batches",
     ]
     assert {each.severity for several in found.values() for each in several} == {"passed"}
-    table = audit.overview(found)
+    table = findings.overview(found)
     assert table.set_index("check").of.to_dict() == {
-        "normalisation": 1, "labels seen": 1, "galaxies seen": 1, "rows": 2, "labels": 2, "splits": 2, "order": 2, "batches": 1,
-    }  # fmt: skip
-    assert audit.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
-    assert audit.trained("ours", ["forest"], galaxies=survey).keys() == {"forest/seed=1"}
-    assert (
-        audit.trained("ours", [], galaxies=survey)
-        == audit.trained("another", galaxies=survey)
-        == {}
-    )
-    with pytest.raises(FileNotFoundError, match="no step svm in run 'ours'"):
-        audit.trained("ours", ["svm"])
+        **dict.fromkeys(["normalisation", "labels seen", "galaxies seen", "batches"], 1),
+        **dict.fromkeys(["rows", "labels", "splits", "order"], 2),
+    }
+    assert findings.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
+    assert trained(survey, ["forest"]).keys() == {"forest/seed=1"}
+    assert audit.trained([], galaxies=survey) == {}
 
 
 def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finished):
     survey, drawn = finished
     one, other = (
-        Step("ours", name).path / "predictions.csv" for name in ("forest/seed=1", "cnn/seed=0")
+        root() / f"results/ours/{name}/predictions.csv" for name in ("forest/seed=1", "cnn/seed=0")
     )
     one.write_bytes(other.read_bytes())  # as of seed 0
-    file = Step("ours", "cnn/seed=0").model_file
+    file = model_file("ours", "cnn/seed=0")
     state, header = model_files.load(file)
     model = classifier.Classifier(encoders.encoder(**header["encoder"]), classes=4)
     model.load_state_dict(state)
     told = sorted([*header["seen"], *drawn[0].part("test").ids[:2].tolist()])
     model_files.write(file, model, **header | {"seen": told, "seen_labels": told})
-    found = audit.trained("ours", galaxies=survey)
-    table = audit.overview(found).set_index("check")
+    found = trained(survey)
+    table = findings.overview(found).set_index("check")
     assert table.result.to_dict()["splits"] == table.result.to_dict()["labels seen"] == "leak"
     assert (table.leaks["splits"], table.of["splits"]) == (1, 2)
     assert (
         table.what["splits"].startswith("forest/seed=1: ") and "2 of" in table.what["labels seen"]
     )
-    said = audit.sentences(found)
+    said = findings.sentences(found)
     assert said[0] == "Audit of 3 things: 10 of 12 checks passed." and len(said) == 3
     assert any(sentence.startswith("splits (leak, 1 of 2): forest/seed=1: ") for sentence in said)
-    with pytest.raises(audit.Leak, match="labels seen"):
-        audit.check([each for several in found.values() for each in several], allow=["splits"])
+    with pytest.raises(findings.Leak, match="labels seen"):
+        findings.check([each for several in found.values() for each in several], allow=["splits"])
 
 
-def read(paths, crop=None):
+def cut_out(paths, crop=None):
     found = []
     for path in paths:
         image = Image.open(path).convert("RGB")
@@ -567,12 +567,12 @@ def test_galaxies_that_two_real_sets_share_are_found_by_look_at_another_scale():
     ][:300]
     images = torch.cat(
         [
-            read(cut, crop=212),
-            read([root / "galaxy_zoo_128" / path.name for path in cut]),
-            read(other),
+            cut_out(cut, crop=212),
+            cut_out([root / "galaxy_zoo_128" / path.name for path in cut]),
+            cut_out(other),
         ]
     )
-    found = audit.duplicates(images)
+    found = duplicates(images)
     pairs = set(zip(found["first"].tolist(), found["second"].tolist(), strict=True))
     planted = {(row, row + 100) for row in range(100)}
     assert len(pairs & planted) >= 97

@@ -165,12 +165,7 @@ def test_watch_measures_the_first_every_fifth_and_the_last_epoch():
     assert all(list(row) == names for row in rows.values())
     assert {
         epoch: row["health_asked"] for epoch, row in rows.items() if set(row.values()) != {None}
-    } == {
-        1: 0,
-        5: 1,
-        10: 2,
-        12: 3,
-    }
+    } == {1: 0, 5: 1, 10: 2, 12: 3}
     assert rows[12] == dict(zip(names, (*HEALTHY.values(), 3.0), strict=True))
     every = watched(features.watch(lambda: HEALTHY, every=1), 3)
     assert [row["health_spread"] for row in every.values()] == [0.9] * 3

@@ -1,5 +1,4 @@
-"""Rotation consistency of methods whose answer is known, by construction or by hand. Takes about 5
-s."""
+"""Turned galaxies against scipy and numpy, means over seeds, and words. Takes about 3 s."""
 
 import functools
 import math
@@ -11,7 +10,7 @@ import torch
 from scipy import ndimage, stats
 from torch import nn
 
-from galaxymorph.diagnostics import rotation
+from galaxymorph.diagnostics import perturbed, rotation
 from galaxymorph.diagnostics.rotation import ANGLES, SETTINGS
 from galaxymorph.evaluation.intervals import wilson
 from galaxymorph.learning import train
@@ -74,13 +73,17 @@ def predict(learner):
     return functools.partial(train.predict, learner, precision="fp32")
 
 
-def measured(p, labels=None, **options):
-    """Metrics by name of probabilities (turn, galaxy, class)."""
-    p = torch.as_tensor(p)
-    ids = np.array([f"g{i}" for i in range(p.shape[1])])
-    labels = None if labels is None else np.array(labels)
-    table = rotation.table(p, ids=ids, labels=labels, classes="abcdef"[: p.shape[2]])
-    return rotation.of_predictions(table, **options).set_index("metric")
+def stacked(outputs):
+    """Outputs (turn, galaxy, output)."""
+    return torch.stack(list(outputs.values()))
+
+
+def measured(outputs, labels):
+    """Metrics by name of turned predictions."""
+    n = len(outputs["reference"])
+    ids, classes = np.array([f"g{i}" for i in range(n)]), ["a", "b"]
+    table = perturbed.table(outputs, ids=ids, labels=np.array(labels), classes=classes)
+    return perturbed.of_predictions(table).set_index("metric")
 
 
 # ---- turned galaxies
@@ -151,7 +154,7 @@ def test_batches_change_nothing():
 
 def test_orientations_are_those_of_numpy():
     images, learner = noise(), Pixels(32)
-    found = rotation.turned(predict(learner), images, turns="orientations")
+    found = stacked(rotation.turned(predict(learner), images, turns="orientations"))
     for k in range(8):
         view = np.rot90(images.numpy(), k % 4, axes=(-2, -1))
         view = view if k < 4 else view[..., ::-1]
@@ -162,7 +165,7 @@ def test_orientations_are_those_of_numpy():
 
 def test_angles_are_predicted_one_after_the_other():
     images, learner = noise(), Pixels(32)
-    found = rotation.turned(predict(learner), images, turns="angles")
+    found = stacked(rotation.turned(predict(learner), images, turns="angles"))
     assert found.shape == (16, 5, 3)
     for turn in (0, 3, 15):
         expected = train.predict(learner, rotation.rotated(images, 22.5 * turn), precision="fp32")
@@ -171,14 +174,15 @@ def test_angles_are_predicted_one_after_the_other():
 
 def test_averaged_over_orientations_a_prediction_is_constant_in_them_and_repeats_every_90_degrees():
     images, learner = noise(), Pixels(32)
-    found = rotation.turned(
-        predict(learner), images, turns="orientations", average_orientations=True
+    averaged = functools.partial(
+        rotation.turned, predict(learner), images, average_orientations=True
     )
+    found = stacked(averaged(turns="orientations"))
     torch.testing.assert_close(found, found[:1].expand(8, -1, -1), atol=1e-6, rtol=0)
     torch.testing.assert_close(
         found[0], train.predict(learner, images, average_orientations=True, precision="fp32")
     )
-    found = rotation.turned(predict(learner), images, turns="angles", average_orientations=True)
+    found = stacked(averaged(turns="angles"))
     assert found.shape == (4, 5, 3) and not torch.allclose(found[0], found[1], atol=1e-3)
     again = train.predict(
         learner, rotation.rotated(images, 112.5), average_orientations=True, precision="fp32"
@@ -191,7 +195,16 @@ def test_other_turns_are_refused():
         rotation.turned(predict(Pooled()), noise(), turns="flips")
 
 
-# ---- measures
+def test_turns_have_names():
+    assert list(rotation.perturbations("orientations")) == [
+        *("reference", "90 degrees", "180 degrees", "270 degrees"),
+        *("0 degrees mirrored", "90 degrees mirrored"),
+        *("180 degrees mirrored", "270 degrees mirrored"),
+    ]
+    assert list(rotation.perturbations("angles", averaged=True)) == [
+        *("reference", "22.5 degrees", "45 degrees", "67.5 degrees")
+    ]
+    assert len(rotation.perturbations("angles")) == 16
 
 
 def test_what_does_not_see_the_orientation_is_consistent():
@@ -214,7 +227,7 @@ def test_what_does_not_see_the_orientation_is_consistent():
     assert found.low["agreement"] == found.low["same"] == wilson(12, 12)[0]
     embed = functools.partial(train.embed, Pooled(), precision="fp32")
     found = (
-        rotation.of_features(rotation.turned(embed, images, turns="orientations"))
+        perturbed.of_features(rotation.turned(embed, images, turns="orientations"))
         .set_index("metric")
         .value
     )
@@ -237,106 +250,6 @@ def test_what_sees_one_corner_is_as_consistent_as_the_corners():
     assert found.value["accuracy_turned"] == pytest.approx((2 / 8 + 4 / 8 + 1) / 3)
     assert found.value["accuracy_averaged"] == pytest.approx(1 / 3)  # means are 0.25, 0.4 and 0
     assert found.value["gain"] == pytest.approx(-2 / 3)
-
-
-HAND = [  # (turn, galaxy, class)
-    [[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.2, 0.6]],
-    [[0.6, 0.2, 0.2], [0.5, 0.4, 0.1], [0.2, 0.2, 0.6]],
-    [[0.4, 0.5, 0.1], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]],
-]
-
-
-def test_a_table_by_hand():
-    found = measured(HAND, ["b", "a", ""])
-    assert found.value["agreement"] == pytest.approx((1 / 2 + 0 + 1) / 3)
-    assert found.value["same"] == pytest.approx(1 / 3)
-    assert found.value["spread"] == pytest.approx(
-        (np.std([0.8, 0.6, 0.4]) + np.std([0.6, 0.4, 0.3]) + 0) / 3
-    )
-    assert found.value["accuracy"] == 0
-    assert found.value["accuracy_turned"] == pytest.approx((1 / 3 + 2 / 3) / 2)
-    assert found.value["accuracy_averaged"] == found.value["gain"] == pytest.approx(1 / 2)
-    assert found.n.to_dict() == dict.fromkeys(["agreement", "same", "spread"], 3) | dict.fromkeys(
-        found.index[3:], 2
-    )
-    assert (found.low["same"], found.high["same"]) == wilson(1, 3)
-    assert (found.low["accuracy"], found.high["accuracy"]) == wilson(0, 2)
-    assert list(measured(HAND).index) == ["agreement", "same", "spread"]  # no labels
-
-
-def test_the_order_of_rows_and_columns_of_others_mean_nothing():
-    table = rotation.table(
-        torch.tensor(HAND, dtype=torch.float64),
-        ids=np.array(["x", "y", "z"]),
-        labels=np.array(["b", "a", ""]),
-        classes="abc",
-    )
-    assert table.columns.to_list() == ["id", "turn", "label", "p_a", "p_b", "p_c"]
-    assert table.loc[4].to_list() == ["y", 1, "a", 0.5, 0.4, 0.1]
-    expected = rotation.of_predictions(table)
-    shuffled = table.sample(frac=1, random_state=0)[
-        ["p_c", "p_a", "turn", "label", "id", "p_b"]
-    ].assign(method="theirs")
-    pd.testing.assert_frame_equal(rotation.of_predictions(shuffled), expected)
-
-
-def test_a_table_with_numbers_for_names_survives_a_file(tmp_path):
-    classes, ids = ("0", "1", "2"), np.array(["7", "08", "9"])
-    table = rotation.table(
-        torch.tensor(HAND), ids=ids, labels=np.array(["1", "0", ""]), classes=classes
-    )
-    table.to_csv(tmp_path / "turned.csv", index=False)
-    found = rotation.of_predictions(pd.read_csv(tmp_path / "turned.csv"))
-    pd.testing.assert_frame_equal(found, rotation.of_predictions(table))
-
-
-def test_intervals_are_as_wide_as_the_standard_error_says():
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet([1, 1], (5, 400))
-    found = measured(p, rng.choice(["a", "b"], 400), n_bootstrap=4000)
-    taken = p.argmax(2)
-    each = (taken[1:] == taken[0]).mean(0)
-    error = 1.96 * each.std() / 20
-    assert found.low["agreement"] == pytest.approx(each.mean() - error, abs=0.004)
-    assert found.high["agreement"] == pytest.approx(each.mean() + error, abs=0.004)
-    none = measured(p, n_bootstrap=0)
-    assert none.value["agreement"] == found.value["agreement"] and math.isnan(none.low["agreement"])
-
-
-def test_features_by_hand():
-    """Two galaxies at -3 and 3 on an axis, plus a constant that all share; the second moves by 4
-    across in the other turn."""
-    features = torch.tensor([[[7.0, 0.0], [13.0, -1.0]], [[7.0, 0.0], [13.0, 3.0]]])
-    found = rotation.of_features(features).set_index("metric")
-    mean = np.array([10.0, 0.5])
-    first, second = np.array([13.0, -1.0]) - mean, np.array([13.0, 3.0]) - mean
-    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
-    assert found.value["cosine"] == pytest.approx((1 + cosine) / 2)
-    total = ((features.numpy() - mean) ** 2).sum()
-    assert found.value["between_turns"] == pytest.approx(2 * 2**2 / total)
-    assert list(found.n) == [2, 2]
-
-
-def test_features_are_compared_with_the_analysis_of_variance():
-    rng = np.random.default_rng(1)
-    values = rng.normal(size=(4, 30, 1)) + 2 * rng.normal(size=(1, 30, 1))
-    found = rotation.of_features(torch.from_numpy(values)).set_index("metric")
-    statistic = stats.f_oneway(*values[:, :, 0].T).statistic
-    share = 1 / (
-        1 + statistic * 29 / (30 * 3)
-    )  # within over total, from F = (between / 29) / (within / 90)
-    assert found.value["between_turns"] == pytest.approx(share)
-    assert found.low["between_turns"] < share < found.high["between_turns"]
-
-
-def test_a_constant_direction_is_no_consistency():
-    values = torch.randn(8, 200, 16, generator=torch.Generator().manual_seed(0))
-    for offset in (0.0, 100.0):  # features of nothing but chance
-        found = rotation.of_features(values + offset, n_bootstrap=0).set_index("metric").value
-        assert found["cosine"] == pytest.approx(0, abs=0.03)
-        assert found["between_turns"] == pytest.approx(1 - 1 / 8, abs=0.01)
-    found = rotation.of_features(torch.ones(3, 4, 5))
-    assert found["value"].isna().all() and found["low"].isna().all()
 
 
 # ---- over seeds, and in words
@@ -406,7 +319,7 @@ def test_seeds_are_averaged_with_their_t_interval():
         "over galaxies",
     )
     with pytest.raises(
-        ValueError, match="cnn, orientations, averaged False, agreement: seed 1 is there twice"
+        ValueError, match="cnn, orientations, averaged False, agreement: duplicate seed 1"
     ):
         rotation.over_seeds(
             pd.concat([by_seed(), by_seed().query("seed == 1 and method == 'cnn'")])
@@ -417,7 +330,8 @@ def test_the_sentence_is_about_the_best_on_validation_galaxies():
     table = rotation.over_seeds(by_seed())
     (said,) = rotation.sentences(table, {"cnn": 0.7, "best": 0.9, "sure": 0.8})
     assert said.startswith(
-        "best, the best on validation galaxies (0.900), gives a turned galaxy the same class in 0.800 [0.700,"
+        "best, the best on validation galaxies (0.900), gives a turned galaxy the same class in "
+        "0.800 [0.700,"
     )
     assert "-0.200 [-0.300, -0.100] (one seed, 160 test galaxies)." in said
     assert "(3 seeds, 160 test galaxies each)" in rotation.sentences(table, {"cnn": 0.7})[0]
@@ -442,51 +356,3 @@ def test_methods_are_called_after_their_steps():
         rotation.methods([models[0], models[0].replace("seed=0", "seed=1")])
     with pytest.raises(ValueError, match="models: none is given"):
         rotation.methods([])
-
-
-# ---- what is wrong with a table
-
-
-def broken(**changes):
-    table = rotation.table(
-        torch.tensor(HAND),
-        ids=np.array(["x", "y", "z"]),
-        labels=np.array(["b", "a", ""]),
-        classes="abc",
-    )
-    for column, (row, value) in changes.items():
-        table.loc[row, column] = value
-    return table
-
-
-@pytest.mark.parametrize(
-    "table, message",
-    [
-        (
-            broken().drop(columns=["turn", "p_a", "p_b", "p_c"]),
-            "columns turn, p_<class> are missing; it has id, label",
-        ),
-        (broken()[:3], "turns are 0: at least two"),
-        (broken()[3:], "turns are 1, 2: at least two, the first of them 0"),
-        (broken()[:0], "turns are none"),
-        (broken().drop(index=4), r"once in every turn; not so y \(0 times in turn 1\)"),
-        (broken(id=(4, "x")), r"x \(2 times in turn 1\), y \(0 times in turn 1\)"),
-        (broken(p_a=(4, 0.9)), r"sum to 1 in 1 rows: y in turn 1 \(sum 1.4\)"),
-        (broken(p_a=(4, np.nan)), r"y in turn 1 \(sum nan\)"),
-        (broken(label=(3, "d")), r"labels that are no class: x \(d\); classes: a, b, c"),
-        (broken(label=(3, "c")), "label differs between turns: x"),
-        (broken(label=(8, "c")), "label differs between turns: z"),
-    ],
-)
-def test_faulty_tables_are_refused(table, message):
-    with pytest.raises(ValueError, match=message):
-        rotation.of_predictions(table)
-
-
-def test_faulty_features_are_refused():
-    with pytest.raises(ValueError, match="features of 1 turns of 4 galaxies: at least two"):
-        rotation.of_features(torch.zeros(1, 4, 2))
-    values = torch.zeros(3, 4, 2)
-    values[2, 1, 0] = math.nan
-    with pytest.raises(ValueError, match="features of galaxy 1 .from 0. in turn 2 are not finite"):
-        rotation.of_features(values)

@@ -1,0 +1,211 @@
+"""The audit of predictions: whether their table fits the data set, and whether a prediction depends
+on which galaxies are predicted with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Shaped, UInt8
+from numpy import ndarray
+from torch import Tensor, nn
+
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.diagnostics.findings import Finding, some
+
+Names = Shaped[ndarray, " row"]  # of classes
+
+
+def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
+    """Check a predictions table (`id, split, label, p_<class>...`) against the data set: rows,
+    labels, splits, and their order.
+
+    Every labelled galaxy has to be there once, with its own label and split. Labels that are moved
+    by some rows, exchanged between classes or shuffled are distinguished. Probabilities in another
+    order than labels are found by agreeing better with labels some rows away, or no better than
+    chance.
+
+    Raises `ValueError` for a table without these columns, or for other classes than the data set's.
+    """
+    wanted = ["id", "split", "label", *(f"p_{name}" for name in sample.classes)]
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        expected = ", ".join(wanted)
+        raise ValueError(f"predictions have no column {some(missing)}; expected {expected}")
+    ids = pd.Series(table["id"].to_numpy(str), dtype=object)
+    row = {name: k for k, name in enumerate(sample.ids.tolist())}
+    at = np.array([row.get(name, -1) for name in ids], dtype=int)
+    there = at >= 0
+    rows, ids = _rows(ids, there, sample), ids[there].to_numpy()
+    names = np.array([*sample.classes, ""], dtype=object)
+    label, true = table.label.to_numpy(object)[there], names[sample.labels.numpy()[at[there]]]
+    labels = _labels(label, true, ids, sample.classes)
+    wrong, n = ids[table.split.to_numpy(object)[there] != sample.split[at[there]]], len(ids)
+    splits = _compared("splits", n, f"the splits of {n:,} galaxies are those of the data set")
+    if len(wrong):
+        text = f"{len(wrong):,} of {n:,} galaxies are in another split than in the data set"
+        splits = Finding("splits", "leak", f"{text}: {some(wrong)}", tuple(wrong), n)
+    return [rows, labels, splits, _order(table, sample.classes)]
+
+
+def _compared(name: str, n: int, text: str) -> Finding:
+    return Finding(name, *(("passed", text) if n else ("warning", "no galaxy to compare")), n=n)
+
+
+def _rows(ids: pd.Series, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
+    parts = {
+        "ids are there more than once": ids[ids.duplicated()].unique(),
+        "ids are none of the data set": ids[~there].unique(),
+        "labelled galaxies are missing": np.setdiff1d(
+            sample.ids[sample.labels.numpy() >= 0], ids.to_numpy(str)
+        ),
+    }
+    texts = [f"{len(part):,} {what}: {some(part)}" for what, part in parts.items() if len(part)]
+    if ids.duplicated().any():
+        again, values = int(ids.duplicated().to_numpy().argmax()), ids.to_numpy()
+        if (values == values[np.arange(len(values)) % again]).all():
+            why = "numbered within each batch, not within the data set"
+            texts.insert(0, f"ids begin again every {again} rows: {why}")
+    named = tuple(str(each) for part in parts.values() for each in part)
+    well = f"every labelled galaxy is there once, in {len(ids):,} rows"
+    return Finding("rows", "leak" if texts else "passed", "; ".join(texts) or well, named, len(ids))
+
+
+def _labels(label: Names, true: Names, ids: Names, classes: Sequence[str]) -> Finding:
+    n, wrong = len(label), label != true
+    if not wrong.any():
+        return _compared("labels", n, f"the labels of {n:,} galaxies are those of the data set")
+    rows, agree = _best_move(true, label, classes)
+    mapped = pd.DataFrame({"true": true, "label": label}).drop_duplicates()
+    if agree >= max(0.98 * (n - abs(rows)), n / 2, 10) and agree > (~wrong).sum():
+        why = f"the column is shifted by {rows:+d} rows against the ids"
+    elif mapped.true.is_unique and mapped.label.is_unique:
+        renamed = mapped[mapped.true != mapped.label].itertuples(index=False)
+        why = "classes are exchanged: " + some([f"{a} is called {b}" for a, b in renamed])
+    elif sorted(label) == sorted(true) and _better_than_chance(label, true) < 3:
+        why = "the labels are shuffled: as many of each class, and no more agreement than by chance"
+    else:
+        why = "these labels are wrong"
+    text = f"{wrong.sum():,} of {n:,} labels are not those of the data set; {why}"
+    return Finding("labels", "leak", f"{text}: {some(ids[wrong])}", tuple(ids[wrong]), n)
+
+
+def _best_move(of: Names, against: Names, classes: Sequence[str]) -> tuple[int, int]:
+    """By how many rows (not 0) `of` has to be moved down to agree best with `against`, and in how
+    many rows it does then."""
+    n = len(of)
+    # padded: nothing comes around
+    spectra = [np.fft.rfft([of == name, against == name], 2 * n) for name in classes]
+    agree = np.rint(np.fft.irfft(sum(b * a.conj() for a, b in spectra), 2 * n)).astype(int)
+    agree[0] = -1
+    best = int(agree.argmax())
+    return best - 2 * n if best >= n else best, int(agree[best])
+
+
+def _better_than_chance(one: Names, other: Names) -> float:
+    """Agreement beyond what shuffling leaves, in (about) standard deviations."""
+    shares = [pd.Series(each).value_counts(normalize=True) for each in (one, other)]
+    chance = float(pd.concat(shares, axis=1).fillna(0).prod(axis=1).sum())
+    error = np.sqrt(max(chance * (1 - chance), 1e-12) / len(one))
+    return float(((one == other).mean() - chance) / error)
+
+
+def _order(table: pd.DataFrame, classes: Sequence[str]) -> Finding:
+    """Whether probabilities and labels belong to the same rows; within each split, as splits may
+    have been predicted apart."""
+    known = table[table.label != ""]
+    values = known[[f"p_{name}" for name in classes]].to_numpy(float)
+    taken = known.assign(guess=np.array(classes, dtype=object)[values.argmax(1)])
+    chance = []
+    for name, part in taken.groupby("split", sort=False):
+        guess, true, n = part.guess.to_numpy(object), part.label.to_numpy(object), len(part)
+        if n < 30 or len(set(guess)) < 2 or len(set(true)) < 2:
+            continue
+        right = (guess == true).sum()
+        rows, agree = _best_move(guess, true, classes)
+        if agree - right > 3 * np.sqrt(n):  # twice that of the best of all moves by chance
+            text = (
+                f"in {name}, probabilities agree with labels in {agree:,} of {n:,} rows if they "
+                f"are moved by {rows:+d} rows, as they stand in {right:,}"
+            )
+            return Finding("order", "leak", text, tuple(part["id"].astype(str)), n)
+        if _better_than_chance(guess, true) < 2.33:
+            chance.append(f"{name} ({right:,} of {n:,})")
+    n = len(known)
+    if chance:
+        text = f"predictions agree with labels no better than shuffled ones in {some(chance)}"
+        return Finding("order", "warning", text, n=n)
+    return _compared("order", n, "no other order of the rows agrees better with the labels")
+
+
+@torch.no_grad()
+def batch_independent(
+    predict: Callable[[Tensor], Tensor],
+    images: UInt8[Tensor, "galaxy 3 size size"],
+    *,
+    network: nn.Module | None = None,
+    tolerance: float = 0.1,
+) -> list[Finding]:
+    """Check whether predictions (or features) of a galaxy depend on which others are predicted with
+    it, or on chance.
+
+    `images`: a few, at least 4, are predicted together, again, one by one, and by halves in reverse
+    order. Allowed is `tolerance` of the spread among galaxies, as bfloat16 rounds differently in
+    batches of other sizes.
+
+    A `predict` that hands galaxies to its network one by one, in training mode, gives the same each
+    time: give it `network`, too, so that the modes of its layers are watched, and whether a
+    prediction changes its parameters or buffers."""
+    n = len(images)
+    if n < 4:
+        raise ValueError(f"{n} images: at least 4 are needed to be predicted in other batches")
+    watched = nn.Module() if network is None else network
+    sensitive = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+    ran, training = set[str](), dict[str, str]()  # layers by name
+
+    def watch(name: str) -> Callable[[nn.Module, Any], None]:
+        def note(layer: nn.Module, _: Any) -> None:
+            ran.add(name)
+            if layer.training:
+                training[name] = f"{name} ({type(layer).__name__})"
+
+        return note
+
+    hooks = [
+        layer.register_forward_pre_hook(watch(name))
+        for name, layer in watched.named_modules()
+        if isinstance(layer, sensitive)
+    ]
+    state = {name: value.clone() for name, value in watched.state_dict().items()}
+    try:
+        together, again = predict(images).float(), predict(images).float()
+        alone = torch.cat([predict(image[None]).float() for image in images])
+        parts = [predict(part).float() for part in images.flip(0).tensor_split(2)]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    spread = together.std(0).square().mean().sqrt() + 1e-6
+    others = {
+        "predicted again": again,
+        "alone": alone,
+        "in other batches": torch.cat(parts).flip(0),
+    }
+    texts = []
+    for what, other in others.items():
+        apart = ((other - together).square().mean().sqrt() / spread).item()
+        if not apart <= tolerance:
+            texts.append(f"{what} they differ by {apart:.2g} of their spread")
+    if training:
+        texts.append(f"{len(training)} layers were in training mode: {some(training.values())}")
+    now = watched.state_dict().items()
+    changed = [name for name, value in now if not value.equal(state[name])]
+    if changed:
+        texts.append(f"predicting changed {some(changed)}")
+    if texts:
+        return [Finding("batches", "leak", f"predictions of {n} galaxies: {'; '.join(texts)}", n=n)]
+    modes = f", {len(ran)} layers in eval mode" if ran else ""
+    text = f"{n} galaxies alone, in other batches and again: the same{modes}"
+    return [Finding("batches", "passed", text, n=n)]

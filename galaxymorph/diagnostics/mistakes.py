@@ -1,0 +1,158 @@
+"""What each published mistake was, and tables and sentences of those that were made again
+(`published_mistakes`)."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.diagnostics.findings import Finding
+from galaxymorph.evaluation.intervals import wilson
+
+
+class Mistake(NamedTuple):
+    """A mistake that was published."""
+
+    name: str
+    published_in: str
+    measure: str
+    direction: int  # the sign that reported less honest should have (0: either)
+    what: str
+    prevented: str  # where no check can find it afterwards: why it cannot happen here
+
+
+class Replay(NamedTuple):
+    """A mistake that was made once."""
+
+    mistake: str  # one of MISTAKES
+    reported: float
+    honest: float
+    n: int  # test galaxies that the honest number is of
+    finding: Finding | None  # what the audit says to it; None where no check is meant for it
+    beside: Mapping[str, float]  # further numbers, by name
+
+
+MISTAKES: dict[str, Mistake] = {}  # by the function of `published_mistakes` that makes it
+NUMBERS = ["reported", "honest", "difference", "n"]  # of a replay
+
+
+def replays(
+    name: str,
+    published_in: str,
+    *,
+    measure: str = "accuracy",
+    direction: int = 0,
+    prevented: str = "",
+) -> Callable[[Callable[..., tuple]], Callable[..., Replay]]:
+    """Decorate what makes a mistake again, with a data set: it returns all of a `Replay` but name
+    and n, and the first paragraph of its docstring is `what` the mistake is."""
+
+    def decorate(make: Callable[..., tuple]) -> Callable[..., Replay]:
+        what = " ".join(str(inspect.getdoc(make)).split("\n\n")[0].split())
+        mistake = Mistake(name, published_in, measure, direction, what, prevented)
+        MISTAKES[make.__name__] = mistake
+
+        @functools.wraps(make)
+        def replay(sample: Galaxies, *given: Any, **options: Any) -> Replay:
+            reported, honest, *rest = make(sample, *given, **options)
+            return Replay(make.__name__, reported, honest, len(sample.part("test")), *rest)
+
+        return replay
+
+    return decorate
+
+
+def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
+    """List the replays, a row each: mistake, seed, measure, reported, honest, difference and n.
+    `replays`: of each mistake one for each of the `seeds`, in their order. Raises `ValueError`
+    where there are more or fewer."""
+    rows = []
+    for name, made in _by_mistake(replays).items():
+        if len(made) != len(seeds):
+            raise ValueError(
+                f"{name}: {len(made)} replays for {len(seeds)} seeds; make each mistake once for "
+                "every seed"
+            )
+        head = {"mistake": MISTAKES[name].name, "seed": seeds, "measure": MISTAKES[name].measure}
+        rows.append(pd.concat([pd.DataFrame(head), made[NUMBERS]], axis=1))
+    return pd.concat(rows, ignore_index=True)
+
+
+def table(replays: Sequence[Replay]) -> pd.DataFrame:
+    """Gather each mistake, the one that was worth the most first: mistake, published_in, measure,
+    reported, honest and difference (means over seeds), low and high (the smallest and the largest
+    difference), n, seeds, found_by (the check of the audit), beside (further numbers, means over
+    seeds) and what. `replays`: one of each mistake for each seed."""
+    rows = []
+    for name, made in _by_mistake(replays).items():
+        mistake = MISTAKES[name]._asdict()
+        row: dict[str, Any] = {"mistake": mistake["name"]}
+        row |= {key: mistake[key] for key in ("published_in", "measure")}
+        row |= made[NUMBERS[:3]].mean().to_dict()
+        row |= {"low": made.difference.min(), "high": made.difference.max()}
+        row |= {"n": made.n.min(), "seeds": len(made), "found_by": _found_by(name, made.finding)}
+        beside = pd.DataFrame(made.beside.tolist()).mean()
+        row["beside"] = "; ".join(f"{key} {value:.3g}" for key, value in beside.items())
+        rows.append(row | {"what": mistake["what"]})
+    return pd.DataFrame(rows).sort_values(
+        "difference", key=abs, ascending=False, kind="stable", ignore_index=True
+    )
+
+
+def _by_mistake(replays: Sequence[Replay]) -> dict[str, pd.DataFrame]:
+    """The replays of each mistake, a row each, with their difference."""
+    made = pd.DataFrame([each._asdict() for each in replays])
+    made["difference"] = made.reported - made.honest
+    groups = made.groupby("mistake", sort=False)
+    return {str(name): rows.reset_index(drop=True) for name, rows in groups}
+
+
+def _found_by(mistake: str, made: pd.Series) -> str:
+    """The check that noticed, and how often where not always."""
+    findings = [finding for finding in made if finding is not None]
+    if not findings:
+        return MISTAKES[mistake].prevented
+    noticed = sum(finding.severity != "passed" for finding in findings)
+    often = f" in {noticed} of {len(made)} seeds" if noticed else ", which missed it"
+    return f"audit: {findings[0].check}{'' if noticed == len(made) else often}"
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """Say of each mistake in a `table` what it reports, what is right, and whether that was to be
+    expected."""
+    said = []
+    for row in table.to_dict("records"):
+        tested = f"one seed, {row['n']:,} test galaxies"
+        if row["seeds"] > 1:
+            extremes = f"{row['low']:+.3f} to {row['high']:+.3f} over {row['seeds']} seeds"
+            tested = f"{extremes}, {row['n']:,} test galaxies each"
+        said.append(
+            f"{row['mistake'][0].upper()}{row['mistake'][1:]} ({row['published_in']}): reports "
+            f"{row['measure']} {row['reported']:.3f} where the honest one is {row['honest']:.3f}, "
+            f"{row['difference']:+.3f} ({tested}): {_verdict(row)}. Found by: {row['found_by']}."
+            + (f" Beside it: {row['beside']}." if row["beside"] else "")
+        )
+    return said
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    (direction,) = (each.direction for each in MISTAKES.values() if each.name == row["mistake"])
+    if row["low"] <= 0 <= row["high"]:
+        seeds_differ = row["low"] < row["high"]
+        text = "the seeds do not agree that it made a difference"
+        return text if seeds_differ else "it made no difference"
+    text = "too good" if row["difference"] > 0 else "too low"
+    if direction * row["difference"] < 0:
+        text += ", the other way than expected"
+    low, high = wilson(round(row["honest"] * row["n"]), int(row["n"]))
+    if row["measure"] == "accuracy" and low <= row["reported"] <= high:
+        text += (
+            ", though within the 95 % interval of the honest number for so many galaxies "
+            f"({low:.3f} to {high:.3f})"
+        )
+    return text

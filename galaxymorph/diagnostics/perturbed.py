@@ -1,0 +1,186 @@
+"""Does a method say the same of a galaxy that was perturbed in a way that leaves its class as it
+is? Whatever changes is the method's error, and no label is needed to see it.
+
+Perturbations are functions from images to images, by name; the one called `REFERENCE` gives the
+galaxy that the others are held against. A method that names one class for every galaxy is perfectly
+consistent: read these numbers beside its accuracy.
+
+Tables of predictions (`table`, or anybody's) have a row for every galaxy under every perturbation:
+`id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and
+`p_<class>` for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
+from galaxymorph.evaluation.predictions import predictions_in
+from galaxymorph.text import listing
+
+REFERENCE = "reference"
+COLUMNS = ["metric", "value", "low", "high", "n"]  # n: galaxies
+
+Outputs = Mapping[str, Float[Tensor, "galaxy output"]]  # by perturbation
+
+
+def outputs(
+    predict: Callable[[Tensor], Tensor],
+    images: Shaped[Tensor, "galaxy 3 size size"],
+    perturbations: Mapping[str, Callable[[Tensor], Tensor]],
+) -> dict[str, Float[Tensor, "galaxy output"]]:
+    """Ask a method about the same galaxies under each of the perturbations. `predict`: from images
+    to class probabilities or features, such as `train.predict` or `train.embed` of a model."""
+    return {name: predict(perturb(images)) for name, perturb in perturbations.items()}
+
+
+def table(
+    probabilities: Outputs,
+    *,
+    ids: Shaped[ndarray, " galaxy"],
+    labels: Shaped[ndarray, " galaxy"] | None = None,
+    classes: Sequence[str],
+) -> pd.DataFrame:
+    """Make the table of predictions. `labels`: names of classes, empty where unknown."""
+    head = {"id": np.tile(ids, len(probabilities))}
+    head["perturbation"] = np.repeat(list(probabilities), len(ids))
+    if labels is not None:
+        head["label"] = np.tile(labels, len(probabilities))
+    p = torch.cat(list(probabilities.values())).double().numpy()
+    return pd.DataFrame(head | {f"p_{name}": p[:, k] for k, name in enumerate(classes)})
+
+
+def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Measure how consistent predictions are, a row of `COLUMNS` per metric.
+
+    * agreement: of the predictions, the reference not counted, the share that name the class of the
+      reference, mean over galaxies.
+    * same: the share of galaxies that have one class under all perturbations.
+    * spread: the standard deviation over perturbations of the probability of the reference's class,
+      mean over galaxies.
+
+    And of the galaxies with a label, where there are any:
+
+    * accuracy: of the reference; accuracy_turned: mean over all perturbations; accuracy_averaged:
+      of the mean probabilities over all perturbations; gain: accuracy_averaged less accuracy.
+
+    low and high, 95 %: of shares of galaxies (same, accuracy, accuracy_averaged) the interval of
+    Wilson (1927); else of a bootstrap of the galaxies, paired for gain. Where every galaxy agrees
+    under all perturbations the bootstrap has no width; agreement, which is never less than same,
+    then has the lower bound of same.
+
+    Raises `ValueError`, naming the rows, for a galaxy that is not there once under every
+    perturbation, a label that is no class, or that differs between perturbations, and invalid
+    probabilities; for missing columns, for less than two perturbations and without a reference."""
+    true, p = _checked(table)
+    taken = p.argmax(2)  # (perturbation, galaxy)
+    agree, known = taken[1:] == taken[0], true >= 0
+    each = {
+        "agreement": agree.mean(0),
+        "same": agree.all(0),
+        "spread": np.take_along_axis(p, taken[:1, :, None], 2)[..., 0].std(0),
+    }
+    if known.any():
+        right = (taken == true)[:, known]
+        averaged = p.mean(0).argmax(1)[known] == true[known]
+        each |= {"accuracy": right[0], "accuracy_turned": right.mean(0)}
+        each |= {"accuracy_averaged": averaged, "gain": averaged.astype(float) - right[0]}
+    rows = []
+    for metric, values in each.items():
+        if values.dtype == bool:
+            low, high = wilson(int(values.sum()), len(values))
+        else:
+            means = bootstrap_means(values[:, None], n_bootstrap=n_bootstrap, seed=seed)
+            low, high = percentiles(means)[:, 0].tolist()
+            if metric == "agreement" and agree.all() and n_bootstrap:
+                low = wilson(len(values), len(values))[0]
+        rows.append((metric, float(values.mean()), low, high, len(values)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Measure how consistent features of perturbed galaxies are, a row of `COLUMNS` per metric.
+
+    * cosine: the cosine of the angle between the features of a perturbed galaxy and those of the
+      reference, mean over the other perturbations and galaxies, once the mean over all galaxies and
+      perturbations is taken off: a direction that all galaxies share says nothing of any. 1:
+      features do not change; 0: no more alike than those of different galaxies.
+    * between_turns: of the variance of the features, summed over them, the share between the
+      perturbations of a galaxy and not between galaxies: the sum of squares about each galaxy's
+      mean over that about the mean of all (one-way analysis of variance, Fisher 1925). 0: features
+      do not change; 1 - 1 / perturbations, about: nothing in them belongs to the galaxy.
+
+    Features count as they are, those that vary most the most, as for nearest neighbours. low and
+    high: 95 %, percentiles of a bootstrap of the galaxies. NaN where all features are equal.
+
+    Raises `ValueError` for less than two perturbations or galaxies, without a reference, and for
+    features that are not finite."""
+    names = _ordered(list(features))
+    values = torch.stack([features[name] for name in names]).double().numpy()
+    if values.shape[1] < 2:
+        raise ValueError(f"features of {values.shape[1]} galaxies: at least two")
+    if not np.isfinite(values).all():
+        row, galaxy, _ = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            f"the features of galaxy {galaxy} (from 0) under {names[row]!r} are not finite"
+        )
+    values = values - values.mean((0, 1))
+    lengths = np.linalg.norm(values, axis=2)
+    within = np.square(values - values.mean(0)).sum((0, 2))
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        cosine = ((values[1:] * values[0]).sum(2) / (lengths[1:] * lengths[0])).mean(0)
+        parts = np.stack([cosine, within, np.square(lengths).sum(0)], 1)  # (galaxy, 3)
+        means = bootstrap_means(parts, n_bootstrap=n_bootstrap, seed=seed)
+        means = np.concatenate([parts.mean(0)[None], means])
+        found = np.stack([means[:, 0], means[:, 1] / means[:, 2]], 1)  # the first row: no draw
+    rows = zip(("cosine", "between_turns"), found[0], *percentiles(found[1:]), strict=True)
+    return pd.DataFrame([(*row, len(parts)) for row in rows], columns=COLUMNS)
+
+
+def _ordered(names: Sequence[str]) -> list[str]:
+    """The names of perturbations, checked, the reference first."""
+    if len(names) < 2 or REFERENCE not in names:
+        have = listing(names, 5) or "none"
+        raise ValueError(f"perturbations are {have}: at least two, one of them {REFERENCE!r}")
+    return [REFERENCE, *(name for name in names if name != REFERENCE)]
+
+
+def _checked(
+    table: pd.DataFrame,
+) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "perturbation galaxy class"]]:
+    """True classes as indices, -1 where unknown, and probabilities, with galaxies in the same order
+    under every perturbation."""
+    missing = [name for name in ("id", "perturbation") if name not in table.columns]
+    if missing:
+        raise ValueError(f"column {listing(map(repr, missing))} is missing")
+    known = {} if "label" in table.columns else {"label": ""}
+    table = table.sort_values(by="id", kind="stable").assign(split="", **known)
+    kept = ["id", "split", "label", *(c for c in table.columns if str(c).startswith("p_"))]
+    parts = {}
+    for name in _ordered(table["perturbation"].unique().tolist()):
+        rows = table.loc[table["perturbation"] == name, kept]
+        try:
+            parts[name] = predictions_in(rows)
+        except ValueError as error:
+            raise ValueError(f"under {name!r}: {error}") from None
+    first = parts[REFERENCE]
+    for name, part in parts.items():
+        odd = sorted(set(first.ids) ^ set(part.ids))
+        if odd:
+            raise ValueError(
+                f"galaxies that are not there under both {REFERENCE!r} and {name!r}: "
+                f"{listing(odd, 5)}"
+            )
+        differ = first.ids[first.labels != part.labels]
+        if len(differ):
+            raise ValueError(
+                f"galaxies whose label differs between perturbations: {listing(differ, 5)}"
+            )
+    p = np.stack([part.p for part in parts.values()])
+    return first.labels, p / p.sum(2, keepdims=True)
