@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
     an id stands twice."""
     colour = {key: cutout.get(key, default) for key, default in COLOUR.items()}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
-    joined = {
+    joined: dict[str, Any] = {
         key: [each for part in parts for each in getattr(part, key)]
         for key in ("ids", "names", "read", "stamps")
     }
@@ -68,7 +68,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         )
     files = list(listed.values())
     names = [str(file) for file in files]
-    read = [
+    read: list[Callable[[], sources.RGB | sources.File]] = [
         fits.reader([name], **colour)
         if name.lower().endswith(fits.ENDINGS)
         else partial(sources.read_image, name)

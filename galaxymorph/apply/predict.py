@@ -105,7 +105,7 @@ def progress(batches: Batches, total: int, before: int = 0) -> Batches:
             bar.update(len(batch.ids) + sum(remark.left_out for remark in batch.remarks))
 
 
-def _rows(ids: Sequence[str], values: Values, classes: Sequence[str] | None) -> str:
+def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
     """Lines of the table."""
     table = pd.DataFrame(values[:, : len(classes or galaxy_zoo_tree.COLUMNS)].clip(0, 1), ids)
     if classes:

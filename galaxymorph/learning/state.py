@@ -29,6 +29,7 @@ class State:
     optimiser: torch.optim.Optimizer
     schedule: LambdaLR
     averaged: AveragedModel | None
+    average: float  # decay per step
     shuffle: torch.Generator
     settings: dict[str, str]
     best: dict[str, Tensor]  # the weights of the best epoch so far

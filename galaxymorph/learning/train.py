@@ -169,6 +169,7 @@ def fit(
         optimiser=steps,
         schedule=warmup_and_cosine(steps, steps=n_steps(n, **length), warmup=warmup),
         averaged=averaged,
+        average=average,
         shuffle=torch.Generator().manual_seed(seed),
         settings={name: str(value) for name, value in settings.items()},
         best=copy.deepcopy((averaged.module if averaged else learner).state_dict()),
@@ -187,9 +188,7 @@ def fit(
             start = time.perf_counter()
             orders = (batches(train[1], **how) for _ in range(passes))
             order = itertools.chain.from_iterable(orders)
-            measured = _epoch(
-                state, train, order, views=views, average=average, precision=precision
-            )
+            measured = _epoch(state, train, order, views, precision)
             seconds = time.perf_counter() - start
             validated = evaluate(state.judged, val, precision=precision)
             row: dict[str, Any] = {"epoch": len(state.rows) + 1, "epochs": epochs}
@@ -220,13 +219,7 @@ def fit(
 
 
 def _epoch(
-    state: State,
-    train: Part,
-    order: Iterator[Tensor],
-    *,
-    views: Views | None,
-    average: float,
-    precision: str,
+    state: State, train: Part, order: Iterator[Tensor], views: Views | None, precision: str
 ) -> dict[str, float]:
     """Train on the batches of an epoch; the mean of each measure."""
     images, targets = train
@@ -244,7 +237,7 @@ def _epoch(
         state.optimiser.step()
         state.schedule.step()
         if state.averaged:
-            follow(state.averaged, state.learner, average)
+            follow(state.averaged, state.learner, state.average)
         for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + value.detach() * len(rows)
         met += len(rows)

@@ -11,7 +11,7 @@ import torchvision.models
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from galaxymorph.learning import model_files
+from galaxymorph.learning import encoders, model_files
 from galaxymorph.learning.architectures import _Block
 from galaxymorph.learning.cae import CAE
 from galaxymorph.learning.classifier import Classifier
@@ -195,7 +195,7 @@ def test_with_published_weights_images_are_prepared_as_these_state(name, monkeyp
         "classifier.6.bias": torch.zeros(1000),
     }
     asked = []
-    monkeypatch.setattr(model_files, "fetch", lambda url: asked.append(url) or state)
+    monkeypatch.setattr(encoders, "fetch", lambda url: asked.append(url) or state)
     network = encoder(name, weights="imagenet")
     stated = torchvision.models.get_model_weights(name).DEFAULT
     assert asked == [stated.url]
