@@ -39,7 +39,7 @@ def explain(
     crop: int | None = None,
     say: Say = print,
 ) -> None:
-    """Draws maps of some galaxies into the file `out`: a row for each, a column for each answer and
+    """Draw maps of some galaxies into the file `out`: a row for each, a column for each answer and
     method (`gradcam.maps`).
 
     The galaxies are those with these ids among `images`, or, without any, galaxies of the mock

@@ -37,8 +37,8 @@ def predict(
     force: bool = False,
     say: Say = print,
 ) -> list[Remark]:
-    """Writes a table of predictions to `out`, a row for each galaxy of `images` in the order of
-    `find`; returns remarks.
+    """Write a table of predictions to `out`, a row for each galaxy of `images` in the order of
+    `find`; return remarks.
 
     * vote fractions: `GalaxyID, Class1.1, ..., Class11.6`, clipped to [0, 1]: a submission to the
       Galaxy Zoo challenge;

@@ -21,8 +21,7 @@ EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 @dataclass(kw_only=True, eq=False)
 class Views:
-    """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in
-    its own way.
+    """Random views: `views(images)` gives images of the same shape, each changed in its own way.
 
     All options are amplitudes, 0 or False switches one off:
 
@@ -79,7 +78,7 @@ class Views:
         return images.clamp(0, 1)
 
     def _geometry(self, images: Images, uniform: Callable[..., Tensor]) -> Images:
-        """Rotation, flip, zoom and shift in one resampling."""
+        """Rotate, flip, zoom and shift in one resampling."""
         still = torch.zeros(len(images), device=images.device)
         angle = 2 * math.pi * uniform() if self.rotation else still
         scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor

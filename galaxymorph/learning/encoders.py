@@ -108,13 +108,12 @@ class Encoder(nn.Module):
         return self.body(self.prepare(images))
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
-        """How to call a result of this encoder on test galaxies, by their ids: `how` ("frozen", or
-        its `adaptation`), to which "transductive" is added where it has been trained on some of
-        them without their labels, and "galaxies unknown" where a file of others does not say what
-        it has been trained on. Of an untrained encoder "from scratch", or "frozen, random encoder".
+        """Name the protocol of a result on test galaxies, by their ids: `how` ("frozen", or its
+        `adaptation`); "transductive" as well if it was trained on some of them without labels, and
+        "galaxies unknown" if a file of others does not say on what. Of an untrained encoder "from
+        scratch", or "frozen, random encoder".
 
-        Raises `ValueError` where it was told labels of test galaxies: that result would be worth
-        nothing."""
+        Raises `ValueError` where it was trained with labels of test galaxies."""
         tested = set(test)
         told = sorted(tested & self.seen_labels)
         if told:
@@ -158,7 +157,7 @@ class Encoder(nn.Module):
         return [group for group in groups if any(list(module.parameters()) for module in group)]
 
     def freeze(self, how: Freeze) -> None:
-        """Keeps its first stages (`how` many, or "all") as they are while a head on it is trained:
+        """Keep its first stages (`how` many, or "all") as they are while a head on it is trained:
         no gradient, and BatchNorm with the statistics that it has."""
         if how == "none":
             return
@@ -177,7 +176,7 @@ class Encoder(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Encoder:
-        """What is frozen stays in eval mode."""
+        """Switch modes; what is frozen stays in eval mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -204,8 +203,8 @@ def encoder(
     aligned: bool | None = None,
     image_size: int | None = None,
 ) -> Encoder:
-    """An encoder by name (`NAMES`, or `timm/NAME`), or by the path of a model file of this package,
-    trained.
+    """Make an encoder by name (`NAMES`, or `timm/NAME`), or load that of a model file of this
+    package.
 
     * `cnn`: `architectures.SmallCNN`, for few labels, with the `channels` of its blocks.
     * `resnet18`, `resnet50`: He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
@@ -347,7 +346,7 @@ def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]
 
 
 def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
-    """Puts weights of others into the body of an encoder; what they have beyond it is left out."""
+    """Put weights of others into the body of an encoder; skip what they have beyond it."""
     own = made.body.state_dict()
     counts = {key: own[key] for key in own if key.endswith("num_batches_tracked")}  # new in 2018
     body = {key: value for key, value in state.items() if key in own or not HEADS.fullmatch(key)}

@@ -268,8 +268,7 @@ def _measures(learner: nn.Module) -> Callable[[Tensor, Targets], dict[str, Tenso
 def evaluate(
     learner: nn.Module, part: Part, *, batch_size: int = 256, precision: str = "auto"
 ) -> dict[str, float]:
-    """Mean measures over a part, in eval mode and without views: the learner's `measures`, or its
-    loss where it has none."""
+    """Average a learner's `measures` (or its loss) over a part, in eval mode and without views."""
     where, (images, targets) = device(), part
     learner.to(where).eval()
     measure, sums = _measures(learner), dict[str, float]()
@@ -292,7 +291,7 @@ def predict(
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Float[Tensor, "galaxy class"]:
-    """Class probabilities of galaxies, in their order, on the CPU; in eval mode, so no galaxy
+    """Compute class probabilities of galaxies, in order, on the CPU; in eval mode, so no galaxy
     depends on its batch.
 
     With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy
@@ -319,7 +318,7 @@ def embed(
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Float[Tensor, "galaxy feature"] | Float[Tensor, "8 galaxy feature"]:
-    """Features of galaxies, in their order, on the CPU; in eval mode, so none depends on which
+    """Compute features of galaxies, in order, on the CPU; in eval mode, so none depends on which
     others share its batch.
 
     With `each_orientation`, of each of the 8 rotations and mirror images of a galaxy

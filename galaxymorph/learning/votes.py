@@ -115,7 +115,7 @@ class VoteRegressor(Headed):
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Takes the weights of a trained model (`model_files.load`), those of its head, too.
+        """Take the weights of a trained model (`model_files.load`), those of its head, too.
 
         Raises `ValueError` where that has another head: its outputs would mean something else."""
         kind = {key: value for key, value in self.options.items() if key != "dropout"}
