@@ -66,22 +66,20 @@ def main() -> None:
         seed=given.seed,
     )
     for row in rows:
-        print(
-            f"epoch {row['epoch']}: mock accuracy {row['val_accuracy']:.3f}, {row['images_per_second']:.0f} images/s",
-            flush=True,
-        )
+        speed = f"{row['images_per_second']:.0f} images/s"
+        print(f"epoch {row['epoch']}: mock accuracy {row['val_accuracy']:.3f}, {speed}", flush=True)
 
     predicted = train.predict(learner, real.images, average_orientations=True).argmax(1).numpy()
     labels = real.labels.numpy()
     accuracy = (predicted == labels).mean()
     spread = np.sqrt(accuracy * (1 - accuracy) / len(labels))
     print(
-        f"accuracy on {len(labels)} real galaxies: {accuracy:.3f} +- {spread:.3f} ({given.encoder}, seed {given.seed})"
+        f"accuracy on {len(labels)} real galaxies: {accuracy:.3f} +- {spread:.3f} "
+        f"({given.encoder}, seed {given.seed})"
     )
     print(f"true class by row, predicted by column:\n{confusion_matrix(labels, predicted)}")
-    print(
-        f"{time.perf_counter() - start:.0f} s, {platform.processor() or platform.machine()}, torch {torch.__version__}"
-    )
+    processor = platform.processor() or platform.machine()
+    print(f"{time.perf_counter() - start:.0f} s, {processor}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

@@ -75,9 +75,11 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     kept = sorted(both / min(read, max(shared, apart)) for read, shared, apart, both in turns)
     medians = [statistics.median(column) for column in zip(*turns, strict=True)]
     print(
-        f"{options.encoder} at {size} px from JPEG files, crop {options.crop}: reading alone {medians[0]:.0f} images/s, model "
-        f"alone {medians[1]:.0f} (all threads on a batch) or {medians[2]:.0f} (a batch per thread), both {medians[3]:.0f}: it "
-        f"keeps {statistics.median(kept):.0%} of the slower one (median of {len(kept)} turns, {kept[0]:.0%} to {kept[-1]:.0%})"
+        f"{options.encoder} at {size} px from JPEG files, crop {options.crop}: reading alone "
+        f"{medians[0]:.0f} images/s, model alone {medians[1]:.0f} (all threads on a batch) or "
+        f"{medians[2]:.0f} (a batch per thread), both {medians[3]:.0f}: it keeps "
+        f"{statistics.median(kept):.0%} of the slower one (median of {len(kept)} turns, "
+        f"{kept[0]:.0%} to {kept[-1]:.0%})"
     )
 
 
@@ -89,17 +91,9 @@ def memory(model: Path, images: Path, n: int, folder: Path) -> None:
     many.mkdir()
     for number, file in zip(range(n), itertools.cycle(files)):
         (many / f"{number}.jpg").symlink_to(file)
-    command = [
-        sys.executable,
-        "-m",
-        "galaxymorph",
-        "predict",
-        "--model",
-        str(model),
-        "--images",
-        str(many),
-    ]
-    subprocess.run([*command, "--out", str(folder / "predictions.csv")], check=True)
+    command = [sys.executable, "-m", "galaxymorph", "predict", "--model", str(model)]
+    command += ["--images", str(many), "--out", str(folder / "predictions.csv")]
+    subprocess.run(command, check=True)
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB
     print(f"{n:,} files: {largest / 2**20:.2f} GiB at most")
 
@@ -124,9 +118,8 @@ def main() -> None:
         if where.type == "cuda"
         else f"CPU, {torch.get_num_threads()} threads"
     )
-    print(
-        f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}"
-    )
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{versions}, {processor}, bf16: {device.has_bf16(where)}")
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:

@@ -118,9 +118,8 @@ def main() -> None:
         if where.type == "cuda"
         else f"CPU, {torch.get_num_threads()} threads"
     )
-    print(
-        f"torch {torch.__version__}, Python {platform.python_version()}, {processor}, bf16: {device.has_bf16(where)}"
-    )
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{versions}, {processor}, bf16: {device.has_bf16(where)}")
     mock_survey(64, image_size=options.size)  # warm-up
     start = time.perf_counter()
     n_mock = len(mock_survey(2000, image_size=options.size).ids)

@@ -1,4 +1,4 @@
-"""What is done to a batch of images, whatever for: the eight orientations, blur."""
+"""Geometry and blur of a batch of images, whatever for."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+Images = Float[Tensor, "galaxy 3 height width"]  # in [0, 1]
+Squares = Shaped[Tensor, "*batch size size"]
 
-def orientations(
-    images: Shaped[Tensor, "*batch size size"],
-) -> list[Shaped[Tensor, "*batch size size"]]:
-    """The 8 rotations by 90 degrees and mirror images (the dihedral group D4); they need no
-    resampling."""
+
+def orientations(images: Squares) -> list[Squares]:
+    """The 8 rotations by 90 degrees and mirror images (the dihedral group D4), not resampled."""
     turned = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
     return turned + [image.flip(-1) for image in turned]
 
 
-def gaussian_blur(
-    images: Float[Tensor, "galaxy 3 height width"], sigma: Float[Tensor, " galaxy"]
-) -> Float[Tensor, "galaxy 3 height width"]:
-    """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0 leaves it as it
-    is)."""
+def resampled(images: Images, *matrix: Float[Tensor, " galaxy"]) -> Images:
+    """Each image by its own affine map, whose 2 x 3 matrix (6 numbers, row by row) leads from a
+    place in the new image to one in the old, in half sides from the centre. Bilinear; beyond the
+    frame the image is mirrored, so the sky goes on."""
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round places
+        theta = torch.stack(matrix, dim=1).view(-1, 2, 3)  # (galaxy, 2, 3)
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        grid = grid.to(images.dtype)  # (galaxy, height, width, 2)
+        return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def gaussian_blur(images: Images, sigma: Float[Tensor, " galaxy"]) -> Images:
+    """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0: unchanged)."""
     n, bands, height, width = images.shape
     reach = max(1, math.ceil(3 * float(sigma.max())))
     x = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (x / sigma[:, None].clamp_min(1e-3)) ** 2)  # (galaxy, 2 reach + 1)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(
-        bands, 0
-    )  # (galaxy * 3, 2 reach + 1)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(bands, 0)  # of each band
     flat = functional.pad(images.reshape(1, n * bands, height, width), (reach,) * 4, mode="reflect")
     flat = functional.conv2d(flat, kernel[:, None, :, None], groups=n * bands)
     flat = functional.conv2d(flat, kernel[:, None, None, :], groups=n * bands)

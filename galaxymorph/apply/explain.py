@@ -3,9 +3,8 @@ from its file alone."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.apply.images import cutouts_of, find
+from galaxymorph.apply.predict import Say
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import gradcam, map_scores
 from galaxymorph.diagnostics.targets import Answer, answers, captions
 from galaxymorph.learning import saved, train
 from galaxymorph.plots import gradcam as gradcam_plots
+from galaxymorph.text import unknown
 
 MOCK = re.compile(r"mock-(\d+)-(\d{7})")  # survey and number of a galaxy of `survey.mock_survey`
 
@@ -36,9 +37,9 @@ def explain(
     methods: Sequence[str] = ("gradcam",),
     layer: str | None = None,
     crop: int | None = None,
-    say: Callable[[str], object] = print,
+    say: Say = print,
 ) -> None:
-    """Draws maps of some galaxies into the file `out`: a row for each, a column for each answer and
+    """Draw maps of some galaxies into the file `out`: a row for each, a column for each answer and
     method (`gradcam.maps`).
 
     The galaxies are those with these ids among `images`, or, without any, galaxies of the mock
@@ -46,62 +47,45 @@ def explain(
     explain: one answer, or all of a question; of a model of classes, `answer` is a class. Raises
     `ValueError` for what is not there, with the nearest names."""
     learner, header = saved.load(model)
-    said = answers(learner, header)
-    chosen = _chosen(said, question, answer)
+    told = answers(learner, header)
+    chosen = _chosen(told, question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
     for name in chosen:
+        below = captions(name, told[name], predicted, votes)
         for method in methods:
             key = name if len(methods) == 1 else f"{name}, {method}"
-            heat[key] = gradcam.maps(learner, pixels, said[name].target, method=method, layer=layer)
-            texts[key] = [
-                f"{method}\n{text}" for text in captions(name, said[name], predicted, votes)
-            ]
+            heat[key] = gradcam.maps(learner, pixels, told[name].target, method=method, layer=layer)
+            texts[key] = [f"{method}\n{text}" for text in below]
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
     for key, maps in heat.items():
-        on_galaxy = map_scores.heat_on_galaxy(pixels, maps).tolist()
-        say(
-            f"{key}, heat on the galaxy: "
-            + ", ".join(f"{id} {part:.0%}" for id, part in zip(ids, on_galaxy, strict=True))
-        )
+        shares = zip(ids, map_scores.heat_on_galaxy(pixels, maps).tolist(), strict=True)
+        say(f"{key}, heat on the galaxy: " + ", ".join(f"{id} {part:.0%}" for id, part in shares))
     say(str(out))
 
 
-def _chosen(said: dict[str, Answer], question: str | None, answer: str | None) -> list[str]:
-    """The names of what is to be explained."""
-    asks = any(": " in name for name in said)
-    if question is not None and not asks:
-        raise ValueError(
-            f"the model tells classes, not answers of questions: give one of {', '.join(said)} as the answer"
-        )
-    if question is None and asks:
-        raise ValueError(f"which question? There are: {', '.join(galaxy_zoo_tree.SLICES)}")
+def _chosen(told: dict[str, Answer], question: str | None, answer: str | None) -> list[str]:
+    """The names of what is to be explained: `bar: yes`, or a class."""
+    kind = "answer" if any(": " in name for name in told) else "class"
+    if question is None and kind == "answer":
+        raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
     if question is not None:
-        _among(
-            "question",
-            question.replace("_", " "),
-            [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES],
-        )
-        said = {
-            name: each
-            for name, each in said.items()
-            if name.startswith(f"{question.replace('_', ' ')}: ")
-        }
-    names = {name.rpartition(": ")[2]: name for name in said}
-    if answer is None:
-        return list(said)
-    _among("answer" if asks else "class", answer, list(names))
-    return [names[answer]]
-
-
-def _among(what: str, name: str, there: Sequence[str]) -> None:
-    if name not in there:
-        near = difflib.get_close_matches(name, there, n=1)
-        raise ValueError(
-            f"no {what} {name!r}{f'; did you mean {near[0]!r}?' if near else ''} There are: {', '.join(there)}"
-        )
+        if kind == "class":
+            raise ValueError(
+                "the model tells classes, not answers of questions: give one of "
+                f"{', '.join(told)} as the answer"
+            )
+        question = question.replace("_", " ")
+        known = [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES]
+        if question not in known:
+            raise ValueError(unknown("question", question, known))
+        told = {name: each for name, each in told.items() if name.startswith(f"{question}: ")}
+    names = {name.rpartition(": ")[2]: name for name in told}
+    if answer is not None and answer not in names:
+        raise ValueError(unknown(kind, answer, names))
+    return list(told) if answer is None else [names[answer]]
 
 
 def _galaxies(
@@ -111,20 +95,16 @@ def _galaxies(
     size, cutout = header["image_size"], header.get("cutout", {})
     if images:
         found = find(images, cutout)
-        return torch.from_numpy(
-            cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))
-        ), None
+        cut = cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))
+        return torch.from_numpy(cut), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         raise ValueError(
-            f"galaxies of the mock survey are called mock-0-0000007; of {', '.join(ids)}, give the images"
+            "galaxies of the mock survey are called mock-0-0000007; of "
+            f"{', '.join(ids)}, give the images"
         )
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
-    surveys = {
-        seed: mock_survey(
-            1 + max(row for each, row in pairs if each == seed), image_size=size, seed=seed
-        )
-        for seed in dict.fromkeys(seed for seed, _ in pairs)
-    }
+    lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
+    surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])
     return pixels, torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()

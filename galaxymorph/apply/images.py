@@ -1,4 +1,4 @@
-"""galaxymorph.apply.images"""
+"""Images of somebody who has a model file: where galaxies lie, and their cutouts as in training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ from galaxymorph.data import cutouts, fits, sources
 from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
 
+Cutouts = UInt8[ndarray, "galaxy 3 size size"]
 # From FITS bands to colour, where a model was not trained on them: as in `data.load`.
 COLOUR: dict[str, Any] = {
-    "bands": None,
-    "hdu": None,
-    "stretch": 0.5,
-    "Q": 8.0,
-    "band_weights": (2.5, 1.5, 1.0),
-}
+    "bands": None, "hdu": None, "stretch": 0.5, "Q": 8.0, "band_weights": (2.5, 1.5, 1.0),
+}  # fmt: skip
 
 
 def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
@@ -35,23 +32,19 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
     an id stands twice."""
     colour = {key: cutout.get(key, default) for key, default in COLOUR.items()}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
-    ids = [id for part in parts for id in part.ids]
-    names = [name for part in parts for name in part.names]
-    sources.check_unique(ids, names, listing(paths))
-    found = Found(
-        ids=ids,
-        names=names,
-        read=[read for part in parts for read in part.read],
-        labels=[-1] * len(ids),
-        stamps=[stamp for part in parts for stamp in part.stamps],
-    )
+    joined: dict[str, Any] = {
+        key: [each for part in parts for each in getattr(part, key)]
+        for key in ("ids", "names", "read", "stamps")
+    }
+    ids = joined["ids"]
+    sources.check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)
-    return sources.take(
-        found, sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
-    )
+    order = sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
+    return sources.take(Found(**joined, labels=[-1] * len(ids)), order)
 
 
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
+    readable = sources.IMAGES + fits.ENDINGS
     if path.is_dir():
         parts = []
         if list(sources.files_below(path, sources.IMAGES)):
@@ -59,42 +52,33 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         if list(sources.files_below(path, fits.ENDINGS)):
             parts.append(fits.find(path, **colour))
         if not parts:
-            raise ValueError(
-                f"{path}: no images found, no file that ends in {', '.join(sources.IMAGES + fits.ENDINGS)}"
-            )
+            raise ValueError(f"{path}: no images found, no file that ends in {', '.join(readable)}")
         for part in parts:
             part.names = [f"{path}/{name}" for name in part.names]
         return parts
     if path.suffix.lower() == ".zip":
         return [sources.images(path)]
     if path.suffix.lower() == ".csv":
-        files = sources.listed(path)
-    elif path.name.lower().endswith(sources.IMAGES + fits.ENDINGS):
-        files = {sources.without_ending(path.name): path}
+        listed = sources.listed(path)
+    elif path.name.lower().endswith(readable):
+        listed = {sources.without_ending(path.name): path}
     else:
         raise ValueError(
             f"{path}: expected a folder, a zip, a CSV list of files, an image or a FITS cube"
         )
-    return [
-        Found(
-            ids=list(files),
-            names=[str(file) for file in files.values()],
-            read=[_reader(file, colour) for file in files.values()],
-            labels=[-1] * len(files),
-            stamps=[sources.stamp(file) for file in files.values()],
-        )
+    files = list(listed.values())
+    names = [str(file) for file in files]
+    read: list[Callable[[], sources.RGB | sources.File]] = [
+        fits.reader([name], **colour)
+        if name.lower().endswith(fits.ENDINGS)
+        else partial(sources.read_image, name)
+        for name in names
     ]
+    stamps = [sources.stamp(file) for file in files]
+    return [Found(ids=list(listed), names=names, read=read, labels=[-1] * len(read), stamps=stamps)]
 
 
-def _reader(file: Path, colour: dict[str, Any]) -> Callable[[], sources.RGB | sources.File]:
-    if not file.name.lower().endswith(fits.ENDINGS):
-        return partial(sources.read_image, str(file))
-    return fits.reader([str(file)], **colour)
-
-
-def cutouts_of(
-    found: Found, ids: Sequence[str], *, size: int, crop: int | None = None
-) -> UInt8[ndarray, "galaxy 3 size size"]:
+def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> Cutouts:
     """Cutouts of single galaxies by id. Raises `ValueError` for an id that is not there, with the
     nearest, or an image that cannot be read."""
     places, read = {id: row for row, id in enumerate(found.ids)}, []

@@ -1,21 +1,19 @@
-"""galaxymorph.apply.similar"""
+"""The galaxies that look most like one, to a trained model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from numpy import ndarray
 
 from galaxymorph.apply.images import cutouts_of, find
-from galaxymorph.apply.predict import _check_positive
-from galaxymorph.apply.stream import BATCH, Remark, compute, stream
-from galaxymorph.learning.saved import load
-from galaxymorph.plots import style as plots
+from galaxymorph.apply.predict import Say, check_positive, progress
+from galaxymorph.apply.stream import BATCH, Remark, Values, compute, stream
+from galaxymorph.learning import saved
+from galaxymorph.plots import style
 
 
 def similar(
@@ -28,7 +26,7 @@ def similar(
     average_orientations: bool = False,
     batch_size: int = BATCH,
     crop: int | None = None,
-    say: Callable[[str], object] = print,
+    say: Say = print,
 ) -> list[Remark]:
     """The `n` galaxies that are nearest to one in feature space, by the cosine of the angle between
     their features: as a table `similar_<galaxy>.csv` (`id, similarity`) and a picture
@@ -36,8 +34,8 @@ def similar(
 
     With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for
     an id that is not there."""
-    _check_positive(n=n, batch_size=batch_size, crop=crop)
-    learner, header = load(model)
+    check_positive(n=n, batch_size=batch_size, crop=crop)
+    learner, header = saved.load(model)
     cutout = header.get("cutout", {})
     found = find(images, cutout)
     encoder: Any = learner.encoder
@@ -46,31 +44,27 @@ def similar(
 
     query = _unit(compute(encoder, cutouts_of(found, [galaxy], **pixels), **view))[0]
     ids, similarity, remarks = list[str](), list[float](), list[Remark]()
-    for some, features, said in stream(encoder, found, **pixels, **view, batch_size=batch_size):
-        ids += some
-        similarity += (_unit(features) @ query).tolist()
-        remarks += said
+    batches = stream(encoder, found, **pixels, **view, batch_size=batch_size)
+    for batch in progress(batches, len(found.ids)):
+        ids += batch.ids
+        similarity += (_unit(batch.values) @ query).tolist()
+        remarks += batch.remarks
     table = pd.DataFrame({"id": ids, "similarity": similarity})
-    table = (
-        table.loc[table["id"] != galaxy]
-        .sort_values(by="similarity", ascending=False, kind="stable")
-        .head(n)
-    )
+    table = table.loc[table["id"] != galaxy]
+    table = table.sort_values(by="similarity", ascending=False, kind="stable").head(n)
     if not len(table):
         raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")
 
     stem = f"similar_{galaxy.replace('/', '_')}"
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
-    titles = [
-        f"{galaxy}\nasked for",
-        *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True)),
-    ]
-    figure = plots.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
+    near = zip(table["id"], table["similarity"], strict=True)
+    titles = [f"{galaxy}\nasked for", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
+    figure = style.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
     return remarks
 
 
-def _unit(features: Float[ndarray, "galaxy feature"]) -> Float[ndarray, "galaxy feature"]:
+def _unit(features: Values) -> Values:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

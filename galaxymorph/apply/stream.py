@@ -1,43 +1,52 @@
-"""galaxymorph.apply.stream"""
+"""Outputs of a network for any number of galaxies, a batch at a time: memory does not grow with
+their number."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
-from tqdm import tqdm
 
+from galaxymorph.apply.images import Cutouts
 from galaxymorph.data import cutouts, sources
 from galaxymorph.data.sources import Found
 from galaxymorph.learning import device
-from galaxymorph.pixels import orientations
+from galaxymorph.pixels import Images, orientations
 
 BATCH = 64  # galaxies
-Remark = tuple[
-    str, str, bool
-]  # which image; what is to be said about it; whether it is left out for that
-Outputs = Callable[
-    [Float[Tensor, "galaxy 3 size size"]], Float[Tensor, "galaxy output"]
-]  # of images in [0, 1]
-Batch = tuple[
-    list[str], Float[ndarray, "galaxy output"], list[Remark]
-]  # ids and outputs of the galaxies that could be read
+Values = Float[ndarray, "galaxy output"]
+Outputs = Callable[[Images], Float[Tensor, "galaxy output"]]
+
+
+class Remark(NamedTuple):
+    """What is to be said about an image."""
+
+    name: str
+    message: str
+    left_out: bool  # whether the galaxy is left out for that
+
+
+class Batch(NamedTuple):
+    """Ids and outputs of the galaxies of a batch that could be read."""
+
+    ids: list[str]
+    values: Values
+    remarks: list[Remark]
+
+
+Batches = Generator[Batch, None, None]
 
 
 @torch.inference_mode()
-def compute(
-    outputs: Outputs,
-    images: UInt8[ndarray, "galaxy 3 size size"],
-    *,
-    average_orientations: bool = False,
-) -> Float[ndarray, "galaxy output"]:
+def compute(outputs: Outputs, images: Cutouts, *, average_orientations: bool = False) -> Values:
     """What the function `outputs` gives of a batch; with `average_orientations`, the mean over the
     8 rotations and mirror images of each galaxy."""
     where = device.device()
@@ -56,7 +65,7 @@ def stream(
     batch_size: int = BATCH,
     done: int = 0,
     average_orientations: bool = False,
-) -> Iterator[Batch]:
+) -> Batches:
     """`compute` of all galaxies' cutouts, batch by batch in the order of `found`, from the batch
     number `done` on.
 
@@ -64,25 +73,20 @@ def stream(
     thread: no thread ever waits for another, so that reading costs no more than its own time."""
 
     def work(batch: Found) -> Batch:
-        read = cutouts.run(
-            [partial(cutouts.read, each, size=size, crop=crop) for each in batch.read]
-        )
-        remarks = [
-            (name, said, image is None)
-            for name, (image, said) in zip(batch.names, read, strict=True)
-            if said
-        ]
-        good = [
-            (id, image) for id, (image, _) in zip(batch.ids, read, strict=True) if image is not None
-        ]
-        if not good:
-            return [], np.empty((0, 1), np.float32), remarks
-        ids, images = zip(*good, strict=True)
-        return (
-            list(ids),
-            compute(outputs, np.stack(images), average_orientations=average_orientations),
-            remarks,
-        )
+        jobs = [partial(cutouts.read, read, size=size, crop=crop) for read in batch.read]
+        ids, images, remarks = list[str](), list[ndarray](), list[Remark]()
+        for id, name, (image, message) in zip(
+            batch.ids, batch.names, cutouts.run(jobs), strict=True
+        ):
+            if message:
+                remarks.append(Remark(name, message, image is None))
+            if image is not None:
+                ids.append(id)
+                images.append(image)
+        if not ids:
+            return Batch([], np.empty((0, 1), np.float32), remarks)
+        values = compute(outputs, np.stack(images), average_orientations=average_orientations)
+        return Batch(ids, values, remarks)
 
     n, threads = len(found.ids), torch.get_num_threads()
     batches = (
@@ -93,15 +97,9 @@ def stream(
     try:
         with (
             contextlib.closing(cutouts.in_order(work, batches, workers=threads)) as results,
-            tqdm(
-                total=n, initial=min(done * batch_size, n), unit=" galaxies", mininterval=1
-            ) as bar,
-            # a setting of the whole process, so nothing that a thread could change
-            warnings.catch_warnings(),
+            warnings.catch_warnings(),  # of the whole process: no thread could change that
         ):
             warnings.simplefilter("ignore")
-            for ids, values, remarks in results:
-                yield ids, values, remarks
-                bar.update(len(ids) + sum(left_out for _, _, left_out in remarks))
+            yield from results
     finally:
         torch.set_num_threads(threads)

@@ -1,14 +1,28 @@
 """Networks that torchvision does not have, from normalised images to features: a small CNN for
-galaxies, and Xception."""
+galaxies, Xception, and the encoder of the autoencoder, which turns galaxies first."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from galaxymorph.pixels import Images, resampled
+
+Features = Float[Tensor, "galaxy feature"]
+Angles = Float[Tensor, " galaxy"]  # in radians
+
+# px. No network takes less: a last stage that is handed single cells gets NaN, because the bfloat16
+# gradient of its stride-2 convolution reads memory that was never written (oneDNN on CPU, torch
+# 2.15).
+SMALLEST = 32
+STRIDE = 16  # px of the image for each cell of the autoencoder's last stage
+WINDOW = 0.2  # of the image's side: sigma of the Gaussian in which an orientation is measured
 
 
 def _convolution(before: int, after: int, size: int, **options: Any) -> list[nn.Module]:
@@ -21,32 +35,28 @@ class SmallCNN(nn.Module):
     what cells are left.
 
     The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) at the size of a few hundred labelled
-    galaxies, with BatchNorm (Ioffe & Szegedy 2015). The mean at the end makes of where something is
-    whether it is there, and takes any image size.
+    galaxies, with BatchNorm (Ioffe & Szegedy 2015). The mean at the end asks whether something is
+    there, not where, and takes any image size.
 
-    Arguments: the `channels` of the blocks, of which the last is `num_features`.
-    """
+    Arguments: the `channels` of the blocks, of which the last is `num_features`."""
 
     def __init__(self, *, channels: Sequence[int] = (16, 32, 64, 128)):
         super().__init__()
         self.options = {"channels": list(channels)}
         self.num_features = channels[-1]
-        self.blocks = nn.Sequential(
-            *[
-                nn.Sequential(
-                    *_convolution(before, after, 3, padding=1),
-                    nn.ReLU(),
-                    *_convolution(after, after, 3, padding=1),
-                    nn.ReLU(),
-                    nn.MaxPool2d(2),
-                )
-                for before, after in itertools.pairwise((3, *channels))
+        blocks = [
+            [
+                *_convolution(before, after, 3, padding=1),
+                nn.ReLU(),
+                *_convolution(after, after, 3, padding=1),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
             ]
-        )
+            for before, after in itertools.pairwise((3, *channels))
+        ]
+        self.blocks = nn.Sequential(*[nn.Sequential(*layers) for layers in blocks])
 
-    def forward(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy feature"]:
+    def forward(self, images: Images) -> Features:
         return self.blocks(images).mean((2, 3))
 
 
@@ -76,9 +86,7 @@ class Xception(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy 2048"]:
+    def forward(self, images: Images) -> Float[Tensor, "galaxy 2048"]:
         return self.exit(self.middle(self.entry(self.stem(images)))).mean((2, 3))
 
 
@@ -105,3 +113,98 @@ class _Block(nn.Module):
         self, cells: Float[Tensor, "galaxy before height width"]
     ) -> Float[Tensor, "galaxy after new_height new_width"]:
         return self.layers(cells) + self.shortcut(cells)
+
+
+class ConvEncoder(nn.Module):
+    """Four convolutions that halve the image each, then the latent vector; `num_features` is its
+    size.
+
+    Arguments: the `channels` of the four stages; `latent`, the size of the vector; `image_size` in
+    pixels, a multiple of 16; `aligned`: each galaxy is turned first, its major axis horizontal
+    (`orientation`), by which the latent vector says next to nothing about the angle. The last
+    stage's map, flattened, is the latent vector itself where it has `latent` numbers, as in the
+    published encoder (`channels=(32, 32, 16, 8), aligned=False`: 8 x 4 x 4 = 128 at 64 px);
+    otherwise a linear layer leads to it.
+
+    Raises `ValueError` for an image size that is no multiple of 16 or below 32 px."""
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        latent: int = 128,
+        image_size: int = 64,
+        aligned: bool = True,
+    ):
+        super().__init__()
+        check_stages(channels, image_size)
+        self.num_features, self.image_size, self.aligned = latent, image_size, aligned
+        self.options = {"channels": list(channels), "latent": latent}
+        self.options |= {"aligned": aligned, "image_size": image_size}
+        self.stages = nn.Sequential(
+            *[
+                nn.Sequential(*_convolution(before, after, 3, stride=2, padding=1), nn.ReLU())
+                for before, after in itertools.pairwise((3, *channels))
+            ]
+        )
+        flat = channels[-1] * (image_size // STRIDE) ** 2
+        self.to_latent = nn.Identity() if flat == latent else nn.Linear(flat, latent)
+
+    def forward(self, images: Images) -> Features:
+        """Latent vectors of normalised images (`encoders.Encoder.prepare`)."""
+        if images.shape[-1] != self.image_size:
+            raise ValueError(
+                f"images of {images.shape[-1]} px for an encoder of {self.image_size} px; "
+                "set image_size"
+            )
+        if self.aligned:
+            images = turned(images, orientation(images))
+        return self.to_latent(self.stages(images).flatten(1))
+
+
+def check_stages(channels: Sequence[int], image_size: int) -> None:
+    """Raise `ValueError` unless there are four stages and the image can be halved by each."""
+    if image_size % STRIDE or image_size < SMALLEST:
+        raise ValueError(
+            f"image_size={image_size}: the autoencoder needs a multiple of {STRIDE}, "
+            f"at least {SMALLEST} px"
+        )
+    if len(channels) != 4:
+        raise ValueError(f"channels={list(channels)}: expected one number for each of 4 stages")
+
+
+@torch.no_grad()
+def orientation(images: Images) -> Angles:
+    """The direction of each galaxy's major axis, from the image's +x axis towards +y (down); of its
+    two ends, the one with the longer tail of light.
+
+    The axis is that of the second moments of the light, 0.5 atan2(2 M_xy, M_xx - M_yy) (Stobie
+    1980, SPIE 264, 208), its end where the third moment is positive. Light is what the mean of the
+    bands has above the image's median, the sky, within a Gaussian window of sigma = `WINDOW` sides
+    about the centre, against neighbours; moments are about its centroid. The result does not change
+    with the contrast and the zero point of an image. Of a galaxy without an axis it is any angle.
+    """
+    images = images.float()
+    light = images.mean(1)  # (galaxy, size, size)
+    light = (light - light.flatten(1).median(1).values[:, None, None]).clamp_min(0)
+    size = light.shape[-1]
+    x = (torch.arange(size, device=images.device) + 0.5) / size - 0.5  # in sides, from the centre
+    window = torch.exp(-0.5 * (x / WINDOW).square())
+    light = light * window * window[:, None]
+    total = light.sum((1, 2)).clamp_min(torch.finfo().tiny)  # an image of a single grey has none
+
+    def moment(of: Tensor) -> Tensor:
+        return (light * of).sum((1, 2)) / total
+
+    dx = x - moment(x)[:, None, None]  # (galaxy, 1, size)
+    dy = x[:, None] - moment(x[:, None])[:, None, None]  # (galaxy, size, 1)
+    angle = 0.5 * torch.atan2(2 * moment(dx * dy), moment(dx**2) - moment(dy**2))
+    along = dx * angle.cos()[:, None, None] + dy * angle.sin()[:, None, None]
+    return torch.where(moment(along**3) < 0, angle + math.pi, angle)
+
+
+def turned(images: Images, angle: Angles) -> Images:
+    """Each image turned about its centre by its own `angle`, so that what was in that direction
+    (`orientation`) comes to lie along +x."""
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return resampled(images.float(), cos, -sin, zero, sin, cos, zero)

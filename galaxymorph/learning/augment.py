@@ -8,23 +8,22 @@ seeing, depth and calibration."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
-from galaxymorph.pixels import gaussian_blur
+from galaxymorph.pixels import Images, gaussian_blur, resampled
 
 EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 
+@dataclass(kw_only=True, eq=False)
 class Views:
-    """Draws random views: `views(images)` gives images of the same shape, each galaxy changed in
-    its own way.
+    """Random views: `views(images)` gives images of the same shape, each changed in its own way.
 
-    Images are float in [0, 1], `(galaxy, 3, size, size)`. All options are amplitudes, 0 or False
-    switches one off:
+    All options are amplitudes, 0 or False switches one off:
 
     * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
     * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the
@@ -37,38 +36,24 @@ class Views:
       added sky noise.
 
     Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator`
-    where one is given."""
+    where one is given. Raises `ValueError` for a negative amplitude."""
 
-    def __init__(
-        self,
-        *,
-        rotation: bool = True,
-        flip: bool = True,
-        zoom: float = 0.15,
-        shift: float = 0.04,
-        brightness: float = 0.15,
-        colour: float = 0.05,
-        reddening: float = 0.0,
-        blur: float = 0.0,
-        noise: float = 0.02,
-    ):
-        amplitudes = {
-            "zoom": zoom, "shift": shift, "brightness": brightness, "colour": colour, "reddening": reddening,
-            "blur": blur, "noise": noise,
-        }  # fmt: skip
-        for name, value in amplitudes.items():
+    rotation: bool = True
+    flip: bool = True
+    zoom: float = 0.15
+    shift: float = 0.04
+    brightness: float = 0.15
+    colour: float = 0.05
+    reddening: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
             if value < 0:
-                raise ValueError(f"{name}={value}: an amplitude is 0 (off) or positive")
-        self.rotation, self.flip, self.zoom, self.shift = rotation, flip, zoom, shift
-        self.brightness, self.colour, self.reddening = brightness, colour, reddening
-        self.blur, self.noise = blur, noise
+                raise ValueError(f"{name}={value}: an amplitude is 0 (off) or more")
 
-    def __call__(
-        self,
-        images: Float[Tensor, "galaxy 3 size size"],
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "galaxy 3 size size"]:
+    def __call__(self, images: Images, *, generator: torch.Generator | None = None) -> Images:
         n, device = len(images), images.device
 
         def uniform(*shape: int) -> Tensor:
@@ -84,36 +69,20 @@ class Views:
             images = images * (1 + self.colour * (2 * uniform(3, 1, 1) - 1))
         if self.reddening:
             excess = self.reddening * (2 * uniform(1, 1, 1) - 1)  # E(B - V)
-            images = images * 10 ** (
-                -0.4 * excess * torch.tensor(EXTINCTION, device=device).view(3, 1, 1)
-            )
+            extinction = torch.tensor(EXTINCTION, device=device).view(3, 1, 1)
+            images = images * 10 ** (-0.4 * excess * extinction)
         if self.noise:
-            grain = torch.randn(
-                images.shape, device=device, dtype=images.dtype, generator=generator
-            )
+            how = {"device": device, "dtype": images.dtype, "generator": generator}
+            grain = torch.randn(images.shape, **how)
             images = images + self.noise * uniform(1, 1, 1) * grain
         return images.clamp(0, 1)
 
-    def _geometry(self, images: Tensor, uniform) -> Tensor:
-        """Rotation, flip, zoom and shift in one resampling; beyond the frame the image is mirrored,
-        so the sky goes on."""
-        angle = (
-            2 * math.pi * uniform()
-            if self.rotation
-            else torch.zeros(len(images), device=images.device)
-        )
+    def _geometry(self, images: Images, uniform: Callable[..., Tensor]) -> Images:
+        """Rotate, flip, zoom and shift in one resampling."""
+        still = torch.zeros(len(images), device=images.device)
+        angle = 2 * math.pi * uniform() if self.rotation else still
         scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor
         mirror = torch.where(uniform() < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(
-            1
-        )  # affine_grid's unit is half a side
-        theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(
-            -1, 2, 3
-        )  # (galaxy, 2, 3)
-        grid = functional.affine_grid(
-            theta, list(images.shape), align_corners=False
-        )  # (galaxy, size, size, 2)
-        return functional.grid_sample(
-            images, grid.to(images.dtype), padding_mode="reflection", align_corners=False
-        )
+        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(1)  # in half sides
+        return resampled(images, cos * mirror, -sin, dx, sin * mirror, cos, dy)

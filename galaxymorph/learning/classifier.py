@@ -17,8 +17,36 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional
 
+from galaxymorph.learning.architectures import Features
 
-class Classifier(nn.Module):
+Inputs = Float[Tensor, "galaxy ..."]  # images in [0, 1], or features where a DNN is the encoder
+Outputs = Float[Tensor, "galaxy output"]
+Classes = Int[Tensor, " galaxy"]
+
+
+class Headed(nn.Module):
+    """A head on an encoder, and what every learner of this kind has; `measures` is its own."""
+
+    encoder: nn.Module
+    head: nn.Module
+
+    def forward(self, images: Inputs) -> Outputs:
+        """Raw outputs: logits, or what `predict` makes its outputs of."""
+        return self.head(self.encoder(images))
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The encoder's stages and the head, for learning rates that differ (`train.fit`)."""
+        return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportCallIssue]
+
+    def measures(self, images: Inputs, targets: Tensor) -> dict[str, Float[Tensor, ""]]:
+        raise NotImplementedError
+
+    def loss(self, images: Inputs, targets: Tensor) -> Float[Tensor, ""]:
+        """The mean loss of a batch (`measures`)."""
+        return self.measures(images, targets)["loss"]
+
+
+class Classifier(Headed):
     """A linear head, with dropout before it, on an encoder; trained end to end with cross-entropy.
 
     Arguments: the `encoder` (with `num_features`); `classes`, the number of classes;
@@ -37,54 +65,32 @@ class Classifier(nn.Module):
         class_weights: Float[Tensor, " class"] | None = None,
     ):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.label_smoothing = encoder, label_smoothing
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, classes))  # pyright: ignore
-        self.label_smoothing = label_smoothing
-        self.register_buffer(
-            "class_weights", class_weights, persistent=False
-        )  # of the training, not of the model
+        # of the training, not of the model
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, images: Float[Tensor, "galaxy ..."]) -> Float[Tensor, "galaxy class"]:
-        """Logits of images in [0, 1], `(galaxy, 3, size, size)`."""
-        return self.head(self.encoder(images))
-
-    def stages(self) -> list[list[nn.Module]]:
-        """The encoder's stages and the head, for learning rates that differ (`train.fit`)."""
-        return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportCallIssue]
-
-    def loss(
-        self, images: Float[Tensor, "galaxy ..."], labels: Int[Tensor, " galaxy"]
-    ) -> Float[Tensor, ""]:
-        """Mean cross-entropy of a batch: weighted and smoothed in training mode, plain in eval
-        mode."""
-        return self.measures(images, labels)["loss"]
-
-    def predict(self, images: Float[Tensor, "galaxy ..."]) -> Float[Tensor, "galaxy class"]:
+    def predict(self, images: Inputs) -> Outputs:
         """Class probabilities."""
         return self(images).float().softmax(1)
 
-    def measures(
-        self, images: Float[Tensor, "galaxy ..."], labels: Int[Tensor, " galaxy"]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of a batch and its accuracy."""
-        logits = self(images).float()
-        shaped = (
-            {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
-            if self.training
-            else {}
-        )
-        accuracy = (logits.argmax(1) == labels).float().mean()
-        return {"loss": functional.cross_entropy(logits, labels, **shaped), "accuracy": accuracy}
+    def measures(self, images: Inputs, targets: Classes) -> dict[str, Float[Tensor, ""]]:
+        """Mean cross-entropy of a batch, weighted and smoothed in training mode, plain in eval
+        mode; and its accuracy."""
+        logits, shaped = self(images).float(), {}
+        if self.training:
+            shaped = {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
+        accuracy = (logits.argmax(1) == targets).float().mean()
+        return {"loss": functional.cross_entropy(logits, targets, **shaped), "accuracy": accuracy}
 
 
-def balanced_weights(labels: Int[Tensor, " galaxy"], n_classes: int) -> Float[Tensor, " class"]:
-    """Weights by which every class counts the same in the loss: n / (n_classes *
-    n_of_the_class)."""
+def balanced_weights(labels: Classes, n_classes: int) -> Float[Tensor, " class"]:
+    """Weights by which every class counts the same in the loss: n / (n_classes * n_in_class).
+
+    Raises `ValueError` for a class without galaxies."""
     counts = torch.bincount(labels, minlength=n_classes)
     if (counts == 0).any():
-        raise ValueError(
-            f"no labelled galaxy in class {counts.argmin().item()}: no weight can balance it"
-        )
+        raise ValueError(f"class {counts.argmin()} has no labelled galaxy: no weight balances that")
     return len(labels) / (n_classes * counts.float())
 
 
@@ -101,27 +107,22 @@ class DNN(nn.Module):
     std: Tensor
 
     def __init__(
-        self,
-        train_features: Float[Tensor, "galaxy feature"],
-        *,
-        hidden: Sequence[int] = (128, 64),
-        dropout: float = 0.3,
+        self, train_features: Features, *, hidden: Sequence[int] = (128, 64), dropout: float = 0.3
     ):
         super().__init__()
+        spread = train_features.std(0).clamp_min(1e-6)  # a feature may be constant
         self.register_buffer("mean", train_features.mean(0))
-        self.register_buffer(
-            "std", train_features.std(0).clamp_min(1e-6)
-        )  # a feature may be constant
+        self.register_buffer("std", spread)
         sizes = [train_features.shape[1], *hidden]
         layers = [
-            [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)] for a, b in itertools.pairwise(sizes)
+            layer
+            for before, after in itertools.pairwise(sizes)
+            for layer in (nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout))
         ]
-        self.layers = nn.Sequential(
-            *[layer for group in layers for layer in group][:-1]
-        )  # the head has a dropout of its own
+        self.layers = nn.Sequential(*layers[:-1])  # the head has a dropout of its own
         self.num_features = sizes[-1]
 
-    def forward(self, features: Float[Tensor, "galaxy feature"]) -> Float[Tensor, "galaxy hidden"]:
+    def forward(self, features: Features) -> Float[Tensor, "galaxy hidden"]:
         return self.layers((features - self.mean) / self.std)
 
     def stages(self) -> list[list[nn.Module]]:

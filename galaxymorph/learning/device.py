@@ -1,11 +1,11 @@
-"""galaxymorph.learning.device"""
+"""Where and in which precision networks compute, and how a batch comes there."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -19,10 +19,8 @@ def has_bf16(where: torch.device) -> bool:
     faster."""
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where) >= (8, 0)
-    read = getattr(
-        torch.cpu, "get_capabilities", dict
-    )  # a torch that cannot tell gets fp32, which is never wrong
-    capabilities = read()
+    # a torch that cannot tell gets fp32, which is never wrong
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
@@ -35,16 +33,10 @@ def autocast(precision: str, where: torch.device) -> AbstractContextManager:
     return torch.autocast(where.type, torch.bfloat16, enabled=wanted)
 
 
-def to_float(
-    images: UInt8[Tensor, "*shape"] | Float[Tensor, "*shape"], where: torch.device
-) -> Float[Tensor, "*shape"]:
-    """A batch on its device. Images in [0, 1] and channels-last, which is the faster layout for
-    convolutions on CPU and GPU; features, which are float already, as they are."""
+def to_float(images: Shaped[Tensor, "*shape"], where: torch.device) -> Float[Tensor, "*shape"]:
+    """A batch on its device. Images (uint8) in [0, 1] and channels-last, which is the faster layout
+    for convolutions on CPU and GPU; features, which are float already, as they are."""
+    images = images.to(where, non_blocking=True)
     if images.is_floating_point():
-        return images.to(where, non_blocking=True)
-    return (
-        images.to(where, non_blocking=True)
-        .float()
-        .div_(255)
-        .contiguous(memory_format=torch.channels_last)
-    )
+        return images
+    return images.float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -6,19 +6,27 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torchvision.models
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import project
-from galaxymorph.learning import architectures, cae
+from galaxymorph.learning.architectures import (
+    SMALLEST,
+    ConvEncoder,
+    Features,
+    SmallCNN,
+    Xception,
+)
 from galaxymorph.learning.model_files import Unavailable, fetch, is_model, load, read
+from galaxymorph.pixels import Images
+from galaxymorph.text import unknown
 
 # With what their authors state: mean and std of the images that they were trained on, and the
 # smallest that they take.
@@ -26,32 +34,22 @@ PUBLISHED = {
     name: torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("resnet18", "resnet50", "vgg16", "inception_v3")
 }
+OWN = {"cnn": SmallCNN, "conv": ConvEncoder, "xception": Xception}
 NAMES = ("cnn", "conv", *PUBLISHED, "xception")
-RESIDUAL = ("zero_init_residual",)
-OWN = {
+OPTIONS = {  # besides size, mean and std
     "cnn": ("channels",),
     "conv": ("channels", "latent", "aligned"),
-    "resnet18": RESIDUAL,
-    "resnet50": RESIDUAL,
+    "resnet18": ("zero_init_residual",),
+    "resnet50": ("zero_init_residual",),
 }
-
-# No network takes less, in px: a last stage that is handed single cells gets NaN, because the
-# bfloat16 gradient of its stride-2
-# convolution reads memory that was never written (oneDNN on CPU, torch 2.15).
-SMALLEST = 32
-
 # Of galaxies as 8-bit cutouts the mean is near 0.1 and the spread near 0.15; fixed numbers, because
-# statistics that are
-# measured on a data set have to be carried with the weights and may leak from the test galaxies.
+# statistics that are measured on a data set may leak from the test galaxies.
 MEAN, STD = 0.1, 0.15
-OFFLINE = (
-    "LocalEntryNotFoundError",
-    "OfflineModeIsEnabled",
-    "ConnectError",
-)  # of the libraries by which timm downloads
-HEADS = re.compile(
-    r"(fc|classifier|head|AuxLogits)\b.*"
-)  # what a file of weights has beyond the encoder
+# errors of the libraries by which timm downloads
+OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError")
+HEADS = re.compile(r"(fc|classifier|head|AuxLogits)\b.*")  # what a file has beyond the encoder
+Freeze = Literal["none", "all"] | int
+Bands = float | Sequence[float]  # one number for all bands, or for each
 
 
 class Encoder(nn.Module):
@@ -77,58 +75,52 @@ class Encoder(nn.Module):
         options: dict[str, Any],
         *,
         size: int | None = None,
-        mean: float | Sequence[float] = MEAN,
-        std: float | Sequence[float] = STD,
+        mean: Bands = MEAN,
+        std: Bands = STD,
     ):
         super().__init__()
         self.body, self.num_features, self.options, self.size = body, num_features, options, size
-        self.smallest = smallest(options["name"])
+        name, self.smallest = options["name"], smallest(options["name"])
         if size is not None and size < self.smallest:
-            raise ValueError(
-                f"size={size}: {options['name']} takes images of {self.smallest} px or more"
-            )
+            raise ValueError(f"size={size}: {name} takes images of {self.smallest} px or more")
         self.normalisation = {"mean": mean, "std": std}
-        for name, value in self.normalisation.items():  # not persistent: the options say it
-            self.register_buffer(name, torch.tensor(value).reshape(-1, 1, 1), persistent=False)
+        for which, value in self.normalisation.items():  # not persistent: the options say it
+            self.register_buffer(which, torch.tensor(value).reshape(-1, 1, 1), persistent=False)
         self.adaptation = "fine-tuned"
         self.frozen: list[nn.Module] = []
 
-    def prepare(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy 3 new_height new_width"]:
+    def prepare(self, images: Images) -> Tensor:
         """Images in [0, 1] as the network wants to see them: brought to its size (bilinear), mean
         and spread taken off."""
         size = self.size or max(self.smallest, *images.shape[-2:])
         if images.shape[-2:] != (size, size):
-            images = functional.interpolate(
-                images, size=(size, size), mode="bilinear", antialias=True
-            )
+            how = {"mode": "bilinear", "antialias": True}
+            images = functional.interpolate(images, size=(size, size), **how)
         return (images - self.mean) / self.std
 
-    def forward(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy feature"]:
+    def forward(self, images: Images) -> Features:
         """Features of images in [0, 1], before any head. Raises `ValueError` below 32 px."""
         if min(images.shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"images of {tuple(images.shape[-2:])} px: an encoder needs at least {SMALLEST} px; set image_size"
+                f"images of {tuple(images.shape[-2:])} px: an encoder needs at least {SMALLEST} px;"
+                " set image_size"
             )
         return self.body(self.prepare(images))
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
-        """How to call a result of this encoder on test galaxies, by their ids: `how` ("frozen", or
-        its `adaptation`), to which "transductive" is added where it has been trained on some of
-        them without their labels, and "galaxies unknown" where a file of others does not say what
-        it has been trained on. Of an untrained encoder "from scratch", or "frozen, random encoder".
+        """Name the protocol of a result on test galaxies, by their ids: `how` ("frozen", or its
+        `adaptation`); "transductive" as well if it was trained on some of them without labels, and
+        "galaxies unknown" if a file of others does not say on what. Of an untrained encoder "from
+        scratch", or "frozen, random encoder".
 
-        Raises `ValueError` where it was told labels of test galaxies: that result would be worth
-        nothing."""
+        Raises `ValueError` where it was trained with labels of test galaxies."""
         tested = set(test)
         told = sorted(tested & self.seen_labels)
         if told:
             raise ValueError(
-                f"the encoder was trained with the labels of {len(told)} of {len(tested)} test galaxies, the first "
-                f"{told[0]!r}; take one that was trained with the same seed, so on the same split"
+                f"the encoder was trained with the labels of {len(told)} of {len(tested)} test "
+                f"galaxies, the first {told[0]!r}; take one that was trained with the same seed, "
+                "so on the same split"
             )
         if not self.seen and not self.published:
             return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
@@ -145,34 +137,27 @@ class Encoder(nn.Module):
         flows, of others block by block."""
         if list(self.body.parameters(recurse=False)):
             raise ValueError(
-                f"{self.options['name']}: has weights outside its layers, so that its stages cannot be told apart"
+                f"{self.options['name']} has weights outside its layers: its stages are unknown"
             )
         parts: list[tuple[Any, nn.Module]] = []
         for name, child in self.body.named_children():
+            layers = list(child.children())
             if name in ("blocks", "stages"):
-                parts += [((name, number), block) for number, block in enumerate(child.children())]
+                parts += [((name, number), block) for number, block in enumerate(layers)]
             elif name == "features":
-                ends = itertools.accumulate(
-                    isinstance(layer, nn.MaxPool2d) for layer in child.children()
-                )
-                parts += [
-                    ((name, end), layer) for end, layer in zip(ends, child.children(), strict=True)
-                ]
+                ends = itertools.accumulate(isinstance(each, nn.MaxPool2d) for each in layers)
+                parts += [((name, end), each) for end, each in zip(ends, layers, strict=True)]
             else:
-                parts.append(
-                    (
-                        re.sub(r"(layer\d|Mixed_\d|entry|middle|exit)?.*", r"\1", name, count=1),
-                        child,
-                    )
-                )
-        groups = (
+                stage = re.match(r"layer\d|Mixed_\d|entry|middle|exit|", name)
+                parts.append((stage and stage[0], child))
+        groups = [
             [module for _, module in group]
             for _, group in itertools.groupby(parts, key=lambda part: part[0])
-        )
+        ]
         return [group for group in groups if any(list(module.parameters()) for module in group)]
 
-    def freeze(self, how: Literal["none", "all"] | int) -> None:
-        """Keeps its first stages (`how` many, or "all") as they are while a head on it is trained:
+    def freeze(self, how: Freeze) -> None:
+        """Keep its first stages (`how` many, or "all") as they are while a head on it is trained:
         no gradient, and BatchNorm with the statistics that it has."""
         if how == "none":
             return
@@ -180,18 +165,18 @@ class Encoder(nn.Module):
         number = len(stages) if how == "all" else -1 if isinstance(how, bool) else int(how)
         if not 0 <= number <= len(stages):
             raise ValueError(
-                f"freeze={how!r}: none, all, or how many of the {len(stages)} stages of {self.options['name']}"
+                f"freeze={how!r}: none, all, or how many of the {len(stages)} stages of "
+                f"{self.options['name']}"
             )
         self.frozen = [module for stage in stages[:number] for module in stage]
         for module in self.frozen:
             module.requires_grad_(False)
-        self.adaptation = (
-            "frozen" if number == len(stages) else "partly frozen" if number else "fine-tuned"
-        )
+        partly = "partly frozen" if number else "fine-tuned"
+        self.adaptation = "frozen" if number == len(stages) else partly
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Encoder:
-        """What is frozen stays in eval mode."""
+        """Switch modes; what is frozen stays in eval mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -200,46 +185,41 @@ class Encoder(nn.Module):
 
 def smallest(name: str) -> int:
     """The side in px of the smallest images that a network takes."""
-    stated = (
-        PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else {"xception": 71}.get(name, 0)
-    )
-    return max(SMALLEST, stated)
+    stated = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else 0
+    return max(SMALLEST, 71 if name == "xception" else stated)
 
 
 def encoder(
     name: str,
     *,
     weights: str = "none",
-    freeze: Literal["none", "all"] | int = "none",
+    freeze: Freeze = "none",
     size: int | None = None,
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
+    mean: Bands | None = None,
+    std: Bands | None = None,
     zero_init_residual: bool = False,
     channels: Sequence[int] | None = None,
     latent: int | None = None,
     aligned: bool | None = None,
     image_size: int | None = None,
 ) -> Encoder:
-    """An encoder by name (`NAMES`, or `timm/NAME`), or by the path of a model file of this package,
-    trained.
+    """Make an encoder by name (`NAMES`, or `timm/NAME`), or load that of a model file of this
+    package.
 
-    * `cnn`: a small network for few labels (`architectures.SmallCNN`) with the `channels` of its
-      blocks.
-    * `resnet18`, `resnet50`: the complete networks of He et al. 2016 (arXiv 1512.03385). With
-      `zero_init_residual` each residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677,
-      section 5.1), so that the untrained network is a shallow one: easier to train, but its random
-      features are worse.
+    * `cnn`: `architectures.SmallCNN`, for few labels, with the `channels` of its blocks.
+    * `resnet18`, `resnet50`: He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
+      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the
+      untrained network is a shallow one: easier to train, but its random features are worse.
     * `vgg16`: the 13 convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556), and the mean of
-      the cells instead of the two layers of 4,096 that follow, which hold nine tenths of its
-      weights.
-    * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head; `xception`:
-      Chollet 2017 (arXiv 1610.02357).
-    * `conv`: the encoder of the autoencoder (`cae.ConvEncoder`) with its `channels`, the size of
-      its `latent`, whether galaxies are turned first (`aligned`), and the `image_size` that it is
-      for, which means nothing to the others.
+      the cells instead of the two layers of 4,096 that follow, nine tenths of its weights.
+    * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head.
+    * `xception`: `architectures.Xception`.
+    * `conv`: `architectures.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
+      `aligned` and the `image_size` that it is for, which means nothing to the others.
     * `timm/NAME`: any network of the package timm (extra `models`) that takes images of any size.
     * `FILE.safetensors`: the encoder of any model that was trained here, supervised or not; a
       relative path is relative to the project's folder.
+    * `pretrained/NAME`: the same of the file `models/pretrained/NAME.safetensors`.
 
     `weights`: none, so random ones; imagenet, those that torchvision or timm publish, downloaded
     once; or a file of the network's weights, of torchvision (`.pth`), as safetensors, or one of
@@ -250,56 +230,65 @@ def encoder(
     weights, or what fits galaxies.
 
     Raises `ValueError` for an unknown name, with the nearest one, for an option that the encoder
-    does not have, and for a file that does not fit; `weights.Unavailable` where weights would have
+    does not have, and for a file that does not fit; `Unavailable` where weights would have
     to be downloaded and cannot be."""
-    given = {
-        "zero_init_residual": zero_init_residual or None,
-        "channels": channels,
-        "latent": latent,
-        "aligned": aligned,
-    }
-    given |= {"size": size, "mean": mean, "std": std}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    if name.endswith(".safetensors"):
-        if weights != "none":
-            raise ValueError(f"encoder {name} is trained; leave out weights={weights!r}")
-        made = _trained(name, options)
-    else:
+    options = dict(
+        zero_init_residual=zero_init_residual or None, channels=channels, latent=latent,
+        aligned=aligned, size=size, mean=mean, std=std,
+    )  # fmt: skip
+    options = {key: value for key, value in options.items() if value is not None}
+    file = model_file(name)
+    if file is None:
         made = _new(name, options, weights, image_size)
+    elif weights == "none":
+        made = _trained(file, options)
+    else:
+        raise ValueError(f"encoder {name} is trained; leave out weights={weights!r}")
     made.freeze(freeze)
     return made
 
 
+def model_file(name: str) -> Path | None:
+    """The model file that an encoder's name stands for, or None for a new network.
+
+    Raises `ValueError` for a `pretrained/NAME` of which there is none."""
+    if name.endswith(".safetensors"):
+        return project.root() / name
+    if not name.startswith("pretrained/"):
+        return None
+    path = project.root() / "models" / f"{name}.safetensors"
+    if not path.is_file():
+        known = [f"pretrained/{file.stem}" for file in sorted(path.parent.glob("*.safetensors"))]
+        raise ValueError(f"{unknown('encoder', name, known)}: {path} does not exist")
+    return path
+
+
 def _new(name: str, options: dict[str, Any], weights: str, image_size: int | None) -> Encoder:
     if name not in NAMES and not name.startswith("timm/"):
-        nearest = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        there = ", ".join(NAMES)
-        raise ValueError(
-            f"no encoder {name!r}{hint} There are: {there}, timm/NAME, or the path of a model file"
-        )
+        others = ("timm/NAME", "pretrained/NAME", "the path of a model file")
+        raise ValueError(unknown("encoder", name, [*NAMES, *others]))
     shown = {key: options.pop(key) for key in ("size", "mean", "std") if key in options}
-    known = OWN.get(name, ())
-    if set(options) - set(known):
+    known = OPTIONS.get(name, ())
+    wrong = sorted(set(options) - set(known))
+    if wrong:
         has = ", ".join((*known, "size", "mean", "std"))
-        raise ValueError(
-            f"encoder {name} has no option {', '.join(sorted(set(options) - set(known)))}; it has {has}"
-        )
+        raise ValueError(f"encoder {name} has no option {', '.join(wrong)}; it has {has}")
     if name == "conv" and image_size is not None:
         options |= {"image_size": image_size}
     path = project.root() / Path(weights).expanduser()
     if weights not in ("none", "imagenet") and is_model(path):
-        return _trained(weights, {"name": name, **options, **shown})
-    body, num_features, published = _body(name, options, imagenet=weights == "imagenet")
-    shown = {**(published if weights != "none" else {}), **shown}
-    made = Encoder(
-        body, num_features, {"name": name, **getattr(body, "options", options), **shown}, **shown
-    )
-    if weights == "imagenet" and name in PUBLISHED:
-        _load(made, fetch(PUBLISHED[name].url), name)
-    elif weights not in ("none", "imagenet"):
+        return _trained(path, {"name": name, **options, **shown})
+    body, num_features, stated = _body(name, options, imagenet=weights == "imagenet")
+    shown = {**(stated if weights != "none" else {}), **shown}
+    options = {"name": name, **getattr(body, "options", options), **shown}
+    made = Encoder(body, num_features, options, **shown)
+    if weights == "imagenet":
+        made.published = "imagenet"
+        if name in PUBLISHED:
+            _load(made, fetch(PUBLISHED[name].url), name)
+    elif weights != "none":
+        made.published = "file"
         _load(made, read(path), weights)
-    made.published = "" if weights == "none" else "imagenet" if weights == "imagenet" else "file"
     return made
 
 
@@ -310,35 +299,25 @@ def _body(
     ImageNet's weights want."""
     if name.startswith("timm/"):
         return _timm(name, imagenet=imagenet)
-    if imagenet and name not in PUBLISHED:
-        there = ", ".join(PUBLISHED)
-        raise ValueError(
-            f"encoder {name} has no ImageNet weights; {there} and many timm/NAME have (timm/legacy_xception)"
-        )
-    if name not in PUBLISHED:
-        makers = {
-            "cnn": architectures.SmallCNN,
-            "conv": cae.ConvEncoder,
-            "xception": architectures.Xception,
-        }
-        body: Any = makers[name](**options)
+    if name in OWN:
+        if imagenet:
+            raise ValueError(
+                f"encoder {name} has no ImageNet weights; {', '.join(PUBLISHED)} and many "
+                "timm/NAME have (timm/legacy_xception)"
+            )
+        body: Any = OWN[name](**options)
         return body, body.num_features, {}
     transform = PUBLISHED[name].transforms()
-    published = {"mean": list(transform.mean), "std": list(transform.std)}
-    if (
-        name == "inception_v3"
-    ):  # torchvision's network itself turns these into what its weights were trained with
-        published = {"mean": 0.5, "std": 0.5}
+    stated = {"mean": list(transform.mean), "std": list(transform.std)}
+    if name == "inception_v3":
+        stated = {"mean": 0.5, "std": 0.5}  # torchvision's network turns these into its own
+        options = {"aux_logits": False, "init_weights": not imagenet}
+    body = getattr(torchvision.models, name)(weights=None, **options)
     if name == "vgg16":
-        body = torchvision.models.vgg16(weights=None)
         body.avgpool, body.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
-        return body, 512, published
-    more = (
-        {"aux_logits": False, "init_weights": not imagenet} if name == "inception_v3" else options
-    )
-    body = getattr(torchvision.models, name)(weights=None, **more)
+        return body, 512, stated
     num_features, body.fc = body.fc.in_features, nn.Identity()
-    return body, num_features, published
+    return body, num_features, stated
 
 
 def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]:
@@ -350,72 +329,59 @@ def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]
         ) from error
     wanted = name.removeprefix("timm/")
     if not timm.is_model(wanted):
-        nearest = ", ".join(
-            f"timm/{other}" for other in difflib.get_close_matches(wanted, timm.list_models(), n=3)
-        )
-        raise ValueError(f"no encoder {name!r}{f'; did you mean {nearest}?' if nearest else ''}")
+        near = difflib.get_close_matches(wanted, timm.list_models(), n=3)
+        hint = f"; did you mean {', '.join(f'timm/{other}' for other in near)}?" if near else ""
+        raise ValueError(f"unknown encoder {name!r}{hint}")
     try:
         body: Any = timm.create_model(wanted, pretrained=imagenet, num_classes=0)
     except RuntimeError as error:  # it has none
         raise ValueError(f"encoder {name}: {error}") from error
     except Exception as error:
-        if not isinstance(error, ConnectionError) and type(error).__name__ not in OFFLINE:
+        reason = type(error).__name__
+        if not isinstance(error, ConnectionError) and reason not in OFFLINE:
             raise
-        raise Unavailable(
-            f"weights not available offline: {name} ({type(error).__name__})"
-        ) from error
+        raise Unavailable(f"weights not available offline: {name} ({reason})") from error
     num_features = getattr(body, "head_hidden_size", None) or body.num_features
     return body, num_features, {key: list(body.pretrained_cfg[key]) for key in ("mean", "std")}
 
 
 def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
-    """Puts weights of others into the body of an encoder; what they have beyond it is left out."""
-    wanted, name = made.body.state_dict(), made.options["name"]
-    counts = {
-        key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")
-    }  # old files have none
-    state = counts | {
-        key: value for key, value in state.items() if key in wanted or not HEADS.fullmatch(key)
-    }
-    for key in sorted({*state, *wanted}):
-        if key not in state or key not in wanted:
-            where = source if key in state else f"encoder {name}"
-            raise ValueError(f"{source}: not the weights of {name}: only {where} has {key!r}")
-        if state[key].shape != wanted[key].shape:
-            raise ValueError(
-                f"{source}: not the weights of {name}: {key!r} is {tuple(state[key].shape)}, not {tuple(wanted[key].shape)}"
-            )
-    made.body.load_state_dict(state)
+    """Put weights of others into the body of an encoder; skip what they have beyond it."""
+    own = made.body.state_dict()
+    counts = {key: own[key] for key in own if key.endswith("num_batches_tracked")}  # new in 2018
+    body = {key: value for key, value in state.items() if key in own or not HEADS.fullmatch(key)}
+    try:
+        made.body.load_state_dict(counts | body)
+    except RuntimeError as error:
+        why = textwrap.shorten(str(error).partition("\n")[2], 400, placeholder=" ...")
+        name = made.options["name"]
+        raise ValueError(f"{source}: not the weights of {name}: {why}") from error
 
 
-def _trained(name: str, options: dict[str, Any]) -> Encoder:
-    path = project.root() / name
+def _trained(path: Path, options: dict[str, Any]) -> Encoder:
     state, header = load(path)
-    prefix = "encoder."
-    state = {
-        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
-    }
+    parts = (key.partition(".") for key in state)
+    state = {name: state[f"encoder.{name}"] for part, _, name in parts if part == "encoder"}
     if not state or "encoder" not in header:
         raise ValueError(
-            f"{path}: a model file without an encoder; expected one that a training step of this package wrote"
+            f"{path}: a model file without an encoder; expected one that a training step of this "
+            "package wrote"
         )
     if "seen" not in header:
         raise ValueError(
-            f"{path}: does not say which galaxies it was trained on (`seen`), so test galaxies may be among them"
+            f"{path}: does not say which galaxies it was trained on (`seen`), so test galaxies may "
+            "be among them"
         )
-    first = "zero_init_residual"  # is about first weights alone
+    theirs = header["encoder"]
     wrong = {
         key: value
         for key, value in options.items()
-        if key != first and header["encoder"].get(key) != value
+        if key != "zero_init_residual" and theirs.get(key) != value  # that is about first weights
     }
     if wrong:
-        raise ValueError(
-            f"{path}: its encoder is {header['encoder']}, not {wrong}; leave these options out"
-        )
-    trained = encoder(**header["encoder"])
+        raise ValueError(f"{path}: its encoder is {theirs}, not {wrong}; leave these options out")
+    trained = encoder(**theirs)
     trained.load_state_dict(state)
-    trained.seen, trained.seen_labels = (
-        frozenset(header.get(key, ())) for key in ("seen", "seen_labels")
-    )
+    trained.seen = frozenset(header["seen"])
+    trained.seen_labels = frozenset(header.get("seen_labels", ()))
     return trained

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
+from galaxymorph.pixels import Images
+
+Projections = Float[Tensor, "galaxy dim"]  # of length 1
+Numbers = Int[Tensor, " galaxy"]  # by which a galaxy is known again
 
 
 class MoCo(nn.Module):
@@ -30,7 +33,7 @@ class MoCo(nn.Module):
     BatchNorm. Statistics are those of a batch, and what galaxies share a batch would tell a query
     which key is its own. v1 therefore shuffles batches across GPUs (section 3.3); here, in one
     process, BatchNorm sees the whole batch of queries, but keys in a random order in `key_groups`
-    parts (of 2 galaxies at least), each by itself: a galaxy's key is computed in other company than
+    parts (of 2 galaxies at least), each by itself, so no key is normalised with the batch-mates of
     its query. In eval mode running statistics are used, those of the key encoder being its own.
 
     A galaxy is never its own negative: the queue remembers which galaxy each key is of.
@@ -54,7 +57,7 @@ class MoCo(nn.Module):
         self,
         encoder: nn.Module,
         *,
-        views: Views,
+        views: Callable[..., Images],
         galaxies: int,
         steps: int,
         dim: int = 128,
@@ -68,88 +71,68 @@ class MoCo(nn.Module):
         super().__init__()
         if not 1 <= queue < galaxies:
             raise ValueError(
-                f"queue={queue} with {galaxies} galaxies: it has to be smaller than the data set, or every galaxy "
-                f"is among its own negatives; set queue to at most {galaxies - 1}"
+                f"queue={queue} with {galaxies} galaxies: it has to be smaller than the data set, "
+                "or every galaxy is among its own negatives; set queue to at most "
+                f"{galaxies - 1}"
             )
         if not 0 <= momentum <= 1 or temperature <= 0 or key_groups < 1:
             raise ValueError(
-                f"momentum={momentum}, temperature={temperature}, key_groups={key_groups}: expected 0 <= momentum <= 1, "
-                "temperature > 0 and key_groups of 1 or more"
+                f"momentum={momentum}, temperature={temperature}, key_groups={key_groups}: "
+                "expected 0 <= momentum <= 1, temperature > 0 and key_groups of 1 or more"
             )
         self.encoder = encoder
         self.projection = _projection(projection, encoder.num_features, dim)  # pyright: ignore[reportArgumentType]
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
         self.views, self.steps, self.temperature = views, steps, temperature
-        self.momentum, self.momentum_schedule, self.key_groups = (
-            momentum,
-            momentum_schedule,
-            key_groups,
-        )
+        self.momentum, self.momentum_schedule = momentum, momentum_schedule
+        self.key_groups = key_groups
         # as in v1 the queue starts with random directions, which are no galaxy (-1)
-        self.register_buffer(
-            "queue", functional.normalize(torch.randn(queue, dim), dim=1)
-        )  # (key, dim)
+        directions = functional.normalize(torch.randn(queue, dim), dim=1)
+        self.register_buffer("queue", directions)  # (key, dim)
         self.register_buffer("queue_galaxy", torch.full((queue,), -1))
-        self.register_buffer(
-            "pointer", torch.zeros((), dtype=torch.int64)
-        )  # where the next key goes
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("pointer", torch.tensor(0))  # where the next key goes
+        self.register_buffer("step", torch.tensor(0))
 
-    def forward(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy dim"]:
+    def forward(self, images: Images) -> Projections:
         """Queries: projections of images in [0, 1], of length 1."""
         return functional.normalize(self.projection(self.encoder(images)).float(), dim=1)
 
     @torch.no_grad()
-    def keys(self, images: Float[Tensor, "galaxy 3 size size"]) -> Float[Tensor, "galaxy dim"]:
+    def keys(self, images: Images) -> Projections:
         """Keys: projections by the momentum encoder, of length 1; in training mode computed in
         shuffled parts."""
-        n, parts = len(images), min(self.key_groups, len(images) // 2) if self.training else 1
-        order = (
-            torch.randperm(n, device=images.device)
-            if parts > 1
-            else torch.arange(n, device=images.device)
-        )
-        parted = (
-            images[order].contiguous(memory_format=torch.channels_last).tensor_split(max(1, parts))
-        )
-        keys = torch.cat([self.key_projection(self.key_encoder(part)).float() for part in parted])
-        return functional.normalize(keys[order.argsort()], dim=1)
+        n, where = len(images), images.device
+        parts = max(1, min(self.key_groups, n // 2)) if self.training else 1
+        order = (torch.randperm if parts > 1 else torch.arange)(n, device=where)
+        shuffled = images[order].contiguous(memory_format=torch.channels_last)
+        keys = [
+            self.key_projection(self.key_encoder(part)).float()
+            for part in shuffled.tensor_split(parts)
+        ]
+        return functional.normalize(torch.cat(keys)[order.argsort()], dim=1)
 
-    def loss(
-        self, images: Float[Tensor, "galaxy 3 size size"], galaxies: Int[Tensor, " galaxy"]
-    ) -> Float[Tensor, ""]:
+    def loss(self, images: Images, galaxies: Numbers) -> Float[Tensor, ""]:
         """InfoNCE of a batch (`measures`)."""
         return self.measures(images, galaxies)["loss"]
 
-    def measures(
-        self, images: Float[Tensor, "galaxy 3 size size"], galaxies: Int[Tensor, " galaxy"]
-    ) -> dict[str, Float[Tensor, ""]]:
+    def measures(self, images: Images, galaxies: Numbers) -> dict[str, Float[Tensor, ""]]:
         """InfoNCE of two views of each galaxy, and the contrastive accuracy: how often a query is
         nearest to its own key.
 
-        `galaxies` are numbers by which a galaxy is known again. In training mode the key encoder
-        then follows and the keys join the queue. In eval mode nothing changes, and the views are
-        the same every time."""
-        with torch.autocast(
-            images.device.type, enabled=False
-        ):  # bfloat16 would round where pixels come from
-            drawn = None if self.training else torch.Generator(images.device).manual_seed(0)
+        In training mode the key encoder then follows and the keys join the queue. In eval mode
+        nothing changes, and the views are the same every time."""
+        drawn = None if self.training else torch.Generator(images.device).manual_seed(0)
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round places
             first, second = (self.views(images, generator=drawn) for _ in range(2))
         if self.training:
             self._follow()
         queries, keys = self(first), self.keys(second)
-        known = (
-            galaxies if self.training else torch.full_like(galaxies, -2)
-        )  # numbers of other galaxies than the queue's
+        # in eval mode these are other galaxies than the queue's
+        known = galaxies if self.training else torch.full_like(galaxies, -2)
+        same = known[:, None] == self.queue_galaxy
         queue = self.queue.clone()  # as it is now: the gradient needs it after keys have joined
-        logits = contrast(
-            queries,
-            keys,
-            queue,
-            temperature=self.temperature,
-            same=known[:, None] == self.queue_galaxy,
-        )
+        logits = contrast(queries, keys, queue, temperature=self.temperature, same=same)
         target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         if self.training:
             self._enqueue(keys, galaxies)
@@ -162,15 +145,13 @@ class MoCo(nn.Module):
         m = self.momentum
         if self.momentum_schedule == "cosine":
             m = 1 - (1 - m) * (1 + torch.cos(math.pi * (self.step / self.steps).clamp(max=1))) / 2
-        for keys, queries in (
-            (self.key_encoder, self.encoder),
-            (self.key_projection, self.projection),
-        ):
+        pairs = (self.key_encoder, self.encoder), (self.key_projection, self.projection)
+        for keys, queries in pairs:
             torch._foreach_lerp_(list(keys.parameters()), list(queries.parameters()), float(1 - m))  # pyright: ignore
         self.step += 1
 
     @torch.no_grad()
-    def _enqueue(self, keys: Float[Tensor, "galaxy dim"], galaxies: Int[Tensor, " galaxy"]) -> None:
+    def _enqueue(self, keys: Projections, galaxies: Numbers) -> None:
         """The newest keys take the places of the oldest, around the end of the buffer; of more than
         it holds, the last."""
         size = len(self.queue)
@@ -180,21 +161,17 @@ class MoCo(nn.Module):
 
 
 def contrast(
-    queries: Float[Tensor, "galaxy dim"],
-    keys: Float[Tensor, "galaxy dim"],
+    queries: Projections,
+    keys: Projections,
     queue: Float[Tensor, "negative dim"],
     *,
     temperature: float,
-    same: Tensor | None = None,
+    same: Bool[Tensor, "galaxy negative"] | None = None,
 ) -> Float[Tensor, "galaxy negative+1"]:
     """Logits of InfoNCE (eq. 1 of v1): q . k / temperature of each galaxy's own key (column 0) and
-    of the queue's keys.
-
-    `same` (galaxy, negative) marks keys of the queue that are of the very galaxy: they are no
-    negatives."""
-    with torch.autocast(
-        queries.device.type, enabled=False
-    ):  # in bfloat16 neighbours on the sphere would be the same
+    of the queue's keys, except those that are of the `same` galaxy."""
+    # in bfloat16 neighbours on the sphere would be the same
+    with torch.autocast(queries.device.type, enabled=False):
         own = (queries * keys).sum(1, keepdim=True)  # (galaxy, 1)
         others = queries @ queue.T  # (galaxy, negative)
     if same is not None:

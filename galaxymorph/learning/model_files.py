@@ -81,61 +81,52 @@ def write(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict and the header of a model file. Raises `ValueError` naming the file if it is
-    none of ours."""
+    """The state dict and the header of a model file. Raises `FileNotFoundError`, or `ValueError`
+    naming a file that is none of ours."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: there is no such model file; the step that trains it has to be run first"
         )
+    wanted = "expected a model file as galaxymorph.learning.model_files.save writes it"
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        header = _header(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path}: not a model file ({error}); expected one as galaxymorph.learning.model_files.save writes it"
-        ) from error
-    if "header" not in metadata:
-        raise ValueError(
-            f"{path}: weights without a header; expected a model file as galaxymorph.learning.model_files.save writes it"
-        )
-    return safetensors.torch.load_file(path), json.loads(metadata["header"])
+        raise ValueError(f"{path}: not a model file ({error}); {wanted}") from error
+    if header is None:
+        raise ValueError(f"{path}: weights without a header; {wanted}")
+    return safetensors.torch.load_file(path), json.loads(header)
 
 
 def is_model(path: Path | str) -> bool:
     """Whether a file is one of this package's, with a header."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return "header" in (file.metadata() or {})
+        return _header(path) is not None
     except (safetensors.SafetensorError, OSError):
         return False
 
 
+def _header(path: Path | str) -> str | None:
+    with safetensors.safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get("header")
+
+
 def read(path: Path | str) -> dict[str, Tensor]:
     """The state dict in a file of others: safetensors, or what `torch.save` writes of tensors
-    (`.pth`; no code in it is run).
-
-    Raises `ValueError` naming the file if it is none.
-    """
+    (`.pth`; no code in it is run). Raises `FileNotFoundError`, or `ValueError` naming the file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights")
+    unreadable = (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError)
     try:
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        safetensors.SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-    ) as error:
+    except (*unreadable, OSError) as error:
         raise ValueError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) for value in state.values()
-    ):
+    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
         raise ValueError(
-            f"{path}: not a file of weights; expected tensors by the names of a network's parameters"
+            f"{path}: not a file of weights; expected tensors by the names of a network's "
+            "parameters"
         )
     return state
 
@@ -146,15 +137,12 @@ def fetch(url: str) -> dict[str, Tensor]:
 
     Raises `Unavailable` where there is no network and nothing in the cache, `ValueError` for a file
     with another checksum."""
+    how = {"map_location": "cpu", "check_hash": True, "weights_only": True}
     try:
-        return torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", check_hash=True, weights_only=True
-        )
+        return torch.hub.load_state_dict_from_url(url, **how)
     except urllib.error.HTTPError as error:
         raise Unavailable(f"weights not available: {url} ({error})") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise Unavailable(f"weights not available offline: {url} ({error})") from error
     except RuntimeError as error:
-        raise ValueError(
-            f"{url}: what was downloaded is not what it should be ({error})"
-        ) from error
+        raise ValueError(f"{url}: the downloaded file is not the expected one ({error})") from error

@@ -1,4 +1,4 @@
-"""galaxymorph.learning.saved"""
+"""The learner of a model file, ready for use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from galaxymorph.learning import device, encoders, model_files
+from galaxymorph.learning import encoders, model_files
 from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.device import device
 from galaxymorph.learning.votes import VoteRegressor
 
 
@@ -26,7 +27,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     missing = [key for key in ("encoder", "image_size") if key not in header]
     if missing:
         raise ValueError(
-            f"{path}: its header lacks {' and '.join(missing)}; expected a file of a training step of this package"
+            f"{path}: its header lacks {' and '.join(missing)}; expected a file of a training step "
+            "of this package"
         )
     encoder = encoders.encoder(**header["encoder"])
     if "classes" in header:
@@ -42,4 +44,4 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise ValueError(
             f"{path}: the weights are not those of the model in its header: {error}"
         ) from error
-    return learner.eval().to(device.device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]
+    return learner.eval().to(device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]

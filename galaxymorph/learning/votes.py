@@ -17,38 +17,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.learning.classifier import Headed, Outputs
+from galaxymorph.pixels import Images
 
 Loss = Literal["mse", "kl", "multinomial", "dirichlet"]
-# who see a galaxy of Galaxy Zoo 2, the median (Willett et al. 2013, section 2.3): where it is not
-# known
+Votes = Float[Tensor, "galaxy 37"]
+Each = Float[Tensor, " galaxy"]
+# median of those who see a galaxy of Galaxy Zoo 2 (Willett et al. 2013, section 2.3)
 VOLUNTEERS = 44.0
 CONCENTRATION = 20.0  # of an untrained head: votes of about 20 people
 SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
-def targets(
-    votes: Float[Tensor, "galaxy 37"], volunteers: Float[Tensor, " galaxy"] | None
-) -> Float[Tensor, "galaxy 38"]:
+def targets(votes: Votes, volunteers: Each | None) -> Float[Tensor, "galaxy 38"]:
     """What a `VoteRegressor` learns from: cumulative votes, and the number of volunteers
     (`VOLUNTEERS` where it is unknown).
 
-    Raises `ValueError` where a galaxy has no votes.
-    """
-    if not votes.isfinite().all():
-        row = int((~votes.isfinite().all(1)).nonzero()[0])
+    Raises `ValueError` where a galaxy has no votes."""
+    known = votes.isfinite().all(1)
+    if not known.all():
         raise ValueError(
-            f"galaxy in row {row} has no votes: take galaxies of data.load(target='votes') that are in a split"
+            f"galaxy in row {known.int().argmin()} has no votes: take galaxies of "
+            "data.load(target='votes') that are in a split"
         )
     number = torch.full((len(votes),), torch.nan) if volunteers is None else volunteers
     return torch.cat([votes, number.nan_to_num(VOLUNTEERS)[:, None]], 1).float()
 
 
-def log_fractions(logits: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 37"]:
+def log_fractions(logits: Votes) -> Votes:
     """Logarithms of the fractions of those who are asked: a softmax for each question."""
     return torch.cat([part.log_softmax(1) for part in logits.split(SIZES, 1)], 1)
 
 
-def cumulative(logs: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 37"]:
+def cumulative(logs: Votes) -> Votes:
     """Cumulative vote fractions from `log_fractions`: the answers of a question sum to the answer
     that leads to it."""
     reached: dict[str, Tensor] = {}
@@ -57,14 +58,12 @@ def cumulative(logs: Float[Tensor, "galaxy 37"]) -> Float[Tensor, "galaxy 37"]:
         reached[question] = logs[:, where]
         if parent is not None:
             name, _ = galaxy_zoo_tree.ANSWERS[parent]
-            reached[question] = (
-                reached[question]
-                + reached[name][:, parent - galaxy_zoo_tree.SLICES[name].start, None]
-            )
+            column = parent - galaxy_zoo_tree.SLICES[name].start
+            reached[question] = reached[question] + reached[name][:, column, None]
     return torch.cat(list(reached.values()), 1).exp()
 
 
-class VoteRegressor(nn.Module):
+class VoteRegressor(Headed):
     """Cumulative vote fractions of galaxies; a learner for `train.fit`, whose targets are those of
     `targets`.
 
@@ -85,8 +84,7 @@ class VoteRegressor(nn.Module):
       has a concentration of its own, from 1 to 101, so that fractions cannot come near 0 or 1. Here
       fractions are free, and so is the sum of a question's concentrations.)
 
-    `outputs` names the columns that `predict` gives.
-    """
+    `outputs` names the columns that `predict` gives."""
 
     def __init__(
         self,
@@ -102,72 +100,44 @@ class VoteRegressor(nn.Module):
             raise ValueError(f"loss={loss!r}: one of {', '.join(get_args(Loss))}")
         if not tree and loss != "mse":
             raise ValueError(
-                f"loss={loss!r} is one of distributions, which plain outputs are not: give tree=True, or loss='mse'"
+                f"loss={loss!r} is one of distributions, which plain outputs are not: "
+                "give tree=True, or loss='mse'"
             )
         self.encoder, self.tree, self.kind = encoder, tree, loss
-        self.options: dict[str, Any] = {
-            "tree": tree,
-            "loss": loss,
-            "hidden": hidden,
-            "dropout": dropout,
-        }
-        concentrations = (
-            tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES)
-            if loss == "dirichlet"
-            else ()
-        )
-        self.outputs = galaxy_zoo_tree.COLUMNS + concentrations
+        self.options: dict[str, Any] = {"tree": tree, "loss": loss}
+        self.options |= {"hidden": hidden, "dropout": dropout}
+        self.outputs = galaxy_zoo_tree.COLUMNS
+        if loss == "dirichlet":
+            self.outputs += tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES)
         features: int = encoder.num_features  # pyright: ignore[reportAssignmentType]
         layers: list[nn.Module] = [] if hidden is None else [nn.Linear(features, hidden), nn.ReLU()]
         last = nn.Linear(features if hidden is None else hidden, len(self.outputs))
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
-    def forward(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy output"]:
-        """Raw outputs of images in [0, 1]: a logit for each answer (plain: its fraction), and what
-        gives the concentrations."""
-        return self.head(self.encoder(images))
-
-    def stages(self) -> list[list[nn.Module]]:
-        """The encoder's stages and the head, for learning rates that differ (`train.fit`)."""
-        return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportCallIssue]
-
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Takes the weights of a trained model (`weights.load`), those of its head, too.
+        """Take the weights of a trained model (`model_files.load`), those of its head, too.
 
-        Raises `ValueError` where that has another head: its outputs would mean something else.
-        """
+        Raises `ValueError` where that has another head: its outputs would mean something else."""
         kind = {key: value for key, value in self.options.items() if key != "dropout"}
         theirs = {key: value for key, value in header.get("head", {}).items() if key != "dropout"}
         if kind != theirs:
             found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
-            raise ValueError(
-                f"the model file is none to go on from as a whole: {found}, this one is {kind}"
-            )
+            raise ValueError(f"cannot go on from the model file: {found}, this one is {kind}")
         self.load_state_dict(state)
 
-    def predict(
-        self, images: Float[Tensor, "galaxy 3 height width"]
-    ) -> Float[Tensor, "galaxy output"]:
+    def predict(self, images: Images) -> Outputs:
         """Cumulative vote fractions, `(galaxy, 37)`, and the concentrations, if it has them,
         `(galaxy, 11)`."""
         raw = self(images).float()
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
-    def answer(self, raw: Float[Tensor, "galaxy output"], column: int) -> Float[Tensor, " galaxy"]:
-        """How much raw outputs speak for an answer (`schema.column`) once its question is asked:
-        the logarithm of its fraction; of plain outputs the cumulative fraction itself."""
+    def answer(self, raw: Outputs, column: int) -> Each:
+        """How much raw outputs speak for an answer (`galaxy_zoo_tree.column`) once its question is
+        asked: the logarithm of its fraction; of plain outputs the cumulative fraction itself."""
         return log_fractions(raw[:, :37])[:, column] if self.tree else raw[:, column]
 
-    def loss(
-        self, images: Float[Tensor, "galaxy 3 height width"], targets: Float[Tensor, "galaxy 38"]
-    ) -> Float[Tensor, ""]:
-        """The mean loss of a batch."""
-        return self.measures(images, targets)["loss"]
-
     def measures(
-        self, images: Float[Tensor, "galaxy 3 height width"], targets: Float[Tensor, "galaxy 38"]
+        self, images: Images, targets: Float[Tensor, "galaxy 38"]
     ) -> dict[str, Float[Tensor, ""]]:
         """The loss of a batch, and the mean squared error of the 37 cumulative fractions, whatever
         the loss is."""
@@ -184,46 +154,43 @@ class VoteRegressor(nn.Module):
             loss = _dirichlet_multinomial(logs, self._concentrations(raw), volunteers * votes)
         return {"loss": loss.mean(), "mse": mse}
 
-    def _fractions(self, raw: Float[Tensor, "galaxy output"]) -> Float[Tensor, "galaxy 37"]:
+    def _fractions(self, raw: Outputs) -> Votes:
         return cumulative(log_fractions(raw[:, :37])) if self.tree else raw[:, :37]
 
-    def _concentrations(
-        self, raw: Float[Tensor, "galaxy output"]
-    ) -> Float[Tensor, "galaxy concentration"]:
-        return (
-            CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()
-        )  # 0.13 to 3,000: nothing that a loss could not take
+    def _concentrations(self, raw: Outputs) -> Float[Tensor, "galaxy concentration"]:
+        # 0.13 to 3,000: nothing that a loss could not take
+        return CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()
 
 
-def _divergence(
-    logs: Float[Tensor, "galaxy 37"], votes: Float[Tensor, "galaxy 37"]
-) -> Float[Tensor, " galaxy"]:
+def _sums(answers: Votes) -> Float[Tensor, "galaxy 11"]:
+    """Of the answers of each question."""
+    return torch.stack([part.sum(1) for part in answers.split(SIZES, 1)], 1)
+
+
+def _per_answer(questions: Float[Tensor, "galaxy 11"]) -> Votes:
+    """A question's number at each of its answers."""
+    sizes = torch.tensor(SIZES, device=questions.device)
+    return questions.repeat_interleave(sizes, 1)
+
+
+def _divergence(logs: Votes, votes: Votes) -> Each:
     """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f: as asked *
     f is what is known, sum(votes (ln votes - ln asked - ln p)), and 0 where there are none."""
-    asked = torch.cat(
-        [part.sum(1, keepdim=True).expand_as(part) for part in votes.split(SIZES, 1)], 1
-    )
-    return (
-        torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked) - votes * logs
-    ).sum(1)
+    asked = _per_answer(_sums(votes))
+    entropy = torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked)
+    return (entropy - votes * logs).sum(1)
 
 
 def _dirichlet_multinomial(
-    logs: Float[Tensor, "galaxy 37"],
-    concentrations: Float[Tensor, "galaxy 11"],
-    counts: Float[Tensor, "galaxy 37"],
-) -> Float[Tensor, " galaxy"]:
+    logs: Votes, concentrations: Float[Tensor, "galaxy 11"], counts: Votes
+) -> Each:
     """Minus the logarithm of the Dirichlet-multinomial probability of numbers of votes, without the
     multinomial coefficient.
 
-    Weighted and debiased votes are no whole numbers: the gamma function does not mind.
-    """
-    sizes = torch.tensor(SIZES, device=logs.device)
-    alphas = (
-        concentrations.repeat_interleave(sizes, 1) * logs.exp() + 1e-6
-    )  # a fraction may be 0 in float32, lgamma's pole
+    Weighted and debiased votes are no whole numbers: the gamma function does not mind."""
+    # a fraction may be 0 in float32, lgamma's pole
+    alphas = _per_answer(concentrations) * logs.exp() + 1e-6
     of_answers = torch.lgamma(counts + alphas) - torch.lgamma(alphas)
-    asked = torch.stack([part.sum(1) for part in counts.split(SIZES, 1)], 1)
-    total = torch.stack([part.sum(1) for part in alphas.split(SIZES, 1)], 1)
+    asked, total = _sums(counts), _sums(alphas)
     of_questions = torch.lgamma(total) - torch.lgamma(asked + total)
     return -(of_answers.sum(1) + of_questions.sum(1))

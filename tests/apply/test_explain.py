@@ -13,7 +13,7 @@ from galaxymorph import cli, galaxy_zoo_tree
 from galaxymorph.apply import explain
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import gradcam, targets
-from galaxymorph.learning import model_files
+from galaxymorph.learning import model_files, saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
@@ -66,7 +66,7 @@ def test_every_answer_of_a_question_has_its_map(files, tmp_path):
 
 
 def test_the_score_is_that_of_the_answer(files):
-    learner, header = explain.inference.load(files["votes"])
+    learner, header = saved.load(files["votes"])
     images = mock_survey(2, image_size=64).images
     raw, predicted = learner(images / 255), learner.predict(images / 255).detach().numpy()
     said = targets.answers(learner, header)
@@ -78,7 +78,7 @@ def test_the_score_is_that_of_the_answer(files):
         np.testing.assert_allclose(
             targets.shares(predicted, said[name].column), expected, rtol=1e-4
         )
-    learner, header = explain.inference.load(files["classes"])
+    learner, header = saved.load(files["classes"])
     logits = learner(images / 255)
     torch.testing.assert_close(
         targets.answers(learner, header)["spiral"].target(logits), logits[:, 1]
@@ -133,7 +133,7 @@ def test_galaxies_are_the_ones_asked_for(files, tmp_path, monkeypatch):
             "mock-0-0000005",
             "mock-0-0000002",
         ]
-        learner, _ = explain.inference.load(files["classes"])
+        learner, _ = saved.load(files["classes"])
         expected = gradcam.maps(
             learner, survey.images[[5, 2]], lambda logits: logits[:, 1], method="hirescam"
         )
@@ -149,11 +149,11 @@ class FakeFigure:
 @pytest.mark.parametrize(
     ("file", "options", "message"),
     [
-        ("votes", {"question": "bars"}, "no question 'bars'; did you mean 'bar'"),
+        ("votes", {"question": "bars"}, "unknown question 'bars'; did you mean 'bar'"),
         ("votes", {}, "which question"),
-        ("votes", {"question": "bar", "answer": "maybe"}, "no answer 'maybe'.* There are: yes, no"),
+        ("votes", {"question": "bar", "answer": "maybe"}, "unknown answer 'maybe'. Known: yes, no"),
         ("classes", {"question": "bar"}, "tells classes"),
-        ("classes", {"answer": "spirals"}, "no class 'spirals'; did you mean 'spiral'"),
+        ("classes", {"answer": "spirals"}, "unknown class 'spirals'; did you mean 'spiral'"),
         ("none", {"answer": "spiral"}, "learned without labels"),
         ("classes", {"ids": ["587722"]}, "called mock-0-0000007"),
         ("classes", {"methods": ["cam"]}, "one of gradcam"),

@@ -22,9 +22,7 @@ from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.apply import predict, similar
-from galaxymorph.apply import stream as stream_module
 from galaxymorph.apply.images import COLOUR
-from galaxymorph.apply.stream import stream as stream_stream
 from galaxymorph.data import cutouts, sources
 from galaxymorph.data.load import load
 from galaxymorph.learning import device, model_files, saved, train
@@ -392,16 +390,18 @@ def test_real_galaxies(models, tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from galaxymorph import cutouts, inference, train
+from galaxymorph.apply import predict
+from galaxymorph.data import cutouts
+from galaxymorph.learning import device
 
-train.has_bf16 = lambda where: False
+device.has_bf16 = lambda where: False
 fast = cutouts.read
 def slow(*given, **options):
     time.sleep(0.1)
     return fast(*given, **options)
 
 cutouts.read = slow
-inference.predict(Path(sys.argv[1]), [Path(sys.argv[2])], Path(sys.argv[3]), batch_size=2)
+predict.predict(Path(sys.argv[1]), [Path(sys.argv[2])], Path(sys.argv[3]), batch_size=2)
 """
 
 
@@ -436,7 +436,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
 
 def interrupted(models, galaxies, out, monkeypatch):
     """A run that Ctrl-C stops after its second batch."""
-    stream = stream_stream
+    stream = predict.stream
 
     def stopped(*given, **options):
         for number, batch in enumerate(stream(*given, **options)):
@@ -445,7 +445,7 @@ def interrupted(models, galaxies, out, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stream_module, "stream", stopped)
+        patch.setattr(predict, "stream", stopped)
         run(models, "votes", galaxies, out, batch_size=3)
     assert not out.exists() and (out.parent / f".{out.name}.partial").is_file()
 
@@ -486,7 +486,7 @@ def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     table, _ = run(models, "votes", galaxies, out, force=True)
 
     with monkeypatch.context() as patch:  # the same call has nothing to do
-        patch.setattr(stream_module, "stream", None)
+        patch.setattr(predict, "stream", None)
         again, _ = run(models, "votes", galaxies, out, say=said.append)
     assert again.equals(table) and said == [f"{out} is complete already: 11 galaxies"]
     with pytest.raises(FileExistsError):

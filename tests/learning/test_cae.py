@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from galaxymorph.learning import augment, train
-from galaxymorph.learning.cae import CAE, ConvEncoder, orientation, turned
+from galaxymorph.learning.architectures import ConvEncoder, orientation, turned
+from galaxymorph.learning.cae import CAE
 from galaxymorph.learning.encoders import encoder
 
 SMALL = dict(channels=(8, 8, 8, 8), image_size=32)
@@ -48,7 +49,7 @@ def test_any_size_that_is_a_multiple_of_16(size):
         image_size=size,
     )
     images = torch.rand(2, 3, size, size)
-    assert model.encode(images).shape == (2, 7)
+    assert model.encoder(images).shape == (2, 7)
     rebuilt = model.reconstruct(images)
     assert rebuilt.shape == images.shape
     assert rebuilt.min() >= 0 and rebuilt.max() <= 1
@@ -94,7 +95,7 @@ def test_the_loss_is_the_mean_squared_error_of_the_reconstruction_whatever_the_t
         assert model.loss(images, targets).item() == pytest.approx(
             float(np.mean(difference**2)), rel=1e-5
         )
-        assert model.measures(images, targets)["loss"].item() == pytest.approx(
+        assert model.loss(images, targets).item() == pytest.approx(
             float(np.mean(difference**2)), rel=1e-5
         )
     pixels = (255 * images).round().to(torch.uint8)
@@ -211,7 +212,7 @@ def test_an_interpolation_begins_and_ends_with_the_reconstructions_and_lies_betw
     assert between.shape == (5, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(between[[0, -1]], model.reconstruct(images), atol=1e-4, rtol=0)
-        middle = model.encode(images).mean(0, keepdim=True)
+        middle = model.encoder(images).mean(0, keepdim=True)
         angle = (
             torch.tensor([(6.0 - 2 * math.pi + 0.5) / 2]) if aligned else None
         )  # through 0, the shorter way

@@ -128,7 +128,7 @@ def test_published_weights_are_checked_and_kept(server, tmp_path):
     ]  # nothing is downloaded twice
     torch.save({"x": torch.zeros(3)}, folder / "other-00000000.pth")
     with pytest.raises(
-        ValueError, match=r"other-00000000.pth: what was downloaded is not what it should be"
+        ValueError, match=r"other-00000000.pth: the downloaded file is not the expected one"
     ):
         model_files.fetch(f"{address}/other-00000000.pth")
     assert [path.name for path in (tmp_path / "hub" / "checkpoints").iterdir()] == [

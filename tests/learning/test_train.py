@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from galaxymorph import pixels
-from galaxymorph.learning import augment, device, train
+from galaxymorph.learning import augment, device, optimiser, train
 from galaxymorph.learning.classifier import (
     DNN,
     Classifier,
@@ -215,12 +215,12 @@ def test_balanced_draws_meet_a_rare_class_as_often_as_a_common_one():
 
 
 def test_the_learning_rate_rises_linearly_and_falls_to_zero_as_a_cosine():
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = train._warmup_and_cosine(optimiser, steps=10, warmup=0.2)
+    sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = optimiser.warmup_and_cosine(sgd, steps=10, warmup=0.2)
     rates = []
     for _ in range(10):
         rates.append(schedule.get_last_lr()[0])
-        optimiser.step()
+        sgd.step()
         schedule.step()
     expected = [1.0, 2.0] + [1 + math.cos(math.pi * k / 8) for k in range(8)]
     assert rates == pytest.approx(expected)
@@ -501,8 +501,8 @@ def test_without_a_monitor_the_last_epoch_is_kept():
 
 def test_early_stages_learn_slower_by_the_layer_decay():
     learner = small_classifier()
-    optimiser = train._optimiser(learner, "adamw", 1e-3, 0.05, 0.5)
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    adamw = optimiser.optimiser(learner, "adamw", 1e-3, 0.05, 0.5)
+    rates = {id(p): group["lr"] for group in adamw.param_groups for p in group["params"]}
     stages = [
         learner.encoder.body.conv1,
         *(getattr(learner.encoder.body, f"layer{i}") for i in range(1, 5)),
@@ -628,3 +628,39 @@ def test_the_loss_of_an_epoch_of_several_passes_is_the_mean_over_all_of_them():
     assert row["train_loss"] == pytest.approx(
         math.log(2), rel=1e-4
     )  # of a learner that knows nothing
+
+
+class TwoHeads(Bright):
+    """A learner whose targets are labels and the domain of each galaxy, such as survey or mock."""
+
+    def __init__(self):
+        super().__init__()
+        self.met = []
+
+    def loss(self, images, targets):
+        labels, domain = targets
+        self.met.append((labels, domain))
+        known = super().loss(images, labels)
+        return known + nn.functional.mse_loss(self.shift.expand(len(domain)), domain.float())
+
+
+def test_targets_may_be_labels_and_a_domain(tmp_path):
+    def part(n, seed=0):
+        images, labels = bright_and_dark(n, seed)
+        return images, (labels, torch.arange(n) % 3)
+
+    options = {"epochs": 3, "batch_size": 8, "balanced": True, "checkpoint": tmp_path / "c"}
+    learner = TwoHeads()
+    rows = list(train.fit(learner, part(24), part(9, 1), **options))
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
+    batch = [(len(labels), len(domain)) for labels, domain in learner.met]
+    assert batch == 3 * [(8, 8), (8, 8), (8, 8), (9, 9)]  # training batches and validation
+    labels, domain = learner.met[3]
+    assert labels.tolist() == [k % 2 for k in range(9)]
+    assert domain.tolist() == [k % 3 for k in range(9)]
+    expected = train.evaluate(learner, part(9, 1), batch_size=4)["loss"]
+    assert rows[-1]["val_loss"] == pytest.approx(expected)
+    images, (labels, domain) = part(24)
+    other = images, (labels, 2 - domain)  # another domain is other data
+    with pytest.warns(UserWarning, match="data was .* training starts anew"):
+        next(train.fit(TwoHeads(), other, part(9, 1), **options))
