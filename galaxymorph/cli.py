@@ -336,10 +336,10 @@ def _image_options(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> Any:
     from galaxymorph import project
-    from galaxymorph.run.plan import plan as read_plan
+    from galaxymorph.run.plan import make_plan
 
     path = options.params or project.root() / "params.yaml"
-    return read_plan(path, overrides=options.overrides, run=options.run)
+    return make_plan(path, overrides=options.overrides, run=options.run)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""galaxymorph.run.keys"""
+"""Nested values by dotted key, as params.yaml has them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-RESERVED = ("run", "galaxies")  # keys of params.yaml that are no steps
+RESERVED = ("run", "galaxies")  # keys of params.yaml that are not steps
 
 
 def set_key(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
+    """Set a value in place; False where something on the way to it has no keys below it."""
     for key in keys[:-1]:
         if isinstance(tree.get(key), str):
             tree[key] = {"name": tree[key]}
@@ -23,6 +24,7 @@ def set_key(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
 
 
 def has_key(tree: Any, keys: Sequence[str]) -> bool:
+    """Whether there is a value."""
     for key in keys:
         if not isinstance(tree, dict) or key not in tree:
             return False
@@ -31,19 +33,22 @@ def has_key(tree: Any, keys: Sequence[str]) -> bool:
 
 
 def merge(base: Any, given: Any) -> Any:
-    """Dicts key by key, except where `given` has another `name`; everything else is replaced."""
+    """Merge dicts key by key, except where `given` has another `name`; replace all else."""
     if not isinstance(base, dict) or not isinstance(given, dict):
         return copy.deepcopy(given)
     if "name" in given and given["name"] != base.get("name"):
         base = {}
-    merged = {
-        key: merge(value, given[key]) if key in given else copy.deepcopy(value)
-        for key, value in base.items()
-    }
-    return merged | {key: copy.deepcopy(value) for key, value in given.items() if key not in base}
+    kept = {key: copy.deepcopy(value) for key, value in base.items()}
+    return kept | {key: merge(base.get(key), value) for key, value in given.items()}
+
+
+def named(default: Any, given: Any) -> Any:
+    """Make a plain text for a dict with a name that name."""
+    has_name = isinstance(default, dict) and "name" in default
+    return {"name": given} if has_name and isinstance(given, str) else given
 
 
 def as_text(value: Any) -> str:
-    """A value as part of a folder's name."""
+    """Write a value as part of a folder's name."""
     text = value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
     return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"

@@ -1,45 +1,37 @@
-"""`params.yaml` to pieces of work; every key and type is checked against the notebooks and what
-they call first.
+"""Read `params.yaml`, and apply overrides; `plan` resolves it to jobs.
 
-    run: mock                            # results/<run>/..., models/<run>/... galaxies: {name:
-    simulated}          # handed to every step whose notebook has the parameter `galaxies` resnet18:
-    # every other key is a step, in this order
-      notebook: 02_supervised            # notebooks/02_supervised.ipynb over: {seed: [0, 1],
-      training.learning_rate: [1.0e-3, 3.0e-3]}   # each combination is a piece of work of its own
-      training: {epochs: 10}             # everything else goes to the notebook's cell tagged
-      `parameters`
+    run: mock                            # results/<run>/..., models/<run>/...
+    galaxies: {name: simulated}          # for every notebook with the parameter `galaxies`
+    moco:                                # every other key is a step, in this order
+      notebook: 04_moco                  # notebooks/04_moco.ipynb
+      over: {seed: [0, 1]}               # each combination is a job of its own
+      training: {epochs: 10}             # the rest goes to the notebook's cell tagged `parameters`
+    tuned:
+      notebook: 02_supervised
+      over: {seed: [0, 1], training.learning_rate: [1.0e-3, 3.0e-3]}
+      encoder: {step: moco, freeze: 2}   # starts from the model of `moco` with the same seed
 
 A notebook's own defaults are the base: a dict changes them key by key, so that setting one option
 keeps the others. A dict that gives another `name` than the default stands alone: the options of
 what it replaces mean nothing to it. A plain text for such a dict is the name: `encoder: resnet50`
 means `encoder: {name: resnet50}`.
 
-A text in a step's block may hold `{run}`, and `{key}` for each key of the step's `over`: each piece
-gets its own, as its folder's name has it. What is repeated itself keeps them in the folder's name,
-so that the seeds of one setting stay together. Any other word in braces is a mistake; `{{word}}`,
-and braces around anything but a word, are left as they are.
+`{step: NAME}`, anywhere in a parameter, is the model file of an earlier step, which the job then
+reads and needs: of the job with the same values of all that both steps are repeated over. Where
+that leaves several, values choose one: `{step: moco, seed: 0}`. Other keys are options beside the
+name. Model files from elsewhere are given by their paths.
 
-A text that is the path of an earlier piece's model file makes a piece read and need that piece:
-
-    frozen:
-      notebook: 05_frozen
-      over: {seed: [0, 1]}
-      encoder: models/{run}/moco/seed={seed}.safetensors
-
-What `galaxymorph tune` may change, and in which range, stands beside it in the step's block; a run
-takes no notice of it:
+What `galaxymorph tune` may change, and in which range, is the step's `search`; a run ignores it:
 
     search:
       training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
       training.epochs: {low: 5, high: 15}     # whole numbers, as the parameter is one
       training.batch_size: [16, 32, 64]       # one of these
 
-A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to
-read: all earlier ones where params.yaml says nothing (it then runs over what there is), or those of
-the steps listed there (it then needs them; where both are repeated over the same key, those of its
-own combination).
-
-A notebook that is a gate (see `notebooks`) is needed by all pieces after it.
+A notebook with the parameter `steps` reads other steps. It gets the names of the jobs to read: all
+earlier ones where params.yaml says nothing (it then runs over whatever exists), or those of the
+steps listed there (it then needs them; where both are repeated over the same key, those of its own
+combination). A notebook that is a gate (see `notebooks`) is needed by all jobs after it.
 """
 
 from __future__ import annotations
@@ -54,22 +46,16 @@ from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import nearest
 
 
-# ---- reading and overriding
-
-
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice (YAML keeps the last in silence)."""
+    """Refuses duplicate keys (YAML silently keeps the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise ParamsError(
-                    [
-                        f"{self.name}: line {key.start_mark.line + 1}: the key {key.value} is given twice"
-                    ]
-                )
-            seen.add(key.value)
+            if str(key.value) in seen:
+                line = key.start_mark.line + 1
+                raise ParamsError([f"{self.name}: line {line}: duplicate key {key.value}"])
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -84,53 +70,44 @@ def _yaml(text: str, name: str) -> Any:
         loader.dispose()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Read a params file. Raises `ParamsError` where it is not one."""
+    another = "--params FILE names another"
     try:
         document = _yaml(path.read_text(encoding="utf-8"), path.name)
     except FileNotFoundError:
-        raise ParamsError([f"{path}: there is no such file; --params FILE names another"]) from None
+        raise ParamsError([f"{path}: there is no such file; {another}"]) from None
     except OSError as error:
-        raise ParamsError(
-            [f"{path}: cannot be read ({error.strerror}); --params FILE names another"]
-        ) from None
+        raise ParamsError([f"{path}: cannot be read ({error.strerror}); {another}"]) from None
     except UnicodeDecodeError as error:
-        raise ParamsError(
-            [f"{path}: is no text in UTF-8 (byte {error.start + 1}); save it so"]
-        ) from None
+        raise ParamsError([f"{path}: not valid UTF-8 (byte {error.start + 1})"]) from None
     if not isinstance(document, dict):
-        raise ParamsError(
-            [f"{path.name}: expected `run:`, `galaxies:` and steps, found {kind_of(document)}"]
-        )
-    odd = [key for key in document if not isinstance(key, str)]
-    if odd:
-        raise ParamsError([f"{path.name}: the key {odd[0]!r} is no text"])
+        found = kind_of(document)
+        raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {found}"])
+    for key in document:
+        if not isinstance(key, str):
+            raise ParamsError([f"{path.name}: the key {key!r} is not text; write it in quotes"])
     return document
 
 
-def _override(document: dict[str, Any], text: str, problems: Problems) -> None:
+def override(document: dict[str, Any], text: str, problems: Problems) -> None:
+    """Set one value of a document in place, by a text such as `resnet18.training.epochs=3`."""
     dotted, equals, value = text.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         problems.found.append(f"-s {text}: expected KEY=VALUE, such as resnet18.training.epochs=3")
         return
     if keys[0] not in document and keys[0] not in RESERVED:
-        problems.found.append(
-            f"-s {text}: there is no step {keys[0]}{nearest(keys[0], [*document, *RESERVED])}"
-        )
+        near = nearest(keys[0], [*document, *RESERVED])
+        problems.found.append(f"-s {text}: there is no step {keys[0]}{near}")
         return
     problems.overridden[".".join(keys)] = text
     parsed = _yaml(value, f"-s {text}")
-    if keys[:1] == ["run"]:
+    if keys == ["run"]:
         parsed = value.strip()  # a name, also where it looks like a number
-    # what is repeated or searched stands under dotted keys of its own:
-    # `step.over.training.learning_rate`
-    path = (
-        [*keys[:2], ".".join(keys[2:])]
-        if keys[1:2] in (["over"], ["search"]) and len(keys) > 2
-        else keys
-    )
+    path = keys
+    if keys[1:2] in (["over"], ["search"]) and len(keys) > 2:
+        # what is below these are dotted keys: `step.over.training.learning_rate`
+        path = [*keys[:2], ".".join(keys[2:])]
     if not set_key(document, path, parsed):
         problems.add(".".join(keys), f"{'.'.join(keys[:-1])} has no keys below it")
-
-
-# ---- checking

@@ -53,8 +53,7 @@ from galaxymorph.run import done, executors
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.folder import progress as folder_progress
 from galaxymorph.run.locks import deaf, locked
-from galaxymorph.run.plan import Piece, Plan, Range, changed
-from galaxymorph.run.plan import trial as plan_trial
+from galaxymorph.run.plan import Piece, Plan, Range, changed, make_trial
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
 from galaxymorph.text import duration, leaves, nearest
@@ -181,7 +180,7 @@ def _checked(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> li
 def _search(plan: Plan, step: str, metric: str, seed: int | None) -> Search:
     """Raises `ParamsError` where the step's own values are outside what is searched, or models that
     it needs are missing."""
-    piece = plan_trial(plan, step, {}, seed=seed)
+    piece = make_trial(plan, step, {}, seed=seed)
     problems = []
     for key, space in piece.search.items():
         try:
@@ -357,7 +356,7 @@ def _trial(study: optuna.Study, search: Search, number: int, n_trials: int, scre
     study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
     trial = study.ask({key: _distribution(space) for key, space in search.piece.search.items()})
     values = _values(search, trial.params)
-    piece = plan_trial(search.plan, search.step, values, seed=search.seed)
+    piece = make_trial(search.plan, search.step, values, seed=search.seed)
     name = f"{search.step} trial {number}/{n_trials}"
     watched = _execute(trial, search, piece, search.folder / f"trial-{number:04d}", name, screen)
     error, took = watched.error, duration(watched.seconds)

@@ -20,8 +20,7 @@ from galaxymorph.run.done import _files, _sources, fingerprints
 from galaxymorph.run.done import changed as done_changed
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import _notebook
-from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.screen import Screen
 
 TRAIN = """\
@@ -130,7 +129,6 @@ def project(tmp_path, monkeypatch):
     )
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    _notebook.cache_clear()
     return tmp_path
 
 
@@ -161,7 +159,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     folder, skipping, and what makes a piece due again."""
     frozen = {
         "notebook": "05_frozen",
-        "source": "models/{run}/a/seed=2.safetensors",
+        "source": {"step": "a", "seed": 2},
     }  # has to wait, although there is room
     plan = make_plan(
         project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED
@@ -337,8 +335,7 @@ def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
 
     def after(*sources):
         write_notebook(path, *sources)
-        _notebook.cache_clear()
-        plan = read_plan(project / "params.yaml")
+            plan = read_plan(project / "params.yaml")
         return {
             kind
             for kind, value in fingerprints(plan, plan.pieces[0]).items()

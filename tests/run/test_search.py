@@ -25,8 +25,8 @@ from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import Range, _notebook
-from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.plan import Range
+from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.search import _draw, tune
 from tests.run.test_runner import write_notebook
@@ -107,7 +107,6 @@ def project(tmp_path, monkeypatch):
     write_notebook(folder / "05_forest.ipynb", TABLE, "x = 1")
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    _notebook.cache_clear()
     return tmp_path
 
 
@@ -311,7 +310,7 @@ def test_of_several_trainings_the_first_counts(fast):
 def test_one_seed_and_the_first_of_what_is_repeated(fast):
     steps = {
         "a": {"over": {"seed": [3, 4], "encoder.name": ["cnn", "resnet18"]}},
-        "late": {"encoder": "{run}"},
+        "late": {"encoder": {"step": "a", "seed": 4, "encoder.name": "cnn"}},
     }
     plan = make_plan(fast, **steps)
     _, said = search(plan, n_trials=1)
@@ -695,7 +694,7 @@ def test_steps_that_cannot_be_searched(project, block, message):
 
 
 def test_what_was_asked_for_is_checked(project):
-    plan = make_plan(project, first={}, a={"encoder": "models/{run}/first.safetensors"})
+    plan = make_plan(project, first={}, a={"encoder": {"step": "first"}})
     with pytest.raises(ParamsError) as error:
         search(plan, "fist", n_trials=0, metric="test_accuracy")
     assert error.value.problems == [
