@@ -24,6 +24,7 @@ from galaxymorph.run.typecheck import accepts, expectation, exponent, odd_keys
 from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
+OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there
@@ -47,11 +48,23 @@ class Notebook:
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
     gate: bool = False  # whether what comes after it in a run needs it
 
-    def check(self, name: str, given: Any) -> Mistakes:
-        """Find what is wrong with a value given for the parameter `name`.
+    def mistakes(self, given: Mapping[Any, Any]) -> Mistakes:
+        """Find what is wrong with the values that are given for parameters.
 
         The options of a dict that the notebook hands on as `function(**name)` are those of the
         function's signature, types included; for everything else, the default tells the type."""
+        file = self.path.name
+        names = [name for name in self.parameters if name not in ("run", "step")]
+        for key, value in given.items():
+            if key in ("run", "step"):
+                yield key, "is set by the runner"
+            elif key in names:
+                yield from self._mistakes_of(key, value)
+            else:
+                near = nearest(str(key), [*names, *OF_STEP])
+                yield str(key), f"{file} has no such parameter{near}; it has {', '.join(names)}"
+
+    def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]
         if default is not None and not accepts(given, type(default)):
             yield name, expectation(given, type(default))
@@ -124,6 +137,9 @@ def read(path: Path) -> Notebook:
         parameters = dict(_assignments(ast.parse(tagged[0])))
     except ValueError as error:
         raise NotebookError(path, f"parameters cell: {error}") from None
+    for name in ("run", "step"):
+        if name not in parameters:
+            raise NotebookError(path, f"has no parameter `{name}`: it cannot know where to write")
     declared = content.get("metadata", {}).get("galaxymorph", {})
     outputs = tuple(declared.get("outputs", []))
     for name in outputs:

@@ -22,7 +22,6 @@ from galaxymorph.run.params import override, read
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import leaves, listing, nearest
 
-OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
 # parameters that draw the galaxies that trials are compared on
 DRAW = ("seed", "n_labels", "galaxies", "steps")
 CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
@@ -30,6 +29,7 @@ PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
 
 Params = dict[str, Any]
+Values = Mapping[str, Any]  # by dotted key
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Piece:
             found = found[each]
         return found
 
-    def agrees(self, values: Mapping[str, Any]) -> bool:
+    def agrees(self, values: Values) -> bool:
         """Whether it has these values, as far as its step is repeated over them."""
         keys = self.combination.keys() & values.keys()
         return all(self.combination[key] == values[key] for key in keys)
@@ -99,7 +99,7 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
     return _resolve(document, problems)
 
 
-def changed(document: Params, step: str, values: Mapping[str, Any]) -> Params:
+def changed(document: Params, step: str, values: Values) -> Params:
     """Copy a plan's document with other values, by dotted key, of a step's parameters."""
     document = copy.deepcopy(document)
     for key, value in values.items():
@@ -107,9 +107,7 @@ def changed(document: Params, step: str, values: Mapping[str, Any]) -> Params:
     return document
 
 
-def make_trial(
-    plan: Plan, step: str, values: Mapping[str, Any], *, seed: int | None = None
-) -> Piece:
+def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Piece:
     """Resolve a step's job with other values, for one seed (None: the step's first) and the first
     of everything else that the step is repeated over. Raises `ParamsError` where it cannot be
     executed so."""
@@ -120,10 +118,8 @@ def make_trial(
         over["seed"] = [seed]
     elif seed is not None:
         block["seed"] = seed
-    names = list(document)
-    for later in names[names.index(step) + 1 :]:
-        if later not in RESERVED:
-            del document[later]  # may read what no trial makes
+    names = [*RESERVED, *list(document)[: list(document).index(step) + 1]]
+    document = {name: document[name] for name in names if name in document}  # no later steps
     return _resolve(document, Problems(f"trial of {step}")).pieces[-1]
 
 
@@ -176,13 +172,11 @@ class _Step:
             why = "results/<run>/tune is the folder of `galaxymorph tune`"
             self.problems.add(self.name, f"{why}; give the step another name")
         self.over, self.search = self.block.get("over", {}), self.block.get("search", {})
-        if not isinstance(self.over, dict):
-            self._add("over", f"expected parameters with lists of values, found {self.over!r}")
-            return False
-        if not isinstance(self.search, dict):
-            wanted = "parameters with ranges or lists of values"
-            self._add("search", f"expected {wanted}, found {kind_of(self.search)}")
-            return False
+        for key, wanted in (("over", "lists of values"), ("search", "ranges or lists of values")):
+            given = self.block.get(key, {})
+            if not isinstance(given, dict):
+                self._add(key, f"expected parameters with {wanted}, found {kind_of(given)}")
+                return False
         for key, values in self.over.items():
             if not isinstance(values, list) or not values:
                 self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
@@ -235,7 +229,7 @@ class _Step:
             seen.add(name)
             self.makers = []
             given = self._given()
-            for key, message in self._mistakes(given):
+            for key, message in self.notebook.mistakes(given):
                 self._add_at(key, message)
             parameters = {
                 key: merge(value, given[key]) if key in given else value
@@ -265,7 +259,7 @@ class _Step:
         own = {
             key: named(defaults.get(key), self._with_models(key, value))
             for key, value in self.block.items()
-            if key not in OF_STEP
+            if key not in notebooks.OF_STEP
         }
         given = copy.deepcopy(own)
         if "galaxies" in defaults:
@@ -335,22 +329,6 @@ class _Step:
         ]
         return wanted, wanted
 
-    def _mistakes(self, given: Params) -> notebooks.Mistakes:
-        """Find what the notebook cannot take."""
-        file = self.notebook.path.name
-        for key in ("run", "step"):
-            if key not in self.notebook.parameters:
-                yield "notebook", f"{file} has no parameter `{key}`: it cannot know where to write"
-        names = [name for name in self.notebook.parameters if name not in ("run", "step")]
-        for key, value in given.items():
-            if key in ("run", "step"):
-                yield key, "is set by the runner"
-            elif key in names:
-                yield from self.notebook.check(key, value)
-            else:
-                near = nearest(str(key), [*names, *OF_STEP])
-                yield str(key), f"{file} has no such parameter{near}; it has {', '.join(names)}"
-
     def _add_at(self, key: str, message: str) -> None:
         """Add a mistake in a parameter of a job where the params file gives it."""
         own = named({"name": None}, self.block.get("galaxies"))
@@ -408,7 +386,7 @@ class _Step:
         """What is wrong with one value of a parameter."""
         given: Params = {}
         set_key(given, key.split("."), value)
-        return [message for where, message in self._mistakes(given) if where != "notebook"]
+        return [message for _, message in self.notebook.mistakes(given)]
 
 
 def _model(run: Any, job: str) -> str:

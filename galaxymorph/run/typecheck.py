@@ -29,16 +29,25 @@ LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 UNIONS = (typing.Union, types.UnionType)
 
 
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], int]:
+    """The kind of an annotation, its arguments, and, of a tuple, how many values it has (0: any
+    number). Every mapping is a `dict`."""
+    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if inspect.isclass(kind) and issubclass(kind, Mapping):
+        return dict, arguments, 0
+    return kind, arguments, len(arguments) if kind is tuple and ... not in arguments else 0
+
+
 def accepts(value: Any, hint: Any) -> bool:
     """Whether an annotation allows a value; one that YAML cannot express (a tensor) always does."""
-    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    kind, arguments, length = _parts(hint)
     if kind in KINDS:
         return type(value) in KINDS[kind][0]  # true is not a whole number
     if kind in UNIONS:
         return any(accepts(value, each) for each in arguments)
     if kind is typing.Literal:
-        return any(value == each and type(value) is type(each) for each in arguments)
-    if _is_mapping(kind):
+        return (type(value), value) in [(type(each), each) for each in arguments]
+    if kind is dict:
         return isinstance(value, dict) and all(
             accepts(each, argument) for argument in arguments[1:] for each in value.values()
         )
@@ -46,35 +55,27 @@ def accepts(value: Any, hint: Any) -> bool:
         return True
     if not isinstance(value, list):
         return False
-    if _has_length(kind, arguments):
-        return len(value) == len(arguments) and all(map(accepts, value, arguments))
+    if length:
+        return len(value) == length and all(map(accepts, value, arguments))
     return all(accepts(each, argument) for argument in arguments[:1] for each in value)
 
 
 def describe(hint: Any) -> str:
     """What an annotation allows, in words."""
-    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    kind, arguments, length = _parts(hint)
     if kind in KINDS:
         return KINDS[kind][1]
     if kind in UNIONS:
         return " or ".join(map(describe, arguments))
     if kind is typing.Literal:
         return " or ".join(map(str, arguments))
-    if _is_mapping(kind):
+    if kind is dict:
         return "keys below it"
     if kind not in LISTS:
         return getattr(hint, "__name__", str(hint))
     inner = " and ".join(dict.fromkeys(describe(each) for each in arguments if each is not ...))
-    many = f"{len(arguments)} values" if _has_length(kind, arguments) else "a list"
+    many = f"{length} values" if length else "a list"
     return f"{many} ({inner})" if inner else many
-
-
-def _is_mapping(kind: Any) -> bool:
-    return inspect.isclass(kind) and issubclass(kind, Mapping)
-
-
-def _has_length(kind: Any, arguments: tuple[Any, ...]) -> bool:
-    return kind is tuple and bool(arguments) and arguments[-1] is not ...
 
 
 def expectation(value: Any, hint: Any) -> str:

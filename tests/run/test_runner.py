@@ -335,7 +335,7 @@ def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
 
     def after(*sources):
         write_notebook(path, *sources)
-            plan = read_plan(project / "params.yaml")
+        plan = read_plan(project / "params.yaml")
         return {
             kind
             for kind, value in fingerprints(plan, plan.pieces[0]).items()
