@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.run.typecheck import accepts, expectation, exponent, odd_keys
+from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
@@ -48,7 +48,7 @@ class Notebook:
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
     gate: bool = False  # whether what comes after it in a run needs it
 
-    def mistakes(self, given: Mapping[Any, Any]) -> Mistakes:
+    def mistakes(self, given: Mapping[str, Any]) -> Mistakes:
         """Find what is wrong with the values that are given for parameters.
 
         The options of a dict that the notebook hands on as `function(**name)` are those of the
@@ -61,15 +61,14 @@ class Notebook:
             elif key in names:
                 yield from self._mistakes_of(key, value)
             else:
-                near = nearest(str(key), [*names, *OF_STEP])
-                yield str(key), f"{file} has no such parameter{near}; it has {', '.join(names)}"
+                near = nearest(key, [*names, *OF_STEP])
+                yield key, f"{file} has no such parameter{near}; it has {', '.join(names)}"
 
     def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]
         if default is not None and not accepts(given, type(default)):
             yield name, expectation(given, type(default))
             return
-        yield from odd_keys(name, given)
         for call in self._calls:
             if default is None and name in call.passed:
                 option = call.options.get(call.passed[name])
@@ -209,7 +208,7 @@ class _Call:
                 if not accepts(value, self.options[key].annotation):
                     yield place, expectation(value, self.options[key].annotation)
             elif not self.takes_all:
-                near = nearest(str(key), free)
+                near = nearest(key, free)
                 yield place, f"{self.name} has no such option{near}; it has {', '.join(free)}"
 
 

@@ -47,15 +47,18 @@ from galaxymorph.text import nearest
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys (YAML silently keeps the last)."""
+    """Refuses duplicate keys, of which YAML silently keeps the last, and keys that are not text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if str(key.value) in seen:
-                line = key.start_mark.line + 1
-                raise ParamsError([f"{self.name}: line {line}: duplicate key {key.value}"])
-            seen.add(str(key.value))
+            place = f"{self.name}: line {key.start_mark.line + 1}"
+            if not key.tag.endswith((":str", ":merge")):  # merge: `<<`
+                text = getattr(key, "value", "")
+                raise ParamsError([f"{place}: the key {text} is not text; write it in quotes"])
+            if key.value in seen:
+                raise ParamsError([f"{place}: duplicate key {key.value}"])
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -66,8 +69,6 @@ def _yaml(text: str, name: str) -> Any:
         return loader.get_single_data()
     except yaml.YAMLError as error:
         raise ParamsError([f"{name}: not valid YAML: {error}"]) from None
-    finally:
-        loader.dispose()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -84,9 +85,6 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         found = kind_of(document)
         raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {found}"])
-    for key in document:
-        if not isinstance(key, str):
-            raise ParamsError([f"{path.name}: the key {key!r} is not text; write it in quotes"])
     return document
 
 

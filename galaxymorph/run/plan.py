@@ -217,7 +217,7 @@ class _Step:
 
     def jobs(self) -> Iterator[Piece]:
         """Resolve every combination of what the step is repeated over."""
-        space = {key: self._space(str(key), given) for key, given in self.search.items()}
+        space = {key: self._space(key, given) for key, given in self.search.items()}
         gates = [piece.name for piece in self.earlier if piece.notebook.gate]
         run, seen = self.document.get("run"), set[str]()
         for values in itertools.product(*self.over.values()):
@@ -265,9 +265,9 @@ class _Step:
         if "galaxies" in defaults:
             given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
         for key, value in self.combination.items():
-            keys = str(key).split(".")
+            keys = key.split(".")
             if has_key(own, keys):
-                self._add(str(key), f"is given by {self.name}.over, too; leave one of the two out")
+                self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
             elif not set_key(given, keys, named(defaults.get(key), self._with_models(key, value))):
                 self._add(f"over.{key}", "there are no keys below it")
         return given
@@ -277,7 +277,7 @@ class _Step:
         if isinstance(value, list):
             return [self._with_models(f"{key}.{i}", each) for i, each in enumerate(value)]
         if isinstance(value, dict) and "step" in value:
-            return self._model_of(str(key), value)
+            return self._model_of(key, value)
         if isinstance(value, dict):
             return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
         return value
@@ -298,7 +298,7 @@ class _Step:
             self._add_at(key, "has both `step` and `name`; leave one of the two out")
         elif jobs and options and not isinstance(self.notebook.parameters.get(key), dict):
             odd = next(iter(options))
-            self._add_at(key, f"{step} is not repeated over {odd}{nearest(str(odd), over)}")
+            self._add_at(key, f"{step} is not repeated over {odd}{nearest(odd, over)}")
         elif jobs and not matching:
             self._add_at(key, f"no job of {step} matches; there is {listing(p.name for p in jobs)}")
         elif len(matching) > 1:
@@ -332,7 +332,7 @@ class _Step:
     def _add_at(self, key: str, message: str) -> None:
         """Add a mistake in a parameter of a job where the params file gives it."""
         own = named({"name": None}, self.block.get("galaxies"))
-        repeated = [str(over) for over in self.combination if _overlap(str(over), key)]
+        repeated = [over for over in self.combination if _overlap(over, key)]
         if repeated:
             self._add(f"over.{repeated[0]}", message)
         elif key.startswith("galaxies.") and not has_key({"galaxies": own}, key.split(".")[:2]):
@@ -344,7 +344,7 @@ class _Step:
         """What a search may try for one parameter: only what the step could be given."""
         place, bounds = f"search.{key}", ("low", "high")
         others = [f"over.{other}" for other in self.over]
-        others += [f"search.{other}" for other in self.search if str(other) != key]
+        others += [f"search.{other}" for other in self.search if other != key]
         for other in others:
             if _overlap(other.partition(".")[2], key):
                 self._add(place, f"is given by {self.name}.{other}, too; leave one of the two out")
@@ -369,17 +369,18 @@ class _Step:
         low, high, log = *tried, given.get("log", False)
         if not all(type(each) in (int, float) and math.isfinite(each) for each in tried):
             found = f"{kind_of(low)} and {kind_of(high)}"
-            self._add(place, f"expected numbers as low and high, found {found}")
+            why = f"expected numbers as low and high, found {found}"
         elif not low < high:
-            self._add(place, f"low has to be less than high, found {low} and {high}")
+            why = f"low has to be less than high, found {low} and {high}"
         elif not isinstance(log, bool):
-            self._add(place, f"expected true or false as log, found {kind_of(log)}")
+            why = f"expected true or false as log, found {kind_of(log)}"
         elif log and low <= 0:
-            self._add(place, f"a logarithmic range begins above 0, found low: {low}")
+            why = f"a logarithmic range begins above 0, found low: {low}"
         else:
             typed = self._mistakes_at(key, "text")  # or nobody knows
             whole = not typed or bool(self._mistakes_at(key, low + 0.5))
             return Range(low, high, log, whole and type(low) is type(high) is int)
+        self._add(place, why)
         return tried
 
     def _mistakes_at(self, key: str, value: Any) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -80,12 +80,13 @@ def describe(hint: Any) -> str:
 
 def expectation(value: Any, hint: Any) -> str:
     """Say what was expected in place of a value."""
-    message = f"expected {describe(hint)}, found {json.dumps(value, default=str)}"
+    allowed = describe(hint)
+    message = f"expected {allowed}, found {json.dumps(value, default=str)}"
     if not isinstance(value, str):
         return message
     if number := exponent(value):
         return f"{message}, which YAML reads as text; write {number}"
-    return message + nearest(value, [each for each in _choices(hint) if isinstance(each, str)])
+    return message + nearest(value, allowed.split(" or "))
 
 
 def exponent(text: str) -> str | None:
@@ -95,18 +96,3 @@ def exponent(text: str) -> str | None:
         return None
     whole, fraction, sign, power = match.groups()
     return f"{whole}.{fraction or '0'}e{sign or '+'}{power}"
-
-
-def _choices(hint: Any) -> Iterable[Any]:
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Literal:
-        return arguments
-    return [choice for argument in arguments for choice in _choices(argument)]
-
-
-def odd_keys(name: str, given: Any) -> Iterator[tuple[str, str]]:
-    """Find keys that are not text in nested dicts."""
-    for key, value in given.items() if isinstance(given, dict) else ():
-        if not isinstance(key, str):
-            yield f"{name}.{key}", f"the key {key!r} is not text; write it in quotes"
-        yield from odd_keys(f"{name}.{key}", value)
