@@ -201,9 +201,9 @@ class _Step:
             if not isinstance(value, str):
                 continue
             step, new = "", "{step: NAME}, with the name of an earlier step"
-            path = project.root() / Path(value.replace("{run}", models.name)).expanduser()
-            if value.endswith(WEIGHTS) and path.resolve().is_relative_to(models):
-                job = path.resolve().relative_to(models).as_posix().removesuffix(WEIGHTS)
+            path = _file(value.replace("{run}", models.name))
+            if path and path.is_relative_to(models):
+                job = path.relative_to(models).as_posix().removesuffix(WEIGHTS)
                 step, *pairs = [each for each in re.split("[/,]", job) if "{" not in each]
                 new = f"{{{', '.join([f'step: {step}', *pairs]).replace('=', ': ')}}}"
             last = key.removesuffix(".name").split(".")[-1]
@@ -219,7 +219,7 @@ class _Step:
         """Resolve every combination of what the step is repeated over."""
         space = {key: self._space(key, given) for key, given in self.search.items()}
         gates = [piece.name for piece in self.earlier if piece.notebook.gate]
-        run, seen = self.document.get("run"), set[str]()
+        seen: set[str] = set()
         for values in itertools.product(*self.over.values()):
             combination = self.combination = dict(zip(self.over, values, strict=True))
             pairs = ",".join(f"{key}={as_text(value)}" for key, value in combination.items())
@@ -231,20 +231,16 @@ class _Step:
             given = self._given()
             for key, message in self.notebook.mistakes(given):
                 self._add_at(key, message)
-            parameters = {
-                key: merge(value, given[key]) if key in given else value
-                for key, value in self.notebook.parameters.items()
-            }
-            made = [_model(run, maker) for maker in self.makers]
+            defaults = self.notebook.parameters
+            parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
+            made = [self._model(maker) for maker in self.makers]
             for key, value in leaves(parameters):
-                if not isinstance(value, str) or not value.endswith(WEIGHTS) or value in made:
-                    continue
-                if not (project.root() / Path(value).expanduser()).is_file():
+                file = _file(value) if value not in made else None
+                if file and not file.is_file():
                     self._add_at(key, f"{value}: there is no such file")
             reads, needs = self._reads(parameters)
-            parameters |= {"run": run, "step": name}
-            if "steps" in parameters:
-                parameters["steps"] = reads
+            parameters |= {"run": self.document.get("run"), "step": name}
+            parameters |= {"steps": reads} if "steps" in parameters else {}
             reads = tuple(dict.fromkeys([*reads, *self.makers]))
             needs = tuple(dict.fromkeys([*needs, *self.makers, *gates]))
             yield Piece(
@@ -255,60 +251,65 @@ class _Step:
     def _given(self) -> Params:
         """What the params file gives to a job: the run's galaxies, the step's block, its own values
         of what is repeated."""
-        defaults = self.notebook.parameters
         own = {
-            key: named(defaults.get(key), self._with_models(key, value))
+            key: self._value(key, value)
             for key, value in self.block.items()
             if key not in notebooks.OF_STEP
         }
         given = copy.deepcopy(own)
-        if "galaxies" in defaults:
+        if "galaxies" in self.notebook.parameters:
             given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
         for key, value in self.combination.items():
             keys = key.split(".")
             if has_key(own, keys):
                 self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
-            elif not set_key(given, keys, named(defaults.get(key), self._with_models(key, value))):
+            elif not set_key(given, keys, self._value(key, value)):
                 self._add(f"over.{key}", "there are no keys below it")
         return given
 
-    def _with_models(self, key: Any, value: Any) -> Any:
+    def _value(self, key: str, value: Any) -> Any:
+        return named(self.notebook.parameters.get(key), self._with_models(key, value))
+
+    def _with_models(self, key: str, value: Any) -> Any:
         """A parameter's value with the model file of every `{step: NAME}` in it."""
         if isinstance(value, list):
             return [self._with_models(f"{key}.{i}", each) for i, each in enumerate(value)]
-        if isinstance(value, dict) and "step" in value:
+        if not isinstance(value, dict):
+            return value
+        if "step" in value:
             return self._model_of(key, value)
-        if isinstance(value, dict):
-            return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
-        return value
+        return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
 
     def _model_of(self, key: str, reference: Params) -> Any:
         """The model file of the earlier job that a reference means, with the options beside it."""
-        step, wanted = reference["step"], self.combination | reference
+        step, wanted, why = reference["step"], self.combination | reference, ""
         jobs = [piece for piece in self.earlier if piece.step == step]
         over = jobs[0].combination if jobs else {}
         options = {k: v for k, v in reference.items() if k != "step" and k not in over}
-        matching = [piece for piece in jobs if piece.agrees(wanted)]
-        path = _model(self.document.get("run"), matching[0].name) if matching else ""
+        matching = [piece.name for piece in jobs if piece.agrees(wanted)]
         if step not in self.before:
-            self._add_at(key, f"there is no earlier step {step}{nearest(str(step), self.before)}")
+            why = f"there is no earlier step {step}{nearest(str(step), self.before)}"
         elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
-            self._add_at(key, f"{step} ({jobs[0].notebook.path.name}) makes no model file")
+            why = f"{step} ({jobs[0].notebook.path.name}) makes no model file"
         elif "name" in options:
-            self._add_at(key, "has both `step` and `name`; leave one of the two out")
+            why = "has both `step` and `name`; leave one of the two out"
         elif jobs and options and not isinstance(self.notebook.parameters.get(key), dict):
             odd = next(iter(options))
-            self._add_at(key, f"{step} is not repeated over {odd}{nearest(odd, over)}")
+            why = f"{step} is not repeated over {odd}{nearest(odd, over)}"
         elif jobs and not matching:
-            self._add_at(key, f"no job of {step} matches; there is {listing(p.name for p in jobs)}")
+            why = f"no job of {step} matches; there is {listing(each.name for each in jobs)}"
         elif len(matching) > 1:
-            missing = [f"{k}: {json.dumps(v)}" for k, v in over.items() if k not in wanted]
-            choice = f"{{step: {step}, {', '.join(missing)}}}"
-            several = listing(piece.name for piece in matching)
-            self._add_at(key, f"{several} match; choose one, such as {choice}")
-        elif matching:
-            self.makers.append(matching[0].name)
+            left = ", ".join(f"{k}: {json.dumps(v)}" for k, v in over.items() if k not in wanted)
+            why = f"{listing(matching)} match; choose one, such as {{step: {step}, {left}}}"
+        if why:
+            self._add_at(key, why)
+        self.makers += matching[:1]
+        path = self._model(matching[0]) if matching else ""
         return {"name": path} | options if options else path
+
+    def _model(self, job: str) -> str:
+        """The path of a job's model file, as notebooks get it."""
+        return f"models/{self.document.get('run')}/{job}{WEIGHTS}"
 
     def _reads(self, parameters: Params) -> tuple[list[str], list[str]]:
         """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
@@ -390,9 +391,11 @@ class _Step:
         return [message for _, message in self.notebook.mistakes(given)]
 
 
-def _model(run: Any, job: str) -> str:
-    """The path of a job's model file, as notebooks get it."""
-    return f"models/{run}/{job}{WEIGHTS}"
+def _file(value: Any) -> Path | None:
+    """The model file that a value names by its path, if it does."""
+    if not isinstance(value, str) or not value.endswith(WEIGHTS):
+        return None
+    return (project.root() / Path(value).expanduser()).resolve()
 
 
 def _overlap(a: str, b: str) -> bool:

@@ -222,9 +222,9 @@ def test_failures_stay_with_themselves(project):
         good={},
         compare=COMPARED,
         reader=COMPARED | {"steps": ["closed"]},
-        tuned={"source": "models/toy/closed.safetensors"},
+        tuned={"source": {"step": "closed"}},
         offline={"trouble": "offline"},
-        after={"source": "models/toy/offline.safetensors"},
+        after={"source": {"step": "offline"}},
         table=COMPARED | {"steps": ["good", "offline"]},
     )
     folder = project / "results" / "toy"
