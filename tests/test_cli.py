@@ -126,7 +126,7 @@ def test_report_shows_table_and_sentences(project, capsys):
         ),
         (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
-        (["run", "--params", "other.yaml"], "other.yaml: there is no such file"),
+        (["run", "--params", "other.yaml"], "other.yaml: cannot be read (No such file"),
         (["report"], "no step of run 'toy' is there"),
     ],
 )

@@ -23,13 +23,9 @@ def set_key(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
     return True
 
 
-def has_key(tree: Any, keys: Sequence[str]) -> bool:
-    """Whether there is a value."""
-    for key in keys:
-        if not isinstance(tree, dict) or key not in tree:
-            return False
-        tree = tree[key]
-    return True
+def overlap(a: str, b: str) -> bool:
+    """Whether one of two dotted keys is the other, or is below it."""
+    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
 
 
 def merge(base: Any, given: Any) -> Any:

@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             place = f"{self.name}: line {key.start_mark.line + 1}"
             if not key.tag.endswith((":str", ":merge")):  # merge: `<<`
-                text = getattr(key, "value", "")
+                text = key.value if isinstance(key, yaml.ScalarNode) else "[...]"
                 raise ParamsError([f"{place}: the key {text} is not text; write it in quotes"])
             if key.value in seen:
                 raise ParamsError([f"{place}: duplicate key {key.value}"])
@@ -73,13 +73,11 @@ def _yaml(text: str, name: str) -> Any:
 
 def read(path: Path) -> dict[str, Any]:
     """Read a params file. Raises `ParamsError` where it is not one."""
-    another = "--params FILE names another"
     try:
         document = _yaml(path.read_text(encoding="utf-8"), path.name)
-    except FileNotFoundError:
-        raise ParamsError([f"{path}: there is no such file; {another}"]) from None
     except OSError as error:
-        raise ParamsError([f"{path}: cannot be read ({error.strerror}); {another}"]) from None
+        why = f"cannot be read ({error.strerror}); --params FILE names another"
+        raise ParamsError([f"{path}: {why}"]) from None
     except UnicodeDecodeError as error:
         raise ParamsError([f"{path}: not valid UTF-8 (byte {error.start + 1})"]) from None
     if not isinstance(document, dict):

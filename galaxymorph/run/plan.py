@@ -17,7 +17,7 @@ from typing import Any
 
 from galaxymorph import project
 from galaxymorph.run import notebooks
-from galaxymorph.run.keys import RESERVED, as_text, has_key, merge, named, set_key
+from galaxymorph.run.keys import RESERVED, as_text, merge, named, overlap, set_key
 from galaxymorph.run.params import override, read
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import leaves, listing, nearest
@@ -180,8 +180,10 @@ class _Step:
         for key, values in self.over.items():
             if not isinstance(values, list) or not values:
                 self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
-            elif any(values.count(value) > 1 for value in values):
-                self._add(f"over.{key}", "a value is given twice")
+        for part, given in (("over", self.over), ("search", self.search)):
+            for key, values in given.items():
+                if isinstance(values, list) and any(values.count(each) > 1 for each in values):
+                    self._add(f"{part}.{key}", "a value is given twice")
         folder, name = project.root() / "notebooks", self.block["notebook"].removesuffix(".ipynb")
         try:
             self.notebook = notebooks.read(folder / f"{name}.ipynb")
@@ -204,8 +206,11 @@ class _Step:
             path = _file(value.replace("{run}", models.name))
             if path and path.is_relative_to(models):
                 job = path.relative_to(models).as_posix().removesuffix(WEIGHTS)
-                step, *pairs = [each for each in re.split("[/,]", job) if "{" not in each]
-                new = f"{{{', '.join([f'step: {step}', *pairs]).replace('=', ': ')}}}"
+                step, *pairs = re.split("[/,]", job)
+                pairs = [pair.replace("=", ": ") for pair in pairs if "{" not in pair]
+                new = (
+                    f"{{{', '.join([f'step: {step}', *pairs])}}}" if step in self.document else new
+                )
             last = key.removesuffix(".name").split(".")[-1]
             new = new if last.isdigit() else f"{last}: {new}"
             if holes := PLACEHOLDER.findall(value):
@@ -219,7 +224,7 @@ class _Step:
         """Resolve every combination of what the step is repeated over."""
         space = {key: self._space(key, given) for key, given in self.search.items()}
         gates = [piece.name for piece in self.earlier if piece.notebook.gate]
-        seen: set[str] = set()
+        notebook, seen = self.notebook, set[str]()
         for values in itertools.product(*self.over.values()):
             combination = self.combination = dict(zip(self.over, values, strict=True))
             pairs = ",".join(f"{key}={as_text(value)}" for key, value in combination.items())
@@ -229,9 +234,9 @@ class _Step:
             seen.add(name)
             self.makers = []
             given = self._given()
-            for key, message in self.notebook.mistakes(given):
+            for key, message in notebook.mistakes(given):
                 self._add_at(key, message)
-            defaults = self.notebook.parameters
+            defaults = notebook.parameters
             parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
             made = [self._model(maker) for maker in self.makers]
             for key, value in leaves(parameters):
@@ -243,10 +248,8 @@ class _Step:
             parameters |= {"steps": reads} if "steps" in parameters else {}
             reads = tuple(dict.fromkeys([*reads, *self.makers]))
             needs = tuple(dict.fromkeys([*needs, *self.makers, *gates]))
-            yield Piece(
-                name, self.name, combination, self.notebook, parameters, reads, needs, space
-            )
-            gates += [name] if self.notebook.gate else []
+            yield Piece(name, self.name, combination, notebook, parameters, reads, needs, space)
+            gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:
         """What the params file gives to a job: the run's galaxies, the step's block, its own values
@@ -260,10 +263,9 @@ class _Step:
         if "galaxies" in self.notebook.parameters:
             given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
         for key, value in self.combination.items():
-            keys = key.split(".")
-            if has_key(own, keys):
+            if any(overlap(key, other) for other, _ in leaves(own)):
                 self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
-            elif not set_key(given, keys, self._value(key, value)):
+            elif not set_key(given, key.split("."), self._value(key, value)):
                 self._add(f"over.{key}", "there are no keys below it")
         return given
 
@@ -332,11 +334,11 @@ class _Step:
 
     def _add_at(self, key: str, message: str) -> None:
         """Add a mistake in a parameter of a job where the params file gives it."""
-        own = named({"name": None}, self.block.get("galaxies"))
-        repeated = [over for over in self.combination if _overlap(over, key)]
+        repeated = [over for over in self.combination if overlap(over, key)]
+        own = named({"name": None}, self.block.get("galaxies")) or {}
         if repeated:
             self._add(f"over.{repeated[0]}", message)
-        elif key.startswith("galaxies.") and not has_key({"galaxies": own}, key.split(".")[:2]):
+        elif key.startswith("galaxies.") and key.split(".")[1] not in own:
             self.problems.add(key, message)  # the run's, not the step's own
         else:
             self._add(key, message)
@@ -347,15 +349,13 @@ class _Step:
         others = [f"over.{other}" for other in self.over]
         others += [f"search.{other}" for other in self.search if other != key]
         for other in others:
-            if _overlap(other.partition(".")[2], key):
+            if overlap(other.partition(".")[2], key):
                 self._add(place, f"is given by {self.name}.{other}, too; leave one of the two out")
         if key.split(".")[0] in DRAW and key not in CUT:
             why = "and trials can be compared on the same ones alone"
             self._add(place, f"draws other galaxies, {why}")
         if isinstance(given, list) and len(given) > 1:
             tried = given
-            if any(given.count(value) > 1 for value in given):
-                self._add(place, "a value is given twice")
         elif isinstance(given, dict) and set(bounds) <= set(given) <= {*bounds, "log"}:
             tried = [given[bound] for bound in bounds]
         else:
@@ -396,8 +396,3 @@ def _file(value: Any) -> Path | None:
     if not isinstance(value, str) or not value.endswith(WEIGHTS):
         return None
     return (project.root() / Path(value).expanduser()).resolve()
-
-
-def _overlap(a: str, b: str) -> bool:
-    """Whether one of two dotted keys is the other, or is below it."""
-    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")

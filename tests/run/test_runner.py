@@ -192,7 +192,10 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert not outcome.done
 
     (folder / "a/seed=0" / "plot.png").unlink()
-    changed = read_plan(project / "params.yaml", overrides=["a.over.seed=[0, 1]", "a.pause=0.01"])
+    changed = read_plan(
+        project / "params.yaml",
+        overrides=["a.over.seed=[0, 1]", "frozen.source.seed=1", "a.pause=0.01"],
+    )
     assert done_changed(plan, plan.pieces[0]) == "plot.png is gone"
     assert done_changed(plan, plan.pieces[1]) == ""
     assert done_changed(changed, changed.pieces[1]) == "parameters changed"
