@@ -226,7 +226,7 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
 def _signature(target: Any) -> inspect.Signature:
     try:
         return inspect.signature(target, eval_str=True)
-    except (NameError, TypeError, AttributeError):  # annotations stay text: any value fits
+    except (NameError, TypeError, AttributeError, SyntaxError):  # stay text: any value fits
         return inspect.signature(target)
 
 

@@ -263,7 +263,7 @@ class _Step:
         if "galaxies" in self.notebook.parameters:
             given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
         for key, value in self.combination.items():
-            if any(overlap(key, other) for other, _ in leaves(own)):
+            if key in own or any(overlap(key, other) for other, _ in leaves(own)):
                 self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
             elif not set_key(given, key.split("."), self._value(key, value)):
                 self._add(f"over.{key}", "there are no keys below it")
