@@ -17,8 +17,7 @@ from typing import Any
 
 from galaxymorph import project
 from galaxymorph.run import notebooks
-from galaxymorph.run.keys import RESERVED, as_text, merge, named, overlap, set_key
-from galaxymorph.run.params import override, read
+from galaxymorph.run.params import RESERVED, as_text, merge, named, overlap, override, read, set_key
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import leaves, listing, nearest
 
