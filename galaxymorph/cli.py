@@ -132,9 +132,9 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
 
 def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
     from galaxymorph import project
-    from galaxymorph.run.plan import plan
+    from galaxymorph.run.plan import make_plan
 
-    return plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
+    return make_plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
 
 
 def _show(run: str) -> None:

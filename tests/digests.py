@@ -50,7 +50,7 @@ TOY |= {
     "votes_plain.over": {"seed": [0, 1]},
     "votes_tree.over": {"seed": [0, 1]},
 }
-TOY |= {"gradcam.model": "models/{run}/votes_tree/seed=0.safetensors"}
+TOY |= {"gradcam.model": {"step": "votes_tree", "seed": 0}}
 FORENSICS = {
     "run": "forensics",
     "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},

@@ -20,7 +20,6 @@ from galaxymorph import cli
 from galaxymorph import project as project_module
 from galaxymorph.evaluation import comparison
 from galaxymorph.project import write
-from galaxymorph.run import plan
 from galaxymorph.run.folder import Step
 
 PARAMETERS = 'run = "by_hand"\nstep = "a"\nscale = 1.0\noptions = dict(n=3)\nfail = False\n'
@@ -51,7 +50,6 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "02_a.ipynb").write_text(json.dumps(notebook))
     (tmp_path / "params.yaml").write_text("run: toy\na: {notebook: 02_a, options: {m: 1}}\n")
     monkeypatch.chdir(tmp_path)
-    plan._notebook.cache_clear()
     return tmp_path
 
 
@@ -95,7 +93,7 @@ def test_list_says_what_a_piece_needs(project, capsys):
     notebook["metadata"]["galaxymorph"]["outputs"].append("model.safetensors")
     path.write_text(json.dumps(notebook))
     steps = (
-        "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: 'models/{run}/a.safetensors'}}\n"
+        "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: {step: a}}}\n"
     )
     (project / "params.yaml").write_text(f"run: toy\n{steps}")
     assert cli.main(["run", "--list"]) == 0
@@ -134,7 +132,7 @@ def test_a_fault_of_the_program_is_no_mistake_of_the_user(project, monkeypatch):
         ),
         (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
-        (["run", "--params", "other.yaml"], "other.yaml: there is no such file"),
+        (["run", "--params", "other.yaml"], "other.yaml: cannot be read (No such file"),
         (["report"], "no step of run 'toy' is there"),
     ],
 )

@@ -294,12 +294,12 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
         },
         "further": {
             "notebook": "03_cae",
-            "encoder": "models/{run}/cae.safetensors",
+            "encoder": {"step": "cae"},
             "training": {"epochs": 1, "batch_size": 64},
         },
         "frozen": {
             "notebook": "07_frozen",
-            "encoder": "models/{run}/further.safetensors",
+            "encoder": {"step": "further"},
             "training": {"epochs": 1},
         },
         "compare": {"notebook": "11_compare"},
@@ -335,9 +335,9 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         "other": network
         | {"encoder": {"name": "cnn", "channels": [8, 16]}, "galaxies": {"survey_seed": 1}},
         "scratch": network | {"encoder": {"name": "cnn", "channels": [8, 16]}},
-        "tuned": network | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": 1}},
+        "tuned": network | {"encoder": {"step": "other", "freeze": 1}},
         "frozen": network
-        | {"encoder": {"name": "models/{run}/other.safetensors", "freeze": "all"}},
+        | {"encoder": {"step": "other", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
         "transfer": {
             "notebook": "12_transfer",

@@ -1,31 +1,33 @@
-"""What a notebook says about itself before it is executed: its parameters, what it hands them to,
-and its declared outputs.
+"""What a notebook declares before it is executed: its parameters, what it hands them to, and its
+outputs.
 
 Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged
 `parameters`; outputs are listed in the notebook's metadata, `"galaxymorph": {"outputs":
 ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With `"gate": true` beside them,
-no later piece of work of a run is executed unless this one has succeeded."""
+no later job of a run is executed unless this one has succeeded."""
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
-import importlib
 import inspect
 import json
+import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.run.typecheck import _exponent, accepts, expectation, hints_of, odd_keys
+from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
+OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"({project.NAME.pattern}/)?[^/\\.][^/\\]*")
+
+Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there
 
 
 class NotebookError(ValueError):
@@ -46,78 +48,78 @@ class Notebook:
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
     gate: bool = False  # whether what comes after it in a run needs it
 
-    def check(self, name: str, given: Any) -> Iterator[tuple[str, str]]:
-        """What is wrong with a value given for the parameter `name`: dotted keys, each with what
-        was expected there.
+    def mistakes(self, given: Mapping[str, Any]) -> Mistakes:
+        """Find what is wrong with the values that are given for parameters.
 
         The options of a dict that the notebook hands on as `function(**name)` are those of the
-        function's signature, types included; of everything else, the default tells the type."""
+        function's signature, types included; for everything else, the default tells the type."""
+        file = self.path.name
+        names = [name for name in self.parameters if name not in ("run", "step")]
+        for key, value in given.items():
+            if key in ("run", "step"):
+                yield key, "is set by the runner"
+            elif key in names:
+                yield from self._mistakes_of(key, value)
+            else:
+                near = nearest(key, [*names, *OF_STEP])
+                yield key, f"{file} has no such parameter{near}; it has {', '.join(names)}"
+
+    def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]
         if default is not None and not accepts(given, type(default)):
             yield name, expectation(given, type(default))
             return
-        yield from odd_keys(name, given)
         for call in self._calls:
             if default is None and name in call.passed:
-                hint = hints_of(call.target).get(call.passed[name], Any)
-                if not accepts(given, hint):
-                    yield name, expectation(given, hint)
+                option = call.options.get(call.passed[name])
+                if option and not accepts(given, option.annotation):
+                    yield name, expectation(given, option.annotation)
             if name in call.unpacked and isinstance(given, dict):
                 yield from call.check(name, given)
-        if default is None and isinstance(given, str) and _exponent(given):
+        if default is None and isinstance(given, str) and exponent(given):
             yield name, expectation(given, float)
 
     def option(self, name: str, key: str) -> Any:
-        """The default of an option that the parameter `name` may hold, by what it is handed to:
-        `training`, `batch_size`.
-
-        `KeyError` where nobody says."""
+        """The default of an option that the parameter `name` may hold, such as `training` and
+        `batch_size`, by what it is handed to. Raises `KeyError` where nothing says."""
         for call in self._calls:
-            if name in call.unpacked:
-                with contextlib.suppress(TypeError, ValueError, KeyError):
-                    default = inspect.signature(call.target).parameters[key].default
-                    if default is not inspect.Parameter.empty:
-                        return default
+            if name in call.unpacked and key in call.options:
+                default = call.options[key].default
+                if default is not inspect.Parameter.empty:
+                    return default
         raise KeyError(f"{name}.{key}")
 
     @property
     def trains(self) -> bool:
-        """Whether it trains by epochs: it takes the rows of a training by `record`
-        (`runs.Step.record`)."""
-        nodes = (node for source in self.code for node in ast.walk(ast.parse(source)))
+        """Whether it trains by epochs, that is, calls `folder.Step.record`."""
         return any(
-            isinstance(n, ast.Call)
-            and isinstance(n.func, ast.Attribute)
-            and n.func.attr == "record"
-            for n in nodes
+            isinstance(node, ast.Attribute) and node.attr == "record"
+            for source in self.code
+            for node in ast.walk(ast.parse(source))
         )
 
     @functools.cached_property
     def _calls(self) -> list[_Call]:
         """The calls of importable functions that are handed parameters."""
-        trees = [ast.parse(source) for source in self.code]
-        imported = dict(pair for tree in trees for pair in _imports(tree))
+        nodes = [node for source in self.code for node in ast.walk(ast.parse(source))]
+        imported = {name: dotted for node in nodes for name, dotted in _imports(node)}
         calls = [
-            _call(node, imported, set(self.parameters)) for tree in trees for node in ast.walk(tree)
+            _call(node, imported, self.parameters) for node in nodes if isinstance(node, ast.Call)
         ]
         return [call for call in calls if call]
 
 
 def read(path: Path) -> Notebook:
-    """Reads a notebook. Raises `NotebookError` where it is missing, no notebook, or declares
-    nothing to fill in."""
+    """Read a notebook. Raises `NotebookError` where it is missing, not a notebook, or has no one
+    cell of parameters."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
-        sources = [
-            cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-            for cell in cells
-        ]
+        code = [_python("".join(cell["source"])) for cell in cells]
     except FileNotFoundError:
         raise NotebookError(path, f"there is no such notebook in {path.parent}") from None
     except (ValueError, KeyError, TypeError):
-        raise NotebookError(path, "is no notebook of format 4") from None
-    code = [_python(source) for source in sources]
+        raise NotebookError(path, "not a version-4 notebook") from None
     for source in code:
         try:
             ast.parse(source)
@@ -134,17 +136,16 @@ def read(path: Path) -> Notebook:
         parameters = dict(_assignments(ast.parse(tagged[0])))
     except ValueError as error:
         raise NotebookError(path, f"parameters cell: {error}") from None
-    said = content.get("metadata", {}).get("galaxymorph", {})
-    outputs = said.get("outputs", [])
+    for name in ("run", "step"):
+        if name not in parameters:
+            raise NotebookError(path, f"has no parameter `{name}`: it cannot know where to write")
+    declared = content.get("metadata", {}).get("galaxymorph", {})
+    outputs = tuple(declared.get("outputs", []))
     for name in outputs:
         if not OUTPUT.fullmatch(name) or ".." in name:
-            raise NotebookError(
-                path,
-                f"declares the output {name}; outputs are files in the step's folder, or <row>/<file>",
-            )
-    return Notebook(
-        path, tuple(code), parameters, tuple(outputs), gate=said.get("gate", False) is True
-    )
+            where = "outputs are files in the step's folder, or <row>/<file>"
+            raise NotebookError(path, f"declares the output {name}; {where}")
+    return Notebook(path, tuple(code), parameters, outputs, gate=declared.get("gate") is True)
 
 
 def _python(source: str) -> str:
@@ -154,39 +155,32 @@ def _python(source: str) -> str:
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, Any]]:
     for node in tree.body:
-        if (
-            isinstance(node, ast.Assign)
-            and len(node.targets) == 1
-            and isinstance(node.targets[0], ast.Name)
-        ):
-            yield node.targets[0].id, _value(node.value)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            yield node.target.id, _value(node.value)
-        elif not isinstance(node, ast.Expr):
-            raise ValueError(f"`{ast.unparse(node)}` is no plain assignment")
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                yield name, _value(value)
+            case ast.Expr():
+                pass  # a docstring
+            case _:
+                raise ValueError(f"`{ast.unparse(node)}` is not a plain assignment")
 
 
 def _value(node: ast.expr) -> Any:
     """A literal, or `dict(key=literal)`; tuples become lists, as in YAML."""
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "dict"
-        and not node.args
-    ):
-        return {word.arg: _value(word.value) for word in node.keywords if word.arg}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(element) for element in node.elts]
-    if isinstance(node, ast.Dict):
-        return {
-            ast.literal_eval(key): _value(value)
-            for key, value in zip(node.keys, node.values, strict=True)
-            if key
-        }
+    match node:
+        case ast.Call(func=ast.Name(id="dict"), args=[]):
+            return {word.arg: _value(word.value) for word in node.keywords if word.arg}
+        case ast.List() | ast.Tuple():
+            return [_value(element) for element in node.elts]
+        case ast.Dict():
+            pairs = zip(node.keys, node.values, strict=True)
+            return {ast.literal_eval(key): _value(value) for key, value in pairs if key}
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ValueError(f"`{ast.unparse(node)}` is no plain value") from None
+        raise ValueError(f"`{ast.unparse(node)}` is not a plain value") from None
 
 
 # ---- what parameters are handed to
@@ -197,102 +191,75 @@ class _Call:
     """A call in the notebook: `path.function(other=..., option=NAME, **NAME)`."""
 
     name: str  # as the notebook writes it: "train.fit"
-    target: Any
-    unpacked: frozenset[str]  # parameters handed on as **NAME
+    unpacked: set[str]  # parameters handed on as **NAME
     passed: dict[str, str]  # parameter handed on as it is -> the option's name
-    fixed: frozenset[str]  # options that the notebook fills itself
+    fixed: set[str]  # options that the notebook fills itself
+    options: dict[str, inspect.Parameter]  # that the target takes by name
+    takes_all: bool  # whether it takes any others, too
+    refused: Callable[[Any], dict[str, str]]  # why options do not go together, by the target
 
-    def check(self, name: str, given: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        try:
-            signature = inspect.signature(self.target)
-        except (TypeError, ValueError):
-            return  # some built-in functions have none
-        options = [
-            p
-            for p in signature.parameters.values()
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
-        free = [p.name for p in options if p.name not in self.fixed]
-        accepts_all = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
-        hints = hints_of(self.target)
-        # What the signature cannot say: why options that are given together do not go together.
-        refused = getattr(self.target, "refused", lambda given: {})(given)
+    def check(self, name: str, given: dict[str, Any]) -> Mistakes:
+        free = [option for option in self.options if option not in self.fixed]
+        refused = self.refused(given)
         for key, value in given.items():
+            place = f"{name}.{key}"
             if key in self.fixed:
-                yield (
-                    f"{name}.{key}",
-                    f"the notebook itself fills {key} of {self.name}; set the step's parameter instead",
-                )
+                own = "set the step's parameter instead"
+                yield place, f"the notebook itself fills {key} of {self.name}; {own}"
             elif key in refused:
-                yield f"{name}.{key}", refused[key]
+                yield place, refused[key]
             elif key in free:
-                if not accepts(value, hints.get(key, Any)):
-                    yield f"{name}.{key}", expectation(value, hints[key])
-            elif not accepts_all:
-                yield (
-                    f"{name}.{key}",
-                    f"{self.name} has no such option{nearest(str(key), free)}; it has {', '.join(free)}",
-                )
+                if not accepts(value, self.options[key].annotation):
+                    yield place, expectation(value, self.options[key].annotation)
+            elif not self.takes_all:
+                near = nearest(key, free)
+                yield place, f"{self.name} has no such option{near}; it has {', '.join(free)}"
 
 
-def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Local name -> dotted path of everything that is imported."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield (
-                    alias.asname or alias.name.split(".")[0],
-                    alias.name if alias.asname else alias.name.split(".")[0],
-                )
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Local name and dotted path of everything that a statement imports."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            top = alias.name.split(".")[0]
+            yield alias.asname or top, alias.name if alias.asname else top
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
-def _call(node: ast.AST, imported: Mapping[str, str], parameters: set[str]) -> _Call | None:
-    if not isinstance(node, ast.Call):
-        return None
-    names = {id(word): word.value.id for word in node.keywords if isinstance(word.value, ast.Name)}
-    unpacked = {
-        names[id(word)] for word in node.keywords if word.arg is None and id(word) in names
-    } & parameters
-    passed = {
-        names[id(word)]: word.arg
+def _signature(target: Any) -> inspect.Signature:
+    try:
+        return inspect.signature(target, eval_str=True)
+    except (NameError, TypeError, AttributeError, SyntaxError):  # stay text: any value fits
+        return inspect.signature(target)
+
+
+def _call(
+    node: ast.Call, imported: Mapping[str, str], parameters: Mapping[str, Any]
+) -> _Call | None:
+    """A call that is handed parameters; None for others, and for what only running could tell."""
+    handed = [
+        (word.arg, word.value.id)
         for word in node.keywords
-        if word.arg and names.get(id(word)) in parameters
-    }
+        if isinstance(word.value, ast.Name) and word.value.id in parameters
+    ]
     dotted = ast.unparse(node.func)
     first, *rest = dotted.split(".")
-    if not (unpacked or passed) or first not in imported:
-        return None  # what is made in the notebook cannot be known without running it
-    target = _import(".".join([imported[first], *rest]))
-    if target is None:
+    if not handed or first not in imported:
         return None
     try:
-        positional = [
-            p.name
-            for p in inspect.signature(target).parameters.values()
-            if p.kind != p.VAR_POSITIONAL
-        ]
-    except (TypeError, ValueError):
-        positional = []
-    fixed = {word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)])
-    return _Call(dotted, target, frozenset(unpacked), passed, frozenset(fixed))
-
-
-def _import(dotted: str) -> Any:
-    """The object of a dotted path, or None where there is none: executing the notebook will say so
-    in full."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ImportError:
-            continue
-        for part in parts[length:]:
-            found = getattr(found, part, None)
-        return found
-    return None
-
-
-# ---- types
+        target = pkgutil.resolve_name(".".join([imported[first], *rest]))
+        signature = list(_signature(target).parameters.values())
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None  # executing the notebook will tell; some built-in functions have no signature
+    positional = [each.name for each in signature if each.kind != each.VAR_POSITIONAL]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return _Call(
+        dotted,
+        unpacked={name for option, name in handed if option is None},
+        passed={name: option for option, name in handed if option},
+        fixed={word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)]),
+        options={each.name: each for each in signature if each.kind in by_name},
+        takes_all=any(each.kind == each.VAR_KEYWORD for each in signature),
+        refused=getattr(target, "refused", lambda given: {}),
+    )

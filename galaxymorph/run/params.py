@@ -1,74 +1,68 @@
-"""`params.yaml` to pieces of work; every key and type is checked against the notebooks and what
-they call first.
+"""Read `params.yaml`, and apply overrides; `plan` resolves it to jobs.
 
-    run: mock                            # results/<run>/..., models/<run>/... galaxies: {name:
-    simulated}          # handed to every step whose notebook has the parameter `galaxies` resnet18:
-    # every other key is a step, in this order
-      notebook: 02_supervised            # notebooks/02_supervised.ipynb over: {seed: [0, 1],
-      training.learning_rate: [1.0e-3, 3.0e-3]}   # each combination is a piece of work of its own
-      training: {epochs: 10}             # everything else goes to the notebook's cell tagged
-      `parameters`
+    run: mock                            # results/<run>/..., models/<run>/...
+    galaxies: {name: simulated}          # for every notebook with the parameter `galaxies`
+    moco:                                # every other key is a step, in this order
+      notebook: 04_moco                  # notebooks/04_moco.ipynb
+      over: {seed: [0, 1]}               # each combination is a job of its own
+      training: {epochs: 10}             # the rest goes to the notebook's cell tagged `parameters`
+    tuned:
+      notebook: 02_supervised
+      over: {seed: [0, 1], training.learning_rate: [1.0e-3, 3.0e-3]}
+      encoder: {step: moco, freeze: 2}   # starts from the model of `moco` with the same seed
 
 A notebook's own defaults are the base: a dict changes them key by key, so that setting one option
 keeps the others. A dict that gives another `name` than the default stands alone: the options of
 what it replaces mean nothing to it. A plain text for such a dict is the name: `encoder: resnet50`
 means `encoder: {name: resnet50}`.
 
-A text in a step's block may hold `{run}`, and `{key}` for each key of the step's `over`: each piece
-gets its own, as its folder's name has it. What is repeated itself keeps them in the folder's name,
-so that the seeds of one setting stay together. Any other word in braces is a mistake; `{{word}}`,
-and braces around anything but a word, are left as they are.
+`{step: NAME}`, anywhere in a parameter, is the model file of an earlier step, which the job then
+reads and needs: of the job with the same values of all that both steps are repeated over. Where
+that leaves several, values choose one: `{step: moco, seed: 0}`. Other keys are options beside the
+name. Model files from elsewhere are given by their paths.
 
-A text that is the path of an earlier piece's model file makes a piece read and need that piece:
-
-    frozen:
-      notebook: 07_frozen
-      over: {seed: [0, 1]}
-      encoder: models/{run}/moco/seed={seed}.safetensors
-
-What `galaxymorph tune` may change, and in which range, stands beside it in the step's block; a run
-takes no notice of it:
+What `galaxymorph tune` may change, and in which range, is the step's `search`; a run ignores it:
 
     search:
       training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
       training.epochs: {low: 5, high: 15}     # whole numbers, as the parameter is one
       training.batch_size: [16, 32, 64]       # one of these
 
-A notebook with the parameter `steps` reads other steps. It gets the names of the pieces of work to
-read: all earlier ones where params.yaml says nothing (it then runs over what there is), or those of
-the steps listed there (it then needs them; where both are repeated over the same key, those of its
-own combination).
-
-A notebook that is a gate (see `notebooks`) is needed by all pieces after it.
+A notebook with the parameter `steps` reads other steps. It gets the names of the jobs to read: all
+earlier ones where params.yaml says nothing (it then runs over whatever exists), or those of the
+steps listed there (it then needs them; where both are repeated over the same key, those of its own
+combination). A notebook that is a gate (see `notebooks`) is needed by all jobs after it.
 """
 
 from __future__ import annotations
 
+import copy
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from galaxymorph.run.keys import RESERVED, set_key
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import nearest
 
-
-# ---- reading and overriding
+RESERVED = ("run", "galaxies")  # keys that are not steps
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice (YAML keeps the last in silence)."""
+    """Refuses duplicate keys, of which YAML silently keeps the last, and keys that are not text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            place = f"{self.name}: line {key.start_mark.line + 1}"
+            if not key.tag.endswith((":str", ":merge")):  # merge: `<<`
+                text = key.value if isinstance(key, yaml.ScalarNode) else "[...]"
+                raise ParamsError([f"{place}: the key {text} is not text; write it in quotes"])
             if key.value in seen:
-                raise ParamsError(
-                    [
-                        f"{self.name}: line {key.start_mark.line + 1}: the key {key.value} is given twice"
-                    ]
-                )
+                raise ParamsError([f"{place}: duplicate key {key.value}"])
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -80,57 +74,83 @@ def _yaml(text: str, name: str) -> Any:
         return loader.get_single_data()
     except yaml.YAMLError as error:
         raise ParamsError([f"{name}: not valid YAML: {error}"]) from None
-    finally:
-        loader.dispose()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Read a params file. Raises `ParamsError` where it is not one."""
     try:
         document = _yaml(path.read_text(encoding="utf-8"), path.name)
-    except FileNotFoundError:
-        raise ParamsError([f"{path}: there is no such file; --params FILE names another"]) from None
     except OSError as error:
-        raise ParamsError(
-            [f"{path}: cannot be read ({error.strerror}); --params FILE names another"]
-        ) from None
+        why = f"cannot be read ({error.strerror}); --params FILE names another"
+        raise ParamsError([f"{path}: {why}"]) from None
     except UnicodeDecodeError as error:
-        raise ParamsError(
-            [f"{path}: is no text in UTF-8 (byte {error.start + 1}); save it so"]
-        ) from None
+        raise ParamsError([f"{path}: not valid UTF-8 (byte {error.start + 1})"]) from None
     if not isinstance(document, dict):
-        raise ParamsError(
-            [f"{path.name}: expected `run:`, `galaxies:` and steps, found {kind_of(document)}"]
-        )
-    odd = [key for key in document if not isinstance(key, str)]
-    if odd:
-        raise ParamsError([f"{path.name}: the key {odd[0]!r} is no text"])
+        found = kind_of(document)
+        raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {found}"])
     return document
 
 
-def _override(document: dict[str, Any], text: str, problems: Problems) -> None:
+def override(document: dict[str, Any], text: str, problems: Problems) -> None:
+    """Set one value of a document in place, by a text such as `resnet18.training.epochs=3`."""
     dotted, equals, value = text.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         problems.found.append(f"-s {text}: expected KEY=VALUE, such as resnet18.training.epochs=3")
         return
     if keys[0] not in document and keys[0] not in RESERVED:
-        problems.found.append(
-            f"-s {text}: there is no step {keys[0]}{nearest(keys[0], [*document, *RESERVED])}"
-        )
+        near = nearest(keys[0], [*document, *RESERVED])
+        problems.found.append(f"-s {text}: there is no step {keys[0]}{near}")
         return
     problems.overridden[".".join(keys)] = text
     parsed = _yaml(value, f"-s {text}")
-    if keys[:1] == ["run"]:
+    if keys == ["run"]:
         parsed = value.strip()  # a name, also where it looks like a number
-    # what is repeated or searched stands under dotted keys of its own:
-    # `step.over.training.learning_rate`
-    path = (
-        [*keys[:2], ".".join(keys[2:])]
-        if keys[1:2] in (["over"], ["search"]) and len(keys) > 2
-        else keys
-    )
+    path = keys
+    if keys[1:2] in (["over"], ["search"]) and len(keys) > 2:
+        # what is below these are dotted keys: `step.over.training.learning_rate`
+        path = [*keys[:2], ".".join(keys[2:])]
     if not set_key(document, path, parsed):
         problems.add(".".join(keys), f"{'.'.join(keys[:-1])} has no keys below it")
 
 
-# ---- checking
+# ---- nested values, and their dotted keys
+
+
+def set_key(tree: dict[str, Any], keys: Sequence[str], value: Any) -> bool:
+    """Set a value in place; False where something on the way to it has no keys below it."""
+    for key in keys[:-1]:
+        if isinstance(tree.get(key), str):
+            tree[key] = {"name": tree[key]}
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            return False
+    tree[keys[-1]] = value
+    return True
+
+
+def overlap(a: str, b: str) -> bool:
+    """Whether one of two dotted keys is the other, or is below it."""
+    return f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
+
+
+def merge(base: Any, given: Any) -> Any:
+    """Merge dicts key by key, except where `given` has another `name`; replace all else."""
+    if not isinstance(base, dict) or not isinstance(given, dict):
+        return copy.deepcopy(given)
+    if "name" in given and given["name"] != base.get("name"):
+        base = {}
+    kept = {key: copy.deepcopy(value) for key, value in base.items()}
+    return kept | {key: merge(base.get(key), value) for key, value in given.items()}
+
+
+def named(default: Any, given: Any) -> Any:
+    """Make a plain text for a dict with a name that name."""
+    has_name = isinstance(default, dict) and "name" in default
+    return {"name": given} if has_name and isinstance(given, str) else given
+
+
+def as_text(value: Any) -> str:
+    """Write a value as part of a folder's name."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
+    return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"

@@ -1,34 +1,34 @@
-"""galaxymorph.run.plan"""
+"""Resolve a params file (see `params`) to the jobs of a run: each a notebook with its parameters.
+
+Everything is checked before anything is executed: keys and types against the notebooks and what
+they call."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
-import functools
 import itertools
+import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
 from galaxymorph.run import notebooks
-from galaxymorph.run.keys import RESERVED, as_text, has_key, merge, set_key
-from galaxymorph.run.params import _override, _read
+from galaxymorph.run.params import RESERVED, as_text, merge, named, overlap, override, read, set_key
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
-from galaxymorph.text import leaves, nearest
+from galaxymorph.text import leaves, listing, nearest
 
-OF_STEP = ("notebook", "over", "search")  # keys of a step that are no parameters
-DRAW = (
-    "seed",
-    "n_labels",
-    "galaxies",
-    "steps",
-)  # parameters that draw the galaxies that trials are compared on
+# parameters that draw the galaxies that trials are compared on
+DRAW = ("seed", "n_labels", "galaxies", "steps")
 CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
-PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_][\w.]*)\}(?!\})")
+PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
+WEIGHTS = ".safetensors"
+
+Params = dict[str, Any]
+Values = Mapping[str, Any]  # by dotted key
 
 
 @dataclass(frozen=True)
@@ -46,68 +46,70 @@ Space = dict[str, Range | list[Any]]  # what a search may try, by dotted key: a 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of work: a notebook with its resolved parameters."""
+    """One job: a notebook with its resolved parameters."""
 
     # its folder below results/<run>: the step, and the combination where the step is repeated
     name: str
     step: str
-    combination: dict[str, Any]
+    combination: Params
     notebook: notebooks.Notebook
-    parameters: dict[str, Any]
-    reads: tuple[str, ...]  # names of the earlier pieces that it reads
-    needs: tuple[str, ...]  # those of them without which it is pointless
+    parameters: Params
+    reads: tuple[str, ...]  # names of the earlier jobs that it reads
+    needs: tuple[str, ...]  # those of them without which it is pointless, and gates
     search: Space = field(default_factory=dict)
 
     def value(self, key: str) -> Any:
-        """What it has for a dotted key: given, or by default. `KeyError` where neither the notebook
-        nor what it calls says."""
-        keys = key.split(".")
+        """The value at a dotted key, given or by default. Raises `KeyError` where neither the
+        notebook nor what it calls has one."""
+        first, *rest = key.split(".")
         found: Any = self.parameters
-        for each in keys:
+        for each in (first, *rest):
             if not isinstance(found, dict) or each not in found:
-                return self.notebook.option(keys[0], ".".join(keys[1:]))
+                return self.notebook.option(first, ".".join(rest))
             found = found[each]
         return found
+
+    def agrees(self, values: Values) -> bool:
+        """Whether it has these values, as far as its step is repeated over them."""
+        keys = self.combination.keys() & values.keys()
+        return all(self.combination[key] == values[key] for key in keys)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All pieces of work of a run, in order."""
+    """All jobs of a run, in order."""
 
     run: str
     pieces: tuple[Piece, ...]
-    document: dict[str, Any]  # what they were made from: the params file with its overrides
+    document: Params  # what they were made from: the params file with its overrides
 
 
-def plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
-    """Reads a params file, applies overrides such as `resnet18.training.epochs=3`, and resolves
-    every piece of work.
+def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
+    """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve every job.
 
     Raises `ParamsError` with all mistakes, each naming file and key, what was expected, and the
     nearest valid name."""
-    document = _read(path)
+    document = read(path)
     problems = Problems(path.name)
     for text in overrides:
-        _override(document, text, problems)
+        override(document, text, problems)
     if run is not None:
         document["run"] = run
-    return _resolved(document, problems)
+    return _resolve(document, problems)
 
 
-def changed(document: dict[str, Any], step: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a plan's document with other values, by dotted key, of a step's parameters."""
+def changed(document: Params, step: str, values: Values) -> Params:
+    """Copy a plan's document with other values, by dotted key, of a step's parameters."""
     document = copy.deepcopy(document)
     for key, value in values.items():
         set_key(document[step], key.split("."), copy.deepcopy(value))
     return document
 
 
-def trial(plan: Plan, step: str, values: Mapping[str, Any], *, seed: int | None = None) -> Piece:
-    """A step's piece of work with other values, for one seed and the first of everything else that
-    it is repeated over.
-
-    `seed` is the first of the step's seeds where None. Raises `ParamsError` where that is no piece
-    that can be executed."""
+def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Piece:
+    """Resolve a step's job with other values, for one seed (None: the step's first) and the first
+    of everything else that the step is repeated over. Raises `ParamsError` where it cannot be
+    executed so."""
     document = changed(plan.document, step, values)
     block = document[step]
     over = block["over"] = {key: each[:1] for key, each in block.get("over", {}).items()}
@@ -115,365 +117,281 @@ def trial(plan: Plan, step: str, values: Mapping[str, Any], *, seed: int | None 
         over["seed"] = [seed]
     elif seed is not None:
         block["seed"] = seed
-    steps = [name for name in document if name not in RESERVED]
-    for later in steps[steps.index(step) + 1 :]:
-        del document[later]  # may read what no trial makes
-    return _resolved(document, Problems(f"trial of {step}")).pieces[-1]
+    names = [*RESERVED, *list(document)[: list(document).index(step) + 1]]
+    document = {name: document[name] for name in names if name in document}  # no later steps
+    return _resolve(document, Problems(f"trial of {step}")).pieces[-1]
 
 
-def _resolved(document: dict[str, Any], problems: Problems) -> Plan:
-    if isinstance(document.get("galaxies"), str):
-        document["galaxies"] = {"name": document["galaxies"]}
-    _check_head(document, problems)
-    steps = {name: block for name, block in document.items() if name not in RESERVED}
-    if not steps:
+def _resolve(document: Params, problems: Problems) -> Plan:
+    run, galaxies = document.get("run"), named({"name": None}, document.get("galaxies", {}))
+    if "galaxies" in document:
+        document["galaxies"] = galaxies
+    if run is None:
+        problems.add("run", "missing; it names the folder results/<run>")
+    elif not isinstance(run, str) or not project.NAME.fullmatch(run):
+        problems.add("run", f"expected a name of letters, digits, '.', '_' and '-', found {run!r}")
+    if not isinstance(galaxies, dict):
+        problems.add("galaxies", f"expected keys below it, found {kind_of(galaxies)}")
+    names = [name for name in document if name not in RESERVED]
+    if not names:
         problems.add("", "there is no step; a step is a name with `notebook: NAME` below it")
     pieces: list[Piece] = []
-    for name, block in steps.items():
-        if _check_step(name, block, problems):
-            pieces += _pieces(name, block, document, pieces, problems)
-    if not problems.found:  # or what is missing may be so by another mistake
-        pieces = _behind_gates(_with_models(document, pieces, problems))
+    for place, name in enumerate(names):
+        step = _Step(name, document[name], document, names[:place], pieces, problems)
+        if step.check():
+            pieces += list(step.jobs())
     if problems.found:
         raise ParamsError(problems.found)
     return Plan(document["run"], tuple(pieces), document)
 
 
-def _check_head(document: dict[str, Any], problems: Problems) -> None:
-    run = document.get("run")
-    if run is None:
-        problems.add("run", "missing; it names the folder results/<run>")
-    elif not isinstance(run, str) or not project.NAME.fullmatch(run):
-        problems.add("run", f"expected a name of letters, digits, '.', '_' and '-', found {run!r}")
-    if not isinstance(document.get("galaxies", {}), dict):
-        problems.add("galaxies", f"expected keys below it, found {kind_of(document['galaxies'])}")
+@dataclass
+class _Step:
+    """A step of the params file, to be checked and resolved to its jobs."""
 
+    name: str
+    block: Any
+    document: Params
+    before: list[str]  # names of the earlier steps
+    earlier: list[Piece]  # their jobs; of a step with mistakes, none
+    problems: Problems
+    combination: Params = field(default_factory=dict)  # of the job that is being resolved
+    makers: list[str] = field(default_factory=list)  # jobs whose model files it reads
 
-def _check_step(name: str, block: Any, problems: Problems) -> bool:
-    before = len(problems.found)
-    if not isinstance(block, dict) or not isinstance(block.get("notebook"), str):
-        near = nearest(name, RESERVED)
-        problems.add(name, f"a step needs `notebook: NAME` below it{near}")
-        return False
-    if not project.NAME.fullmatch(name):
-        problems.add(name, "a step's name is of letters, digits, '.', '_' and '-'")
-    if name == "tune":
-        problems.add(
-            name,
-            "results/<run>/tune is the folder of `galaxymorph tune`; give the step another name",
-        )
-    over = block.get("over", {})
-    if not isinstance(over, dict):
-        problems.add(
-            f"{name}.over", f"expected parameters with lists of values, found {kind_of(over)}"
-        )
-        return False
-    for key, values in over.items():
-        if not isinstance(values, list) or not values:
-            problems.add(
-                f"{name}.over.{key}", f"expected a list of values, found {kind_of(values)}"
-            )
-        elif any(values.count(value) > 1 for value in values):
-            problems.add(f"{name}.over.{key}", "a value is given twice")
-    if not isinstance(block.get("search", {}), dict):
-        problems.add(
-            f"{name}.search",
-            f"expected parameters with ranges or lists of values, found {kind_of(block['search'])}",
-        )
-        return False
-    try:
-        _notebook(block["notebook"])
-    except notebooks.NotebookError as error:
-        near = nearest(
-            block["notebook"],
-            [path.stem for path in (project.root() / "notebooks").glob("*.ipynb")],
-        )
-        problems.add(f"{name}.notebook", f"{error}{near if not error.path.is_file() else ''}")
-    return len(problems.found) == before
+    def check(self) -> bool:
+        """Whether the block can be resolved."""
+        before = len(self.problems.found)
+        if not isinstance(self.block, dict) or not isinstance(self.block.get("notebook"), str):
+            near = nearest(self.name, RESERVED)
+            self.problems.add(self.name, f"a step needs `notebook: NAME` below it{near}")
+            return False
+        if not project.NAME.fullmatch(self.name):
+            self.problems.add(self.name, "a step's name is of letters, digits, '.', '_' and '-'")
+        if self.name == "tune":
+            why = "results/<run>/tune is the folder of `galaxymorph tune`"
+            self.problems.add(self.name, f"{why}; give the step another name")
+        self.over, self.search = self.block.get("over", {}), self.block.get("search", {})
+        for key, wanted in (("over", "lists of values"), ("search", "ranges or lists of values")):
+            given = self.block.get(key, {})
+            if not isinstance(given, dict):
+                self._add(key, f"expected parameters with {wanted}, found {kind_of(given)}")
+                return False
+        for key, values in self.over.items():
+            if not isinstance(values, list) or not values:
+                self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
+        for part, given in (("over", self.over), ("search", self.search)):
+            for key, values in given.items():
+                if isinstance(values, list) and any(values.count(each) > 1 for each in values):
+                    self._add(f"{part}.{key}", "a value is given twice")
+        folder, name = project.root() / "notebooks", self.block["notebook"].removesuffix(".ipynb")
+        try:
+            self.notebook = notebooks.read(folder / f"{name}.ipynb")
+        except notebooks.NotebookError as error:
+            names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
+            self._add("notebook", f"{error}{nearest(name, names)}")
+        self._check_paths()
+        return len(self.problems.found) == before
 
+    def _add(self, key: str, message: str) -> None:
+        self.problems.add(f"{self.name}.{key}", message)
 
-@functools.lru_cache
-def _notebook(name: str) -> notebooks.Notebook:
-    return notebooks.read(project.root() / "notebooks" / f"{name.removesuffix('.ipynb')}.ipynb")
-
-
-def _pieces(
-    step: str,
-    block: dict[str, Any],
-    document: dict[str, Any],
-    earlier: Sequence[Piece],
-    problems: Problems,
-) -> Iterator[Piece]:
-    notebook = _notebook(block["notebook"])
-    over = block.get("over", {})
-    space = {
-        key: _searched(step, key, each, block, problems)
-        for key, each in block.get("search", {}).items()
-    }
-    seen: set[str] = set()
-    for values in itertools.product(*over.values()):
-        combination = dict(zip(over, values, strict=True))
-        name = (
-            f"{step}/{','.join(f'{key}={as_text(value)}' for key, value in combination.items())}"
-            if over
-            else step
-        )
-        if name in seen:
-            problems.add(f"{step}.over", f"two combinations have the same folder, {name}")
-        seen.add(name)
-        given = _given(step, block, document, combination, problems)
-        for key, message in _mistakes(given, notebook):
-            problems.add(_place(step, key, block, combination), message)
-        parameters = {
-            key: merge(value, given[key]) if key in given else value
-            for key, value in notebook.parameters.items()
-        }
-        reads, needs = _reads(step, parameters, combination, earlier, problems)
-        parameters |= {"run": document.get("run"), "step": name}
-        if "steps" in parameters:
-            parameters["steps"] = list(reads)
-        yield Piece(name, step, combination, notebook, parameters, reads, needs, space)
-
-
-def _searched(
-    step: str, key: Any, given: Any, block: dict[str, Any], problems: Problems
-) -> Range | list[Any]:
-    """What a search may try for one parameter, checked: every value has to be one that the step
-    could be given."""
-    place = f"{step}.search.{key}"
-    others = {f"over.{other}": other for other in block.get("over", {})}
-    others |= {f"search.{other}": other for other in block["search"] if other != key}
-    for name, other in others.items():
-        if f"{other}.".startswith(f"{key}.") or f"{key}.".startswith(f"{other}."):
-            problems.add(place, f"is given by {step}.{name}, too; leave one of the two out")
-    if str(key).split(".")[0] in DRAW and key not in CUT:
-        problems.add(
-            place, "draws other galaxies, and trials can be compared on the same ones alone"
-        )
-    if isinstance(given, list) and len(given) > 1:
-        tried = given
-        if any(given.count(value) > 1 for value in given):
-            problems.add(place, "a value is given twice")
-    elif isinstance(given, dict) and {"low", "high"} <= set(given) <= {"low", "high", "log"}:
-        tried = [given["low"], given["high"]]
-    else:
-        problems.add(
-            place,
-            f"expected a list of two values or more, or {{low: NUMBER, high: NUMBER}}, found {kind_of(given)}",
-        )
-        tried = []
-    mistakes = [each for value in tried for each in _mistakes_at(str(key), value, block)]
-    for _, message in mistakes:
-        problems.add(place, message)
-    if mistakes or not isinstance(given, dict) or not tried:
-        return tried
-    low, high, log = tried[0], tried[1], given.get("log", False)
-    if not all(
-        isinstance(bound, int | float) and not isinstance(bound, bool) and math.isfinite(bound)
-        for bound in tried
-    ):
-        problems.add(
-            place, f"expected numbers as low and high, found {kind_of(low)} and {kind_of(high)}"
-        )
-    elif not low < high:
-        problems.add(place, f"low has to be less than high, found {low} and {high}")
-    elif not isinstance(log, bool):
-        problems.add(place, f"expected true or false as log, found {kind_of(log)}")
-    elif log and low <= 0:
-        problems.add(place, f"a logarithmic range begins above 0, found low: {low}")
-    else:
-        whole = bool(_mistakes_at(str(key), low + 0.5, block)) or not _mistakes_at(
-            str(key), "text", block
-        )  # or nobody knows
-        return Range(low, high, log, whole and isinstance(low, int) and isinstance(high, int))
-    return tried
-
-
-def _mistakes_at(key: str, value: Any, block: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with one value of a parameter of a step."""
-    given: dict[str, Any] = {}
-    set_key(given, key.split("."), value)
-    return [
-        each for each in _mistakes(given, _notebook(block["notebook"])) if each[0] != "notebook"
-    ]
-
-
-def _given(
-    step: str,
-    block: dict[str, Any],
-    document: dict[str, Any],
-    combination: dict[str, Any],
-    problems: Problems,
-) -> dict[str, Any]:
-    """What the params file gives to one piece: the run's galaxies, the step's block, its own values
-    of what is repeated."""
-    defaults = _notebook(block["notebook"]).parameters
-    texts = {"run": str(document.get("run"))} | {
-        str(key): as_text(value) for key, value in combination.items()
-    }
-    own = {key: value for key, value in block.items() if key not in OF_STEP}
-    for key, value in leaves(own | {f"over.{key}": value for key, value in combination.items()}):
-        for word in PLACEHOLDER.findall(value) if isinstance(value, str) else ():
-            if word not in texts:
-                there = ", ".join(f"{{{name}}}" for name in texts)
-                near = nearest(word, texts)
-                problems.add(
-                    f"{step}.{key}", f"nothing stands for {{{word}}} here{near}; there is {there}"
-                )
-    own = {key: _named(defaults.get(key), _filled(value, texts)) for key, value in own.items()}
-    given = copy.deepcopy(own)
-    if "galaxies" in defaults:
-        given["galaxies"] = merge(document.get("galaxies", {}), given.get("galaxies", {}))
-    for key, value in combination.items():
-        keys = str(key).split(".")
-        if has_key(own, keys):
-            problems.add(f"{step}.{key}", f"is given by {step}.over, too; leave one of the two out")
-        elif not set_key(given, keys, _named(defaults.get(key), _filled(value, texts))):
-            problems.add(f"{step}.over.{key}", "there are no keys below it")
-    return given
-
-
-def _named(default: Any, given: Any) -> Any:
-    """A plain text for a dict with a name is that name."""
-    return (
-        {"name": given}
-        if isinstance(given, str) and isinstance(default, dict) and "name" in default
-        else given
-    )
-
-
-def _filled(value: Any, texts: dict[str, str]) -> Any:
-    """A copy with the placeholders in all its texts replaced."""
-    if isinstance(value, dict):
-        return {key: _filled(each, texts) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_filled(each, texts) for each in value]
-    return (
-        PLACEHOLDER.sub(lambda match: texts.get(match[1], match[0]), value)
-        if isinstance(value, str)
-        else value
-    )
-
-
-def _place(step: str, key: str, block: dict[str, Any], combination: Iterable[str]) -> str:
-    """Where in the params file a parameter of a piece is given, as a dotted key."""
-    repeated = next(
-        (
-            over
-            for over in combination
-            if f"{over}.".startswith(f"{key}.") or key.startswith(f"{over}.")
-        ),
-        None,
-    )
-    if repeated:
-        return f"{step}.over.{repeated}"
-    own = block.get("galaxies")  # the step's own changes; the others are the run's
-    own = {"name"} if isinstance(own, str) else own if isinstance(own, dict) else ()
-    if key.startswith("galaxies.") and key.split(".")[1] not in own:
-        return key
-    return f"{step}.{key}"
-
-
-def _mistakes(given: dict[str, Any], notebook: notebooks.Notebook) -> Iterator[tuple[str, str]]:
-    """Dotted keys of what is given that the notebook cannot take, each with what was expected."""
-    for key in ("run", "step"):
-        if key not in notebook.parameters:
-            yield (
-                "notebook",
-                f"{notebook.path.name} has no parameter `{key}` and so does not know where to write",
-            )
-    names = [name for name in notebook.parameters if name not in ("run", "step")]
-    for key, value in given.items():
-        if key in ("run", "step"):
-            yield key, "is set by the runner"
-        elif key in names:
-            yield from notebook.check(key, value)
-        else:
-            near = nearest(str(key), names + list(OF_STEP))
-            yield (
-                str(key),
-                f"{notebook.path.name} has no such parameter{near}; it has {', '.join(names)}",
-            )
-
-
-def _reads(
-    step: str,
-    parameters: dict[str, Any],
-    combination: dict[str, Any],
-    earlier: Sequence[Piece],
-    problems: Problems,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The earlier pieces that a piece reads by its parameter `steps`, and those of them that it
-    needs."""
-    steps = parameters.get("steps")
-    if steps is None:
-        return (tuple(piece.name for piece in earlier) if "steps" in parameters else ()), ()
-    if not isinstance(steps, list):
-        problems.add(f"{step}.steps", f"expected a list of earlier steps, found {kind_of(steps)}")
-        return (), ()
-    names = [name for piece in earlier for name in (piece.step, piece.name)]
-    for name in steps:
-        if name not in names:
-            problems.add(f"{step}.steps", f"{name} is no earlier step{nearest(str(name), names)}")
-
-    def agrees(piece: Piece) -> bool:
-        return all(
-            piece.combination[key] == combination[key]
-            for key in piece.combination.keys() & combination.keys()
-        )
-
-    wanted = tuple(
-        piece.name
-        for piece in earlier
-        if piece.name in steps or (piece.step in steps and agrees(piece))
-    )
-    return wanted, wanted
-
-
-def _with_models(
-    document: dict[str, Any], pieces: Sequence[Piece], problems: Problems
-) -> list[Piece]:
-    """The same pieces, each reading also those whose model files its parameters name."""
-    makers = {
-        project.model_file(document["run"], piece.name).resolve(): piece.name
-        for piece in pieces
-        if notebooks.MODEL in piece.notebook.outputs
-    }
-    found: list[Piece] = []
-    for piece in pieces:
-        before = {each.name for each in found}
-        earlier = {path: name for path, name in makers.items() if name in before}
-        wanted = dict[str, None]()
-        for key, value in leaves(piece.parameters):
-            if not isinstance(value, str) or not value.endswith(".safetensors"):
+    def _check_paths(self) -> None:
+        """Refuse paths of this run's own model files, and `{placeholders}`, which they had."""
+        models = (project.root() / "models" / str(self.document.get("run"))).resolve()
+        for key, value in leaves({k: v for k, v in self.block.items() if k != "notebook"}):
+            if not isinstance(value, str):
                 continue
-            path = (project.root() / Path(value).expanduser()).resolve()
-            if path in earlier:
-                wanted[earlier[path]] = None
-            elif path in makers or not path.is_file():
-                others = [name for name in earlier.values() if name.split("/")[0] != piece.step]
-                names = [f"models/{document['run']}/{name}.safetensors" for name in others]
-                why = (
-                    f"{makers[path]} makes it, which is no earlier step"
-                    if path in makers
-                    else "there is no such file"
+            step, new = "", "{step: NAME}, with the name of an earlier step"
+            path = _file(value.replace("{run}", models.name))
+            if path and path.is_relative_to(models):
+                job = path.relative_to(models).as_posix().removesuffix(WEIGHTS)
+                step, *pairs = re.split("[/,]", job)
+                pairs = [pair.replace("=", ": ") for pair in pairs if "{" not in pair]
+                new = (
+                    f"{{{', '.join([f'step: {step}', *pairs])}}}" if step in self.document else new
                 )
-                place = _place(piece.step, key, document[piece.step], piece.combination)
-                problems.add(place, f"{value}: {why}{nearest(value, names)}")
-        reads, needs = (
-            tuple(dict.fromkeys([*names, *wanted])) for names in (piece.reads, piece.needs)
-        )
-        found.append(dataclasses.replace(piece, reads=reads, needs=needs))
-    return found
+            last = key.removesuffix(".name").split(".")[-1]
+            new = new if last.isdigit() else f"{last}: {new}"
+            if holes := PLACEHOLDER.findall(value):
+                self._add(key, f"'{holes[0]}' placeholders are gone; write {new}")
+            elif step in self.before:
+                self._add(key, f"{value} is made by a step of this run; write {new}")
+            elif step in self.document and step not in RESERVED:
+                self._add(key, f"{value}: {step} makes it, which is not an earlier step")
+
+    def jobs(self) -> Iterator[Piece]:
+        """Resolve every combination of what the step is repeated over."""
+        space = {key: self._space(key, given) for key, given in self.search.items()}
+        gates = [piece.name for piece in self.earlier if piece.notebook.gate]
+        notebook, seen = self.notebook, set[str]()
+        for values in itertools.product(*self.over.values()):
+            combination = self.combination = dict(zip(self.over, values, strict=True))
+            pairs = ",".join(f"{key}={as_text(value)}" for key, value in combination.items())
+            name = f"{self.name}/{pairs}" if combination else self.name
+            if name in seen:
+                self._add("over", f"two combinations have the same folder, {name}")
+            seen.add(name)
+            self.makers = []
+            given = self._given()
+            for key, message in notebook.mistakes(given):
+                self._add_at(key, message)
+            defaults = notebook.parameters
+            parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
+            made = [self._model(maker) for maker in self.makers]
+            for key, value in leaves(parameters):
+                file = _file(value) if value not in made else None
+                if file and not file.is_file():
+                    self._add_at(key, f"{value}: there is no such file")
+            reads, needs = self._reads(parameters)
+            parameters |= {"run": self.document.get("run"), "step": name}
+            parameters |= {"steps": reads} if "steps" in parameters else {}
+            reads = tuple(dict.fromkeys([*reads, *self.makers]))
+            needs = tuple(dict.fromkeys([*needs, *self.makers, *gates]))
+            yield Piece(name, self.name, combination, notebook, parameters, reads, needs, space)
+            gates += [name] if notebook.gate else []
+
+    def _given(self) -> Params:
+        """What the params file gives to a job: the run's galaxies, the step's block, its own values
+        of what is repeated."""
+        own = {
+            key: self._value(key, value)
+            for key, value in self.block.items()
+            if key not in notebooks.OF_STEP
+        }
+        given = copy.deepcopy(own)
+        if "galaxies" in self.notebook.parameters:
+            given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
+        for key, value in self.combination.items():
+            if key in own or any(overlap(key, other) for other, _ in leaves(own)):
+                self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
+            elif not set_key(given, key.split("."), self._value(key, value)):
+                self._add(f"over.{key}", "there are no keys below it")
+        return given
+
+    def _value(self, key: str, value: Any) -> Any:
+        return named(self.notebook.parameters.get(key), self._with_models(key, value))
+
+    def _with_models(self, key: str, value: Any) -> Any:
+        """A parameter's value with the model file of every `{step: NAME}` in it."""
+        if isinstance(value, list):
+            return [self._with_models(f"{key}.{i}", each) for i, each in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "step" in value:
+            return self._model_of(key, value)
+        return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
+
+    def _model_of(self, key: str, reference: Params) -> Any:
+        """The model file of the earlier job that a reference means, with the options beside it."""
+        step, wanted, why = reference["step"], self.combination | reference, ""
+        jobs = [piece for piece in self.earlier if piece.step == step]
+        over = jobs[0].combination if jobs else {}
+        options = {k: v for k, v in reference.items() if k != "step" and k not in over}
+        matching = [piece.name for piece in jobs if piece.agrees(wanted)]
+        if step not in self.before:
+            why = f"there is no earlier step {step}{nearest(str(step), self.before)}"
+        elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
+            why = f"{step} ({jobs[0].notebook.path.name}) makes no model file"
+        elif "name" in options:
+            why = "has both `step` and `name`; leave one of the two out"
+        elif jobs and options and not isinstance(self.notebook.parameters.get(key), dict):
+            odd = next(iter(options))
+            why = f"{step} is not repeated over {odd}{nearest(odd, over)}"
+        elif jobs and not matching:
+            why = f"no job of {step} matches; there is {listing(each.name for each in jobs)}"
+        elif len(matching) > 1:
+            left = ", ".join(f"{k}: {json.dumps(v)}" for k, v in over.items() if k not in wanted)
+            why = f"{listing(matching)} match; choose one, such as {{step: {step}, {left}}}"
+        if why:
+            self._add_at(key, why)
+        self.makers += matching[:1]
+        path = self._model(matching[0]) if matching else ""
+        return {"name": path} | options if options else path
+
+    def _model(self, job: str) -> str:
+        """The path of a job's model file, as notebooks get it."""
+        return f"models/{self.document.get('run')}/{job}{WEIGHTS}"
+
+    def _reads(self, parameters: Params) -> tuple[list[str], list[str]]:
+        """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
+        steps = parameters.get("steps")
+        if steps is None:
+            return [piece.name for piece in self.earlier if "steps" in parameters], []
+        if not isinstance(steps, list):
+            self._add("steps", f"expected a list of earlier steps, found {kind_of(steps)}")
+            return [], []
+        names = [*self.before, *(piece.name for piece in self.earlier)]
+        for name in steps:
+            if name not in names:
+                self._add("steps", f"there is no earlier step {name}{nearest(str(name), names)}")
+        wanted = [
+            piece.name
+            for piece in self.earlier
+            if piece.name in steps or (piece.step in steps and piece.agrees(self.combination))
+        ]
+        return wanted, wanted
+
+    def _add_at(self, key: str, message: str) -> None:
+        """Add a mistake in a parameter of a job where the params file gives it."""
+        repeated = [over for over in self.combination if overlap(over, key)]
+        own = named({"name": None}, self.block.get("galaxies")) or {}
+        if repeated:
+            self._add(f"over.{repeated[0]}", message)
+        elif key.startswith("galaxies.") and key.split(".")[1] not in own:
+            self.problems.add(key, message)  # the run's, not the step's own
+        else:
+            self._add(key, message)
+
+    def _space(self, key: str, given: Any) -> Range | list[Any]:
+        """What a search may try for one parameter: only what the step could be given."""
+        place, bounds = f"search.{key}", ("low", "high")
+        others = [f"over.{other}" for other in self.over]
+        others += [f"search.{other}" for other in self.search if other != key]
+        for other in others:
+            if overlap(other.partition(".")[2], key):
+                self._add(place, f"is given by {self.name}.{other}, too; leave one of the two out")
+        if key.split(".")[0] in DRAW and key not in CUT:
+            why = "and trials can be compared on the same ones alone"
+            self._add(place, f"draws other galaxies, {why}")
+        if isinstance(given, list) and len(given) > 1:
+            tried = given
+        elif isinstance(given, dict) and set(bounds) <= set(given) <= {*bounds, "log"}:
+            tried = [given[bound] for bound in bounds]
+        else:
+            wanted = "a list of two values or more, or {low: NUMBER, high: NUMBER}"
+            self._add(place, f"expected {wanted}, found {kind_of(given)}")
+            return []
+        mistakes = [message for value in tried for message in self._mistakes_at(key, value)]
+        for message in mistakes:
+            self._add(place, message)
+        if mistakes or isinstance(given, list):
+            return tried
+        low, high, log = *tried, given.get("log", False)
+        if not all(type(each) in (int, float) and math.isfinite(each) for each in tried):
+            found = f"{kind_of(low)} and {kind_of(high)}"
+            why = f"expected numbers as low and high, found {found}"
+        elif not low < high:
+            why = f"low has to be less than high, found {low} and {high}"
+        elif not isinstance(log, bool):
+            why = f"expected true or false as log, found {kind_of(log)}"
+        elif log and low <= 0:
+            why = f"a logarithmic range begins above 0, found low: {low}"
+        else:
+            typed = self._mistakes_at(key, "text")  # or nobody knows
+            whole = not typed or bool(self._mistakes_at(key, low + 0.5))
+            return Range(low, high, log, whole and type(low) is type(high) is int)
+        self._add(place, why)
+        return tried
+
+    def _mistakes_at(self, key: str, value: Any) -> list[str]:
+        """What is wrong with one value of a parameter."""
+        given: Params = {}
+        set_key(given, key.split("."), value)
+        return [message for _, message in self.notebook.mistakes(given)]
 
 
-def _behind_gates(pieces: Sequence[Piece]) -> list[Piece]:
-    """The same pieces, each needing also all earlier ones whose notebook is a gate, without reading
-    them."""
-    gates = [(place, piece.name) for place, piece in enumerate(pieces) if piece.notebook.gate]
-    return [
-        dataclasses.replace(
-            piece, needs=(*piece.needs, *(gate for before, gate in gates if before < place))
-        )
-        for place, piece in enumerate(pieces)
-    ]
+def _file(value: Any) -> Path | None:
+    """The model file that a value names by its path, if it does."""
+    if not isinstance(value, str) or not value.endswith(WEIGHTS):
+        return None
+    return (project.root() / Path(value).expanduser()).resolve()

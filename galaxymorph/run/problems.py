@@ -1,4 +1,4 @@
-"""galaxymorph.run.problems"""
+"""Mistakes in parameters, collected so that all of them can be reported at once."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ class ParamsError(ValueError):
 
 @dataclass
 class Problems:
-    """The mistakes found so far; a key set by -s is named so."""
+    """The mistakes found so far, each with the file, or the override, that it was made in."""
 
     file: str
     found: list[str] = field(default_factory=list)
     overridden: dict[str, str] = field(default_factory=dict)  # dotted key -> text of the override
 
     def add(self, key: str, message: str) -> None:
-        texts = [
-            text
-            for dotted, text in self.overridden.items()
-            if key == dotted or key.startswith(f"{dotted}.")
-        ]
-        self.found.append(
-            f"{f'-s {texts[-1]}' if texts else self.file}: {f'{key}: ' if key else ''}{message}"
-        )
+        """Add a mistake at a dotted key; an empty one is the whole file."""
+        origin = self.file
+        for dotted, text in self.overridden.items():
+            if f"{key}.".startswith(f"{dotted}."):
+                origin = f"-s {text}"
+        self.found.append(f"{origin}: {f'{key}: ' if key else ''}{message}")
 
 
 def kind_of(value: Any) -> str:
+    """Name what was found in place of what was expected."""
     return "nothing" if value is None else repr(value)

@@ -44,7 +44,7 @@ from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import ignoring_signals, locked
-from galaxymorph.run.plan import Plan, Range, changed, trial
+from galaxymorph.run.plan import Plan, Range, changed, make_trial
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
 from galaxymorph.run.space import distribution, inside, parameter, stored
@@ -281,7 +281,7 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
         key: parameter(asked.params[key], each, own=search.own[key])
         for key, each in search.space.items()
     }
-    job = trial(search.plan, search.step, values, seed=search.seed)
+    job = make_trial(search.plan, search.step, values, seed=search.seed)
     asked.set_user_attr("values", values)
     name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted

@@ -22,8 +22,7 @@ from galaxymorph.run.done import changed as done_changed
 from galaxymorph.run.executors import Local
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import _notebook
-from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.plan import make_plan
 from galaxymorph.run.screen import Screen
 
 TRAIN = """\
@@ -133,14 +132,13 @@ def project(tmp_path, monkeypatch):
     )
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    _notebook.cache_clear()
     return tmp_path
 
 
 def make_plan(project, **steps):
     blocks = {name: {"notebook": "02_train"} | block for name, block in steps.items()}
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return read_plan(project / "params.yaml")
+    return make_plan(project / "params.yaml")
 
 
 COMPARED = {"notebook": "10_compare"}
@@ -164,7 +162,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     folder, skipping, and what makes a piece due again."""
     frozen = {
         "notebook": "05_frozen",
-        "source": "models/{run}/a/seed=2.safetensors",
+        "source": {"step": "a", "seed": 2},
     }  # has to wait, although there is room
     plan = make_plan(
         project, a={"over": {"seed": [0, 1, 2]}, "trouble": "meet"}, frozen=frozen, compare=COMPARED
@@ -197,7 +195,10 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert not outcome.done
 
     (folder / "a/seed=0" / "plot.png").unlink()
-    changed = read_plan(project / "params.yaml", overrides=["a.over.seed=[0, 1]", "a.pause=0.01"])
+    changed = make_plan(
+        project / "params.yaml",
+        overrides=["a.over.seed=[0, 1]", "frozen.source.seed=1", "a.pause=0.01"],
+    )
     assert done_changed(plan, plan.pieces[0]) == "plot.png is gone"
     assert done_changed(plan, plan.pieces[1]) == ""
     assert done_changed(changed, changed.pieces[1]) == "parameters changed"
@@ -227,9 +228,9 @@ def test_failures_stay_with_themselves(project):
         good={},
         compare=COMPARED,
         reader=COMPARED | {"steps": ["closed"]},
-        tuned={"source": "models/toy/closed.safetensors"},
+        tuned={"source": {"step": "closed"}},
         offline={"trouble": "offline"},
-        after={"source": "models/toy/offline.safetensors"},
+        after={"source": {"step": "offline"}},
         table=COMPARED | {"steps": ["good", "offline"]},
     )
     folder = project / "results" / "toy"
@@ -293,7 +294,7 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
     with pytest.raises(RunError, match="another process is executing this run"):
-        execute(read_plan(project / "params.yaml"))
+        execute(make_plan(project / "params.yaml"))
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
@@ -340,8 +341,7 @@ def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
 
     def after(*sources):
         write_notebook(path, *sources)
-        _notebook.cache_clear()
-        plan = read_plan(project / "params.yaml")
+        plan = make_plan(project / "params.yaml")
         return {
             kind
             for kind, value in fingerprints(plan, plan.pieces[0]).items()

@@ -25,8 +25,7 @@ from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import Range, _notebook
-from galaxymorph.run.plan import plan as read_plan
+from galaxymorph.run.plan import Range, make_plan
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.search import _draw, tune
 from tests.run.test_runner import write_notebook
@@ -108,7 +107,6 @@ def project(tmp_path, monkeypatch):
     write_notebook(folder / "05_forest.ipynb", TABLE, "x = 1")
     (tmp_path / "params.yaml").write_text("")  # what makes it a project
     monkeypatch.chdir(tmp_path)
-    _notebook.cache_clear()
     return tmp_path
 
 
@@ -168,7 +166,7 @@ def make_plan(project, overrides=(), **steps):
         for name, block in (steps or {"a": {}}).items()
     }
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return read_plan(project / "params.yaml", overrides=overrides)
+    return make_plan(project / "params.yaml", overrides=overrides)
 
 
 def search(plan, *steps, **options):
@@ -312,7 +310,7 @@ def test_of_several_trainings_the_first_counts(fast):
 def test_one_seed_and_the_first_of_what_is_repeated(fast):
     steps = {
         "a": {"over": {"seed": [3, 4], "encoder.name": ["cnn", "resnet18"]}},
-        "late": {"encoder": "{run}"},
+        "late": {"encoder": {"step": "a", "seed": 4, "encoder.name": "cnn"}},
     }
     plan = make_plan(fast, **steps)
     _, said = search(plan, n_trials=1)
@@ -368,7 +366,7 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     _, said = search(plan, "a", "b", n_trials=4)
     assert len(table(fast, "a")) == len(table(fast, "b")) == 4
     assert "all of them, 4 trials each" in said
-    both = read_plan(fast / "results/toy/tune/best.yaml")
+    both = make_plan(fast / "results/toy/tune/best.yaml")
     assert (
         (fast / "results/toy/tune/best.yaml")
         .read_text()
@@ -531,7 +529,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     )
     trials = table(project)
     winner = trials.loc[trials.value.idxmax()]
-    best = read_plan(project / "results/toy/tune/a/best.yaml")
+    best = make_plan(project / "results/toy/tune/a/best.yaml")
     outcome = runner.run(best, out=io.StringIO())
     assert outcome.done == ["a"]
     assert noted(project)[-1] == "test galaxies"
@@ -648,7 +646,7 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
 def test_wrong_searches_are_refused_before_anything_runs(project, override, message):
     plan = make_plan(project)
     with pytest.raises(ParamsError) as error:
-        read_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
+        make_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
     key = override.partition("=")[0]
     assert any(
         f"-s a.search.{override}: a.search.{key}: {message}" in each
@@ -700,7 +698,7 @@ def test_steps_that_cannot_be_searched(project, block, message):
 
 
 def test_what_was_asked_for_is_checked(project):
-    plan = make_plan(project, first={}, a={"encoder": "models/{run}/first.safetensors"})
+    plan = make_plan(project, first={}, a={"encoder": {"step": "first"}})
     with pytest.raises(ParamsError) as error:
         search(plan, "fist", n_trials=0, metric="test_accuracy")
     assert error.value.problems == [
