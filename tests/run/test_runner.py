@@ -22,7 +22,7 @@ from galaxymorph.run.done import changed as done_changed
 from galaxymorph.run.executors import Local
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import make_plan
+from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.screen import Screen
 
 TRAIN = """\
@@ -138,7 +138,7 @@ def project(tmp_path, monkeypatch):
 def make_plan(project, **steps):
     blocks = {name: {"notebook": "02_train"} | block for name, block in steps.items()}
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return make_plan(project / "params.yaml")
+    return read_plan(project / "params.yaml")
 
 
 COMPARED = {"notebook": "10_compare"}
@@ -195,7 +195,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert not outcome.done
 
     (folder / "a/seed=0" / "plot.png").unlink()
-    changed = make_plan(
+    changed = read_plan(
         project / "params.yaml",
         overrides=["a.over.seed=[0, 1]", "frozen.source.seed=1", "a.pause=0.01"],
     )
@@ -294,7 +294,7 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
     with pytest.raises(RunError, match="another process is executing this run"):
-        execute(make_plan(project / "params.yaml"))
+        execute(read_plan(project / "params.yaml"))
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
@@ -341,7 +341,7 @@ def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
 
     def after(*sources):
         write_notebook(path, *sources)
-        plan = make_plan(project / "params.yaml")
+        plan = read_plan(project / "params.yaml")
         return {
             kind
             for kind, value in fingerprints(plan, plan.pieces[0]).items()

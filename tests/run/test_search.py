@@ -25,7 +25,8 @@ from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.plan import Range, make_plan
+from galaxymorph.run.plan import Range
+from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.search import _draw, tune
 from tests.run.test_runner import write_notebook
@@ -166,7 +167,7 @@ def make_plan(project, overrides=(), **steps):
         for name, block in (steps or {"a": {}}).items()
     }
     (project / "params.yaml").write_text(yaml.safe_dump({"run": "toy", **blocks}, sort_keys=False))
-    return make_plan(project / "params.yaml", overrides=overrides)
+    return read_plan(project / "params.yaml", overrides=overrides)
 
 
 def search(plan, *steps, **options):
@@ -366,7 +367,7 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     _, said = search(plan, "a", "b", n_trials=4)
     assert len(table(fast, "a")) == len(table(fast, "b")) == 4
     assert "all of them, 4 trials each" in said
-    both = make_plan(fast / "results/toy/tune/best.yaml")
+    both = read_plan(fast / "results/toy/tune/best.yaml")
     assert (
         (fast / "results/toy/tune/best.yaml")
         .read_text()
@@ -529,7 +530,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     )
     trials = table(project)
     winner = trials.loc[trials.value.idxmax()]
-    best = make_plan(project / "results/toy/tune/a/best.yaml")
+    best = read_plan(project / "results/toy/tune/a/best.yaml")
     outcome = runner.run(best, out=io.StringIO())
     assert outcome.done == ["a"]
     assert noted(project)[-1] == "test galaxies"
@@ -646,7 +647,7 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
 def test_wrong_searches_are_refused_before_anything_runs(project, override, message):
     plan = make_plan(project)
     with pytest.raises(ParamsError) as error:
-        make_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
+        read_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
     key = override.partition("=")[0]
     assert any(
         f"-s a.search.{override}: a.search.{key}: {message}" in each
