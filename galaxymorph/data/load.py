@@ -245,7 +245,7 @@ def refused(given: Mapping[str, Any]) -> dict[str, str]:
     """Why options are refused that the source `given["name"]` does not have, but another one has;
     none where no source is named. An option at its default is never refused."""
     name = given.get("name")
-    takes = options_of(name) if name in SOURCES else _EVERY
+    takes = options_of(name) if isinstance(name, str) and name in SOURCES else _EVERY
     why = {}
     for option in (option for option in given if option in _EVERY and option not in takes):
         if given[option] not in (None, _EVERY[option].default):

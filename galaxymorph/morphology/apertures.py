@@ -82,12 +82,9 @@ def profile(plane: Planes, ellipses: Ellipses) -> Curves:
 def growth(
     profile: Curves, ratio: Values, *, step: float, eta: float = 0.2
 ) -> tuple[Curves, Values]:
-    """Return the light within each ellipse of a profile whose axes grow by `step`, and the
-    Petrosian radius.
-
-    The latter is where the surface brightness first falls to `eta` of its mean within (Petrosian
-    1976), or the last one of the profile. The light within is never less than further in, whatever
-    the noise."""
+    """Return the light within each ellipse of a profile whose axes grow by `step`, never less than
+    further in, and the Petrosian radius: where the surface brightness first falls to `eta` of its
+    mean within (Petrosian 1976), or the last one of the profile."""
     area = math.pi * ratio[:, None] * (step * torch.arange(STEPS)) ** 2
     rings = (profile[:, 1:] + profile[:, :-1]) / 2 * area.diff(dim=1)
     within = functional.pad(rings.cumsum(1), (1, 0))

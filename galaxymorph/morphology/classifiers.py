@@ -1,10 +1,9 @@
 """Classifiers without deep learning: scikit-learn's, on measures of galaxies or on their pixels.
 
-Each is fitted to the training galaxies, once for each of a few settings, and the setting that
-classifies the most validation galaxies right is kept (of equals the first, which is the simplest).
-Nothing is fitted again with validation galaxies, so all methods of a comparison learn from the same
-labels. Measures that are missing (NaN) are taken to be the median of the training galaxies, and
-that they were missing is one more measure."""
+Each is fitted to the training galaxies once for each of a few settings, and the setting that
+classifies the most validation galaxies right is kept (of equals the first, the simplest). Nothing
+is fitted again with validation galaxies, so all methods of a comparison learn from the same labels.
+Missing measures (NaN) take the median of the training galaxies, and a mark as one more measure."""
 
 from __future__ import annotations
 
@@ -93,8 +92,7 @@ def importances(
     galaxies (Breiman 2001, section 10).
 
     `groups`: columns that are shuffled together, by name. A row for each, the most important first:
-    `group`, `loss` (mean over `repeats` shuffles), `low` and `high` (16th and 84th percentile). Of
-    measures that say the same, none seems important."""
+    `group`, mean `loss`, `low` and `high` (16th, 84th percentile). Redundant ones seem minor."""
     features, labels = val
     rng = np.random.default_rng(seed)
     whole = model.score(features, labels)

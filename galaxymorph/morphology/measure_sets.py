@@ -36,12 +36,11 @@ FLAGS = {1: "suspect", 2: "bad", 4: "failed"}  # statmorph's own, documented at 
 
 
 class Measured(NamedTuple):
-    """A row per galaxy and a column per measure; the seconds that measuring took, now or when it
-    was cached; and how many galaxies were flagged or could not be measured, by set and flag."""
+    """What `measure` found."""
 
-    table: pd.DataFrame
-    seconds: float
-    counts: dict[str, int]
+    table: pd.DataFrame  # a row per galaxy, a column per measure
+    seconds: float  # that measuring took, now or when it was cached
+    counts: dict[str, int]  # of galaxies flagged or without measures, by set and flag
 
     @property
     def groups(self) -> dict[str, list[int]]:
@@ -55,8 +54,7 @@ class Measured(NamedTuple):
 def measure(
     images: Images, *, features: Sequence[str] = ("light",), cache: Path | str | None = None
 ) -> Measured:
-    """Measure the sets in `features`, side by side: float, a row per galaxy in the order of
-    `images`; NaN is what could not be measured.
+    """Measure the sets in `features`, side by side: a row per galaxy; NaN: could not be measured.
 
     - `light`: `measures.features`.
     - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9
@@ -70,8 +68,7 @@ def measure(
             `data/cache/morphometry` in the project.
 
     Raises:
-        ValueError: an unknown set, none, or one twice.
-        ModuleNotFoundError: the package that a set takes is missing.
+        ValueError, ModuleNotFoundError: an unknown set, none, or one twice; its package is missing.
     """
     if not features or set(features) - set(PACKAGES) or len(set(features)) < len(features):
         known = ", ".join(PACKAGES)
@@ -113,10 +110,10 @@ def _version(name: str) -> str | None:
     try:
         return package and importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise ModuleNotFoundError(
-            f"the features {name} need the package {package}: pip install 'galaxymorph[classical]' "
-            "(from a checkout: pip install -e '.[classical]')"
-        ) from None
+        how = (
+            "pip install 'galaxymorph[classical]' (from a checkout: pip install -e '.[classical]')"
+        )
+        raise ModuleNotFoundError(f"the features {name} need {package}: {how}") from None
 
 
 def hog(images: Images) -> pd.DataFrame:

@@ -27,8 +27,7 @@ from galaxymorph.morphology.apertures import ANGLES, STEPS, Ellipses, reached, t
 from galaxymorph.morphology.segment import Images, Masks, Values, border, connected, light, segment
 from galaxymorph.pixels import Planes, blurred, boxed, sampled
 
-# Where arms and bars are looked for, in half-light radii.
-RINGS = torch.logspace(math.log10(0.5), math.log10(2.2), 12)
+RINGS = torch.logspace(math.log10(0.5), math.log10(2.2), 12)  # half-light radii: arms and bars
 CHUNK = 64  # galaxies that are measured together: few enough to stay in the processor's cache
 
 # The measures, with what they are. "Turned" is turned by 180 degrees about the centre; Lotz+04 is
@@ -72,10 +71,9 @@ def brightness(images: Images) -> Values:
 
 def half_light_radius(images: Images) -> Values:
     """Return the radius in pixels of the circle around the frame's centre that holds half of the
-    light within the frame's circle.
+    light within the frame's circle; NaN without light above the sky.
 
-    In display units: a stretch that lifts the faint outskirts makes it larger than the radius in
-    flux. NaN where there is no light above the sky."""
+    In display units: a stretch that lifts faint outskirts makes it larger than that in flux."""
     size = images.shape[-1]
     at = torch.arange(size, device=images.device) - (size - 1) / 2
     ring = torch.hypot(at, at[:, None]).round().long().flatten()  # of each pixel, by whole radius
@@ -116,19 +114,17 @@ def apparent(images: Images) -> pd.DataFrame:
     each, with the columns
 
     * half_light_radius: as in `MEASURES`, px
-    * brightness: the light within 1.5 Petrosian radii above the sky, neighbours left out, in pixels
-      of full white
-    * signal_to_noise: the half of it within the half-light radius, over the sky's noise there: that
-      of a pixel in the frame's corners (Immerkaer 1996, CVIU 64, 300: the mean of |light| through a
-      mask that ignores planes, here without sources), no less than whole numbers leave of three
-      bands, times the square root of the circle's area in px
+    * brightness: light within 1.5 Petrosian radii above the sky, without neighbours, in white px
+    * signal_to_noise: the half of it within the half-light radius, over the noise of a sky pixel in
+      the frame's corners (Immerkaer 1996, CVIU 64, 300: the mean of |light| through a mask that
+      ignores slopes, here without sources; at least the rounding of three bands) times the square
+      root of the circle's area in px
 
-    In display units: stretch and compression change light and noise, and pixels that were enlarged
-    share their noise, so that galaxies are ranked, and a signal to noise of 10 is not that of a
-    catalogue. It is a rough measure: of 500 mock galaxies of 64 px it has a rank correlation of
-    0.64 with the true signal to noise of a camera's pixel, drawn at 32 px one of -0.33; brightness
-    has 0.83 and 0.81. NaN where there is no galaxy in the frame's middle; signal_to_noise also
-    where no corner has sky. Raises the `ValueError` of `features`."""
+    In display units: stretch, compression, enlarging change light and noise, so that galaxies are
+    ranked, and a signal to noise of 10 is not that of a catalogue. Of 500 mock galaxies of 64 px it
+    has a rank correlation of 0.64 with the true one of a camera's pixel, at 32 px of -0.33;
+    brightness has 0.83 and 0.81. NaN where there is no galaxy in the frame's middle;
+    signal_to_noise also where no corner has sky. Raises the `ValueError` of `features`."""
     table = features(images)[["half_light_radius", "half_light_brightness"]]
     area = math.pi * table["half_light_radius"] ** 2
     half = table["half_light_brightness"] * area
@@ -197,12 +193,11 @@ def _measured(images: Images) -> dict[str, Values]:
 
 
 def _centre(own: Planes) -> tuple[Values, Values]:
-    """The point within the frame's central fifth about which the light is most alike its turned
-    self (least squares).
+    """The point in the central fifth about which the light is most symmetric (least squares).
 
     The light turned about c matches the light itself by its convolution with itself at 2 c: one
-    Fourier transform tries all centres, to a pixel. A Gauss-Newton step in the central half of the
-    frame finds the place between them."""
+    Fourier transform tries all centres, to a pixel. Gauss-Newton steps in the central half of the
+    frame find the place between them."""
     size = own.shape[-1]
     pooled = functional.avg_pool2d(own[:, None], 2)[:, 0]
     n = pooled.shape[-1]
@@ -265,9 +260,8 @@ def _sum(plane: Tensor, weight: Tensor) -> Values:
 
 
 def _body(clean: Planes, away: Planes, major: Values, x: Values, y: Values) -> Planes:
-    """The light of the pixels that count for Gini and M20, 0 elsewhere: smoothed over a fifth of
-    the Petrosian radius, they are at least as bright as the mean at that radius, and hang together
-    with the centre (Lotz et al. 2004, section 3.1)."""
+    """The light of the pixels that count for Gini and M20, 0 elsewhere: connected with the centre
+    and, smoothed over 0.2 Petrosian radii, as bright as the mean there (Lotz+04, section 3.1)."""
     smooth = blurred(clean, 0.2 * major)
     rim = (away - major[:, None, None]).abs_() < 0.5
     sources = connected(smooth >= (_sum(smooth, rim) / rim.sum((1, 2)))[:, None, None])

@@ -35,9 +35,8 @@ def segment(grey: Planes) -> tuple[Masks, Masks]:
     """Return which pixels of `light` are the galaxy's, and which are those of other sources.
 
     A source is a connected set of pixels that lie 1.5 times the noise above the sky after smoothing
-    by a Gaussian of 1 px. The galaxy is the source with the brightest pixel of the frame's central
-    fifth; there is none where all of that is fainter. A neighbour that touches the galaxy counts as
-    part of it."""
+    by a Gaussian of 1 px. The galaxy, with neighbours that touch it, is the source with the
+    brightest pixel of the frame's central fifth; there is none where all of that is fainter."""
     size = grey.shape[-1]
     smooth = blurred(grey, torch.ones(1))
     sources = connected(smooth > 1.5 * noise(grey)[:, None, None])
