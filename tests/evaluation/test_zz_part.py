@@ -1,0 +1,558 @@
+"""Files of predictions, good and bad. The end-to-end run is in test_cli.py."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from galaxymorph.evaluation import foreign
+
+GOOD = """\
+id,label,p_a,p_b
+1,a,0.9,0.1
+2,b,0.2,0.8
+3,a,0.3,0.7
+"""
+OTHER = """\
+id,label,p_b,p_a
+3,a,0.0,1.0
+2,b,0.25,0.75
+1,a,0.5,0.5
+"""
+TRUTH = "id,label\n1,a\n2,b\n3,a\n"
+BARE = "id,p_a,p_b\n1,0.9,0.1\n2,0.2,0.8\n3,0.3,0.7\n"  # GOOD without labels
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Writes files by name in the current folder, which is no project."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**texts: str) -> list[str]:
+        for name, text in texts.items():
+            Path(f"{name}.csv").write_text(text, encoding="utf-8")
+        return [f"{name}.csv" for name in texts]
+
+    return write
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params.yaml").touch()
+    code = {
+        "cell_type": "code",
+        "metadata": {"tags": ["parameters"]},
+        "source": 'run = ""\nstep = ""\nsteps = None\n',
+    }
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [code]}
+    (tmp_path / "notebooks" / "10_compare.ipynb").write_text(json.dumps(notebook))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def labels(one) -> list[str]:
+    return one.predictions.table().label.tolist()
+
+
+def same(one, other) -> bool:
+    return one.predictions.table().equals(other.predictions.table())
+
+
+def refusal(names, labels=None) -> list[str]:
+    with pytest.raises(ValueError) as refused:
+        foreign.read(names, labels=Path(labels) if labels else None)
+    return str(refused.value).split("\n")
+
+
+# ---- what is read
+
+
+def test_files_become_predictions_in_the_same_order_of_classes(files):
+    one, two = foreign.read(files(one=GOOD, two=OTHER))
+    assert one.predictions.classes == two.predictions.classes == ("a", "b")
+    assert two.predictions.table().to_numpy().tolist() == [
+        ["3", "test", "a", 1.0, 0.0],
+        ["2", "test", "b", 0.75, 0.25],
+        ["1", "test", "a", 0.5, 0.5],
+    ]
+    assert (one.name, one.row, one.combination, one.notes) == ("one/seed=0", "", {"seed": 0}, ())
+    assert str(one) == "one, seed 0: 3 test galaxies, one.csv"
+
+
+@pytest.mark.parametrize("name", ["GalaxyID", "asset_id", "objID", "ID"])
+def test_names_of_the_column_of_ids(files, name):
+    (one,) = foreign.read(files(one=GOOD.replace("id,", f"{name},", 1)))
+    assert one.predictions.ids.tolist() == ["1", "2", "3"]
+
+
+def test_what_spreadsheets_write_is_read(files):
+    """A byte order mark, blank lines and rows, spaces, quotes, Windows' ends of lines."""
+    text = (
+        '\ufeffid,label,p_a,p_b\r\n\r\n"1", a ,0.9, 0.1\r\n,,,\r\n2,b,0.2,0.8\r\n3,a,3e-1,0.7\r\n'
+    )
+    (one,) = foreign.read(files(one=text))
+    assert same(one, foreign.read(files(two=GOOD))[0])
+
+
+def test_splits_are_those_of_the_file_else_of_the_labels_else_test(files):
+    truth = "id,label,split\n1,a,train\n2,b,test\n3,a,test\n"
+    own = "id,split,p_a,p_b\n1,Train,0.9,0.1\n2,test,0.2,0.8\n3,test,0.3,0.7\n"
+    names = files(own=own, bare=BARE, truth=truth)[:2]
+    own, bare = foreign.read(names, labels=Path("truth.csv"))
+    assert (
+        own.predictions.split.tolist()
+        == bare.predictions.split.tolist()
+        == ["train", "test", "test"]
+    )
+    assert labels(own) == labels(bare) == ["a", "b", "a"]
+
+
+def test_unlabelled_galaxies_need_no_label(files):
+    text = "id,split,label,p_a,p_b\n1,test,a,0.9,0.1\n2,test,b,0.9,0.1\n3,unlabelled,,0.5,0.5\n"
+    (one,) = foreign.read(files(one=text))
+    assert labels(one) == ["a", "b", ""]
+
+
+def test_the_file_of_labels_may_say_that_galaxies_have_none(files):
+    truth = "id,label,split\n1,a,test\n2,b,test\n3,,unlabelled\n"
+    (one,) = foreign.read(files(one=BARE, truth=truth)[:1], labels=Path("truth.csv"))
+    assert labels(one) == ["a", "b", ""]
+    assert one.predictions.split.tolist() == ["test", "test", "unlabelled"]
+
+
+def test_numbers_keep_all_their_digits_and_rounding_errors_are_cut_off(files):
+    p = [0.12345678901234567, 1 - 0.12345678901234567]
+    (one,) = foreign.read(files(one=f"id,label,p_a,p_b\n1,a,{p[0]},{p[1]}\n2,b,1.0000001,-1e-7\n"))
+    assert one.predictions.p.tolist() == [p, [1.0, 0.0]]
+
+
+def test_other_columns_are_ignored_and_said(files):
+    (one,) = foreign.read(
+        files(one="id,label,ra,p_a,p_b,\n1,a,150.1,0.9,0.1,\n2,b,150.2,0.9,0.1,\n")
+    )
+    assert one.notes == ("columns ignored: ra, (unnamed)",)
+
+
+def test_classes_alone_become_certain(files):
+    hard = "objid,Prediction\n1,b\n2,b\n3,a\n"
+    one, two = foreign.read(files(one=hard, two=GOOD))  # labels of the other
+    assert one.hard and not two.hard
+    assert one.predictions.p.tolist() == [[0, 1], [0, 1], [1, 0]]
+    assert "calibration mean nothing" in str(one)
+    files(one=hard, truth=TRUTH)  # no file says which classes there are
+    (alone,) = foreign.read(["one.csv"], labels=Path("truth.csv"))
+    assert same(alone, one)
+
+
+# ---- which labels are true
+
+
+def test_labels_of_one_file_serve_the_others(files):
+    one, two = foreign.read(files(one=BARE, two=OTHER))
+    assert labels(one) == ["a", "b", "a"]
+    assert labels(two) == ["a", "b", "a"]
+
+
+PREDICT = (
+    "id,p_a,p_b,label\n1,0.9,0.1,a\n2,0.2,0.8,b\n3,0.3,0.7,b\n"  # as `galaxymorph predict` writes
+)
+
+
+def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
+    files(
+        predict=PREDICT,
+        truth="id,class,comment\n1,a,\n2,b,\n3,a,edge\n4,c,not predicted\n",
+        good=GOOD,
+    )
+    (one,) = foreign.read(["predict.csv"], labels=Path("truth.csv"))
+    assert labels(one) == ["a", "b", "a"]
+    assert one.notes == (foreign.NOT_TRUE,)
+    for names in (
+        ["predict.csv", "good.csv"],
+        ["good.csv", "predict.csv"],
+    ):  # another file has the labels
+        both = {each.path.stem: each for each in foreign.read(names)}
+        assert labels(both["predict"]) == ["a", "b", "a"]
+        assert (both["predict"].notes, both["good"].notes) == ((foreign.NOT_TRUE,), ())
+    (said,) = refusal(["predict.csv"])
+    assert said.startswith(
+        "no labels: label is the most probable class in every row of predict.csv"
+    )
+    assert "--labels FILE" in said
+
+
+def test_the_class_that_predict_took_may_share_the_largest_probability_after_rounding(files):
+    files(predict="id,p_a,p_b,label\n1,0.5,0.5,b\n2,0.5,0.5,a\n")
+    (said,) = refusal(["predict.csv"])
+    assert said.startswith("no labels: label is the most probable class")
+
+
+def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
+    perfect = "id,label,split,p_a,p_b\n1,a,test,0.9,0.1\n2,b,test,0.2,0.8\n"
+    perfect += "3,a,test,0.7,0.3\n4,b,train,0,1\n"
+    names = files(perfect=perfect, good=GOOD, truth=TRUTH + "4,b\n")[:2]
+    for each in (foreign.read(names), foreign.read(names[::-1])):
+        assert [one.notes for one in each] == [(), ()]
+        rows = {one.path.stem: one for one in each}["perfect"]
+        assert labels(rows) == ["a", "b", "a", "b"]  # also the fourth, which the other lacks
+    (alone,) = foreign.read(["perfect.csv"], labels=Path("truth.csv"))
+    assert alone.notes == ()
+    assert "that file again, if these are the true ones" in refusal(["perfect.csv"])[0]
+    (itself,) = foreign.read(["perfect.csv"], labels=Path("perfect.csv"))
+    assert labels(itself) == ["a", "b", "a", "b"]
+
+
+def test_galaxies_that_were_not_predicted_are_nothing_to_a_file_of_labels(files):
+    files(one=BARE, truth="id,label\n9,x\n1,a\n2,b\n3,a\n")
+    (one,) = foreign.read(["one.csv"], labels=Path("truth.csv"))
+    assert len(one.predictions.ids) == 3
+
+
+# ---- which galaxy
+
+
+def test_ids_match_without_folder_ending_and_leading_zeros(files):
+    truth = "id,label\n0001.jpg,a\nimages/0002.FITS.gz,b\n3,a\n"
+    names = files(one=BARE, truth=truth)[:1]
+    (one,) = foreign.read(names, labels=Path("truth.csv"))
+    assert one.predictions.ids.tolist() == ["0001.jpg", "images/0002.FITS.gz", "3"]
+    assert labels(one) == ["a", "b", "a"]
+    assert one.notes == ("2 ids are spelled in another way: 1 is 0001.jpg",)
+
+
+def test_ids_match_by_the_letter_where_two_would_be_the_same(files):
+    one = "id,label,p_a,p_b\n7,a,0.9,0.1\n007,b,0.9,0.1\n"
+    first, second = foreign.read(files(one=one, two=one))
+    assert first.predictions.ids.tolist() == second.predictions.ids.tolist() == ["7", "007"]
+    assert labels(first) == labels(second) == ["a", "b"]
+    files(one="id,p_a,p_b\n7,0.9,0.1\n", truth="id,label\n07,a\n007,b\n")
+    (said,) = refusal(["one.csv"], "truth.csv")
+    assert said.startswith("no") or "no label in truth.csv, 1 of 1 rows: line 2 (id 7)" in said
+
+
+def test_what_is_after_a_dot_of_an_id_is_no_ending(files):
+    one = "id,label,p_a,p_b\nJ1.5,a,0.9,0.1\nJ1.7,b,0.9,0.1\n"
+    two = "id,label,p_a,p_b\nJ1.5,a,0.9,0.1\nJ1.8,b,0.9,0.1\n"
+    assert "J1.7" in refusal(files(one=one, two=two))[0]
+
+
+# ---- which method, which seed
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "row", "combination"),
+    [
+        ("zoobot.v2.csv", "zoobot.v2/seed=0", "", {"seed": 0}),
+        ("deep/predictions.csv", "deep/seed=0", "", {"seed": 0}),
+        ("cnn/seed=3/predictions.csv", "cnn/seed=3", "", {"seed": 3}),
+        (
+            "cnn/seed=3,n_labels=100/predictions.csv",
+            "cnn/seed=3,n_labels=100",
+            "",
+            {"seed": 3, "n_labels": 100},
+        ),
+        (
+            "cnn/n_labels=100/predictions.csv",
+            "cnn/seed=0,n_labels=100",
+            "",
+            {"seed": 0, "n_labels": 100},
+        ),
+        ("cae_frozen/seed=1/dnn/predictions.csv", "cae_frozen/seed=1", "dnn", {"seed": 1}),
+        (
+            "cae_frozen/dnn/predictions.csv",
+            "cae_frozen/seed=0",
+            "dnn",
+            {"seed": 0},
+        ),  # below done.json
+        ("seed=2/mine.csv", "mine/seed=2", "", {"seed": 2}),
+        ("mine=cae_frozen/seed=1/dnn/predictions.csv", "mine/seed=1", "", {"seed": 1}),
+        ("mine=zoobot.v2.csv", "mine/seed=0", "", {"seed": 0}),
+        ("a=b.csv", "x", "", {}),
+    ],
+)
+def test_methods_are_called_what_their_files_are(
+    tmp_path, monkeypatch, path, name, row, combination
+):
+    if path == "a=b.csv":
+        monkeypatch.chdir(tmp_path)
+        Path(path).write_text(GOOD)
+        assert (
+            "'a=b'" in refusal([path])[0]
+        )  # a file's name, as there is such a file, and none that a method can have
+        return
+    place = tmp_path / (path.removeprefix("mine="))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(GOOD)
+    if name.startswith("cae_frozen/seed=0"):
+        (tmp_path / "cae_frozen" / "done.json").touch()
+    monkeypatch.chdir(tmp_path)
+    (one,) = foreign.read([path])
+    assert (one.name, one.row, one.combination) == (name, row, combination)
+    (absolute,) = foreign.read([f"mine={place}" if path.startswith("mine=") else str(place)])
+    assert absolute.name == name
+
+
+def test_a_file_is_found_from_the_folder_of_its_seed(tmp_path, monkeypatch):
+    folder = tmp_path / "cnn" / "seed=4"
+    folder.mkdir(parents=True)
+    (folder / "predictions.csv").write_text(GOOD)
+    monkeypatch.chdir(folder)
+    assert foreign.read(["predictions.csv"])[0].name == "cnn/seed=4"
+    monkeypatch.chdir(folder.parent)
+    assert foreign.read(["seed=4/predictions.csv"])[0].name == "cnn/seed=4"  # not the method "seed"
+
+
+def test_files_of_a_method_are_its_seeds(files):
+    files(one=GOOD, two=GOOD, three=OTHER)
+    brought = foreign.read(["x=one.csv", "three.csv", "x=two.csv"])
+    assert [each.name for each in brought] == ["x/seed=0", "three/seed=0", "x/seed=1"]
+
+
+def test_a_seed_that_is_there_twice_is_refused(files):
+    for run in ("r", "s"):
+        Path(f"{run}/cnn/seed=0").mkdir(parents=True)
+        Path(f"{run}/cnn/seed=0/predictions.csv").write_text(GOOD)
+    paths = [f"{run}/cnn/seed=0/predictions.csv" for run in ("r", "s")]
+    assert refusal(paths) == [
+        "s/cnn/seed=0/predictions.csv: called cnn, seed=0, as r/cnn/seed=0/predictions.csv is; "
+        "give one another name by NAME=FILE"
+    ]
+    assert len(foreign.read([paths[0], f"cnn2={paths[1]}"])) == 2
+    assert refusal([paths[0], f"./{paths[0]}"]) == [f"{paths[0]}: given twice; leave one out"]
+
+
+@pytest.mark.parametrize("name", ["my net", "compare", "majority", "tune", "a..b"])
+def test_names_that_cannot_be_are_refused(files, name):
+    names = files(**{name: GOOD, "ok": GOOD})
+    (said,) = refusal(names)
+    assert said.startswith(f"{name}.csv: cannot be called {name!r}: ")
+    assert len(foreign.read([f"mine={names[0]}", names[1]])) == 2
+
+
+# ---- what is refused
+
+
+BAD = {
+    "no id": ("name,p_a,p_b\n1,0.9,0.1\n", "no column id (or galaxyid, "),
+    "no classes": ("id,label\n1,a\n", "no column p_<class> (one for each class); it has id, label"),
+    "one class": ("id,label,p_a\n1,a,0.9\n", "p_a is the only column p_<class>"),
+    "vote fractions": ("GalaxyID,Class1.1,Class1.2\n1,0.9,0.1\n", "vote fractions instead of"),
+    "predicted votes": ("id,p_Class1.1,p_Class1.2\n1,0.9,0.1\n", "vote fractions instead of"),
+    "column twice": ("id,p_a,p_a\n1,0.9,0.1\n", "duplicate columns p_a; keep one of each"),
+    "semicolons": (
+        "id;p_a;p_b\n1;0,9;0,1\n",
+        "one column, 'id;p_a;p_b'; expected several, separated",
+    ),
+    "nothing": ("", "no rows"),
+    "no rows": ("id,p_a,p_b\n", "no rows"),
+    "cells missing": (
+        BARE + "4,0.5\n\n5,1,0,0\n",
+        "the header has 3 cells, but line 5 has 2, line 7 has 4",
+    ),
+    "quote left open": (BARE + '4,"0.5,0.5\n5,1,0\n', "line 5 is not a row of a CSV file: "),
+    "id twice": (
+        "id,p_a,p_b\n1,1,0\n\n2,1,0\n1,1,0\n",
+        "duplicate id, 2 of 3 rows: line 2 (id 1), line 5 (id 1); keep one row per galaxy",
+    ),
+    "lines of text in a cell": (
+        'id,note,p_a,p_b\n1,"of two\nlines",1,0\n2,,1,\n',
+        "p_b is not a number, 1 of 2 rows: line 4 (id 2) ''; fill it",
+    ),
+    "no id in a row": (
+        "id,p_a,p_b\n1,1,0\n ,1,0\nnan,1,0\n",
+        "no id, 2 of 3 rows: line 3, line 4; give each galaxy its id",
+    ),
+    "empty p": (
+        "id,p_a,p_b\n1,1,0\n2,,1\n3,0,NaN\n",
+        "p_b is not a number, 1 of 3 rows: line 4 (id 3) 'NaN'; fill it",
+    ),
+    "no number": (
+        "id,p_a,p_b\n1,1,0\n2,half,1\n3,inf,0\n",
+        "p_a is not a number, 2 of 3 rows: line 3 (id 2) 'half', line 4 (id 3) 'inf'",
+    ),
+    "logits": (
+        "id,p_a,p_b\n1,0.5,0.5\n2,-3.25,7\n3,0.2,1.1\n",
+        "p_<class> are not probabilities that sum to 1, 2 of 3 rows: line 3 (id 2) [-3.25, 7], "
+        "line 4 (id 3) [0.2, 1.1]; these look like logits: apply a softmax",
+    ),
+    "percentages": (
+        "id,p_a,p_b\n1,50,50\n2,0.5,99.5\n",
+        "p_<class> are not probabilities that sum to 1, 2 of 2 rows: line 2 (id 1) [50, 50], "
+        "line 3 (id 2) [0.5, 99.5]; these look like percentages: divide them by 100",
+    ),
+    "sum": (
+        "id,p_a,p_b\n1,0.5,0.5\n2,0.5,0.48\n3,0.5,0.5009\n",
+        "p_<class> are not probabilities that sum to 1, 1 of 3 rows: line 3 (id 2) [0.5, 0.48]",
+    ),
+    "label": (
+        "id,label,p_a,p_b\n1,a,0.1,0.9\n2,A,1,0\n",
+        "label is not a class, 1 of 2 rows: line 3 (id 2) 'A'; classes are a, b",
+    ),
+    "split": (
+        "id,split,p_a,p_b\n1,test,0.1,0.9\n2,valid,1,0\n3,,1,0\n",
+        "unknown split, 2 of 3 rows: line 3 (id 2) 'valid', line 4 (id 3) ''; known: train, val",
+    ),
+    "no test": ("id,split,p_a,p_b\n1,train,0.1,0.9\n", "no galaxy of the split test"),
+    "prediction of no class": (
+        "id,prediction\n1,a\n2,c\n3,\n",
+        "prediction is not a class, 2 of 3 rows: line 3 (id 2) 'c', line 4 (id 3) ''; classes are",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_wrong_file_is_refused(files, case):
+    text, message = BAD[case]
+    said = refusal(files(one=text, truth=TRUTH)[:1], "truth.csv")
+    assert any(line.startswith(f"one.csv: {message}") for line in said), said
+
+
+def test_files_that_cannot_be_read_are_named(files, tmp_path):
+    Path("latin.csv").write_bytes("id,p_é,p_b\n".encode("latin-1"))
+    Path("folder.csv").mkdir()
+    said = refusal(["gone.csv", "latin.csv", "folder.csv", *files(one=GOOD)])
+    assert said == [
+        "gone.csv: No such file or directory",
+        "latin.csv: not valid UTF-8 (byte 6); save it as CSV in UTF-8",
+        "folder.csv: Is a directory",
+    ]
+
+
+def test_other_classes_are_refused(files):
+    names = files(one=GOOD, two=GOOD.replace("p_b", "p_c").replace("b,", "c,"))
+    said = refusal(names)
+    classes = "two.csv: its classes are a, c, those of the others a, b; all files need the same "
+    assert said[1].startswith(f"{classes}columns p_<class>")
+    assert said[0].startswith(
+        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) c, there b; "
+    )
+
+
+def test_labels_that_differ_are_refused_with_their_galaxies(files):
+    wrong = OTHER.replace("2,b", "2,a").replace("3,a,0.0,1.0", "3,a,0.6,0.4")
+    names = files(one=GOOD, two=wrong, truth=TRUTH)[:2]
+    assert refusal(names) == [
+        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) a, there b; mend one of "
+        "them, or remove the column if it is not the true class"
+    ]
+    (said,) = refusal(names, "truth.csv")
+    assert said.startswith(
+        "two.csv: label differs from truth.csv, 1 of 3 rows: line 3 (id 2) a, there b; "
+    )
+
+
+def test_labels_that_are_missing_are_refused(files):
+    files(
+        one=BARE,
+        two=BARE,
+        short="id,label\n1,a\n2,\n",
+        odd="id,label\n1,a\n2,x\n3,a\n",
+        none="id,p_a\n1,1\n",
+    )
+    assert refusal(["one.csv", "two.csv"]) == [
+        "no labels: no file has a column label; --labels FILE gives the true classes (that file "
+        "again, if these are the true ones)"
+    ]
+    said = refusal(["one.csv", "two.csv"], "short.csv")
+    assert said[0] == (
+        "one.csv: no label in short.csv, 2 of 3 rows: line 3 (id 2), line 4 (id 3); add their "
+        "labels, or leave them out of all files"
+    )
+    assert said[1].startswith("two.csv: no label in short.csv, 2 of 3 rows")
+    assert refusal(["one.csv"], "odd.csv") == [
+        "odd.csv: label is not a class, 1 of 3 rows: line 3 (id 2) 'x'; classes are a, b"
+    ]
+    assert refusal(["one.csv"], "none.csv")[0].startswith(
+        "none.csv: no column label (or class); it has id, p_a"
+    )
+    files(part="id,label,p_a,p_b\n1,b,0.9,0.1\n2,,0.2,0.8\n3,a,0.3,0.7\n")
+    assert refusal(["part.csv"])[0].startswith(
+        "part.csv: no label in any file, 1 of 3 rows: line 3 (id 2); "
+    )
+
+
+def test_splits_that_differ_are_refused(files):
+    truth = "id,label,split\n1,a,train\n2,b,test\n3,a,test\n"
+    files(one="id,split,p_a,p_b\n1,test,0.9,0.1\n2,test,0.2,0.8\n3,test,0.3,0.7\n", truth=truth)
+    said = refusal(["one.csv"], "truth.csv")
+    assert said[0].startswith(
+        "one.csv: split differs from truth.csv, 1 of 3 rows: line 2 (id 1) test, there train; "
+    )
+
+
+def test_partial_files_are_refused_with_their_galaxies(files):
+    rows = OTHER.splitlines(keepends=True)
+    files(one=GOOD, whole=OTHER, part="".join(rows[:2] + rows[3:]), more=GOOD + "4,b,0.4,0.6\n")
+    assert refusal(["one.csv", "part.csv", "whole.csv", "more.csv"]) == [
+        "part.csv: seed 0 lacks 1 of 3 test galaxies that one.csv has: 2; predict these, too, or "
+        "leave them out of the other files",
+        "more.csv: seed 0 has test galaxies that one.csv lacks, 1 of 4 rows: line 5 (id 4); leave "
+        "them out, or predict them with the other methods, too",
+    ]
+    files(split="id,split,label,p_a,p_b\n1,test,a,0.2,0.8\n2,val,b,0.2,0.8\n3,train,a,0.3,0.7\n")
+    (said,) = refusal(["one.csv", "split.csv"])
+    there = "(1 of them it has in val) (1 of them it has in train)"
+    assert f"lacks 2 of 3 test galaxies that one.csv has {there}: 2, 3; " in said
+
+
+def test_a_file_of_labels_with_splits_says_which_test_galaxies_there_are(files):
+    names = files(
+        one="id,p_a,p_b\n1,1,0\n",
+        two="id,p_a,p_b\n1,0,1\n",
+        truth="id,label,split\n1,a,test\n2,b,test\n3,b,val\n",
+    )
+    said = refusal(names[:2], "truth.csv")
+    assert [line[: line.index(":", 10)] for line in said] == [
+        f"{name}.csv: seed 0 lacks 1 of 2 test galaxies that truth.csv has"
+        for name in ("one", "two")
+    ]
+
+
+def test_seeds_may_have_test_galaxies_of_their_own(files):
+    for seed, ids in ((0, (1, 2)), (1, (2, 3))):
+        for method in ("a", "b"):
+            path = Path(f"{method}/seed={seed}/predictions.csv")
+            path.parent.mkdir(parents=True)
+            path.write_text(
+                "id,label,p_a,p_b\n" + "".join(f"{id},a,0.{id},0.{10 - id}\n" for id in ids)
+            )
+    paths = [f"{method}/seed={seed}/predictions.csv" for method in ("a", "b") for seed in (0, 1)]
+    assert len(foreign.read(paths)) == 4
+
+
+def test_mistakes_of_all_files_are_said_at_once(files):
+    names = files(
+        one="id,label,p_a,p_b\n1,a,0.9,0.9\n2,b,0.2,0.8\n3,x,0.3,0.7\n",
+        two="id;p_a\n1;2\n",
+        three=GOOD.replace("2,b", "2,a"),
+        four=OTHER + "3,a,0,1\n",
+        five=BARE.removesuffix("3,0.3,0.7\n"),
+    )
+    said = refusal([*names, "gone.csv"], None)
+    told = {
+        "one.csv": 2,
+        "two.csv:": 1,
+        "three.csv:": 1,
+        "four.csv:": 1,
+        "five.csv:": 1,
+        "gone.csv": 1,
+    }
+    found = {name: sum(line.startswith(name) for line in said) for name in told}
+    assert found == told and len(said) == 7, said
+
+
+def test_many_rows_are_counted(files):
+    rows = "".join(f"{id},0.5,0.6\n" for id in range(1000))
+    (said,) = refusal(
+        files(
+            one=f"id,p_a,p_b\n{rows}",
+            truth="id,label\n" + "".join(f"{id},a\n" for id in range(1000)),
+        )[:1],
+        "truth.csv",
+    )
+    assert "1,000 of 1,000 rows: line 2 (id 0) [0.5, 0.6], " in said
+    assert "and 995 more" in said
+
+
