@@ -121,7 +121,7 @@ class _File:
     def wrong(self, what: str) -> None:
         self.problems.append(f"{self.path}: {what}")
 
-    def wrong_in(self, which: Mask, what: str, advice: str, cells: Iterable[str] = ()) -> bool:
+    def wrong_in(self, which: Mask, what: str, advice: str, cells: Iterable[str] = ()) -> None:
         """Note a mistake in some rows, where there are any, with what stands there."""
         rows = self.rows.loc[which]
         names = rows.id.map(lambda name: f" (id {name})" if name else "")
@@ -131,7 +131,6 @@ class _File:
                 ("line " + rows.index.astype(str) + names + " " + texts).str.strip(), MOST
             )
             self.wrong(f"{what}, {len(rows):,} of {len(self.rows):,} rows: {places}; {advice}")
-        return len(rows) > 0
 
     def tested(self) -> frozenset[str]:
         return frozenset(self.rows.key[(self.rows.split == "test") & (self.rows.true != "")])
@@ -220,9 +219,10 @@ def _filled(file: _File, *, truth: bool = False) -> bool:
             file.notes = [HARD] * (file.p is None) + ignored
         odd, known = ~file.rows.split.isin(SPLITS) & ("split" in used), ", ".join(SPLITS)
         file.wrong_in(odd, "unknown split", f"known: {known}", rows.split.map(repr))
-        twice = (rows.id != "") & rows.id.duplicated(keep=False)
-        bad = file.wrong_in(rows.id == "", "no id", "give each galaxy its id")
-        return not (file.wrong_in(twice, "duplicate id", "keep one row per galaxy") or bad)
+        lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
+        file.wrong_in(lacking, "no id", "give each galaxy its id")
+        file.wrong_in(twice, "duplicate id", "keep one row per galaxy")
+        return not (lacking | twice).any()
     return False
 
 
@@ -257,12 +257,11 @@ def _cells(path: Path) -> pd.DataFrame:
 
 def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
-    p = cells.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    for name, text in cells.items():
+    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    for (name, text), odd in zip(cells.items(), ~np.isfinite(values.T), strict=True):
         advice = "fill it, or leave these galaxies out"
-        file.wrong_in(p[name].isna(), f"{name} is not a number", advice, text.map(repr))
-    values = p.to_numpy(float)
-    if not np.isnan(values).any():
+        file.wrong_in(odd, f"{name} is not a number", advice, text.map(repr))
+    if np.isfinite(values).all():
         total, outside = values.sum(1), ((values < -ROUNDING) | (values > 1 + ROUNDING)).any(1)
         advice = "give the probabilities of all classes, of which each galaxy has one"
         if (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all():
@@ -272,7 +271,8 @@ def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
         texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
         what = "p_<class> are not probabilities that sum to 1"
         file.wrong_in(outside | (abs(total - 1) > TOLERANCE), what, advice, texts)
-    return p.set_axis([str(name)[2:] for name in p.columns], axis=1).clip(0, 1)
+    names = pd.Index([str(name).removeprefix("p_") for name in cells.columns])
+    return pd.DataFrame(values.clip(0, 1), cells.index, names)
 
 
 # ---- all files together
