@@ -1,8 +1,7 @@
 """On which galaxies methods fail: by their properties, and by how far the volunteers agreed.
 
-All functions take the entries of one budget (`Entries.trained_methods`). A galaxy tested under
-several seeds is one galaxy: it counts once where galaxies are counted, and intervals of means over
-seeds allow for the test galaxies that seeds share (`intervals.share_right`).
+All take the entries of one budget (`Entries.trained_methods`). A galaxy tested under several seeds
+counts once where galaxies are counted; intervals allow for the galaxies that seeds share.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from galaxymorph.evaluation.phrases import p_value, seeds_text, with_interval
 from galaxymorph.text import listing
 
 MEASURES = {"accuracy": "right", "gap": "gap"}  # of `trends`, and where they are in `_judged`
+SAID = {"accuracy": ("Accuracy", ".3f"), "gap": ("Confidence less accuracy", "+.3f")}
 BINNED = ["property", "method", "bin", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
 BINNED += ["confidence", "gap", "gap_low", "gap_high", "n", "tests", "seeds"]
 TRENDS = ["property", "method", "measure", "correlation", "p", "p_holm", "resolved", "n", "seeds"]
@@ -80,17 +80,18 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
     values, rows = _values(properties, judged), []
     for name in values:
         for method, tests in judged.groupby("method", sort=False):
-            each = tests.groupby("id")[["right", "gap"]].mean().join(values[name].rename("value"))
+            each = pd.DataFrame(tests.groupby("id").agg({"right": "mean", "gap": "mean"}))
+            each = each.assign(value=values[name])
             each = each.loc[np.isfinite(each["value"])]
+            n, seeds = len(each), tests["seed"].nunique()
             for measure, column in MEASURES.items():
                 correlation, p = math.nan, 1.0
-                if len(each) > 2 and min(each["value"].nunique(), each[column].nunique()) > 1:
+                if n > 2 and min(each["value"].nunique(), each[column].nunique()) > 1:
                     correlation, p = map(float, spearmanr(each["value"], each[column]))  # pyright: ignore
-                row = (name, method, measure, correlation, p, len(each), tests["seed"].nunique())
-                rows.append(row)
-    table = pd.DataFrame(rows, columns=[c for c in TRENDS if c not in ("p_holm", "resolved")])
+                rows.append((name, method, measure, correlation, p, math.nan, False, n, seeds))
+    table = pd.DataFrame(rows, columns=TRENDS)
     corrected = holm(table["p"].to_numpy(float))
-    return table.assign(p_holm=corrected, resolved=corrected < LEVEL)[TRENDS]
+    return table.assign(p_holm=corrected, resolved=corrected < LEVEL)
 
 
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
@@ -104,14 +105,12 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
             best = kind.loc[kind.correlation.abs().idxmax()]
             own = table.loc[(table.property == name) & (table.method == best.method)]
             ends = own.sort_values(by="bin").iloc[[0, -1]].to_dict("records")
-            form = ".3f" if measure == "accuracy" else "+.3f"
-            reached = ", ".join(
-                f"{with_interval(row, str(measure), form)} at {row['low']:.3g} to {row['high']:.3g}"
-                for row in ends
-            )
+            what, form = SAID[str(measure)]
+            texts = [with_interval(row, str(measure), form) for row in ends]
+            reach = [f"at {row['low']:.3g} to {row['high']:.3g}" for row in ends]
+            reached = ", ".join(map(" ".join, zip(texts, reach, strict=True)))
             alike = int((np.sign(kind.correlation) == np.sign(best.correlation)).sum())
             of = rows.method.nunique()
-            what = "Accuracy" if measure == "accuracy" else "Confidence less accuracy"
             said.append(
                 f"{what} {'rises' if best.correlation > 0 else 'falls'} with {text}, "
                 f"{'most clearly ' * (of > 1)}that of {best.method}: {reached} (rank correlation "
@@ -123,7 +122,7 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
     if none:
         n = " to ".join(f"{n:,}" for n in sorted({trends.n.min(), trends.n.max()}))
         said.append(
-            f"Neither accuracy nor calibration of any method shows a resolved trend with "
+            "Neither accuracy nor calibration of any method shows a resolved trend with "
             f"{', '.join(none)} ({n} different galaxies, {corrected})."
         )
     return said

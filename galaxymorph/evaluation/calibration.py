@@ -25,16 +25,17 @@ from galaxymorph.evaluation.predictions import Numbers, Part, Predictions, Proba
 
 HOTTEST = 20.0  # a temperature is between 1 / HOTTEST and HOTTEST
 LEVELS = 10  # shares of the validation galaxies that are tried: all, 90 %, ...
+DOUBT = 0.05  # that the accuracy of what is left to a classifier is smaller than asked for
 EPS = np.finfo(float).eps
 SCORES = ["log_loss", "error", "by_chance", "temperature", "log_loss_tempered", "error_tempered"]
 SCORES += ["area", "automatic", "automatic_accuracy", "automatic_seeds"]
 
 
-def reliability(predictions: Predictions, *, split: str = "test", bins: int = 10) -> pd.DataFrame:
+def reliability(predictions: Predictions, *, bins: int = 10) -> pd.DataFrame:
     """Tabulate accuracy against confidence, in bins of about as many galaxies each: columns low and
     high (extreme confidences), confidence (mean), accuracy, accuracy_low, accuracy_high (95 %
     interval of Wilson 1927) and n. There are fewer bins where galaxies have the same confidence."""
-    part, rows = predictions.labelled(split), []
+    part, rows = predictions.labelled(), []
     which = equal_bins(part.confidence, bins)
     for k in range(which.max() + 1):
         inside, right = part.confidence[which == k], part.right[which == k]
@@ -46,12 +47,7 @@ def reliability(predictions: Predictions, *, split: str = "test", bins: int = 10
 
 
 def calibration_error(
-    predictions: Predictions,
-    *,
-    split: str = "test",
-    bins: int = 10,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
+    predictions: Predictions, *, bins: int = 10, n_bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, float]:
     """Return the expected calibration error (Naeini et al. 2015): mean over galaxies of |accuracy -
     mean confidence| of their bin, for the bins of `reliability`. Keys: error, low, high, by_chance,
@@ -63,7 +59,7 @@ def calibration_error(
     the 95 % interval of a bootstrap of the galaxies, reflected, 2 error - draw (Davison & Hinkley
     1997, eq. 5.6), which takes the same bias of the draws off, and cut off at 0; where the error is
     mostly bias, it may lie below the error itself."""
-    part = predictions.labelled(split)
+    part = predictions.labelled()
     which, n = equal_bins(part.confidence, bins), len(part.ids)
     inside = which[:, None] == np.arange(which.max() + 1)
 
@@ -79,13 +75,13 @@ def calibration_error(
     return found | {"by_chance": float(np.mean(chance)), "n": float(n)}
 
 
-def temperature(predictions: Predictions, *, split: str = "val") -> float:
+def temperature(predictions: Predictions) -> float:
     """Return the T of temperature scaling (Guo et al. 2017): p^(1 / T), normalised, has the
-    smallest log loss on the split. Above 1 the classifier was overconfident.
+    smallest log loss on the validation galaxies. Above 1 the classifier was overconfident.
 
     Between 1 / 20 and 20: where all galaxies are right, no T is small enough.
     """
-    part, end = predictions.labelled(split), math.log(HOTTEST)
+    part, end = predictions.labelled("val"), math.log(HOTTEST)
 
     def loss(log_temperature: float) -> float:
         scaled = _scaled(part.p, math.exp(log_temperature))
@@ -99,13 +95,13 @@ def tempered(predictions: Predictions, temperature: float) -> Predictions:
     return dataclasses.replace(predictions, p=np.exp(_scaled(predictions.p, temperature)))
 
 
-def risk_coverage(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
+def risk_coverage(predictions: Predictions) -> pd.DataFrame:
     """Tabulate the share of wrong galaxies among the 1, 2, ... all most confident ones: columns
     coverage, risk, confidence (the smallest among them).
 
     Among galaxies of the same confidence any order is as good as another: risk is the mean over all
     of them. The mean of `risk` is the area under the curve (Geifman & El-Yaniv 2019)."""
-    part = predictions.labelled(split)
+    part = predictions.labelled()
     order = np.argsort(-part.confidence, kind="stable")
     confidence, wrong = part.confidence[order], pd.Series(1.0 - part.right[order])
     taken = np.arange(1, len(order) + 1)
@@ -113,9 +109,7 @@ def risk_coverage(predictions: Predictions, *, split: str = "test") -> pd.DataFr
     return pd.DataFrame({"coverage": taken / len(taken), "risk": risk, "confidence": confidence})
 
 
-def automatic(
-    predictions: Predictions, *, accuracy: float = 0.99, certainty: float = 0.95
-) -> dict[str, Any]:
+def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, Any]:
     """Estimate how many galaxies could be classified without a person looking, at some accuracy.
 
     Keys: threshold (on the confidence), share (of the test galaxies that reach it), n (their
@@ -125,18 +119,18 @@ def automatic(
 
     The threshold is chosen on validation galaxies: the most confident 100 %, 90 %, ... 10 % of them
     are tried, as far as there are enough of them, and the largest share taken of which the accuracy
-    is at least `accuracy` with a `certainty`: the lower bound of Clopper & Pearson (1934),
-    one-sided, corrected for the number of shares that are tried (Bonferroni). At 0.99 with 0.95
-    even a single share takes 299 galaxies that are all right."""
-    if not (0 < accuracy < 1 and 0 < certainty < 1):
-        raise ValueError(f"accuracy={accuracy}, certainty={certainty}: both between 0 and 1")
+    is at least `accuracy` with a certainty of 0.95: the lower bound of Clopper & Pearson (1934),
+    one-sided, corrected for the number of shares that are tried (Bonferroni). At 0.99 even a
+    single share takes 299 galaxies that are all right."""
+    if not 0 < accuracy < 1:
+        raise ValueError(f"accuracy={accuracy}: between 0 and 1")
     part = predictions.labelled("val")
     ranked, n = np.sort(part.confidence)[::-1], len(part.ids)
     shares = {float(ranked[math.ceil(n * k / LEVELS) - 1]) for k in range(1, LEVELS + 1)}
     # the least first, which the most galaxies reach
     above = {t: part.right[part.confidence >= t] for t in sorted(shares)}
     # how many have to be there, all of them right, where k shares are tried
-    enough = [math.log((1 - certainty) / k) / math.log(accuracy) for k in range(1, len(above) + 1)]
+    enough = [math.log(DOUBT / k) / math.log(accuracy) for k in range(1, len(above) + 1)]
     fit = [len(own) >= least for own, least in zip(above.values(), enough, strict=True)]
     tried = max((k for k, good in enumerate(fit, 1) if good), default=0)
     needed = math.ceil(enough[0])
@@ -144,7 +138,7 @@ def automatic(
     found |= {"share": 0.0, "n": 0, "needed": needed, "note": ""}
     for threshold, own in list(above.items())[:tried]:
         right = int(own.sum())
-        bound = beta.ppf((1 - certainty) / tried, right, len(own) - right + 1) if right else 0.0
+        bound = beta.ppf(DOUBT / tried, right, len(own) - right + 1) if right else 0.0
         if bound >= accuracy:
             tested = predictions.labelled("test")
             there = tested.right[tested.confidence >= threshold]
@@ -157,7 +151,7 @@ def automatic(
     return found | {"note": "no share of validation galaxies is accurate enough" if tried else few}
 
 
-def compare(entries: Entries, *, accuracy: float = 0.99, bins: int = 10) -> pd.DataFrame:
+def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
     """Tabulate what is above for each method and budget: means over seeds, on the test galaxies.
 
     Columns: method, n_labels (integer, <NA> for all), seeds, log_loss, error and by_chance (of
@@ -169,7 +163,7 @@ def compare(entries: Entries, *, accuracy: float = 0.99, bins: int = 10) -> pd.D
     rows = []
     for (method, n_labels), group in entries.groups().items():
         there = [entry.predictions for entry in group if entry.predictions]
-        found = pd.DataFrame([_row(each, accuracy, bins) for each in there], columns=SCORES)
+        found = pd.DataFrame([_row(each, accuracy) for each in there], columns=SCORES)
         row = {"method": method, "n_labels": n_labels, "seeds": len(there)}
         row |= found.mean(skipna=False).to_dict()
         row["automatic_accuracy"] = found["automatic_accuracy"].mean()
@@ -188,19 +182,17 @@ def equal_bins(values: Numbers, bins: int) -> Int[ndarray, " galaxy"]:
 # ---- the parts
 
 
-def _row(predictions: Predictions, accuracy: float, bins: int) -> dict[str, float]:
-    before = calibration_error(predictions, bins=bins, n_bootstrap=200)
+def _row(predictions: Predictions, accuracy: float) -> dict[str, float]:
+    before = calibration_error(predictions, n_bootstrap=200)
     row = {"log_loss": _log_loss(predictions.labelled())}
     row |= {name: before[name] for name in ("error", "by_chance")}
     row |= {"area": float(risk_coverage(predictions).risk.mean())}
     if predictions.has("val"):
         row["temperature"] = temperature(predictions)
-        after, alone = (
-            tempered(predictions, row["temperature"]),
-            automatic(predictions, accuracy=accuracy),
-        )
+        after = tempered(predictions, row["temperature"])
+        alone = automatic(predictions, accuracy=accuracy)
         row["log_loss_tempered"] = _log_loss(after.labelled())
-        row["error_tempered"] = calibration_error(after, bins=bins, n_bootstrap=0)["error"]
+        row["error_tempered"] = calibration_error(after, n_bootstrap=0)["error"]
         row |= {"automatic": alone["share"], "automatic_accuracy": alone["test_accuracy"]}
         row["automatic_seeds"] = float(not math.isnan(alone["threshold"]))
     return row

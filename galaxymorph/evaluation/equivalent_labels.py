@@ -19,16 +19,15 @@ COLUMNS += ["seeds"]
 ALL = -1  # stands for a budget of all labels in an index
 
 
-def accuracies(entries: Entries, *, baseline: str = "majority") -> pd.DataFrame:
+def accuracies(entries: Entries) -> pd.DataFrame:
     """Tabulate the test accuracy of every entry: columns method, seed, n_labels (<NA> for all),
-    n_train (labels that there were) and accuracy (NaN where it is missing), without the method
-    `baseline`."""
+    n_train (labels that there were) and accuracy (NaN where it is missing), without the baseline
+    `majority`."""
     rows = []
-    for entry in entries:
-        if entry.method != baseline:
-            there = entry.predictions
-            accuracy = float(there.labelled().right.mean()) if there else math.nan
-            rows.append((entry.method, entry.seed, entry.n_labels, entry.n_train, accuracy))
+    for entry in entries.where(lambda entry: entry.method != "majority"):
+        there = entry.predictions
+        accuracy = float(there.labelled().right.mean()) if there else math.nan
+        rows.append((entry.method, entry.seed, entry.n_labels, entry.n_train, accuracy))
     table = pd.DataFrame(rows, columns=["method", "seed", "n_labels", "n_train", "accuracy"])
     return table.astype({"n_labels": "Int64", "n_train": float, "accuracy": float})
 

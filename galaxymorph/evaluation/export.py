@@ -70,14 +70,14 @@ def narrow(cells: str) -> str:
     return re.sub(r"<td>(not run): ([^<]+)</td>", why, cells)
 
 
-def latex(table: pd.DataFrame, *, shown: Sequence[str] = comparison.SHOWN) -> str:
-    """Return a table of `compare` as two LaTeX tables as wide as a page: the metrics that are
-    `shown`, with their intervals as `0.903^{+0.018}_{-0.018}`; and accuracies of all parts with
+def latex(table: pd.DataFrame) -> str:
+    """Return a table of `compare` as two LaTeX tables as wide as a page: metrics, with
+    their intervals as `0.903^{+0.018}_{-0.018}`; and accuracies of all parts with
     costs. Both need the package booktabs."""
     scores, costs = [], []
     for row in table.to_dict("records"):
-        titles = (SHORT.get(name, name.replace("_", " ")) for name in shown)
-        scores.append({title: _interval(row, n) for title, n in zip(titles, shown, strict=True)})
+        own = {name: _interval(row, name) for name in comparison.SHOWN}
+        scores.append({SHORT.get(k, k.replace("_", " ")): text for k, text in own.items()})
         parts = {name: phrases.number(row[column], ".3f") for name, column in PARTS.items()}
         costs.append({name: escape(text) for name, text in (parts | phrases.costs(row)).items()})
     both = _tabular(table, scores, SCORES), _tabular(table, costs, COSTS)

@@ -52,7 +52,8 @@ EMPTY = ("", "nan", "na", "null", "none")
 ROUNDING = 1e-6  # by which a probability may be less than 0 or more than 1
 MOST = 5  # rows, or galaxies, that a message names
 HARD = "classes without probabilities: AUC, log loss, Brier score and calibration mean nothing"
-NOT_TRUE = "its label is its own most probable class in every row: the prediction, not the truth"
+NOT_TRUE = "label is the most probable class in every row: the prediction, not the truth"
+Mask = pd.Series | np.ndarray  # which rows
 
 
 @dataclass(frozen=True)
@@ -120,21 +121,18 @@ class _File:
     def wrong(self, what: str) -> None:
         self.problems.append(f"{self.path}: {what}")
 
-    def wrong_in(self, which: pd.Series, what: str, advice: str, cells: Iterable[str] = ()) -> bool:
+    def wrong_in(self, which: Mask, what: str, advice: str, cells: Iterable[str] = ()) -> None:
         """Note a mistake in some rows, where there are any, with what stands there."""
         rows = self.rows.loc[which]
+        names = rows.id.map(lambda name: f" (id {name})" if name else "")
         texts = pd.Series(list(cells) or "", self.rows.index, dtype=str)[which]
-        places = [
-            f"line {line}{f' (id {name})' * bool(name)} {text}".rstrip()
-            for (line, name), text in zip(rows.id.items(), texts, strict=True)
-        ]
-        if places:
-            of = f"{len(rows):,} of {len(self.rows):,} rows"
-            self.wrong(f"{what}, {of}: {listing(places, MOST)}; {advice}")
-        return bool(places)
+        if len(rows):
+            places = listing(
+                ("line " + rows.index.astype(str) + names + " " + texts).str.strip(), MOST
+            )
+            self.wrong(f"{what}, {len(rows):,} of {len(self.rows):,} rows: {places}; {advice}")
 
     def tested(self) -> frozenset[str]:
-        """The keys of the galaxies that are tested."""
         return frozenset(self.rows.key[(self.rows.split == "test") & (self.rows.true != "")])
 
     def brought(self, classes: Sequence[str]) -> Brought:
@@ -142,13 +140,10 @@ class _File:
         p = (pd.DataFrame(taken) if self.p is None else self.p[classes]).astype(float)
         head = self.rows[["name", "split", "true"]].set_axis(["id", "split", "label"], axis=1)
         predictions = predictions_in(head.join(p.add_prefix("p_")))
-        name = f"{self.step}/{','.join(f'{key}={value}' for key, value in self.settings.items())}"
+        name = f"{self.step}/{','.join(map('='.join, self.settings.items()))}"
         combination = {key: yaml.safe_load(value) for key, value in self.settings.items()}
         hard, notes = self.p is None, tuple(self.notes)
         return Brought(name, self.row, combination, self.path, predictions, hard, notes)
-
-
-# ---- one file
 
 
 def _placed(text: str, problems: list[str]) -> _File:
@@ -175,13 +170,11 @@ def _check_names(files: Sequence[_File]) -> None:
         if "seed" not in file.settings:
             file.settings = {"seed": str(n[setting])} | file.settings
             n[setting] += 1
-        fits = all(
-            NAME.fullmatch(word) and ".." not in word for word in (file.step, file.row or "x")
-        )
+        fits = ".." not in file.method and all(map(NAME.fullmatch, [file.step, file.row or "x"]))
         if file.step in OCCUPIED or not fits:
             why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
             file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
-        name = f"{file.method}, {', '.join(f'{key}={v}' for key, v in file.settings.items())}"
+        name = ", ".join([file.method, *map("=".join, file.settings.items())])
         if file.path.resolve() in paths:
             file.wrong("given twice; leave one out")
         elif name in names:
@@ -219,34 +212,33 @@ def _filled(file: _File, *, truth: bool = False) -> bool:
         rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
         file.rows = rows.assign(split=rows.split.str.lower())
         if p:
-            file.p = _probabilities(file, cells[p])
+            file.p = _probabilities(file, cells.loc[:, p])
         if not truth:
-            others = [name or "(unnamed)" for name in columns if name not in (*used.values(), *p)]
-            ignored = [f"columns ignored: {listing(others)}"] * bool(others)
+            rest = [name or "(unnamed)" for name in columns if name not in (*used.values(), *p)]
+            ignored = [f"columns ignored: {listing(rest)}"] * bool(rest)
             file.notes = [HARD] * (file.p is None) + ignored
         odd, known = ~file.rows.split.isin(SPLITS) & ("split" in used), ", ".join(SPLITS)
         file.wrong_in(odd, "unknown split", f"known: {known}", rows.split.map(repr))
-        twice = (rows.id != "") & rows.id.duplicated(keep=False)
-        bad = file.wrong_in(rows.id == "", "no id", "give each galaxy its id")
-        return not (file.wrong_in(twice, "duplicate id", "keep one row per galaxy") or bad)
+        lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
+        file.wrong_in(lacking, "no id", "give each galaxy its id")
+        file.wrong_in(twice, "duplicate id", "keep one row per galaxy")
+        return not (lacking | twice).any()
     return False
 
 
 def _cells(path: Path) -> pd.DataFrame:
     """Return the cells of a CSV file, all text; the index is the line on which a row begins. Blank
     lines do not count. Raises `ValueError` that names the lines, or an `OSError`."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = error.start + 1
-        raise ValueError(f"not valid UTF-8 (byte {byte}); save it as CSV in UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     found, line = {}, 1
     try:
+        text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
+        reader = csv.reader(text, strict=True, skipinitialspace=True)
         for row in reader:
             if any(cells := [cell.strip() for cell in row]):
                 found[line] = cells
             line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not valid UTF-8 (byte {error.start + 1}); save it in UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"line {line} is not a row of a CSV file: {error}") from None
     if len(found) < 2:
@@ -254,8 +246,8 @@ def _cells(path: Path) -> pd.DataFrame:
     columns = found.pop(next(iter(found)))
     if len(columns) == 1:
         raise ValueError(f"one column, {columns[0]!r}; expected several, separated by commas")
-    if len(set(columns)) < len(columns):
-        duplicates = listing(name for name, n in Counter(columns).items() if n > 1)
+    duplicates = listing(name for name, n in Counter(columns).items() if n > 1)
+    if duplicates:
         raise ValueError(f"duplicate columns {duplicates}; keep one of each")
     odd = [f"line {k} has {len(row)}" for k, row in found.items() if len(row) != len(columns)]
     if odd:
@@ -265,21 +257,22 @@ def _cells(path: Path) -> pd.DataFrame:
 
 def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
-    p = cells.apply(pd.to_numeric, errors="coerce")
-    for name, text in cells.items():
+    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    for (name, text), odd in zip(cells.items(), ~np.isfinite(values.T), strict=True):
         advice = "fill it, or leave these galaxies out"
-        file.wrong_in(~np.isfinite(p[name]), f"{name} is not a number", advice, text.map(repr))
-    if np.isfinite(p).all(axis=None):
-        total, outside = p.sum(axis=1), ((p < -ROUNDING) | (p > 1 + ROUNDING)).any(axis=1)
+        file.wrong_in(odd, f"{name} is not a number", advice, text.map(repr))
+    if np.isfinite(values).all():
+        total, outside = values.sum(1), ((values < -ROUNDING) | (values > 1 + ROUNDING)).any(1)
         advice = "give the probabilities of all classes, of which each galaxy has one"
-        if (p >= 0).all(axis=None) and (abs(total / 100 - 1) <= TOLERANCE).all():
+        if (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all():
             advice = "these look like percentages: divide them by 100"
         elif outside.any():
             advice = "these look like logits: apply a softmax"
-        texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in p.to_numpy()]
+        texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
         what = "p_<class> are not probabilities that sum to 1"
         file.wrong_in(outside | (abs(total - 1) > TOLERANCE), what, advice, texts)
-    return p.rename(columns=lambda name: name.removeprefix("p_")).clip(0, 1)
+    names = pd.Index([str(name).removeprefix("p_") for name in cells.columns])
+    return pd.DataFrame(values.clip(0, 1), cells.index, names)
 
 
 # ---- all files together
@@ -294,7 +287,10 @@ def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: 
         _split(file, truth)
     known = _known(every, truth)
     if complete and not known and not truth:
-        files[0].problems.append(_no_labels(files))
+        predicted = listing((file.path for file in files if (file.rows.label != "").any()), MOST)
+        why = f"in {predicted} {NOT_TRUE}" if predicted else "no file has a column label"
+        advice = "gives the true classes (that file again, if these are the true ones)"
+        files[0].problems.append(f"no labels: {why}; --labels FILE {advice}")
     for file in every:
         file.rows["true"] = _of(file.rows.key, known)
         bare = (file.rows.true == "") & (file.rows.split != "unlabelled") & (file is not truth)
@@ -353,8 +349,7 @@ def _split(file: _File, truth: _File | None) -> None:
 
 
 def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
-    """Return the true class by key, for galaxies whose class is known. Labels that contradict each
-    other are mistakes."""
+    """Return the true class by key, where it is known; labels must not contradict each other."""
     known, source = dict[str, str](), dict[str, Path]()
     # the truth first, last those that others have to confirm
     for file in sorted(files, key=lambda file: file is not truth and _is_prediction(file)):
@@ -375,8 +370,7 @@ def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
 
 
 def _is_prediction(file: _File) -> bool:
-    """Whether the label of every row is the most probable class, or one of several that are equally
-    probable."""
+    """Whether every label is the most probable class, or one of several equally probable ones."""
     rows = file.rows.loc[file.rows.label != ""]
     if file.p is None or rows.empty:
         return len(rows) > 0 and bool((rows.label == rows.taken).all())
@@ -384,23 +378,13 @@ def _is_prediction(file: _File) -> bool:
     return bool((column >= 0).all() and (p[np.arange(len(p)), column] >= p.max(1)).all())
 
 
-def _no_labels(files: Sequence[_File]) -> str:
-    predicted = [file.path for file in files if (file.rows.label != "").any()]
-    why = "no file has a column label"
-    if predicted:
-        why = f"label is the most probable class in every row of {listing(predicted, MOST)}, "
-        why += "as `galaxymorph predict` writes it: the prediction, not the truth"
-    advice = "gives the true classes (that file again, if these are the true ones)"
-    return f"no labels: {why}; --labels FILE {advice}"
-
-
 def _check_test_galaxies(files: Sequence[_File], truth: _File | None, seed: str) -> None:
     """Check that methods with one seed are tested on the same galaxies: on those of the file of
     labels if that has splits, else on those of most methods."""
-    wanted = Counter(file.tested() for file in files).most_common(1)[0][0]
-    whose = next(file for file in files if file.tested() == wanted)
-    if truth and truth.tested():
-        whose, wanted = truth, truth.tested()
+    tested = [file.tested() for file in files]
+    most = files[int(np.argmax([tested.count(each) for each in tested]))]
+    whose = truth if truth and truth.tested() else most
+    wanted = whose.tested()
     for file in files:
         lacking = list(wanted - file.tested())
         if lacking:

@@ -1,8 +1,8 @@
 """Which labels may be wrong, by confident learning (Northcutt, Jiang & Chuang 2021, JAIR 70, 1373).
 
 A suspect is not an error: methods err, classes overlap, and methods that learned from the same
-labels share their mistakes. So what several methods find is held against what they would find if
-they erred independently. All functions take the entries of one budget.
+labels share their mistakes. So what several find is compared with what they would find if they
+erred independently. All functions take the entries of one budget.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def suspect_sentences(suspects: pd.DataFrame, errors: pd.DataFrame) -> list[str]
         every = int((suspects.methods == suspects.of).sum())
         doubted = f"most of {of} methods doubt, {every:,} one that all of them doubt"
         by_chance = (
-            " If the methods doubted galaxies at random, each as many as it does, most would agree "
-            f"on {errors.expected.sum():.1f}."
+            " If the methods doubted galaxies at random, each as many as it does, most would"
         )
+        by_chance += f" agree on {errors.expected.sum():.1f}."
     said = [
         f"Of {n:,} held-out galaxies {found:,} have a label that {doubted} (confident learning).",
         "A suspect is not an error: classes overlap, and methods that learned from the same labels "

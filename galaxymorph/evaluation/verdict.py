@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from galaxymorph.evaluation.entries import budget, is_control, labels, words
-from galaxymorph.evaluation.phrases import (
-    absent,
-    amount,
-    interval,
-    number,
-    tested,
-    with_interval,
-)
+from galaxymorph.evaluation.phrases import absent, amount, interval, number, tested, with_interval
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
 BETWEEN = " / "  # names of methods in one cell
+BASELINE = "majority"  # the method that never looks at the images
 MOST = 6  # methods that a sentence names
 TAKEN = ["method", "accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN[1:], "training_seconds", "pretrained", "rival"]
@@ -32,15 +26,13 @@ COLUMNS += ["p_better", "ties", "behind", "better", "cheapest", "cheapest_accura
 COLUMNS += ["cheapest_seconds", "resolvable_low", "resolvable_high", "n_pairs"]
 
 
-def verdicts(
-    table: pd.DataFrame, pairs: pd.DataFrame, *, baseline: str = "majority"
-) -> pd.DataFrame:
+def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Choose the method to take for each number of labels, one row each, the fewest first.
 
     The method to take has the highest accuracy on *validation* galaxies, mean over seeds, so that
     its test accuracy does not flatter; where a table has no such galaxies it is the highest on test
-    galaxies, and `chosen_on` says so. Controls (random encoders, pixels alone) and the `baseline`
-    are never taken, nor counted among the others.
+    galaxies, and `chosen_on` says so. Controls (random encoders, pixels alone) and the baseline
+    that never looks at the images are never taken, nor counted among the others.
 
     Columns: n_labels (integer, <NA> for all), method, chosen_on ("validation" or "test"), accuracy
     with its interval, seeds, n_test, training_seconds (NaN where unknown; of its own, see
@@ -54,7 +46,7 @@ def verdicts(
     would be resolved; n_pairs."""
     found = []
     for n_labels, rows in _budgets(table):
-        ranked = [row for row in rows if row["seeds"] and _is_method(row, baseline)]
+        ranked = [row for row in rows if row["seeds"] and _is_method(row)]
         if ranked:
             validated = all(not math.isnan(row["val_accuracy"]) for row in ranked)
             score = "val_accuracy" if validated else "accuracy"
@@ -75,20 +67,15 @@ def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in verdicts.to_dict("records"):
         cost = f"{amount(row['training_seconds'])} s" + " after pre-training" * row["pretrained"]
-        rows.append(
-            {
-                "labels": labels(budget(row)).removesuffix(" labels"),
-                "take": row["method"],
-                "test accuracy": with_interval(row, "accuracy", ".3f"),
-                "training": cost if row["training_seconds"] > 0 else "–",
-                "statistically tied": _few(words(row, "ties")) or "–",
-                "the cheapest of these": _cheapest(row) or "–",
-                "behind, resolved": _few(words(row, "behind")) or "–",
-                "ahead, resolved": _few(words(row, "better")) or "–",
-                "resolvable": _span(row) or "–",
-            }
-        )
-    return pd.DataFrame(rows)
+        text = {"labels": labels(budget(row)).removesuffix(" labels"), "take": row["method"]}
+        text["test accuracy"] = with_interval(row, "accuracy", ".3f")
+        text["training"] = cost if row["training_seconds"] > 0 else ""
+        text["statistically tied"] = _few(words(row, "ties"))
+        text["the cheapest of these"] = _cheapest(row)
+        text["behind, resolved"] = _few(words(row, "behind"))
+        text["ahead, resolved"] = _few(words(row, "better"))
+        rows.append(text | {"resolvable": _span(row)})
+    return pd.DataFrame(rows).replace("", "–")
 
 
 def in_short(verdicts: pd.DataFrame) -> str:
@@ -113,24 +100,19 @@ def in_short(verdicts: pd.DataFrame) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def sentences(
-    verdicts: pd.DataFrame, table: pd.DataFrame, *, baseline: str = "majority"
-) -> list[str]:
+def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Say what `verdicts` are, a few sentences for each number of labels of the `table` they were
-    made from; and what is missing, what was not run, and what the `baseline` reaches, which never
-    looks at the images."""
+    made from; and what is missing, what was not run, and what the baseline reaches."""
     said, found = [], {budget(row): row for row in verdicts.to_dict("records")}
     for n_labels, rows in _budgets(table):
         opening = f"With {labels(n_labels)}"
         if n_labels in found:
             said += [f"{opening}, {text}" for text in _verdict(found[n_labels])]
-        elif any(_is_method(row, baseline) for row in rows):
+        elif any(_is_method(row) for row in rows):
             said.append(f"{opening}: no result yet.")
-        said += [
-            f"{opening}, naming the most common class every time would reach {row['accuracy']:.3f}."
-            for row in rows
-            if row["method"] == baseline and row["seeds"]
-        ]
+        blind = [row["accuracy"] for row in rows if row["method"] == BASELINE and row["seeds"]]
+        most = f"{opening}, naming the most common class every time would reach"
+        said += [f"{most} {accuracy:.3f}." for accuracy in blind]
         said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
     return said
 
@@ -138,15 +120,14 @@ def sentences(
 # ---- the parts
 
 
-def _budgets(table: pd.DataFrame) -> list[tuple[int | None, list[dict[Any, Any]]]]:
-    groups: dict[int | None, list[dict[Any, Any]]] = {}
-    for row in table.to_dict("records"):
-        groups.setdefault(budget(row), []).append(row)
-    return sorted(groups.items(), key=lambda group: math.inf if group[0] is None else group[0])
+def _budgets(table: pd.DataFrame) -> Iterator[tuple[int | None, list[dict[Any, Any]]]]:
+    for _, part in table.groupby("n_labels", dropna=False):  # all labels last
+        rows = part.to_dict("records")
+        yield budget(rows[0]), rows
 
 
-def _is_method(row: Mapping[str, Any], baseline: str) -> bool:
-    return row["method"] != baseline and not is_control(row)
+def _is_method(row: Mapping[str, Any]) -> bool:
+    return row["method"] != BASELINE and not is_control(row)
 
 
 def _others(

@@ -184,7 +184,7 @@ def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
         assert (both["predict"].notes, both["good"].notes) == ((foreign.NOT_TRUE,), ())
     (said,) = refusal(["predict.csv"])
     assert said.startswith(
-        "no labels: label is the most probable class in every row of predict.csv"
+        "no labels: in predict.csv label is the most probable class in every row"
     )
     assert "--labels FILE" in said
 
@@ -192,7 +192,7 @@ def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
 def test_the_class_that_predict_took_may_share_the_largest_probability_after_rounding(files):
     files(predict="id,p_a,p_b,label\n1,0.5,0.5,b\n2,0.5,0.5,a\n")
     (said,) = refusal(["predict.csv"])
-    assert said.startswith("no labels: label is the most probable class")
+    assert said.startswith("no labels: in predict.csv label is the most probable class")
 
 
 def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
@@ -421,7 +421,7 @@ def test_files_that_cannot_be_read_are_named(files, tmp_path):
     said = refusal(["gone.csv", "latin.csv", "folder.csv", *files(one=GOOD)])
     assert said == [
         "gone.csv: No such file or directory",
-        "latin.csv: not valid UTF-8 (byte 6); save it as CSV in UTF-8",
+        "latin.csv: not valid UTF-8 (byte 6); save it in UTF-8",
         "folder.csv: Is a directory",
     ]
 
