@@ -15,7 +15,7 @@ from galaxymorph.apply.images import cutouts_of, find
 from galaxymorph.apply.predict import _check_positive
 from galaxymorph.apply.stream import BATCH, Remark, compute, stream
 from galaxymorph.learning.saved import load
-from galaxymorph.plots import style as plots
+from galaxymorph.plots.galaxies import examples
 
 
 def similar(
@@ -66,7 +66,7 @@ def similar(
         f"{galaxy}\nasked for",
         *(f"{id}\n{near:.3f}" for id, near in zip(table.id, table.similarity, strict=True)),
     ]
-    figure = plots.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
+    figure = examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
     return remarks

@@ -8,39 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from galaxymorph.plots.style import (
-    BLUE,
-    DASHED,
-    GREEN,
-    INK,
-    NO_RESULT,
-    ORANGE,
-    POINT,
-    SEQUENTIAL,
-    STYLE,
-    WIDTH,
-    at_row,
-    empty,
-    ends,
-    estimates,
-    heat_map,
-    in_lines,
-    inches,
-    interval,
-    key,
-    method_axis,
-    names_below,
-    panel,
-    panels,
-    row_axis,
-    span,
-    title,
-)
+from galaxymorph.plots import style
 
 LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
 NAMES = {
@@ -49,10 +21,13 @@ NAMES = {
     "log_loss": "log loss (nats)\nless is better",
     "brier": "Brier score\nless is better",
 }
-PARTS = (("training", "train_accuracy", "^", ORANGE), ("validation", "val_accuracy", "s", GREEN))
+PARTS = (
+    ("training", "train_accuracy", "^", style.ORANGE),
+    ("validation", "val_accuracy", "s", style.GREEN),
+)
 
 
-@rc_context(STYLE)
+@style.styled
 def comparison(
     table: pd.DataFrame,
     *,
@@ -64,80 +39,84 @@ def comparison(
 
     Rows without a result say "missing" or "not run"; the rows of the method `baseline` are no
     points but the line (the best of them)."""
-    base, rows = table[table.method == baseline], _ranked(table, metrics[0], baseline)
+    base, rows = table.loc[table.method == baseline], _ranked(table, metrics[0], baseline)
     if not rows.seeds.sum():
-        return empty(NO_RESULT)
-    figure, axes = panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
+        return style.empty(style.NO_RESULT)
+    figure, axes = style.panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
     for ax, metric in zip(axes[0], metrics, strict=True):
-        estimates(ax, range(len(rows)), *ends(rows, metric))
-        method_axis(ax, rows, metric)
+        style.estimates(ax, range(len(rows)), *style.ends(rows, metric))
+        style.method_axis(ax, rows, metric)
         ax.margins(x=0.1)
         ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_xlabel(NAMES.get(metric, title(metric)))
+        ax.set_xlabel(NAMES.get(metric, style.title(metric)))
         if len(base):
             _baseline(ax, best(base, metric), baseline)
-    figure.legend(handles=[key(interval(rows), **POINT)], loc="outside upper right")
+    figure.legend(
+        handles=[style.key(style.interval(rows), **style.POINT)], loc="outside upper right"
+    )
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def train_val_test(table: pd.DataFrame, *, baseline: str = "majority") -> Figure:
     """Draw the accuracy of training, validation and test galaxies of each method, the latter with
     its 95 % interval, the best on top. A large gap means overfitting."""
     rows = _ranked(table, "accuracy", baseline)
     if not rows.seeds.sum():
-        return empty(NO_RESULT)
-    figure, axes = panels(1, 1, height=0.42 * len(rows) + 1.5)
+        return style.empty(style.NO_RESULT)
+    figure, axes = style.panels(1, 1, height=0.42 * len(rows) + 1.5)
     ax, places = axes[0, 0], np.arange(len(rows))
     accuracies = rows[["train_accuracy", "val_accuracy", "accuracy"]].astype(float)
     ax.hlines(places, accuracies.min(axis=1), accuracies.max(axis=1), color="#cccccc", lw=1, ls="-")
-    estimates(ax, places, *ends(rows, "accuracy"), zorder=3)
+    style.estimates(ax, places, *style.ends(rows, "accuracy"), zorder=3)
     handles = []
     for name, column, marker, colour in PARTS:
-        style: Any = {"color": colour, "marker": marker, "ms": 6, "ls": "", "label": name}
-        handles += ax.plot(accuracies[column], places, **style)
-    handles += [key(f"test: {interval(rows)}", **POINT)]
-    method_axis(ax, rows, "accuracy")
+        look: Any = {"color": colour, "marker": marker, "ms": 6, "ls": "", "label": name}
+        handles += ax.plot(accuracies[column], places, **look)
+    handles += [style.key(f"test: {style.interval(rows)}", **style.POINT)]
+    style.method_axis(ax, rows, "accuracy")
     ax.set_xlabel("accuracy")
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
     """Draw a metric from 0 to 1 as a heat map, methods by classes, index and columns of `table`
     (`comparison.per_class`); grey where undefined."""
     if table.empty:
-        return empty(NO_RESULT, ax)
+        return style.empty(style.NO_RESULT, ax)
     values = table.to_numpy(float)
     low = float(np.floor(10 * np.nanmin(values, initial=1)) / 10)  # good methods still differ
     low = 0.0 if np.isnan(values).all() else low
 
     def cell(row: int, column: int) -> tuple[str, str]:
         value = values[row, column]
-        return "–" if np.isnan(value) else f"{value:.2f}", "white" if value > (low + 1) / 2 else INK
+        return "–" if np.isnan(value) else f"{value:.2f}", "white" if value > (
+            low + 1
+        ) / 2 else style.INK
 
-    figure, ax = panel(ax, height=0.42 * len(table) + 1.5)
-    look: Any = {"cmap": SEQUENTIAL, "vmin": low, "vmax": 1, "aspect": "auto"}
-    heat_map(ax, values, cell, bar={"label": metric, "ticks": None}, **look)
+    figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
+    look: Any = {"cmap": style.SEQUENTIAL, "vmin": low, "vmax": 1, "aspect": "auto"}
+    style.heat_map(ax, values, cell, bar={"label": metric, "ticks": None}, **look)
     names, classes = ([str(name) for name in each] for each in (table.index, table.columns))
-    names = [in_lines(name) for name in names]
-    names_below(ax, classes, pitch=(WIDTH - inches(names) - 1) / len(classes))
+    names = [style.in_lines(name) for name in names]
+    style.names_below(ax, classes, pitch=(style.WIDTH - style.inches(names) - 1) / len(classes))
     ax.set_yticks(range(len(table)), names)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Draw what mistakes report, as rings, and what is honest, as points, joined by arrows; the one
     that is worth the most on top. Below each arrow the same of every seed, small.
 
     `table` and `seeds`: of `published_mistakes.table` and `published_mistakes.by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
-    figure, axes = panels(1, 1, height=0.72 * len(rows) + 1.4)
+    figure, axes = style.panels(1, 1, height=0.72 * len(rows) + 1.4)
     ax, several = axes[0, 0], table.seeds.max() > 1
-    right: Any = {"color": BLUE, "marker": "o", "ls": "", "mew": 0}
-    wrong: Any = {"color": ORANGE, "marker": "o", "ls": "", "mfc": "none"}
+    right: Any = {"color": style.BLUE, "marker": "o", "ls": "", "mew": 0}
+    wrong: Any = {"color": style.ORANGE, "marker": "o", "ls": "", "mfc": "none"}
     for place, row in enumerate(rows):
         ax.plot(row["honest"], place, ms=7, **right)
         ax.plot(row["reported"], place, ms=11, mew=1.8, **wrong)
@@ -146,22 +125,24 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
             ax.plot(each.honest, [place - 0.3] * len(each), ms=3, **right)
             ax.plot(each.reported, [place - 0.3] * len(each), ms=5, mew=1, **wrong)
         text = f"{row['difference']:+.3f}" + f"\n{row['measure']}" * (row["measure"] != "accuracy")
-        at_row(ax, 1.02, place, text, fontsize=10)
+        style.at_row(ax, 1.02, place, text, fontsize=10)
     ax.margins(x=0.06)
     low, high = ax.get_xlim()
-    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 6.5}
+    arrow = {"arrowstyle": "-|>", "color": style.INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 6.5}
     for place, row in enumerate(rows):
         if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
             tip, tail = (row["reported"], place), (row["honest"], place)
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
-    row_axis(ax, [f"{in_lines(r['mistake'])}\n({in_lines(r['published_in'])})" for r in rows])
+    style.row_axis(
+        ax, [f"{style.in_lines(r['mistake'])}\n({style.in_lines(r['published_in'])})" for r in rows]
+    )
     others = bool((table.measure != "accuracy").any())
     ax.set_xlabel("accuracy" + " (or what stands on the right)" * others)
-    at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)
+    style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     of = f"mean over {table.seeds.max()} seeds; small: each of them" if several else "one seed"
-    handles = [key("honest", ms=7, **right), key("reported", ms=11, mew=1.8, **wrong)]
-    handles += [key(f"{of} (n = {span(table.n)} test galaxies)", ls="")]
+    handles = [style.key("honest", ms=7, **right), style.key("reported", ms=11, mew=1.8, **wrong)]
+    handles += [style.key(f"{of} (n = {style.span(table.n)} test galaxies)", ls="")]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
@@ -187,10 +168,10 @@ def _baseline(ax: Axes, value: float, name: str) -> None:
     text, place = f"{name} {value:.3f}", value
     left = value < (low + high) / 2
     if low - 0.5 * (high - low) < value < high + 0.5 * (high - low):
-        ax.axvline(value, color=ORANGE, **DASHED)
+        ax.axvline(value, color=style.ORANGE, **style.DASHED)
         text = f" {text} "
     else:
         ax.set_xlim(low, high)
         place, text = (low, f"← {text}") if left else (high, f"{text} →")
     align = "left" if left else "right"
-    ax.text(place, -0.6, text, color=ORANGE, ha=align, va="center", fontsize=10)
+    ax.text(place, -0.6, text, color=style.ORANGE, ha=align, va="center", fontsize=10)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from matplotlib import rc_context, rcParams
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
@@ -24,35 +24,8 @@ from matplotlib.ticker import (
 from matplotlib.transforms import ScaledTranslation
 from numpy import ndarray
 
+from galaxymorph.plots import style
 from galaxymorph.plots.comparison import LOW, NAMES, best
-from galaxymorph.plots.style import (
-    BESIDE,
-    BLUE,
-    DASHED,
-    DIVERGING,
-    FAINT,
-    INK,
-    NO_RESULT,
-    ORANGE,
-    POINT,
-    STYLE,
-    WHITE,
-    at_row,
-    empty,
-    ends,
-    estimates,
-    heat_map,
-    in_lines,
-    key,
-    labels,
-    look,
-    panel,
-    panel_beside,
-    panels,
-    row_axis,
-    title,
-    with_labels,
-)
 
 COSTS = {
     "parameters": "parameters",
@@ -67,7 +40,7 @@ DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 Values = Float[ndarray, " value"]
 
 
-@rc_context(STYLE)
+@style.styled
 def pareto(
     table: pd.DataFrame,
     front: Bool[ndarray, " row"],
@@ -80,23 +53,25 @@ def pareto(
     `front`: which rows no other beats (`comparison.front`); they are filled, and a line runs along
     them. Rows whose cost is not known are named as such."""
     rows = table.assign(front=front).loc[(table.method != baseline) & (table.seeds > 0)]
-    rows = rows.assign(name=[in_lines(name, letters=BESIDE) for name in with_labels(rows)])
+    rows = rows.assign(
+        name=[style.in_lines(name, letters=style.BESIDE) for name in style.with_labels(rows)]
+    )
     rows = rows.sort_values(by="accuracy", ascending=False)
     known = rows[cost] > 0
     unknown, rows = [str(name) for name in rows.loc[~known, "name"]], rows.loc[known]
     if rows.empty:
-        return empty(f"no method says its {COSTS[cost]}")
+        return style.empty(f"no method says its {COSTS[cost]}")
     price, ahead = rows[cost].to_numpy(float), rows.loc[rows.front].sort_values(by=cost)
-    figure, ax = panel_beside([*rows["name"], *unknown])
+    figure, ax = style.panel_beside([*rows["name"], *unknown])
     ax.set(xscale="log", xlim=_beyond(price), xlabel=COSTS[cost])
     _heights(ax, rows, "accuracy", table.loc[table.method == baseline])
     x = np.append(ahead[cost], ax.get_xlim()[1])
     y = np.append(ahead.accuracy, ahead.accuracy.max())
-    line: Any = {"drawstyle": "steps-post", "color": INK, "lw": 1.2, "ls": "--", "zorder": 1}
+    line: Any = {"drawstyle": "steps-post", "color": style.INK, "lw": 1.2, "ls": "--", "zorder": 1}
     handles = ax.plot(x, y, label="Pareto front", **line)
     for i, (row, shift) in enumerate(zip(rows.to_dict("records"), _shifts(price), strict=True)):
         aside = ax.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
-        point = look(i, ls="", ms=8, mew=1.2, transform=aside)
+        point = style.look(i, ls="", ms=8, mew=1.2, transform=aside)
         point["mfc"] = point["color"] if row["front"] else "white"
         bar = [row["accuracy_low"], row["accuracy_high"]]
         ax.plot([row[cost]] * 2, bar, color=point["color"], ls="-", transform=aside)
@@ -106,12 +81,12 @@ def pareto(
     ax.xaxis.set_major_formatter(EngFormatter(sep=" ") if cost in COUNTS else plain)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid()
-    handles += [key(f"cost not known:\n{name}", ls="") for name in unknown]
+    handles += [style.key(f"cost not known:\n{name}", ls="") for name in unknown]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def label_efficiency(
     table: pd.DataFrame,
     *,
@@ -125,7 +100,7 @@ def label_efficiency(
     gap."""
     rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
     if rows.empty:
-        return empty(NO_RESULT)
+        return style.empty(style.NO_RESULT)
     rows = rows.assign(budget=rows["n_labels"].astype(float).fillna(np.inf))
     budgets = np.unique(rows["budget"].to_numpy(float))
     every = float(rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median())  # or NaN
@@ -144,14 +119,14 @@ def label_efficiency(
     for end in ("_low", "_high"):
         thin = rows.method.isin(list(controls))
         rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~thin, rows[metric])
-    figure, ax = panel_beside([in_lines(name, letters=BESIDE) for name in names])
+    figure, ax = style.panel_beside([style.in_lines(name, letters=style.BESIDE) for name in names])
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table.loc[table.method == baseline])
     for i, name in enumerate(names):
-        low, value, high = ends(methods[name], metric)
-        line = look(i, ms=6, label=in_lines(name, letters=BESIDE))
+        low, value, high = style.ends(methods[name], metric)
+        line = style.look(i, ms=6, label=style.in_lines(name, letters=style.BESIDE))
         if name in controls:
-            line |= {"color": FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
+            line |= {"color": style.FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
         else:
             ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
         there = np.isfinite(value)
@@ -172,14 +147,14 @@ def label_efficiency(
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
     """Draw how many labels other methods need (rows) to be as accurate as one with some number of
     labels (columns): the number, and as colour its ratio to those of the one, on a scale of
     doublings. `table`: of `equivalent_labels.equivalent`."""
     rows = table.loc[table.a == method]
     if rows.empty:
-        return empty(f"no method has several numbers of labels beside {method}")
+        return style.empty(f"no method has several numbers of labels beside {method}")
     rows = rows.assign(budget=rows.n_labels.astype(float).fillna(np.inf))
     budgets, others = sorted(rows.budget.unique()), list(dict.fromkeys(rows.b))
     doublings, texts = np.full((len(others), len(budgets)), np.nan), {}
@@ -191,50 +166,63 @@ def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
         doublings[place] = np.log2(np.clip(row["ratio"], 1 / 16, 16))
 
     def cell(i: int, j: int) -> tuple[str, str]:
-        return texts.get((i, j), ""), "white" if doublings[i, j] < -3 else INK  # on dark blue
+        return texts.get((i, j), ""), "white" if doublings[i, j] < -3 else style.INK  # on dark blue
 
-    figure, ax = panel(None, height=0.42 * len(others) + 1.9)
+    figure, ax = style.panel(None, height=0.42 * len(others) + 1.9)
     bar = {"label": "labels needed for each", "ticks": list(DOUBLINGS)}
     bar["names"] = list(DOUBLINGS.values())
-    style: Any = {"cmap": DIVERGING, "vmin": -4, "vmax": 4, "aspect": "auto"}
-    heat_map(ax, doublings, cell, bar=bar, **style)
+    look: Any = {"cmap": style.DIVERGING, "vmin": -4, "vmax": 4, "aspect": "auto"}
+    style.heat_map(ax, doublings, cell, bar=bar, **look)
     numbers = ["all" if np.isinf(n) else f"{n:,.0f}" for n in budgets]
     scores = [rows.accuracy[rows.budget == n].iloc[0] for n in budgets]
     below = [f"{n}\n({score:.3f})" for n, score in zip(numbers, scores, strict=True)]
     ax.set_xticks(range(len(budgets)), below)
     ax.set_xlabel(f"labels of {method} (its accuracy)")
-    ax.set_yticks(range(len(others)), [in_lines(name, letters=BESIDE) for name in others])
+    ax.set_yticks(
+        range(len(others)), [style.in_lines(name, letters=style.BESIDE) for name in others]
+    )
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def gains(differences: pd.DataFrame, control: str) -> Figure:
     """Draw by how much methods are better than their control with the same labels, with 95 %
     intervals: a panel for each number of labels, a row for each method; filled where the two can be
     distinguished. `differences`: of `pretraining_gain.differences`."""
     rows = differences[differences.seeds > 0]
     if rows.empty:
-        return empty(f"no method has a result beside {control} yet")
+        return style.empty(f"no method has a result beside {control} yet")
     methods = list(dict.fromkeys(rows.method))[::-1]
     budgets = sorted(rows.n_labels.unique(), key=lambda n: np.inf if pd.isna(n) else n)
     height = 0.42 * len(methods) + 1.5
-    figure, axes = panels(1, len(budgets), height=height, sharey=True, sharex=True)
+    figure, axes = style.panels(1, len(budgets), height=height, sharey=True, sharex=True)
     for ax, budget in zip(axes[0], budgets, strict=True):
         here = rows[rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget]
         here = here.set_index("method")
-        ax.axvline(0, color=ORANGE, **DASHED)
+        ax.axvline(0, color=style.ORANGE, **style.DASHED)
         for place, method in enumerate(methods):
             if method in here.index:
                 low, value, high = here.loc[method, ["low", "difference", "high"]].astype(float)
-                face = BLUE if low > 0 or high < 0 else "white"
-                estimates(ax, place, low, value, high, mfc=face)
+                face = style.BLUE if low > 0 or high < 0 else "white"
+                style.estimates(ax, place, low, value, high, mfc=face)
             else:
-                ax.text(0, place, "missing", color=FAINT, ha="center", va="center", bbox=WHITE)
-        row_axis(ax, [in_lines(method, letters=BESIDE) for method in methods])
-        ax.set_title(labels(budget))
+                ax.text(
+                    0,
+                    place,
+                    "missing",
+                    color=style.FAINT,
+                    ha="center",
+                    va="center",
+                    bbox=style.WHITE,
+                )
+        style.row_axis(ax, [style.in_lines(method, letters=style.BESIDE) for method in methods])
+        ax.set_title(style.labels(budget))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_xlabel(f"accuracy less that\nof {control}")
-    handles = [key("distinguished", **POINT), key("statistically tied", mfc="white", **POINT)]
+    handles = [
+        style.key("distinguished", **style.POINT),
+        style.key("statistically tied", mfc="white", **style.POINT),
+    ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
 
@@ -252,9 +240,9 @@ def _beyond(values: Values) -> tuple[float, float]:
 def _heights(ax: Axes, rows: pd.DataFrame, metric: str, base: pd.DataFrame) -> None:
     """The y axis of a metric: room for all intervals, and below them for the best of the baseline:
     a line, or an arrow where it is far away."""
-    name = NAMES.get(metric, title(metric)).split("\n")[0]
+    name = NAMES.get(metric, style.title(metric)).split("\n")[0]
     ax.set_ylabel(f"test {name}, 95 % interval")
-    low, _, high = ends(rows, metric)
+    low, _, high = style.ends(rows, metric)
     low, high = np.nanmin(low), np.nanmax(high)
     room = max(0.05 * (high - low), 0.005)
     ax.set_ylim(low - 3 * room, high + room)
@@ -262,9 +250,9 @@ def _heights(ax: Axes, rows: pd.DataFrame, metric: str, base: pd.DataFrame) -> N
         value = best(base, metric)
         arrow = "" if low - room < value < high + room else "↓ " if value < low else "↑ "
         if not arrow:
-            ax.axhline(value, color=ORANGE, **DASHED)
+            ax.axhline(value, color=style.ORANGE, **style.DASHED)
         text = f"{arrow}{base.method.iloc[0]} {value:.3f}"
-        at_row(ax, 0.02, low - 1.6 * room, text, color=ORANGE, fontsize=10)
+        style.at_row(ax, 0.02, low - 1.6 * room, text, color=style.ORANGE, fontsize=10)
 
 
 def _inches(values: Values, among: Float[ndarray, " _"]) -> Values:

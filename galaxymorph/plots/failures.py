@@ -8,33 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import Images, examples
-from galaxymorph.plots.style import (
-    BLUE,
-    DIVERGING,
-    FAINT,
-    INK,
-    ORANGE,
-    STYLE,
-    WIDTH,
-    class_axes,
-    class_cells,
-    empty,
-    ends,
-    heat_map,
-    in_lines,
-    inches,
-    lines,
-    look,
-    panel,
-    panels,
-    title,
-)
 
 NAMES = {  # of properties that have units
     "half_light_radius": "half-light radius (px)",
@@ -46,7 +25,7 @@ SPREAD = 0.7  # of the methods side by side, in the width of a bin
 MEASURED = {"accuracy": "accuracy", "gap": "confidence\nless accuracy"}
 
 
-@rc_context(STYLE)
+@style.styled
 def by_property(table: pd.DataFrame) -> Figure:
     """Draw accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a
     line with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of
@@ -54,49 +33,49 @@ def by_property(table: pd.DataFrame) -> Figure:
 
     `table`: of `by_property.by_property`."""
     if table.empty:
-        return empty("no galaxy has a property that was measured")
+        return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
-    names, n = [in_lines(str(method), letters=BESIDE) for method in methods], len(methods)
-    columns = 1 if n == 1 else 2 if inches(names) > inches(["x" * 20]) else 3
-    height = 2.45 * len(properties) + 0.25 * (-(-lines(names) // columns) + 1) + 0.4
-    figure, axes = panels(len(properties), 2, height=height, sharey="col")
+    names, n = [style.in_lines(str(method), letters=BESIDE) for method in methods], len(methods)
+    columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
+    height = 2.45 * len(properties) + 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
+    figure, axes = style.panels(len(properties), 2, height=height, sharey="col")
     for row, name in zip(axes, properties, strict=True):
         here = table.loc[table.property == name]
         edges = here.drop_duplicates(subset="bin").sort_values(by="bin")
         bounds = zip(edges.low, edges.high, strict=True)
         texts = [f"{_number(low)}–\n{_number(high)}" for low, high in bounds]
-        widest = 1.3 * inches(["x" * max(map(len, texts))]) / 2
-        step = math.ceil(widest / (WIDTH / 2.7 / len(texts)))
+        widest = 1.3 * style.inches(["x" * max(map(len, texts))]) / 2
+        step = math.ceil(widest / (style.WIDTH / 2.7 / len(texts)))
         for ax, (measure, label) in zip(row, MEASURED.items(), strict=True):
             for i, method in enumerate(methods):
                 own = here.loc[here.method == method]
                 place = own.bin + SPREAD * (i - (n - 1) / 2) / n
-                low, value, high = ends(own, measure)
-                line = look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
-                style: Any = {"color": line["color"], "zorder": line["zorder"], "alpha": 0.6}
-                ax.vlines(place, low, high, lw=1, ls="-", **style)
+                low, value, high = style.ends(own, measure)
+                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
+                look: Any = {"color": line["color"], "zorder": line["zorder"], "alpha": 0.6}
+                ax.vlines(place, low, high, lw=1, ls="-", **look)
                 ax.plot(place, value, **line)
             ax.set_xticks(edges.bin[::step], texts[::step])
             ax.set_xlim(-0.5, edges.bin.max() + 0.5)
-            ax.set(xlabel=NAMES.get(str(name), title(name)), ylabel=label)
+            ax.set(xlabel=NAMES.get(str(name), style.title(name)), ylabel=label)
             ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             ax.tick_params(axis="y", labelleft=True)
             ax.grid(axis="y")
-        row[1].axhline(0, color=INK, lw=1, ls=":", zorder=1)
+        row[1].axhline(0, color=style.INK, lw=1, ls=":", zorder=1)
     legend: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
     legend["title"] = "mean over seeds with 95 % interval"
     figure.legend(handles=axes[0, 0].get_legend_handles_labels()[0], **legend)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
     """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
     suspected, how many of the methods do, and the probability that these give it.
 
     `images`: in the order of the rows of `table`, of `label_noise.suspects`."""
     if table.empty:
-        return empty("no label is suspected")
+        return style.empty("no label is suspected")
     titles = [
         f"{_head(row)}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
         f"by {row['methods']} of {row['of']} method{'s' * (row['of'] > 1)}"
@@ -105,7 +84,7 @@ def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure
     return examples(images, titles, columns=columns)
 
 
-@rc_context(STYLE)
+@style.styled
 def disagreements(
     images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
 ) -> Figure:
@@ -114,8 +93,8 @@ def disagreements(
 
     `images`: in the order of the rows of `table`, of `disagreement.disagreements`."""
     if table.empty:
-        return empty(f"{a} and {b} name every galaxy alike")
-    names = {end: in_lines(f"{name}:", letters=20) for end, name in (("a", a), ("b", b))}
+        return style.empty(f"{a} and {b} name every galaxy alike")
+    names = {end: style.in_lines(f"{name}:", letters=20) for end, name in (("a", a), ("b", b))}
     titles = []
     for row in table.to_dict("records"):
         given = [
@@ -126,7 +105,7 @@ def disagreements(
     return examples(images, titles, columns=columns)
 
 
-@rc_context(STYLE)
+@style.styled
 def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     """Draw the confusion matrix of a less that of b as a heat map, in percentage points of the true
     class (row); cells that can be distinguished from 0 are framed and marked "*". Orange: a does it
@@ -144,24 +123,29 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     def cell(row: int, column: int) -> tuple[str, str]:
         value = values[row, column]
         if np.isnan(value):
-            return "–", FAINT
+            return "–", style.FAINT
         text = f"{value:+.0f}".replace("-", "−") if round(value) else "0"
-        colour = "white" if abs(value) > 0.75 * most else INK if value else FAINT
+        colour = "white" if abs(value) > 0.75 * most else style.INK if value else style.FAINT
         return text + "*" * bool(resolved[row, column]), colour
 
     signs = {"above 0": a, "below 0": b}
-    titles = [in_lines(f"{sign}: more often by {name}", letters=60) for sign, name in signs.items()]
-    width, size = class_cells(names, beside=1.2)
-    width = max(width, min(WIDTH, inches(titles) + 0.6))
-    height = size * len(classes) + 0.8 + 0.22 * (lines(titles) + 1)
-    figure, ax = panel(None, width=width, height=height)
+    titles = [
+        style.in_lines(f"{sign}: more often by {name}", letters=60) for sign, name in signs.items()
+    ]
+    width, size = style.class_cells(names, beside=1.2)
+    width = max(width, min(style.WIDTH, style.inches(titles) + 0.6))
+    height = size * len(classes) + 0.8 + 0.22 * (style.lines(titles) + 1)
+    figure, ax = style.panel(None, width=width, height=height)
     bar = {"label": "percentage points", "ticks": [-most, 0, most]}
-    heat_map(ax, values, cell, bar=bar, cmap=DIVERGING, vmin=-most, vmax=most)
-    framed: Any = {"fc": "none", "ec": INK, "lw": 1.8}
+    style.heat_map(ax, values, cell, bar=bar, cmap=style.DIVERGING, vmin=-most, vmax=most)
+    framed: Any = {"fc": "none", "ec": style.INK, "lw": 1.8}
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
-    class_axes(ax, classes, names, cell=size)
-    handles = [Patch(fc=c, label=label) for c, label in zip((ORANGE, BLUE), titles, strict=True)]
+    style.class_axes(ax, classes, names, cell=size)
+    handles = [
+        Patch(fc=c, label=label)
+        for c, label in zip((style.ORANGE, style.BLUE), titles, strict=True)
+    ]
     label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
     figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
     return figure

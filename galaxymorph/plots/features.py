@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Real, UInt8
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,24 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
+from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import Images, Labels, examples, row_title, sheet, to_pixels
-from galaxymorph.plots.style import (
-    BLUE,
-    COLOURS,
-    FAINT,
-    INK,
-    LETTER,
-    MARKERS,
-    ORANGE,
-    STYLE,
-    colour_bar,
-    empty,
-    estimates,
-    grid,
-    panel,
-    row_axis,
-    title,
-)
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
 Strips = (
@@ -51,14 +34,14 @@ HEALTH = {
     "health_effective_rank": ("effective rank", "1: dimensional collapse"),
 }
 PARTS: dict[str, Any] = {
-    "train_": {"color": ORANGE, "ls": "--", "label": "training"},
-    "val_": {"color": BLUE, "ls": "-", "label": "validation"},
-    "": {"color": BLUE, "ls": "-", "marker": "o", "ms": 5},
+    "train_": {"color": style.ORANGE, "ls": "--", "label": "training"},
+    "val_": {"color": style.BLUE, "ls": "-", "label": "validation"},
+    "": {"color": style.BLUE, "ls": "-", "marker": "o", "ms": 5},
 }
 ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
 
 
-@rc_context(STYLE)
+@style.styled
 def health(history: pd.DataFrame) -> Figure:
     """Draw how a representation fares while it is learned: a panel for each measure there is,
     against the epoch.
@@ -69,8 +52,8 @@ def health(history: pd.DataFrame) -> Figure:
     there = {name: [part for part in PARTS if part + name in measured] for name in HEALTH}
     there = {name: found for name, found in there.items() if found}
     if not there:
-        return empty("the health of the features was not measured")
-    figure, axes = grid(len(there), 3, height=2.6, sharex=True)
+        return style.empty("the health of the features was not measured")
+    figure, axes = style.grid(len(there), 3, height=2.6, sharex=True)
     for ax, (name, found) in zip(axes.flat, there.items(), strict=False):
         for part in found:
             known = history[history[part + name].notna()]
@@ -78,7 +61,7 @@ def health(history: pd.DataFrame) -> Figure:
         if len(found) > 1:
             ax.legend()
         ax.set_title(HEALTH[name][0], loc="left", fontsize=11)
-        ax.set_ylabel(HEALTH[name][1], fontsize=10, color=FAINT)
+        ax.set_ylabel(HEALTH[name][1], fontsize=10, color=style.FAINT)
         ax.margins(y=0.12)
         ax.set_xlim(0, 1.04 * history.epoch.max() + 0.2)
         if name in ("health_spread", "health_effective_rank"):
@@ -91,7 +74,7 @@ def health(history: pd.DataFrame) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def projection(
     points: pd.DataFrame,
     labels: Labels,
@@ -102,7 +85,7 @@ def projection(
 ) -> Figure:
     """Draw galaxies in two dimensions (`features.project`, whose columns are named as axes), each
     class in a colour and a marker of its own; those without a class (-1) in grey behind."""
-    figure, ax = panel(ax, height=5.0)
+    figure, ax = style.panel(ax, height=5.0)
     labels = np.asarray(labels)
     x, y = points.to_numpy(float)[:, :2].T
     size = float(np.clip(6000 / max(len(x), 1), 8, 40))
@@ -112,7 +95,7 @@ def projection(
             continue
         look: Any = {"c": "#c4c4c4", "marker": "o", "s": size, "lw": 0, "alpha": 0.7}
         if k >= 0:
-            look |= {"c": COLOURS[k % 8], "marker": MARKERS[k % 8]}
+            look |= {"c": style.COLOURS[k % 8], "marker": style.MARKERS[k % 8]}
         ax.scatter(x[of], y[of], zorder=2 + k, label=f"{name} (n = {of.sum():,})", **look)
     ax.set(xlabel=points.columns[0], ylabel=points.columns[1], xticks=[], yticks=[])
     if legend and len(x):
@@ -123,7 +106,7 @@ def projection(
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def neighbours(
     images: Images,
     rows: Int[ndarray | Tensor, " query"] | Sequence[int],
@@ -139,9 +122,9 @@ def neighbours(
     labels = np.asarray(labels)
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):
-        return empty("no galaxies")
+        return style.empty("no galaxies")
     figure, axes = sheet(*shown.shape, lines=1)
-    fits = int(figure.get_figwidth() / shown.shape[1] / LETTER) - 1
+    fits = int(figure.get_figwidth() / shown.shape[1] / style.LETTER) - 1
     for strip, near in zip(axes, shown, strict=True):
         own, pixels = int(labels[near[0]]), to_pixels(images[near.tolist()])
         for column, (ax, image, row) in enumerate(zip(strip, pixels, near, strict=True)):
@@ -151,24 +134,32 @@ def neighbours(
             name = name if len(name) <= fits else name[: fits - 1] + "…"
             known = min(own, label) >= 0
             other = known and label != own
-            colour = INK if column == 0 else ORANGE if other else BLUE if known else FAINT
+            colour = (
+                style.INK
+                if column == 0
+                else style.ORANGE
+                if other
+                else style.BLUE
+                if known
+                else style.FAINT
+            )
             ax.set_title(name, fontsize=10, pad=4, color=colour)
             _frame(ax, colour, lw=4 if column == 0 else 2, ls=(0, (2, 1)) if other else "-")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     """Draw three rows: galaxies, their reconstructions, and the residuals (original less
     reconstruction, mean over the colours), in per cent of full brightness: blue where the
     reconstruction is too bright, red where it is too dark."""
     if not len(originals):
-        return empty("no galaxies")
+        return style.empty("no galaxies")
     originals, reconstructed = _floats(originals), _floats(reconstructed)
     residual = 100 * (originals - reconstructed).mean(1)
     # a star more or less does not pale all else
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
-    figure, axes = sheet(3, len(originals), left=LETTER * 15 + 0.2, right=0.7)
+    figure, axes = sheet(3, len(originals), left=style.LETTER * 15 + 0.2, right=0.7)
     for row, given in zip(axes, (originals, reconstructed), strict=False):
         for ax, image in zip(row, to_pixels(_bytes(given)), strict=True):
             ax.imshow(image)
@@ -177,26 +168,26 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     for ax, name in zip(axes[:, 0], ROWS, strict=True):
         row_title(ax, name)
     tick, last = float(f"{0.7 * most:.1g}"), axes[2, -1]
-    colour_bar(last, last.images[0], label="", ticks=[-tick, 0, tick])
+    style.colour_bar(last, last.images[0], label="", ticks=[-tick, 0, tick])
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def interpolation(images: Strips) -> Figure:
     """Draw a strip per pair of galaxies: what is drawn on the way from one to the other; framed,
     their own reconstructions."""
     if not len(images):
-        return empty("no galaxies")
+        return style.empty("no galaxies")
     figure, axes = sheet(len(images), images.shape[1])
     for row, strip in zip(axes, images, strict=True):
         for ax, image in zip(row, to_pixels(_bytes(_floats(strip))), strict=True):
             ax.imshow(image)
         for ax in row[[0, -1]]:
-            _frame(ax, INK, lw=4)
+            _frame(ax, style.INK, lw=4)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def oddest(
     images: Images,
     scores: Real[ndarray | Tensor, " galaxy"],
@@ -213,7 +204,7 @@ def oddest(
     return examples(images[order.tolist()], titles, columns=columns)
 
 
-@rc_context(STYLE)
+@style.styled
 def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     """Draw the most important measures as points, the most important on top, each with the spread
     of its shuffles; 0 is of no use.
@@ -221,12 +212,12 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     `table`: of `classifiers.importances`: columns group, loss, low, high.
     """
     if table.empty:
-        return empty("no measure was shuffled")
+        return style.empty("no measure was shuffled")
     shown = table.head(most)[::-1]
-    figure, ax = panel(None, height=0.3 * len(shown) + 1.0)
-    ax.axvline(0, color=FAINT, ls=":", lw=1)
-    estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
-    row_axis(ax, [title(name) for name in shown.group])
+    figure, ax = style.panel(None, height=0.3 * len(shown) + 1.0)
+    ax.axvline(0, color=style.FAINT, ls=":", lw=1)
+    style.estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
+    style.row_axis(ax, [style.title(name) for name in shown.group])
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
     ax.set_xlabel(f"validation accuracy lost where it is shuffled\n{spread}")

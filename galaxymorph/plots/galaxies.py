@@ -9,29 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Real, UInt8
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy import ndarray
 from torch import Tensor
 
-from galaxymorph.plots.style import (
-    INK,
-    LETTER,
-    SKY,
-    STYLE,
-    WIDTH,
-    Picture,
-    empty,
-    frameless,
-    inches,
-    key,
-    look,
-    names_below,
-    panel,
-    panels,
-)
+from galaxymorph.plots import style
 
 CELL = 1.6  # of a galaxy, inches at most
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
@@ -47,9 +31,9 @@ def sheet(
     """Make a grid of square frames without axes; room for `lines` of text above each, and for
     inches on the `left` and `right`."""
     gap, text = 0.08, 0.19 * lines
-    cell = min((WIDTH - left - right) / columns, CELL)
+    cell = min((style.WIDTH - left - right) / columns, CELL)
     width, height = left + cell * columns + right, rows * (cell + text)
-    figure = Picture(figsize=(width, height))
+    figure = style.Picture(figsize=(width, height))
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=(left + gap / 2) / width,
@@ -80,16 +64,16 @@ def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     return pixels.transpose(0, 2, 3, 1)
 
 
-@rc_context(STYLE)
+@style.styled
 def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figure:
     """Draw a contact sheet of galaxies, each with a title (of one or more lines) above it."""
     pixels = to_pixels(images)
     if len(pixels) != len(titles):
         raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
     if not len(pixels):
-        return empty("no galaxies")
+        return style.empty("no galaxies")
     columns = min(columns, len(pixels))
-    fits = int(min(WIDTH / columns, CELL) / LETTER)
+    fits = int(min(style.WIDTH / columns, CELL) / style.LETTER)
     titles = [
         "\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits))
         for title in titles
@@ -102,7 +86,7 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def class_examples(
     images: Images, labels: Labels, classes: Sequence[str], *, each: int = 7
 ) -> Figure:
@@ -110,8 +94,8 @@ def class_examples(
     is unlabelled and not shown."""
     pixels, labels = to_pixels(images), np.asarray(labels)
     if not len(classes):
-        return empty("no galaxy has a class")
-    figure, axes = sheet(len(classes), each, left=inches([*classes, "(n = 10,000)"]) + 0.2)
+        return style.empty("no galaxy has a class")
+    figure, axes = sheet(len(classes), each, left=style.inches([*classes, "(n = 10,000)"]) + 0.2)
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
         for ax, image in zip(row, pixels[labels == k], strict=False):
             ax.imshow(image)
@@ -119,7 +103,7 @@ def class_examples(
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def misclassified(
     images: Images,
     true: Sequence[str],
@@ -131,7 +115,7 @@ def misclassified(
     """Draw a contact sheet of galaxies with their true class and, below, what they were taken for
     with which probability."""
     if not len(images):
-        return empty("no galaxy is misclassified")
+        return style.empty("no galaxy is misclassified")
     rows = zip(true, taken_for, probability, strict=True)
     titles = [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows]
     return examples(images, titles, columns=columns)
@@ -140,33 +124,35 @@ def misclassified(
 # ---- the data set
 
 
-@rc_context(STYLE)
+@style.styled
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw galaxies per class (index of `counts`) and split (columns) as bars with their numbers;
     the title states the imbalance."""
     if counts.empty:
-        return empty("no galaxy has a class", ax)
-    figure, ax = panel(ax, height=3.8)
+        return style.empty("no galaxy has a class", ax)
+    figure, ax = style.panel(ax, height=3.8)
     n, size = len(counts.columns), 10 if counts.size <= 20 else 8
     for i, split in enumerate(counts.columns):
         place = np.arange(len(counts)) + (i - (n - 1) / 2) * 0.8 / n
-        style: Any = {"color": look(i)["color"], "hatch": ("", "///", "...", "xx")[i % 4]}
-        style |= {"edgecolor": "white", "lw": 0, "label": f"{split} ({counts[split].sum():,})"}
-        bars = ax.bar(place, counts[split], 0.76 / n, **style)
+        look: Any = {"color": style.look(i)["color"], "hatch": ("", "///", "...", "xx")[i % 4]}
+        look |= {"edgecolor": "white", "lw": 0, "label": f"{split} ({counts[split].sum():,})"}
+        bars = ax.bar(place, counts[split], 0.76 / n, **look)
         ax.bar_label(bars, [f"{n:,}" for n in counts[split]], padding=2, fontsize=size)
     total = counts.sum(axis=1)
     ends = (total.idxmax(), total.idxmin())
     most, least = (f"{name} has {total[name]:,} galaxies" for name in ends)
     ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
     ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
-    names_below(ax, [str(name) for name in counts.index], pitch=(WIDTH - 0.7) / len(counts))
+    style.names_below(
+        ax, [str(name) for name in counts.index], pitch=(style.WIDTH - 0.7) / len(counts)
+    )
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("galaxies")
     ax.legend(ncols=n, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderpad=0)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def distributions(
     quantities: Mapping[str, Real[ndarray | Tensor, " galaxy"]],
     labels: Labels,
@@ -179,9 +165,9 @@ def distributions(
     histogram (share of the class per bin) with its median. Galaxies with label -1 and values that
     are not finite are left out."""
     if not len(classes) or not len(quantities):
-        return empty("no galaxy has a class" if len(quantities) else "nothing was measured")
+        return style.empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels, n = np.asarray(labels), len(classes)
-    figure, axes = panels(n, len(quantities), height=0.65 * n + 0.8, sharex="col")
+    figure, axes = style.panels(n, len(quantities), height=0.65 * n + 0.8, sharex="col")
     for column, (name, given) in zip(axes.T, quantities.items(), strict=True):
         values = np.asarray(given, dtype=float)
         known = np.isfinite(values) & (labels >= 0)
@@ -189,8 +175,8 @@ def distributions(
         for k, ax in enumerate(column):
             shown = values[known & (labels == k)]
             if len(shown):
-                ax.hist(shown, bins, weights=np.full(len(shown), 1 / len(shown)), color=SKY)
-                ax.axvline(float(np.median(shown)), color=INK, lw=2, ls="-")
+                ax.hist(shown, bins, weights=np.full(len(shown), 1 / len(shown)), color=style.SKY)
+                ax.axvline(float(np.median(shown)), color=style.INK, lw=2, ls="-")
             ax.set_yticks([])
             ax.tick_params(axis="x", length=3 if k == n - 1 else 0)
             ax.spines["left"].set_visible(False)
@@ -198,12 +184,12 @@ def distributions(
     for k, ax in enumerate(axes[:, 0]):
         text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
-    handle = key("median (each histogram is scaled to its own peak)", color=INK, lw=2)
+    handle = style.key("median (each histogram is scaled to its own peak)", color=style.INK, lw=2)
     figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def vote_correlation(
     votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]
 ) -> Figure:
@@ -214,7 +200,7 @@ def vote_correlation(
     """
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
-    figure, ax = panel(None, height=WIDTH * 0.97)
+    figure, ax = style.panel(None, height=style.WIDTH * 0.97)
     ax.imshow(np.where(np.tri(n), 0, np.nan), cmap=ListedColormap(["#cccccc"]))
     shown = np.ma.masked_invalid(np.where(np.tri(n), correlation, np.nan))
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)
@@ -226,7 +212,7 @@ def vote_correlation(
         if questions[i] != questions[i - 1]:
             x, y = [-0.5, i - 0.5, i - 0.5], [i - 0.5, i - 0.5, n - 0.5]
             ax.plot(x, y, color="white", lw=1.5, ls="-")
-    frameless(ax)
+    style.frameless(ax)
     place = ax.inset_axes((0.58, 0.9, 0.36, 0.025))
     bar = figure.colorbar(image, cax=place, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1])
     bar.set_label(f"correlation of votes (n = {len(votes):,} galaxies)", fontsize=10)

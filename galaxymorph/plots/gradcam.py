@@ -11,29 +11,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
+from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import CELL, Images, sheet, to_pixels
-from galaxymorph.plots.style import (
-    COLOURS,
-    DASHED,
-    DASHES,
-    FAINT,
-    INK,
-    LETTER,
-    STYLE,
-    WIDTH,
-    colour_bar,
-    empty,
-    estimates,
-    panels,
-    row_axis,
-)
 
 Heat = Float[ndarray | Tensor, "galaxy size size"]
 
@@ -50,8 +35,8 @@ NAMES = {
     "centred": "Gaussian",
 }
 CONTROLS: Any = {
-    "centred": {"color": INK, "ls": ":"},
-    "random": {"color": FAINT, "ls": (0, (1, 4))},
+    "centred": {"color": style.INK, "ls": ":"},
+    "random": {"color": style.FAINT, "ls": (0, (1, 4))},
 }
 BETTER = {
     "deletion": "less",
@@ -64,7 +49,7 @@ REPLACED = {"deletion": "replaced by sky", "insertion": "that are sharp"}
 CLOSE = 0.06  # a score that differs by less shall not look as if it differed much
 
 
-@rc_context(STYLE)
+@style.styled
 def overlay(
     images: Images,
     heat: Mapping[str, Heat],
@@ -84,9 +69,9 @@ def overlay(
         if texts is not None and len(texts) != n:
             raise ValueError(f"{name}: {len(texts)} for {n} galaxies; expected one for each")
     if not n or not heat:
-        return empty("no galaxies" if not n else "no maps")
+        return style.empty("no galaxies" if not n else "no maps")
     columns, right = 1 + len(heat), 0.75
-    fits = int(min((WIDTH - right) / columns, CELL) / LETTER)
+    fits = int(min((style.WIDTH - right) / columns, CELL) / style.LETTER)
     above = {name: captions.get(name, [NAMES.get(name, name)] * n) for name in heat}
     above = {name: [_wrapped(text, fits) for text in texts] for name, texts in above.items()}
     lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
@@ -102,7 +87,7 @@ def overlay(
             place |= {"xycoords": "axes fraction", "fontsize": 10, "weight": "bold"}
             strip[0].annotate(titles[row], (0, 1), **place)
     last = axes[0, -1]
-    colour_bar(last, last.images[-1], label="heat", ticks=[0, 0.5, 1])
+    style.colour_bar(last, last.images[-1], label="heat", ticks=[0, 0.5, 1])
     (bar,) = last.child_axes
     bar.set_facecolor("black")  # as the sky
     for number, inside in zip(bar.get_yticklabels(), ("bottom", "center", "top"), strict=True):
@@ -110,7 +95,7 @@ def overlay(
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def curves(table: pd.DataFrame) -> Figure:
     """Draw deletion and insertion: the score against the share of pixels, mean over galaxies, a
     line per method, controls dotted.
@@ -118,8 +103,8 @@ def curves(table: pd.DataFrame) -> Figure:
     `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are
     95 % intervals."""
     if table.empty:
-        return empty("no curves")
-    figure, axes = panels(1, 2, height=4.0, sharey=True)
+        return style.empty("no curves")
+    figure, axes = style.panels(1, 2, height=4.0, sharey=True)
     looks = _looks(table)
     for ax, (name, which) in zip(axes[0], REPLACED.items(), strict=True):
         for method, rows in table[table.curve == name].groupby("method", sort=False):
@@ -138,7 +123,7 @@ def curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def scores(table: pd.DataFrame) -> Figure:
     """Draw a panel for each score, with each method as a point with its 95 % interval, and the
     centred control as a dashed line.
@@ -146,19 +131,19 @@ def scores(table: pd.DataFrame) -> Figure:
     `table`: the scores of `map_scores.compare`.
     """
     if table.empty:
-        return empty("no scores")
+        return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]
     methods = list(table.method.unique())[::-1]
     looks = _looks(table)
-    figure, axes = panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
+    figure, axes = style.panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
     for ax, name in zip(axes[0], there, strict=True):
         rows = table[table.score == name].set_index("method").loc[methods]
         for place, (method, row) in enumerate(rows.iterrows()):
             point = {"color": looks[str(method)]["color"], "marker": "os"[method in CONTROLS]}
-            estimates(ax, place, row.low, row.value, row.high, **point)
+            style.estimates(ax, place, row.low, row.value, row.high, **point)
         if "centred" in methods:
-            ax.axvline(rows.value["centred"], color=FAINT, zorder=0, **DASHED)
-        row_axis(ax, [NAMES.get(method, method) for method in methods])
+            ax.axvline(rows.value["centred"], color=style.FAINT, zorder=0, **style.DASHED)
+        style.row_axis(ax, [NAMES.get(str(method), str(method)) for method in methods])
         ax.set_xlabel(f"{name}\n{BETTER[name]} is better", fontsize=10)
         ax.update_datalim([(rows.value.mean() + end, 0) for end in (-CLOSE, CLOSE)])
         ax.margins(x=0.12)
@@ -175,6 +160,6 @@ def _wrapped(text: str, fits: int) -> str:
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """A colour and a dash of its own for each method; controls in ink and grey."""
     methods = [method for method in table.method.unique() if method not in CONTROLS]
-    dashes = [dash for dash in DASHES if dash != ":"]
+    dashes = [dash for dash in style.DASHES if dash != ":"]
     looks = enumerate(methods)
-    return {m: {"color": COLOURS[i % 6], "ls": dashes[i % 6]} for i, m in looks} | CONTROLS
+    return {m: {"color": style.COLOURS[i % 6], "ls": dashes[i % 6]} for i, m in looks} | CONTROLS

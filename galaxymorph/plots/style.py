@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from jaxtyping import Float
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -71,6 +72,8 @@ POINT: Any = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}  # an estimate wit
 DASHED: Any = {"ls": "--", "lw": 1.5}  # a yardstick: baseline, control, noise floor
 WHITE = {"fc": "white", "ec": "none", "pad": 1}  # behind text
 NO_RESULT = "no method has a result yet"
+
+styled = rc_context(STYLE)  # what each function that draws is decorated with
 
 
 class Picture(Figure):
@@ -179,9 +182,10 @@ def method_axis(ax: Axes, rows: pd.DataFrame, column: str) -> None:
             at_row(ax, 0.02, place, why, color=FAINT, bbox=WHITE)
 
 
-def at_row(ax: Axes, x: float, height: float, text: str, **look: Any) -> None:
+def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> None:
     """Write at a height of the data, and a share of the panel's width."""
-    ax.text(x, height, text, transform=ax.get_yaxis_transform(), **({"va": "center"} | look))
+    look = {"va": "center", "transform": ax.get_yaxis_transform()} | look
+    ax.text(x, height, text, **look)
 
 
 # ---- heat maps
@@ -207,7 +211,7 @@ def heat_map(
     colour_bar(ax, image, **bar)
 
 
-def class_cells(names: Sequence[str], *, beside: float) -> tuple[float, float]:
+def class_cells(names: Sequence[str], *, beside: float | int) -> tuple[float, float]:
     """Return the width of a matrix of classes with the names of its rows, and of a cell, in inches;
     `beside`: what stands on its right."""
     left, n = inches(names) + 0.5, len(names)
@@ -219,7 +223,8 @@ def class_axes(ax: Axes, classes: Sequence[str], names: Sequence[str], *, cell: 
     """Name columns and rows of a matrix of true classes and what they were taken for; slanted names
     make the figure higher."""
     if names_below(ax, classes, pitch=cell):
-        ax.figure.set_figheight(ax.figure.get_figheight() + 0.6 * inches(classes))
+        figure, _ = panel(ax, height=0.0)
+        figure.set_figheight(figure.get_figheight() + 0.6 * inches(classes))
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="taken for", ylabel="true class")
 

@@ -8,39 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
-from galaxymorph.plots.style import (
-    BLUE,
-    FAINT,
-    INK,
-    ORANGE,
-    SEQUENTIAL,
-    STYLE,
-    class_axes,
-    class_cells,
-    empty,
-    heat_map,
-    key,
-    look,
-    panel,
-    panels,
-)
+from galaxymorph.plots import style
 
 MEASURES = {  # of learning curves
     "loss": "loss",
     "accuracy": "accuracy (fraction right)",
     "mse": "mean squared error",
 }
-PARTS: Any = {"train": {"color": ORANGE, "ls": "--"}, "val": {"color": BLUE, "ls": "-"}}
-BEST: Any = {"color": INK, "marker": "*", "ms": 11, "ls": ""}
+PARTS: Any = {"train": {"color": style.ORANGE, "ls": "--"}, "val": {"color": style.BLUE, "ls": "-"}}
+BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 
 
-@rc_context(STYLE)
+@style.styled
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
     thin lines.
@@ -52,8 +36,8 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     known = {name for history in histories for name in history.columns}
     measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
     if not measures:
-        return empty("no training history")
-    figure, axes = panels(1, len(measures), height=3.4)
+        return style.empty("no training history")
+    figure, axes = style.panels(1, len(measures), height=3.4)
     for ax, measure in zip(axes[0], measures, strict=True):
         for history in histories:
             for part in PARTS:
@@ -68,29 +52,29 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
         ax.grid(axis="y")
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
     validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
-    handles = [key("training" + runs, lw=2, **PARTS["train"])]
-    handles += [key("validation" + runs, lw=2, **PARTS["val"])] if validated else []
+    handles = [style.key("training" + runs, lw=2, **PARTS["train"])]
+    handles += [style.key("validation" + runs, lw=2, **PARTS["val"])] if validated else []
     marked = any("best" in history for history in validated)
-    handles += [key("best epoch on validation", **BEST)] if marked else []
+    handles += [style.key("best epoch on validation", **BEST)] if marked else []
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw the receiver operating characteristic of each class against the rest, with the area
     under it in the legend.
 
     `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate,
     auc, n."""
-    figure, ax = panel(ax, height=4.2)
-    ax.plot([0, 1], [0, 1], color=FAINT, ls=":", lw=1)
+    figure, ax = style.panel(ax, height=4.2)
+    ax.plot([0, 1], [0, 1], color=style.FAINT, ls=":", lw=1)
     place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
-    ax.annotate("guessing", (0.62, 0.62), color=FAINT, fontsize=10, **place)
+    ax.annotate("guessing", (0.62, 0.62), color=style.FAINT, fontsize=10, **place)
     for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
         label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
-        style = look(i, marker="", lw=2, label=label, clip_on=False)
-        ax.plot(curve.false_positive_rate, curve.true_positive_rate, **style)
+        look = style.look(i, marker="", lw=2, label=label, clip_on=False)
+        ax.plot(curve.false_positive_rate, curve.true_positive_rate, **look)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")
     ax.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
     if len(points):
@@ -99,7 +83,7 @@ def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def confusion(
     matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None
 ) -> Figure:
@@ -111,14 +95,14 @@ def confusion(
 
     def cell(row: int, column: int) -> tuple[str, str]:
         n, share = matrix[row, column], percent[row, column]
-        colour = FAINT if n == 0 else "white" if share > 50 else INK
+        colour = style.FAINT if n == 0 else "white" if share > 50 else style.INK
         return f"{n}\n" + ("–" if np.isnan(share) else f"{share:.0f} %"), colour
 
     names = [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)]
-    width, size = class_cells(names, beside=1)
-    figure, ax = panel(ax, width=width, height=size * len(classes) + 0.5)
+    width, size = style.class_cells(names, beside=1)
+    figure, ax = style.panel(ax, width=width, height=size * len(classes) + 0.5)
     bar = {"label": "% of the true class", "ticks": [0, 50, 100]}
-    look: dict[str, Any] = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 100}
-    heat_map(ax, percent, cell, bar=bar, fontsize=10 if size > 0.5 else 9, **look)
-    class_axes(ax, classes, names, cell=size)
+    look: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100}
+    style.heat_map(ax, percent, cell, bar=bar, fontsize=10 if size > 0.5 else 9, **look)
+    style.class_axes(ax, classes, names, cell=size)
     return figure

@@ -7,51 +7,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from galaxymorph.plots.style import (
-    BESIDE,
-    BLUE,
-    FAINT,
-    GREEN,
-    INK,
-    LETTER,
-    NO_RESULT,
-    ORANGE,
-    PALE,
-    POINT,
-    SEQUENTIAL,
-    STYLE,
-    WHITE,
-    WIDTH,
-    at_row,
-    empty,
-    estimates,
-    frameless,
-    grid,
-    heat_map,
-    in_lines,
-    inches,
-    key,
-    look,
-    names_below,
-    panel,
-    panel_beside,
-    panels,
-    row_axis,
-    span,
-)
+from galaxymorph.plots import style
 
 TALLEST = 0.2  # of the bars of galaxies, in the height of a panel
 # how galaxies are turned, and whether predictions are averaged over orientations: name, colour,
 # marker
 TURNED: Any = {
-    ("orientations", False): ("8 orientations", BLUE, "o"),
-    ("angles", False): ("16 angles", ORANGE, "s"),
-    ("angles", True): ("angles, averaged over 8 orientations", GREEN, "^"),
+    ("orientations", False): ("8 orientations", style.BLUE, "o"),
+    ("angles", False): ("16 angles", style.ORANGE, "s"),
+    ("angles", True): ("angles, averaged over 8 orientations", style.GREEN, "^"),
 }
 CONSISTENT = {
     "agreement": "agreement\nof the class",
@@ -60,7 +28,7 @@ CONSISTENT = {
 }
 
 
-@rc_context(STYLE)
+@style.styled
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw accuracy against confidence, a panel for each method: a point with its 95 % interval for
     each bin, and below it how many galaxies the bin has. On the diagonal a classifier is
@@ -69,24 +37,27 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     `tables`: of `calibration.reliability`, by method.
     """
     if not tables:
-        return empty(NO_RESULT)
+        return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
-    names = [in_lines(name, letters=int(WIDTH / columns / LETTER / 1.25)) for name in tables]
+    names = [
+        style.in_lines(name, letters=int(style.WIDTH / columns / style.LETTER / 1.25))
+        for name in tables
+    ]
     height = 2.6 + 0.2 * max(name.count("\n") for name in names)
-    figure, axes = grid(n, columns, height=height, more=0.7, sharex=True, sharey=True)
+    figure, axes = style.grid(n, columns, height=height, more=0.7, sharex=True, sharey=True)
     start = min(float(table.low.min()) for table in tables.values())
     start = float(np.floor(10 * min(start, 0.9)) / 10)
-    bar: Any = {"fc": PALE, "ec": FAINT, "lw": 0.5}
-    point: Any = {"color": BLUE, "marker": "o", "ms": 5}
-    diagonal: Any = {"color": FAINT, "ls": ":", "lw": 1.2}
+    bar: Any = {"fc": style.PALE, "ec": style.FAINT, "lw": 0.5}
+    point: Any = {"color": style.BLUE, "marker": "o", "ms": 5}
+    diagonal: Any = {"color": style.FAINT, "ls": ":", "lw": 1.2}
     for ax, name, table in zip(axes.flat, names, tables.values(), strict=False):
         wide, heights = np.maximum(table.high - table.low, 0.004), table.n / table.n.max()
         ax.bar(table.low, TALLEST * heights, width=wide, align="edge", zorder=1, **bar)
         ax.plot([start, 1], [start, 1], **diagonal)
         ends = table.accuracy_low, table.accuracy_high
-        ax.vlines(table.confidence, *ends, color=BLUE, lw=1.5, ls="-")
+        ax.vlines(table.confidence, *ends, color=style.BLUE, lw=1.5, ls="-")
         ax.plot(table.confidence, table.accuracy, ls="", **point)
-        ax.set_title(f"{name}\nn = {table.n.sum():,} ({span(table.n)} each)", fontsize=10)
+        ax.set_title(f"{name}\nn = {table.n.sum():,} ({style.span(table.n)} each)", fontsize=10)
         ax.set(xlim=(start - 0.01, 1.01), ylim=(0, 1.02))
         ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5]))
         ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5]))
@@ -94,27 +65,30 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=11)
     figure.supylabel("accuracy", fontsize=11)
-    handles = [key("accuracy with 95 % interval", lw=1.5, **point), key("calibrated", **diagonal)]
+    handles = [
+        style.key("accuracy with 95 % interval", lw=1.5, **point),
+        style.key("calibrated", **diagonal),
+    ]
     handles = [*handles, Patch(label="galaxies in the bin", **bar)]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the share of wrong galaxies among the most confident ones against how many these are, a
     line for each method; the least area below the curve on top of the legend.
 
     `curves`: of `calibration.risk_coverage`, by method."""
     if not curves:
-        return empty(NO_RESULT)
+        return style.empty(style.NO_RESULT)
     areas = {name: float(curve.risk.mean()) for name, curve in curves.items()}
     names = sorted(areas, key=lambda name: areas[name])
-    legend = [in_lines(f"{name} ({areas[name]:.3f})", letters=BESIDE) for name in names]
-    figure, ax = panel_beside(legend)
+    legend = [style.in_lines(f"{name} ({areas[name]:.3f})", letters=style.BESIDE) for name in names]
+    figure, ax = style.panel_beside(legend)
     for i, (name, label) in enumerate(zip(names, legend, strict=True)):
-        style = look(i, marker="", lw=1.8, label=label)
-        ax.plot(curves[name].coverage, curves[name].risk, **style)
+        look = style.look(i, marker="", lw=1.8, label=label)
+        ax.plot(curves[name].coverage, curves[name].risk, **look)
     ax.set(xlabel="share of the galaxies, the most confident first", xlim=(0, 1))
     ax.set(ylabel="share of these that is wrong")
     ax.set_ylim(bottom=0)
@@ -126,7 +100,7 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def told_apart(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     """Draw methods by accuracy with its 95 % interval, the best on top, and beside them a bar for
     each group of methods of which any two are statistically tied, with a point at each of its
@@ -137,35 +111,35 @@ def told_apart(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     grouped = [method for group in groups for method in group]
     rows = table.loc[(table.seeds > 0) & table.method.isin(grouped)].sort_values(by="accuracy")
     if rows.empty:
-        return empty("no two methods have a result yet")
+        return style.empty("no two methods have a result yet")
     place = {str(method): i for i, method in enumerate(rows.method)}
     bars = sorted(sorted(place[m] for m in group if m in place) for group in groups)
     bars = [bar for bar in bars if len(bar) > 1][::-1]  # that of the best first
     n, wide = len(rows), max(len(bars), 3)
     widths = [3.0, min(wide / 4, 2.0)]
-    figure, axes = panels(1, 2, height=0.42 * n + 1.5, sharey=True, width_ratios=widths)
+    figure, axes = style.panels(1, 2, height=0.42 * n + 1.5, sharey=True, width_ratios=widths)
     left, right = axes[0]
-    estimates(left, range(n), rows.accuracy_low, rows.accuracy, rows.accuracy_high)
-    row_axis(left, [in_lines(method) for method in place])
+    style.estimates(left, range(n), rows.accuracy_low, rows.accuracy, rows.accuracy_high)
+    style.row_axis(left, [style.in_lines(method) for method in place])
     left.set_xlabel("test accuracy")
     left.xaxis.set_major_locator(MaxNLocator(4))
     left.margins(x=0.1)
     left.grid()
-    tie = POINT | {"color": INK, "lw": 1.5}
+    tie = style.POINT | {"color": style.INK, "lw": 1.5}
     for i, bar in enumerate(bars):
-        right.plot([i, i], [bar[0], bar[-1]], color=INK, lw=1.5, ls="-")
+        right.plot([i, i], [bar[0], bar[-1]], color=style.INK, lw=1.5, ls="-")
         right.plot([i] * len(bar), bar, ls="", **tie)
     right.set(xlim=(-0.7, wide - 0.3), xticks=[])
-    frameless(right)
+    style.frameless(right)
     right.tick_params(axis="y", labelleft=False)
     right.grid(axis="y")
-    handles = [key("mean with its 95 % interval", **POINT)]
-    handles += [key("statistically tied" if bars else "all are distinguished", **tie)]
+    handles = [style.key("mean with its 95 % interval", **style.POINT)]
+    handles += [style.key("statistically tied" if bars else "all are distinguished", **tie)]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def probabilities(pairs: pd.DataFrame) -> Figure:
     """Draw the probability, in per cent, that the method of a row is ahead of that of a column, the
     most accurate first; ties, which remain after Holm's correction, are framed in orange and marked
@@ -174,13 +148,13 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     `pairs`: of `significance.pairs`, of one number of labels.
     """
     if pairs.empty:
-        return empty("no two methods have a result yet")
+        return style.empty("no two methods have a result yet")
     scores: dict[str, list[float]] = {}
     for row in pairs.to_dict("records"):
         scores.setdefault(row["a"], []).append(row["accuracy_a"])
         scores.setdefault(row["b"], []).append(row["accuracy_b"])
     methods = sorted(scores, key=lambda method: -float(np.mean(scores[method])))
-    n, names = len(methods), [in_lines(method) for method in methods]
+    n, names = len(methods), [style.in_lines(method) for method in methods]
     percent, ties = np.full((n, n), np.nan), np.zeros((n, n), bool)
     for row in pairs.to_dict("records"):
         i, j = methods.index(row["a"]), methods.index(row["b"])
@@ -189,20 +163,20 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
 
     def cell(i: int, j: int) -> tuple[str, str]:
         text = "" if np.isnan(percent[i, j]) else f"{percent[i, j]:.0f}{'=' * bool(ties[i, j])}"
-        return text, "white" if percent[i, j] > 50 else INK
+        return text, "white" if percent[i, j] > 50 else style.INK
 
-    left = inches(names) + 1.6
-    pitch = min((WIDTH - left) / n, 0.9)
+    left = style.inches(names) + 1.6
+    pitch = min((style.WIDTH - left) / n, 0.9)
     height = max(0.36, min(pitch, 0.55)) * n + 1.6
-    figure, ax = panel(None, width=left + pitch * n, height=height)
-    style: Any = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": 100, "aspect": "auto"}
-    heat_map(ax, percent, cell, bar={"label": "% ahead", "ticks": [0, 50, 100]}, **style)
-    framed: Any = {"fc": "none", "ec": ORANGE, "lw": 1.5}
+    figure, ax = style.panel(None, width=left + pitch * n, height=height)
+    look: Any = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100, "aspect": "auto"}
+    style.heat_map(ax, percent, cell, bar={"label": "% ahead", "ticks": [0, 50, 100]}, **look)
+    framed: Any = {"fc": "none", "ec": style.ORANGE, "lw": 1.5}
     for i, j in np.argwhere(ties):
         ax.add_patch(Rectangle((j - 0.45, i - 0.43), 0.9, 0.86, **framed))
-    numbered = n > 4 or max(map(len, methods)) * LETTER > pitch
+    numbered = n > 4 or max(map(len, methods)) * style.LETTER > pitch
     numbers = [str(k + 1) for k in range(n)]
-    names_below(ax, numbers if numbered else methods, pitch=pitch)
+    style.names_below(ax, numbers if numbered else methods, pitch=pitch)
     if numbered:
         names = [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
     ax.set_yticks(range(n), names)
@@ -211,7 +185,7 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def consistency(table: pd.DataFrame) -> Figure:
     """Draw what stays when galaxies are turned, by method, the most accurate on top and those
     without classes at the bottom: how often the class does, and how similar features are; between
@@ -221,33 +195,42 @@ def consistency(table: pd.DataFrame) -> Figure:
     `table`: of `rotation.over_seeds`.
     """
     if table.empty:
-        return empty(NO_RESULT)
+        return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]
     accuracy = known.set_index("method")["value"]
     methods = list(dict.fromkeys(table.method))
     methods = sorted(methods, key=lambda method: -accuracy.get(method, -1.0))[::-1]
     shown = [metric for metric in CONSISTENT if metric in set(table.metric)]
-    figure, axes = panels(1, len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
+    figure, axes = style.panels(1, len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
     for ax, metric in zip(axes[0], shown, strict=True):
         own = table.loc[table.metric == metric]
         ways = list(zip((0.24, 0, -0.24), TURNED.items(), strict=True))
         if metric == "gain":  # what averaging gains once more is not shown
             ways = ways[:2]
-            ax.axvline(0, color=FAINT, ls=":", lw=1.2)
+            ax.axvline(0, color=style.FAINT, ls=":", lw=1.2)
         for shift, ((turns, averaged), (_, colour, marker)) in ways:
             rows = own.loc[(own.turns == turns) & (own.averaged == averaged)]
             places = np.array([methods.index(method) for method in rows.method]) + shift
-            style: Any = {"lw": 1.5, "color": colour, "marker": marker, "ms": 5.5}
-            estimates(ax, places, rows.low, rows["value"], rows.high, **style)
+            look: Any = {"lw": 1.5, "color": colour, "marker": marker, "ms": 5.5}
+            style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
         for method in set(methods) - set(own.method):
             at = methods.index(method)
-            at_row(ax, 0.5, at, "no classes", color=FAINT, ha="center", fontsize=10, bbox=WHITE)
-        row_axis(ax, [in_lines(method, letters=26) for method in methods])
+            style.at_row(
+                ax,
+                0.5,
+                at,
+                "no classes",
+                color=style.FAINT,
+                ha="center",
+                fontsize=10,
+                bbox=style.WHITE,
+            )
+        style.row_axis(ax, [style.in_lines(method, letters=26) for method in methods])
         ax.set_xlabel(CONSISTENT[metric])
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.margins(x=0.1)
-    seeds = f"{span(table.seeds)} seed{'s' * (span(table.seeds) != '1')}"
-    of = f"mean with its 95 % interval (n = {span(table.n)} galaxies, {seeds})"
-    handles = [key(name, color=c, marker=m, ms=5.5, lw=1.5) for name, c, m in TURNED.values()]
+    seeds = f"{style.span(table.seeds)} seed{'s' * (style.span(table.seeds) != '1')}"
+    of = f"mean with its 95 % interval (n = {style.span(table.n)} galaxies, {seeds})"
+    handles = [style.key(name, color=c, marker=m, ms=5.5, lw=1.5) for name, c, m in TURNED.values()]
     figure.legend(handles=handles, loc="outside upper right", ncols=3, title=of, alignment="left")
     return figure

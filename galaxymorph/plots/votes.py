@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
@@ -24,33 +23,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import to_pixels
-from galaxymorph.plots.style import (
-    COLOURS,
-    DASHED,
-    FAINT,
-    INK,
-    LETTER,
-    NO_RESULT,
-    ORANGE,
-    POINT,
-    SEQUENTIAL,
-    SKY,
-    STYLE,
-    WIDTH,
-    Picture,
-    at_row,
-    empty,
-    ends,
-    estimates,
-    interval,
-    key,
-    look,
-    method_axis,
-    panels,
-    row_axis,
-    title,
-)
 
 Tables = pd.DataFrame | Mapping[str, pd.DataFrame]  # of one method, or of several by name
 IMPORTANT = (
@@ -63,10 +37,10 @@ COLUMNS = (  # of `tree`, about equally high
     ("winding", "arms", "odd_feature"),
 )
 SHOWN = (-50, 150)  # per cent of the way; what is farther out is an arrow
-YARDSTICKS = {"floor": ("noise floor", INK), "baseline": ("mean-vote baseline", ORANGE)}
+YARDSTICKS = {"floor": ("noise floor", style.INK), "baseline": ("mean-vote baseline", style.ORANGE)}
 
 
-@rc_context(STYLE)
+@style.styled
 def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     """Draw how far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor
     (100), overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
@@ -75,61 +49,68 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
         chosen = (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
         methods[name] = t[chosen].set_index("name")
     if all(t["way"].isna().all() for t in methods.values()):
-        return empty("no way from baseline to noise floor: the number of volunteers is not known")
+        return style.empty(
+            "no way from baseline to noise floor: the number of volunteers is not known"
+        )
     names, n = next(iter(methods.values())).index, len(methods)
-    figure, axes = panels(1, 1, height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
+    figure, axes = style.panels(1, 1, height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     ax = axes[0, 0]
     for i, t in enumerate(methods.values()):
         places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
         low, way, high = (t[column].to_numpy(float) for column in ("way_low", "way", "way_high"))
         far = (way < SHOWN[0]) | (way > SHOWN[1])
-        colour, near = look(i)["color"], ~far
-        estimates(ax, places[near], low[near], way[near], high[near], **look(i, ls=""))
+        colour, near = style.look(i)["color"], ~far
+        style.estimates(ax, places[near], low[near], way[near], high[near], **style.look(i, ls=""))
         for place, value in zip(places[far], way[far], strict=True):
             if value < 0:
-                at_row(ax, 0.01, place, f"← {value:.0f} %", color=colour, ha="left")
+                style.at_row(ax, 0.01, place, f"← {value:.0f} %", color=colour, ha="left")
             else:
-                at_row(ax, 0.99, place, f"{value:.0f} % →", color=colour, ha="right")
-    for place, text, colour in ((0, "mean-vote\nbaseline", ORANGE), (100, "noise\nfloor", INK)):
-        ax.axvline(place, color=colour, **DASHED)
+                style.at_row(ax, 0.99, place, f"{value:.0f} % →", color=colour, ha="right")
+    for place, text, colour in (
+        (0, "mean-vote\nbaseline", style.ORANGE),
+        (100, "noise\nfloor", style.INK),
+    ):
+        ax.axvline(place, color=colour, **style.DASHED)
         ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
-    gone = np.concatenate([np.ravel(ends(t, "way")) for t in methods.values()])
+    gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
     ax.set_xlim(np.clip((np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)), *SHOWN))
-    row_axis(ax, [title(name) for name in names])
+    style.row_axis(ax, [style.title(name) for name in names])
     ax.invert_yaxis()
-    ax.axhline(0.5, color=FAINT, lw=0.8, ls="-")
+    ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
     ax.set_xlabel(f"% of the way from baseline to floor (RMSE, {convention})")
     _legend(figure, methods, f"95 % interval, n = {_n(methods):,} galaxies")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def comparison(table: pd.DataFrame) -> Figure:
     """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
     baseline and noise floor (their ranges, where methods have different ones). `table`: of
     `vote_comparison.compare`."""
     rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
     if not rows.seeds.sum():
-        return empty(NO_RESULT)
-    figure, axes = panels(1, 1, height=0.42 * len(rows) + 1.6)
+        return style.empty(style.NO_RESULT)
+    figure, axes = style.panels(1, 1, height=0.42 * len(rows) + 1.6)
     ax = axes[0, 0]
-    estimates(ax, np.arange(len(rows)), *ends(rows, "rmse"))
-    method_axis(ax, rows, "rmse")
+    style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
+    style.method_axis(ax, rows, "rmse")
     for (column, (name, colour)), align in zip(YARDSTICKS.items(), ("left", "right"), strict=True):
         known = rows[column].dropna()
         if len(known):
             mean, align = known.mean(), {"ha": align, "va": "center"}
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
-            ax.axvline(mean, color=colour, **DASHED)
+            ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, fontsize=10, **align)
     ax.margins(x=0.05)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel("RMSE over the 37 answers (less is better)")
-    figure.legend(handles=[key(interval(rows), **POINT)], loc="outside upper right")
+    figure.legend(
+        handles=[style.key(style.interval(rows), **style.POINT)], loc="outside upper right"
+    )
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def predicted_against_votes(
     votes: pd.DataFrame, *, answers: Sequence[tuple[str, str]] = IMPORTANT, split: str = "test"
 ) -> Figure:
@@ -137,23 +118,25 @@ def predicted_against_votes(
     answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
-        return empty(f"no galaxy with votes in the {split} part" if rows.empty else "no answers")
+        return style.empty(
+            f"no galaxy with votes in the {split} part" if rows.empty else "no answers"
+        )
     columns = min(4, len(answers))
     n = -(-len(answers) // columns)
-    cell = min(WIDTH / (columns + 0.8), 2.8)
+    cell = min(style.WIDTH / (columns + 0.8), 2.8)
     size = (cell * (columns + 0.8), 0.97 * cell * n + 0.7)
-    figure = Picture(figsize=size, layout="constrained")
+    figure = style.Picture(figsize=size, layout="constrained")
     axes = figure.subplots(n, columns, squeeze=False)
     most = max(len(rows) / 10, 2.0)
-    style: Any = {"cmap": SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
+    look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
         column = galaxy_zoo_tree.column(question, answer)
         name = galaxy_zoo_tree.COLUMNS[column]
         x, y = (rows[each].to_numpy(float) for each in (name, f"p_{name}"))
         low = np.floor(10 * min(y.min(), 0)) / 10
         high = np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
-        ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **style)
-        ax.axline((0, 0), slope=1, color=INK, lw=1, ls="--")
+        ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
+        ax.axline((0, 0), slope=1, color=style.INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(2))
@@ -164,13 +147,13 @@ def predicted_against_votes(
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
     place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max"}
-    bar = figure.colorbar(ScalarMappable(**style), ticks=ticks, format="%d", **place)
+    bar = figure.colorbar(ScalarMappable(**look), ticks=ticks, format="%d", **place)
     bar.set_label("galaxies per bin")
     bar.minorticks_off()
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def calibration(tables: Tables) -> Figure:
     """Draw volunteers' against predicted fractions of those who answer, overall and per question,
     with the line on which both are equal. `tables`: of `vote_calibration.calibration`."""
@@ -180,18 +163,18 @@ def calibration(tables: Tables) -> Figure:
     return _per_question(tables, "predicted", "observed", label, "fraction of the volunteers")
 
 
-@rc_context(STYLE)
+@style.styled
 def coverage(tables: Tables) -> Figure:
     """Draw the share of the volunteers' counts within the central predicted interval against its
     level, overall and per question: below the dashed line, the model is too sure of itself.
     `tables`: of `vote_calibration.coverage`."""
     if not _n(tables):
-        return empty("no counts of votes: the number of volunteers is not known")
+        return style.empty("no counts of votes: the number of volunteers is not known")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
     return _per_question(tables, "level", "coverage", label, "share of counts within it")
 
 
-@rc_context(STYLE)
+@style.styled
 def tree(
     votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | None = None
 ) -> Figure:
@@ -202,13 +185,13 @@ def tree(
 
     `votes`: the galaxy's row of a votes table.
     """
-    figure = Picture(figsize=(WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
+    figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
     columns = figure.add_gridspec(1, len(COLUMNS))
-    for column, names in zip(columns, COLUMNS, strict=True):
+    for column, names in enumerate(COLUMNS):
         sizes = [len(_answers(name)) if name in galaxy_zoo_tree.SLICES else 5 for name in names]
-        cells = column.subgridspec(len(names), 1, height_ratios=sizes)
-        for cell, name in zip(cells, names, strict=True):
-            ax = figure.add_subplot(cell)
+        cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
+        for row, name in enumerate(names):
+            ax = figure.add_subplot(cells[row])
             if name in galaxy_zoo_tree.SLICES:
                 _question(ax, votes, name, ticks=name == names[-1])
             else:
@@ -217,28 +200,28 @@ def tree(
                 if image is not None:
                     ax.imshow(to_pixels(image[None])[0])
     handles = [
-        Patch(color=SKY, label="volunteers"),
-        key("their sampling error", color=INK, lw=1.2),
-        key("predicted", color=ORANGE, marker="D", ms=5, lw=1.2),
+        Patch(color=style.SKY, label="volunteers"),
+        style.key("their sampling error", color=style.INK, lw=1.2),
+        style.key("predicted", color=style.ORANGE, marker="D", ms=5, lw=1.2),
     ]
     of = "fractions of those who answered, and how many these were"
     figure.legend(handles=handles, loc="outside upper right", ncols=3, title=of, alignment="right")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def violations(tables: Tables) -> Figure:
     """Draw the per cent of the galaxies whose predicted fractions break the tree, by rule, with the
     largest violation. `tables`: of `vote_metrics.violations`."""
     methods = _methods(tables)
     if not any(t["count"].any() for t in methods.values()):
-        return empty("no galaxy's predicted fractions break the tree")
+        return style.empty("no galaxy's predicted fractions break the tree")
     rules, n = next(iter(methods.values())).rule, len(methods)
-    figure, axes = panels(1, 1, height=(0.24 * n + 0.2) * len(rules) + 1.3)
+    figure, axes = style.panels(1, 1, height=(0.24 * n + 0.2) * len(rules) + 1.3)
     ax = axes[0, 0]
     for i, (name, t) in enumerate(methods.items()):
         places = np.arange(len(rules)) + (i - (n - 1) / 2) * 0.8 / n
-        bars = ax.barh(places, 100 * t.share, 0.7 / n, color=COLOURS[i % 8])
+        bars = ax.barh(places, 100 * t.share, 0.7 / n, color=style.COLOURS[i % 8])
         texts = [
             f"{name and f'{name}: '}{100 * row['share']:.3g} %"
             + (f", by up to {row['largest']:.2g}" if row["count"] else "")
@@ -247,7 +230,7 @@ def violations(tables: Tables) -> Figure:
         ax.bar_label(bars, texts, padding=4, fontsize=10)
     ax.set_yticks(range(len(rules)), [rule.replace(" to ", "\nto ") for rule in rules])
     ax.invert_yaxis()
-    room = 100 * LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
+    room = 100 * style.LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
     ax.set(xlim=(0, 100 + room), xticks=[0, 25, 50, 75, 100])
     ax.set_xlabel(f"% of the galaxies (n = {_n(tables):,})")
     ax.tick_params(axis="y", length=0)
@@ -269,7 +252,7 @@ def _n(tables: Tables) -> int:
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None = None) -> None:
     """The names of the methods with their looks."""
     named = enumerate(name for name in methods if name)
-    handles = [key(name, **look(i, ls="-", ms=6, lw=2)) for i, name in named]
+    handles = [style.key(name, **style.look(i, ls="-", ms=6, lw=2)) for i, name in named]
     columns = min(3, len(handles) or 1)
     place: Any = {"loc": "outside upper right", "ncols": columns, "alignment": "right"}
     figure.legend(handles=handles, title=of, **place)
@@ -279,17 +262,17 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
     """A column against another, with its interval, overall and for each question in a panel from 0
     to 1, with the line on which both are equal."""
     methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
-    figure, axes = panels(3, 4, height=6.6, sharex=True, sharey=True)
+    figure, axes = style.panels(3, 4, height=6.6, sharex=True, sharey=True)
     limits, ticks = (-0.03, 1.03), [0, 0.5, 1]
     for ax, name in zip(axes.flat, names, strict=True):
-        ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
+        ax.plot([0, 1], [0, 1], color=style.FAINT, lw=1, ls="--")
         for i, t in enumerate(methods.values()):
             rows = t.loc[t["question"] == name]
             error = rows[y] - rows["low"], rows["high"] - rows[y]
-            ax.errorbar(rows[x], rows[y], error, **look(i, ls="-", lw=1.2, ms=4))
+            ax.errorbar(rows[x], rows[y], error, **style.look(i, ls="-", lw=1.2, ms=4))
         ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks)
         weight = "bold" if name == "overall" else "normal"
-        ax.set_title(title(name), fontsize=10, fontweight=weight)
+        ax.set_title(style.title(name), fontsize=10, fontweight=weight)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
     if "" not in methods:
@@ -311,19 +294,21 @@ def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None
     alpha = 0.35 if answered < 0.05 else 1.0
     if answered > 0:
         v, n = true / answered, people * answered
-        ax.barh(places, v, 0.8, color=SKY, alpha=alpha)
+        ax.barh(places, v, 0.8, color=style.SKY, alpha=alpha)
         centre, half = (n * v + 0.5) / (n + 1), np.sqrt(n * v * (1 - v) + 0.25) / (n + 1)
-        line: Any = {"color": INK, "lw": 1.2, "ls": "-", "alpha": alpha}
+        line: Any = {"color": style.INK, "lw": 1.2, "ls": "-", "alpha": alpha}
         ax.hlines(places - 0.2, centre - half, centre + half, **line)
     if predicted.any():
         p, error = predicted / predicted.sum(), None
         if f"s_{question}" in votes.index:
             error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
-        ax.errorbar(p, places + 0.2, xerr=error, color=ORANGE, fmt="D", ms=5, lw=1.2, alpha=alpha)
+        ax.errorbar(
+            p, places + 0.2, xerr=error, color=style.ORANGE, fmt="D", ms=5, lw=1.2, alpha=alpha
+        )
     known = f"{people * answered:.0f} of {people:.0f}"
     share = f": {100 * answered:.0f} %" if np.isnan(people) else f": {known}"
-    text = title(question) + share * (not np.isnan(answered))
-    ax.set_title(text, fontsize=10, loc="left", color=INK if alpha == 1 else FAINT)
+    text = style.title(question) + share * (not np.isnan(answered))
+    ax.set_title(text, fontsize=10, loc="left", color=style.INK if alpha == 1 else style.FAINT)
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])
     ax.tick_params(axis="y", length=0)
