@@ -196,7 +196,7 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     text = report.write("toy").read_text()
     rows = Reader(text).rows
     assert "Missing: net/seed=1, net/seed=2." in text
-    assert "2 of 4 pieces of work · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
+    assert "2 of 4 jobs · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
     assert "<p>One is &lt; two.</p>" in text
     assert "root a&lt;b&gt;&amp;c" in text
     assert ["seed", "notebook", "time", "test accuracy", "test macro f1", "n test"] in rows
