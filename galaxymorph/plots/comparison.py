@@ -64,8 +64,8 @@ def train_val_test(table: pd.DataFrame, *, baseline: str = "majority") -> Figure
     rows = _ranked(table, "accuracy", baseline)
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
-    figure, axes = style.panels(1, 1, height=0.42 * len(rows) + 1.5)
-    ax, places = axes[0, 0], np.arange(len(rows))
+    figure, ax = style.panel(height=0.42 * len(rows) + 1.5)
+    places = np.arange(len(rows))
     accuracies = rows[["train_accuracy", "val_accuracy", "accuracy"]].astype(float)
     ax.hlines(places, accuracies.min(axis=1), accuracies.max(axis=1), color="#cccccc", lw=1, ls="-")
     style.estimates(ax, places, *style.ends(rows, "accuracy"), zorder=3)
@@ -97,12 +97,11 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
         ) / 2 else style.INK
 
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
-    look: Any = {"cmap": style.SEQUENTIAL, "vmin": low, "vmax": 1, "aspect": "auto"}
-    style.heat_map(ax, values, cell, bar={"label": metric, "ticks": None}, **look)
-    names, classes = ([str(name) for name in each] for each in (table.index, table.columns))
-    names = [style.in_lines(name) for name in names]
-    style.names_below(ax, classes, pitch=(style.WIDTH - style.inches(names) - 1) / len(classes))
-    ax.set_yticks(range(len(table)), names)
+    names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
+    look: Any = {"cmap": style.SEQUENTIAL, "limits": (low, 1), "label": metric, "ticks": None}
+    style.heat_map(ax, values, cell, names, **look)
+    pitch = (style.WIDTH - style.inches(names) - 1) / len(classes)
+    style.names_below(ax, classes, pitch=pitch)
     return figure
 
 
@@ -113,8 +112,8 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 
     `table` and `seeds`: of `published_mistakes.table` and `published_mistakes.by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
-    figure, axes = style.panels(1, 1, height=0.72 * len(rows) + 1.4)
-    ax, several = axes[0, 0], table.seeds.max() > 1
+    figure, ax = style.panel(height=0.72 * len(rows) + 1.4)
+    several = table.seeds.max() > 1
     right: Any = {"color": style.BLUE, "marker": "o", "ls": "", "mew": 0}
     wrong: Any = {"color": style.ORANGE, "marker": "o", "ls": "", "mfc": "none"}
     for place, row in enumerate(rows):
@@ -133,9 +132,10 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
             tip, tail = (row["reported"], place), (row["honest"], place)
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
-    style.row_axis(
-        ax, [f"{style.in_lines(r['mistake'])}\n({style.in_lines(r['published_in'])})" for r in rows]
+    names, published = (
+        style.in_lines(row[column] for row in rows) for column in ("mistake", "published_in")
     )
+    style.row_axis(ax, [f"{name}\n({of})" for name, of in zip(names, published, strict=True)])
     others = bool((table.measure != "accuracy").any())
     ax.set_xlabel("accuracy" + " (or what stands on the right)" * others)
     style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)

@@ -17,6 +17,7 @@ from matplotlib.ticker import (
     EngFormatter,
     FixedFormatter,
     FixedLocator,
+    LogLocator,
     MaxNLocator,
     NullLocator,
     StrMethodFormatter,
@@ -53,16 +54,14 @@ def pareto(
     `front`: which rows no other beats (`comparison.front`); they are filled, and a line runs along
     them. Rows whose cost is not known are named as such."""
     rows = table.assign(front=front).loc[(table.method != baseline) & (table.seeds > 0)]
-    rows = rows.assign(
-        name=[style.in_lines(name, letters=style.BESIDE) for name in style.with_labels(rows)]
-    )
+    rows = rows.assign(name=style.with_labels(rows))
     rows = rows.sort_values(by="accuracy", ascending=False)
     known = rows[cost] > 0
     unknown, rows = [str(name) for name in rows.loc[~known, "name"]], rows.loc[known]
     if rows.empty:
         return style.empty(f"no method says its {COSTS[cost]}")
     price, ahead = rows[cost].to_numpy(float), rows.loc[rows.front].sort_values(by=cost)
-    figure, ax = style.panel_beside([*rows["name"], *unknown])
+    figure, ax, names = style.panel_beside([*rows["name"], *unknown])
     ax.set(xscale="log", xlim=_beyond(price), xlabel=COSTS[cost])
     _heights(ax, rows, "accuracy", table.loc[table.method == baseline])
     x = np.append(ahead[cost], ax.get_xlim()[1])
@@ -75,13 +74,16 @@ def pareto(
         point["mfc"] = point["color"] if row["front"] else "white"
         bar = [row["accuracy_low"], row["accuracy_high"]]
         ax.plot([row[cost]] * 2, bar, color=point["color"], ls="-", transform=aside)
-        handles += ax.plot(row[cost], row["accuracy"], label=row["name"], **point)
-    ax.xaxis.set_major_locator(FixedLocator(_ticks(*ax.get_xlim())))
+        handles += ax.plot(row[cost], row["accuracy"], label=names[i], **point)
+    low, high = ax.get_xlim()
+    decades = np.log10(high / low)
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)  # no more than fit
+    ax.xaxis.set_major_locator(LogLocator(subs=steps))
     plain = StrMethodFormatter("{x:,g}")
     ax.xaxis.set_major_formatter(EngFormatter(sep=" ") if cost in COUNTS else plain)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid()
-    handles += [style.key(f"cost not known:\n{name}", ls="") for name in unknown]
+    handles += [style.key(f"cost not known:\n{name}", ls="") for name in names[len(rows) :]]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
@@ -119,12 +121,12 @@ def label_efficiency(
     for end in ("_low", "_high"):
         thin = rows.method.isin(list(controls))
         rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~thin, rows[metric])
-    figure, ax = style.panel_beside([style.in_lines(name, letters=style.BESIDE) for name in names])
+    figure, ax, legend = style.panel_beside(names)
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table.loc[table.method == baseline])
     for i, name in enumerate(names):
         low, value, high = style.ends(methods[name], metric)
-        line = style.look(i, ms=6, label=style.in_lines(name, letters=style.BESIDE))
+        line = style.look(i, ms=6, label=legend[i])
         if name in controls:
             line |= {"color": style.FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
         else:
@@ -168,19 +170,15 @@ def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
     def cell(i: int, j: int) -> tuple[str, str]:
         return texts.get((i, j), ""), "white" if doublings[i, j] < -3 else style.INK  # on dark blue
 
-    figure, ax = style.panel(None, height=0.42 * len(others) + 1.9)
-    bar = {"label": "labels needed for each", "ticks": list(DOUBLINGS)}
-    bar["names"] = list(DOUBLINGS.values())
-    look: Any = {"cmap": style.DIVERGING, "vmin": -4, "vmax": 4, "aspect": "auto"}
-    style.heat_map(ax, doublings, cell, bar=bar, **look)
+    figure, ax = style.panel(height=0.42 * len(others) + 1.9)
+    look: Any = {"cmap": style.DIVERGING, "limits": (-4, 4), "ticks": DOUBLINGS}
+    names = style.in_lines(others, letters=30)
+    style.heat_map(ax, doublings, cell, names, label="labels needed for each", **look)
     numbers = ["all" if np.isinf(n) else f"{n:,.0f}" for n in budgets]
     scores = [rows.accuracy[rows.budget == n].iloc[0] for n in budgets]
     below = [f"{n}\n({score:.3f})" for n, score in zip(numbers, scores, strict=True)]
     ax.set_xticks(range(len(budgets)), below)
     ax.set_xlabel(f"labels of {method} (its accuracy)")
-    ax.set_yticks(
-        range(len(others)), [style.in_lines(name, letters=style.BESIDE) for name in others]
-    )
     return figure
 
 
@@ -197,7 +195,7 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
     height = 0.42 * len(methods) + 1.5
     figure, axes = style.panels(1, len(budgets), height=height, sharey=True, sharex=True)
     for ax, budget in zip(axes[0], budgets, strict=True):
-        here = rows[rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget]
+        here = rows.loc[rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget]
         here = here.set_index("method")
         ax.axvline(0, color=style.ORANGE, **style.DASHED)
         for place, method in enumerate(methods):
@@ -206,16 +204,8 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
                 face = style.BLUE if low > 0 or high < 0 else "white"
                 style.estimates(ax, place, low, value, high, mfc=face)
             else:
-                ax.text(
-                    0,
-                    place,
-                    "missing",
-                    color=style.FAINT,
-                    ha="center",
-                    va="center",
-                    bbox=style.WHITE,
-                )
-        style.row_axis(ax, [style.in_lines(method, letters=style.BESIDE) for method in methods])
+                style.absent(ax, place, "missing")
+        style.row_axis(ax, style.in_lines(methods, letters=30))
         ax.set_title(style.labels(budget))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_xlabel(f"accuracy less that\nof {control}")
@@ -282,12 +272,3 @@ def _shifts(values: Values) -> Values:
         members = order[group == each]
         shifts[members] = 0.11 * (np.arange(len(members)) - (len(members) - 1) / 2)
     return shifts
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers between the limits of a logarithmic axis, no more than fit."""
-    decades = np.log10(high / low)
-    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]

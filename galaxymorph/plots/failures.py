@@ -20,7 +20,6 @@ NAMES = {  # of properties that have units
     "brightness": "brightness (pixels of white)",
     "vote_agreement": "vote agreement (share of volunteers)",
 }
-BESIDE = 34  # letters of a line of the legend
 SPREAD = 0.7  # of the methods side by side, in the width of a bin
 MEASURED = {"accuracy": "accuracy", "gap": "confidence\nless accuracy"}
 
@@ -35,7 +34,7 @@ def by_property(table: pd.DataFrame) -> Figure:
     if table.empty:
         return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
-    names, n = [style.in_lines(str(method), letters=BESIDE) for method in methods], len(methods)
+    names, n = style.in_lines(map(str, methods), letters=34), len(methods)
     columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
     height = 2.45 * len(properties) + 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
     figure, axes = style.panels(len(properties), 2, height=height, sharey="col")
@@ -94,7 +93,7 @@ def disagreements(
     `images`: in the order of the rows of `table`, of `disagreement.disagreements`."""
     if table.empty:
         return style.empty(f"{a} and {b} name every galaxy alike")
-    names = {end: style.in_lines(f"{name}:", letters=20) for end, name in (("a", a), ("b", b))}
+    names = dict(zip("ab", style.in_lines([f"{a}:", f"{b}:"], letters=20), strict=True))
     titles = []
     for row in table.to_dict("records"):
         given = [
@@ -117,7 +116,6 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     values = 100 * cells["difference"].unstack().loc[classes, classes].to_numpy(float)
     resolved = cells["resolved"].unstack().loc[classes, classes].to_numpy(bool)
     n = table.drop_duplicates("label").set_index("label")["n"]
-    names = [f"{name} (n = {n[name]:,})" for name in classes]
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
 
     def cell(row: int, column: int) -> tuple[str, str]:
@@ -128,25 +126,18 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
         colour = "white" if abs(value) > 0.75 * most else style.INK if value else style.FAINT
         return text + "*" * bool(resolved[row, column]), colour
 
-    signs = {"above 0": a, "below 0": b}
-    titles = [
-        style.in_lines(f"{sign}: more often by {name}", letters=60) for sign, name in signs.items()
-    ]
-    width, size = style.class_cells(names, beside=1.2)
-    width = max(width, min(style.WIDTH, style.inches(titles) + 0.6))
-    height = size * len(classes) + 0.8 + 0.22 * (style.lines(titles) + 1)
-    figure, ax = style.panel(None, width=width, height=height)
-    bar = {"label": "percentage points", "ticks": [-most, 0, most]}
-    style.heat_map(ax, values, cell, bar=bar, cmap=style.DIVERGING, vmin=-most, vmax=most)
+    titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
+    titles = style.in_lines(titles, letters=60)
+    look: Any = {"cmap": style.DIVERGING, "limits": (-most, most), "ticks": [-most, 0, most]}
+    look |= {"label": "percentage points", "above": 0.8 + 0.22 * (style.lines(titles) + 1)}
+    width = min(style.WIDTH, style.inches(titles) + 0.6)
+    counts = {name: n[name] for name in classes}
+    figure, ax = style.class_map(None, values, cell, counts, width=width, **look)
     framed: Any = {"fc": "none", "ec": style.INK, "lw": 1.8}
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
-    style.class_axes(ax, classes, names, cell=size)
-    handles = [
-        Patch(fc=c, label=label)
-        for c, label in zip((style.ORANGE, style.BLUE), titles, strict=True)
-    ]
     label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
+    handles = [Patch(fc=style.ORANGE, label=titles[0]), Patch(fc=style.BLUE, label=titles[1])]
     figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
     return figure
 

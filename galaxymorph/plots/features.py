@@ -17,7 +17,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import Images, Labels, examples, row_title, sheet, to_pixels
+from galaxymorph.plots.galaxies import Images, Labels, examples, row_title, sheet, show, to_pixels
+from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
 Strips = (
@@ -34,9 +35,9 @@ HEALTH = {
     "health_effective_rank": ("effective rank", "1: dimensional collapse"),
 }
 PARTS: dict[str, Any] = {
-    "train_": {"color": style.ORANGE, "ls": "--", "label": "training"},
-    "val_": {"color": style.BLUE, "ls": "-", "label": "validation"},
-    "": {"color": style.BLUE, "ls": "-", "marker": "o", "ms": 5},
+    "train_": {"color": ORANGE, "ls": "--", "label": "training"},
+    "val_": {"color": BLUE, "ls": "-", "label": "validation"},
+    "": {"color": BLUE, "ls": "-", "marker": "o", "ms": 5},
 }
 ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
 
@@ -61,7 +62,7 @@ def health(history: pd.DataFrame) -> Figure:
         if len(found) > 1:
             ax.legend()
         ax.set_title(HEALTH[name][0], loc="left", fontsize=11)
-        ax.set_ylabel(HEALTH[name][1], fontsize=10, color=style.FAINT)
+        ax.set_ylabel(HEALTH[name][1], fontsize=10, color=FAINT)
         ax.margins(y=0.12)
         ax.set_xlim(0, 1.04 * history.epoch.max() + 0.2)
         if name in ("health_spread", "health_effective_rank"):
@@ -76,12 +77,7 @@ def health(history: pd.DataFrame) -> Figure:
 
 @style.styled
 def projection(
-    points: pd.DataFrame,
-    labels: Labels,
-    classes: Sequence[str],
-    *,
-    ax: Axes | None = None,
-    legend: bool = True,
+    points: pd.DataFrame, labels: Labels, classes: Sequence[str], *, ax: Axes | None = None
 ) -> Figure:
     """Draw galaxies in two dimensions (`features.project`, whose columns are named as axes), each
     class in a colour and a marker of its own; those without a class (-1) in grey behind."""
@@ -98,7 +94,7 @@ def projection(
             look |= {"c": style.COLOURS[k % 8], "marker": style.MARKERS[k % 8]}
         ax.scatter(x[of], y[of], zorder=2 + k, label=f"{name} (n = {of.sum():,})", **look)
     ax.set(xlabel=points.columns[0], ylabel=points.columns[1], xticks=[], yticks=[])
-    if legend and len(x):
+    if len(x):
         scale = float(np.sqrt(50 / size))
         place: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "handletextpad": 0.3}
         for handle in ax.legend(markerscale=scale, **place).legend_handles:
@@ -126,23 +122,14 @@ def neighbours(
     figure, axes = sheet(*shown.shape, lines=1)
     fits = int(figure.get_figwidth() / shown.shape[1] / style.LETTER) - 1
     for strip, near in zip(axes, shown, strict=True):
-        own, pixels = int(labels[near[0]]), to_pixels(images[near.tolist()])
-        for column, (ax, image, row) in enumerate(zip(strip, pixels, near, strict=True)):
-            ax.imshow(image)
-            label = int(labels[row])
-            name = classes[label] if label >= 0 else "–"
+        show(strip, to_pixels(images[near.tolist()]))
+        own = int(labels[near[0]])
+        for column, (ax, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
+            name = str(classes[label]) if label >= 0 else "–"
             name = name if len(name) <= fits else name[: fits - 1] + "…"
             known = min(own, label) >= 0
             other = known and label != own
-            colour = (
-                style.INK
-                if column == 0
-                else style.ORANGE
-                if other
-                else style.BLUE
-                if known
-                else style.FAINT
-            )
+            colour = INK if column == 0 else ORANGE if other else BLUE if known else FAINT
             ax.set_title(name, fontsize=10, pad=4, color=colour)
             _frame(ax, colour, lw=4 if column == 0 else 2, ls=(0, (2, 1)) if other else "-")
     return figure
@@ -161,10 +148,8 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
     figure, axes = sheet(3, len(originals), left=style.LETTER * 15 + 0.2, right=0.7)
     for row, given in zip(axes, (originals, reconstructed), strict=False):
-        for ax, image in zip(row, to_pixels(_bytes(given)), strict=True):
-            ax.imshow(image)
-    for ax, each in zip(axes[2], residual, strict=True):
-        ax.imshow(each, cmap="RdBu_r", vmin=-most, vmax=most)
+        show(row, to_pixels(_bytes(given)))
+    show(axes[2], residual, cmap="RdBu_r", vmin=-most, vmax=most)
     for ax, name in zip(axes[:, 0], ROWS, strict=True):
         row_title(ax, name)
     tick, last = float(f"{0.7 * most:.1g}"), axes[2, -1]
@@ -180,10 +165,9 @@ def interpolation(images: Strips) -> Figure:
         return style.empty("no galaxies")
     figure, axes = sheet(len(images), images.shape[1])
     for row, strip in zip(axes, images, strict=True):
-        for ax, image in zip(row, to_pixels(_bytes(_floats(strip))), strict=True):
-            ax.imshow(image)
+        show(row, to_pixels(_bytes(_floats(strip))))
         for ax in row[[0, -1]]:
-            _frame(ax, style.INK, lw=4)
+            _frame(ax, INK, lw=4)
     return figure
 
 
@@ -214,8 +198,8 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     if table.empty:
         return style.empty("no measure was shuffled")
     shown = table.head(most)[::-1]
-    figure, ax = style.panel(None, height=0.3 * len(shown) + 1.0)
-    ax.axvline(0, color=style.FAINT, ls=":", lw=1)
+    figure, ax = style.panel(height=0.3 * len(shown) + 1.0)
+    ax.axvline(0, color=FAINT, ls=":", lw=1)
     style.estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
     style.row_axis(ax, [style.title(name) for name in shown.group])
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,12 @@ def sheet(
     return figure, axes
 
 
+def show(axes: Iterable[Axes], pixels: Iterable[Any], **look: Any) -> None:
+    """Draw an image into each frame, as long as there are any."""
+    for ax, image in zip(axes, pixels, strict=False):
+        ax.imshow(image, **look)
+
+
 def row_title(ax: Axes, text: str) -> None:
     """Write on the left of a row's first frame."""
     ax.text(-0.1, 0.5, text, ha="right", va="center", transform=ax.transAxes, fontsize=10)
@@ -80,8 +86,8 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
     ]
     lines = max(title.count("\n") + 1 for title in titles)
     figure, axes = sheet(-(-len(pixels) // columns), columns, lines=lines)
-    for ax, image, title in zip(axes.flat, pixels, titles, strict=False):
-        ax.imshow(image)
+    show(axes.flat, pixels)
+    for ax, title in zip(axes.flat, titles, strict=False):
         ax.set_title(title, fontsize=10, pad=3)
     return figure
 
@@ -97,8 +103,7 @@ def class_examples(
         return style.empty("no galaxy has a class")
     figure, axes = sheet(len(classes), each, left=style.inches([*classes, "(n = 10,000)"]) + 0.2)
     for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
-        for ax, image in zip(row, pixels[labels == k], strict=False):
-            ax.imshow(image)
+        show(row, pixels[labels == k])
         row_title(row[0], f"{name}\n(n = {(labels == k).sum():,})")
     return figure
 
@@ -200,7 +205,7 @@ def vote_correlation(
     """
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
-    figure, ax = style.panel(None, height=style.WIDTH * 0.97)
+    figure, ax = style.panel(height=style.WIDTH * 0.97)
     ax.imshow(np.where(np.tri(n), 0, np.nan), cmap=ListedColormap(["#cccccc"]))
     shown = np.ma.masked_invalid(np.where(np.tri(n), correlation, np.nan))
     image = ax.imshow(shown, cmap="RdBu_r", vmin=-1, vmax=1)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,6 @@ from numpy import ndarray
 
 WIDTH = 8.0  # of a figure, inches
 LETTER = 0.075  # of 10 points, inches, rather more than the average: to lay out before drawing
-BESIDE = 30  # letters of a line of a legend beside the axes
 INK, FAINT, PALE = "#222222", "#767676", "#dddddd"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, "#E69F00", GREEN, PINK, SKY, ORANGE, "#000000", FAINT)
@@ -50,19 +49,10 @@ STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.labelsize": 11,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "legend.fontsize": 10,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
     "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
     "axes.axisbelow": True,
     "grid.color": PALE,
@@ -70,7 +60,6 @@ STYLE: Any = {
 }
 POINT: Any = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}  # an estimate with its interval
 DASHED: Any = {"ls": "--", "lw": 1.5}  # a yardstick: baseline, control, noise floor
-WHITE = {"fc": "white", "ec": "none", "pad": 1}  # behind text
 NO_RESULT = "no method has a result yet"
 
 styled = rc_context(STYLE)  # what each function that draws is decorated with
@@ -108,7 +97,7 @@ def grid(
     return figure, axes
 
 
-def panel(ax: Axes | None, *, width: float = WIDTH, height: float) -> tuple[Figure, Axes]:
+def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tuple[Figure, Axes]:
     """Return the given panel with its figure, or a new one."""
     if ax is None:
         figure = Picture(figsize=(width, height), layout="constrained")
@@ -118,10 +107,12 @@ def panel(ax: Axes | None, *, width: float = WIDTH, height: float) -> tuple[Figu
     return figure, ax
 
 
-def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """Make a panel that is high enough for a legend of these names on its right."""
-    figure, axes = panels(1, 1, height=max(4.2, 1.2 + 0.205 * lines(names)))
-    return figure, axes[0, 0]
+def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes, list[str]]:
+    """Make a panel that is high enough for a legend of these names on its right; return it with the
+    names in lines."""
+    names = in_lines(names, letters=30)
+    figure, ax = panel(height=max(4.2, 1.2 + 0.205 * lines(names)))
+    return figure, ax, names
 
 
 def empty(text: str, ax: Axes | None = None) -> Figure:
@@ -175,17 +166,21 @@ def row_axis(ax: Axes, names: Sequence[str], *, below: float = 0.6) -> None:
 def method_axis(ax: Axes, rows: pd.DataFrame, column: str) -> None:
     """Name the heights of a panel after the rows of a comparison; those without a value of `column`
     say so."""
-    row_axis(ax, row_names(rows), below=0.9)
+    names = zip(in_lines(with_labels(rows)), rows.seeds, strict=True)
+    row_axis(ax, [f"{name} ({n} seed{'s' * (n != 1)})" for name, n in names], below=0.9)
     for place, row in enumerate(rows.to_dict("records")):
-        if pd.isna(row[column]):
-            why = "not run" if isinstance(row.get("not_run"), str) else "missing"  # a file has NaN
-            at_row(ax, 0.02, place, why, color=FAINT, bbox=WHITE)
+        if pd.isna(row[column]):  # not_run of a file may be NaN
+            absent(ax, place, "not run" if isinstance(row.get("not_run"), str) else "missing")
+
+
+def absent(ax: Axes, height: int, text: str) -> None:
+    """Say in a row why nothing is there."""
+    at_row(ax, 0.02, height, text, color=FAINT, bbox={"fc": "white", "ec": "none", "pad": 1})
 
 
 def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> None:
     """Write at a height of the data, and a share of the panel's width."""
-    look = {"va": "center", "transform": ax.get_yaxis_transform()} | look
-    ax.text(x, height, text, **look)
+    ax.text(x, height, text, **{"va": "center", "transform": ax.get_yaxis_transform()} | look)
 
 
 # ---- heat maps
@@ -195,38 +190,52 @@ def heat_map(
     ax: Axes,
     values: Float[ndarray, "row column"],
     cell: Callable[[int, int], tuple[str, str]],
+    names: Sequence[str],
     *,
-    bar: dict[str, Any],
+    cmap: LinearSegmentedColormap,
+    limits: tuple[float | int, float | int],
+    aspect: Literal["auto", "equal"] = "auto",
     fontsize: int = 10,
-    **look: Any,
+    **bar: Any,
 ) -> None:
     """Draw values as colours, grey where there are none, in each cell the text and in the colour
-    that `cell` gives for row and column; `bar`: options of `colour_bar`."""
-    image = ax.imshow(np.ma.masked_invalid(values), **look)
+    that `cell` gives for row and column; `names` of the rows; `bar`: options of `colour_bar`."""
+    low, high = limits
+    shown = np.ma.masked_invalid(values)
+    image = ax.imshow(shown, cmap=cmap, vmin=low, vmax=high, aspect=aspect)
+    look: Any = {"ha": "center", "va": "center", "fontsize": fontsize}
     for row, column in np.ndindex(*values.shape):
         text, colour = cell(row, column)
         if text:
-            ax.text(column, row, text, ha="center", va="center", fontsize=fontsize, color=colour)
+            ax.text(column, row, text, color=colour, **look)
+    ax.set_yticks(range(len(names)), names)
     frameless(ax)
     colour_bar(ax, image, **bar)
 
 
-def class_cells(names: Sequence[str], *, beside: float | int) -> tuple[float, float]:
-    """Return the width of a matrix of classes with the names of its rows, and of a cell, in inches;
-    `beside`: what stands on its right."""
-    left, n = inches(names) + 0.5, len(names)
-    cell = min(max(0.85, 1.6 / n), (WIDTH - left - beside) / n)
-    return left + cell * n + beside, cell
-
-
-def class_axes(ax: Axes, classes: Sequence[str], names: Sequence[str], *, cell: float) -> None:
-    """Name columns and rows of a matrix of true classes and what they were taken for; slanted names
-    make the figure higher."""
-    if names_below(ax, classes, pitch=cell):
-        figure, _ = panel(ax, height=0.0)
-        figure.set_figheight(figure.get_figheight() + 0.6 * inches(classes))
-    ax.set_yticks(range(len(names)), names)
+def class_map(
+    ax: Axes | None,
+    values: Float[ndarray, "true taken_for"],
+    cell: Callable[[int, int], tuple[str, str]],
+    counts: Mapping[str, Any],
+    *,
+    width: float = 0.0,
+    above: float = 0.5,
+    small: int = 10,
+    **look: Any,
+) -> tuple[Figure, Axes]:
+    """Draw a heat map of true classes (rows; `counts`: their galaxies) and what they were taken for
+    (columns), at least some inches wide and with room `above`; text is `small` in small cells."""
+    names, n = [f"{name} (n = {count:,})" for name, count in counts.items()], len(counts)
+    left = inches(names) + 0.5
+    size = min(max(0.85, 1.6 / n), (WIDTH - left - 1.2) / n)
+    figure, ax = panel(ax, width=max(left + size * n + 1.2, width), height=size * n + above)
+    fontsize = 10 if size > 0.5 else small
+    heat_map(ax, values, cell, names, aspect="equal", fontsize=fontsize, **look)
+    if names_below(ax, list(counts), pitch=size):
+        figure.set_figheight(figure.get_figheight() + 0.6 * inches(list(counts)))
     ax.set(xlabel="taken for", ylabel="true class")
+    return figure, ax
 
 
 def colour_bar(
@@ -234,17 +243,16 @@ def colour_bar(
     image: AxesImage,
     *,
     label: str,
-    ticks: Sequence[float | int] | None,
-    names: Sequence[str] | None = None,
+    ticks: Sequence[float | int] | Mapping[int, str] | None,
 ) -> None:
-    """Draw a colour bar as high as the axes; `names` of its ticks where their values are not what
-    should be read."""
+    """Draw a colour bar as high as the axes; `ticks`: with their names where their values are not
+    what should be read."""
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
-    bar = ax.figure.colorbar(image, cax=place, ticks=ticks)
+    bar = ax.figure.colorbar(image, cax=place, ticks=None if ticks is None else list(ticks))
     bar.set_label(label)
-    if names is not None:
-        place.set_yticklabels(list(names))
+    if isinstance(ticks, Mapping):
+        place.set_yticklabels(list(ticks.values()))
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
@@ -285,16 +293,13 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
     return [f"{method}, {labels(n)}" if several else method for method, n in pairs]
 
 
-def row_names(rows: pd.DataFrame) -> list[str]:
-    """Return method, number of labels where there are several, and seeds, of rows of a
-    comparison."""
-    pairs = zip(with_labels(rows), rows.seeds, strict=True)
-    return [f"{in_lines(name)} ({n} seed{'s' * (n != 1)})" for name, n in pairs]
-
-
-def in_lines(name: str, *, letters: int = 34) -> str:
-    """Break a long name into lines of some letters at most, after spaces and what else parts the
+def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
+    """Break long names into lines of some letters at most, after spaces and what else parts the
     names of methods."""
+    return [_in_lines(name, letters) for name in names]
+
+
+def _in_lines(name: str, letters: int) -> str:
     parts = [""]
     for part in re.split("(?<=[ _,])", name):
         if parts[-1] and len(parts[-1] + part.rstrip()) > letters:

@@ -98,11 +98,7 @@ def confusion(
         colour = style.FAINT if n == 0 else "white" if share > 50 else style.INK
         return f"{n}\n" + ("–" if np.isnan(share) else f"{share:.0f} %"), colour
 
-    names = [f"{name} (n = {n})" for name, n in zip(classes, total[:, 0], strict=True)]
-    width, size = style.class_cells(names, beside=1)
-    figure, ax = style.panel(ax, width=width, height=size * len(classes) + 0.5)
-    bar = {"label": "% of the true class", "ticks": [0, 50, 100]}
-    look: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100}
-    style.heat_map(ax, percent, cell, bar=bar, fontsize=10 if size > 0.5 else 9, **look)
-    style.class_axes(ax, classes, names, cell=size)
-    return figure
+    look: Any = {"cmap": style.SEQUENTIAL, "limits": (0, 100), "small": 9}
+    look |= {"label": "% of the true class", "ticks": [0, 50, 100]}
+    counts = dict(zip(classes, total[:, 0], strict=True))
+    return style.class_map(ax, percent, cell, counts, **look)[0]

@@ -39,10 +39,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     if not tables:
         return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
-    names = [
-        style.in_lines(name, letters=int(style.WIDTH / columns / style.LETTER / 1.25))
-        for name in tables
-    ]
+    names = style.in_lines(tables, letters=int(style.WIDTH / columns / style.LETTER / 1.25))
     height = 2.6 + 0.2 * max(name.count("\n") for name in names)
     figure, axes = style.grid(n, columns, height=height, more=0.7, sharex=True, sharey=True)
     start = min(float(table.low.min()) for table in tables.values())
@@ -65,11 +62,8 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=11)
     figure.supylabel("accuracy", fontsize=11)
-    handles = [
-        style.key("accuracy with 95 % interval", lw=1.5, **point),
-        style.key("calibrated", **diagonal),
-    ]
-    handles = [*handles, Patch(label="galaxies in the bin", **bar)]
+    handles: list[Any] = [style.key("accuracy with 95 % interval", lw=1.5, **point)]
+    handles += [style.key("calibrated", **diagonal), Patch(label="galaxies in the bin", **bar)]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
     return figure
 
@@ -84,8 +78,8 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
         return style.empty(style.NO_RESULT)
     areas = {name: float(curve.risk.mean()) for name, curve in curves.items()}
     names = sorted(areas, key=lambda name: areas[name])
-    legend = [style.in_lines(f"{name} ({areas[name]:.3f})", letters=style.BESIDE) for name in names]
-    figure, ax = style.panel_beside(legend)
+    legend = [f"{name} ({areas[name]:.3f})" for name in names]
+    figure, ax, legend = style.panel_beside(legend)
     for i, (name, label) in enumerate(zip(names, legend, strict=True)):
         look = style.look(i, marker="", lw=1.8, label=label)
         ax.plot(curves[name].coverage, curves[name].risk, **look)
@@ -120,7 +114,7 @@ def told_apart(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     figure, axes = style.panels(1, 2, height=0.42 * n + 1.5, sharey=True, width_ratios=widths)
     left, right = axes[0]
     style.estimates(left, range(n), rows.accuracy_low, rows.accuracy, rows.accuracy_high)
-    style.row_axis(left, [style.in_lines(method) for method in place])
+    style.row_axis(left, style.in_lines(place))
     left.set_xlabel("test accuracy")
     left.xaxis.set_major_locator(MaxNLocator(4))
     left.margins(x=0.1)
@@ -154,7 +148,7 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
         scores.setdefault(row["a"], []).append(row["accuracy_a"])
         scores.setdefault(row["b"], []).append(row["accuracy_b"])
     methods = sorted(scores, key=lambda method: -float(np.mean(scores[method])))
-    n, names = len(methods), [style.in_lines(method) for method in methods]
+    n, names = len(methods), style.in_lines(methods)
     percent, ties = np.full((n, n), np.nan), np.zeros((n, n), bool)
     for row in pairs.to_dict("records"):
         i, j = methods.index(row["a"]), methods.index(row["b"])
@@ -168,18 +162,17 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     left = style.inches(names) + 1.6
     pitch = min((style.WIDTH - left) / n, 0.9)
     height = max(0.36, min(pitch, 0.55)) * n + 1.6
-    figure, ax = style.panel(None, width=left + pitch * n, height=height)
-    look: Any = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 100, "aspect": "auto"}
-    style.heat_map(ax, percent, cell, bar={"label": "% ahead", "ticks": [0, 50, 100]}, **look)
+    figure, ax = style.panel(width=left + pitch * n, height=height)
+    numbered = n > 4 or max(map(len, methods)) * style.LETTER > pitch
+    numbers = [str(k + 1) for k in range(n)]
+    if numbered:
+        names = [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
+    look: Any = {"cmap": style.SEQUENTIAL, "limits": (0, 100), "ticks": [0, 50, 100]}
+    style.heat_map(ax, percent, cell, names, label="% ahead", **look)
+    style.names_below(ax, numbers if numbered else methods, pitch=pitch)
     framed: Any = {"fc": "none", "ec": style.ORANGE, "lw": 1.5}
     for i, j in np.argwhere(ties):
         ax.add_patch(Rectangle((j - 0.45, i - 0.43), 0.9, 0.86, **framed))
-    numbered = n > 4 or max(map(len, methods)) * style.LETTER > pitch
-    numbers = [str(k + 1) for k in range(n)]
-    style.names_below(ax, numbers if numbered else methods, pitch=pitch)
-    if numbered:
-        names = [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
-    ax.set_yticks(range(n), names)
     handle = Patch(label="= statistically tied", **framed)
     figure.legend(handles=[handle], loc="outside upper right")
     return figure
@@ -214,18 +207,8 @@ def consistency(table: pd.DataFrame) -> Figure:
             look: Any = {"lw": 1.5, "color": colour, "marker": marker, "ms": 5.5}
             style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
         for method in set(methods) - set(own.method):
-            at = methods.index(method)
-            style.at_row(
-                ax,
-                0.5,
-                at,
-                "no classes",
-                color=style.FAINT,
-                ha="center",
-                fontsize=10,
-                bbox=style.WHITE,
-            )
-        style.row_axis(ax, [style.in_lines(method, letters=26) for method in methods])
+            style.absent(ax, methods.index(method), "no classes")
+        style.row_axis(ax, style.in_lines(methods, letters=26))
         ax.set_xlabel(CONSISTENT[metric])
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.margins(x=0.1)

@@ -37,7 +37,11 @@ COLUMNS = (  # of `tree`, about equally high
     ("winding", "arms", "odd_feature"),
 )
 SHOWN = (-50, 150)  # per cent of the way; what is farther out is an arrow
-YARDSTICKS = {"floor": ("noise floor", style.INK), "baseline": ("mean-vote baseline", style.ORANGE)}
+YARDSTICKS = {  # name, per cent of the way, colour, on which side of the name
+    "floor": ("noise floor", 100, style.INK, "left"),
+    "baseline": ("mean-vote baseline", 0, style.ORANGE, "right"),
+}
+UNKNOWN = "the number of volunteers is not known"
 
 
 @style.styled
@@ -49,12 +53,9 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
         chosen = (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
         methods[name] = t[chosen].set_index("name")
     if all(t["way"].isna().all() for t in methods.values()):
-        return style.empty(
-            "no way from baseline to noise floor: the number of volunteers is not known"
-        )
+        return style.empty(f"no way from baseline to noise floor: {UNKNOWN}")
     names, n = next(iter(methods.values())).index, len(methods)
-    figure, axes = style.panels(1, 1, height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
-    ax = axes[0, 0]
+    figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
         places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
         low, way, high = (t[column].to_numpy(float) for column in ("way_low", "way", "way_high"))
@@ -62,18 +63,16 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
         colour, near = style.look(i)["color"], ~far
         style.estimates(ax, places[near], low[near], way[near], high[near], **style.look(i, ls=""))
         for place, value in zip(places[far], way[far], strict=True):
-            if value < 0:
-                style.at_row(ax, 0.01, place, f"← {value:.0f} %", color=colour, ha="left")
-            else:
-                style.at_row(ax, 0.99, place, f"{value:.0f} % →", color=colour, ha="right")
-    for place, text, colour in (
-        (0, "mean-vote\nbaseline", style.ORANGE),
-        (100, "noise\nfloor", style.INK),
-    ):
+            x, side = (0.01, "left") if value < 0 else (0.99, "right")
+            text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
+            style.at_row(ax, x, place, text, color=colour, ha=side)
+    for name, place, colour, _ in YARDSTICKS.values():
         ax.axvline(place, color=colour, **style.DASHED)
+        text = name.replace(" ", "\n")
         ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
     gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
-    ax.set_xlim(np.clip((np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)), *SHOWN))
+    low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
+    ax.set_xlim(*np.clip((low, high), *SHOWN))
     style.row_axis(ax, [style.title(name) for name in names])
     ax.invert_yaxis()
     ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
@@ -90,23 +89,21 @@ def comparison(table: pd.DataFrame) -> Figure:
     rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
-    figure, axes = style.panels(1, 1, height=0.42 * len(rows) + 1.6)
-    ax = axes[0, 0]
+    figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
     style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
     style.method_axis(ax, rows, "rmse")
-    for (column, (name, colour)), align in zip(YARDSTICKS.items(), ("left", "right"), strict=True):
-        known = rows[column].dropna()
+    for column, (name, _, colour, side) in YARDSTICKS.items():
+        known = rows[column].dropna().to_numpy(float)
         if len(known):
-            mean, align = known.mean(), {"ha": align, "va": "center"}
+            mean, place = float(known.mean()), {"ha": side, "va": "center", "fontsize": 10}
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
-            ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, fontsize=10, **align)
+            ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
     ax.margins(x=0.05)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel("RMSE over the 37 answers (less is better)")
-    figure.legend(
-        handles=[style.key(style.interval(rows), **style.POINT)], loc="outside upper right"
-    )
+    handle = style.key(style.interval(rows), **style.POINT)
+    figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
@@ -118,15 +115,9 @@ def predicted_against_votes(
     answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
-        return style.empty(
-            f"no galaxy with votes in the {split} part" if rows.empty else "no answers"
-        )
-    columns = min(4, len(answers))
-    n = -(-len(answers) // columns)
-    cell = min(style.WIDTH / (columns + 0.8), 2.8)
-    size = (cell * (columns + 0.8), 0.97 * cell * n + 0.7)
-    figure = style.Picture(figsize=size, layout="constrained")
-    axes = figure.subplots(n, columns, squeeze=False)
+        why = f"no galaxy with votes in the {split} part" if rows.empty else "no answers"
+        return style.empty(why)
+    figure, axes = style.grid(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
@@ -141,8 +132,6 @@ def predicted_against_votes(
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(2))
         ax.set_title(galaxy_zoo_tree.LABELS[column], fontsize=10)
-    for ax in axes.flat[len(answers) :]:
-        ax.set_axis_off()
     figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
@@ -169,7 +158,7 @@ def coverage(tables: Tables) -> Figure:
     level, overall and per question: below the dashed line, the model is too sure of itself.
     `tables`: of `vote_calibration.coverage`."""
     if not _n(tables):
-        return style.empty("no counts of votes: the number of volunteers is not known")
+        return style.empty(f"no counts of votes: {UNKNOWN}")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
     return _per_question(tables, "level", "coverage", label, "share of counts within it")
 
@@ -217,8 +206,7 @@ def violations(tables: Tables) -> Figure:
     if not any(t["count"].any() for t in methods.values()):
         return style.empty("no galaxy's predicted fractions break the tree")
     rules, n = next(iter(methods.values())).rule, len(methods)
-    figure, axes = style.panels(1, 1, height=(0.24 * n + 0.2) * len(rules) + 1.3)
-    ax = axes[0, 0]
+    figure, ax = style.panel(height=(0.24 * n + 0.2) * len(rules) + 1.3)
     for i, (name, t) in enumerate(methods.items()):
         places = np.arange(len(rules)) + (i - (n - 1) / 2) * 0.8 / n
         bars = ax.barh(places, 100 * t.share, 0.7 / n, color=style.COLOURS[i % 8])
