@@ -53,8 +53,7 @@ def page(
     class (-1) are small and grey. Of more than `most` galaxies, that many are drawn from `seed`.
     The pictures are `tile` pixels wide: about 1 kB each.
 
-    Raises `ValueError` where points, labels, images and ids do not fit together.
-    """
+    Raises `ValueError` where points, labels, images and ids do not fit together."""
     n = len(points)
     lengths = {"points": n, "labels": len(labels), "images": len(images), "ids": len(ids)}
     if len(set(lengths.values())) > 1 or points.shape[1] != 3:

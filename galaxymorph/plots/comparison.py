@@ -51,9 +51,8 @@ def comparison(
         ax.set_xlabel(NAMES.get(metric, style.title(metric)))
         if len(base):
             _baseline(ax, best(base, metric), baseline)
-    figure.legend(
-        handles=[style.key(style.interval(rows), **style.POINT)], loc="outside upper right"
-    )
+    handle = style.key(style.interval(rows), **style.POINT)
+    figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
@@ -91,10 +90,8 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
     low = 0.0 if np.isnan(values).all() else low
 
     def cell(row: int, column: int) -> tuple[str, str]:
-        value = values[row, column]
-        return "–" if np.isnan(value) else f"{value:.2f}", "white" if value > (
-            low + 1
-        ) / 2 else style.INK
+        value, dark = values[row, column], values[row, column] > (low + 1) / 2
+        return "–" if np.isnan(value) else f"{value:.2f}", "white" if dark else style.INK
 
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
     names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
@@ -132,10 +129,8 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
             tip, tail = (row["reported"], place), (row["honest"], place)
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
-    names, published = (
-        style.in_lines(row[column] for row in rows) for column in ("mistake", "published_in")
-    )
-    style.row_axis(ax, [f"{name}\n({of})" for name, of in zip(names, published, strict=True)])
+    pairs = [style.in_lines([row["mistake"], row["published_in"]]) for row in rows]
+    style.row_axis(ax, [f"{name}\n({published})" for name, published in pairs])
     others = bool((table.measure != "accuracy").any())
     ax.set_xlabel("accuracy" + " (or what stands on the right)" * others)
     style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)

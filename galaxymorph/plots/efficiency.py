@@ -209,10 +209,8 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
         ax.set_title(style.labels(budget))
         ax.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_xlabel(f"accuracy less that\nof {control}")
-    handles = [
-        style.key("distinguished", **style.POINT),
-        style.key("statistically tied", mfc="white", **style.POINT),
-    ]
+    handles = [style.key("distinguished", **style.POINT)]
+    handles += [style.key("statistically tied", mfc="white", **style.POINT)]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     return figure
 
@@ -252,8 +250,7 @@ def _inches(values: Values, among: Float[ndarray, " _"]) -> Values:
 
 
 def _apart(values: Values, among: Float[ndarray, " _"], distance: float) -> Bool[ndarray, " value"]:
-    """Which of rising values can have a tick label, some inches from the next one, the largest in
-    any case."""
+    """Which of rising values can have a tick label, some inches from the next, the last always."""
     places, last = _inches(values, among), np.inf
     shown = np.zeros(len(values), bool)
     for i in reversed(range(len(values))):
@@ -263,8 +260,7 @@ def _apart(values: Values, among: Float[ndarray, " _"], distance: float) -> Bool
 
 
 def _shifts(values: Values) -> Values:
-    """By how many inches points are moved aside that would hide each other: methods that cost the
-    same."""
+    """By how many inches points of methods that cost the same are moved aside."""
     order, places = np.argsort(values, kind="stable"), _inches(values, values)
     group = np.cumsum(np.r_[0, np.diff(places[order]) > 0.06])
     shifts = np.zeros(len(values))

@@ -1,5 +1,4 @@
-"""Figures of what was learned without labels: health over the epochs, features, neighbours,
-reconstructions; and of measures."""
+"""Figures of features: their health over the epochs, neighbours, reconstructions, importances."""
 
 from __future__ import annotations
 
@@ -193,8 +192,7 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     """Draw the most important measures as points, the most important on top, each with the spread
     of its shuffles; 0 is of no use.
 
-    `table`: of `classifiers.importances`: columns group, loss, low, high.
-    """
+    `table`: of `classifiers.importances`: columns group, loss, low, high."""
     if table.empty:
         return style.empty("no measure was shuffled")
     shown = table.head(most)[::-1]

@@ -148,9 +148,8 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     most, least = (f"{name} has {total[name]:,} galaxies" for name in ends)
     ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
     ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
-    style.names_below(
-        ax, [str(name) for name in counts.index], pitch=(style.WIDTH - 0.7) / len(counts)
-    )
+    names = [str(name) for name in counts.index]
+    style.names_below(ax, names, pitch=(style.WIDTH - 0.7) / len(counts))
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("galaxies")
     ax.legend(ncols=n, loc="lower left", bbox_to_anchor=(-0.01, 1.0), borderpad=0)
@@ -201,8 +200,7 @@ def vote_correlation(
     """Draw Pearson's correlation between the vote fractions of all answers over galaxies, lower
     triangle; grey where one is constant.
 
-    `labels`: names of the answers as "question: answer"; thin lines part the questions.
-    """
+    `labels`: names of the answers as "question: answer"; thin lines part the questions."""
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
     figure, ax = style.panel(height=style.WIDTH * 0.97)

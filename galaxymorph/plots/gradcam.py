@@ -1,5 +1,4 @@
-"""Figures of class-activation maps: on the galaxies, their deletion and insertion curves, their
-scores."""
+"""Figures of class-activation maps: on the galaxies, and how well they explain the answer."""
 
 from __future__ import annotations
 
@@ -128,8 +127,7 @@ def scores(table: pd.DataFrame) -> Figure:
     """Draw a panel for each score, with each method as a point with its 95 % interval, and the
     centred control as a dashed line.
 
-    `table`: the scores of `map_scores.compare`.
-    """
+    `table`: the scores of `map_scores.compare`."""
     if table.empty:
         return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]

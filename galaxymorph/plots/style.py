@@ -1,9 +1,8 @@
 """The look of all figures, and the parts that they are made of.
 
-Every function in `galaxymorph.plots` that draws returns a `Figure` that pyplot knows nothing of: a
-notebook shows it once, as the value of a cell, and nothing has to be closed; `figure.savefig(path)`
-writes it. Those with a single panel draw into `ax` where one is given. They are given tables and
-arrays, compute nothing but bins, shares and error bars for display, and write nothing.
+Functions that draw return a `Figure` that pyplot knows nothing of: a notebook shows it once, as the
+value of a cell, and nothing has to be closed. Some with a single panel draw into `ax` where one is
+given. They compute nothing but bins, shares and error bars for display, and write nothing.
 
 One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more stays legible at a
 README's 800 pixels; the colours of Okabe & Ito (2008), which the colour-blind can distinguish, and
@@ -66,8 +65,7 @@ styled = rc_context(STYLE)  # what each function that draws is decorated with
 
 
 class Picture(Figure):
-    """A figure that a notebook shows as it is, sharp on any screen, whichever backend matplotlib
-    has."""
+    """A figure that a notebook shows sharp on any screen, whichever backend matplotlib has."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
         file = io.BytesIO()
@@ -85,11 +83,10 @@ def panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Fig
 
 
 def grid(
-    n: int, columns: int, *, height: float, more: float = 0.0, **share: Any
+    n: int, most: int, *, height: float, more: float = 0.0, **share: Any
 ) -> tuple[Figure, Any]:
-    """Make `n` panels, in rows of at most `columns`, each row of some `height`, with `more` inches
-    for all; what is left of the last row is empty."""
-    columns = min(columns, n)
+    """Make `n` panels, `most` in a row, each row of some `height`, with `more` inches for all."""
+    columns = min(most, n)
     rows = -(-n // columns)
     figure, axes = panels(rows, columns, height=height * rows + more, **share)
     for ax in axes.flat[n:]:
@@ -108,8 +105,7 @@ def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tup
 
 
 def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes, list[str]]:
-    """Make a panel that is high enough for a legend of these names on its right; return it with the
-    names in lines."""
+    """Make a panel as high as a legend of these names beside it; return also these, in lines."""
     names = in_lines(names, letters=30)
     figure, ax = panel(height=max(4.2, 1.2 + 0.205 * lines(names)))
     return figure, ax, names
@@ -127,8 +123,7 @@ def empty(text: str, ax: Axes | None = None) -> Figure:
 
 
 def look(i: int, **more: Any) -> dict[str, Any]:
-    """Return colour, dashes and marker of the i-th of many, different for the first 64, and what
-    else is given."""
+    """Return colour, dashes and marker of the i-th of many, different for the first 64."""
     other = (i + i // 8) % 8
     return {"color": COLOURS[i % 8], "ls": DASHES[other], "marker": MARKERS[other]} | more
 
@@ -164,8 +159,7 @@ def row_axis(ax: Axes, names: Sequence[str], *, below: float = 0.6) -> None:
 
 
 def method_axis(ax: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Name the heights of a panel after the rows of a comparison; those without a value of `column`
-    say so."""
+    """Name the heights of a panel after rows of a comparison; those without a value say so."""
     names = zip(in_lines(with_labels(rows)), rows.seeds, strict=True)
     row_axis(ax, [f"{name} ({n} seed{'s' * (n != 1)})" for name, n in names], below=0.9)
     for place, row in enumerate(rows.to_dict("records")):
@@ -245,8 +239,7 @@ def colour_bar(
     label: str,
     ticks: Sequence[float | int] | Mapping[int, str] | None,
 ) -> None:
-    """Draw a colour bar as high as the axes; `ticks`: with their names where their values are not
-    what should be read."""
+    """Draw a colour bar as high as the axes; its `ticks` may have names."""
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
     bar = ax.figure.colorbar(image, cax=place, ticks=None if ticks is None else list(ticks))
@@ -294,8 +287,7 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
 
 
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
-    """Break long names into lines of some letters at most, after spaces and what else parts the
-    names of methods."""
+    """Break long names into lines of some letters at most, after what parts their words."""
     return [_in_lines(name, letters) for name in names]
 
 
@@ -319,8 +311,7 @@ def inches(names: Sequence[str]) -> float:
 
 
 def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
-    """Name 0, 1, ... of the x axis; return whether the names had to be slanted as they do not fit
-    into `pitch` inches each."""
+    """Name 0, 1, ... of the x axis; slant (and return True) what needs more than `pitch` inches."""
     slanted = inches(names) > pitch
     ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
     return slanted

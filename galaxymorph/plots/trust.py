@@ -34,8 +34,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     each bin, and below it how many galaxies the bin has. On the diagonal a classifier is
     calibrated; below it, it is too sure.
 
-    `tables`: of `calibration.reliability`, by method.
-    """
+    `tables`: of `calibration.reliability`, by method."""
     if not tables:
         return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
@@ -139,8 +138,7 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     most accurate first; ties, which remain after Holm's correction, are framed in orange and marked
     "=".
 
-    `pairs`: of `significance.pairs`, of one number of labels.
-    """
+    `pairs`: of `significance.pairs`, of one number of labels."""
     if pairs.empty:
         return style.empty("no two methods have a result yet")
     scores: dict[str, list[float]] = {}
@@ -185,8 +183,7 @@ def consistency(table: pd.DataFrame) -> Figure:
     them the accuracy that the mean over all turns has above that of one. Points with their 95 %
     intervals, one for each way to turn galaxies.
 
-    `table`: of `rotation.over_seeds`.
-    """
+    `table`: of `rotation.over_seeds`."""
     if table.empty:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]

@@ -1,8 +1,4 @@
-"""Figures of predicted vote fractions: errors between their yardsticks, calibration, and one
-galaxy's decision tree.
-
-Several methods are given as a dict of tables by name; each gets a colour and a marker of its
-own."""
+"""Figures of predicted vote fractions: errors, calibration, and one galaxy's decision tree."""
 
 from __future__ import annotations
 
@@ -172,8 +168,7 @@ def tree(
     points (with the standard deviation of the predicted Dirichlet distribution where there is one),
     beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
 
-    `votes`: the galaxy's row of a votes table.
-    """
+    `votes`: the galaxy's row of a votes table."""
     figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
     columns = figure.add_gridspec(1, len(COLUMNS))
     for column, names in enumerate(COLUMNS):
@@ -247,8 +242,7 @@ def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None 
 
 
 def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
-    """A column against another, with its interval, overall and for each question in a panel from 0
-    to 1, with the line on which both are equal."""
+    """A column against another, with its interval, overall and for each question."""
     methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
     figure, axes = style.panels(3, 4, height=6.6, sharex=True, sharey=True)
     limits, ticks = (-0.03, 1.03), [0, 0.5, 1]
@@ -290,9 +284,8 @@ def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None
         p, error = predicted / predicted.sum(), None
         if f"s_{question}" in votes.index:
             error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
-        ax.errorbar(
-            p, places + 0.2, xerr=error, color=style.ORANGE, fmt="D", ms=5, lw=1.2, alpha=alpha
-        )
+        point: Any = {"color": style.ORANGE, "fmt": "D", "ms": 5, "lw": 1.2, "alpha": alpha}
+        ax.errorbar(p, places + 0.2, xerr=error, **point)
     known = f"{people * answered:.0f} of {people:.0f}"
     share = f": {100 * answered:.0f} %" if np.isnan(people) else f": {known}"
     text = style.title(question) + share * (not np.isnan(answered))
