@@ -13,7 +13,7 @@ from galaxymorph.apply.images import cutouts_of, find
 from galaxymorph.apply.predict import Say, check_positive, progress
 from galaxymorph.apply.stream import BATCH, Remark, Values, compute, stream
 from galaxymorph.learning import saved
-from galaxymorph.plots import style
+from galaxymorph.plots.galaxies import examples
 
 
 def similar(
@@ -60,7 +60,7 @@ def similar(
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
     near = zip(table["id"], table["similarity"], strict=True)
     titles = [f"{galaxy}\nasked for", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
-    figure = style.examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
+    figure = examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
     return remarks

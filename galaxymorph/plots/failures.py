@@ -1,4 +1,4 @@
-"""Figures of where methods fail, in the look of `plots`. Tables are those of `failures`."""
+"""Figures of where methods fail: by property, suspected labels, disagreements, confusions."""
 
 from __future__ import annotations
 
@@ -8,208 +8,143 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from galaxymorph.plots.style import (
-    BLUE,
-    COLOURS,
-    DASHES,
-    DIVERGING,
-    FAINT,
-    INK,
-    LETTER,
-    MARKERS,
-    ORANGE,
-    STYLE,
-    WIDTH,
-    Images,
-    colour_bar,
-    empty,
-    examples,
-    frameless,
-    in_lines,
-    names_below,
-    panel,
-    panels,
-)
+from galaxymorph.plots import style
+from galaxymorph.plots.galaxies import Images, examples
 
 NAMES = {  # of properties that have units
     "half_light_radius": "half-light radius (px)",
     "brightness": "brightness (pixels of white)",
     "vote_agreement": "vote agreement (share of volunteers)",
 }
-BESIDE = 34  # letters of a line of the legend
 SPREAD = 0.7  # of the methods side by side, in the width of a bin
+MEASURED = {"accuracy": "accuracy", "gap": "confidence\nless accuracy"}
 
 
-@rc_context(STYLE)
+@style.styled
 def by_property(table: pd.DataFrame) -> Figure:
-    """Accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a line
-    with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of a
-    property stand side by side, whatever their width; below each, the values that it holds."""
+    """Draw accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a
+    line with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of
+    a property stand side by side, whatever their width; below each, the values that it holds.
+
+    `table`: of `by_property.by_property`."""
     if table.empty:
-        return empty("no galaxy has a property that was measured")
+        return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
-    names = [in_lines(str(method), letters=BESIDE) for method in methods]
-    columns = (
-        1
-        if len(methods) == 1
-        else 2
-        if max(len(line) for name in names for line in name.split("\n")) > 20
-        else 3
-    )
-    lines = -(-sum(1 + name.count("\n") for name in names) // columns)
-    figure, axes = panels(
-        len(properties), 2, height=2.45 * len(properties) + 0.25 * (lines + 1) + 0.4, sharey="col"
-    )
+    names, n = style.in_lines(map(str, methods), letters=34), len(methods)
+    columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
+    height = 2.45 * len(properties) + 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
+    figure, axes = style.panels(len(properties), 2, height=height, sharey="col")
     for row, name in zip(axes, properties, strict=True):
         here = table.loc[table.property == name]
         edges = here.drop_duplicates(subset="bin").sort_values(by="bin")
-        for ax, measure in zip(row, ("accuracy", "gap"), strict=True):
+        bounds = zip(edges.low, edges.high, strict=True)
+        texts = [f"{_number(low)}–\n{_number(high)}" for low, high in bounds]
+        widest = 1.3 * style.inches(["x" * max(map(len, texts))]) / 2
+        step = math.ceil(widest / (style.WIDTH / 2.7 / len(texts)))
+        for ax, (measure, label) in zip(row, MEASURED.items(), strict=True):
             for i, method in enumerate(methods):
                 own = here.loc[here.method == method]
-                place = own.bin + SPREAD * (i - (len(methods) - 1) / 2) / len(methods)
-                look: dict[str, Any] = {"color": COLOURS[i % 8], "zorder": 2 + 1 / (i + 1)}
-                ax.vlines(
-                    place,
-                    own[f"{measure}_low"],
-                    own[f"{measure}_high"],
-                    lw=1,
-                    ls="-",
-                    alpha=0.6,
-                    **look,
-                )
-                dashes, marker = DASHES[(i + i // 8) % 8], MARKERS[(i + i // 8) % 8]
-                ax.plot(
-                    place,
-                    own[measure],
-                    ls=dashes,
-                    marker=marker,
-                    ms=5,
-                    lw=1.3,
-                    label=names[i],
-                    **look,
-                )
-            texts = [
-                f"{_number(low)}–\n{_number(high)}"
-                for low, high in zip(edges.low, edges.high, strict=True)
-            ]
-            step = math.ceil(
-                1.3 * LETTER * max(len(text) for text in texts) / 2 / (WIDTH / 2.7 / len(texts))
-            )
+                place = own.bin + SPREAD * (i - (n - 1) / 2) / n
+                low, value, high = style.ends(own, measure)
+                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
+                look: Any = {"color": line["color"], "zorder": line["zorder"], "alpha": 0.6}
+                ax.vlines(place, low, high, lw=1, ls="-", **look)
+                ax.plot(place, value, **line)
             ax.set_xticks(edges.bin[::step], texts[::step])
             ax.set_xlim(-0.5, edges.bin.max() + 0.5)
-            ax.set_xlabel(NAMES.get(str(name), str(name).replace("_", " ")))
-            ax.set_ylabel("accuracy" if measure == "accuracy" else "confidence\nless accuracy")
+            ax.set(xlabel=NAMES.get(str(name), style.title(name)), ylabel=label)
             ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             ax.tick_params(axis="y", labelleft=True)
             ax.grid(axis="y")
-        row[1].axhline(0, color=INK, lw=1, ls=":", zorder=1)
-    handles, _ = axes[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles=handles,
-        loc="outside upper left",
-        ncols=columns,
-        title="mean over seeds with 95 % interval",
-        alignment="left",
-    )
+        row[1].axhline(0, color=style.INK, lw=1, ls=":", zorder=1)
+    legend: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
+    legend["title"] = "mean over seeds with 95 % interval"
+    figure.legend(handles=axes[0, 0].get_legend_handles_labels()[0], **legend)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
-    """A contact sheet of galaxies whose label is suspected: id, label, the class that is suspected,
-    how many of the methods do, and the probability that these give it. `images`: `(galaxy, 3, size,
-    size)`, in the order of the rows of `table`."""
+    """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
+    suspected, how many of the methods do, and the probability that these give it.
+
+    `images`: in the order of the rows of `table`, of `label_noise.suspects`."""
     if table.empty:
-        return empty("no label is suspected")
+        return style.empty("no label is suspected")
     titles = [
-        f"{fill(row['id'], 16)}\nlabel: {row['label']}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
+        f"{_head(row)}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
         f"by {row['methods']} of {row['of']} method{'s' * (row['of'] > 1)}"
         for row in table.to_dict("records")
     ]
     return examples(images, titles, columns=columns)
 
 
-@rc_context(STYLE)
+@style.styled
 def disagreements(
     images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
 ) -> Figure:
-    """A contact sheet of galaxies that two methods name differently: id, label, and the class that
-    each of them gives, with its probability. `images`: `(galaxy, 3, size, size)`, in the order of
-    the rows of `table`."""
+    """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
+    that each of them gives, with its probability.
+
+    `images`: in the order of the rows of `table`, of `disagreement.disagreements`."""
     if table.empty:
-        return empty(f"{a} and {b} name every galaxy alike")
-    names = [in_lines(f"{name}:", letters=20) for name in (a, b)]
-    titles = [
-        f"{fill(row['id'], 16)}\nlabel: {row['label']}\n{names[0]}\n{row['class_a']} {100 * row['probability_a']:.0f} %\n"
-        f"{names[1]}\n{row['class_b']} {100 * row['probability_b']:.0f} %"
-        for row in table.to_dict("records")
-    ]
+        return style.empty(f"{a} and {b} name every galaxy alike")
+    names = dict(zip("ab", style.in_lines([f"{a}:", f"{b}:"], letters=20), strict=True))
+    titles = []
+    for row in table.to_dict("records"):
+        given = [
+            f"{name}\n{row[f'class_{end}']} {100 * row[f'probability_{end}']:.0f} %"
+            for end, name in names.items()
+        ]
+        titles.append("\n".join([_head(row), *given]))
     return examples(images, titles, columns=columns)
 
 
-@rc_context(STYLE)
+@style.styled
 def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
-    """The confusion matrix of a less that of b as a heat map, in percentage points of the true
-    class (row); cells that are told apart are framed and marked "*". Orange: a does it more often;
-    on the diagonal that is better, elsewhere worse."""
+    """Draw the confusion matrix of a less that of b as a heat map, in percentage points of the true
+    class (row); cells that can be distinguished from 0 are framed and marked "*". Orange: a does it
+    more often; on the diagonal that is better, elsewhere worse.
+
+    `table`: of `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
-    grid = table.set_index(["label", "taken_for"])
-    values = 100 * grid["difference"].unstack().loc[classes, classes].to_numpy(float)
-    told = grid["resolved"].unstack().loc[classes, classes].to_numpy(bool)
+    cells = table.set_index(["label", "taken_for"])
+    values = 100 * cells["difference"].unstack().loc[classes, classes].to_numpy(float)
+    resolved = cells["resolved"].unstack().loc[classes, classes].to_numpy(bool)
     n = table.drop_duplicates("label").set_index("label")["n"]
-    names = [f"{name} (n = {n[name]:,})" for name in classes]
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
-    left = LETTER * max(map(len, names)) + 0.5
-    cell = min(max(0.85, 1.6 / len(classes)), (WIDTH - left - 1.2) / len(classes))
-    titles = [
-        in_lines(f"{sign}: more often by {name}", letters=60)
-        for sign, name in (("above 0", a), ("below 0", b))
-    ]
-    lines = sum(1 + title.count("\n") for title in titles)
-    width = max(
-        left + cell * len(classes) + 1.2,
-        min(WIDTH, LETTER * max(len(line) for t in titles for line in t.split("\n")) + 0.6),
-    )
-    figure, ax = panel(None, width=width, height=cell * len(classes) + 0.8 + 0.22 * (lines + 1))
-    image = ax.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, vmin=-most, vmax=most)
-    for row, column in np.ndindex(*values.shape):
-        value, sure = values[row, column], bool(told[row, column])
-        text = (
-            "–"
-            if np.isnan(value)
-            else (f"{value:+.0f}".replace("-", "−") if round(value) else "0") + "*" * sure
-        )
-        colour = (
-            "white" if abs(value) > 0.75 * most else FAINT if not value or np.isnan(value) else INK
-        )
-        ax.text(column, row, text, ha="center", va="center", fontsize=10, color=colour)
-        if sure:
-            ax.add_patch(
-                Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fc="none", ec=INK, lw=1.8)
-            )
-    if names_below(ax, classes, pitch=cell):
-        figure.set_figheight(figure.get_figheight() + 0.6 * LETTER * max(map(len, classes)))
-    ax.set_yticks(range(len(classes)), names)
-    ax.set(xlabel="taken for", ylabel="true class")
-    frameless(ax)
-    colour_bar(ax, image, label="percentage points", ticks=[-most, 0, most])
-    handles = [
-        Patch(fc=ORANGE, label=titles[0]),
-        Patch(fc=BLUE, label=titles[1]),
-        Patch(
-            fc="none",
-            ec=INK,
-            lw=1.8,
-            label="* told apart" if told.any() else "none can be told apart",
-        ),
-    ]
-    figure.legend(handles=handles, loc="outside upper left")
+
+    def cell(row: int, column: int) -> tuple[str, str]:
+        value = values[row, column]
+        if np.isnan(value):
+            return "–", style.FAINT
+        text = f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+        colour = "white" if abs(value) > 0.75 * most else style.INK if value else style.FAINT
+        return text + "*" * bool(resolved[row, column]), colour
+
+    titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
+    titles = style.in_lines(titles, letters=60)
+    look: Any = {"cmap": style.DIVERGING, "limits": (-most, most), "ticks": [-most, 0, most]}
+    look |= {"label": "percentage points", "above": 0.8 + 0.22 * (style.lines(titles) + 1)}
+    width = min(style.WIDTH, style.inches(titles) + 0.6)
+    counts = {name: n[name] for name in classes}
+    figure, ax = style.class_map(None, values, cell, counts, width=width, **look)
+    framed: Any = {"fc": "none", "ec": style.INK, "lw": 1.8}
+    for row, column in np.argwhere(resolved):
+        ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
+    label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
+    handles = [Patch(fc=style.ORANGE, label=titles[0]), Patch(fc=style.BLUE, label=titles[1])]
+    figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
     return figure
+
+
+def _head(row: dict[Any, Any]) -> str:
+    """The id of a galaxy, in lines, and its label."""
+    return f"{fill(row['id'], 16)}\nlabel: {row['label']}"
 
 
 def _number(value: float) -> str:

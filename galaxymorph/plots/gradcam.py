@@ -1,8 +1,4 @@
-"""Figures of class-activation maps: on the galaxies, their deletion and insertion curves, their
-scores beside each other.
-
-In the look and by the rules of `plots`: they compute nothing (but what is to be displayed) and
-write nothing."""
+"""Figures of class-activation maps: on the galaxies, and how well they explain the answer."""
 
 from __future__ import annotations
 
@@ -14,37 +10,20 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
-from galaxymorph.plots.style import (
-    CELL,
-    COLOURS,
-    DASHES,
-    FAINT,
-    INK,
-    LETTER,
-    MARKERS,
-    STYLE,
-    WIDTH,
-    Images,
-    colour_bar,
-    empty,
-    panels,
-    sheet,
-    to_pixels,
-)
+from galaxymorph.plots import style
+from galaxymorph.plots.galaxies import CELL, Images, sheet, to_pixels
 
 Heat = Float[ndarray | Tensor, "galaxy size size"]
 
-_ramp = matplotlib.colormaps["plasma"](
-    np.linspace(0, 1, 256)
-)  # told apart by the colour-blind, and on black and on white
-_ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7  # the galaxy stays visible
+# distinguishable for the colour-blind, and on black and on white; the galaxy stays visible
+_ramp = matplotlib.colormaps["plasma"](np.linspace(0, 1, 256))
+_ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7
 HEAT = ListedColormap(_ramp, "heat")
 
 NAMES = {
@@ -54,7 +33,10 @@ NAMES = {
     "layercam": "LayerCAM",
     "centred": "Gaussian",
 }
-CONTROLS = ("centred", "random")
+CONTROLS: Any = {
+    "centred": {"color": style.INK, "ls": ":"},
+    "random": {"color": style.FAINT, "ls": (0, (1, 4))},
+}
 BETTER = {
     "deletion": "less",
     "insertion": "more",
@@ -62,37 +44,37 @@ BETTER = {
     "on galaxy": "more",
     "rotation": "more",
 }
+REPLACED = {"deletion": "replaced by sky", "insertion": "that are sharp"}
+CLOSE = 0.06  # a score that differs by less shall not look as if it differed much
 
 
-@rc_context(STYLE)
+@style.styled
 def overlay(
     images: Images,
     heat: Mapping[str, Heat],
     titles: Sequence[str] | None = None,
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """A row per galaxy: itself, and then in grey with the heat of each map over it, clear where
-    there is none.
+    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it, clear
+    where there is none.
 
     `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a
     line above each galaxy's row; `captions`: by the names of `heat`, what stands above a galaxy's
-    map in place of that name, such as its vote fraction (`caption`)."""
-    pixels = to_pixels(images)
-    for name, texts in {"titles": titles, **heat, **(captions or {})}.items():
-        if texts is not None and len(texts) != len(pixels):
-            raise ValueError(
-                f"{name}: {len(texts)} for {len(pixels)} galaxies; expected one for each"
-            )
-    if not len(pixels) or not heat:
-        return empty("no galaxies" if not len(pixels) else "no maps")
+    map in place of that name, such as its vote fraction (`targets.caption`). Raises `ValueError`
+    where there is not one of each for each galaxy."""
+    pixels, captions = to_pixels(images), captions or {}
+    n = len(pixels)
+    for name, texts in {"titles": titles, **heat, **captions}.items():
+        if texts is not None and len(texts) != n:
+            raise ValueError(f"{name}: {len(texts)} for {n} galaxies; expected one for each")
+    if not n or not heat:
+        return style.empty("no galaxies" if not n else "no maps")
     columns, right = 1 + len(heat), 0.75
-    fits = int(min((WIDTH - right) / columns, CELL) / LETTER)
-    above = {
-        name: (captions or {}).get(name, [NAMES.get(name, name)] * len(pixels)) for name in heat
-    }
+    fits = int(min((style.WIDTH - right) / columns, CELL) / style.LETTER)
+    above = {name: captions.get(name, [NAMES.get(name, name)] * n) for name in heat}
     above = {name: [_wrapped(text, fits) for text in texts] for name, texts in above.items()}
     lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
-    figure, axes = sheet(len(pixels), columns, lines=lines + (titles is not None), right=right)
+    figure, axes = sheet(n, columns, lines=lines + (titles is not None), right=right)
     for row, (strip, image) in enumerate(zip(axes, pixels, strict=True)):
         strip[0].imshow(image)
         for ax, (name, texts) in zip(strip[1:], above.items(), strict=True):
@@ -100,45 +82,36 @@ def overlay(
             ax.imshow(np.asarray(heat[name][row]), cmap=HEAT, vmin=0, vmax=1)
             ax.set_title(texts[row], fontsize=10, pad=3)
         if titles is not None:
-            place: dict[str, Any] = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
-            strip[0].annotate(
-                titles[row], (0, 1), xycoords="axes fraction", fontsize=10, weight="bold", **place
-            )
-    colour_bar(axes[0, -1], axes[0, -1].images[-1], label="heat", ticks=[0, 0.5, 1])
-    (bar,) = axes[0, -1].child_axes
+            place: Any = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
+            place |= {"xycoords": "axes fraction", "fontsize": 10, "weight": "bold"}
+            strip[0].annotate(titles[row], (0, 1), **place)
+    last = axes[0, -1]
+    style.colour_bar(last, last.images[-1], label="heat", ticks=[0, 0.5, 1])
+    (bar,) = last.child_axes
     bar.set_facecolor("black")  # as the sky
     for number, inside in zip(bar.get_yticklabels(), ("bottom", "center", "top"), strict=True):
         number.set_verticalalignment(inside)
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def curves(table: pd.DataFrame) -> Figure:
-    """Deletion and insertion: the score against the share of pixels, mean over galaxies, a line per
-    method, controls dotted.
+    """Draw deletion and insertion: the score against the share of pixels, mean over galaxies, a
+    line per method, controls dotted.
 
     `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are
     95 % intervals."""
     if table.empty:
-        return empty("no curves")
-    figure, axes = panels(1, 2, height=4.0, sharey=True)
+        return style.empty("no curves")
+    figure, axes = style.panels(1, 2, height=4.0, sharey=True)
     looks = _looks(table)
-    for ax, name, which in zip(
-        axes[0], ("deletion", "insertion"), ("replaced by sky", "that are sharp"), strict=True
-    ):
+    for ax, (name, which) in zip(axes[0], REPLACED.items(), strict=True):
         for method, rows in table[table.curve == name].groupby("method", sort=False):
-            look = looks[str(method)]
-            ax.plot(
-                100 * rows.fraction,
-                rows.value,
-                lw=2,
-                label=NAMES.get(str(method), str(method)),
-                **look,
-            )
+            look, label = looks[str(method)], NAMES.get(str(method), str(method))
+            percent = 100 * rows.fraction
+            ax.plot(percent, rows.value, lw=2, label=label, **look)
             if method not in CONTROLS:
-                ax.fill_between(
-                    100 * rows.fraction, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0
-                )
+                ax.fill_between(percent, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
         ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
         ax.set_xlabel(f"% of the pixels {which}, hottest first")
         ax.set_xlim(0, 100)
@@ -149,45 +122,30 @@ def curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def scores(table: pd.DataFrame) -> Figure:
-    """A panel for each score, with each method as a point with its 95 % interval, and the centred
-    control as a dashed line.
+    """Draw a panel for each score, with each method as a point with its 95 % interval, and the
+    centred control as a dashed line.
 
-    `table`: the scores of `map_scores.compare`.
-    """
+    `table`: the scores of `map_scores.compare`."""
     if table.empty:
-        return empty("no scores")
+        return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]
     methods = list(table.method.unique())[::-1]
     looks = _looks(table)
-    figure, axes = panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
+    figure, axes = style.panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
     for ax, name in zip(axes[0], there, strict=True):
         rows = table[table.score == name].set_index("method").loc[methods]
         for place, (method, row) in enumerate(rows.iterrows()):
-            colour = looks[str(method)]["color"]
-            ax.hlines(place, row.low, row.high, color=colour, lw=2, ls="-")
-            ax.plot(
-                row.value,
-                place,
-                MARKERS[0] if method not in CONTROLS else MARKERS[1],
-                color=colour,
-                ms=6,
-            )
+            point = {"color": looks[str(method)]["color"], "marker": "os"[method in CONTROLS]}
+            style.estimates(ax, place, row.low, row.value, row.high, **point)
         if "centred" in methods:
-            ax.axvline(rows.value["centred"], color=FAINT, ls="--", lw=1.5, zorder=0)
+            ax.axvline(rows.value["centred"], color=style.FAINT, zorder=0, **style.DASHED)
+        style.row_axis(ax, [NAMES.get(str(method), str(method)) for method in methods])
         ax.set_xlabel(f"{name}\n{BETTER[name]} is better", fontsize=10)
-        middle, half = (
-            rows.value.mean(),
-            0.06,
-        )  # what differs by less than a tenth shall not look as if it differed much
-        ax.update_datalim([(middle - half, 0), (middle + half, 0)])
+        ax.update_datalim([(rows.value.mean() + end, 0) for end in (-CLOSE, CLOSE)])
         ax.margins(x=0.12)
         ax.xaxis.set_major_locator(MaxNLocator(2))
-        ax.grid(axis="x")
-        ax.tick_params(axis="y", length=0)
-    axes[0][0].set_ylim(-0.5, len(methods) - 0.5)
-    axes[0][0].set_yticks(range(len(methods)), [NAMES.get(method, method) for method in methods])
     return figure
 
 
@@ -200,11 +158,6 @@ def _wrapped(text: str, fits: int) -> str:
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """A colour and a dash of its own for each method; controls in ink and grey."""
     methods = [method for method in table.method.unique() if method not in CONTROLS]
-    dashes = [dash for dash in DASHES if dash != ":"]
-    looks = {
-        method: {"color": COLOURS[i % 6], "ls": dashes[i % 6]} for i, method in enumerate(methods)
-    }
-    return looks | {
-        "centred": {"color": INK, "ls": ":"},
-        "random": {"color": FAINT, "ls": (0, (1, 4))},
-    }
+    dashes = [dash for dash in style.DASHES if dash != ":"]
+    looks = enumerate(methods)
+    return {m: {"color": style.COLOURS[i % 6], "ls": dashes[i % 6]} for i, m in looks} | CONTROLS

@@ -1,9 +1,4 @@
-"""Figures of predicted vote fractions: errors between their yardsticks, calibration, and one
-galaxy's decision tree.
-
-In the look and by the rules of `plots`: they compute nothing (but bins and error bars for display)
-and write nothing. Several methods are given as a dict of tables by name; each gets a colour and a
-marker of its own."""
+"""Figures of predicted vote fractions: errors, calibration, and one galaxy's decision tree."""
 
 from __future__ import annotations
 
@@ -13,37 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.plots.style import (
-    BLUE,
-    COLOURS,
-    FAINT,
-    INK,
-    LETTER,
-    MARKERS,
-    ORANGE,
-    SEQUENTIAL,
-    SKY,
-    STYLE,
-    WIDTH,
-    Picture,
-    empty,
-    panels,
-    row_names,
-    to_pixels,
-)
+from galaxymorph.plots import style
+from galaxymorph.plots.galaxies import to_pixels
 
 Tables = pd.DataFrame | Mapping[str, pd.DataFrame]  # of one method, or of several by name
 IMPORTANT = (
@@ -56,258 +33,189 @@ COLUMNS = (  # of `tree`, about equally high
     ("winding", "arms", "odd_feature"),
 )
 SHOWN = (-50, 150)  # per cent of the way; what is farther out is an arrow
+YARDSTICKS = {  # name, per cent of the way, colour, on which side of the name
+    "floor": ("noise floor", 100, style.INK, "left"),
+    "baseline": ("mean-vote baseline", 0, style.ORANGE, "right"),
+}
+UNKNOWN = "the number of volunteers is not known"
 
 
-@rc_context(STYLE)
+@style.styled
 def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
-    """How far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor (100),
-    overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
-    methods = _methods(tables)
-    methods = {
-        name: t[
-            (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
-        ].set_index("name")
-        for name, t in methods.items()
-    }
+    """Draw how far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor
+    (100), overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
+    methods = {}
+    for name, t in _methods(tables).items():
+        chosen = (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
+        methods[name] = t[chosen].set_index("name")
     if all(t["way"].isna().all() for t in methods.values()):
-        return empty("no way from baseline to noise floor: the number of volunteers is not known")
-    names = next(iter(methods.values())).index
-    height = max(0.36, 0.19 * len(methods) + 0.1)
-    figure, axes = panels(1, 1, height=height * len(names) + 1.5)
-    ax = axes[0, 0]
+        return style.empty(f"no way from baseline to noise floor: {UNKNOWN}")
+    names, n = next(iter(methods.values())).index, len(methods)
+    figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
-        places = np.arange(len(names)) + (i - (len(methods) - 1) / 2) * 0.7 / len(methods)
-        way, low, high = (t[column].to_numpy(float) for column in ("way", "way_low", "way_high"))
+        places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
+        low, way, high = (t[column].to_numpy(float) for column in ("way_low", "way", "way_high"))
         far = (way < SHOWN[0]) | (way > SHOWN[1])
-        ax.hlines(places[~far], low[~far], high[~far], color=COLOURS[i % 8], lw=2, ls="-")
-        ax.plot(way[~far], places[~far], MARKERS[(i + i // 8) % 8], color=COLOURS[i % 8], ms=6)
+        colour, near = style.look(i)["color"], ~far
+        style.estimates(ax, places[near], low[near], way[near], high[near], **style.look(i, ls=""))
         for place, value in zip(places[far], way[far], strict=True):
-            x, align, text = (
-                (0.01, "left", f"← {value:.0f} %")
-                if value < 0
-                else (0.99, "right", f"{value:.0f} % →")
-            )
-            ax.text(
-                x,
-                place,
-                text,
-                transform=ax.get_yaxis_transform(),
-                color=COLOURS[i % 8],
-                ha=align,
-                va="center",
-            )
-    for place, text, colour in ((0, "mean-vote\nbaseline", ORANGE), (100, "noise\nfloor", INK)):
-        ax.axvline(place, color=colour, ls="--", lw=1.5)
+            x, side = (0.01, "left") if value < 0 else (0.99, "right")
+            text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
+            style.at_row(ax, x, place, text, color=colour, ha=side)
+    for name, place, colour, _ in YARDSTICKS.values():
+        ax.axvline(place, color=colour, **style.DASHED)
+        text = name.replace(" ", "\n")
         ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
-    gone = np.concatenate(
-        [t[["way", "way_low", "way_high"]].to_numpy(float).ravel() for t in methods.values()]
-    )
-    ax.set_xlim(np.clip((np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)), *SHOWN))
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.axhline(0.5, color=FAINT, lw=0.8, ls="-")
-    ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    ax.tick_params(axis="y", length=0)
+    gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
+    low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
+    ax.set_xlim(*np.clip((low, high), *SHOWN))
+    style.row_axis(ax, [style.title(name) for name in names])
+    ax.invert_yaxis()
+    ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
     ax.set_xlabel(f"% of the way from baseline to floor (RMSE, {convention})")
-    ax.grid(axis="x")
     _legend(figure, methods, f"95 % interval, n = {_n(methods):,} galaxies")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def comparison(table: pd.DataFrame) -> Figure:
-    """RMSE of each method with its 95 % interval, the lowest on top, between mean-vote baseline and
-    noise floor (their ranges, where methods have different ones). `table`: of
+    """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
+    baseline and noise floor (their ranges, where methods have different ones). `table`: of
     `vote_comparison.compare`."""
     rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
     if not rows.seeds.sum():
-        return empty("no method has a result yet")
-    figure, axes = panels(1, 1, height=0.42 * len(rows) + 1.6)
-    ax, places = axes[0, 0], np.arange(len(rows))
-    value, low, high = (rows[name].to_numpy(float) for name in ("rmse", "rmse_low", "rmse_high"))
-    ax.hlines(places, low, high, color=BLUE, lw=2, ls="-")
-    ax.plot(value, places, "o", color=BLUE, ms=6)
-    for place in places[np.isnan(value)]:
-        ax.text(
-            0.02, place, "missing", transform=ax.get_yaxis_transform(), color=FAINT, va="center"
-        )
-    for name, text, colour in (
-        ("floor", "noise floor", INK),
-        ("baseline", "mean-vote baseline", ORANGE),
-    ):
-        known = rows[name].dropna()
+        return style.empty(style.NO_RESULT)
+    figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
+    style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
+    style.method_axis(ax, rows, "rmse")
+    for column, (name, _, colour, side) in YARDSTICKS.items():
+        known = rows[column].dropna().to_numpy(float)
         if len(known):
+            mean, place = float(known.mean()), {"ha": side, "va": "center", "fontsize": 10}
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
-            ax.axvline(known.mean(), color=colour, ls="--", lw=1.5)
-            align = "left" if name == "floor" else "right"
-            ax.text(
-                known.mean(),
-                -0.6,
-                f" {text} {known.mean():.3f} ",
-                color=colour,
-                ha=align,
-                va="center",
-                fontsize=10,
-            )
+            ax.axvline(mean, color=colour, **style.DASHED)
+            ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
     ax.margins(x=0.05)
-    ax.set_yticks(places, row_names(rows))
-    ax.set_ylim(-0.9, len(rows) - 0.4)
-    ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel("RMSE over the 37 answers (less is better)")
-    ax.grid(axis="x")
-    n = " to ".join(f"{n:,}" for n in sorted({rows.n_test.min(), rows.n_test.max()}))
-    label = f"{'mean over seeds' if rows.seeds.max() > 1 else 'one seed'} with its 95 % interval (n = {n} test galaxies)"
-    figure.legend(
-        handles=[Line2D([], [], color=BLUE, marker="o", ms=6, lw=2, label=label)],
-        loc="outside upper right",
-    )
+    handle = style.key(style.interval(rows), **style.POINT)
+    figure.legend(handles=[handle], loc="outside upper right")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def predicted_against_votes(
     votes: pd.DataFrame, *, answers: Sequence[tuple[str, str]] = IMPORTANT, split: str = "test"
 ) -> Figure:
-    """Predicted against volunteers' cumulative fractions, galaxies per bin, one panel per answer
-    (question, answer), with the line on which both are equal. `votes`: a votes table."""
+    """Draw predicted against volunteers' cumulative fractions, galaxies per bin, one panel per
+    answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
-        return empty(f"no galaxy with votes in the {split} part" if rows.empty else "no answers")
-    columns = min(4, len(answers))
-    lines = -(-len(answers) // columns)
-    cell = min(WIDTH / (columns + 0.8), 2.8)
-    figure = Picture(
-        figsize=(cell * (columns + 0.8), 0.97 * cell * lines + 0.7), layout="constrained"
-    )
-    axes = figure.subplots(lines, columns, squeeze=False)
+        why = f"no galaxy with votes in the {split} part" if rows.empty else "no answers"
+        return style.empty(why)
+    figure, axes = style.grid(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
-    look: Any = {"cmap": SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
+    look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
         column = galaxy_zoo_tree.column(question, answer)
-        x, y = (
-            rows[[galaxy_zoo_tree.COLUMNS[column], f"p_{galaxy_zoo_tree.COLUMNS[column]}"]]
-            .to_numpy(float)
-            .T
-        )
-        low, high = (
-            np.floor(10 * min(y.min(), 0)) / 10,
-            np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10,
-        )
+        name = galaxy_zoo_tree.COLUMNS[column]
+        x, y = (rows[each].to_numpy(float) for each in (name, f"p_{name}"))
+        low = np.floor(10 * min(y.min(), 0)) / 10
+        high = np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
         ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
-        ax.axline((0, 0), slope=1, color=INK, lw=1, ls="--")
+        ax.axline((0, 0), slope=1, color=style.INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(2))
         ax.set_title(galaxy_zoo_tree.LABELS[column], fontsize=10)
-    for ax in axes.flat[len(answers) :]:
-        ax.set_axis_off()
     figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
-    bar = figure.colorbar(
-        ScalarMappable(**look), ax=axes, aspect=30, pad=0.01, extend="max", ticks=ticks, format="%d"
-    )
+    place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max"}
+    bar = figure.colorbar(ScalarMappable(**look), ticks=ticks, format="%d", **place)
     bar.set_label("galaxies per bin")
     bar.minorticks_off()
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def calibration(tables: Tables) -> Figure:
-    """Volunteers' against predicted fractions of those who answer, overall and per question, with
-    the line on which both are equal. `tables`: of `vote_calibration.calibration`."""
+    """Draw volunteers' against predicted fractions of those who answer, overall and per question,
+    with the line on which both are equal. `tables`: of `vote_calibration.calibration`."""
     first = next(iter(_methods(tables).values()))
-    label = (
-        f"predicted fraction (n = {first.loc[first['question'] == 'overall', 'n'].sum():,} answers)"
-    )
-    return _per_question(
-        tables, "predicted", "observed", xlabel=label, ylabel="fraction of the volunteers"
-    )
+    n = first.loc[first["question"] == "overall", "n"].sum()
+    label = f"predicted fraction (n = {n:,} answers)"
+    return _per_question(tables, "predicted", "observed", label, "fraction of the volunteers")
 
 
-@rc_context(STYLE)
+@style.styled
 def coverage(tables: Tables) -> Figure:
-    """Share of the volunteers' counts within the central predicted interval against its level,
-    overall and per question: below the dashed line, the model is too sure of itself. `tables`: of
-    `vote_calibration.coverage`."""
+    """Draw the share of the volunteers' counts within the central predicted interval against its
+    level, overall and per question: below the dashed line, the model is too sure of itself.
+    `tables`: of `vote_calibration.coverage`."""
     if not _n(tables):
-        return empty("no counts of votes: the number of volunteers is not known")
+        return style.empty(f"no counts of votes: {UNKNOWN}")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
-    return _per_question(
-        tables, "level", "coverage", xlabel=label, ylabel="share of counts within it"
-    )
+    return _per_question(tables, "level", "coverage", label, "share of counts within it")
 
 
-@rc_context(STYLE)
+@style.styled
 def tree(
     votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | None = None
 ) -> Figure:
-    """One galaxy's decision tree: for each question the fractions of those who answered it, the
-    volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
+    """Draw one galaxy's decision tree: for each question the fractions of those who answered it,
+    the volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
     points (with the standard deviation of the predicted Dirichlet distribution where there is one),
     beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
 
-    `votes`: the galaxy's row of a votes table.
-    """
-    figure = Picture(figsize=(WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
-    grid = figure.add_gridspec(1, len(COLUMNS))
+    `votes`: the galaxy's row of a votes table."""
+    figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
+    columns = figure.add_gridspec(1, len(COLUMNS))
     for column, names in enumerate(COLUMNS):
         sizes = [len(_answers(name)) if name in galaxy_zoo_tree.SLICES else 5 for name in names]
-        cells = grid[column].subgridspec(len(names), 1, height_ratios=sizes)
+        cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
         for row, name in enumerate(names):
             ax = figure.add_subplot(cells[row])
             if name in galaxy_zoo_tree.SLICES:
-                _answers_of(ax, votes, name, ticks=name == names[-1])
+                _question(ax, votes, name, ticks=name == names[-1])
             else:
                 ax.set_axis_off()
                 ax.set_title(str(votes["id"]), fontsize=10)
                 if image is not None:
                     ax.imshow(to_pixels(image[None])[0])
-    handles: list[Any] = [
-        Patch(color=SKY, label="volunteers"),
-        Line2D([], [], color=INK, lw=1.2, label="their sampling error"),
-        Line2D([], [], color=ORANGE, marker="D", ms=5, lw=1.2, label="predicted"),
+    handles = [
+        Patch(color=style.SKY, label="volunteers"),
+        style.key("their sampling error", color=style.INK, lw=1.2),
+        style.key("predicted", color=style.ORANGE, marker="D", ms=5, lw=1.2),
     ]
-    title = "fractions of those who answered, and how many these were"
-    figure.legend(
-        handles=handles, loc="outside upper right", ncols=3, title=title, alignment="right"
-    )
+    of = "fractions of those who answered, and how many these were"
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, title=of, alignment="right")
     return figure
 
 
-@rc_context(STYLE)
+@style.styled
 def violations(tables: Tables) -> Figure:
-    """Per cent of the galaxies whose predicted fractions break the tree, by rule, with the largest
-    violation.
-
-    `tables`: of `vote_metrics.violations`.
-    """
+    """Draw the per cent of the galaxies whose predicted fractions break the tree, by rule, with the
+    largest violation. `tables`: of `vote_metrics.violations`."""
     methods = _methods(tables)
     if not any(t["count"].any() for t in methods.values()):
-        return empty("no galaxy's predicted fractions break the tree")
-    rules = next(iter(methods.values())).rule
-    figure, axes = panels(1, 1, height=(0.24 * len(methods) + 0.2) * len(rules) + 1.3)
-    ax = axes[0, 0]
+        return style.empty("no galaxy's predicted fractions break the tree")
+    rules, n = next(iter(methods.values())).rule, len(methods)
+    figure, ax = style.panel(height=(0.24 * n + 0.2) * len(rules) + 1.3)
     for i, (name, t) in enumerate(methods.items()):
-        places = np.arange(len(rules)) + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
-        bars = ax.barh(places, 100 * t.share, 0.7 / len(methods), color=COLOURS[i % 8])
-        largest = [
-            f", by up to {size:.2g}" if count else ""
-            for count, size in zip(t["count"], t["largest"], strict=True)
-        ]
+        places = np.arange(len(rules)) + (i - (n - 1) / 2) * 0.8 / n
+        bars = ax.barh(places, 100 * t.share, 0.7 / n, color=style.COLOURS[i % 8])
         texts = [
-            f"{name and f'{name}: '}{100 * share:.3g} %{more}"
-            for share, more in zip(t["share"], largest, strict=True)
+            f"{name and f'{name}: '}{100 * row['share']:.3g} %"
+            + (f", by up to {row['largest']:.2g}" if row["count"] else "")
+            for row in t.to_dict("records")
         ]
         ax.bar_label(bars, texts, padding=4, fontsize=10)
     ax.set_yticks(range(len(rules)), [rule.replace(" to ", "\nto ") for rule in rules])
     ax.invert_yaxis()
-    room = 100 * LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
-    ax.set(
-        xlim=(0, 100 + room),
-        xticks=[0, 25, 50, 75, 100],
-        xlabel=f"% of the galaxies (n = {_n(tables):,})",
-    )
+    room = 100 * style.LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
+    ax.set(xlim=(0, 100 + room), xticks=[0, 25, 50, 75, 100])
+    ax.set_xlabel(f"% of the galaxies (n = {_n(tables):,})")
     ax.tick_params(axis="y", length=0)
     return figure
 
@@ -324,60 +232,29 @@ def _n(tables: Tables) -> int:
     return int(next(iter(_methods(tables).values()))["n"].to_numpy()[0])
 
 
-def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], title: str | None = None) -> None:
+def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None = None) -> None:
     """The names of the methods with their looks."""
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=COLOURS[i % 8],
-            marker=MARKERS[(i + i // 8) % 8],
-            ms=6,
-            lw=2,
-            ls="-",
-            label=name,
-        )
-        for i, name in enumerate(methods)
-        if name
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside upper right",
-        ncols=min(3, len(handles) or 1),
-        title=title,
-        alignment="right",
-    )
+    named = enumerate(name for name in methods if name)
+    handles = [style.key(name, **style.look(i, ls="-", ms=6, lw=2)) for i, name in named]
+    columns = min(3, len(handles) or 1)
+    place: Any = {"loc": "outside upper right", "ncols": columns, "alignment": "right"}
+    figure.legend(handles=handles, title=of, **place)
 
 
-def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -> Figure:
-    """A column against another, with its interval, overall and for each question in a panel from 0
-    to 1, with the line on which both are equal."""
+def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
+    """A column against another, with its interval, overall and for each question."""
     methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
-    figure, axes = panels(3, 4, height=6.6, sharex=True, sharey=True)
+    figure, axes = style.panels(3, 4, height=6.6, sharex=True, sharey=True)
+    limits, ticks = (-0.03, 1.03), [0, 0.5, 1]
     for ax, name in zip(axes.flat, names, strict=True):
-        ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls="--")
+        ax.plot([0, 1], [0, 1], color=style.FAINT, lw=1, ls="--")
         for i, t in enumerate(methods.values()):
             rows = t.loc[t["question"] == name]
-            look: Any = {
-                "color": COLOURS[i % 8],
-                "marker": MARKERS[(i + i // 8) % 8],
-                "ls": "-",
-                "lw": 1.2,
-                "ms": 4,
-            }
-            ax.errorbar(rows[x], rows[y], (rows[y] - rows["low"], rows["high"] - rows[y]), **look)
-        ax.set(
-            xlim=(-0.03, 1.03),
-            ylim=(-0.03, 1.03),
-            aspect="equal",
-            xticks=[0, 0.5, 1],
-            yticks=[0, 0.5, 1],
-        )
-        ax.set_title(
-            name.replace("_", " "),
-            fontsize=10,
-            fontweight="bold" if name == "overall" else "normal",
-        )
+            error = rows[y] - rows["low"], rows["high"] - rows[y]
+            ax.errorbar(rows[x], rows[y], error, **style.look(i, ls="-", lw=1.2, ms=4))
+        ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks)
+        weight = "bold" if name == "overall" else "normal"
+        ax.set_title(style.title(name), fontsize=10, fontweight=weight)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
     if "" not in methods:
@@ -385,11 +262,11 @@ def _per_question(tables: Tables, x: str, y: str, *, xlabel: str, ylabel: str) -
     return figure
 
 
-def _answers(question: str) -> tuple[str, ...]:
-    return tuple(answer for _, answer in galaxy_zoo_tree.ANSWERS[galaxy_zoo_tree.SLICES[question]])
+def _answers(question: str) -> list[str]:
+    return [answer for _, answer in galaxy_zoo_tree.ANSWERS[galaxy_zoo_tree.SLICES[question]]]
 
 
-def _answers_of(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None:
+def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None:
     """A question's panel of `tree`."""
     answers, columns = _answers(question), galaxy_zoo_tree.COLUMNS[galaxy_zoo_tree.SLICES[question]]
     places, people = np.arange(len(answers)), votes["volunteers"]
@@ -399,26 +276,20 @@ def _answers_of(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> No
     alpha = 0.35 if answered < 0.05 else 1.0
     if answered > 0:
         v, n = true / answered, people * answered
-        ax.barh(places, v, 0.8, color=SKY, alpha=alpha)
+        ax.barh(places, v, 0.8, color=style.SKY, alpha=alpha)
         centre, half = (n * v + 0.5) / (n + 1), np.sqrt(n * v * (1 - v) + 0.25) / (n + 1)
-        ax.hlines(
-            places - 0.2, centre - half, centre + half, color=INK, lw=1.2, ls="-", alpha=alpha
-        )
+        line: Any = {"color": style.INK, "lw": 1.2, "ls": "-", "alpha": alpha}
+        ax.hlines(places - 0.2, centre - half, centre + half, **line)
     if predicted.any():
-        p = predicted / predicted.sum()
-        error = (
-            np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
-            if f"s_{question}" in votes.index
-            else None
-        )
-        ax.errorbar(p, places + 0.2, xerr=error, color=ORANGE, fmt="D", ms=5, lw=1.2, alpha=alpha)
-    share = (
-        f": {100 * answered:.0f} %"
-        if np.isnan(people)
-        else f": {people * answered:.0f} of {people:.0f}"
-    )
-    title = question.replace("_", " ") + ("" if np.isnan(answered) else share)
-    ax.set_title(title, fontsize=10, loc="left", color=INK if alpha == 1 else FAINT)
+        p, error = predicted / predicted.sum(), None
+        if f"s_{question}" in votes.index:
+            error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
+        point: Any = {"color": style.ORANGE, "fmt": "D", "ms": 5, "lw": 1.2, "alpha": alpha}
+        ax.errorbar(p, places + 0.2, xerr=error, **point)
+    known = f"{people * answered:.0f} of {people:.0f}"
+    share = f": {100 * answered:.0f} %" if np.isnan(people) else f": {known}"
+    text = style.title(question) + share * (not np.isnan(answered))
+    ax.set_title(text, fontsize=10, loc="left", color=style.INK if alpha == 1 else style.FAINT)
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])
     ax.tick_params(axis="y", length=0)

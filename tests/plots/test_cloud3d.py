@@ -22,8 +22,8 @@ NASTY = [
     '"',
     "'",
     "\\",
-    "$TITLE",
-    "${DATA}",
+    "{{ title }}",
+    "{% raw %}",
     "587722984435351614",
 ]
 
@@ -67,7 +67,7 @@ def images(n, size=16):
 
 def made(n=8, **options):
     labels = options.pop("labels", np.arange(n) % 4 - 1)
-    options = {"images": images(n), "ids": NASTY[:n], "title": "A <title> & $NUMBER"} | options
+    options = {"images": images(n), "ids": NASTY[:n], "title": "A <title> & {{ number }}"} | options
     return cloud3d.page(options.pop("points", table(n)), labels, CLASSES, **options)
 
 
@@ -113,8 +113,8 @@ def test_texts_are_what_they_were_and_end_nothing():
     assert data["ids"] == NASTY
     assert [look["name"] for look in data["looks"]] == [*CLASSES, "no class"]
     reader = Reader(text)
-    assert reader.texts["title"] == ["A <title> & $NUMBER"] and reader.texts["h1"] == [
-        "A <title> & $NUMBER"
+    assert reader.texts["title"] == ["A <title> & {{ number }}"] and reader.texts["h1"] == [
+        "A <title> & {{ number }}"
     ]
     assert (
         sum(tag == "script" for tag, _ in reader.tags) == 2

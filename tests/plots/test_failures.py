@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from galaxymorph.plots import failures as failure_plots
+from galaxymorph.plots import style
 from tests.plots.test_comparison import LONG
 from tests.plots.test_style import check_texts, said
 
@@ -140,9 +141,9 @@ def test_cells_show_points_and_which_are_told_apart():
     assert [patch.get_xy() for patch in ax.patches] == [(1 - 0.46, 0 - 0.46)]
     image = ax.images[0]
     orange, blue = (image.cmap(image.norm(value)) for value in (13, -13))
-    assert orange == pytest.approx(to_rgba(failure_plots.ORANGE)) and blue == pytest.approx(
-        to_rgba(failure_plots.BLUE)
+    assert orange == pytest.approx(to_rgba(style.ORANGE)) and blue == pytest.approx(
+        to_rgba(style.BLUE)
     )
-    assert "above 0: more often by cnn" in said(figure) and "* told apart" in said(figure)
+    assert "above 0: more often by cnn" in said(figure) and "* distinguished from 0" in said(figure)
     unsure = failure_plots.confusion_difference(table.assign(resolved=False), "cnn", "resnet18")
-    assert "none can be told apart" in said(unsure)
+    assert "none is distinguished from 0" in said(unsure)

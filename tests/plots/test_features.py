@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from galaxymorph.plots import features as feature_plots
-from galaxymorph.plots import style as plots
+from galaxymorph.plots import style
 from tests.plots.test_style import NAMES, TEN, check_texts, images, said
 
 
@@ -114,7 +114,7 @@ def test_projection_has_a_look_for_each_class_and_grey_behind_for_none():
     for k, each in zip((-1, 0, 1, 2, 3), (none, *classes), strict=True):
         np.testing.assert_allclose(each.get_offsets(), given.to_numpy()[labels.numpy() == k])
     assert [to_hex(each.get_facecolor()[0]) for each in classes] == [
-        c.lower() for c in plots.COLOURS[:4]
+        c.lower() for c in style.COLOURS[:4]
     ]
     assert (
         len({each.get_paths()[0].vertices.tobytes() for each in classes}) == 4
@@ -141,7 +141,7 @@ def test_neighbours_are_framed_and_named_by_whether_they_are_of_the_same_class()
     assert [ax.get_title() for ax in shown[0]] == ["round", "round", "spiral", "–"]
     frames = [[ax.patches[0] for ax in row] for row in shown]
     assert [to_hex(f.get_edgecolor()) for f in frames[0]] == [
-        colour.lower() for colour in (plots.INK, plots.BLUE, plots.ORANGE, plots.FAINT)
+        colour.lower() for colour in (style.INK, style.BLUE, style.ORANGE, style.FAINT)
     ]
     assert [f.get_linestyle() == "-" for f in frames[0]] == [
         True,
@@ -151,7 +151,7 @@ def test_neighbours_are_framed_and_named_by_whether_they_are_of_the_same_class()
     ]  # not by colour alone
     assert frames[0][0].get_linewidth() > frames[0][1].get_linewidth()
     assert {to_hex(f.get_edgecolor()) for f in frames[1][1:]} == {
-        plots.FAINT
+        style.FAINT
     }  # of a galaxy without a class
 
 

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from galaxymorph.diagnostics import gradcam, map_scores, targets
 from galaxymorph.plots import gradcam as gradcam_plots
-from galaxymorph.plots import style as plots
+from galaxymorph.plots import style
 from tests.plots.test_style import check_texts, images, said
 
 METHODS = (*gradcam.METHODS, *gradcam.CONTROLS)
@@ -172,4 +172,4 @@ def test_scores_have_their_interval_and_the_control_is_a_line():
         assert len({line.get_marker() for line in points}) == 2
     alike = gradcam_plots.scores(scores(value=lambda i: 0.97 + 0.001 * i, half=0.002))
     assert all(np.ptp(ax.get_xlim()) > 0.1 for ax in alike.axes)
-    assert to_hex(figure.axes[0].lines[0].get_color()) == plots.FAINT  # the random control
+    assert to_hex(figure.axes[0].lines[0].get_color()) == style.FAINT  # the random control

@@ -142,7 +142,7 @@ def test_bars_join_what_cannot_be_told_apart():
     ]
     assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
-    assert "all are told apart" in said(CASES["told apart, no ties"]())
+    assert "all are distinguished" in said(CASES["told apart, no ties"]())
 
 
 def test_probabilities_mirror_each_other_and_mark_ties():

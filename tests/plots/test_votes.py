@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.evaluation import vote_calibration, vote_comparison, vote_metrics
-from galaxymorph.plots import style as plots
+from galaxymorph.plots import style
 from galaxymorph.plots import votes as vote_plots
 from tests.plots.test_style import check_texts, images, said
 
@@ -309,7 +309,7 @@ def test_violations_are_told_by_method():
     texts = [t.get_text() for t in ax.texts]
     assert texts[:2] == ["plain: 100 %, by up to 0.12", "plain: 1.7 %, by up to 0.0021"]
     assert texts[3] == "plain: 0 %" and set(texts[5:]) == {"tree: 0 %"}
-    assert {to_hex(bar.get_facecolor()) for bar in ax.patches[:5]} == {plots.COLOURS[0].lower()}
+    assert {to_hex(bar.get_facecolor()) for bar in ax.patches[:5]} == {style.COLOURS[0].lower()}
     assert ax.get_xlabel() == "% of the galaxies (n = 600)"
 
 

@@ -196,7 +196,7 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     text = report.write("toy").read_text()
     rows = Reader(text).rows
     assert "Missing: net/seed=1, net/seed=2." in text
-    assert "2 of 4 pieces of work · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
+    assert "2 of 4 jobs · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in text
     assert "<p>One is &lt; two.</p>" in text
     assert "root a&lt;b&gt;&amp;c" in text
     assert ["seed", "notebook", "time", "test accuracy", "test macro f1", "n test"] in rows
@@ -259,10 +259,8 @@ def test_protocols_come_first_and_intervals_below_their_values(run):
         "net",
         "all",
     ]
-    assert (
-        f"<td>{value:.3f}<small>[{table.accuracy_low[0]:.3f}, {table.accuracy_high[0]:.3f}]</small></td>"
-        in text
-    )
+    interval = f"[{table.accuracy_low[0]:.3f}, {table.accuracy_high[0]:.3f}]"
+    assert f"<td>{value:.3f}<small>{interval}</small></td>" in text
     assert '<section class="compared">' in text
 
 

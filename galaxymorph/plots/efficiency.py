@@ -1,0 +1,270 @@
+"""Figures of what accuracy costs: computing time, memory, and above all labels.
+
+`table` is one of `evaluation.comparison.compare` everywhere but where something else is said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedFormatter,
+    FixedLocator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+)
+from matplotlib.transforms import ScaledTranslation
+from numpy import ndarray
+
+from galaxymorph.plots import style
+from galaxymorph.plots.comparison import LOW, NAMES, best
+
+COSTS = {
+    "parameters": "parameters",
+    "flops": "floating-point operations to predict a galaxy",
+    "training_seconds": "seconds of training",
+    "peak_memory_mib": "memory at its peak (MiB)",
+}
+COUNTS = ("parameters", "flops")  # those that are no measurements
+AXES = 4.3  # inches that a legend beside the axes leaves, about
+DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
+
+Values = Float[ndarray, " value"]
+
+
+@style.styled
+def pareto(
+    table: pd.DataFrame,
+    front: Bool[ndarray, " row"],
+    *,
+    cost: str = "training_seconds",
+    baseline: str = "majority",
+) -> Figure:
+    """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
+
+    `front`: which rows no other beats (`comparison.front`); they are filled, and a line runs along
+    them. Rows whose cost is not known are named as such."""
+    rows = table.assign(front=front).loc[(table.method != baseline) & (table.seeds > 0)]
+    rows = rows.assign(name=style.with_labels(rows))
+    rows = rows.sort_values(by="accuracy", ascending=False)
+    known = rows[cost] > 0
+    unknown, rows = [str(name) for name in rows.loc[~known, "name"]], rows.loc[known]
+    if rows.empty:
+        return style.empty(f"no method says its {COSTS[cost]}")
+    price, ahead = rows[cost].to_numpy(float), rows.loc[rows.front].sort_values(by=cost)
+    figure, ax, names = style.panel_beside([*rows["name"], *unknown])
+    ax.set(xscale="log", xlim=_beyond(price), xlabel=COSTS[cost])
+    _heights(ax, rows, "accuracy", table.loc[table.method == baseline])
+    x = np.append(ahead[cost], ax.get_xlim()[1])
+    y = np.append(ahead.accuracy, ahead.accuracy.max())
+    line: Any = {"drawstyle": "steps-post", "color": style.INK, "lw": 1.2, "ls": "--", "zorder": 1}
+    handles = ax.plot(x, y, label="Pareto front", **line)
+    for i, (row, shift) in enumerate(zip(rows.to_dict("records"), _shifts(price), strict=True)):
+        aside = ax.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
+        point = style.look(i, ls="", ms=8, mew=1.2, transform=aside)
+        point["mfc"] = point["color"] if row["front"] else "white"
+        bar = [row["accuracy_low"], row["accuracy_high"]]
+        ax.plot([row[cost]] * 2, bar, color=point["color"], ls="-", transform=aside)
+        handles += ax.plot(row[cost], row["accuracy"], label=names[i], **point)
+    low, high = ax.get_xlim()
+    decades = np.log10(high / low)
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)  # no more than fit
+    ax.xaxis.set_major_locator(LogLocator(subs=steps))
+    plain = StrMethodFormatter("{x:,g}")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" ") if cost in COUNTS else plain)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid()
+    handles += [style.key(f"cost not known:\n{name}", ls="") for name in names[len(rows) :]]
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+@style.styled
+def label_efficiency(
+    table: pd.DataFrame,
+    *,
+    metric: str = "accuracy",
+    baseline: str = "majority",
+    controls: Collection[str] = (),
+) -> Figure:
+    """Draw a metric against the number of labels: a line with the band of its 95 % interval for
+    each method, the best with the most labels on top of the legend; `controls` are thin, grey,
+    without a band, and end it. "all" labels stand where their number is; what is missing is a
+    gap."""
+    rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
+    if rows.empty:
+        return style.empty(style.NO_RESULT)
+    rows = rows.assign(budget=rows["n_labels"].astype(float).fillna(np.inf))
+    budgets = np.unique(rows["budget"].to_numpy(float))
+    every = float(rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median())  # or NaN
+    x = np.where(np.isinf(budgets), every, budgets)
+    methods = {
+        str(name): each.set_index("budget").reindex(budgets)
+        for name, each in rows.groupby("method", sort=False)
+    }
+
+    def rank(name: str) -> tuple[bool, list[float]]:
+        values = methods[name][metric].fillna(-1).to_numpy(float)[::-1]
+        return name in controls, list(values if metric in LOW else -values)
+
+    names = sorted(methods, key=rank)
+    alpha = min(0.12, 0.8 / max(1, sum(name not in controls for name in names)))
+    for end in ("_low", "_high"):
+        thin = rows.method.isin(list(controls))
+        rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~thin, rows[metric])
+    figure, ax, legend = style.panel_beside(names)
+    ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
+    _heights(ax, rows, metric, table.loc[table.method == baseline])
+    for i, name in enumerate(names):
+        low, value, high = style.ends(methods[name], metric)
+        line = style.look(i, ms=6, label=legend[i])
+        if name in controls:
+            line |= {"color": style.FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
+        else:
+            ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
+        there = np.isfinite(value)
+        alone = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]  # no band between two
+        ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")
+        ax.plot(x, value, **line)
+    shown = x[np.isfinite(budgets)]
+    shown = shown[_apart(shown, x, 0.5)]
+    ax.xaxis.set_major_locator(FixedLocator(list(shown)))
+    ax.xaxis.set_major_formatter(FixedFormatter([f"{n:,.0f}" for n in shown]))
+    ax.xaxis.set_minor_locator(FixedLocator(list(x[np.isinf(budgets)])))
+    ax.xaxis.set_minor_formatter(FixedFormatter([f"all ({every:,.0f})"]))
+    ax.tick_params(axis="x", which="minor", length=rcParams["xtick.major.size"])
+    if len(shown):  # below the others, of which the last may be near
+        ax.tick_params(axis="x", which="minor", pad=20)
+    ax.grid(axis="y")
+    figure.legend(loc="outside right upper", title="mean with 95 % interval", alignment="left")
+    return figure
+
+
+@style.styled
+def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
+    """Draw how many labels other methods need (rows) to be as accurate as one with some number of
+    labels (columns): the number, and as colour its ratio to those of the one, on a scale of
+    doublings. `table`: of `equivalent_labels.equivalent`."""
+    rows = table.loc[table.a == method]
+    if rows.empty:
+        return style.empty(f"no method has several numbers of labels beside {method}")
+    rows = rows.assign(budget=rows.n_labels.astype(float).fillna(np.inf))
+    budgets, others = sorted(rows.budget.unique()), list(dict.fromkeys(rows.b))
+    doublings, texts = np.full((len(others), len(budgets)), np.nan), {}
+    for row in rows.to_dict("records"):
+        place = others.index(row["b"]), budgets.index(row["budget"])
+        few, many = f"≤ {row['fewest']:,.0f}", f"> {row['most']:,.0f}"
+        bounds = {0: few, np.inf: many}
+        texts[place] = bounds.get(row["labels"], f"{row['labels']:,.0f}")
+        doublings[place] = np.log2(np.clip(row["ratio"], 1 / 16, 16))
+
+    def cell(i: int, j: int) -> tuple[str, str]:
+        return texts.get((i, j), ""), "white" if doublings[i, j] < -3 else style.INK  # on dark blue
+
+    figure, ax = style.panel(height=0.42 * len(others) + 1.9)
+    look: Any = {"cmap": style.DIVERGING, "limits": (-4, 4), "ticks": DOUBLINGS}
+    names = style.in_lines(others, letters=30)
+    style.heat_map(ax, doublings, cell, names, label="labels needed for each", **look)
+    numbers = ["all" if np.isinf(n) else f"{n:,.0f}" for n in budgets]
+    scores = [rows.accuracy[rows.budget == n].iloc[0] for n in budgets]
+    below = [f"{n}\n({score:.3f})" for n, score in zip(numbers, scores, strict=True)]
+    ax.set_xticks(range(len(budgets)), below)
+    ax.set_xlabel(f"labels of {method} (its accuracy)")
+    return figure
+
+
+@style.styled
+def gains(differences: pd.DataFrame, control: str) -> Figure:
+    """Draw by how much methods are better than their control with the same labels, with 95 %
+    intervals: a panel for each number of labels, a row for each method; filled where the two can be
+    distinguished. `differences`: of `pretraining_gain.differences`."""
+    rows = differences[differences.seeds > 0]
+    if rows.empty:
+        return style.empty(f"no method has a result beside {control} yet")
+    methods = list(dict.fromkeys(rows.method))[::-1]
+    budgets = sorted(rows.n_labels.unique(), key=lambda n: np.inf if pd.isna(n) else n)
+    height = 0.42 * len(methods) + 1.5
+    figure, axes = style.panels(1, len(budgets), height=height, sharey=True, sharex=True)
+    for ax, budget in zip(axes[0], budgets, strict=True):
+        here = rows.loc[rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget]
+        here = here.set_index("method")
+        ax.axvline(0, color=style.ORANGE, **style.DASHED)
+        for place, method in enumerate(methods):
+            if method in here.index:
+                low, value, high = here.loc[method, ["low", "difference", "high"]].astype(float)
+                face = style.BLUE if low > 0 or high < 0 else "white"
+                style.estimates(ax, place, low, value, high, mfc=face)
+            else:
+                style.absent(ax, place, "missing")
+        style.row_axis(ax, style.in_lines(methods, letters=30))
+        ax.set_title(style.labels(budget))
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.set_xlabel(f"accuracy less that\nof {control}")
+    handles = [style.key("distinguished", **style.POINT)]
+    handles += [style.key("statistically tied", mfc="white", **style.POINT)]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    return figure
+
+
+# ---- axes
+
+
+def _beyond(values: Values) -> tuple[float, float]:
+    """The limits of a logarithmic axis on which there is room on both sides."""
+    low, high = np.log10([values.min(), values.max()])
+    margin = max(0.06 * (high - low), 0.1)
+    return 10 ** float(low - margin), 10 ** float(high + margin)
+
+
+def _heights(ax: Axes, rows: pd.DataFrame, metric: str, base: pd.DataFrame) -> None:
+    """The y axis of a metric: room for all intervals, and below them for the best of the baseline:
+    a line, or an arrow where it is far away."""
+    name = NAMES.get(metric, style.title(metric)).split("\n")[0]
+    ax.set_ylabel(f"test {name}, 95 % interval")
+    low, _, high = style.ends(rows, metric)
+    low, high = np.nanmin(low), np.nanmax(high)
+    room = max(0.05 * (high - low), 0.005)
+    ax.set_ylim(low - 3 * room, high + room)
+    if len(base):
+        value = best(base, metric)
+        arrow = "" if low - room < value < high + room else "↓ " if value < low else "↑ "
+        if not arrow:
+            ax.axhline(value, color=style.ORANGE, **style.DASHED)
+        text = f"{arrow}{base.method.iloc[0]} {value:.3f}"
+        style.at_row(ax, 0.02, low - 1.6 * room, text, color=style.ORANGE, fontsize=10)
+
+
+def _inches(values: Values, among: Float[ndarray, " _"]) -> Values:
+    """About where values are on the logarithmic axis of `_beyond` of all that it shows."""
+    low, high = np.log10(_beyond(among))
+    return AXES * (np.log10(values) - low) / (high - low)
+
+
+def _apart(values: Values, among: Float[ndarray, " _"], distance: float) -> Bool[ndarray, " value"]:
+    """Which of rising values can have a tick label, some inches from the next, the last always."""
+    places, last = _inches(values, among), np.inf
+    shown = np.zeros(len(values), bool)
+    for i in reversed(range(len(values))):
+        if places[i] <= last - distance:
+            shown[i], last = True, places[i]
+    return shown
+
+
+def _shifts(values: Values) -> Values:
+    """By how many inches points of methods that cost the same are moved aside."""
+    order, places = np.argsort(values, kind="stable"), _inches(values, values)
+    group = np.cumsum(np.r_[0, np.diff(places[order]) > 0.06])
+    shifts = np.zeros(len(values))
+    for each in range(group.max() + 1):
+        members = order[group == each]
+        shifts[members] = 0.11 * (np.arange(len(members)) - (len(members) - 1) / 2)
+    return shifts

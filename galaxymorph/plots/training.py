@@ -1,0 +1,104 @@
+"""Figures of a classifier's training and evaluation: learning curves, confusion matrix, ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy import ndarray
+
+from galaxymorph.plots import style
+
+MEASURES = {  # of learning curves
+    "loss": "loss",
+    "accuracy": "accuracy (fraction right)",
+    "mse": "mean squared error",
+}
+PARTS: Any = {"train": {"color": style.ORANGE, "ls": "--"}, "val": {"color": style.BLUE, "ls": "-"}}
+BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
+
+
+@style.styled
+def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
+    """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
+    thin lines.
+
+    `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss,
+    train_accuracy, val_accuracy, train_mse, val_mse, and best: whether validation was better in
+    this epoch than in all before. The last such epoch is marked."""
+    histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
+    known = {name for history in histories for name in history.columns}
+    measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
+    if not measures:
+        return style.empty("no training history")
+    figure, axes = style.panels(1, len(measures), height=3.4)
+    for ax, measure in zip(axes[0], measures, strict=True):
+        for history in histories:
+            for part in PARTS:
+                if (name := f"{part}_{measure}") in history:
+                    width = 2 if len(histories) == 1 else 1
+                    ax.plot(history.epoch, history[name], lw=width, **PARTS[part])
+            if "best" in history and f"val_{measure}" in history:
+                last = history[history.best].tail(1)
+                ax.plot(last.epoch, last[f"val_{measure}"], zorder=3, **BEST)
+        ax.set(xlabel="epoch", ylabel=MEASURES[measure])
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="y")
+    runs = f" ({len(histories)} runs)" * (len(histories) > 1)
+    validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
+    handles = [style.key("training" + runs, lw=2, **PARTS["train"])]
+    handles += [style.key("validation" + runs, lw=2, **PARTS["val"])] if validated else []
+    marked = any("best" in history for history in validated)
+    handles += [style.key("best epoch on validation", **BEST)] if marked else []
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+@style.styled
+def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
+    """Draw the receiver operating characteristic of each class against the rest, with the area
+    under it in the legend.
+
+    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate,
+    auc, n."""
+    figure, ax = style.panel(ax, height=4.2)
+    ax.plot([0, 1], [0, 1], color=style.FAINT, ls=":", lw=1)
+    place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
+    ax.annotate("guessing", (0.62, 0.62), color=style.FAINT, fontsize=10, **place)
+    for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
+        label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
+        look = style.look(i, marker="", lw=2, label=label, clip_on=False)
+        ax.plot(curve.false_positive_rate, curve.true_positive_rate, **look)
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")
+    ax.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
+    if len(points):
+        beside: Any = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5), "alignment": "left"}
+        ax.legend(title="class against the rest", **beside)
+    return figure
+
+
+@style.styled
+def confusion(
+    matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None
+) -> Figure:
+    """Draw the number of galaxies and, below it, per cent of the true class (row); the colour shows
+    the per cent."""
+    total = matrix.sum(1, keepdims=True)
+    undefined = np.full(matrix.shape, np.nan)
+    percent = np.divide(100 * matrix, total, out=undefined, where=total > 0)
+
+    def cell(row: int, column: int) -> tuple[str, str]:
+        n, share = matrix[row, column], percent[row, column]
+        colour = style.FAINT if n == 0 else "white" if share > 50 else style.INK
+        return f"{n}\n" + ("–" if np.isnan(share) else f"{share:.0f} %"), colour
+
+    look: Any = {"cmap": style.SEQUENTIAL, "limits": (0, 100), "small": 9}
+    look |= {"label": "% of the true class", "ticks": [0, 50, 100]}
+    counts = dict(zip(classes, total[:, 0], strict=True))
+    return style.class_map(ax, percent, cell, counts, **look)[0]
