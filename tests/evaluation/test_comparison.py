@@ -324,7 +324,8 @@ def priced(*rows):
 
 def test_the_front_by_hand():
     table = priced(
-        ("cheap", 1, 0.6), ("worse", 2, 0.5), ("same", 2, 0.8), ("dear", 9, 0.9), ("twin", 2, 0.8), ("as dear", 9, 0.85),
+        *(("cheap", 1, 0.6), ("worse", 2, 0.5), ("same", 2, 0.8)),
+        *(("dear", 9, 0.9), ("twin", 2, 0.8), ("as dear", 9, 0.85)),
         ("unknown", np.nan, 0.99), ("missing", 3, np.nan), ("majority", 0, 0.3),
     )  # fmt: skip
     assert list(table.method[comparison.front(table, cost="flops")]) == [

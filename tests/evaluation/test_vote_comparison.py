@@ -83,8 +83,8 @@ def test_sentences_say_what_is_resolved_and_what_a_tie():
     interval = f"{best.rmse_low:.4f} to {best.rmse_high:.4f}"
     assert said[0] == (
         f"With all labels, tree has the lowest RMSE, {best.rmse:.4f} (95 % interval {interval}, "
-        f"3 seeds, 200 test galaxies each), {best.way:.0f} % of the way from the mean-vote baseline "
-        f"({best.baseline:.4f}) to the volunteers' noise floor ({best.floor:.4f})."
+        f"3 seeds, 200 test galaxies each), {best.way:.0f} % of the way from the mean-vote "
+        f"baseline ({best.baseline:.4f}) to the volunteers' noise floor ({best.floor:.4f})."
     )
     text = " ".join(said)
     assert "With all labels, tree is ahead, by a resolved difference, of " in text
