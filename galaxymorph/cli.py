@@ -118,11 +118,10 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
 
     Everything is checked before anything is written: mistakes are said with file, line and galaxy,
     and the exit status is 2. An earlier comparison with the same --run is replaced."""
-    from galaxymorph.evaluation import foreign
     from galaxymorph.run import runner
-    from galaxymorph.run.foreign import write
+    from galaxymorph.run.foreign import read, write
 
-    brought = foreign.read(files, labels=labels)
+    brought = read(files, labels=labels)
     plan = write(run, brought)
     print("\n".join(map(str, brought)))
     outcome = runner.run(plan, force=True, out=sys.stdout)

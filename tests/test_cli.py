@@ -92,9 +92,7 @@ def test_list_says_what_a_piece_needs(project, capsys):
     notebook = json.loads(path.read_text())
     notebook["metadata"]["galaxymorph"]["outputs"].append("model.safetensors")
     path.write_text(json.dumps(notebook))
-    steps = (
-        "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: {step: a}}}\n"
-    )
+    steps = "a: {notebook: 02_a}\nb: {notebook: 02_a, options: {start: {step: a}}}\n"
     (project / "params.yaml").write_text(f"run: toy\n{steps}")
     assert cli.main(["run", "--list"]) == 0
     said = capsys.readouterr().out

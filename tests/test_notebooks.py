@@ -336,8 +336,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         | {"encoder": {"name": "cnn", "channels": [8, 16]}, "galaxies": {"survey_seed": 1}},
         "scratch": network | {"encoder": {"name": "cnn", "channels": [8, 16]}},
         "tuned": network | {"encoder": {"step": "other", "freeze": 1}},
-        "frozen": network
-        | {"encoder": {"step": "other", "freeze": "all"}},
+        "frozen": network | {"encoder": {"step": "other", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
         "transfer": {
             "notebook": "12_transfer",

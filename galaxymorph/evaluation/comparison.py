@@ -148,8 +148,7 @@ def _spread(
 
 def _numbers(entry: Entry, n_bootstrap: int, seed: int) -> pd.DataFrame:
     assert entry.predictions is not None
-    table = metrics.evaluate(entry.predictions, n_bootstrap=n_bootstrap, seed=seed)
-    return table[table["class"] == ""].set_index("metric")
+    return metrics.overall(entry.predictions, n_bootstrap=n_bootstrap, seed=seed)
 
 
 def per_class(entries: Entries, *, metric: str = "f1") -> pd.DataFrame:

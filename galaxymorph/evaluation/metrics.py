@@ -21,6 +21,7 @@ over the other classes, and the row's `note` says so.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,12 @@ def evaluate(
         row |= {"low": float(low), "high": float(high), "variance": variance}
         rows.append(row | {"n": n, "note": note})
     return pd.DataFrame(rows)
+
+
+def overall(predictions: Predictions, **options: Any) -> pd.DataFrame:
+    """Return the metrics over all classes of `evaluate`, one row each, by metric."""
+    table = evaluate(predictions, **options)
+    return table[table["class"] == ""].set_index("metric")
 
 
 def confusion(predictions: Predictions, *, split: str = "test") -> Int[ndarray, "true predicted"]:

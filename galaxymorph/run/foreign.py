@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.evaluation.foreign import COMPARE, Brought
+from galaxymorph.evaluation.foreign import COMPARE, Brought, read
 from galaxymorph.evaluation.predictions import PREDICTIONS
 from galaxymorph.run import notebooks
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import locked
 from galaxymorph.run.plan import Piece, Plan
+
+__all__ = ["read", "write"]
 
 
 def write(run: str, brought: Sequence[Brought]) -> Plan:
