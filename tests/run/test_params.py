@@ -410,7 +410,7 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
         ("resnet18.classes=round", "resnet18.classes: expected a list"),
         (
             "resnet18.n_labels=lots",
-            'resnet18.n_labels: expected a whole number or null, found "lots"',
+            'resnet18.n_labels: expected a whole number or a list (text) or null, found "lots"',
         ),  # handed to load
         ("resnet18.over.seed=[0, x]", 'resnet18.over.seed: expected a whole number, found "x"'),
         ("resnet18.over.seed=3", "resnet18.over.seed: expected a list of values, found 3"),
