@@ -36,7 +36,7 @@ from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
-Made = tuple[float, float, Finding | None, Mapping[str, float]]  # reported, honest, found, beside
+Made = tuple[float, float, Finding | None, dict[str, float | int]]  # but name and n of a `Replay`
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
 

@@ -1,21 +1,17 @@
 """Each check of the audit: a fault is planted, and named; without it, the check passes."""
 
-import functools
 import io
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
-from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import audit, findings
 from galaxymorph.diagnostics.duplicates import duplicates
 from galaxymorph.evaluation.predictions import predictions_of
@@ -27,36 +23,6 @@ REAL = os.environ.get("GALAXYMORPH_DATA")
 needs_data = pytest.mark.skipif(
     not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
 )
-CLASSES = ("round", "edge_on", "spiral")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return mock_survey(240, image_size=64, seed=5).images
-
-
-@pytest.fixture
-def sample(images):
-    """240 mock galaxies: three classes in turn, 120 in train, 30 each in val and test, 60
-    unlabelled."""
-    split = np.repeat(["train", "val", "test", "unlabelled"], [120, 30, 30, 60])
-    labels = torch.arange(240) % 3
-    labels[180:] = -1
-    ids = np.array([f"galaxy{row}" for row in range(240)])
-    return Galaxies(
-        ids=ids, images=images.clone(), labels=labels, classes=CLASSES, votes=None, split=split
-    )
-
-
-@pytest.fixture
-def table(sample):
-    """Predictions of the labelled galaxies, right in about four of five."""
-    n, generator = 180, np.random.default_rng(0)
-    true = sample.labels[:n].numpy()
-    guess = np.where(generator.random(n) < 0.8, true, generator.integers(0, 3, n))
-    p = np.eye(3)[guess] * 0.7 + 0.1
-    head = {"id": sample.ids[:n], "split": sample.split[:n], "label": np.array(CLASSES)[true]}
-    return pd.DataFrame(head | {f"p_{name}": p[:, i] for i, name in enumerate(CLASSES)})
 
 
 def result(findings, check):
@@ -133,40 +99,6 @@ def test_a_copy_within_a_split_is_a_warning(sample):
     sample.images[20] = COPIES["all"](sample.images[30])
     found = result(audit.galaxies(sample), "duplicates")
     assert (found.severity, set(found.ids)) == ("warning", {"galaxy20", "galaxy30"})
-
-
-def test_the_kinds_of_duplicates_and_how_alike_they_are(images):
-    images = images.clone()
-    images[1], images[3] = COPIES["rotated"](images[0]), COPIES["compressed"](images[2])
-    found = duplicates(images).set_index(["first", "second"])
-    assert list(found.index) == [(0, 1), (2, 3)]
-    assert list(found.kind) == ["exact", "near"]
-    assert tuple(found.loc[(0, 1), ["correlation", "difference"]]) == (1, 0)
-    assert 0.8 < found.correlation[2, 3] < 1
-    assert 0 < found.difference[2, 3] < 0.12
-
-
-def test_many_identical_images_are_one_group(images):
-    """More of them than there are neighbours looked at, one turned, and one compressed."""
-    images = images[:40].clone()
-    images[10:30] = images[5]
-    images[30], images[31] = images[5].flip(1), jpeg(images[5], 80)
-    found = duplicates(images)
-    assert set(found["first"]) == {5}
-    assert sorted(found["second"]) == list(range(10, 32))
-
-
-@pytest.mark.parametrize("size", [32, 96])
-def test_duplicates_at_other_sizes(size):
-    images = mock_survey(60, image_size=size, seed=6).images
-    images[1] = COPIES["all"](images[0])
-    assert duplicates(images)[["first", "second"]].to_numpy().tolist() == [[0, 1]]
-
-
-def test_too_few_or_empty_images_have_no_duplicates_or_are_one():
-    assert len(duplicates(torch.zeros(0, 3, 64, 64, dtype=torch.uint8))) == 0
-    assert len(duplicates(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))) == 0
-    assert len(duplicates(torch.zeros(3, 3, 64, 64, dtype=torch.uint8))) == 2
 
 
 def test_splits_with_other_classes_than_the_rest(sample):
@@ -258,172 +190,6 @@ def test_normalisation_that_is_unknown_or_not_what_the_encoder_does_is_a_warning
     assert (found.severity, "normalisation_ids" in found.message) == ("warning", True)
     other = header(normalisation={"mean": 0.5, "std": 0.5})
     assert "its encoder takes" in result(audit.model(other, sample), "normalisation").message
-
-
-# --- predictions
-
-
-def test_predictions_without_fault_pass(table, sample):
-    for given in (table, table.sample(frac=1, random_state=1)):
-        found = audit.predictions(given, sample)
-        assert [each.check for each in found] == ["rows", "labels", "splits", "order"]
-        assert {each.severity for each in found} == {"passed"}
-
-
-def test_ids_that_begin_again_in_each_batch(table, sample):
-    table["id"] = [f"galaxy{row % 32}" for row in range(len(table))]
-    found = result(audit.predictions(table, sample), "rows")
-    assert found.severity == "leak"
-    assert "begin again every 32 rows" in found.message
-
-
-def test_galaxies_that_are_missing_twice_or_unknown(table, sample):
-    table.loc[3, "id"], table.loc[7, "id"] = "galaxy4", "NGC 1"
-    found = result(audit.predictions(table, sample), "rows")
-    assert set(found.ids) == {"galaxy4", "NGC 1", "galaxy3", "galaxy7"}
-    assert (found.severity, "begin again" in found.message) == ("leak", False)
-
-
-@pytest.mark.parametrize(("rows", "said"), [(1, "+1 rows"), (-3, "-3 rows")])
-def test_a_shifted_column(table, sample, rows, said):
-    order = np.random.default_rng(1).permutation(
-        len(table)
-    )  # the classes are in turn, so a shift by 3 would show nothing
-    table = table.iloc[order].reset_index(drop=True)
-    table["label"] = np.roll(table.label.to_numpy(), rows)
-    found = result(audit.predictions(table, sample), "labels")
-    assert (found.severity, said in found.message) == ("leak", True)
-
-
-def test_labels_that_are_shuffled_exchanged_or_wrong(table, sample):
-    label = table.label.to_numpy(object)
-    for what, faulty in {
-        "shuffled": np.random.default_rng(2).permutation(label),
-        "spiral is called round": np.array(["spiral", "edge_on", "round"])[
-            sample.labels[:180].numpy()
-        ],
-        "these labels are wrong: galaxy0": np.where(np.arange(180) == 0, "spiral", label),
-    }.items():
-        found = result(audit.predictions(table.assign(label=faulty), sample), "labels")
-        assert (found.severity, what in found.message) == ("leak", True)
-
-
-def test_another_split_than_that_of_the_data_set(table, sample):
-    table.loc[150, "split"] = "train"
-    found = result(audit.predictions(table, sample), "splits")
-    assert (found.severity, found.ids) == ("leak", ("galaxy150",))
-
-
-def test_probabilities_in_another_order_than_labels(table, sample):
-    columns = [f"p_{name}" for name in CLASSES]
-    order = np.random.default_rng(1).permutation(120)
-    table = pd.concat([table.iloc[order], table[120:]], ignore_index=True)
-    values = table[columns].to_numpy()
-    shifted = table.assign(**dict(zip(columns, np.roll(values, 2, 0).T, strict=True)))
-    found = result(audit.predictions(shifted, sample), "order")
-    assert (found.severity, "-2 rows" in found.message) == ("leak", True)
-    shuffled = table.assign(
-        **dict(zip(columns, np.random.default_rng(3).permutation(values).T, strict=True))
-    )
-    found = audit.predictions(shuffled, sample)
-    assert result(found, "order").severity == "warning"
-    assert result(found, "labels").severity == "passed"
-
-
-def test_tables_of_other_classes_are_refused(table, sample):
-    with pytest.raises(ValueError, match="no column p_spiral"):
-        audit.predictions(table.drop(columns="p_spiral"), sample)
-
-
-# --- networks
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 5, 4),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Linear(1800, 3),
-    )
-
-
-def forward(network, images):
-    return network(images / 255)
-
-
-def one_by_one(network, images):
-    return torch.cat([network(image[None] / 255) for image in images])
-
-
-def test_a_network_in_eval_mode_gives_the_same_in_any_batch(network, images):
-    for predict in (forward, one_by_one):
-        (found,) = audit.batch_independent(
-            functools.partial(predict, network.eval()), images[:8], network=network
-        )
-        assert (found.severity, "2 layers in eval mode" in found.message) == ("passed", True)
-
-
-def test_a_network_in_training_mode_is_found_by_what_it_predicts(network, images):
-    network[4].p = 0.0
-    (found,) = audit.batch_independent(functools.partial(forward, network.train()), images[:8])
-    assert (found.severity, "alone they differ" in found.message) == ("leak", True)
-
-
-def test_chance_in_predictions_is_found(network, images):
-    network.eval()[4].train()
-    (found,) = audit.batch_independent(functools.partial(forward, network), images[:8])
-    assert (found.severity, "predicted again they differ" in found.message) == ("leak", True)
-
-
-def test_features_extracted_in_training_mode_with_batches_of_one_are_found(network, images):
-    """The published fault: what comes out is the same each time, so only the network shows it."""
-    network[4].p = 0.0
-    (found,) = audit.batch_independent(
-        functools.partial(one_by_one, network.train()), images[:8], network=network
-    )
-    assert found.severity == "leak"
-    assert "2 layers were in training mode: 1 (BatchNorm2d), 4 (Dropout)" in found.message
-    assert "predicting changed 1.running_mean" in found.message
-
-
-# --- what becomes of findings
-
-FINDINGS = [
-    findings.Finding(
-        "ids", "leak", "the same id in different splits: a (train) = a (test)", ("a", "a"), 10
-    ),
-    findings.Finding("class balance", "warning", "skewed", n=10),
-    findings.Finding("rows", "passed", "every galaxy is there", n=7),
-]
-
-
-def test_a_leak_stops_unless_it_is_allowed():
-    with pytest.raises(
-        findings.Leak,
-        match=r"a \(train\) = a \(test\)\. What to do: leave them out.*\n.*allow: \['ids'\]",
-    ):
-        findings.check(FINDINGS)
-    findings.check(FINDINGS, allow=["ids"])
-    findings.check(FINDINGS[1:])
-    with pytest.raises(findings.Leak):
-        findings.check(FINDINGS, allow=["duplicates"])
-    with pytest.raises(ValueError, match="unknown check 'duplicate' .did you mean duplicates"):
-        findings.check([], allow=["duplicate"])
-
-
-def test_the_summary_has_every_check_that_was_made():
-    table = findings.summary(FINDINGS)
-    assert table.check.tolist() == ["ids", "class balance", "rows"]
-    assert table.result.tolist() == ["leak", "warning", "passed"]
-    assert table.n.tolist() == [10, 10, 7]
-    assert table.galaxies.tolist() == [2, 0, 0]
-
-
-# --- real galaxies
 
 
 # ---- all that a run has made
