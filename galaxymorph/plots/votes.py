@@ -62,7 +62,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
             x, side = (0.01, "left") if value < 0 else (0.99, "right")
             text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
             style.at_row(ax, x, place, text, color=colour, ha=side)
-    for name, place, colour, _ in YARDSTICKS.values():
+    for name, place, colour, _ in reversed(YARDSTICKS.values()):
         ax.axvline(place, color=colour, **style.DASHED)
         text = name.replace(" ", "\n")
         ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
