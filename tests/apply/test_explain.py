@@ -151,7 +151,11 @@ class FakeFigure:
     [
         ("votes", {"question": "bars"}, "unknown question 'bars'; did you mean 'bar'"),
         ("votes", {}, "which question"),
-        ("votes", {"question": "bar", "answer": "maybe"}, "unknown answer 'maybe'.* Known: yes, no"),
+        (
+            "votes",
+            {"question": "bar", "answer": "maybe"},
+            "unknown answer 'maybe'.* Known: yes, no",
+        ),
         ("classes", {"question": "bar"}, "tells classes"),
         ("classes", {"answer": "spirals"}, "unknown class 'spirals'; did you mean 'spiral'"),
         ("none", {"answer": "spiral"}, "learned without labels"),

@@ -422,6 +422,10 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
             "galaxies.image_sise: load has no such option (did you mean image_size?)",
         ),
         (
+            "galaxies.crop=40",
+            "galaxies.crop: the source 'simulated' has no option 'crop', but folder, galaxy_zoo, ",
+        ),
+        (
             "resnet18.galaxies.image_sise=3",
             "resnet18.galaxies.image_sise: load has no such option",
         ),
@@ -494,7 +498,7 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
         ("resnet18.classes=round", "resnet18.classes: expected a list"),
         (
             "resnet18.n_labels=lots",
-            'resnet18.n_labels: expected a whole number or null, found "lots"',
+            'resnet18.n_labels: expected a whole number or a list (text) or null, found "lots"',
         ),  # handed to load
         ("resnet18.over.seed=[0, x]", 'resnet18.over.seed: expected a whole number, found "x"'),
         ("resnet18.over.seed=3", "resnet18.over.seed: expected a list of values, found 3"),
