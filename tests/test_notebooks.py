@@ -57,6 +57,14 @@ TOY = {
 }
 
 
+def classes(path: Path | str) -> pd.DataFrame:
+    return read_predictions(path).table()
+
+
+def votes(path: Path | str) -> pd.DataFrame:
+    return read_votes(path).table()
+
+
 def galaxymorph(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}  # toy networks: see conftest.py
     command = [sys.executable, "-m", "galaxymorph", *arguments]
@@ -126,7 +134,7 @@ def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
         *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest")),
     }
     few, every = (
-        read_predictions(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv")
+        classes(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv")
         for n in (60, "null")
     )
     learned = [set(table.id[table.split == "train"]) for table in (few, every)]
@@ -231,14 +239,14 @@ def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(i
     )
     tested = []
     for step in ("resnet18/seed=0", "resnet50/seed=0"):
-        table = read_predictions(inside / "results/mock" / step / "predictions.csv")
+        table = classes(inside / "results/mock" / step / "predictions.csv")
         assert [truth[galaxy] for galaxy in table.id] == list(table.label)
         assert table.split.to_list() == [
             sample.split[sample.ids == galaxy].item() for galaxy in table.id
         ]
         tested.append(set(table.id[table.split == "test"]))
     assert tested[0] == tested[1] == set(sample.part("test").ids)
-    other = read_predictions(inside / "results/mock/resnet18/seed=1/predictions.csv")
+    other = classes(inside / "results/mock/resnet18/seed=1/predictions.csv")
     assert set(other.id[other.split == "test"]) != tested[0]  # another seed draws another split
 
 
@@ -403,14 +411,14 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     assert known["n_train"] == 40 and known["flagged"] == {"light failed": 0}
 
     def right(name: str, split: str) -> float:
-        p = read_predictions(folder / name / "predictions.csv").query("split == @split")
+        p = classes(folder / name / "predictions.csv").query("split == @split")
         return (p.filter(like="p_").idxmax(axis=1).str.removeprefix("p_") == p.label).mean()
 
     best = known["best_on_validation"]
     assert right(best, "val") == max(right(name, "val") for name in ("forest", "svm", "logistic"))
     # The same comes out where there are no test galaxies at all to choose on.
     sample = load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
-    predicted = read_predictions(folder / "logistic/predictions.csv").set_index("id")
+    predicted = classes(folder / "logistic/predictions.csv").set_index("id")
     fitted = [(split, sample.part(split)) for split in ("train", "val")]
     parts = {
         split: (features(part.images).to_numpy(), part.labels.numpy()) for split, part in fitted
@@ -428,7 +436,7 @@ def test_a_model_file_alone_gives_the_predictions_back(inside):
     model = Classifier(encoder(**header["encoder"]), classes=len(header["classes"]))
     model.load_state_dict(state)
     sample = load("simulated", n_galaxies=240, image_size=header["image_size"], seed=1)
-    table = read_predictions("results/mock/resnet18/seed=1/predictions.csv").set_index("id")
+    table = classes("results/mock/resnet18/seed=1/predictions.csv").set_index("id")
     few = sample.part("test").take(np.arange(5))
     torch.testing.assert_close(
         train.predict(model, few.images, average_orientations=False).double(),
@@ -442,7 +450,7 @@ def test_vote_fractions_stay_with_their_galaxies(inside):
     sample = load("simulated", n_galaxies=240, image_size=32, seed=0, target="votes")
     place = {galaxy: row for row, galaxy in enumerate(sample.ids.tolist())}
     for step in ("votes_plain", "votes_tree"):
-        table = read_votes(f"results/mock/{step}/votes.csv")
+        table = votes(f"results/mock/{step}/votes.csv")
         rows = [place[galaxy] for galaxy in table.id]
         assert table.split.to_list() == sample.split[rows].tolist() and len(table) == 240
         np.testing.assert_allclose(
@@ -455,7 +463,7 @@ def test_vote_fractions_stay_with_their_galaxies(inside):
         np.testing.assert_allclose(one[0, :37], predicted, atol=0.02)  # bfloat16
     compared = pd.read_csv("results/mock/compare_votes/table.csv").set_index("method")
     plain, tree = (
-        read_votes(f"results/mock/{step}/votes.csv").query("split == 'test'")
+        votes(f"results/mock/{step}/votes.csv").query("split == 'test'")
         for step in ("votes_plain", "votes_tree")
     )
     for name, table in (("votes_plain", plain), ("votes_tree", tree)):
@@ -468,10 +476,10 @@ def test_vote_fractions_stay_with_their_galaxies(inside):
 
 
 def test_classes_and_votes_are_tested_on_the_same_galaxies(inside):
-    by_class = read_predictions("results/mock/resnet18/seed=0/predictions.csv")
-    by_votes = read_predictions("results/mock/votes_tree/predictions.csv")
+    by_class = classes("results/mock/resnet18/seed=0/predictions.csv")
+    by_votes = classes("results/mock/votes_tree/predictions.csv")
     assert set(by_votes.id[by_votes.split == "test"]) == set(by_class.id[by_class.split == "test"])
-    trained = read_votes("results/mock/votes_tree/votes.csv").query("split == 'train'")
+    trained = votes("results/mock/votes_tree/votes.csv").query("split == 'train'")
     assert not set(trained.id) & set(by_class.id[by_class.split == "test"])
 
 
