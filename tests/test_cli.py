@@ -19,6 +19,8 @@ import galaxymorph
 from galaxymorph import cli
 from galaxymorph import project as project_module
 from galaxymorph.evaluation import comparison
+from galaxymorph.evaluation.entries import Entries, Entry
+from galaxymorph.evaluation.predictions import predictions_in
 from galaxymorph.project import write
 from galaxymorph.run.folder import Step
 
@@ -131,7 +133,7 @@ def test_a_fault_of_the_program_is_no_mistake_of_the_user(project, monkeypatch):
         (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
         (["run", "--params", "other.yaml"], "other.yaml: cannot be read (No such file"),
-        (["report"], "no step of run 'toy' is there"),
+        (["report"], "run 'toy' has no step yet"),
     ],
 )
 def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments, message):
@@ -240,11 +242,11 @@ def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     )
     assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
     assert (place / "index.html").is_file()
-    pieces = [
-        {"step": name, "seed": seed, "n_labels": None, "predictions": table}
+    entries = Entries(
+        Entry(name, seed, predictions=predictions_in(table))
         for (name, seed), table in tables.items()
-    ]
-    expected, found = comparison.compare(pieces), pd.read_csv(place / "compare" / "table.csv")
+    )
+    expected, found = comparison.compare(entries), pd.read_csv(place / "compare" / "table.csv")
     assert found.method.tolist() == ["deep", "shallow dnn", "majority"]
     same = [name for name in expected.columns if not expected[name].isna().all()]
     pd.testing.assert_frame_equal(

@@ -26,6 +26,19 @@ DRAW = ("seed", "n_labels", "galaxies", "steps")
 CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
+RENAMED = {  # notebooks, by what they were called before version 0.2
+    "01_audit": "00_audit",
+    "05_frozen": "07_frozen",
+    "06_transfer": "12_transfer",
+    "07_vote_fractions": "08_vote_fractions",
+    "08_gradcam": "09_gradcam",
+    "09_label_efficiency": "10_label_efficiency",
+    "10_compare": "11_compare",
+    "10_compare_votes": "13_compare_votes",
+    "11_forensics": "16_published_mistakes",
+    "12_consistency": "14_rotation",
+    "12_failures": "15_failures",
+}
 
 Params = dict[str, Any]
 Values = Mapping[str, Any]  # by dotted key
@@ -188,7 +201,8 @@ class _Step:
             self.notebook = notebooks.read(folder / f"{name}.ipynb")
         except notebooks.NotebookError as error:
             names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
-            self._add("notebook", f"{error}{nearest(name, names)}")
+            new = f"; it is called {RENAMED[name]} now" if names and name in RENAMED else ""
+            self._add("notebook", f"{error}{new or nearest(name, names)}")
         self._check_paths()
         return len(self.problems.found) == before
 

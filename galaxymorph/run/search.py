@@ -127,7 +127,7 @@ class Search:
         self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
         self.folder = project.root() / "results" / plan.run / "tune" / step
         self.least = metric.endswith(ERRORS)
-        self.job = trial(plan, step, {}, seed=seed)
+        self.job = make_trial(plan, step, {}, seed=seed)
         self.space = self.job.search
         self.drawn = self.job.parameters.get("seed")  # the seed of all trials
         self.own: dict[str, Any] = {}

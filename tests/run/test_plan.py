@@ -446,6 +446,7 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
         ("resnet18.step=x", "resnet18.step: is set by the runner"),
         ("resnet18.notebook=02_trian", "there is no such notebook in"),
         ("resnet18.notebook=02_trian", "(did you mean 02_train?)"),
+        ("resnet18.notebook=05_frozen", "; it is called 07_frozen now"),
         (
             "compare.steps=[resnet81]",
             "compare.steps: there is no earlier step resnet81 (did you mean resnet18?)",
