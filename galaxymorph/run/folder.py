@@ -27,6 +27,7 @@ from typing import Any
 
 import pandas as pd
 
+from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
 from galaxymorph.project import NAME, PIECE, model_file, root, write
 from galaxymorph.run.environment import environment
@@ -145,27 +146,25 @@ class Step:
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Write `metrics.json`. Raises `ValueError` that names a value which is not finite."""
-        plain = json.loads(json.dumps(values, default=_plain))
+        plain = json.loads(json.dumps(values, default=project.plain))
         for key, value in leaves(plain):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"metric {key} of {self.step} is {value}")
-        write(self.file("metrics.json"), json.dumps(plain, indent=2) + "\n")
+        project.write_json(self.file("metrics.json"), plain)
 
     def environment(self, **more: Any) -> None:
         """Write `environment.json`: versions, git commit, machine, and what only the notebook knows
         (device, precision)."""
-        text = json.dumps(environment() | more, indent=2, default=_plain)
-        write(self.file("environment.json"), f"{text}\n")
+        project.write_json(self.file("environment.json"), environment() | more)
 
     def finish(self, sample: Any, metrics: Mapping[str, Any], **more: Any) -> None:
         """End a notebook: write the metrics with the fingerprint and the notes of the galaxies, and
         the environment, with what `more` says of it.
 
         `sample` is None for a notebook that compares tables and loads no galaxies."""
-        of_sample = (
-            {} if sample is None else dict(fingerprint=sample.fingerprint, notes=sample.notes)
-        )
-        self.metrics({**metrics, **of_sample})
+        if sample is not None:
+            metrics = {**metrics, "fingerprint": sample.fingerprint, "notes": sample.notes}
+        self.metrics(metrics)
         self.environment(**more)
 
 
@@ -190,9 +189,8 @@ class _Line:
         self.handle, self.last = None, -math.inf
 
     def show(self, text: str) -> None:
-        if time.monotonic() - self.last < 0.5 and "left" in text:
-            return
-        self.handle, self.last = _show(text, self.handle), time.monotonic()
+        if time.monotonic() - self.last >= 0.5 or "left" not in text:
+            self.handle, self.last = _show(text, self.handle), time.monotonic()
 
 
 def _show(content: Any, handle: Any = None) -> Any:
@@ -207,8 +205,3 @@ def _show(content: Any, handle: Any = None) -> Any:
         return display(content, display_id=True)
     handle.update(content)
     return handle
-
-
-def _plain(value: Any) -> Any:
-    """NumPy and torch scalars and arrays as Python's, for JSON."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)
