@@ -58,15 +58,10 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
     from galaxymorph.run import runner
     from galaxymorph.run.executors import Local
     from galaxymorph.run.problems import ParamsError
-    from galaxymorph.text import nearest
 
     plan = _plan(**options)
-    names = {name for job in plan.pieces for name in (job.step, job.name)}
-    odd = [name for name in only if name not in names]
-    problems = [f"--only {name}: there is no such step{nearest(name, names)}" for name in odd]
-    problems += [f"--jobs {jobs}: at least 1"] if jobs < 1 else []
-    if problems:
-        raise ParamsError(problems)
+    if jobs < 1:
+        raise ParamsError([f"--jobs {jobs}: at least 1"])
     if show:
         print(_listing(plan, only))
         return 0
@@ -150,7 +145,7 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
     from galaxymorph.text import leaves
 
     lines = []
-    for job in (each for each in plan.pieces if not only or {each.name, each.step} & set(only)):
+    for job in plan.select(only):
         why = done.changed(plan, job)
         state = f"to be executed ({why})" if why else "done"
         needs = f", needs {', '.join(job.needs)}" if job.needs else ""

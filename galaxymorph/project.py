@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
 PIECE = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # of a step, or one combination of a repeated one
 
 

@@ -237,7 +237,7 @@ def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     captured = capsys.readouterr()
     place = elsewhere.parent / "project" / "results" / "both"
     assert (
-        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  its label is its own"
+        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  label is the most"
         in captured.out
     )
     assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
@@ -264,7 +264,7 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert lines[0].startswith(
-        "bad.csv: p_<class> are less than 0 or more than 1 in 47 of 47 rows: line 2 (galaxy 000) ["
+        "bad.csv: p_<class> are not probabilities that sum to 1, 47 of 47 rows: line 2 (id 000) ["
     )
     assert lines[1].startswith(
         "bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; "
@@ -341,7 +341,7 @@ def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
     assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
     assert captured.err.endswith(
         "images left out: 1\n"
-        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its very beginning\n"
+        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its beginning\n"
     )
     lines = Path("new/p.csv").read_text().splitlines()
     assert lines[0] == "id,p_a,p_b,label" and [line[0] for line in lines[1:]] == list("0123")

@@ -45,7 +45,7 @@ class Step:
     folder instead, the model file, too."""
 
     def __init__(self, run: str, step: str):
-        if not NAME.fullmatch(run) or not PIECE.fullmatch(step) or ".." in step:
+        if not NAME.fullmatch(run) or not PIECE.fullmatch(step):
             raise ValueError(f"run {run!r}, step {step!r}: {LETTERS}")
         self.run, self.step = run, step
         self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None
@@ -66,7 +66,7 @@ class Step:
         """Return the folder `<name>/` below this one, for one of several rows that the step adds to
         the comparison; the method is then called `<step> <name>`. Raises `ValueError` for a name
         that is not a folder's, and for a row of a row."""
-        if not NAME.fullmatch(name) or ".." in name or self.path != self.mark.parent:
+        if not NAME.fullmatch(name) or self.path != self.mark.parent:
             raise ValueError(f"row {name!r} of {self.step}: only a step has rows; {LETTERS}")
         row = Step(self.run, self.step)  # keeps the mark: what is done is the step
         row.step, row.path = f"{self.step}/{name}", self.path / name
@@ -76,7 +76,7 @@ class Step:
         """Return the rows whose folders exist, by name; the combinations of a repeated step are not
         rows (their names have a `=`)."""
         folders = sorted(path.name for path in self.path.glob("*/"))
-        return [self.row(name) for name in folders if NAME.fullmatch(name) and ".." not in name]
+        return [self.row(name) for name in folders if NAME.fullmatch(name)]
 
     def file(self, name: str) -> Path:
         """Return the path of a file to write. The step no longer counts as done (or left out) until

@@ -25,7 +25,7 @@ from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
 OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
-OUTPUT = re.compile(rf"({project.NAME.pattern}/)?[^/\\.][^/\\]*")
+OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there
 
@@ -139,7 +139,7 @@ def read(path: Path) -> Notebook:
     declared = content.get("metadata", {}).get("galaxymorph", {})
     outputs = tuple(declared.get("outputs", []))
     for name in outputs:
-        if not OUTPUT.fullmatch(name) or ".." in name:
+        if not OUTPUT.fullmatch(name):
             where = "outputs are files in the step's folder, or <row>/<file>"
             raise NotebookError(path, f"declares the output {name}; {where}")
     return Notebook(path, tuple(code), parameters, outputs, gate=declared.get("gate") is True)

@@ -68,6 +68,17 @@ class Plan:
     pieces: tuple[Piece, ...]
     document: Params  # what they were made from: the params file with its overrides
 
+    def select(self, only: Sequence[str]) -> list[Piece]:
+        """Return the jobs of these names, of steps or of single jobs; all where there are none.
+        Raises `ParamsError` for other names."""
+        names = {name for job in self.pieces for name in (job.step, job.name)}
+        odd = [name for name in only if name not in names]
+        if odd:
+            raise ParamsError(
+                f"--only {name}: there is no such step{nearest(name, names)}" for name in odd
+            )
+        return [job for job in self.pieces if not only or {job.name, job.step} & set(only)]
+
 
 def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve every job.
@@ -173,7 +184,7 @@ class _Step:
             self.notebook = notebooks.read(folder / f"{name}.ipynb")
         except notebooks.NotebookError as error:
             names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
-            self._add("notebook", f"{error}{nearest(RENAMED.get(name, name), names)}")
+            self._add("notebook", f"{error}{nearest(RENAMED.get(name) or name, names)}")
         self._check_paths()
         return len(self.problems.found) == before
 

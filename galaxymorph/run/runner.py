@@ -48,9 +48,10 @@ def run(
         out: takes what is said.
 
     Raises:
+        problems.ParamsError: `only` has a name that is not in the plan.
         locks.RunError: another process is executing this run.
         KeyboardInterrupt: after everything that runs has been stopped."""
-    chosen = [job for job in plan.pieces if not only or {job.name, job.step} & set(only)]
+    chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
     chosen = [
         job for job in plan.pieces if job in chosen or (job.notebook.gate and job.name in needed)

@@ -323,7 +323,7 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
 
 def _tidy(handle: Handle, *, failed: bool) -> None:
     """Remove what a trial has left, but `KEPT` and, where it has failed, its notebook."""
-    kept = set(KEPT)
+    kept: set[str] = set(KEPT)
     if failed and handle.partial.is_file():
         kept.add(handle.partial.replace(handle.folder / "notebook.ipynb").name)
     for path in [each for each in handle.folder.rglob("*") if each.is_file()]:
@@ -339,7 +339,7 @@ def _write(search: Search) -> pd.DataFrame:
     failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
     rows = []
     for number, spent in enumerate(search.spent(), start=1):
-        said = {"error": ""} | spent.user_attrs
+        said: dict[str, Any] = {"error": "", **spent.user_attrs}
         failed = bool(said["error"])
         row = {"trial": number, "state": "failed" if failed else spent.state.name.lower()}
         row |= {"value": None if failed else spent.value, "best": None}
