@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where images could not be read, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
     command, status = options.pop("command"), options.pop("status")
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
         return command(**options)
     except (ValueError, OSError) as error:
@@ -43,10 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 # ---- runs
@@ -62,19 +58,10 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
     from galaxymorph.run import runner
     from galaxymorph.run.executors import Local
     from galaxymorph.run.problems import ParamsError
-    from galaxymorph.text import nearest
 
     plan = _plan(**options)
-    names = {name for job in plan.pieces for name in (job.step, job.name)}
-    problems = [
-        f"--only {name}: there is no such step{nearest(name, names)}"
-        for name in only
-        if name not in names
-    ]
     if jobs < 1:
-        problems.append(f"--jobs {jobs}: at least 1")
-    if problems:
-        raise ParamsError(problems)
+        raise ParamsError([f"--jobs {jobs}: at least 1"])
     if show:
         print(_listing(plan, only))
         return 0
@@ -126,7 +113,7 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
     print("\n".join(map(str, brought)))
     outcome = runner.run(plan, force=True, out=sys.stdout)
     _show(plan.run)
-    return 1 if outcome.failed else 0
+    return _failed(outcome.failed)
 
 
 def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
@@ -158,19 +145,17 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
     from galaxymorph.text import leaves
 
     lines = []
-    for job in plan.pieces:
-        if only and not {job.name, job.step} & set(only):
-            continue
+    for job in plan.select(only):
         why = done.changed(plan, job)
         state = f"to be executed ({why})" if why else "done"
         needs = f", needs {', '.join(job.needs)}" if job.needs else ""
         lines.append(f"{job.name}: {job.notebook.path.name}, {state}{needs}")
         defaults = dict(leaves(job.notebook.parameters))
-        for key, value in leaves(job.parameters):
-            if key.split(".")[0] not in ("run", "step", "steps"):
-                default = defaults.get(key, value)
-                other = f"  (default {default!r})" if default != value else ""
-                lines.append(f"  {key}: {value!r}{other}")
+        given = {k: v for k, v in job.parameters.items() if k not in ("run", "step", "steps")}
+        for key, value in leaves(given):
+            default = defaults.get(key, value)
+            other = f"  (default {default!r})" if default != value else ""
+            lines.append(f"  {key}: {value!r}{other}")
     return "\n".join(lines)
 
 
@@ -277,8 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--trials", **NUMBER, dest="n_trials", default=20, help=trials)
     metric = "column of history.csv (default: val_accuracy); of a loss or error the least is best"
     add("--metric", **NAME, default="val_accuracy", help=metric)
-    seed = "of all trials (default: the first that the step is repeated over)"
-    add("--seed", **NUMBER, help=seed)
+    add(
+        "--seed", **NUMBER, help="of all trials (default: the first that the step is repeated over)"
+    )
     add("--restart", **FLAG, help="begin again, without the trials done before")
 
     _plan_arguments(command(report))
@@ -312,8 +298,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--galaxy", **ID, dest="ids", nargs="+", help="a row of the picture for each")
     add("--question", **NAME, help="such as bar, spiral, edge_on; of a model of vote fractions")
     add("--answer", **NAME, help="one answer (default: all of the question), or one class")
-    method = "gradcam, gradcam++, hirescam, ..."
-    add("--method", **NAME, dest="methods", nargs="+", default=["gradcam"], help=method)
+    methods = {"dest": "methods", "nargs": "+", "default": ["gradcam"]}
+    add("--method", **NAME, **methods, help="gradcam, gradcam++, hirescam, ...")
     add("--layer", **NAME, help="such as encoder.body.layer2")
     add("--out", **FILE, default=Path("gradcam.png"), help="default: gradcam.png")
     return parser

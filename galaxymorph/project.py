@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
-PIECE = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?"
-)  # a step, or one combination of a repeated step
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
+PIECE = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # of a step, or one combination of a repeated one
 
 
 def root() -> Path:
@@ -33,3 +33,18 @@ def write(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds; an empty dict where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file as `write` does. Arrays become lists; what JSON has no form for, text."""
+    write(path, json.dumps(value, indent=2, default=plain) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return NumPy and torch scalars and arrays as Python's, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -19,6 +19,8 @@ import galaxymorph
 from galaxymorph import cli
 from galaxymorph import project as project_module
 from galaxymorph.evaluation import comparison
+from galaxymorph.evaluation.entries import Entries, Entry
+from galaxymorph.evaluation.predictions import predictions_in
 from galaxymorph.project import write
 from galaxymorph.run.folder import Step
 
@@ -131,7 +133,7 @@ def test_a_fault_of_the_program_is_no_mistake_of_the_user(project, monkeypatch):
         (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
         (["run", "--params", "other.yaml"], "other.yaml: cannot be read (No such file"),
-        (["report"], "no step of run 'toy' is there"),
+        (["report"], "run 'toy' has no step yet"),
     ],
 )
 def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments, message):
@@ -235,16 +237,16 @@ def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     captured = capsys.readouterr()
     place = elsewhere.parent / "project" / "results" / "both"
     assert (
-        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  its label is its own"
+        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  label is the most"
         in captured.out
     )
     assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
     assert (place / "index.html").is_file()
-    pieces = [
-        {"step": name, "seed": seed, "n_labels": None, "predictions": table}
+    entries = Entries(
+        Entry(name, seed, predictions=predictions_in(table))
         for (name, seed), table in tables.items()
-    ]
-    expected, found = comparison.compare(pieces), pd.read_csv(place / "compare" / "table.csv")
+    )
+    expected, found = comparison.compare(entries), pd.read_csv(place / "compare" / "table.csv")
     assert found.method.tolist() == ["deep", "shallow dnn", "majority"]
     same = [name for name in expected.columns if not expected[name].isna().all()]
     pd.testing.assert_frame_equal(
@@ -262,7 +264,7 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert lines[0].startswith(
-        "bad.csv: p_<class> are less than 0 or more than 1 in 47 of 47 rows: line 2 (galaxy 000) ["
+        "bad.csv: p_<class> are not probabilities that sum to 1, 47 of 47 rows: line 2 (id 000) ["
     )
     assert lines[1].startswith(
         "bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; "
@@ -339,7 +341,7 @@ def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
     assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
     assert captured.err.endswith(
         "images left out: 1\n"
-        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its very beginning\n"
+        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its beginning\n"
     )
     lines = Path("new/p.csv").read_text().splitlines()
     assert lines[0] == "id,p_a,p_b,label" and [line[0] for line in lines[1:]] == list("0123")

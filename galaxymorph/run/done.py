@@ -6,10 +6,8 @@ Inputs are
 * parameters, as resolved (`params.yaml` in its folder);
 * code: the notebook's code cells and the modules of this package that they import, directly or not;
   comments, docstrings and layout do not count, nor does the notebook's prose;
-* files: contents of files, and names, sizes and times of everything in folders, that a parameter
-  names;
-* upstream: the done-marks of the jobs that it reads.
-"""
+* files that a parameter names: their contents; of folders, names, sizes and times of what is there;
+* upstream: the done-marks of the jobs that it reads."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ def changed(plan: Plan, job: Piece) -> str:
     missing = [path for path in outputs(step, job) if not path.is_file()]
     if missing:
         return f"{_shown(missing[0], step)} is gone"
-    before = json.loads(step.mark.read_text(encoding="utf-8"))["fingerprints"]
+    before = project.read_json(step.mark)["fingerprints"]
     kinds = [kind for kind, value in fingerprints(plan, job).items() if before.get(kind) != value]
     return f"{' and '.join(kinds)} changed" if kinds else ""
 
@@ -66,7 +64,7 @@ def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: fl
         "seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    project.write(step.mark, json.dumps(content, indent=2) + "\n")
+    project.write_json(step.mark, content)
 
 
 # ---- what a job leaves
@@ -86,12 +84,12 @@ def outputs(step: Step, job: Piece) -> list[Path]:
 def clear(step: Step, job: Piece) -> None:
     """Remove what an earlier execution has left: old files cannot pass for new."""
     old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
-    rows = [row.path for row in step.rows()]
-    for folder in (step.path, *rows):
+    folders = [step.path, *(row.path for row in step.rows())]
+    for folder in folders:
         old += [*(folder / name for name in WRITTEN), *folder.glob("*.png")]
     for path in old:
         path.unlink(missing_ok=True)
-    for folder in rows:
+    for folder in folders[1:]:
         with contextlib.suppress(OSError):  # what else there is in it is nobody's
             folder.rmdir()
 
@@ -103,7 +101,7 @@ def unfulfilled(step: Step, job: Piece) -> str:
             name = _shown(path, step)
             return f"the notebook ran, but has not written {name}, which is one of its outputs"
     for path in [place.path / "metrics.json" for place in (step, *step.rows())]:
-        for key, value in leaves(_read(path)):
+        for key, value in leaves(project.read_json(path)):
             if isinstance(value, float) and not math.isfinite(value):
                 return f"{_shown(path, step)}: {key} is {value}"
     return ""
@@ -111,11 +109,8 @@ def unfulfilled(step: Step, job: Piece) -> str:
 
 def findings(step: Step) -> list[str]:
     """Return what a step has found, in sentences: the list `findings` in its metrics.json."""
-    return [str(sentence) for sentence in _read(step.path / "metrics.json").get("findings", [])]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    metrics = project.read_json(step.path / "metrics.json")
+    return [str(sentence) for sentence in metrics.get("findings", [])]
 
 
 def _shown(path: Path, step: Step) -> str:
@@ -130,15 +125,15 @@ def _shown(path: Path, step: Step) -> str:
 def fingerprints(plan: Plan, job: Piece) -> dict[str, str]:
     """Return hashes of everything that a job's results depend on, by kind, so that a change can be
     named."""
-    code = job.notebook.code
-    marks = {name: Step(plan.run, name).mark for name in job.reads}
+    code, upstream = job.notebook.code, {}
+    for name in job.reads:
+        mark = Step(plan.run, name).mark
+        upstream[name] = mark.is_file() and _hash(mark.read_bytes())
     inputs = {
         "parameters": job.parameters,
         "code": [[_normal(source) for source in code], _sources(code)],
         "files": _files(job.parameters),
-        "upstream": {
-            name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()
-        },
+        "upstream": upstream,
     }
     texts = {kind: json.dumps(each, sort_keys=True, default=str) for kind, each in inputs.items()}
     return {kind: _hash(text.encode()) for kind, text in texts.items()}

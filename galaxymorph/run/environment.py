@@ -12,6 +12,8 @@ from typing import Any
 
 import galaxymorph
 
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")  # whose versions matter to numbers
+
 
 def environment() -> dict[str, Any]:
     """Return Python and package versions, git commit (and the files that differ from it), machine,
@@ -23,7 +25,7 @@ def environment() -> dict[str, Any]:
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changes": (_git("status", "--porcelain", "--untracked-files=no") or "").splitlines(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")},
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": cores(),
@@ -35,13 +37,6 @@ def environment() -> dict[str, Any]:
 def cores() -> int | None:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _git(*arguments: str) -> str | None:

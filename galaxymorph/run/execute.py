@@ -1,10 +1,6 @@
 """Execute one notebook through papermill: `python -m galaxymorph.run.execute SAID SOCKETS`, for an
-executor.
-
-The folder SAID has `job.json`: `notebook`, `output` (written after every cell), `parameters`, and
-additional `environment` variables. Left there: `progress.json`, and after a failure `failure.json`
-with the cell and the error. The exit status is 0 or 1. When stdin ends, as it does when the runner
-ends, however that ends, so does the kernel.
+executor. What the folder SAID holds, see `executors`; the exit status is 0 or 1. When stdin ends,
+as it does when the runner ends, however that ends, so does the kernel.
 
 The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say,
 and talks over Unix sockets in the folder SOCKETS, whose path has to be short: TCP ports are drawn
@@ -13,7 +9,6 @@ before they are bound, and notebooks that start together draw the same."""
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import shutil
@@ -99,7 +94,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
             progress = {"cell": next(started), "cells": cells}
-            project.write(said / "progress.json", json.dumps(progress))
+            project.write_json(said / "progress.json", progress)
 
     papermill.execute_notebook(
         notebook,
@@ -133,14 +128,14 @@ def failure(path: Path, error: Exception) -> dict[str, str]:
 def main(said: Path, sockets: Path) -> int:
     Kernel.sockets = sockets
     threading.Thread(target=watch, daemon=True).start()
-    job = json.loads((said / "job.json").read_text(encoding="utf-8"))
+    job = project.read_json(said / "job.json")
     os.environ.update(job["environment"])
     output = Path(job["output"])
     try:
         notebook = nbformat.read(job["notebook"], as_version=4)
         execute(notebook, output, job["parameters"], said)
     except Exception as error:  # whatever it is, the runner has to be able to show it
-        project.write(said / "failure.json", json.dumps(failure(output, error)))
+        project.write_json(said / "failure.json", failure(output, error))
         return 1
     return 0
 

@@ -5,15 +5,15 @@ All that goes in and comes out are files in the job's folder, so that an executo
 
     params.yaml               the job's parameters
     notebook.partial.ipynb    the notebook with its outputs so far
-    .job/                     job.json   what to execute: notebook, output, parameters, environment
-                              log, progress.json, failure.json: what it says, until it is stopped
+    .job/job.json             what to execute: notebook, output, parameters, environment variables
+    .job/progress.json  log   what it says while it runs
+    .job/failure.json         why it has failed
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -48,7 +48,7 @@ class Handle(ABC):
         project.write(folder / "params.yaml", parameters)
         task = {"notebook": str(job.notebook.path), "output": str(self.partial)}
         task |= {"parameters": job.parameters, "environment": dict(environment)}
-        project.write(self.said / "job.json", json.dumps(task))
+        project.write_json(self.said / "job.json", task)
 
     @abstractmethod
     def poll(self) -> int | None:
@@ -56,8 +56,7 @@ class Handle(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """End notebook, kernel and process at once; the partial notebook stays as it is, what the
-        job has said goes."""
+        """End notebook, kernel and process at once; `.job` goes, the partial notebook stays."""
 
     @property
     def seconds(self) -> float:
@@ -74,14 +73,11 @@ class Handle(ABC):
                 rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
                 seconds = sum(float(row["seconds"]) for row in rows)
                 return run_folder.progress(rows[-1], seconds=seconds)
-        with contextlib.suppress(OSError, ValueError):
-            cell = json.loads(cells.read_text(encoding="utf-8"))
-            return f"cell {cell['cell']}/{cell['cells']}"
-        return "starting"
+        cell = project.read_json(cells)
+        return f"cell {cell['cell']}/{cell['cells']}" if cell else "starting"
 
     def unavailable(self) -> str:
-        """Return what the notebook could not get, if it was an exception `Unavailable` that ended
-        it."""
+        """Return what the notebook could not get, if an exception `Unavailable` has ended it."""
         return self._failure["said"] if self._failure.get("kind") == "Unavailable" else ""
 
     def failure(self) -> str:
@@ -93,8 +89,7 @@ class Handle(ABC):
 
     @property
     def _failure(self) -> dict[str, str]:
-        path = self.said / "failure.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return project.read_json(self.said / "failure.json")
 
 
 class Executor(ABC):
@@ -164,8 +159,7 @@ class Process(Handle):
 
 
 def environments(jobs: int) -> list[dict[str, str]]:
-    """Return the environment of each of the jobs that run side by side: cores and GPUs are shared
-    out."""
+    """Share out cores and GPUs among jobs that run side by side; return the environment of each."""
     common = os.environ | {"PYTHONUNBUFFERED": "1"}
     if jobs == 1:
         return [common]

@@ -27,6 +27,7 @@ from typing import Any
 
 import pandas as pd
 
+from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
 from galaxymorph.project import NAME, PIECE, model_file, root, write
 from galaxymorph.run.environment import environment
@@ -44,7 +45,7 @@ class Step:
     folder instead, the model file, too."""
 
     def __init__(self, run: str, step: str):
-        if not NAME.fullmatch(run) or not PIECE.fullmatch(step) or ".." in step:
+        if not NAME.fullmatch(run) or not PIECE.fullmatch(step):
             raise ValueError(f"run {run!r}, step {step!r}: {LETTERS}")
         self.run, self.step = run, step
         self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None
@@ -65,7 +66,7 @@ class Step:
         """Return the folder `<name>/` below this one, for one of several rows that the step adds to
         the comparison; the method is then called `<step> <name>`. Raises `ValueError` for a name
         that is not a folder's, and for a row of a row."""
-        if not NAME.fullmatch(name) or ".." in name or self.path != self.mark.parent:
+        if not NAME.fullmatch(name) or self.path != self.mark.parent:
             raise ValueError(f"row {name!r} of {self.step}: only a step has rows; {LETTERS}")
         row = Step(self.run, self.step)  # keeps the mark: what is done is the step
         row.step, row.path = f"{self.step}/{name}", self.path / name
@@ -75,7 +76,7 @@ class Step:
         """Return the rows whose folders exist, by name; the combinations of a repeated step are not
         rows (their names have a `=`)."""
         folders = sorted(path.name for path in self.path.glob("*/"))
-        return [self.row(name) for name in folders if NAME.fullmatch(name) and ".." not in name]
+        return [self.row(name) for name in folders if NAME.fullmatch(name)]
 
     def file(self, name: str) -> Path:
         """Return the path of a file to write. The step no longer counts as done (or left out) until
@@ -145,27 +146,25 @@ class Step:
 
     def metrics(self, values: Mapping[str, Any]) -> None:
         """Write `metrics.json`. Raises `ValueError` that names a value which is not finite."""
-        plain = json.loads(json.dumps(values, default=_plain))
+        plain = json.loads(json.dumps(values, default=project.plain))
         for key, value in leaves(plain):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"metric {key} of {self.step} is {value}")
-        write(self.file("metrics.json"), json.dumps(plain, indent=2) + "\n")
+        project.write_json(self.file("metrics.json"), plain)
 
     def environment(self, **more: Any) -> None:
         """Write `environment.json`: versions, git commit, machine, and what only the notebook knows
         (device, precision)."""
-        text = json.dumps(environment() | more, indent=2, default=_plain)
-        write(self.file("environment.json"), f"{text}\n")
+        project.write_json(self.file("environment.json"), environment() | more)
 
     def finish(self, sample: Any, metrics: Mapping[str, Any], **more: Any) -> None:
         """End a notebook: write the metrics with the fingerprint and the notes of the galaxies, and
         the environment, with what `more` says of it.
 
         `sample` is None for a notebook that compares tables and loads no galaxies."""
-        of_sample = (
-            {} if sample is None else dict(fingerprint=sample.fingerprint, notes=sample.notes)
-        )
-        self.metrics({**metrics, **of_sample})
+        if sample is not None:
+            metrics = {**metrics, "fingerprint": sample.fingerprint, "notes": sample.notes}
+        self.metrics(metrics)
         self.environment(**more)
 
 
@@ -190,9 +189,8 @@ class _Line:
         self.handle, self.last = None, -math.inf
 
     def show(self, text: str) -> None:
-        if time.monotonic() - self.last < 0.5 and "left" in text:
-            return
-        self.handle, self.last = _show(text, self.handle), time.monotonic()
+        if time.monotonic() - self.last >= 0.5 or "left" not in text:
+            self.handle, self.last = _show(text, self.handle), time.monotonic()
 
 
 def _show(content: Any, handle: Any = None) -> Any:
@@ -207,8 +205,3 @@ def _show(content: Any, handle: Any = None) -> Any:
         return display(content, display_id=True)
     handle.update(content)
     return handle
-
-
-def _plain(value: Any) -> Any:
-    """NumPy and torch scalars and arrays as Python's, for JSON."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from typing import Any
@@ -27,20 +26,18 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
         raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
     folder = project.root() / "results" / run
     path = folder / "plan.json"
-    earlier = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
+    earlier = project.read_json(path).get("pieces", {})
     made = {name for name, piece in earlier.items() if piece["outputs"] is None}
     there = folder.is_dir() and any(each.name != ".lock" for each in folder.iterdir())
     if there and (not made or set(earlier) - made - {COMPARE}):
         why = "this run is no comparison of files, and is left as it is"
         raise ValueError(f"{folder}: {why}; --run NAME makes another one")
-    pieces = {
-        each.name: {"combination": each.combination, "parameters": {}, "outputs": None}
-        for each in brought
-    }
+    nothing = {"parameters": {}, "outputs": None}
+    pieces = {each.name: {"combination": each.combination, **nothing} for each in brought}
     with locked(folder):
         for name in made:
             shutil.rmtree(folder / name.split("/")[0], ignore_errors=True)
-        project.write(path, json.dumps({"pieces": pieces}, indent=2, default=str) + "\n")
+        project.write_json(path, {"pieces": pieces})
         for each in brought:
             step = Step(run, each.name)
             place = step.row(each.row) if each.row else step

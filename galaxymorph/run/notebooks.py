@@ -25,7 +25,7 @@ from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
 OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
-OUTPUT = re.compile(rf"({project.NAME.pattern}/)?[^/\\.][^/\\]*")
+OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there
 
@@ -79,34 +79,34 @@ class Notebook:
         if default is None and isinstance(given, str) and exponent(given):
             yield name, expectation(given, float)
 
-    def option(self, name: str, key: str) -> Any:
-        """The default of an option that the parameter `name` may hold, such as `training` and
-        `batch_size`, by what it is handed to. Raises `KeyError` where nothing says."""
-        for call in self._calls:
-            if name in call.unpacked and key in call.options:
-                default = call.options[key].default
-                if default is not inspect.Parameter.empty:
-                    return default
-        raise KeyError(f"{name}.{key}")
+    def option(self, key: str) -> Any:
+        """Return the default of an option that a parameter may hold (`training.batch_size`), by
+        what the parameter is handed to. Raises `KeyError` where nothing says."""
+        name, _, option = key.partition(".")
+        found = (call.options.get(option) for call in self._calls if name in call.unpacked)
+        defaults = [each.default for each in found if each and each.default is not each.empty]
+        if not defaults:
+            raise KeyError(key)
+        return defaults[0]
+
+    @functools.cached_property
+    def _nodes(self) -> list[ast.AST]:
+        return [node for source in self.code for node in ast.walk(ast.parse(source))]
 
     @property
     def trains(self) -> bool:
         """Whether it trains by epochs, that is, calls `folder.Step.record`."""
         return any(
-            isinstance(node, ast.Attribute) and node.attr == "record"
-            for source in self.code
-            for node in ast.walk(ast.parse(source))
+            isinstance(each, ast.Attribute) and each.attr == "record" for each in self._nodes
         )
 
     @functools.cached_property
     def _calls(self) -> list[_Call]:
         """The calls of importable functions that are handed parameters."""
-        nodes = [node for source in self.code for node in ast.walk(ast.parse(source))]
-        imported = {name: dotted for node in nodes for name, dotted in _imports(node)}
-        calls = [
-            _call(node, imported, self.parameters) for node in nodes if isinstance(node, ast.Call)
-        ]
-        return [call for call in calls if call]
+        imported = dict(pair for node in self._nodes for pair in _imports(node))
+        calls = [node for node in self._nodes if isinstance(node, ast.Call)]
+        found = [_call(node, imported, self.parameters) for node in calls]
+        return [call for call in found if call]
 
 
 def read(path: Path) -> Notebook:
@@ -120,20 +120,17 @@ def read(path: Path) -> Notebook:
         raise NotebookError(path, f"there is no such notebook in {path.parent}") from None
     except (ValueError, KeyError, TypeError):
         raise NotebookError(path, "not a version-4 notebook") from None
-    for source in code:
+    tagged = []
+    for cell, source in zip(cells, code, strict=True):
         try:
-            ast.parse(source)
+            tree = ast.parse(source)
         except SyntaxError as error:
             raise NotebookError(path, f"not valid Python: {error.text or source.strip()}") from None
-    tagged = [
-        source
-        for cell, source in zip(cells, code, strict=True)
-        if "parameters" in cell["metadata"].get("tags", [])
-    ]
+        tagged += [tree] if "parameters" in cell["metadata"].get("tags", []) else []
     if len(tagged) != 1:
         raise NotebookError(path, f"has {len(tagged)} cells with the tag `parameters`, needs one")
     try:
-        parameters = dict(_assignments(ast.parse(tagged[0])))
+        parameters = dict(_assignments(tagged[0]))
     except ValueError as error:
         raise NotebookError(path, f"parameters cell: {error}") from None
     for name in ("run", "step"):
@@ -142,7 +139,7 @@ def read(path: Path) -> Notebook:
     declared = content.get("metadata", {}).get("galaxymorph", {})
     outputs = tuple(declared.get("outputs", []))
     for name in outputs:
-        if not OUTPUT.fullmatch(name) or ".." in name:
+        if not OUTPUT.fullmatch(name):
             where = "outputs are files in the step's folder, or <row>/<file>"
             raise NotebookError(path, f"declares the output {name}; {where}")
     return Notebook(path, tuple(code), parameters, outputs, gate=declared.get("gate") is True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,29 +18,16 @@ from galaxymorph import project
 from galaxymorph.run import notebooks
 from galaxymorph.run.params import RESERVED, as_text, merge, named, overlap, override, read, set_key
 from galaxymorph.run.problems import ParamsError, Problems, kind_of
+from galaxymorph.run.space import Space, tried
 from galaxymorph.text import leaves, listing, nearest
 
-# parameters that draw the galaxies that trials are compared on
-DRAW = ("seed", "n_labels", "galaxies", "steps")
-CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
+# notebooks whose names from before version 0.2 are not near to what they are called now
+RENAMED = {"11_forensics": "16_published_mistakes", "12_consistency": "14_rotation"}
 
 Params = dict[str, Any]
 Values = Mapping[str, Any]  # by dotted key
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included, that a search may try."""
-
-    low: float | int
-    high: float | int
-    log: bool  # tries as many from 0.001 to 0.01 as from 0.01 to 0.1
-    whole: bool  # whole numbers
-
-
-Space = dict[str, Range | list[Any]]  # what a search may try, by dotted key: a range, or choices
 
 
 @dataclass(frozen=True)
@@ -56,16 +42,15 @@ class Piece:
     parameters: Params
     reads: tuple[str, ...]  # names of the earlier jobs that it reads
     needs: tuple[str, ...]  # those of them without which it is pointless, and gates
-    search: Space = field(default_factory=dict)
+    search: Space = field(default_factory=dict)  # what a search may try
 
     def value(self, key: str) -> Any:
-        """The value at a dotted key, given or by default. Raises `KeyError` where neither the
-        notebook nor what it calls has one."""
-        first, *rest = key.split(".")
+        """Return the value at a dotted key, given or by default. Raises `KeyError` where neither
+        the notebook nor what it calls has one."""
         found: Any = self.parameters
-        for each in (first, *rest):
+        for each in key.split("."):
             if not isinstance(found, dict) or each not in found:
-                return self.notebook.option(first, ".".join(rest))
+                return self.notebook.option(key)
             found = found[each]
         return found
 
@@ -82,6 +67,17 @@ class Plan:
     run: str
     pieces: tuple[Piece, ...]
     document: Params  # what they were made from: the params file with its overrides
+
+    def select(self, only: Sequence[str]) -> list[Piece]:
+        """Return the jobs of these names, of steps or of single jobs; all where there are none.
+        Raises `ParamsError` for other names."""
+        names = {name for job in self.pieces for name in (job.step, job.name)}
+        odd = [name for name in only if name not in names]
+        if odd:
+            raise ParamsError(
+                f"--only {name}: there is no such step{nearest(name, names)}" for name in odd
+            )
+        return [job for job in self.pieces if not only or {job.name, job.step} & set(only)]
 
 
 def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
@@ -156,7 +152,9 @@ class _Step:
     earlier: list[Piece]  # their jobs; of a step with mistakes, none
     problems: Problems
     combination: Params = field(default_factory=dict)  # of the job that is being resolved
-    makers: list[str] = field(default_factory=list)  # jobs whose model files it reads
+    models: dict[str, str] = field(
+        default_factory=dict
+    )  # files that it reads: the jobs they are of
 
     def check(self) -> bool:
         """Whether the block can be resolved."""
@@ -171,24 +169,22 @@ class _Step:
             why = "results/<run>/tune is the folder of `galaxymorph tune`"
             self.problems.add(self.name, f"{why}; give the step another name")
         self.over, self.search = self.block.get("over", {}), self.block.get("search", {})
-        for key, wanted in (("over", "lists of values"), ("search", "ranges or lists of values")):
-            given = self.block.get(key, {})
+        for part, wanted in (("over", "lists of values"), ("search", "ranges or lists of values")):
+            given = self.block.get(part, {})
             if not isinstance(given, dict):
-                self._add(key, f"expected parameters with {wanted}, found {kind_of(given)}")
+                self._add(part, f"expected parameters with {wanted}, found {kind_of(given)}")
                 return False
-        for key, values in self.over.items():
-            if not isinstance(values, list) or not values:
-                self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
-        for part, given in (("over", self.over), ("search", self.search)):
             for key, values in given.items():
-                if isinstance(values, list) and any(values.count(each) > 1 for each in values):
+                if part == "over" and not (isinstance(values, list) and values):
+                    self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
+                elif isinstance(values, list) and any(values.count(each) > 1 for each in values):
                     self._add(f"{part}.{key}", "a value is given twice")
         folder, name = project.root() / "notebooks", self.block["notebook"].removesuffix(".ipynb")
         try:
             self.notebook = notebooks.read(folder / f"{name}.ipynb")
         except notebooks.NotebookError as error:
             names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
-            self._add("notebook", f"{error}{nearest(name, names)}")
+            self._add("notebook", f"{error}{nearest(RENAMED.get(name) or name, names)}")
         self._check_paths()
         return len(self.problems.found) == before
 
@@ -206,10 +202,9 @@ class _Step:
             if path and path.is_relative_to(models):
                 job = path.relative_to(models).as_posix().removesuffix(WEIGHTS)
                 step, *pairs = re.split("[/,]", job)
-                pairs = [pair.replace("=", ": ") for pair in pairs if "{" not in pair]
-                new = (
-                    f"{{{', '.join([f'step: {step}', *pairs])}}}" if step in self.document else new
-                )
+                if step in self.document:
+                    pairs = [pair.replace("=", ": ") for pair in pairs if "{" not in pair]
+                    new = f"{{{', '.join([f'step: {step}', *pairs])}}}"
             last = key.removesuffix(".name").split(".")[-1]
             new = new if last.isdigit() else f"{last}: {new}"
             if holes := PLACEHOLDER.findall(value):
@@ -221,7 +216,7 @@ class _Step:
 
     def jobs(self) -> Iterator[Piece]:
         """Resolve every combination of what the step is repeated over."""
-        space = {key: self._space(key, given) for key, given in self.search.items()}
+        space = self._space()
         gates = [piece.name for piece in self.earlier if piece.notebook.gate]
         notebook, seen = self.notebook, set[str]()
         for values in itertools.product(*self.over.values()):
@@ -231,33 +226,28 @@ class _Step:
             if name in seen:
                 self._add("over", f"two combinations have the same folder, {name}")
             seen.add(name)
-            self.makers = []
+            self.models = {}
             given = self._given()
             for key, message in notebook.mistakes(given):
                 self._add_at(key, message)
             defaults = notebook.parameters
             parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
-            made = [self._model(maker) for maker in self.makers]
             for key, value in leaves(parameters):
-                file = _file(value) if value not in made else None
-                if file and not file.is_file():
+                if value not in self.models and (file := _file(value)) and not file.is_file():
                     self._add_at(key, f"{value}: there is no such file")
             reads, needs = self._reads(parameters)
             parameters |= {"run": self.document.get("run"), "step": name}
             parameters |= {"steps": reads} if "steps" in parameters else {}
-            reads = tuple(dict.fromkeys([*reads, *self.makers]))
-            needs = tuple(dict.fromkeys([*needs, *self.makers, *gates]))
+            reads = tuple(dict.fromkeys([*reads, *self.models.values()]))
+            needs = tuple(dict.fromkeys([*needs, *self.models.values(), *gates]))
             yield Piece(name, self.name, combination, notebook, parameters, reads, needs, space)
             gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:
         """What the params file gives to a job: the run's galaxies, the step's block, its own values
         of what is repeated."""
-        own = {
-            key: self._value(key, value)
-            for key, value in self.block.items()
-            if key not in notebooks.OF_STEP
-        }
+        parameters = self.block.keys() - set(notebooks.OF_STEP)
+        own = {k: self._value(k, each) for k, each in self.block.items() if k in parameters}
         given = copy.deepcopy(own)
         if "galaxies" in self.notebook.parameters:
             given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
@@ -304,13 +294,10 @@ class _Step:
             why = f"{listing(matching)} match; choose one, such as {{step: {step}, {left}}}"
         if why:
             self._add_at(key, why)
-        self.makers += matching[:1]
-        path = self._model(matching[0]) if matching else ""
+        path = f"models/{self.document.get('run')}/{matching[0]}{WEIGHTS}" if matching else ""
+        if path:
+            self.models[path] = matching[0]
         return {"name": path} | options if options else path
-
-    def _model(self, job: str) -> str:
-        """The path of a job's model file, as notebooks get it."""
-        return f"models/{self.document.get('run')}/{job}{WEIGHTS}"
 
     def _reads(self, parameters: Params) -> tuple[list[str], list[str]]:
         """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
@@ -342,52 +329,27 @@ class _Step:
         else:
             self._add(key, message)
 
-    def _space(self, key: str, given: Any) -> Range | list[Any]:
-        """What a search may try for one parameter: only what the step could be given."""
-        place, bounds = f"search.{key}", ("low", "high")
-        others = [f"over.{other}" for other in self.over]
-        others += [f"search.{other}" for other in self.search if other != key]
-        for other in others:
-            if overlap(other.partition(".")[2], key):
-                self._add(place, f"is given by {self.name}.{other}, too; leave one of the two out")
-        if key.split(".")[0] in DRAW and key not in CUT:
-            why = "and trials can be compared on the same ones alone"
-            self._add(place, f"draws other galaxies, {why}")
-        if isinstance(given, list) and len(given) > 1:
-            tried = given
-        elif isinstance(given, dict) and set(bounds) <= set(given) <= {*bounds, "log"}:
-            tried = [given[bound] for bound in bounds]
-        else:
-            wanted = "a list of two values or more, or {low: NUMBER, high: NUMBER}"
-            self._add(place, f"expected {wanted}, found {kind_of(given)}")
-            return []
-        mistakes = [message for value in tried for message in self._mistakes_at(key, value)]
-        for message in mistakes:
-            self._add(place, message)
-        if mistakes or isinstance(given, list):
-            return tried
-        low, high, log = *tried, given.get("log", False)
-        if not all(type(each) in (int, float) and math.isfinite(each) for each in tried):
-            found = f"{kind_of(low)} and {kind_of(high)}"
-            why = f"expected numbers as low and high, found {found}"
-        elif not low < high:
-            why = f"low has to be less than high, found {low} and {high}"
-        elif not isinstance(log, bool):
-            why = f"expected true or false as log, found {kind_of(log)}"
-        elif log and low <= 0:
-            why = f"a logarithmic range begins above 0, found low: {low}"
-        else:
-            typed = self._mistakes_at(key, "text")  # or nobody knows
-            whole = not typed or bool(self._mistakes_at(key, low + 0.5))
-            return Range(low, high, log, whole and type(low) is type(high) is int)
-        self._add(place, why)
-        return tried
+    def _space(self) -> Space:
+        """What a search may try: only what the step could be given."""
 
-    def _mistakes_at(self, key: str, value: Any) -> list[str]:
-        """What is wrong with one value of a parameter."""
-        given: Params = {}
-        set_key(given, key.split("."), value)
-        return [message for _, message in self.notebook.mistakes(given)]
+        def mistakes(value: Any) -> list[str]:  # of the parameter `key`
+            given: Params = {}
+            set_key(given, key.split("."), value)
+            return [message for _, message in self.notebook.mistakes(given)]
+
+        places = [*(("over", key) for key in self.over), *(("search", key) for key in self.search)]
+        found: Space = {}
+        for key, values in self.search.items():
+            for part, other in places:
+                if overlap(other, key) and (part, other) != ("search", key):
+                    why = f"is given by {self.name}.{part}.{other}, too; leave one of the two out"
+                    self._add(f"search.{key}", why)
+            try:
+                found[key] = tried(key, values, mistakes)
+            except ParamsError as error:
+                for message in error.problems:
+                    self._add(f"search.{key}", message)
+        return found
 
 
 def _file(value: Any) -> Path | None:

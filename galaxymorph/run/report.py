@@ -22,8 +22,7 @@ from galaxymorph.evaluation import comparison, export, verdict, vote_comparison
 from galaxymorph.run.results import Result, read
 from galaxymorph.text import duration, leaves
 
-LONG, MANY = 24, 10  # rows of a table, and sentences, of which more are folded up
-# as wide as a terminal, of classes and of vote fractions
+# columns of a comparison, of classes and of vote fractions, that fit a terminal's width
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE")
 FIRST += ("% of the way", "seconds")
 
@@ -43,12 +42,11 @@ def readable(result: Result) -> pd.DataFrame:
 
 def comparisons(results: Sequence[Result]) -> list[Result]:
     """Return the steps that compare: those that leave a `table.csv`."""
-    return [result for result in results if result.done and (result.path / "table.csv").is_file()]
+    return [result for result in results if result.has("table.csv")]
 
 
 def sentences(result: Result) -> list[str]:
-    """Return what a step says of its comparison: the paragraphs of `summary.md`, if it leaves
-    one."""
+    """Return the paragraphs of a step's `summary.md`, if it leaves one."""
     path = result.path / "summary.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return [paragraph for paragraph in text.strip().split("\n\n") if paragraph]
@@ -80,25 +78,29 @@ def write(run: str) -> Path:
     results = read(run)
     folder = project.root() / "results" / run
     pages = {result.name: page for result in results if (page := notebook(result)) is not None}
-    links = {name: page.relative_to(folder).as_posix() for name, page in pages.items()}
     compared = comparisons(results)
     speaking = [r for r in results if r not in compared and (r.path / "summary.md").is_file()]
     speaking.sort(key=lambda result: (result.path / "audit.csv").is_file())
-    above = [*compared, *speaking]
     steps: dict[str, list[Result]] = {}
     for result in results:
         steps.setdefault(result.step, []).append(result)
+    done = [result for result in results if result.done]
     page = _render(
         "report.html",
-        **_head(results),
         run=run,
-        many=MANY,
+        results=results,
+        done=done,
+        finished=max((result.finished for result in results if result.finished), default=""),
+        galaxies=next(
+            (r.parameters["galaxies"] for r in results if "galaxies" in r.parameters), {}
+        ),
         answer=_answer(compared),
-        compared=[_comparison(result) for result in compared],
+        compared=compared,
         speaking=speaking,
-        steps=[_step(name, jobs, links, jobs[0] not in above) for name, jobs in steps.items()],
+        steps=steps,
+        links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
-        environment=_environment(results),
+        environment=_distinct(project.read_json(r.path / "environment.json") for r in done),
     )
     project.write(folder / "index.html", page)
     return folder / "index.html"
@@ -127,28 +129,17 @@ def notebook(result: Result) -> Path | None:
 def _render(template: str, **values: Any) -> str:
     loader = PackageLoader("galaxymorph.run", "templates")
     found = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    found.filters |= {"images": _images, "pages": _pages, "audit": _audit, "plain": _plain}
-    found.filters |= {"sentences": sentences, "narrow": lambda cells: export.narrow(str(cells))}
+    shown = (readable, sentences, duration, leaves)
+    found.filters |= {function.__name__: function for function in shown}
+    found.filters |= {"images": _images, "pages": _pages, "plain": _plain, "number": _number}
+    found.filters |= {"numbers": _numbers, "parameters": _parameters}
+    found.filters["narrow"] = lambda cells: export.narrow(str(cells))
+    found.filters["why"] = lambda job: f"{job.step} ({job.not_run})"
+    found.filters["csv"] = lambda path: pd.read_csv(path, keep_default_na=False)
     return found.get_template(template).render(values)
 
 
 # ---- what its sections show
-
-
-def _head(results: Sequence[Result]) -> dict[str, Any]:
-    done = [result for result in results if result.done]
-    seconds = sum(result.seconds or 0 for result in results)
-    finished = max((result.finished for result in results if result.finished), default="")
-    facts = [f"{len(done)} of {len(results)} jobs", f"{duration(seconds)} of computing"]
-    facts += [f"finished {finished[:16].replace('T', ' ')} UTC"] if finished else []
-    given = (r.parameters["galaxies"] for r in results if "galaxies" in r.parameters)
-    why = [f"{result.step} ({result.not_run})" for result in results if result.not_run is not None]
-    return {
-        "facts": facts,
-        "galaxies": [f"{_plain(key)} {_number(value)}" for key, value in leaves(next(given, {}))],
-        "missing": [r.name for r in results if not r.done and r.not_run is None],
-        "left_out": list(dict.fromkeys(why)),
-    }
 
 
 def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
@@ -160,47 +151,6 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     if verdicts is None or verdicts.empty:
         return None
     return {"sentence": verdict.in_short(verdicts), "table": verdict.readable(verdicts)}
-
-
-def _comparison(result: Result) -> dict[str, Any]:
-    table, names = readable(result), [f"table.{kind}" for kind in ("csv", "html", "tex")]
-    return {
-        "job": result,
-        "table": table,
-        "files": [name for name in names if (result.path / name).is_file()],
-        "sentences": sentences(result),
-        "several": "labels" in table.columns and table["labels"].nunique() > 1,
-        "long": len(table) > LONG,
-    }
-
-
-def _step(
-    name: str, jobs: Sequence[Result], links: Mapping[str, str], shown: bool
-) -> dict[str, Any]:
-    """A step: a row per job, the pictures of the first that is done (if `shown`), and its
-    parameters."""
-    keys = list(jobs[0].combination)
-    numbers = [_numbers(job.metrics) for job in jobs]
-    names = list(dict.fromkeys(key for each in numbers for key in each))
-    rows = []
-    for job, values in zip(jobs, numbers, strict=True):
-        state = "done" if job.done else "failed" if job.name in links else "missing"
-        state = state if job.not_run is None else f"not run: {job.not_run}"
-        took = duration(job.seconds) if job.seconds is not None else "–"
-        link = {"text": state, "href": links[job.name]} if job.name in links else state
-        cells = [str(job.combination[key]) for key in keys] + [link, took]
-        rows.append(cells + [_number(values.get(key)) for key in names])
-    notes = (note for job in jobs for key, note in leaves(job.metrics) if key.startswith("notes."))
-    findings = (str(sentence) for job in jobs for sentence in job.metrics.get("findings", []))
-    return {
-        "name": name,
-        "header": [*keys, "notebook", "time", *map(_plain, names)],
-        "rows": rows,
-        "notes": list(dict.fromkeys(map(str, notes))),  # each once
-        "findings": list(dict.fromkeys(findings)),
-        "shown": next((job for job in jobs if job.done), None) if shown else None,
-        "parameters": _parameters(jobs),
-    }
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
@@ -227,7 +177,7 @@ def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
         if key not in jobs[0].combination
     ]
     said = ({k: v for k, v in job.metrics.items() if isinstance(v, str)} for job in jobs)
-    return rows + [(_plain(key), " / ".join(values)) for key, values in _values(said).items()]
+    return rows + [(_plain(key), " / ".join(values)) for key, values in _distinct(said).items()]
 
 
 def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
@@ -236,40 +186,27 @@ def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
     done = [job for job in jobs if job.done]
     if not done:
         return {}
-    origins, cells = [_origin(job) for job in done], {}
-    for key in origins[0]:
-        values = list(dict.fromkeys(str(each[key]) for each in origins if each[key]))
-        cells[key] = values[0] if len(values) == 1 else f"{len(values)} different"
-        cells[key] = cells[key] if values else "–"
-    seconds = sum(job.seconds or 0 for job in done)
-    head = {"step": done[0].step, "jobs": str(len(done))}
-    return head | cells | {"time in all": duration(seconds)}
+    found = {"step": done[0].step, "jobs": str(len(done))}
+    for key, values in _distinct(map(_origin, done)).items():
+        known = [value for value in values if value]
+        found[key] = known[0] if len(known) == 1 else f"{len(known)} different" if known else "–"
+    return found | {"time in all": duration(sum(job.seconds or 0 for job in done))}
 
 
-def _origin(job: Result) -> dict[str, str | None]:
-    made = _json(job.path / "done.json").get("fingerprints", {})
-    where = _json(job.path / "environment.json")
-    commit = where.get("git_commit")
-    return {
+def _origin(job: Result) -> dict[str, str]:
+    made = project.read_json(job.path / "done.json").get("fingerprints", {})
+    where = project.read_json(job.path / "environment.json")
+    changes = " and changes" if where.get("git_changes") else ""
+    known = {
         "parameters": made.get("parameters"),
         "galaxies": job.metrics.get("fingerprint"),
         "code": made.get("code"),
-        "commit": commit and commit[:9] + " and changes" * bool(where.get("git_changes")),
+        "commit": where.get("git_commit") and where["git_commit"][:9] + changes,
         "machine": where.get("gpu") or where.get("processor"),
         "torch": where.get("torch"),
-        "finished (UTC)": (job.finished or "")[:16].replace("T", " "),
+        "finished (UTC)": job.finished and job.finished[:16].replace("T", " "),
     }
-
-
-def _environment(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Where it was computed; a value that differs between jobs is listed with each of its
-    values."""
-    files = [_json(result.path / "environment.json") for result in results if result.done]
-    shown = (
-        {k: ", ".join(map(str, v)) if isinstance(v, list) else _number(v) for k, v in each.items()}
-        for each in files
-    )
-    return [(_plain(key), " / ".join(values)) for key, values in _values(shown).items()]
+    return {key: value or "" for key, value in known.items()}
 
 
 def _images(job: Result) -> list[tuple[str, str]]:
@@ -286,23 +223,15 @@ def _pages(job: Result) -> list[tuple[str, str]]:
     return [(_plain(path.stem), path.read_text(encoding="utf-8")) for path in paths]
 
 
-def _audit(job: Result) -> pd.DataFrame | None:
-    path = job.path / "audit.csv"
-    return pd.read_csv(path, keep_default_na=False) if path.is_file() else None
-
-
 # ---- values
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _values(dicts: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Every value of each key, once, in order."""
+def _distinct(dicts: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Every value of each key, as text, once, in order."""
     found: dict[str, dict[str, None]] = {}
     for key, value in (item for each in dicts for item in each.items()):
-        found.setdefault(key, {})[value] = None
+        text = ", ".join(map(str, value)) if isinstance(value, list) else _number(value)
+        found.setdefault(key, {})[text] = None
     return {key: list(values) for key, values in found.items()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,17 +10,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from galaxymorph.evaluation import predictions as tables
 from galaxymorph.evaluation.entries import Entries, Entry
-from galaxymorph.evaluation.predictions import (
-    NOT_RUN,
-    PREDICTIONS,
-    VOTES,
-    Predictions,
-    Votes,
-    read_predictions,
-    read_votes,
-)
-from galaxymorph.project import NAME, root
+from galaxymorph.evaluation.predictions import NOT_RUN, PREDICTIONS, VOTES
+from galaxymorph.project import NAME, read_json, root
 
 FRACTION = "galaxies.label_fraction"  # gives labels as a fraction of the training galaxies
 
@@ -49,14 +41,14 @@ class Result:
         return self.done and (self.path / name).is_file()
 
     @property
-    def predictions(self) -> Predictions | None:
+    def predictions(self) -> tables.Predictions | None:
         """The predicted classes, or None where the step makes none."""
-        return read_predictions(self.path / PREDICTIONS) if self.has(PREDICTIONS) else None
+        return tables.read_predictions(self.path / PREDICTIONS) if self.has(PREDICTIONS) else None
 
     @property
-    def votes(self) -> Votes | None:
+    def votes(self) -> tables.Votes | None:
         """The predicted vote fractions, or None where the step makes none."""
-        return read_votes(self.path / VOTES) if self.has(VOTES) else None
+        return tables.read_votes(self.path / VOTES) if self.has(VOTES) else None
 
     @property
     def history(self) -> pd.DataFrame | None:
@@ -79,7 +71,7 @@ class Result:
         and seconds are its own."""
         path = self.path / name
         row = replace(self, name=f"{self.name}/{name}", path=path)
-        own = _json(path / "metrics.json") if row.has("metrics.json") else {}
+        own = read_json(path / "metrics.json") if self.done else {}
         return replace(row, metrics=self.metrics | own, seconds=own.get("seconds"))
 
 
@@ -90,8 +82,7 @@ def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     `plan.json`; of a run by hand, those that are there. Raises `FileNotFoundError` where the run
     has none, or lacks one of `steps`."""
     folder = root() / "results" / run
-    plan = folder / "plan.json"
-    planned = _json(plan)["pieces"] if plan.is_file() else _found(folder)
+    planned = read_json(folder / "plan.json").get("pieces") or _found(folder)
     if not planned:
         raise FileNotFoundError(f"{folder}: run {run!r} has no step yet; run one first")
     names = {name: {name, name.split("/")[0]} for name in planned}
@@ -109,20 +100,18 @@ def trained(run: str, steps: Sequence[str] | None = None) -> Entries:
 
     A step that is repeated over more than seeds and labels counts as a method for each of its
     settings: `frozen zoom=0.1`; so does each row of a step that makes several: `frozen dnn`,
-    `frozen dnn zoom=0.1`. The seconds of a row are those in its own metrics.json, if there: the
-    notebook took its time for all of them. Where a fraction of the labels was asked for, n_labels
-    is how many that were (`n_train` in metrics.json; the fewest over the seeds)."""
+    `frozen dnn zoom=0.1`. Where a fraction of the labels was asked for, n_labels is how many that
+    were (`n_train` in metrics.json; the fewest over the seeds)."""
     results = [(whole, row) for whole in read(run, steps) for row in whole.rows]
     found = [_entry(whole.row(row) if row else whole, row) for whole, row in results]
-    counted: dict[tuple[str, Any], int] = {}
+    counted: dict[tuple[str, Any], list[int]] = {}
     for entry, fraction, n_train in found:
-        if fraction is not None and n_train is not None:
-            key = (entry.method, fraction)
-            counted[key] = min(n_train, counted.get(key, n_train))
+        if n_train is not None:
+            counted.setdefault((entry.method, fraction), []).append(n_train)
     entries = []
     for entry, fraction, _ in found:
         if fraction is not None:
-            n_labels = counted.get((entry.method, fraction))
+            n_labels = min(counted.get((entry.method, fraction), []), default=None)
             # where none of this fraction is done yet it must not pass for all labels
             more = f" {FRACTION}={fraction}" if n_labels is None else ""
             entry = replace(entry, method=entry.method + more, n_labels=n_labels)
@@ -133,12 +122,9 @@ def trained(run: str, steps: Sequence[str] | None = None) -> Entries:
 def _entry(result: Result, row: str) -> tuple[Entry, Any, int | None]:
     """An entry, the fraction of labels that was asked for, and how many labels there were."""
     known = result.parameters | result.combination
-    chosen = {
-        k: v for k, v in result.combination.items() if k not in ("seed", "n_labels", FRACTION)
-    }
-    method = " ".join(
-        [result.step, *([row] if row else []), *(f"{k}={v}" for k, v in chosen.items())]
-    )
+    common = ("seed", "n_labels", FRACTION)
+    settings = [f"{k}={v}" for k, v in result.combination.items() if k not in common]
+    method = " ".join(filter(None, [result.step, row, *settings]))
     fraction = result.combination.get(FRACTION, known.get("galaxies", {}).get("label_fraction"))
     by_hand = result.outputs is None
     entry = Entry(
@@ -157,10 +143,6 @@ def _entry(result: Result, row: str) -> tuple[Entry, Any, int | None]:
     return entry, fraction, result.metrics.get("n_train")
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _found(folder: Path) -> dict[str, dict[str, Any]]:
     """The jobs of a run by hand, from the files that they left."""
     kinds = (PREDICTIONS, "metrics.json", "environment.json")
@@ -176,17 +158,19 @@ def _found(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _result(path: Path, name: str, planned: Mapping[str, Any]) -> Result:
-    mark, left_out, executed = path / "done.json", path / NOT_RUN, path / "params.yaml"
-    done = (mark.is_file() or planned["outputs"] is None) and not left_out.is_file()
-    marked = _json(mark) if mark.is_file() else {}
+    marked, executed = read_json(path / "done.json"), path / "params.yaml"
+    not_run = read_json(path / NOT_RUN).get("why")
+    done = not_run is None and bool(marked or planned["outputs"] is None)
     if marked and executed.is_file():  # the plan may have changed since
         known = yaml.safe_load(executed.read_text(encoding="utf-8"))
         planned = {**planned, "parameters": known}
-    result = Result(**planned, name=name, path=path, done=done)
-    return replace(
-        result,
-        metrics=_json(path / "metrics.json") if result.has("metrics.json") else {},
+    return Result(
+        **planned,
+        name=name,
+        path=path,
+        done=done,
+        metrics=read_json(path / "metrics.json") if done else {},
         seconds=marked.get("seconds"),
         finished=marked.get("finished"),
-        not_run=_json(left_out)["why"] if left_out.is_file() else None,
+        not_run=not_run,
     )

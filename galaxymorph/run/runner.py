@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ def run(
     force: bool = False,
     executor: Executor | None = None,
     out: TextIO | TextIOBase,
-    every: float = 30.0,
 ) -> Outcome:
     """Execute what has to be executed of a plan; a failed job stops only those that need it.
 
@@ -48,18 +46,18 @@ def run(
         force: also execute what has not changed.
         executor: where; one job at a time on this machine if None.
         out: takes what is said.
-        every: seconds between two lines of a job's progress, where `out` is not a terminal.
 
     Raises:
+        problems.ParamsError: `only` has a name that is not in the plan.
         locks.RunError: another process is executing this run.
         KeyboardInterrupt: after everything that runs has been stopped."""
-    chosen = [job for job in plan.pieces if not only or {job.name, job.step} & set(only)]
+    chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
     chosen = [
         job for job in plan.pieces if job in chosen or (job.notebook.gate and job.name in needed)
     ]
     place = project.root() / "results" / plan.run
-    outcome, screen = Outcome(), Screen(out, every=every)
+    outcome, screen = Outcome(), Screen(out)
     executor = executor or Local()
     waiting, active = list(chosen), dict[Handle, dict[str, str]]()
     with locked(place):
@@ -94,12 +92,12 @@ def _write_plan(plan: Plan, place: Path) -> None:
     """For readers of the run: what there should be, so that what is missing can be seen. Files that
     were brought and that no notebook declares stay in it."""
     path = place / "plan.json"
-    there = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
+    there = project.read_json(path).get("pieces", {})
     jobs = {name: job for name, job in there.items() if job["outputs"] is None}
     for job in plan.pieces:
         jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
-        jobs[job.name]["outputs"] = list(job.notebook.outputs)
-    project.write(path, json.dumps({"pieces": jobs}, indent=2, default=str) + "\n")
+        jobs[job.name]["outputs"] = job.notebook.outputs
+    project.write_json(path, {"pieces": jobs})
 
 
 def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
@@ -155,4 +153,4 @@ def _settle(
 def _leave_out(step: Step, why: str) -> None:
     """For readers of the run: a step that could not be executed, which is no fault of its own. The
     next run tries again."""
-    project.write(step.path / NOT_RUN, json.dumps({"why": why}) + "\n")
+    project.write_json(step.path / NOT_RUN, {"why": why})

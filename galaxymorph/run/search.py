@@ -3,8 +3,7 @@
 What may be tried stands in the step's block of the params file (`search`, see `params`). A trial
 executes the step's own notebook with other values, for one seed, up to the end of its first
 training: `trial` reports each epoch to the study, and ends the notebook before it predicts
-anything. Of a notebook that trains more than once, as `07_frozen` does, the first training is what
-is tuned. Everything that a trial writes is in a folder of its own; its weights are not kept.
+anything. Everything that a trial writes is in a folder of its own; its weights are not kept.
 
     results/<run>/tune/<step>/
         study.db                              optuna's storage: the same command goes on with it
@@ -36,6 +35,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import yaml
+from optuna import distributions
 from optuna.trial import FrozenTrial, TrialState
 
 from galaxymorph import project
@@ -44,10 +44,10 @@ from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import ignoring_signals, locked
-from galaxymorph.run.plan import Plan, Range, changed, make_trial
+from galaxymorph.run.plan import Plan, changed, make_trial
 from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
-from galaxymorph.run.space import distribution, inside, parameter, stored
+from galaxymorph.run.space import Range, Tried, inside, parameter, stored
 from galaxymorph.run.trial import PRUNER, storage
 from galaxymorph.text import duration, leaves, nearest
 
@@ -70,9 +70,7 @@ def tune(
     metric: str = "val_accuracy",
     seed: int | None = None,
     restart: bool = False,
-    executor: Executor | None = None,
     out: TextIO | TextIOBase,
-    every: float = 30.0,
 ) -> list[str]:
     """Search for each step, and return the steps whose search has failed.
 
@@ -82,7 +80,7 @@ def tune(
         metric: column of `history.csv`; the largest is the best, of an error (`ERRORS`) the least.
         seed: of all trials; the first that the step is repeated over if None.
         restart: without the trials of earlier calls.
-        executor, out, every: as for `runner.run`.
+        out: takes what is said.
 
     Raises:
         problems.ParamsError: for what cannot be searched, before anything runs.
@@ -91,7 +89,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _check(plan, steps, n_trials, metric)
     searches = [Search(plan, step, metric, seed) for step in dict.fromkeys(steps)]
-    screen, executor = Screen(out, every=every), executor or Local()
+    screen, executor = Screen(out), Local()
     failed, document, accounts = [], plan.document, []
     for search in searches:
         try:
@@ -111,64 +109,8 @@ def tune(
     return failed
 
 
-# ---- what is searched
-
-
-class Search:
-    """The search of one step. `job` is what its trials change: the step with its own values, for
-    one seed; `own` are its values of what is searched.
-
-    Raises `ParamsError` where these are outside what may be tried, or the job needs what has not
-    been made."""
-
-    study: optuna.Study  # while it is open
-
-    def __init__(self, plan: Plan, step: str, metric: str, seed: int | None):
-        self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
-        self.folder = project.root() / "results" / plan.run / "tune" / step
-        self.least = metric.endswith(ERRORS)
-        self.job = trial(plan, step, {}, seed=seed)
-        self.space = self.job.search
-        self.drawn = self.job.parameters.get("seed")  # the seed of all trials
-        self.own: dict[str, Any] = {}
-        problems = []
-        for key, space in self.space.items():
-            begins = f"{step}.search.{key}: begins with the step's own value"
-            try:
-                self.own[key] = value = self.job.value(key)
-                if not inside(value, space):
-                    problems.append(f"{begins}, {value!r}, which is outside; widen it")
-            except KeyError:
-                problems.append(f"{begins}, which is missing; give {step}.{key}")
-        problems += [
-            f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
-            for name in self.job.needs
-            if not done.is_done(plan, name)
-        ]
-        if problems:
-            raise ParamsError(problems)
-        inputs = done.fingerprints(plan, self.job)
-        self.code = inputs["code"]
-        ranges = {key: vars(each) for key, each in self.space.items() if isinstance(each, Range)}
-        same = {"search": self.space | ranges, "metric": metric, "parameters": self.job.parameters}
-        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
-        self.setup = json.loads(json.dumps(same, default=str))  # else trials cannot be compared
-
-    def shown(self, value: float) -> str:
-        return f"{self.metric.replace('_', ' ')} {value:.4f}"
-
-    def spent(self) -> list[FrozenTrial]:
-        """The trials that count, in order."""
-        return self.study.get_trials(deepcopy=False, states=SPENT)
-
-    def winner(self) -> dict[str, Any]:
-        """What differs in the best trial from the step itself. Of equal trials the first counts."""
-        values = self.study.best_trial.user_attrs["values"]
-        return {key: value for key, value in values.items() if value != self.own[key]}
-
-
 def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None:
-    """Raises `ParamsError` where a step cannot be searched, or an option makes no sense."""
+    """Raise `ParamsError` where a step cannot be searched, or an option makes no sense."""
     problems = [f"--trials {n_trials}: at least 1"] if n_trials < 1 else []
     if not metric.startswith("val_"):
         wanted = "a measure of validation galaxies, such as val_accuracy or val_loss"
@@ -187,11 +129,97 @@ def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None
         raise ParamsError(problems)
 
 
+class Search:
+    """The search of one step. `job` is what its trials change: the step with its own values, for
+    one seed; `own` are its values of what is searched.
+
+    Raises `ParamsError` where these are outside what may be tried, or the job needs what has not
+    been made."""
+
+    study: optuna.Study  # while it is open
+
+    def __init__(self, plan: Plan, step: str, metric: str, seed: int | None):
+        self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
+        self.folder = project.root() / "results" / plan.run / "tune" / step
+        self.least = metric.endswith(ERRORS)
+        self.job = job = make_trial(plan, step, {}, seed=seed)
+        self.space = job.search
+        self.drawn = job.parameters.get("seed")  # the seed of all trials
+        self.own: dict[str, Any] = {}
+        problems = [
+            f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
+            for name in job.needs
+            if not done.is_done(plan, name)
+        ]
+        for key, space in self.space.items():
+            begins = f"{step}.search.{key}: begins with the step's own value"
+            try:
+                self.own[key] = value = job.value(key)
+            except KeyError:
+                problems.append(f"{begins}, which is missing; give {step}.{key}")
+            else:
+                if not inside(value, space):
+                    problems.append(f"{begins}, {value!r}, which is outside; widen it")
+        if problems:
+            raise ParamsError(problems)
+        inputs = done.fingerprints(plan, job)
+        self.code = inputs["code"]
+        ranges = {key: vars(each) for key, each in self.space.items() if isinstance(each, Range)}
+        same = {"search": self.space | ranges, "metric": metric, "parameters": job.parameters}
+        same |= {kind: inputs[kind] for kind in ("files", "upstream")}
+        self.setup = json.loads(json.dumps(same, default=str))  # else trials cannot be compared
+
+    def shown(self, value: float) -> str:
+        return f"{self.metric.replace('_', ' ')} {value:.4f}"
+
+    def spent(self) -> list[FrozenTrial]:
+        """Return the trials that count, in order."""
+        return self.study.get_trials(deepcopy=False, states=SPENT)
+
+    def winner(self) -> dict[str, Any]:
+        """Return what differs in the best trial, the first of equals, from the step itself."""
+        values = self.study.best_trial.user_attrs["values"]
+        return {key: value for key, value in values.items() if value != self.own[key]}
+
+
 # ---- the study
 
 
+@contextmanager
+def _study(search: Search, *, restart: bool) -> Iterator[None]:
+    """Open the study; raise `SearchError` where its trials cannot be compared with new ones."""
+    if restart:
+        for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    with storage(search.folder) as opened:
+        search.study = optuna.create_study(
+            storage=opened,
+            study_name=search.step,
+            direction="minimize" if search.least else "maximize",
+            pruner=PRUNER,
+            load_if_exists=True,
+        )
+        before, spent = search.study.user_attrs.get("setup", search.setup), len(search.spent())
+        if before == search.setup:
+            search.study.set_user_attr("setup", search.setup)
+            yield
+            return
+    if spent:
+        old, new = dict(leaves(before)), dict(leaves(search.setup))
+        pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
+        different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+        more = ["..."] if len(different) > 3 else []
+        raise SearchError(
+            f"{search.folder} has {_trials(spent)} of another search "
+            f"({'; '.join(different[:3] + more)}), with which new ones cannot be compared; "
+            "--restart begins again without them, --run NAME elsewhere"
+        )
+    with _study(search, restart=True):  # nothing is lost
+        yield
+
+
 def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
-    """Executes the trials that are left of an open study; returns how the best one was found."""
+    """Execute the trials that are left of an open study; return how the best one was found."""
     spent = len(search.spent())
     before = f", {spent} of them done" if spent else ""
     how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
@@ -213,54 +241,19 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     return _account(search, trials)
 
 
-@contextmanager
-def _study(search: Search, *, restart: bool) -> Iterator[None]:
-    """Opens the study; raises `SearchError` where its trials cannot be compared with new ones."""
-    if restart:
-        for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-    with storage(search.folder) as opened:
-        search.study = optuna.create_study(
-            storage=opened,
-            study_name=search.step,
-            direction="minimize" if search.least else "maximize",
-            pruner=PRUNER,
-            load_if_exists=True,
-        )
-        before = search.study.user_attrs.get("setup", search.setup)
-        spent = len(search.spent())
-        if before == search.setup:
-            search.study.set_user_attr("setup", search.setup)
-            yield
-            return
-    if spent:
-        raise SearchError(
-            f"{search.folder} has {_trials(spent)} of another search "
-            f"({_differences(before, search.setup)}), with which new ones cannot be compared; "
-            "--restart begins again without them, --run NAME elsewhere"
-        )
-    with _study(search, restart=True):  # nothing is lost
-        yield
-
-
-def _differences(before: Any, now: Any) -> str:
-    old, new = dict(leaves(before)), dict(leaves(now))
-    pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
-    different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
-    return "; ".join([*different[:3], *["..."] * (len(different) > 3)])
-
-
 def _enqueue(search: Search) -> None:
-    """Puts the step's own values first, and after them those of trials that were interrupted."""
+    """Put the step's own values first, and after them those of trials that were interrupted."""
     study = search.study
     for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(interrupted.number, state=TrialState.FAIL)
-    trials = study.get_trials(deepcopy=False)
-    failed = [each for each in trials if each.state == TrialState.FAIL]
-    others = [each for each in trials if each.state != TrialState.FAIL]
-    known = [each.system_attrs.get("fixed_params", each.params) for each in others]
+    failed, known = [], []
+    for each in study.get_trials(deepcopy=False):
+        if each.state == TrialState.FAIL:
+            failed.append(each.params)
+        else:
+            known.append(each.system_attrs.get("fixed_params", each.params))
     own = {key: stored(search.own[key], space) for key, space in search.space.items()}
-    for wanted in [own, *(each.params for each in failed)]:
+    for wanted in [own, *failed]:
         # one that was killed while it was drawn has not all of them
         if wanted.keys() == own.keys() and wanted not in known:
             study.enqueue_trial(wanted)
@@ -270,19 +263,26 @@ def _enqueue(search: Search) -> None:
 # ---- one trial
 
 
+def distribution(space: Tried) -> distributions.BaseDistribution:
+    """Return what may be tried as optuna takes it."""
+    if isinstance(space, list):
+        return distributions.CategoricalDistribution([stored(value, space) for value in space])
+    if space.whole:
+        return distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
+    return distributions.FloatDistribution(space.low, space.high, log=space.log)
+
+
 def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor: Executor) -> str:
-    """Executes one trial and tells the study; returns what went wrong, if anything."""
+    """Execute one trial and tell the study; return what went wrong, if anything."""
     # What is drawn follows from the seed and the trials so far: a search that was interrupted goes
     # on as if it never was.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
-    search.study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
-    asked = search.study.ask({key: distribution(each) for key, each in search.space.items()})
-    values = {
-        key: parameter(asked.params[key], each, own=search.own[key])
-        for key, each in search.space.items()
-    }
-    job = make_trial(search.plan, search.step, values, seed=search.seed)
+    study, space, own = search.study, search.space, search.own
+    study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
+    asked = study.ask({key: distribution(each) for key, each in space.items()})
+    values = {key: parameter(asked.params[key], space[key], own=own[key]) for key in space}
     asked.set_user_attr("values", values)
+    job = make_trial(search.plan, search.step, values, seed=search.seed)
     name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
     shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
     handle, error = executor.submit(job, folder, {TRIAL: str(folder)}), ""
@@ -290,44 +290,42 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
         while handle.poll() is None:
             screen.live({name: (handle.progress(), handle.seconds)})
             time.sleep(0.1)
-        seconds, reported = handle.seconds, search.study.get_trials(deepcopy=False)[asked.number]
+        seconds, reported = handle.seconds, study.get_trials(deepcopy=False)[asked.number]
         said = {"epoch": 0, "value": math.nan, "over": ""} | reported.user_attrs
-        if not said["over"] and handle.poll():
-            error = handle.failure()
-        elif not said["over"]:
-            error = "as the notebook has ended without a training"
-        elif not math.isfinite(said["value"]):
-            error = f"as {search.metric} is {said['value']} after {said['epoch']} epochs"
+        value, epoch, pruned = said["value"], said["epoch"], said["over"] == "pruned"
+        if not said["over"]:
+            ended = "as the notebook has ended without a training"
+            error = handle.failure() if handle.poll() else ended
+        elif not math.isfinite(value):
+            error = f"as {search.metric} is {value} after {epoch} epochs"
     finally:
         with ignoring_signals():
             handle.stop()
             _tidy(handle, failed=bool(error))
     if error and number == 1:
-        search.study.tell(asked, state=TrialState.FAIL)
+        study.tell(asked, state=TrialState.FAIL)
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
-    asked.set_user_attr("epoch", said["epoch"])
+    asked.set_user_attr("epoch", epoch)
     asked.set_user_attr("seconds", round(seconds, 1))
     if error:
         asked.set_user_attr("error", error.strip().splitlines()[-1])
-    took, pruned = duration(seconds), said["over"] == "pruned"
+        screen.say(f"✗ {name}: failed after {duration(seconds)} {error}\n")
     if error or pruned:  # a failed one, too, so that the sampler keeps away from there
-        search.study.tell(asked, state=TrialState.PRUNED)
+        study.tell(asked, state=TrialState.PRUNED)
     else:
-        search.study.tell(asked, said["value"])
-    if error:
-        screen.say(f"✗ {name}: failed after {took} {error}\n")
-    else:
-        how = f"- {name}: pruned at epoch {said['epoch']}," if pruned else f"✓ {name}:"
-        best = f"best {search.study.best_value:.4f} ({took})"
-        screen.say(f"{how} {search.shown(said['value'])}, {best}")
+        study.tell(asked, value)
+    if not error:
+        how = f"- {name}: pruned at epoch {epoch}," if pruned else f"✓ {name}:"
+        best = f"best {study.best_value:.4f} ({duration(seconds)})"
+        screen.say(f"{how} {search.shown(value)}, {best}")
     return error
 
 
 def _tidy(handle: Handle, *, failed: bool) -> None:
-    """Removes what a trial has left, but `KEPT` and, where it has failed, its notebook."""
+    """Remove what a trial has left, but `KEPT` and, where it has failed, its notebook."""
+    kept: set[str] = set(KEPT)
     if failed and handle.partial.is_file():
-        handle.partial.replace(handle.folder / "notebook.ipynb")
-    kept = {*KEPT, "notebook.ipynb"} if failed else KEPT
+        kept.add(handle.partial.replace(handle.folder / "notebook.ipynb").name)
     for path in [each for each in handle.folder.rglob("*") if each.is_file()]:
         if path.name not in kept:
             path.unlink()
@@ -337,17 +335,17 @@ def _tidy(handle: Handle, *, failed: bool) -> None:
 
 
 def _write(search: Search) -> pd.DataFrame:
-    """Writes `trials.csv` and `best.yaml`; returns the table: trial, state (complete, pruned,
+    """Write `trials.csv` and `best.yaml`; return the table: trial, state (complete, pruned,
     failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
     rows = []
     for number, spent in enumerate(search.spent(), start=1):
-        said = spent.user_attrs
-        error = said.get("error", "")
-        row = {"trial": number, "state": "failed" if error else spent.state.name.lower()}
-        row |= {"value": None if error else spent.value, "best": None}
-        row |= {name: said[name] for name in ("epoch", "seconds")}
+        said: dict[str, Any] = {"error": "", **spent.user_attrs}
+        failed = bool(said["error"])
+        row = {"trial": number, "state": "failed" if failed else spent.state.name.lower()}
+        row |= {"value": None if failed else spent.value, "best": None}
+        row |= {"epoch": said["epoch"], "seconds": said["seconds"]}
         row |= {key: stored(said["values"][key], each) for key, each in search.space.items()}
-        rows.append(row | {"error": error})
+        rows.append(row | {"error": said["error"]})
     trials = pd.DataFrame(rows)
     finished = trials.value.where(trials.state == "complete").astype(float)
     trials["best"] = (finished.cummin() if search.least else finished.cummax()).ffill()
@@ -369,7 +367,7 @@ def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
 
 
 def _account(search: Search, trials: pd.DataFrame) -> str:
-    """How the best trial was found, in a few lines."""
+    """Return how the best trial was found, in a few lines."""
     best, counts = search.study.best_value, trials.state.value_counts()
     number = int(trials.trial[(trials.state == "complete") & (trials.value == best)].iloc[0])
     parts = [f"{counts[state]} {state}" for state in ("pruned", "failed") if state in counts]
@@ -381,13 +379,12 @@ def _account(search: Search, trials: pd.DataFrame) -> str:
         f"Own values (trial 1): {search.shown(trials.value[0])}.",
         f"Best (trial {number}): {search.shown(best)}, {why}.",
     ]
-    for key, value in search.winner().items():
-        lines.append(f"  {key}: {value} (before: {search.own[key]})")
-    return "\n".join(lines)
+    changes = search.winner().items()
+    return "\n".join(lines + [f"  {k}: {v} (before: {search.own[k]})" for k, v in changes])
 
 
 def _draw(search: Search, trials: pd.DataFrame) -> None:
-    """Writes `history.png` and `importance.png`."""
+    """Write `history.png` and `importance.png`."""
     shares: dict[str, float] = {}
     finished = int((trials.state == "complete").sum())
     if finished >= ENOUGH:

@@ -1,23 +1,71 @@
-"""What a search may try of a parameter, as optuna takes and stores it."""
+"""What a search may try of one parameter: a range of numbers, or a list of choices."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from optuna import distributions
+from galaxymorph.run.problems import ParamsError, kind_of
 
-from galaxymorph.run.plan import Range
+# parameters that draw the galaxies that trials are compared on
+DRAW = ("seed", "n_labels", "galaxies", "steps")
+CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
 
-Tried = Range | list[Any]  # a range of numbers, or choices
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float | int
+    high: float | int
+    log: bool  # tries as many from 0.001 to 0.01 as from 0.01 to 0.1
+    whole: bool  # whole numbers
+
+
+Tried = Range | list[Any]
+Space = dict[str, Tried]  # by dotted key
+
+
+def tried(key: str, given: Any, mistakes: Callable[[Any], list[str]]) -> Tried:
+    """Read what the params file gives for a parameter at a dotted key.
+
+    `mistakes` returns what is wrong with one value of the parameter. Raises `ParamsError` for a
+    value that the step could not be given, and for what is neither range nor choices."""
+    if key.split(".")[0] in DRAW and key not in CUT:
+        why = "draws other galaxies, and trials can be compared on the same ones alone"
+        raise ParamsError([why])
+    bounds = isinstance(given, dict) and {"low", "high"} <= set(given) <= {"low", "high", "log"}
+    values = [given["low"], given["high"]] if bounds else given
+    if not isinstance(values, list) or len(values) < 2:
+        wanted = "a list of two values or more, or {low: NUMBER, high: NUMBER}"
+        raise ParamsError([f"expected {wanted}, found {kind_of(given)}"])
+    if wrong := [message for value in values for message in mistakes(value)]:
+        raise ParamsError(wrong)
+    if not bounds:
+        return values
+    low, high, log = *values, given.get("log", False)
+    if not all(type(each) in (int, float) and math.isfinite(each) for each in values):
+        why = f"expected numbers as low and high, found {kind_of(low)} and {kind_of(high)}"
+    elif not low < high:
+        why = f"low has to be less than high, found {low} and {high}"
+    elif not isinstance(log, bool):
+        why = f"expected true or false as log, found {kind_of(log)}"
+    elif log and low <= 0:
+        why = f"a logarithmic range begins above 0, found low: {low}"
+    else:
+        whole = not mistakes("text") or bool(mistakes(low + 0.5))  # any value: nobody knows
+        return Range(low, high, log, whole and type(low) is type(high) is int)
+    raise ParamsError([why])
 
 
 def inside(value: Any, space: Tried) -> bool:
     """Return whether a value is one that may be tried."""
     if isinstance(space, list):
         return value in space
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and space.low <= value <= space.high
+    return type(value) in (int, float) and space.low <= value <= space.high
 
 
 def stored(value: Any, space: Tried) -> Any:
@@ -25,14 +73,6 @@ def stored(value: Any, space: Tried) -> Any:
     if isinstance(space, Range):
         return int(value) if space.whole else float(value)
     return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-def distribution(space: Tried) -> distributions.BaseDistribution:
-    if isinstance(space, list):
-        return distributions.CategoricalDistribution([stored(value, space) for value in space])
-    if space.whole:
-        return distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
-    return distributions.FloatDistribution(space.low, space.high, log=space.log)
 
 
 def parameter(drawn: Any, space: Tried, *, own: Any) -> Any:

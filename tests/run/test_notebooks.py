@@ -64,9 +64,9 @@ def test_options_of_what_parameters_are_handed_to(tmp_path):
     use += "textwrap.indent('a', '> ', predicate=base)\nmade_here(**parts)\n"
     notebook(tmp_path / "01_a.ipynb", cell(source, "parameters"), cell(use))
     found = notebooks.read(tmp_path / "01_a.ipynb")
-    assert found.option("parts", "width") == 70
+    assert found.option("parts.width") == 70
     with pytest.raises(KeyError):
-        found.option("parts", "weight")
+        found.option("parts.weight")
     assert list(found.mistakes({"parts": {"width": 3}, "base": 7, "other": {"x": 1}})) == []
     mistakes = dict(found.mistakes({"parts": {"widht": 3, "tabsize": 2}, "step": "z", "bas": 1}))
     assert mistakes["parts.widht"].startswith("textwrap.TextWrapper has no such option (did you m")

@@ -1,6 +1,7 @@
 """What a params file is resolved to, and what is refused in which words. Takes about 20 s."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -530,8 +531,8 @@ def test_wrong_values_are_named_with_what_was_expected(project, override, messag
         "resnet18.n_labels=null",
         "resnet18.training.optimizer=sgd",
         "resnet18.training.patience=null",
-        "galaxies.class_names=[a, b]",
-        "galaxies.root=some/folder",
+        "galaxies={name: folder, class_names: [a, b]}",
+        "galaxies={name: folder, root: some/folder}",
         "resnet18.free.anything=[1, x, null]",  # handed to nothing that is known
         "resnet18.over.n_labels=[100, null]",
     ],
@@ -564,6 +565,32 @@ def test_right_values_are_taken(project, override):
 def test_wrong_files_are_refused(project, text, message):
     found = problems(project, text=text)
     assert any(message in each for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("01_audit", "00_audit"),
+        ("05_frozen", "07_frozen"),
+        ("06_transfer", "12_transfer"),
+        ("07_vote_fractions", "08_vote_fractions"),
+        ("08_gradcam", "09_gradcam"),
+        ("09_label_efficiency", "10_label_efficiency"),
+        ("10_compare", "11_compare"),
+        ("10_compare_votes", "13_compare_votes"),
+        ("11_forensics", "16_published_mistakes"),
+        ("12_consistency", "14_rotation"),
+        ("12_failures", "15_failures"),
+    ],
+)
+def test_a_notebook_of_an_old_name_is_refused_with_the_new_one(project, old, new):
+    for path in (project / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"):
+        (project / "notebooks" / path.name).touch()
+    (found,) = problems(project, text=f"run: x\na: {{notebook: {old}}}\n")
+    assert f"{old}.ipynb: there is no such notebook" in found
+    assert found.endswith(f" (did you mean {new}?)")
 
 
 def test_all_mistakes_are_told_at_once(project):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from galaxymorph import project
 from galaxymorph.evaluation import comparison, export
+from galaxymorph.evaluation.entries import Entries
 from galaxymorph.plots import cloud3d
 from galaxymorph.run import report, results
 from galaxymorph.run.folder import Step
@@ -247,7 +249,8 @@ def test_the_table_is_linked_as_files_and_shown_once(run):
 
 
 def test_protocols_come_first_and_intervals_below_their_values(run):
-    table = comparison.compare([piece | {"protocol": "frozen"} for piece in results.trained("toy")])
+    frozen = Entries(replace(entry, protocol="frozen") for entry in results.trained("toy"))
+    table = comparison.compare(frozen)
     table.to_csv(run / "compare" / "table.csv", index=False)
     text = report.write("toy").read_text()
     (header, row), value = (
@@ -317,7 +320,7 @@ def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
     (run / "compare" / "table.csv").unlink()
     assert report.text("toy") == ""
     assert report.write("toy").is_file()
-    with pytest.raises(FileNotFoundError, match="no step of run 'other'"):
+    with pytest.raises(FileNotFoundError, match="run 'other' has no step yet"):
         report.write("other")
 
 
