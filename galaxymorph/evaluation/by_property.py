@@ -79,7 +79,8 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
     judged["gap"] = judged["confidence"] - judged["right"]
     for name, values in _values(properties, judged).items():
         for method, tests in judged.groupby("method", sort=False):
-            each = tests.groupby("id")[["right", "gap"]].mean().assign(value=values).dropna()
+            each = pd.DataFrame(tests.groupby("id").agg({"right": "mean", "gap": "mean"}))
+            each = each.assign(value=values).dropna()
             n, seeds = len(each), tests["seed"].nunique()
             for measure, column in MEASURES.items():
                 correlation, p = math.nan, 1.0

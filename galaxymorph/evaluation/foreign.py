@@ -182,7 +182,7 @@ def _placed(text: str, problems: list[str]) -> _File:
 
 def _check_names(files: Sequence[_File]) -> None:
     """Number seeds, and check that names can be those of steps and are different."""
-    n, paths, names = Counter[str](), set[Path](), dict[str, Path]()
+    n, names = Counter[str](), dict[str | Path, Path]()
     for file in files:
         setting = f"{file.method} {file.settings}"
         if "seed" not in file.settings:
@@ -193,12 +193,11 @@ def _check_names(files: Sequence[_File]) -> None:
             why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
             file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
         name = ", ".join([file.method, *map("=".join, file.settings.items())])
-        if file.path.resolve() in paths:
+        if file.path.resolve() in names:
             file.wrong("given twice; leave one out")
         elif name in names:
             file.wrong(f"called {name}, as {names[name]} is; give one another name by NAME=FILE")
-        paths.add(file.path.resolve())
-        names.setdefault(name, file.path)
+        names = {name: file.path, file.path.resolve(): file.path} | names
 
 
 def _filled(file: _File, *, truth: bool = False) -> bool:
@@ -318,11 +317,11 @@ def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: 
         if set(own) != set(classes):
             others = f"its classes are {', '.join(own)}, those of the others {', '.join(classes)}"
             file.wrong(f"{others}; all files need the same columns p_<class>, in any order")
-        odd = {"label": ~file.rows.label.isin([*own, ""]) & file.rows.key.isin(predicted)}
-        odd["prediction"] = ~file.rows.taken.isin(own) & (file.hard and file is not truth)
-        for (what, which), column in zip(odd.items(), ("label", "taken"), strict=True):
-            texts = file.rows[column].map(repr)
-            file.wrong_in(which, "class", what, ", ".join(own), cells=texts)
+        label, taken = file.rows.label, file.rows.taken
+        odd = ~label.isin([*own, ""]) & file.rows.key.isin(predicted)
+        file.wrong_in(odd, "class", "label", ", ".join(own), cells=label.map(repr))
+        odd = ~taken.isin(own) & (file.hard and file is not truth)
+        file.wrong_in(odd, "class", "prediction", ", ".join(own), cells=taken.map(repr))
     for seed in dict.fromkeys(file.settings["seed"] for file in files):
         _check_test_galaxies([file for file in files if file.settings["seed"] == seed], truth)
     return classes
@@ -330,11 +329,11 @@ def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: 
 
 def _match(files: Sequence[_File]) -> None:
     """Give all rows a key, the same for the same galaxy, and its id as the first file spells it."""
-    plain = [file.rows.id.map(plain_id) for file in files]
-    by_letter, spelling = any(keys.duplicated().any() for keys in plain), dict[str, str]()
-    for file, keys in zip(files, plain, strict=True):
+    plain = not any(file.rows.id.map(plain_id).duplicated().any() for file in files)
+    spelling = dict[str, str]()
+    for file in files:
         rows = file.rows
-        rows["key"] = rows.id if by_letter else keys
+        rows["key"] = rows.id.map(plain_id) if plain else rows.id
         spelling = dict(zip(rows.key, rows.id, strict=True)) | spelling
         rows["name"] = file.known(spelling)
         other = rows.loc[rows.id != rows.name]
