@@ -18,7 +18,7 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.evaluation.calibration import equal_bins
 from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.intervals import LEVEL, holm, share_right
-from galaxymorph.evaluation.phrases import p_value, seeds_text, with_interval
+from galaxymorph.evaluation.phrases import after_holm, extent, p_value, seeds_text, with_interval
 from galaxymorph.text import listing
 
 MEASURES = {"accuracy": "right", "gap": "gap"}  # of `trends`, and where they are in `_judged`
@@ -39,27 +39,27 @@ def by_property(entries: Entries, properties: pd.DataFrame, *, bins: int = 4) ->
         bins: of about as many different test galaxies each, the same for all methods; there are
             fewer where galaxies have equal values.
 
-    Columns: property, method, bin (from 0), low and high (extreme values in the bin), accuracy,
-    accuracy_low, accuracy_high, confidence (mean of the largest probability), gap (confidence less
-    accuracy: above 0 a method is overconfident), gap_low, gap_high (taking the confidence as
-    known), n (different galaxies), tests (galaxies, over all seeds) and seeds. Accuracy and
-    confidence are means over seeds.
+    Columns: property, method, bin (from 0), low and high (extreme values in the bin), accuracy with
+    its interval, confidence (mean of the largest probability), gap (confidence less accuracy: above
+    0 a method is overconfident) with its interval (taking the confidence as known), n (different
+    galaxies), tests (galaxies, over all seeds) and seeds. Accuracy and confidence are means over
+    seeds.
 
     Raises `ValueError` for properties that are faulty or lack a tested galaxy."""
     if bins < 1:
         raise ValueError(f"bins={bins}: at least 1")
     judged, rows = _judged(entries), []
     for name, values in _values(properties, judged).items():
-        values = values.loc[np.isfinite(values)]
+        values = values.dropna()
         if values.empty:
             continue
-        which = equal_bins(values.to_numpy(), bins)
-        inside = judged.join(pd.Series(which, values.index, name="bin"), on="id", how="inner")
+        which = pd.Series(equal_bins(values.to_numpy(), bins), values.index, name="bin")
+        inside = judged.join(which, on="id", how="inner")
         for method, own in inside.groupby("method", sort=False):
             for k, tests in own.groupby("bin"):
-                reach = {"low": values[which == k].min(), "high": values[which == k].max()}
                 row = {"property": name, "method": method, "bin": k}
-                rows.append(row | reach | _accuracy(tests))
+                row |= {"low": values[which == k].min(), "high": values[which == k].max()}
+                rows.append(row | _accuracy(tests))
     return pd.DataFrame(rows, columns=BINNED)
 
 
@@ -75,14 +75,12 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
 
     A trend is no cause: classes differ in size and brightness, and properties go together.
     """
-    judged = _judged(entries)
+    judged, rows = _judged(entries), []
     judged["gap"] = judged["confidence"] - judged["right"]
-    values, rows = _values(properties, judged), []
-    for name in values:
+    for name, values in _values(properties, judged).items():
         for method, tests in judged.groupby("method", sort=False):
             each = pd.DataFrame(tests.groupby("id").agg({"right": "mean", "gap": "mean"}))
-            each = each.assign(value=values[name])
-            each = each.loc[np.isfinite(each["value"])]
+            each = each.assign(value=values).dropna()
             n, seeds = len(each), tests["seed"].nunique()
             for measure, column in MEASURES.items():
                 correlation, p = math.nan, 1.0
@@ -97,30 +95,28 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
     """Say what `by_property` and `trends` of the same entries show: for each property the strongest
     resolved trend of accuracy and of overconfidence; last, the properties without one."""
-    said, none, corrected = [], [], f"after Holm's correction for {len(trends)} tests"
+    said, none, corrected = [], [], after_holm(len(trends), "tests")
     for name, rows in trends.groupby("property", sort=False):
         text, resolved = str(name).replace("_", " "), rows.loc[rows.resolved]
         none += [text] * resolved.empty
-        for measure, kind in resolved.groupby("measure", sort=True):
+        for measure, kind in resolved.groupby("measure"):
             best = kind.loc[kind.correlation.abs().idxmax()]
             own = table.loc[(table.property == name) & (table.method == best.method)]
-            ends = own.sort_values(by="bin").iloc[[0, -1]].to_dict("records")
             what, form = SAID[str(measure)]
-            texts = [with_interval(row, str(measure), form) for row in ends]
-            reach = [f"at {row['low']:.3g} to {row['high']:.3g}" for row in ends]
-            reached = ", ".join(map(" ".join, zip(texts, reach, strict=True)))
+            reached = ", ".join(
+                f"{with_interval(row, str(measure), form)} at {row['low']:.3g} to {row['high']:.3g}"
+                for row in own.sort_values(by="bin").iloc[[0, -1]].to_dict("records")
+            )
+            direction = "rises" if best.correlation > 0 else "falls"
             alike = int((np.sign(kind.correlation) == np.sign(best.correlation)).sum())
-            of = rows.method.nunique()
             said.append(
-                f"{what} {'rises' if best.correlation > 0 else 'falls'} with {text}, "
-                f"{'most clearly ' * (of > 1)}that of {best.method}: {reached} (rank correlation "
+                f"{what} {direction} with {text} in {alike} of {rows.method.nunique()} methods, "
+                f"most clearly for {best.method}: {reached} (rank correlation "
                 f"{best.correlation:+.2f}, {p_value(best.p_holm)} {corrected}, "
                 f"{best.n:,} different galaxies, {seeds_text(best.seeds)})."
-                + f" The trend is seen in {alike} of {of} methods."
-                * (of > 1)
             )
     if none:
-        n = " to ".join(f"{n:,}" for n in sorted({trends.n.min(), trends.n.max()}))
+        n = extent(f"{trends.n.min():,}", f"{trends.n.max():,}")
         said.append(
             "Neither accuracy nor calibration of any method shows a resolved trend with "
             f"{', '.join(none)} ({n} different galaxies, {corrected})."
@@ -137,9 +133,9 @@ def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
     ambiguous galaxy has no right answer.
 
     Columns: method, part ("clean" or "ambiguous"), agreement (share of galaxies whose leading class
-    is that of the volunteers, mean over seeds), agreement_low, agreement_high, confidence (mean of
-    the predicted share of that class), volunteers (mean of their own share of their leading
-    class), n (different galaxies) and seeds."""
+    is that of the volunteers, mean over seeds) with its interval, confidence (mean of the predicted
+    share of that class), volunteers (mean of their own share of their leading class), n (different
+    galaxies) and seeds."""
     rows = []
     for method, group in entries.methods().items():
         asked = []
@@ -147,18 +143,14 @@ def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
             part = votes.voted()
             shares = galaxy_zoo_tree.class_fractions(part.true, classes)
             predicted = galaxy_zoo_tree.class_fractions(part.predicted, classes)
-            right = (shares.argmax(1) == predicted.argmax(1)).astype(float)
-            clean = galaxy_zoo_tree.hard_labels(part.true, classes) >= 0
-            each = {"seed": seed, "id": part.ids, "clean": clean, "right": right}
-            more = {"confidence": predicted.max(1), "volunteers": shares.max(1)}
-            asked.append(pd.DataFrame(each | more))
-        tests = pd.concat(asked) if asked else pd.DataFrame({"clean": []})
-        for part, is_clean in (("clean", True), ("ambiguous", False)):
-            own = tests.loc[tests["clean"] == is_clean]
-            if len(own):
-                found = {k.replace("accuracy", "agreement"): v for k, v in _accuracy(own).items()}
-                found |= {"volunteers": own["volunteers"].mean()}
-                rows.append({"method": method, "part": part} | found)
+            each = pd.DataFrame({"seed": seed, "id": part.ids})
+            each["unclear"] = galaxy_zoo_tree.hard_labels(part.true, classes) < 0
+            each["right"] = (shares.argmax(1) == predicted.argmax(1)).astype(float)
+            asked.append(each.assign(confidence=predicted.max(1), volunteers=shares.max(1)))
+        for unclear, own in pd.concat(asked).groupby("unclear") if asked else ():
+            found = {k.replace("accuracy", "agreement"): v for k, v in _accuracy(own).items()}
+            found |= {"part": "ambiguous" if unclear else "clean", "method": method}
+            rows.append(found | {"volunteers": own["volunteers"].mean()})
     return pd.DataFrame(rows, columns=ASKED)
 
 
@@ -198,7 +190,8 @@ def _judged(entries: Entries) -> pd.DataFrame:
 
 
 def _values(properties: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the properties of the different galaxies of a table of `_judged`, by id."""
+    """Return the properties of the different galaxies of a table of `_judged`, by id, NaN where one
+    is not finite."""
     table = properties.set_index("id") if "id" in properties else properties
     table = table.set_axis(table.index.astype(str), axis=0)
     if table.index.has_duplicates:
@@ -214,7 +207,7 @@ def _values(properties: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
             f"properties: no row for {len(lacking):,} of the {len(ids):,} tested galaxies: "
             f"{listing(lacking, 5)}; measure the data set that the methods were tested on"
         )
-    return table.loc[ids].astype(float)
+    return table.loc[ids].astype(float).replace([math.inf, -math.inf], math.nan)
 
 
 def _accuracy(tests: pd.DataFrame) -> dict[str, Any]:

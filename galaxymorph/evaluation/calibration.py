@@ -21,7 +21,7 @@ from scipy.stats import beta
 
 from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
-from galaxymorph.evaluation.predictions import Numbers, Part, Predictions, Probabilities
+from galaxymorph.evaluation.predictions import Numbers, Predictions, Probabilities
 
 HOTTEST = 20.0  # a temperature is between 1 / HOTTEST and HOTTEST
 LEVELS = 10  # shares of the validation galaxies that are tried: all, 90 %, ...
@@ -38,11 +38,9 @@ def reliability(predictions: Predictions, *, bins: int = 10) -> pd.DataFrame:
     part, rows = predictions.labelled(), []
     which = equal_bins(part.confidence, bins)
     for k in range(which.max() + 1):
-        inside, right = part.confidence[which == k], part.right[which == k]
+        inside = part.confidence[which == k]
         row = {"low": inside.min(), "high": inside.max(), "confidence": inside.mean()}
-        low, high = wilson(int(right.sum()), len(right))
-        row |= {"accuracy": right.mean(), "accuracy_low": low, "accuracy_high": high}
-        rows.append(row | {"n": len(right)})
+        rows.append(row | _accuracy(part.right[which == k]))
     return pd.DataFrame(rows)
 
 
@@ -113,9 +111,9 @@ def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, 
     """Estimate how many galaxies could be classified without a person looking, at some accuracy.
 
     Keys: threshold (on the confidence), share (of the test galaxies that reach it), n (their
-    number), test_accuracy of these, low, high (its 95 % interval of Wilson 1927; for the threshold
-    as it is), needed (validation galaxies without which no threshold can be found) and note (why
-    there is none, else empty). Without a threshold share and n are 0, the rest NaN.
+    number), test_accuracy of these with its 95 % interval (Wilson 1927; for the threshold as it
+    is), needed (validation galaxies without which no threshold can be found) and note (why there is
+    none, else empty). Without a threshold share and n are 0, the rest NaN.
 
     The threshold is chosen on validation galaxies: the most confident 100 %, 90 %, ... 10 % of them
     are tried, as far as there are enough of them, and the largest share taken of which the accuracy
@@ -126,29 +124,25 @@ def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, 
         raise ValueError(f"accuracy={accuracy}: between 0 and 1")
     part = predictions.labelled("val")
     ranked, n = np.sort(part.confidence)[::-1], len(part.ids)
-    shares = {float(ranked[math.ceil(n * k / LEVELS) - 1]) for k in range(1, LEVELS + 1)}
-    # the least first, which the most galaxies reach
-    above = {t: part.right[part.confidence >= t] for t in sorted(shares)}
+    ends = [math.ceil(n * k / LEVELS) - 1 for k in range(1, LEVELS + 1)]
+    thresholds = sorted({float(ranked[end]) for end in ends})  # most galaxies reach the first
+    above = [part.right[part.confidence >= threshold] for threshold in thresholds]
     # how many have to be there, all of them right, where k shares are tried
     enough = [math.log(DOUBT / k) / math.log(accuracy) for k in range(1, len(above) + 1)]
-    fit = [len(own) >= least for own, least in zip(above.values(), enough, strict=True)]
-    tried = max((k for k, good in enumerate(fit, 1) if good), default=0)
+    tried = max((k for k, own in enumerate(above, 1) if len(own) >= enough[k - 1]), default=0)
     needed = math.ceil(enough[0])
-    found: dict[str, Any] = dict.fromkeys(["threshold", "test_accuracy", "low", "high"], math.nan)
-    found |= {"share": 0.0, "n": 0, "needed": needed, "note": ""}
-    for threshold, own in list(above.items())[:tried]:
+    for threshold, own in list(zip(thresholds, above, strict=True))[:tried]:
         right = int(own.sum())
         bound = beta.ppf(DOUBT / tried, right, len(own) - right + 1) if right else 0.0
         if bound >= accuracy:
             tested = predictions.labelled("test")
-            there = tested.right[tested.confidence >= threshold]
-            found |= {"threshold": threshold, "share": len(there) / len(tested.ids)}
-            if len(there):
-                low, high = wilson(int(there.sum()), len(there))
-                found |= {"test_accuracy": float(there.mean()), "low": low, "high": high}
-            return found | {"n": len(there)}
+            found = _accuracy(tested.right[tested.confidence >= threshold], "test_accuracy")
+            share = found["n"] / len(tested.ids)
+            return found | {"threshold": threshold, "share": share, "needed": needed, "note": ""}
     few = f"{needed} validation galaxies are needed at least, there are {n}"
-    return found | {"note": "no share of validation galaxies is accurate enough" if tried else few}
+    note = "no share of validation galaxies is accurate enough" if tried else few
+    found = _accuracy(np.empty(0), "test_accuracy") | {"threshold": math.nan, "share": 0.0}
+    return found | {"needed": needed, "note": note}
 
 
 def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
@@ -167,7 +161,7 @@ def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
         row = {"method": method, "n_labels": n_labels, "seeds": len(there)}
         row |= found.mean(skipna=False).to_dict()
         row["automatic_accuracy"] = found["automatic_accuracy"].mean()
-        row["automatic_seeds"] = found["automatic_seeds"].sum(skipna=False) if there else math.nan
+        row["automatic_seeds"] = found["automatic_seeds"].sum(min_count=len(there) or 1)
         rows.append(row)
     columns = ["method", "n_labels", "seeds", *SCORES]
     return pd.DataFrame(rows, columns=columns).astype({"n_labels": "Int64"})
@@ -182,23 +176,30 @@ def equal_bins(values: Numbers, bins: int) -> Int[ndarray, " galaxy"]:
 # ---- the parts
 
 
+def _accuracy(right: ndarray, name: str = "accuracy") -> dict[str, Any]:
+    """Return the share of galaxies that are right, its 95 % interval, and n; NaN of none."""
+    low, high = wilson(int(right.sum()), len(right))
+    value = float(right.mean()) if len(right) else math.nan
+    return {name: value, f"{name}_low": low, f"{name}_high": high, "n": len(right)}
+
+
 def _row(predictions: Predictions, accuracy: float) -> dict[str, float]:
     before = calibration_error(predictions, n_bootstrap=200)
-    row = {"log_loss": _log_loss(predictions.labelled())}
-    row |= {name: before[name] for name in ("error", "by_chance")}
-    row |= {"area": float(risk_coverage(predictions).risk.mean())}
+    row = {"log_loss": _log_loss(predictions), "error": before["error"]}
+    row |= {"by_chance": before["by_chance"], "area": risk_coverage(predictions).risk.mean()}
     if predictions.has("val"):
         row["temperature"] = temperature(predictions)
         after = tempered(predictions, row["temperature"])
-        alone = automatic(predictions, accuracy=accuracy)
-        row["log_loss_tempered"] = _log_loss(after.labelled())
+        row["log_loss_tempered"] = _log_loss(after)
         row["error_tempered"] = calibration_error(after, n_bootstrap=0)["error"]
+        alone = automatic(predictions, accuracy=accuracy)
         row |= {"automatic": alone["share"], "automatic_accuracy": alone["test_accuracy"]}
         row["automatic_seeds"] = float(not math.isnan(alone["threshold"]))
     return row
 
 
-def _log_loss(part: Part) -> float:
+def _log_loss(predictions: Predictions) -> float:
+    part = predictions.labelled()
     p = part.p[np.arange(len(part.true)), part.true]
     return float(-np.log(np.maximum(p, EPS)).mean())
 

@@ -6,15 +6,14 @@ Both functions take the entries of one budget, and compare the seeds that both m
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import pandas as pd
 
+from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import Entries, Entry, mean_probabilities
 from galaxymorph.evaluation.intervals import LEVEL, holm
-from galaxymorph.evaluation.phrases import interval, p_value, seeds_text
-from galaxymorph.evaluation.predictions import Part
+from galaxymorph.evaluation.phrases import after_holm, p_value, seeds_text
 from galaxymorph.evaluation.significance import ACCURACY, Scores, difference
 
 CELLS = ["label", "taken_for", "a", "b", "difference", "low", "high", "p", "p_holm", "resolved"]
@@ -58,10 +57,16 @@ def confusion_difference(
     both, rows = entries.pairs(a, b), []
     names = entries.methods()[a][0].predictions.classes  # pyright: ignore
     for i, j in np.ndindex(len(names), len(names)):
-        cells = [pair for pair in both if (_tested(pair[0]).true == i).any()]
+
+        def scores(entry: Entry, label: int = i, taken_for: int = j) -> Scores:
+            part = entry.predictions.labelled()  # pyright: ignore
+            own = part.true == label
+            taken = (part.predicted == taken_for).astype(float)
+            return Scores(part.ids[own], taken[own], part.true[own])
+
+        cells = [pair for pair in both if len(scores(pair[0]).ids)]
         row = {"label": names[i], "taken_for": names[j], "p": 1.0, "n": 0, "seeds": len(cells)}
         if cells:
-            scores = functools.partial(_taken, label=i, taken_for=j)
             statistic = dataclasses.replace(ACCURACY, scores=scores)
             found = difference(cells, statistic=statistic, n_bootstrap=n_bootstrap, seed=seed)
             row |= {"a": found["accuracy_a"], "b": found["accuracy_b"], "n": found["n_test"]}
@@ -74,34 +79,22 @@ def confusion_difference(
 
 def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:
     """Name the cells of `confusion_difference` that are resolved, the largest difference first."""
-    resolved, said = table.loc[table.resolved], []
+    said, holm = [], after_holm(len(table), "cells")
+    resolved = table.loc[table.resolved]
     order = resolved.difference.abs().sort_values(ascending=False, kind="stable").index
     for row in resolved.loc[order].to_dict("records"):
         label, taken_for = row["label"], row["taken_for"]
-        right = label == taken_for
-        what = f"is right about {label}" if right else f"takes {label} for {taken_for}"
-        more, less, ends, sign = (a, b, "ab", 1) if row["difference"] > 0 else (b, a, "ba", -1)
-        shares = [row[end] for end in ends]
-        low, high = sorted(sign * row[end] for end in ("low", "high"))
+        what = f"is right about {label}" if label == taken_for else f"takes {label} for {taken_for}"
+        more, less, gain = (a, row["a"]), (b, row["b"]), [row["low"], row["high"]]
+        if row["difference"] < 0:
+            more, less, gain = less, more, [-row["high"], -row["low"]]
+        each = " each" * (row["seeds"] > 1)
         said.append(
-            f"{more} {what} more often than {less}: {shares[0]:.3f} against {shares[1]:.3f} "
-            f"(difference {abs(row['difference']):+.3f}, {interval(low, high, '+.3f')}, "
-            f"{p_value(row['p_holm'])} after Holm's correction for {len(table)} cells, "
-            f"{row['n']:,} galaxies{' each' * (row['seeds'] > 1)}, {seeds_text(row['seeds'])})."
+            f"{more[0]} {what} more often than {less[0]}: {more[1]:.3f} against {less[1]:.3f} "
+            f"({phrases.difference(abs(row['difference']), *gain)}, {p_value(row['p_holm'])} "
+            f"{holm}, {row['n']:,} galaxies{each}, {seeds_text(row['seeds'])})."
         )
     return said or [
-        f"{a} and {b} are statistically tied in every cell of the confusion matrix ({len(table)} "
-        f"cells, the smallest p after Holm's correction {table.p_holm.min():.2f}, "
-        f"{seeds_text(table.seeds.max())})."
+        f"{a} and {b} are statistically tied in every cell of the confusion matrix (the smallest p "
+        f"is {table.p_holm.min():.2f} {holm}, {seeds_text(table.seeds.max())})."
     ]
-
-
-def _tested(entry: Entry) -> Part:
-    return entry.predictions.labelled()  # pyright: ignore
-
-
-def _taken(entry: Entry, *, label: int, taken_for: int) -> Scores:
-    """Return whether each galaxy with a label is taken for a class."""
-    part = _tested(entry)
-    own = part.true == label
-    return Scores(part.ids[own], (part.predicted[own] == taken_for).astype(float), part.true[own])

@@ -16,6 +16,7 @@ from galaxymorph.evaluation.entries import Entries, budget, labels
 
 COLUMNS = ["a", "b", "n_labels", "accuracy", "labels", "low", "high", "ratio", "fewest", "most"]
 COLUMNS += ["seeds"]
+Curves = Float[ndarray, "_ seed"]  # accuracy by budget and seed
 ALL = -1  # stands for a budget of all labels in an index
 
 
@@ -87,17 +88,14 @@ def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
     """Say what `equivalent` shows of one method, for each budget: what others need to match it."""
     said = []
     for _, rows in table.loc[table.a == method].groupby("n_labels", sort=False, dropna=False):
-        records = rows.to_dict("records")
-        texts: dict[str, list[str]] = {}
+        records, texts = rows.to_dict("records"), dict[str, list[str]]()
         for row in records:
             text, low, high = (_amount(row, name) for name in ("labels", "low", "high"))
             interval = "" if math.isnan(row["low"]) or low == high else f" ({low} to {high})"
             texts.setdefault(text + interval, []).append(row["b"])
         needs = "; ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
-        said.append(
-            f"To match {method} with {labels(budget(records[0]))} ({records[0]['accuracy']:.3f}), "
-            f"the others need so many labels (95 % interval): {needs}."
-        )
+        what = f"{method} with {labels(budget(records[0]))} ({records[0]['accuracy']:.3f})"
+        said.append(f"To match {what}, the others need so many labels (95 % interval): {needs}.")
     return said
 
 
@@ -113,11 +111,7 @@ def _grid(cells: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(how="all").dropna(axis=1).sort_index()
 
 
-def _needed(
-    accuracy: Float[ndarray, "budget_a seed"],
-    reached: Float[ndarray, "budget_b seed"],
-    tried: Float[ndarray, " budget_b"],
-) -> Float[ndarray, " budget_a"]:
+def _needed(accuracy: Curves, reached: Curves, tried: Float[ndarray, " _"]) -> Float[ndarray, " _"]:
     """Return how many labels b needs for each mean accuracy of a: 0 for at most the fewest,
     infinite for more than the most."""
     curve, wanted = isotonic_regression(reached.mean(1)).x, accuracy.mean(1) - 1e-12

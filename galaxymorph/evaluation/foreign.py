@@ -43,7 +43,7 @@ from galaxymorph.text import listing, plain_id
 
 IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
 TAKEN = ("prediction", "predicted", "class")  # of a method without probabilities
-LABELS = ("label", "class")  # of a file of labels
+FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
 SPLITS = ("train", "val", "test", "unlabelled")
 COMPARE = "compare"  # the step that compares
 OCCUPIED = (COMPARE, "majority", "tune")  # names of steps and rows that a comparison has itself
@@ -53,6 +53,21 @@ ROUNDING = 1e-6  # by which a probability may be less than 0 or more than 1
 MOST = 5  # rows, or galaxies, that a message names
 HARD = "classes without probabilities: AUC, log loss, Brier score and calibration mean nothing"
 NOT_TRUE = "label is the most probable class in every row: the prediction, not the truth"
+NO_SUM = "p_<class> are not probabilities that sum to 1"
+MISTAKES = {  # in rows of a file: what is wrong; what to do about it
+    "no id": "no id; give each galaxy its id",
+    "twice": "duplicate id; keep one row per galaxy",
+    "split": f"unknown split; known: {', '.join(SPLITS)}",
+    "number": "{} is not a number; fill it, or leave these galaxies out",
+    "sum": f"{NO_SUM}; give the probabilities of all classes, of which each galaxy has one",
+    "percentages": f"{NO_SUM}; these look like percentages: divide them by 100",
+    "logits": f"{NO_SUM}; these look like logits: apply a softmax",
+    "no label": "no label in {}; add their labels, or leave them out of all files",
+    "class": "{0} is not a class; classes are {1}",
+    "other split": "split differs from {}; mend one, or remove the column from one",
+    "other label": "label differs from {}; mend one, or remove the column if it is a prediction",
+    "more": "seed {} has test galaxies that {} lacks; leave them out, or predict them everywhere",
+}
 Mask = pd.Series | np.ndarray  # which rows
 
 
@@ -111,7 +126,8 @@ class _File:
     row: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
-    p: pd.DataFrame | None = None  # by line, a column for each class; None: taken instead
+    p: pd.DataFrame = field(default_factory=pd.DataFrame)  # by line, a column for each class
+    hard: bool = False  # p is 1 for the class `taken`
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -121,29 +137,31 @@ class _File:
     def wrong(self, what: str) -> None:
         self.problems.append(f"{self.path}: {what}")
 
-    def wrong_in(self, which: Mask, what: str, advice: str, cells: Iterable[str] = ()) -> None:
-        """Note a mistake in some rows, where there are any, with what stands there."""
+    def wrong_in(self, which: Mask, mistake: str, *of: object, cells: Iterable[str] = ()) -> None:
+        """Note one of `MISTAKES` in some rows, where there are any, with what stands there."""
         rows = self.rows.loc[which]
-        names = rows.id.map(lambda name: f" (id {name})" if name else "")
-        texts = pd.Series(list(cells) or "", self.rows.index, dtype=str)[which]
         if len(rows):
-            places = listing(
-                ("line " + rows.index.astype(str) + names + " " + texts).str.strip(), MOST
-            )
-            self.wrong(f"{what}, {len(rows):,} of {len(self.rows):,} rows: {places}; {advice}")
+            names = rows.id.map(lambda name: f" (id {name})" if name else "")
+            texts = pd.Series(list(cells) or "", self.rows.index, dtype=str)[which]
+            lines = ("line " + rows.index.astype(str) + names + " " + texts).str.strip()
+            where = f"{len(rows):,} of {len(self.rows):,} rows: {listing(lines, MOST)}"
+            what, advice = (text.format(*of) for text in MISTAKES[mistake].split("; "))
+            self.wrong(f"{what}, {where}; {advice}")
+
+    def known(self, values: Mapping[str, str]) -> pd.Series:
+        """Return the text of each row by its key, empty where there is none."""
+        return self.rows.key.map(lambda key: values.get(key, "")).astype(str)
 
     def tested(self) -> frozenset[str]:
         return frozenset(self.rows.key[(self.rows.split == "test") & (self.rows.true != "")])
 
     def brought(self, classes: Sequence[str]) -> Brought:
-        taken = {name: self.rows.taken == name for name in classes}
-        p = (pd.DataFrame(taken) if self.p is None else self.p[classes]).astype(float)
+        p = self.p.reindex(columns=classes, fill_value=0.0).add_prefix("p_")
         head = self.rows[["name", "split", "true"]].set_axis(["id", "split", "label"], axis=1)
-        predictions = predictions_in(head.join(p.add_prefix("p_")))
         name = f"{self.step}/{','.join(map('='.join, self.settings.items()))}"
         combination = {key: yaml.safe_load(value) for key, value in self.settings.items()}
-        hard, notes = self.p is None, tuple(self.notes)
-        return Brought(name, self.row, combination, self.path, predictions, hard, notes)
+        table, notes = predictions_in(head.join(p)), tuple(self.notes)
+        return Brought(name, self.row, combination, self.path, table, self.hard, notes)
 
 
 def _placed(text: str, problems: list[str]) -> _File:
@@ -164,7 +182,7 @@ def _placed(text: str, problems: list[str]) -> _File:
 
 def _check_names(files: Sequence[_File]) -> None:
     """Number seeds, and check that names can be those of steps and are different."""
-    n, paths, names = Counter[str](), set[Path](), dict[str, Path]()
+    n, names = Counter[str](), dict[str | Path, Path]()
     for file in files:
         setting = f"{file.method} {file.settings}"
         if "seed" not in file.settings:
@@ -175,12 +193,11 @@ def _check_names(files: Sequence[_File]) -> None:
             why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
             file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
         name = ", ".join([file.method, *map("=".join, file.settings.items())])
-        if file.path.resolve() in paths:
+        if file.path.resolve() in names:
             file.wrong("given twice; leave one out")
         elif name in names:
             file.wrong(f"called {name}, as {names[name]} is; give one another name by NAME=FILE")
-        paths.add(file.path.resolve())
-        names.setdefault(name, file.path)
+        names = {name: file.path, file.path.resolve(): file.path} | names
 
 
 def _filled(file: _File, *, truth: bool = False) -> bool:
@@ -188,42 +205,43 @@ def _filled(file: _File, *, truth: bool = False) -> bool:
     unknown which galaxies it has."""
     try:
         cells = _cells(file.path)
+        used, p = _columns(list(map(str, cells.columns)), truth=truth)
     except (ValueError, OSError) as error:
         file.wrong(getattr(error, "strerror", None) or str(error))
         return False
-    columns = list(cells.columns)
-    names = {name.lower(): name for name in reversed(columns)}
+    rows = {what: cells[used[what]] if what in used else "" for what in FIELDS}
+    rows = pd.DataFrame(rows, cells.index, dtype=str)
+    rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
+    file.rows, file.hard = rows.assign(split=rows.split.str.lower()), not p
+    file.p = _probabilities(file, cells.loc[:, p]) if p else pd.get_dummies(rows.taken, dtype=float)
+    rest = [name or "(unnamed)" for name in cells if name not in (*used.values(), *p)]
+    file.notes = [HARD] * file.hard + [f"columns ignored: {listing(rest)}"] * bool(rest)
+    lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
+    odd = ~file.rows.split.isin(SPLITS) & ("split" in used)
+    file.wrong_in(odd, "split", cells=rows.split.map(repr))
+    file.wrong_in(lacking, "no id")
+    file.wrong_in(twice, "twice")
+    return not (lacking | twice).any()
+
+
+def _columns(columns: Sequence[str], *, truth: bool) -> tuple[dict[str, str], list[str]]:
+    """Return the column of each of `FIELDS`, where it is there, and the columns p_<class>. Raises
+    `ValueError` for a missing one, and for vote fractions."""
     p = [] if truth else [name for name in columns if name.startswith("p_")]
-    wanted = {"id": IDS, "split": ("split",), "label": LABELS if truth else LABELS[:1]}
-    wanted["taken"] = () if truth or p else TAKEN
-    used = {what: names[n] for what, each in wanted.items() for n in each[::-1] if n in names}
+    wanted = FIELDS | ({"label": ("label", "class")} if truth else {})
+    wanted |= {"taken": ()} if truth or p else {}
+    spelled = {name.lower(): name for name in reversed(columns)}
+    used = {what: spelled[n] for what, each in wanted.items() for n in each[::-1] if n in spelled}
     missing = [f"id (or {', '.join(IDS[1:])})"] * ("id" not in used)
     missing += ["label (or class)"] * (truth and "label" not in used)
     missing += ["p_<class> (one for each class)"] * (not truth and not p and "taken" not in used)
     if set(galaxy_zoo_tree.COLUMNS) & {name.removeprefix("p_") for name in columns}:
-        file.wrong("vote fractions instead of classes; give a column p_<class> for each class")
-    elif missing:
-        file.wrong(f"no column {', nor '.join(missing)}; it has {listing(columns, 12)}")
-    elif len(p) == 1:
-        file.wrong(f"{p[0]} is the only column p_<class>; give one for each class, also of two")
-    else:
-        rows = {what: cells[used[what]] if what in used else "" for what in wanted}
-        rows = pd.DataFrame(rows, cells.index, dtype=str)
-        rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-        file.rows = rows.assign(split=rows.split.str.lower())
-        if p:
-            file.p = _probabilities(file, cells.loc[:, p])
-        if not truth:
-            rest = [name or "(unnamed)" for name in columns if name not in (*used.values(), *p)]
-            ignored = [f"columns ignored: {listing(rest)}"] * bool(rest)
-            file.notes = [HARD] * (file.p is None) + ignored
-        odd, known = ~file.rows.split.isin(SPLITS) & ("split" in used), ", ".join(SPLITS)
-        file.wrong_in(odd, "unknown split", f"known: {known}", rows.split.map(repr))
-        lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
-        file.wrong_in(lacking, "no id", "give each galaxy its id")
-        file.wrong_in(twice, "duplicate id", "keep one row per galaxy")
-        return not (lacking | twice).any()
-    return False
+        raise ValueError("vote fractions instead of classes; give p_<class> for each class")
+    if missing:
+        raise ValueError(f"no column {', nor '.join(missing)}; it has {listing(columns, 12)}")
+    if len(p) == 1:
+        raise ValueError(f"{p[0]} is the only column p_<class>; give one for each class")
+    return used, p
 
 
 def _cells(path: Path) -> pd.DataFrame:
@@ -259,18 +277,13 @@ def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
     values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
     for (name, text), odd in zip(cells.items(), ~np.isfinite(values.T), strict=True):
-        advice = "fill it, or leave these galaxies out"
-        file.wrong_in(odd, f"{name} is not a number", advice, text.map(repr))
+        file.wrong_in(odd, "number", name, cells=text.map(repr))
     if np.isfinite(values).all():
         total, outside = values.sum(1), ((values < -ROUNDING) | (values > 1 + ROUNDING)).any(1)
-        advice = "give the probabilities of all classes, of which each galaxy has one"
-        if (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all():
-            advice = "these look like percentages: divide them by 100"
-        elif outside.any():
-            advice = "these look like logits: apply a softmax"
+        percentages = (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all()
+        mistake = "percentages" if percentages else "logits" if outside.any() else "sum"
         texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
-        what = "p_<class> are not probabilities that sum to 1"
-        file.wrong_in(outside | (abs(total - 1) > TOLERANCE), what, advice, texts)
+        file.wrong_in(outside | (abs(total - 1) > TOLERANCE), mistake, cells=texts)
     names = pd.Index([str(name).removeprefix("p_") for name in cells.columns])
     return pd.DataFrame(values.clip(0, 1), cells.index, names)
 
@@ -292,44 +305,37 @@ def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: 
         advice = "gives the true classes (that file again, if these are the true ones)"
         files[0].problems.append(f"no labels: {why}; --labels FILE {advice}")
     for file in every:
-        file.rows["true"] = _of(file.rows.key, known)
+        file.rows["true"] = file.known(known)
         bare = (file.rows.true == "") & (file.rows.split != "unlabelled") & (file is not truth)
-        advice = "add their labels, or leave them out of all files"
-        what = f"no label in {truth.path if truth else 'any file'}"
-        file.wrong_in(bare & complete & bool(known or truth), what, advice)
-    given = [list(file.p.columns) for file in files if file.p is not None]
+        bare &= complete and bool(known or truth)
+        file.wrong_in(bare, "no label", truth.path if truth else "any file")
+    given = [list(file.p.columns) for file in files if not file.hard]
     classes = given[0] if given else sorted(set(known.values()))
     predicted = {key for file in files for key in file.rows.key}
     for file in every if classes else ():  # else no label is known
-        own = classes if file.p is None else list(file.p.columns)
+        own = classes if file.hard else list(file.p.columns)
         if set(own) != set(classes):
             others = f"its classes are {', '.join(own)}, those of the others {', '.join(classes)}"
             file.wrong(f"{others}; all files need the same columns p_<class>, in any order")
-        advice, label, taken = f"classes are {', '.join(own)}", file.rows.label, file.rows.taken
+        label, taken = file.rows.label, file.rows.taken
         odd = ~label.isin([*own, ""]) & file.rows.key.isin(predicted)
-        file.wrong_in(odd, "label is not a class", advice, label.map(repr))
-        odd = ~taken.isin(own) & (file.p is None and file is not truth)
-        file.wrong_in(odd, "prediction is not a class", advice, taken.map(repr))
+        file.wrong_in(odd, "class", "label", ", ".join(own), cells=label.map(repr))
+        odd = ~taken.isin(own) & (file.hard and file is not truth)
+        file.wrong_in(odd, "class", "prediction", ", ".join(own), cells=taken.map(repr))
     for seed in dict.fromkeys(file.settings["seed"] for file in files):
-        own = [file for file in files if file.settings["seed"] == seed]
-        _check_test_galaxies(own, truth, f"seed {seed}")
+        _check_test_galaxies([file for file in files if file.settings["seed"] == seed], truth)
     return classes
-
-
-def _of(keys: pd.Series, values: Mapping[str, str]) -> pd.Series:
-    """Return the text of each key, empty where there is none."""
-    return pd.Series([values.get(key, "") for key in keys], index=keys.index, dtype=str)
 
 
 def _match(files: Sequence[_File]) -> None:
     """Give all rows a key, the same for the same galaxy, and its id as the first file spells it."""
-    plain = [file.rows.id.map(plain_id) for file in files]
-    by_letter, spelling = any(keys.duplicated().any() for keys in plain), dict[str, str]()
-    for file, keys in zip(files, plain, strict=True):
+    plain = not any(file.rows.id.map(plain_id).duplicated().any() for file in files)
+    spelling = dict[str, str]()
+    for file in files:
         rows = file.rows
-        rows["key"] = rows.id if by_letter else keys
+        rows["key"] = rows.id.map(plain_id) if plain else rows.id
         spelling = dict(zip(rows.key, rows.id, strict=True)) | spelling
-        rows["name"] = _of(rows.key, spelling)
+        rows["name"] = file.known(spelling)
         other = rows.loc[rows.id != rows.name]
         if len(other):
             example = f"{other.id.iloc[0]} is {other.name.iloc[0]}"
@@ -339,10 +345,9 @@ def _match(files: Sequence[_File]) -> None:
 def _split(file: _File, truth: _File | None) -> None:
     """Fill in the splits of a file without any: those of the file of labels, or else test."""
     known = dict(zip(truth.rows.key, truth.rows.split, strict=True)) if truth else {}
-    own, theirs = file.rows.split, _of(file.rows.key, known)
+    own, theirs = file.rows.split, file.known(known)
     other = (own != "") & (theirs != "") & (own != theirs)
-    advice, texts = "mend one, or remove the column from one", own + ", there " + theirs
-    file.wrong_in(other, f"split differs from {truth and truth.path}", advice, texts)
+    file.wrong_in(other, "other split", truth and truth.path, cells=own + ", there " + theirs)
     file.rows["split"] = own.where(own != "", theirs.where(theirs != "", "test"))
     if "test" not in set(file.rows.split):
         file.wrong("no galaxy of the split test, and these are what is compared")
@@ -353,15 +358,14 @@ def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
     known, source = dict[str, str](), dict[str, Path]()
     # the truth first, last those that others have to confirm
     for file in sorted(files, key=lambda file: file is not truth and _is_prediction(file)):
-        label, theirs = file.rows.label, _of(file.rows.key, known)
+        label, theirs = file.rows.label, file.known(known)
         both = (label != "") & (theirs != "")
         other = both & (theirs != label)
         if file is not truth and _is_prediction(file) and (other.any() or not both.any()):
             file.notes.append(NOT_TRUE)
             continue
         whose = listing(dict.fromkeys(source[key] for key in file.rows.key[other]))
-        advice = "mend one of them, or remove the column if it is not the true class"
-        file.wrong_in(other, f"label differs from {whose}", advice, label + ", there " + theirs)
+        file.wrong_in(other, "other label", whose, cells=label + ", there " + theirs)
         if truth is None or file is truth:
             own = file.rows.loc[label != ""]
             known = dict(zip(own.key, own.label, strict=True)) | known
@@ -372,28 +376,25 @@ def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
 def _is_prediction(file: _File) -> bool:
     """Whether every label is the most probable class, or one of several equally probable ones."""
     rows = file.rows.loc[file.rows.label != ""]
-    if file.p is None or rows.empty:
-        return len(rows) > 0 and bool((rows.label == rows.taken).all())
     column, p = file.p.columns.get_indexer(pd.Index(rows.label)), file.p.loc[rows.index].to_numpy()
-    return bool((column >= 0).all() and (p[np.arange(len(p)), column] >= p.max(1)).all())
+    most = (column >= 0) & (p[np.arange(len(p)), column] >= p.max(1))
+    return len(rows) > 0 and bool(most.all())
 
 
-def _check_test_galaxies(files: Sequence[_File], truth: _File | None, seed: str) -> None:
+def _check_test_galaxies(files: Sequence[_File], truth: _File | None) -> None:
     """Check that methods with one seed are tested on the same galaxies: on those of the file of
     labels if that has splits, else on those of most methods."""
     tested = [file.tested() for file in files]
     most = files[int(np.argmax([tested.count(each) for each in tested]))]
     whose = truth if truth and truth.tested() else most
     wanted = whose.tested()
-    for file in files:
-        lacking = list(wanted - file.tested())
+    for file, own in zip(files, tested, strict=True):
+        seed, lacking = file.settings["seed"], list(wanted - own)
         if lacking:
             other = Counter(file.rows.split[file.rows.key.isin(lacking)])
             but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
             ids = listing(whose.rows.name[whose.rows.key.isin(lacking)], MOST)
             of = f"{len(lacking):,} of {len(wanted):,} test galaxies that {whose.path} has{but}"
             advice = "predict these, too, or leave them out of the other files"
-            file.wrong(f"{seed} lacks {of}: {ids}; {advice}")
-        more = file.rows.key.isin(list(file.tested() - wanted))
-        advice = "leave them out, or predict them with the other methods, too"
-        file.wrong_in(more, f"{seed} has test galaxies that {whose.path} lacks", advice)
+            file.wrong(f"seed {seed} lacks {of}: {ids}; {advice}")
+        file.wrong_in(file.rows.key.isin(list(own - wanted)), "more", seed, whose.path)

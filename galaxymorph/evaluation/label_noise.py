@@ -54,15 +54,14 @@ def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.Da
     * errors: the estimated number of label errors, n times the joint distribution of given and true
       labels: found and confirmed galaxies of a label, scaled to its number of galaxies, as some
       reach no threshold (Northcutt et al. 2021, eq. 3); 0 for a label of which no galaxy is found
-      or confirmed.
-    """
+      or confirmed."""
     found = _consensus(entries, splits)
     names, label, agreed = found.classes, found.label, found.agreed
     count, chance = np.zeros((2, len(names), len(names)))
     np.add.at(count, (label[agreed >= 0], agreed[agreed >= 0]), 1)
     np.add.at(chance, label, found.chance)
-    n, total = np.bincount(label, minlength=len(names)), count.sum(1, keepdims=True)
-    scaled = np.divide(count * n[:, None], total, out=np.zeros_like(count), where=total > 0)
+    n, total = np.bincount(label, minlength=len(names)), np.maximum(count.sum(1), 1)
+    scaled = count * (n / total)[:, None]
     rows = [
         (names[i], names[j], n[i], int(count[i, j]), chance[i, j], scaled[i, j])
         for i, j in np.ndindex(count.shape)
@@ -76,30 +75,23 @@ def suspect_sentences(suspects: pd.DataFrame, errors: pd.DataFrame) -> list[str]
     n, found = int(errors.drop_duplicates("label").n.sum()), int(errors.found.sum())
     if suspects.empty:
         return [f"Of {n:,} held-out galaxies none has a label that a method doubts."]
-    of = int(suspects.of.max())
-    doubted, by_chance = "the method doubts", ""
+    of, most = int(suspects.of.max()), errors.loc[errors.found.idxmax()]
+    doubted, chance = "the method doubts", ""
+    compared = "which one method cannot tell from its own mistakes"
     if of > 1:
         every = int((suspects.methods == suspects.of).sum())
         doubted = f"most of {of} methods doubt, {every:,} one that all of them doubt"
-        by_chance = (
-            " If the methods doubted galaxies at random, each as many as it does, most would"
-        )
-        by_chance += f" agree on {errors.expected.sum():.1f}."
+        chance = f" If the doubts were random, most would agree on {errors.expected.sum():.1f}."
+        compared = f"{most.expected:.1f} by chance"
     said = [
         f"Of {n:,} held-out galaxies {found:,} have a label that {doubted} (confident learning).",
         "A suspect is not an error: classes overlap, and methods that learned from the same labels "
-        f"share their mistakes. Look at a galaxy before changing its label.{by_chance}",
+        f"share their mistakes. Look at a galaxy before changing its label.{chance}",
+        f"The most frequent: {most.found:,} labelled {most.label} are suspected to be "
+        f"{most.suspected} ({compared}); the estimate of confident learning is "
+        f"{most.errors:.1f} of the {most.n:,} with that label.",
     ]
-    if found:
-        most = errors.loc[errors.found.idxmax()]
-        alone = "which one method cannot tell from its own mistakes"
-        compared = f"{most.expected:.1f} by chance" if of > 1 else alone
-        said.append(
-            f"The most frequent: {most.found:,} labelled {most.label} are suspected to be "
-            f"{most.suspected} ({compared}); the estimate of confident learning is "
-            f"{most.errors:.1f} of the {most.n:,} with that label."
-        )
-    return said
+    return said if found else said[:2]
 
 
 # ---- the parts
@@ -113,17 +105,6 @@ class _Consensus(NamedTuple):
     chance: Float[ndarray, "galaxy class"]  # probability of that if methods were independent
 
 
-def _assigned(
-    p: Float[ndarray, "galaxy class"], label: Int[ndarray, " galaxy"]
-) -> Int[ndarray, " galaxy"]:
-    """Return the class that confident learning takes each galaxy for, by one method; -1 where no
-    probability reaches its threshold."""
-    masks = [label == k for k in range(p.shape[1])]
-    threshold = [p[own, k].mean() - NOTHING if own.any() else np.inf for k, own in enumerate(masks)]
-    above = p >= np.array(threshold)
-    return np.where(above.any(1), np.where(above, p, -1).argmax(1), -1)
-
-
 def _consensus(entries: Entries, splits: Sequence[str]) -> _Consensus:
     found, names = mean_probabilities(entries, splits)
     index = pd.concat([each.iloc[:, :0] for each in found.values()]).index.unique()
@@ -135,15 +116,16 @@ def _consensus(entries: Entries, splits: Sequence[str]) -> _Consensus:
     number[0], of = 1, np.zeros(n, int)
     for each in found.values():
         rows, p = index.get_indexer(each.index), each.to_numpy(float)
-        assigned = _assigned(p, label[rows])
-        sure = np.flatnonzero(assigned >= 0)
-        taken[rows[sure], assigned[sure]] += 1
-        by_those[rows[sure], assigned[sure]] += p[sure, assigned[sure]]
+        is_label = label[rows][:, None] == np.arange(k)
+        size = is_label.sum(0)
+        threshold = (p * is_label).sum(0) / np.maximum(size, 1) - NOTHING
+        sure = np.where((p >= threshold) & (size > 0), p, -1)  # of classes that reach theirs
+        says = (sure >= 0) & (np.arange(k) == sure.argmax(1)[:, None])
+        taken[rows] += says
+        by_those[rows] += says * p
         of[rows] += 1
-        rates = np.zeros((k, k))
-        np.add.at(rates, (label[rows][sure], assigned[sure]), 1)
-        rates /= np.maximum(np.bincount(label[rows], minlength=k), 1)[:, None]
-        before, rate = number[:, rows], rates[label[rows]]
+        rate = (is_label.T.astype(float) @ says / np.maximum(size, 1)[:, None])[label[rows]]
+        before = number[:, rows]
         number[:, rows] = before * (1 - rate)
         number[1:, rows] += before[:-1] * rate
     mean, galaxy = by_those / np.maximum(taken, 1), np.arange(n)
@@ -151,8 +133,7 @@ def _consensus(entries: Entries, splits: Sequence[str]) -> _Consensus:
     others = np.where(np.arange(k) == label[:, None], -1, taken + 0.999 * mean)
     suspected = others.argmax(1)
     methods = np.where(suspected == label, 0, taken[galaxy, suspected]).astype(int)
-    probability = mean[galaxy, suspected]
-    columns = (ids, labels, np.array(names)[suspected], methods, of, probability)
+    columns = (ids, labels, np.array(names)[suspected], methods, of, mean[galaxy, suspected])
     table = pd.DataFrame(dict(zip(SUSPECTS, columns, strict=True)))
     agreed = np.where(taken.max(1) > of / 2, taken.argmax(1), -1)
     most = (np.arange(len(number))[:, None] > of / 2)[..., None]

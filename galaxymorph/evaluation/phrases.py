@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from galaxymorph.evaluation.entries import budget, words
+from galaxymorph.text import listing
 
 
 def number(value: Any, form: str) -> str:
@@ -92,3 +93,26 @@ def p_value(p: float) -> str:
 
 def seeds_text(n: Any) -> str:
     return "one seed" if n == 1 else f"{n} seeds"
+
+
+def difference(value: float, low: float, high: float) -> str:
+    """`difference +0.020, 95 % interval -0.003 to +0.043`."""
+    return f"difference {value:+.3f}, {interval(low, high, '+.3f')}"
+
+
+def after_holm(n: int, tests: str) -> str:
+    """`after Holm's correction for 15 pairs`."""
+    return f"after Holm's correction for {n} {tests}"
+
+
+def extent(*texts: str) -> str:
+    """`0.750 to 0.900`; one text where they are the same, none where one is an en dash."""
+    return "" if "–" in texts else " to ".join(dict.fromkeys(texts))
+
+
+def listed(names: Iterable[str], most: int = 6) -> str:
+    """`a, b and c`; of more than `most`, the first ones and how many more."""
+    names = list(names)
+    if not 1 < len(names) <= most:
+        return listing(names, most)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -15,49 +15,47 @@ import pandas as pd
 
 from galaxymorph.evaluation import significance
 from galaxymorph.evaluation.entries import Entries, budget, labels
-from galaxymorph.evaluation.phrases import interval, tested
+from galaxymorph.evaluation.phrases import difference, tested
 
-RANDOM = "random_"
 INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # with so many seeds, or more
 COLUMNS = ["method", "n_labels", "accuracy", "control", "difference", "low", "high", "interval"]
 COLUMNS += ["seeds", "missing", "n_test"]
+Against = Mapping[str, str] | None  # methods with the names of their controls
 
 
 def differences(
-    entries: Entries,
-    *,
-    against: Mapping[str, str] | None = None,
-    n_bootstrap: int = 10_000,
-    seed: int = 0,
+    entries: Entries, *, against: Against = None, n_bootstrap: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
     """Subtract from the test accuracy of every method that of its control, where it has one: one
     row per method and budget.
 
-    `against`: methods with the names of their controls. Columns: method, n_labels (integer, <NA>
-    for all), accuracy and control (means over the seeds where both are there), difference, low,
-    high (the 95 % interval of `significance.difference`), interval (what that is), seeds, missing
-    (seeds where one of the two is not there), n_test (galaxies per seed; the fewest). NaN without a
-    seed."""
-    groups = entries.groups()
-    rows = []
+    Columns: method, n_labels (integer, <NA> for all), accuracy and control (means over the seeds
+    where both are there), difference, low, high (the 95 % interval of `significance.difference`),
+    interval (what that is), seeds, missing (seeds where one of the two is not there), n_test
+    (galaxies per seed; the fewest). NaN without a seed."""
+    groups, rows = entries.groups(), []
     for (method, n_labels), group in groups.items():
-        control = (against or {}).get(method, _control(method))
-        controls = {entry.seed: entry for entry in groups.get((control, n_labels), [])}
-        if not controls:
+        step, _, name = method.partition(" ")  # settings that follow (`dnn zoom=0.1`) stay
+        control = (against or {}).get(method, f"{step} random_{name}")
+        ours, theirs = (
+            {entry.seed: entry for entry in each}
+            for each in (group, groups.get((control, n_labels), []))
+        )
+        if not theirs:
             continue
-        pairs = [(entry, controls[entry.seed]) for entry in group if entry.seed in controls]
-        both = [(ours, its) for ours, its in pairs if ours.predictions and its.predictions]
+        pairs = [(entry, theirs[key]) for key, entry in ours.items() if key in theirs]
+        both = [(a, b) for a, b in pairs if a.predictions and b.predictions]
         row: dict[str, Any] = {"method": method, "n_labels": n_labels, "seeds": 0}
-        row["missing"] = len({*controls, *(entry.seed for entry in group)}) - len(both)
         if both:
             row |= significance.difference(both, n_bootstrap=n_bootstrap, seed=seed)
             row |= {"accuracy": row["accuracy_a"], "control": row["accuracy_b"]}
+        row["missing"] = len({*ours, *theirs}) - len(both)
         rows.append(row | {"interval": INTERVALS[min(row["seeds"], 2)]})
     kinds = dict.fromkeys(["n_labels", "n_test"], "Int64")
     return pd.DataFrame(rows, columns=COLUMNS).astype(kinds)
 
 
-def sentences(table: pd.DataFrame, *, against: Mapping[str, str] | None = None) -> list[str]:
+def sentences(table: pd.DataFrame, *, against: Against = None) -> list[str]:
     """Say what a table of `differences` shows, a sentence for each method and budget.
 
     Pre-training helped where the whole interval is above 0; it did not beat its random encoder
@@ -76,17 +74,9 @@ def sentences(table: pd.DataFrame, *, against: Mapping[str, str] | None = None) 
             verdict = "pre-training helped"
         elif row["difference"] <= 0:
             verdict = f"pre-training did not beat {control}"
+        scores = f"{row['accuracy']:.3f} against {row['control']:.3f}{whose}"
+        gain = difference(row["difference"], row["low"], row["high"])
         of = row["seeds"] + row["missing"]
-        lacking = f"; {row['missing']} of {of} seeds missing" * bool(row["missing"])
-        said.append(
-            f"{opening}: {verdict}, {row['accuracy']:.3f} against {row['control']:.3f}{whose} "
-            f"(difference {row['difference']:+.3f}, {interval(row['low'], row['high'], '+.3f')}, "
-            f"{tested(row)}{lacking})."
-        )
+        missing = f"; {row['missing']} of {of} seeds missing" * bool(row["missing"])
+        said.append(f"{opening}: {verdict}, {scores} ({gain}, {tested(row)}{missing}).")
     return said
-
-
-def _control(method: str) -> str:
-    """`moco_frozen random_dnn` for `moco_frozen dnn`; settings that follow (`zoom=0.1`) stay."""
-    step, _, row = method.partition(" ")
-    return f"{step} {RANDOM}{row}"

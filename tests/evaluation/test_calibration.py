@@ -131,7 +131,8 @@ def test_what_can_be_left_to_a_classifier_by_hand():
     )  # 50 %: 600 galaxies; a bound at 0.05 / 6 takes 477
     assert (found["share"], found["n"], found["test_accuracy"]) == (0.75, 3, pytest.approx(2 / 3))
     interval = stats.binomtest(2, 3).proportion_ci(method="wilson")
-    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+    ends = found["test_accuracy_low"], found["test_accuracy_high"]
+    assert ends == pytest.approx((interval.low, interval.high))
     flipped = joined(two(confidence, right, split="val"), two([0.4, 0.8, 0.9, 0.95], [0] * 4))
     assert (
         calibration.automatic(flipped)["threshold"] == found["threshold"]

@@ -440,8 +440,8 @@ def test_labels_that_differ_are_refused_with_their_galaxies(files):
     wrong = OTHER.replace("2,b", "2,a").replace("3,a,0.0,1.0", "3,a,0.6,0.4")
     names = files(one=GOOD, two=wrong, truth=TRUTH)[:2]
     assert refusal(names) == [
-        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) a, there b; mend one of "
-        "them, or remove the column if it is not the true class"
+        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) a, there b; mend one, "
+        "or remove the column if it is a prediction"
     ]
     (said,) = refusal(names, "truth.csv")
     assert said.startswith(
@@ -495,7 +495,7 @@ def test_partial_files_are_refused_with_their_galaxies(files):
         "part.csv: seed 0 lacks 1 of 3 test galaxies that one.csv has: 2; predict these, too, or "
         "leave them out of the other files",
         "more.csv: seed 0 has test galaxies that one.csv lacks, 1 of 4 rows: line 5 (id 4); leave "
-        "them out, or predict them with the other methods, too",
+        "them out, or predict them everywhere",
     ]
     files(split="id,split,label,p_a,p_b\n1,test,a,0.2,0.8\n2,val,b,0.2,0.8\n3,train,a,0.3,0.7\n")
     (said,) = refusal(["one.csv", "split.csv"])

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from galaxymorph.evaluation import comparison, significance, verdict
+from galaxymorph.evaluation import comparison, phrases, significance, verdict
 from galaxymorph.evaluation.entries import Entries
 from tests.evaluation.made import entry, joined, rights, scored, table
 
@@ -135,4 +135,4 @@ def test_a_file_gives_the_same_answer(tmp_path):
     [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")],
 )
 def test_few_of_many_are_named(names, text):
-    assert verdict._few(names) == text
+    assert phrases.listed(names.split(verdict.BETWEEN)) == text
