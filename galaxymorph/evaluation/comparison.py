@@ -41,7 +41,6 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     where the metric ends; with one the bootstrap interval over galaxies of `metrics.evaluate`,
     which knows nothing of the spread between seeds. `n_bootstrap=0` leaves out both, but for the
     accuracy over seeds."""
-
     columns = ["n_train", "n_test", "n_test_all", "seeds", "missing", "not_run", "seconds", *COSTS]
     columns += ["peak_memory_of", "interval", "train_accuracy", "val_accuracy"]
     options = {"n_bootstrap": n_bootstrap, "seed": seed}
@@ -99,8 +98,8 @@ def summary(
     every += [f"{name}{end}" for name in ends for end in ("", "_std", "_low", "_high")]
     counts = [name for name in every if name.startswith("n_")]
     table = pd.DataFrame(rows, columns=every).astype(dict.fromkeys(counts, "Int64"))
-    unused = [name for name in ("protocol", "not_run") if table[name].isna().all()]
-    return table.drop(columns=unused)
+    used = table.dropna(axis="columns", how="all").columns
+    return table.drop(columns=[name for name in ("protocol", "not_run") if name not in used])
 
 
 def _joined(texts: Iterable[str | None]) -> str | None:

@@ -179,21 +179,25 @@ def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
     return np.where(empty, np.nan, ends)
 
 
-def resampled(
-    scores: Callable[[Any], Any], n: int, **options: Any
-) -> tuple[ndarray, Float[ndarray, "draw ..."]]:
-    """Return the scores of n galaxies as they are, and those of each draw.
+def estimated(scores: Callable[[Any], Any], n: int, **options: Any) -> dict[str, ndarray]:
+    """Return the scores of n galaxies as they are (value), and low, high (`percentiles`) and
+    variance of those of each draw, NaN without draws.
 
     Args:
         scores: a function of `(draw, galaxy)` weights that returns `(draw, ...)` numbers.
         options: of `draws`.
     """
     value = scores(np.ones((1, n)))
-    return value[0], np.concatenate([value[:0], *map(scores, draws(n, **options))])
+    drawn = np.concatenate([value[:0], *map(scores, draws(n, **options))])
+    low, high = percentiles(drawn)
+    variance = drawn.var(axis=0) if len(drawn) else low
+    return {"value": value[0], "low": low, "high": high, "variance": variance}
 
 
 def bootstrap_means(
     values: Float[ndarray, "galaxy measure"], **options: Any
 ) -> Float[ndarray, "draw measure"]:
     """Return the mean of each measure over the galaxies of each draw; options are of `draws`."""
-    return resampled(lambda weights: weights @ values / len(values), len(values), **options)[1]
+    blocks = draws(len(values), **options)
+    means = [weights @ values / len(values) for weights in blocks]
+    return np.concatenate([np.empty((0, values.shape[1])), *means])

@@ -31,7 +31,7 @@ import sklearn.metrics as sk
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from galaxymorph.evaluation.intervals import HALVES, percentiles, resampled, variance_of_mean
+from galaxymorph.evaluation.intervals import HALVES, estimated, variance_of_mean
 from galaxymorph.evaluation.predictions import Numbers, Part, Predictions
 
 OVERALL = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
@@ -60,14 +60,11 @@ def evaluate(
     Raises `ValueError` where the split has no labelled galaxies."""
     part = predictions.labelled(split)
     options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": part.true}
-    value, drawn = resampled(lambda weights: _scores(weights, part), len(part.true), **options)
-    low, high = percentiles(drawn)
-    variance = drawn.var(axis=0) if len(drawn) else np.full(len(value), np.nan)
-    variance[OVERALL.index("accuracy")] = variance_of_mean(part.right.astype(float), HALVES)
-    rows = pd.DataFrame(_rows(part, predictions.classes, split))
-    numbers = {"value": value, "low": low, "high": high, "variance": variance}
-    columns = ["metric", "class", *numbers, "n", "note"]
-    return rows.assign(**numbers)[columns]
+    numbers = estimated(lambda weights: _scores(weights, part), len(part.true), **options)
+    table = pd.DataFrame(_rows(part, predictions.classes, split)).assign(**numbers)
+    in_closed_form = variance_of_mean(part.right.astype(float), HALVES)
+    table.loc[table["metric"] == "accuracy", "variance"] = in_closed_form
+    return table.reindex(columns=["metric", "class", *numbers, "n", "note"])
 
 
 def overall(predictions: Predictions, **options: Any) -> pd.DataFrame:

@@ -182,7 +182,7 @@ class Votes(Galaxies):
 
     @property
     def answered(self) -> Bool[ndarray, " galaxy"]:
-        return ~np.isnan(self.true).all(1)
+        return np.any(~np.isnan(self.true), axis=1)
 
     def voted(self, split: str = "test") -> Votes:
         """Return the galaxies of a split that have votes; there may be none."""
@@ -193,7 +193,8 @@ class Votes(Galaxies):
         return self._at(self._some_rows(split))
 
     def _at(self, rows: Rows) -> Votes:
-        return Votes(*(part if part is None else part[rows] for part in vars(self).values()))
+        parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
+        return Votes(**parts)
 
     def table(self) -> pd.DataFrame:
         """Return the table as it stands in votes.csv, unrounded."""
@@ -274,18 +275,17 @@ def votes_in(table: pd.DataFrame) -> Votes:
 
 def read_predictions(path: Path | str) -> Predictions:
     """Read predictions.csv. Raises `ValueError` that names the file and the column or row."""
-    kinds = {"id": str, "split": str, "label": str}
-    return _checked(path, predictions_in, pd.read_csv(path, dtype=kinds, keep_default_na=False))
+    return _read(path, predictions_in)
 
 
 def read_votes(path: Path | str) -> Votes:
     """Read votes.csv. Raises `ValueError` that names the file and the column or row."""
-    kinds = {"id": str, "split": str}
-    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
-    return _checked(path, votes_in, table)
+    return _read(path, votes_in, na_values=[""])
 
 
-def _checked(path: Path | str, make: Callable[[pd.DataFrame], Table], table: pd.DataFrame) -> Table:
+def _read(path: Path | str, make: Callable[[pd.DataFrame], Table], **options: Any) -> Table:
+    texts: Any = dict.fromkeys(["id", "split", "label"], str)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, **options)
     try:
         return make(table)
     except ValueError as error:

@@ -70,10 +70,6 @@ def _right(entry: Entry) -> Scores | None:
     return Scores(part.ids, part.right.astype(float), part.true)
 
 
-def _squared_errors(entry: Entry) -> Scores | None:
-    return None if entry.votes is None else squared_errors(entry.votes)
-
-
 def squared_errors(votes: Votes) -> Scores:
     """Return the squared error of each test galaxy, mean over its answers."""
     part = votes.labelled("test")
@@ -82,7 +78,7 @@ def squared_errors(votes: Votes) -> Scores:
 
 
 ACCURACY = Statistic("accuracy", _right, share=True)
-RMSE = Statistic("rmse", _squared_errors, share=False)
+RMSE = Statistic("rmse", lambda entry: entry.votes and squared_errors(entry.votes), share=False)
 # half a galaxy for each of the four ways in which two methods can be right
 HALF_EACH = ((-1.0, 0.5), (0.0, 1.0), (1.0, 0.5))
 
@@ -123,9 +119,8 @@ def pairs(
         for row, least, p in zip(rows, errors, corrected, strict=True):
             more = {"p_holm": float(p), "resolved": bool(p < LEVEL)}
             found.append(row | more | {"resolvable": least(LEVEL / len(rows))})
-    kinds = dict.fromkeys(["a", "b"], "str") | dict.fromkeys(
-        ["n_labels", "seeds", "n_test"], "Int64"
-    )
+    kinds: dict[str, Any] = {"a": "str", "b": "str"}
+    kinds |= dict.fromkeys(["n_labels", "seeds", "n_test"], "Int64")
     numbers = [f"{statistic.name}_a", f"{statistic.name}_b", "difference", "low", "high", "p"]
     kinds |= dict.fromkeys(numbers, float) | {"test": "str", "p_holm": float, "p_better": float}
     kinds |= {"resolved": bool, "resolvable": float}

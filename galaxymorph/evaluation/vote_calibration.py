@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import betabinom, binom
 
-from galaxymorph.evaluation.intervals import percentiles, resampled
+from galaxymorph.evaluation.intervals import estimated
 from galaxymorph.evaluation.predictions import Fractions, Votes
 from galaxymorph.evaluation.vote_metrics import (
     MEMBERS,
@@ -55,15 +55,13 @@ def coverage(
         blank = np.full(within.shape, np.nan)
         return np.divide(within, counts, out=blank, where=counts > 0).transpose(1, 0, 2)
 
-    found, drawn = resampled(covered, len(u), n_bootstrap=n_bootstrap, seed=seed)
-    low, high = percentiles(drawn)
-    error, n = abs(found - np.array(levels)[:, None]).mean(0), (there > 0).sum(0)
-    return pd.DataFrame(
-        {"question": name, "level": level, "coverage": found[i, s]}
-        | {"low": low[i, s], "high": high[i, s], "error": error[s], "n": n[s]}
-        for s, (_, name) in enumerate(SCOPES[:12])
-        for i, level in enumerate(levels)
-    )
+    found = estimated(covered, len(u), n_bootstrap=n_bootstrap, seed=seed)  # (level, scope)
+    n, error = (there > 0).sum(0), abs(found["value"] - np.array(levels)[:, None]).mean(0)
+    rows = [(name, level) for _, name in SCOPES[:12] for level in levels]
+    table = pd.DataFrame(rows, columns=["question", "level"])
+    numbers = {"coverage": found["value"], "low": found["low"], "high": found["high"]}
+    table = table.assign(**{name: each.T.ravel() for name, each in numbers.items()})
+    return table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
 
 
 def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:

@@ -33,7 +33,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from galaxymorph import galaxy_zoo_tree as tree
-from galaxymorph.evaluation.intervals import percentiles, resampled, share
+from galaxymorph.evaluation.intervals import estimated, share
 from galaxymorph.evaluation.predictions import Fractions, Votes
 
 CONVENTIONS = ("cumulative", "per question")
@@ -84,34 +84,27 @@ def evaluate(
     without): it covers the choice of the galaxies alone, not of the training run.
 
     Raises `ValueError` where the split has no galaxies with votes."""
-    found = []
-    for convention in CONVENTIONS:
-        cells = _cells(votes, split, convention)
-        scores, drawn = _resampled(cells, n_bootstrap, seed)
-        low, high = percentiles(drawn)
-        n = (np.isfinite(cells.observed) @ MEMBERS.T > 0).sum(0)  # galaxies
-        found.append((convention, n, scores, low, high))
-    rows = []
-    for s, (convention, n, *scores), m in product(range(len(SCOPES)), found, range(len(METRICS))):
-        (value, baseline, floor, way), low, high = (each[m, :, s] for each in scores)
-        row = dict(zip(("scope", "name"), SCOPES[s], strict=True))
-        row |= {"convention": convention, "metric": METRICS[m]}
-        row |= {"value": value, "low": low[0], "high": high[0], "n": n[s]}
-        row |= {"baseline": baseline, "floor": floor, "way": way}
-        rows.append(row | {"way_low": low[3], "way_high": high[3]})
-    return pd.DataFrame(rows)
+    cells = [_cells(votes, split, convention) for convention in CONVENTIONS]
+    found = [_estimated(each, n_bootstrap=n_bootstrap, seed=seed) for each in cells]
+    value, low, high = (
+        np.stack([each[name] for each in found]).transpose(3, 0, 1, 2).reshape(-1, 4).T
+        for name in ("value", "low", "high")
+    )  # (kind, row)
+    n = np.stack([np.isfinite(each.observed) @ MEMBERS.T > 0 for each in cells]).sum(1)  # galaxies
+    rows = [(*scope, *row) for scope, *row in product(SCOPES, CONVENTIONS, METRICS)]
+    table = pd.DataFrame(rows, columns=["scope", "name", "convention", "metric"])
+    table = table.assign(value=value[0], low=low[0], high=high[0], n=np.repeat(n.T, len(METRICS)))
+    table = table.assign(baseline=value[1], floor=value[2], way=value[3])
+    return table.assign(way_low=low[3], way_high=high[3])
 
 
 def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Return rmse, mae, r2 and the baseline, floor and way of the RMSE (index), cumulative, over
     all cells of the test galaxies: columns value, low, high and variance (of the draws)."""
     cells = _cells(votes, "test", CONVENTIONS[0])
-    value, drawn = (each[..., 0] for each in _resampled(cells, n_bootstrap, seed))
-    low, high = percentiles(drawn)
-    variance = drawn.var(axis=0) if len(drawn) else np.full(value.shape, math.nan)
-    numbers = {"value": value, "low": low, "high": high, "variance": variance}
+    found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
     chosen = [*METRICS, *KINDS[1:]]  # the values of all metrics, and the yardsticks of the first
-    columns = {name: [*each[:, 0], *each[0, 1:]] for name, each in numbers.items()}
+    columns = {name: [*each[:, 0, 0], *each[0, 1:, 0]] for name, each in found.items()}
     return pd.DataFrame(columns, index=pd.Index(chosen))
 
 
@@ -237,11 +230,9 @@ def _cells(votes: Votes, split: str, convention: str) -> _Cells:
     return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)  # without NaN
 
 
-def _resampled(cells: _Cells, n_bootstrap: int, seed: int) -> tuple[Any, Any]:
-    """Each of `METRICS` as each of `KINDS` in each of `SCOPES`: of the galaxies as they are `(3, 4,
-    49)`, and of each draw."""
-    options = {"n_bootstrap": n_bootstrap, "seed": seed}
-    return resampled(lambda weights: _scores(weights, cells), len(cells.observed), **options)
+def _estimated(cells: _Cells, **options: Any) -> dict[str, Float[ndarray, "3 4 scope"]]:
+    """Each of `METRICS` as each of `KINDS` in each of `SCOPES`."""
+    return estimated(lambda weights: _scores(weights, cells), len(cells.observed), **options)
 
 
 def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 3 4 scope"]:
