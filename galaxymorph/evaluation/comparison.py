@@ -67,18 +67,13 @@ def summary(
         columns: those of `compare` between protocol and the statistics."""
     rows = []
     for (method, n_labels), group in entries.groups().items():
-        there = [(entry, table) for entry in group if (table := entry.table(kind)) is not None]
-        absent = [entry for entry in group if entry.table(kind) is None]
+        tables = [(entry, entry.table(kind)) for entry in group]
+        there = [(entry, table) for entry, table in tables if table is not None]
+        absent = [entry for entry, table in tables if table is None]
         skipped = [entry.not_run for entry in absent if entry.not_run]
-        row: dict[str, Any] = {
-            "method": method,
-            "n_labels": n_labels,
-            "protocol": _joined(entry.protocol for entry in group),
-            "seeds": len(there),
-            "missing": len(absent) - len(skipped),
-            "not_run": _joined(skipped),
-            "interval": "",
-        }
+        row: dict[str, Any] = {"method": method, "n_labels": n_labels, "seeds": len(there)}
+        row |= {"missing": len(absent) - len(skipped), "not_run": _joined(skipped)}
+        row |= {"protocol": _joined(entry.protocol for entry in group), "interval": ""}
         if there:
             several = len(there) > 1
             row["interval"] = "t over seeds" if several else "bootstrap over galaxies"

@@ -42,8 +42,7 @@ HALVES = ((0.0, 1.0), (1.0, 1.0))  # two more galaxies, one right: no share has 
 Values = Float[ndarray, " galaxy"]
 Names = Shaped[ndarray, " galaxy"]
 Strata = Int[ndarray, " galaxy"]
-NamesOfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
-ValuesOfSeeds = Sequence[Float[ndarray, " _"]]
+OfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
 
 
 class Mean(NamedTuple):
@@ -98,7 +97,7 @@ def variance_of_mean(values: Values, added: Sequence[tuple[float, float]] = ()) 
     return max(squares / size - (total / size) ** 2, 0.0) / size
 
 
-def share_in_common(ids: NamesOfSeeds) -> float:
+def share_in_common(ids: OfSeeds) -> float:
     """Return the share of galaxies that two seeds have in common, mean over pairs; 1 for one."""
     sets = [set(each) for each in ids]
     pairs = combinations(sets, 2)
@@ -106,7 +105,7 @@ def share_in_common(ids: NamesOfSeeds) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def share_right(right: ValuesOfSeeds, ids: NamesOfSeeds) -> tuple[float, float, float]:
+def share_right(right: OfSeeds, ids: OfSeeds) -> tuple[float, float, float]:
     """Return the mean over seeds of the share of galaxies that are right, and its 95 % interval:
     that of Wilson for one seed, else Student's t. One array of 0 and 1, and of ids, per seed."""
     shares = [share(each) for each in right]

@@ -55,18 +55,17 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Return what tables of `compare` and `pairs` say about the RMSE, for each budget: who has the
     lowest, what is tied with it, how far it is from baseline to floor, who breaks the tree, and
     what is missing."""
-    said, budgets = [], {}
-    for row in table.to_dict("records"):
-        budgets.setdefault(budget(row), []).append(row)
-    for n_labels, rows in budgets.items():
+    said, records = [], table.to_dict("records")
+    for n_labels in dict.fromkeys(map(budget, records)):
         opening = f"With {labels(n_labels)}"
+        rows = [row for row in records if budget(row) == n_labels]
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
         own = [pair for pair in pairs.to_dict("records") if budget(pair) == n_labels]
         said += _ranking(opening, ranked, own) if ranked else [f"{opening}: no result yet."]
         for row in ranked:
             if row["violations"] > 0:
-                share = f"{100 * row['violations']:.1f} % of its test galaxies ({tested(row)})"
-                said.append(f"{opening}, {row['method']} breaks the tree for {share}.")
+                which = f"{100 * row['violations']:.1f} % of its test galaxies ({tested(row)})"
+                said.append(f"{opening}, {row['method']} breaks the tree for {which}.")
         said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
     return said
 
@@ -117,13 +116,12 @@ def _ranking(
                 low, high = sorted((sign * pair["low"], sign * pair["high"]))
                 found = f"{sign * pair['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
                 found += f", {p_value(pair['p_holm'])} after Holm's correction" * (len(pairs) > 1)
+                ahead = pair["resolved"] and sign * pair["difference"] > 0
                 text = f"{row['method']} ({row['rmse']:.4f}, {tested(row)}; {found})"
-                (behind if pair["resolved"] and sign * pair["difference"] > 0 else ties).append(
-                    text
-                )
+                (behind if ahead else ties).append(text)
     if ties:
         said.append(f"{opening}, {name} is statistically tied with {' and with '.join(ties)}.")
     if behind:
-        ahead = " and of ".join(behind)
-        said.append(f"{opening}, {name} is ahead, by a resolved difference, of {ahead}.")
+        them = " and of ".join(behind)
+        said.append(f"{opening}, {name} is ahead, by a resolved difference, of {them}.")
     return said
