@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,9 @@ COSTS = ("parameters", "flops", "training_seconds", "images_per_second", "peak_m
 SHOWN = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
 SHOWN += ("log_loss",)
 TITLES = {"accuracy": "test accuracy", "macro_f1": "macro F1", "auc": "AUC"}
-ENDS = dict.fromkeys(metrics.OVERALL, (0.0, 1.0)) | {
-    "log_loss": (0.0, math.inf),
-    "brier": (0.0, 2.0),
-}
+ENDS = dict.fromkeys(metrics.OVERALL, (0.0, 1.0))
+ENDS |= {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0)}
 VARIANCE_DRAWS = 200  # of a bootstrap of which only the variance is wanted
-
-# The numbers of an entry: a row for each statistic, columns value, low, high (for one seed) and
-# variance; with the number of draws and the seed of a bootstrap.
-Numbers = Callable[[Entry, int, int], pd.DataFrame]
 
 
 def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -47,108 +41,90 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     where the metric ends; with one the bootstrap interval over galaxies of `metrics.evaluate`,
     which knows nothing of the spread between seeds. `n_bootstrap=0` leaves out both, but for the
     accuracy over seeds."""
-
-    def more(there: Sequence[Entry]) -> dict[str, Any]:
-        tables = [entry.predictions for entry in there if entry.predictions]
-        tested = [table.labelled("test").ids for table in tables]
-        spent = pd.DataFrame([dict(entry.costs) for entry in there]).reindex(columns=[*COSTS])
-        kinds = dict.fromkeys(
-            str(e.costs["peak_memory_of"]) for e in there if "peak_memory_of" in e.costs
-        )
-        train = [table.labelled("train").ids if table.has("train") else () for table in tables]
-        return spent.astype(float).mean().to_dict() | {
-            "n_train": min(map(len, train)),
-            "n_test": min(map(len, tested)),
-            "n_test_all": len({galaxy for ids in tested for galaxy in ids}),
-            "peak_memory_of": " / ".join(kinds) or None,
-            "train_accuracy": float(np.mean([metrics.accuracy(t, "train") for t in tables])),
-            "val_accuracy": float(np.mean([metrics.accuracy(t, "val") for t in tables])),
-        }
-
     columns = ["n_train", "n_test", "n_test_all", "seeds", "missing", "not_run", "seconds", *COSTS]
     columns += ["peak_memory_of", "interval", "train_accuracy", "val_accuracy"]
-    return summary(
-        entries, "predictions", _numbers, ENDS, columns, more, n_bootstrap=n_bootstrap, seed=seed
-    )
+    options = {"n_bootstrap": n_bootstrap, "seed": seed}
+    return summary(entries, "predictions", metrics.overall, ENDS, columns, **options)
 
 
 def summary(
     entries: Entries,
     kind: str,
-    numbers: Numbers,
+    numbers: Callable[..., pd.DataFrame],
     ends: Mapping[str, tuple[float, float]],
     columns: Sequence[str],
-    more: Callable[[Sequence[Entry]], dict[str, Any]],
     *,
     n_bootstrap: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the rows of `compare`, for any table of an entry and any statistics of it.
+    """Return the rows of `compare`, for either table of an entry and any statistics of it.
 
     Args:
-        kind: the attribute of an entry that holds the table, "predictions" or "votes".
-        numbers: the statistics of an entry.
+        kind: "predictions" or "votes".
+        numbers: the statistics of such a table, a row each with the columns value, low, high (for
+            one seed) and variance; with the number of draws and the seed of a bootstrap.
         ends: the smallest and the largest value of each statistic, which are shown in this order.
-        columns: those after method, protocol and n_labels, before the statistics.
-        more: what else a row holds, of the entries that are there."""
+        columns: those of `compare` between protocol and the statistics."""
     rows = []
     for (method, n_labels), group in entries.groups().items():
-        there = [entry for entry in group if getattr(entry, kind) is not None]
-        protocols = dict.fromkeys(entry.protocol for entry in group if entry.protocol)
-        skipped = [str(e.not_run) for e in group if getattr(e, kind) is None and e.not_run]
-        row: dict[str, Any] = {
-            "method": method,
-            "n_labels": n_labels,
-            "protocol": " / ".join(protocols) or None,  # one seed may have seen test galaxies
-            "seeds": len(there),
-            "missing": len(group) - len(there) - len(skipped),
-            "not_run": " / ".join(dict.fromkeys(skipped)) or None,
-            "interval": "",
-        }
+        tables = [(entry, entry.table(kind)) for entry in group]
+        there = [(entry, table) for entry, table in tables if table is not None]
+        absent = [entry for entry, table in tables if table is None]
+        skipped = [entry.not_run for entry in absent if entry.not_run]
+        row: dict[str, Any] = {"method": method, "n_labels": n_labels, "seeds": len(there)}
+        row |= {"missing": len(absent) - len(skipped), "not_run": _joined(skipped)}
+        row |= {"protocol": _joined(entry.protocol for entry in group), "interval": ""}
         if there:
-            seconds = [math.nan if e.seconds is None else e.seconds for e in there]
-            row["seconds"] = pd.Series(seconds, dtype=float).mean()
-            row["interval"] = "t over seeds" if len(there) > 1 else "bootstrap over galaxies"
-            few = min(n_bootstrap, VARIANCE_DRAWS) if len(there) > 1 else n_bootstrap
+            several = len(there) > 1
+            row["interval"] = "t over seeds" if several else "bootstrap over galaxies"
+            draws = min(n_bootstrap, VARIANCE_DRAWS) if several else n_bootstrap
             found = []
-            for entry in there:
+            for entry, table in there:
                 with named(entry):
-                    found.append(numbers(entry, few, seed))
-            row |= more(there) | _spread(found, there, kind, ends)
+                    found.append(numbers(table, n_bootstrap=draws, seed=seed))
+            for split in ("train", "test"):
+                row[f"n_{split}"] = min(len(table.rows(split)) for _, table in there)
+            ids = [entry.tested(kind) for entry, _ in there]
+            row["n_test_all"] = len(set().union(*ids))
+            row |= _means([entry for entry, _ in there])
+            row |= _spread(found, share_in_common(ids), ends)
         rows.append(row)
     every = ["method", "protocol", "n_labels", *columns]
     every += [f"{name}{end}" for name in ends for end in ("", "_std", "_low", "_high")]
-    counts = [name for name in columns if name.startswith("n_")]
-    table = pd.DataFrame(rows, columns=every).astype(dict.fromkeys(["n_labels", *counts], "Int64"))
-    unused = [
-        name for name in ("protocol", "not_run") if not any(getattr(e, name) for e in entries)
-    ]
-    return table.drop(columns=unused)
+    counts = [name for name in every if name.startswith("n_")]
+    table = pd.DataFrame(rows, columns=every).astype(dict.fromkeys(counts, "Int64"))
+    used = table.dropna(axis="columns", how="all").columns
+    return table.drop(columns=[name for name in ("protocol", "not_run") if name not in used])
+
+
+def _joined(texts: Iterable[str | None]) -> str | None:
+    """Different texts, as one seed may have seen test galaxies and another not."""
+    return " / ".join(dict.fromkeys(text for text in texts if text)) or None
+
+
+def _means(entries: Sequence[Entry]) -> dict[str, Any]:
+    """What entries of a group cost, and how accurate they are on other parts, means over seeds."""
+    spent = pd.DataFrame([{"seconds": e.seconds, **e.costs} for e in entries], dtype=object)
+    means = spent.reindex(columns=["seconds", *COSTS]).astype(float).mean().to_dict()
+    for split in ("train", "val"):
+        values = [metrics.accuracy(entry.predictions, split) for entry in entries]
+        means[f"{split}_accuracy"] = float(np.mean(values))
+    return means | {"peak_memory_of": _joined(e.costs.get("peak_memory_of") for e in entries)}
 
 
 def _spread(
-    found: Sequence[pd.DataFrame],
-    there: Sequence[Entry],
-    kind: str,
-    ends: Mapping[str, tuple[float, float]],
+    found: Sequence[pd.DataFrame], common: float, ends: Mapping[str, tuple[float, float]]
 ) -> dict[str, float]:
     """Mean, standard deviation and interval over seeds of each statistic."""
-    common, row = share_in_common([entry.tested(kind) for entry in there]), {}
+    row = {}
     for name, (least, most) in ends.items():
-        values = [float(table.at[name, "value"]) for table in found]
-        low, high = (float(found[0].at[name, end]) for end in ("low", "high"))
-        mean, std = float(np.mean(values)), math.nan
+        values, variances = ([t.at[name, what] for t in found] for what in ("value", "variance"))
+        low, high, std = *found[0].loc[name, ["low", "high"]], math.nan
         if len(values) > 1:
-            variances = [float(table.at[name, "variance"]) for table in found]
             std = float(np.std(values, ddof=1))
             low, high = over_seeds(values, variances, common).interval(least, most)
-        row |= {name: mean, f"{name}_std": std, f"{name}_low": low, f"{name}_high": high}
+        row |= {name: np.mean(values), f"{name}_std": std, f"{name}_low": low, f"{name}_high": high}
     return row
-
-
-def _numbers(entry: Entry, n_bootstrap: int, seed: int) -> pd.DataFrame:
-    assert entry.predictions is not None
-    return metrics.overall(entry.predictions, n_bootstrap=n_bootstrap, seed=seed)
 
 
 def per_class(entries: Entries, *, metric: str = "f1") -> pd.DataFrame:

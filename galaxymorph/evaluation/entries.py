@@ -45,14 +45,15 @@ class Entry:
     def is_control(self) -> bool:
         return is_control({"protocol": self.protocol})
 
+    def table(self, kind: str) -> Predictions | Votes | None:
+        """Its "predictions" or "votes"."""
+        return self.predictions if kind == "predictions" else self.votes
+
     def tested(self, kind: str) -> Names:
-        """The test galaxies of its table, "predictions" or "votes"; none where it is missing."""
+        """The test galaxies of a table, none where it is missing."""
+        table = self.table(kind)
         with named(self):
-            if kind == "predictions" and self.predictions is not None:
-                return self.predictions.labelled("test").ids
-            if kind == "votes" and self.votes is not None:
-                return self.votes.tested("test").ids
-        return np.empty(0, object)
+            return np.empty(0, object) if table is None else table.labelled("test").ids
 
     @property
     def n_train(self) -> int | None:
@@ -62,19 +63,19 @@ class Entry:
         return len(self.predictions.rows("train"))
 
 
-class Entries(Sequence[Entry]):
+class Entries(tuple[Entry, ...]):
     """The entries of a comparison, in their order.
 
     Raises `ValueError` that names method, budget and seed for two entries of the same, and for
     methods that were tested on other galaxies with the same seed, as such a comparison means
     nothing."""
 
-    def __init__(self, entries: Iterable[Entry] = ()):
-        self._entries = tuple(entries)
-        seen: set[tuple[Key, Any]] = set()
+    def __new__(cls, entries: Iterable[Entry] = ()) -> Entries:
+        self = super().__new__(cls, entries)
+        seen: set[tuple[Any, ...]] = set()
         first: dict[tuple[str, Any], tuple[Entry, frozenset[str]]] = {}
-        for entry in self._entries:
-            place = ((entry.method, entry.n_labels), entry.seed)
+        for entry in self:
+            place = (entry.method, entry.n_labels, entry.seed)
             if place in seen:
                 raise ValueError(f"duplicate entry: {entry}; give variants a step each")
             seen.add(place)
@@ -88,15 +89,7 @@ class Entries(Sequence[Entry]):
                         f"are among the {len(others):,} of {other.method}; "
                         "execute both again with the same galaxies"
                     )
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, place: Any) -> Any:
-        return self._entries[place]
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+        return self
 
     def where(self, chosen: Callable[[Entry], object]) -> Entries:
         """Return the entries for which `chosen` is true."""
@@ -142,9 +135,8 @@ class Entries(Sequence[Entry]):
         Raises `ValueError` where there is nothing."""
         there = self.where(lambda e: e.predictions is not None and not e.is_control)
         if not there:
-            raise ValueError(
-                f"none of {len(self)} entries is a method with predictions yet; train one first"
-            )
+            none = f"none of {len(self)} entries is a method with predictions yet"
+            raise ValueError(f"{none}; train one first")
         return there.most_labels()
 
     def pairs(self, a: str, b: str) -> list[tuple[Entry, Entry]]:
@@ -187,18 +179,14 @@ def mean_probabilities(
         if parts:
             found[method] = pd.concat(parts).groupby(level=["id", "label"]).mean()
     if not found:
-        raise ValueError(
-            f"no labelled galaxy in {' or '.join(splits)} of any method: "
-            "predict those that it was not trained on"
-        )
+        where = f"no labelled galaxy in {' or '.join(splits)} of any method"
+        raise ValueError(f"{where}: predict those that it was not trained on")
     index = pd.concat([each.iloc[:, :0] for each in found.values()]).index.unique()
     ids = index.get_level_values("id")
     if ids.has_duplicates:
-        known = list(ids[ids.duplicated()].unique())
-        raise ValueError(
-            f"{len(known)} galaxies have other labels elsewhere: {listing(known, 5)}; "
-            "the tables are of other data"
-        )
+        known = ids[ids.duplicated()].unique()
+        what = f"{len(known)} galaxies have other labels elsewhere: {listing(known, 5)}"
+        raise ValueError(f"{what}; the tables are of other data")
     return found, names
 
 

@@ -25,14 +25,14 @@ intervals are percentiles. It covers the choice of the galaxies alone, not of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 from scipy.stats import t as student
 
 LEVEL = 0.05  # of the tests; intervals are of 1 - LEVEL
@@ -42,8 +42,7 @@ HALVES = ((0.0, 1.0), (1.0, 1.0))  # two more galaxies, one right: no share has 
 Values = Float[ndarray, " galaxy"]
 Names = Shaped[ndarray, " galaxy"]
 Strata = Int[ndarray, " galaxy"]
-NamesOfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
-ValuesOfSeeds = Sequence[Float[ndarray, " _"]]
+OfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
 
 
 class Mean(NamedTuple):
@@ -51,11 +50,11 @@ class Mean(NamedTuple):
 
     value: float
     error: float
-    freedom: float  # degrees of freedom of Student's t; infinite for one seed
+    freedom: float  # degrees of freedom of Student's t; infinite (a normal) for one seed
 
     def margin(self, level: float = LEVEL) -> float:
         """Half the width of the interval; also the smallest difference from 0 with p < level."""
-        return self._quantile(1 - level / 2) * self.error
+        return float(student.ppf(1 - level / 2, self.freedom)) * self.error
 
     def interval(self, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
         """The 95 % interval, cut off where the statistic ends."""
@@ -67,12 +66,7 @@ class Mean(NamedTuple):
         """Two-sided, of the value being 0."""
         if not self.error:
             return 1.0 if not self.value else 0.0
-        score = abs(self.value) / self.error
-        tail = norm.sf(score) if math.isinf(self.freedom) else student.sf(score, self.freedom)
-        return float(2 * tail)
-
-    def _quantile(self, q: float) -> float:
-        return float(norm.ppf(q) if math.isinf(self.freedom) else student.ppf(q, self.freedom))
+        return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
 
 
 def over_seeds(values: Sequence[float], variances: Sequence[float], common: float) -> Mean:
@@ -103,7 +97,7 @@ def variance_of_mean(values: Values, added: Sequence[tuple[float, float]] = ()) 
     return max(squares / size - (total / size) ** 2, 0.0) / size
 
 
-def share_in_common(ids: NamesOfSeeds) -> float:
+def share_in_common(ids: OfSeeds) -> float:
     """Return the share of galaxies that two seeds have in common, mean over pairs; 1 for one."""
     sets = [set(each) for each in ids]
     pairs = combinations(sets, 2)
@@ -111,17 +105,21 @@ def share_in_common(ids: NamesOfSeeds) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def share_right(right: ValuesOfSeeds, ids: NamesOfSeeds) -> tuple[float, float, float]:
+def share_right(right: OfSeeds, ids: OfSeeds) -> tuple[float, float, float]:
     """Return the mean over seeds of the share of galaxies that are right, and its 95 % interval:
     that of Wilson for one seed, else Student's t. One array of 0 and 1, and of ids, per seed."""
+    shares = [share(each) for each in right]
     if len(right) == 1:
-        return float(right[0].mean()), *wilson(int(right[0].sum()), len(right[0]))
-    mean = over_seeds(
-        [float(each.mean()) for each in right],
-        [variance_of_mean(each, HALVES) for each in right],
-        share_in_common(ids),
-    )
+        return shares[0]
+    variances = [variance_of_mean(each, HALVES) for each in right]
+    mean = over_seeds([value for value, _, _ in shares], variances, share_in_common(ids))
     return mean.value, *mean.interval(0.0, 1.0)
+
+
+def share(right: Shaped[ndarray, " _"]) -> tuple[float, float, float]:
+    """Return the share of ones among zeros and ones, and its interval (`wilson`); NaN of none."""
+    count, n = int(right.sum()), len(right)
+    return count / n if n else math.nan, *wilson(count, n)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -180,10 +178,25 @@ def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
     return np.where(empty, np.nan, ends)
 
 
+def estimated(scores: Callable[[Any], Any], n: int, **options: Any) -> dict[str, ndarray]:
+    """Return the scores of n galaxies as they are (value), and low, high (`percentiles`) and
+    variance of those of each draw, NaN without draws.
+
+    Args:
+        scores: a function of `(draw, galaxy)` weights that returns `(draw, ...)` numbers.
+        options: of `draws`.
+    """
+    value = scores(np.ones((1, n)))
+    drawn = np.concatenate([value[:0], *map(scores, draws(n, **options))])
+    low, high = percentiles(drawn)
+    variance = drawn.var(axis=0) if len(drawn) else low
+    return {"value": value[0], "low": low, "high": high, "variance": variance}
+
+
 def bootstrap_means(
-    values: Float[ndarray, "galaxy measure"], *, n_bootstrap: int, seed: int
+    values: Float[ndarray, "galaxy measure"], **options: Any
 ) -> Float[ndarray, "draw measure"]:
-    """Return the mean of each measure over the galaxies of each draw."""
-    blocks = draws(len(values), n_bootstrap=n_bootstrap, seed=seed)
+    """Return the mean of each measure over the galaxies of each draw; options are of `draws`."""
+    blocks = draws(len(values), **options)
     means = [weights @ values / len(values) for weights in blocks]
-    return np.concatenate(means) if means else np.empty((0, values.shape[1]))
+    return np.concatenate([np.empty((0, values.shape[1])), *means])

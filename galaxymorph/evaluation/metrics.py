@@ -1,6 +1,6 @@
-"""From predictions to numbers: metrics with intervals. scikit-learn does the computing.
+"""From predictions to numbers: metrics with intervals.
 
-What is named is the class of the largest probability (the first of equals). Each metric:
+A galaxy is named after the class of the largest probability (the first of equals). Each metric:
 
 * accuracy: the fraction of galaxies whose class is right. balanced_accuracy: the mean over classes
   of recall (Brodersen et al. 2010), hence the same number as macro_recall, under the name that the
@@ -15,12 +15,14 @@ What is named is the class of the largest probability (the first of equals). Eac
   1950).
 
 A class without a galaxy in the part under test has no recall, f1 or AUC: its rows are NaN, means go
-over the other classes, and the row's `note` says so.
+over the other classes, and the row's `note` says so. The numbers are those of scikit-learn, which
+cannot compute them for a thousand draws of the bootstrap at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,18 +30,16 @@ import pandas as pd
 import sklearn.metrics as sk
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from sklearn.dummy import DummyClassifier
 
-from galaxymorph.evaluation.intervals import HALVES, draws, percentiles, variance_of_mean
-from galaxymorph.evaluation.predictions import Part, Predictions
+from galaxymorph.evaluation.intervals import HALVES, estimated, variance_of_mean
+from galaxymorph.evaluation.predictions import Numbers, Part, Predictions
 
 OVERALL = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
 OVERALL += ("log_loss", "brier")
 PER_CLASS = ("precision", "recall", "f1", "auc")
 
 Weights = Float[ndarray, "draw galaxy"]
-Classes = Int[ndarray, " galaxy"]
-Scores = dict[tuple[str, int], Float[ndarray, " draw"]]  # by metric and class; -1: overall
+OfClasses = Bool[ndarray, " class"]
 
 
 def evaluate(
@@ -58,21 +58,13 @@ def evaluate(
     others that of the draws.
 
     Raises `ValueError` where the split has no labelled galaxies."""
-    part, names = predictions.labelled(split), predictions.classes
-    point = _point(part)
-    blocks = draws(len(part.true), n_bootstrap=n_bootstrap, seed=seed, strata=part.true)
-    drawn = [_weighted(weights, part) for weights in blocks]
-    rows = []
-    for metric, k, n, note in _notes(part, names, split):
-        each = np.concatenate([block[metric, k] for block in drawn]) if drawn else np.empty(0)
-        low, high = percentiles(each)
-        variance = float(each.var()) if len(each) else np.nan
-        if metric == "accuracy":
-            variance = variance_of_mean(part.right.astype(float), HALVES)
-        row = {"metric": metric, "class": "" if k < 0 else names[k], "value": point[metric, k]}
-        row |= {"low": float(low), "high": float(high), "variance": variance}
-        rows.append(row | {"n": n, "note": note})
-    return pd.DataFrame(rows)
+    part = predictions.labelled(split)
+    options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": part.true}
+    numbers = estimated(lambda weights: _scores(weights, part), len(part.true), **options)
+    table = pd.DataFrame(_rows(part, predictions.classes, split)).assign(**numbers)
+    in_closed_form = variance_of_mean(part.right.astype(float), HALVES)
+    table.loc[table["metric"] == "accuracy", "variance"] = in_closed_form
+    return table.reindex(columns=["metric", "class", *numbers, "n", "note"])
 
 
 def overall(predictions: Predictions, **options: Any) -> pd.DataFrame:
@@ -101,7 +93,7 @@ def roc(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
     (galaxies of the class), the last two the same in all rows of a class. A class without a galaxy
     in the split, or without any other, has no rows."""
     part, names, curves = predictions.labelled(split), predictions.classes, []
-    for k in np.flatnonzero(_two_sided(part)):
+    for k in np.flatnonzero(_classes(part)[1]):
         false, true, threshold = sk.roc_curve(part.true == k, part.p[:, k])
         curve = {"class": names[k], "false_positive_rate": false, "true_positive_rate": true}
         more = {"threshold": threshold, "auc": float(sk.auc(false, true))}
@@ -122,33 +114,24 @@ def mistakes(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
 
 def majority(predictions: Predictions) -> Predictions:
     """Return what a baseline that never looks at the images would predict: every galaxy gets the
-    frequencies of the classes among the labelled training galaxies, and so the largest class
-    (scikit-learn's `DummyClassifier(strategy="prior")`)."""
+    frequencies of the classes among the labelled training galaxies, and so the largest class."""
     train = predictions.labelled("train").true
-    prior = DummyClassifier(strategy="prior").fit(np.zeros((len(train), 1)), train)
-    frequency = np.zeros(len(predictions.classes))
-    frequency[prior.classes_] = prior.class_prior_
-    p = np.tile(frequency, (len(predictions.ids), 1))
-    them = predictions
-    return Predictions(them.ids, them.split, them.labels, p, them.classes)
+    frequency = np.bincount(train, minlength=len(predictions.classes)) / len(train)
+    return replace(predictions, p=np.tile(frequency, (len(predictions.ids), 1)))
 
 
 # ---- the parts
 
 
-def _present(part: Part) -> Bool[ndarray, " class"]:
-    return np.bincount(part.true, minlength=part.p.shape[1]) > 0
-
-
-def _two_sided(part: Part) -> Bool[ndarray, " class"]:
-    """Which classes have galaxies both in them and outside, as an ROC needs."""
+def _classes(part: Part) -> tuple[OfClasses, OfClasses]:
+    """Which classes have galaxies in them, and which also outside, as an ROC needs."""
     count = np.bincount(part.true, minlength=part.p.shape[1])
-    return (count > 0) & (count < len(part.true))
+    return count > 0, (count > 0) & (count < len(part.true))
 
 
-def _notes(part: Part, names: tuple[str, ...], split: str) -> Iterator[tuple[str, int, int, str]]:
-    """The rows of a table of metrics: metric, index of the class (-1: overall), galaxies, note."""
-    present, two_sided, n_classes = _present(part), _two_sided(part), len(names)
+def _rows(part: Part, names: tuple[str, ...], split: str) -> Iterator[dict[str, Any]]:
+    """What a table of metrics says beside the numbers."""
+    (present, two_sided), n_classes = _classes(part), len(names)
     named, count = (np.bincount(each, minlength=n_classes) for each in (part.predicted, part.true))
     one = f"the {split} part has one class only"
     for metric in OVERALL:
@@ -156,71 +139,44 @@ def _notes(part: Part, names: tuple[str, ...], split: str) -> Iterator[tuple[str
         mean = metric in ("balanced_accuracy", "auc") or metric.startswith("macro")
         some = f"mean over the {over.sum()} of {n_classes} classes in the {split} part"
         note = one if not over.any() else some if mean and not over.all() else ""
-        yield metric, -1, len(part.true), note
+        yield {"metric": metric, "class": "", "n": len(part.true), "note": note}
     for metric in PER_CLASS:
-        for k in range(n_classes):
+        for k, name in enumerate(names):
             note = "" if present[k] else f"no galaxy of this class in the {split} part"
             if present[k] and metric == "auc" and not two_sided[k]:
                 note = one
             if present[k] and metric == "precision" and not named[k]:
                 note = "no galaxy was taken for this class: precision counts as 0"
-            yield metric, k, int(count[k]), note
+            yield {"metric": metric, "class": name, "n": int(count[k]), "note": note}
 
 
-def _point(part: Part) -> dict[tuple[str, int], float]:
-    """Every metric from scikit-learn."""
-    true, p, n_classes = part.true, part.p, part.p.shape[1]
-    there, two_sided = np.flatnonzero(_present(part)), _two_sided(part)
-    scores = np.full((4, n_classes), np.nan)  # in the order of PER_CLASS
-    found = sk.precision_recall_fscore_support(true, part.predicted, labels=there, zero_division=0)  # pyright: ignore
-    scores[:3, there] = found[:3]
-    for k in np.flatnonzero(two_sided):
-        scores[3, k] = sk.roc_auc_score(true == k, p[:, k])
-    precision, recall, f1 = scores[:3, there].mean(1)
-    auc = scores[3, two_sided].mean() if two_sided.any() else np.nan
-    log_loss = brier = 0.0  # of one class; scikit-learn wants two
-    if n_classes > 1:
-        log_loss = sk.log_loss(true, p, labels=range(n_classes))
-        brier = sk.brier_score_loss(true, p, labels=range(n_classes), scale_by_half=False)  # pyright: ignore
-    right = sk.accuracy_score(true, part.predicted)
-    overall = (right, recall, precision, recall, f1, auc, log_loss, brier)
-    values = {(metric, -1): float(v) for metric, v in zip(OVERALL, overall, strict=True)}
-    each = {(m, k): float(scores[i, k]) for i, m in enumerate(PER_CLASS) for k in range(n_classes)}
-    return values | each
-
-
-def _weighted(weights: Weights, part: Part) -> Scores:
-    """Every metric for many weightings of the same galaxies at once. The weights of each class sum
-    to its number of galaxies in every draw."""
+def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:
+    """Every metric, in the order of `_rows`, for many weightings of the same galaxies at once. The
+    weights of each class sum to its number of galaxies in every draw."""
     true, p = part.true, part.p
     n, n_classes = p.shape
     cell = np.eye(n_classes**2)[true * n_classes + part.predicted]
     matrix = (weights @ cell).reshape(len(weights), n_classes, n_classes)
-    present, two_sided = _present(part), _two_sided(part)
+    present, two_sided = _classes(part)
     right = np.diagonal(matrix, axis1=1, axis2=2)
     truly, named = matrix.sum(2), matrix.sum(1)  # (draw, class)
     scores = np.full((4, len(weights), n_classes), np.nan)  # in the order of PER_CLASS
-    for i, (above, below) in enumerate(
-        ((right, named), (right, truly), (2 * right, truly + named))
-    ):
-        scores[i][:, present] = (above / np.maximum(below, 1))[:, present]
+    ratios = ((right, named), (right, truly), (2 * right, truly + named))
+    for score, (above, below) in zip(scores[:3], ratios, strict=True):
+        score[:, present] = (above / np.maximum(below, 1))[:, present]
     for k in np.flatnonzero(two_sided):
-        scores[3][:, k] = _weighted_auc(weights, true == k, p[:, k])
+        scores[3][:, k] = _auc(weights, true == k, p[:, k])
     precision, recall, f1 = scores[:3][:, :, present].mean(2)
     auc = scores[3][:, two_sided].mean(1) if two_sided.any() else np.full(len(weights), np.nan)
-    likely = np.clip(p[np.arange(n), true], np.finfo(float).eps, 1 - np.finfo(float).eps)
-    log_loss, brier = (
-        weights @ x / n for x in (-np.log(likely), ((p - np.eye(n_classes)[true]) ** 2).sum(1))
-    )
+    likely = np.maximum(p[np.arange(n), true], np.finfo(float).eps)
+    missed = ((p - np.eye(n_classes)[true]) ** 2).sum(1)
+    log_loss, brier = (weights @ each / n for each in (-np.log(likely), missed))
     overall = (right.sum(1) / n, recall, precision, recall, f1, auc, log_loss, brier)
-    values = {(metric, -1): value for metric, value in zip(OVERALL, overall, strict=True)}
-    return values | {
-        (m, k): scores[i][:, k] for i, m in enumerate(PER_CLASS) for k in range(n_classes)
-    }
+    return np.column_stack([*overall, *scores])
 
 
-def _weighted_auc(
-    weights: Weights, positive: Bool[ndarray, " galaxy"], score: Float[ndarray, " galaxy"]
+def _auc(
+    weights: Weights, positive: Bool[ndarray, " galaxy"], score: Numbers
 ) -> Float[ndarray, " draw"]:
     """The weighted fraction of pairs of a positive and a negative in order, ties counting half."""
     order = np.argsort(score, kind="stable")

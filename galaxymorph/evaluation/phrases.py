@@ -35,11 +35,8 @@ def costs(row: Mapping[str, Any]) -> dict[str, str]:
     memory = number(row.get("peak_memory_mib"), ",.0f")
     gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors" and memory != "–")
     text = {"parameters": si(row.get("parameters")), "FLOPs per galaxy": si(row.get("flops"))}
-    for title, name in (
-        ("training seconds", "training_seconds"),
-        ("images/s", "images_per_second"),
-    ):
-        text[title] = amount(row.get(name))
+    text["training seconds"] = amount(row.get("training_seconds"))
+    text["images/s"] = amount(row.get("images_per_second"))
     return text | {"peak memory (MiB)": memory + gpu}
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -28,12 +28,57 @@ from galaxymorph.text import listing
 PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
 TOLERANCE = 1e-3  # by how much the rounded probabilities of a galaxy may miss a sum of 1
 ROUNDING = 1e-6  # of numbers with six decimals
+VOTED = list(galaxy_zoo_tree.COLUMNS)  # columns of votes.csv
+PREDICTED = [f"p_{name}" for name in VOTED]
+SPREAD = [f"s_{name}" for name in galaxy_zoo_tree.SLICES]
 
 Names = Shaped[ndarray, "_"]  # ids, or names of splits
 Numbers = Float[ndarray, " galaxy"]
+Rows = Int[ndarray, " row"]
 Probabilities = Float[ndarray, "galaxy class"]
 Fractions = Float[ndarray, "galaxy 37"]
-Table = TypeVar("Table")
+Table = TypeVar("Table", bound="Galaxies")
+
+
+@dataclass(frozen=True, eq=False)
+class Galaxies:
+    """What both tables are: different galaxies, each in a split, of which some have an answer."""
+
+    ids: Names
+    split: Names
+    ANSWERED: ClassVar[str]  # what a galaxy with an answer is called
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(p) for name, p in vars(self).items() if isinstance(p, ndarray)}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"lengths differ: {sizes}")
+        duplicated = pd.Series(self.ids).duplicated(keep=False).to_numpy()
+        if duplicated.any():
+            first = self.ids[int(duplicated.argmax())]
+            rows = listing((i + 2 for i in np.flatnonzero(self.ids == first)), 5)
+            n = len(set(self.ids[duplicated])) - 1
+            more = f", and {n:,} other ids" if n else ""
+            raise ValueError(f"duplicate id {first!r} (rows {rows}){more}; keep one row per galaxy")
+
+    @property
+    def answered(self) -> Bool[ndarray, " galaxy"]:
+        raise NotImplementedError
+
+    def rows(self, split: str) -> Rows:
+        """Return which rows are galaxies of a split that have an answer."""
+        return np.flatnonzero((self.split == split) & self.answered)
+
+    def has(self, split: str) -> bool:
+        """Whether a split has galaxies with an answer."""
+        return len(self.rows(split)) > 0
+
+    def _some_rows(self, split: str) -> Rows:
+        rows = self.rows(split)
+        if not len(rows):
+            counted = pd.Series(self.split, dtype=object).value_counts(sort=False)
+            have = ", ".join(f"{name} ({n:,} rows)" for name, n in counted.items()) or "no rows"
+            raise ValueError(f"no {self.ANSWERED} in split {split!r}; there are {have}")
+        return rows
 
 
 class Part(NamedTuple):
@@ -59,21 +104,19 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(Galaxies):
     """Predicted classes, a galaxy per row, checked when it is made.
 
     Raises `ValueError` for a duplicate id, a label that is not a class, and probabilities that are
     negative or do not sum to 1 (within 0.001)."""
 
-    ids: Names
-    split: Names
     labels: Int[ndarray, " galaxy"]  # indices into `classes`, -1 for unlabelled
     p: Probabilities  # as given; `labelled` rescales them to sum to 1
     classes: tuple[str, ...]
+    ANSWERED: ClassVar[str] = "labelled galaxy"
 
     def __post_init__(self) -> None:
-        _check_lengths(split=self.split, labels=self.labels, p=self.p, ids=self.ids)
-        _check_ids(self.ids)
+        super().__post_init__()
         k = len(self.classes)
         if self.p.shape[1] != k:
             raise ValueError(f"{self.p.shape[1]} probabilities per galaxy for {k} classes")
@@ -84,24 +127,16 @@ class Predictions:
         bad = ~((self.p >= -ROUNDING).all(1) & (abs(total - 1) <= TOLERANCE))  # NaN is neither
         if bad.any():
             rows = [f"{i + 2} (id {self.ids[i]}, sum {total[i]:.4g})" for i in np.flatnonzero(bad)]
-            raise ValueError(
-                f"p_<class> are not probabilities that sum to 1 in {len(rows)} rows: "
-                + listing(rows, 5)
-            )
+            what = f"p_<class> are not probabilities that sum to 1 in {len(rows)} rows"
+            raise ValueError(f"{what}: {listing(rows, 5)}")
 
-    def has(self, split: str) -> bool:
-        """Whether a split has labelled galaxies."""
-        return len(self.rows(split)) > 0
-
-    def rows(self, split: str) -> Int[ndarray, " row"]:
-        """Return which rows are labelled galaxies of a split."""
-        return np.flatnonzero((self.split == split) & (self.labels >= 0))
+    @property
+    def answered(self) -> Bool[ndarray, " galaxy"]:
+        return self.labels >= 0
 
     def labelled(self, split: str = "test") -> Part:
         """Return the labelled galaxies of a split. Raises `ValueError` where there are none."""
-        rows = self.rows(split)
-        if not len(rows):
-            raise ValueError(f"no labelled galaxy in split {split!r}; {_splits(self.split)}")
+        rows = self._some_rows(split)
         p = np.maximum(self.p[rows], 0)
         return Part(self.ids[rows], self.labels[rows], p / p.sum(1, keepdims=True))
 
@@ -113,82 +148,65 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class Votes:
+class Votes(Galaxies):
     """Predicted vote fractions beside those of the volunteers, checked when it is made.
 
     Raises `ValueError` for a duplicate id, a fraction of the volunteers outside [0, 1], votes that
     are there for some answers of a galaxy only, a number of volunteers or a concentration that is
     not positive, and a prediction that is not finite."""
 
-    ids: Names
-    split: Names
     true: Fractions  # cumulative; NaN for a galaxy without votes
     volunteers: Numbers  # who voted; NaN where unknown
     predicted: Fractions
     concentration: Float[ndarray, "galaxy 11"] | None = None
+    ANSWERED: ClassVar[str] = "galaxy with votes"
 
     def __post_init__(self) -> None:
-        columns = galaxy_zoo_tree.COLUMNS
-        parts = {"true": self.true, "volunteers": self.volunteers, "predicted": self.predicted}
-        _check_lengths(split=self.split, ids=self.ids, **parts)
-        _check_ids(self.ids)
-        voted = ~np.isnan(self.true).all(1, keepdims=True)
+        super().__post_init__()
+        p, s, people = self.predicted, self.concentration, self.volunteers[:, None]
         inside = (self.true >= -10 * ROUNDING) & (self.true <= 1 + 10 * ROUNDING)
-        self._demand(columns, self.true, inside | ~voted, "between 0 and 1")
-        people = self.volunteers[:, None]
-        self._demand(
-            ["volunteers"],
-            people,
-            ~(people <= 0) & (people < np.inf) | np.isnan(people),
-            "positive",
-        )
-        finite = np.isfinite(self.predicted)
-        self._demand([f"p_{name}" for name in columns], self.predicted, finite, "finite")
-        if self.concentration is not None:
-            names = [f"s_{name}" for name in galaxy_zoo_tree.SLICES]
-            s = self.concentration
-            self._demand(names, s, (s > 0) & np.isfinite(s), "positive")
+        fair = (people > 0) & (people < np.inf) | np.isnan(people)
+        self._demand(VOTED, self.true, inside | ~self.answered[:, None], "between 0 and 1")
+        self._demand(["volunteers"], people, fair, "positive")
+        self._demand(PREDICTED, p, np.isfinite(p), "finite")
+        if s is not None:
+            self._demand(SPREAD, s, (s > 0) & np.isfinite(s), "positive")
 
     def _demand(self, columns: Sequence[str], values: ndarray, good: ndarray, what: str) -> None:
         if not good.all():
             column = int((~good).any(0).argmax())
             rows = np.flatnonzero(~good[:, column])
             wrong = [f"{i + 2} (id {self.ids[i]}: {values[i, column]})" for i in rows]
-            raise ValueError(
-                f"column {columns[column]!r}: not {what} in {len(wrong)} rows: {listing(wrong, 5)}"
-            )
+            where = f"not {what} in {len(wrong)} rows: {listing(wrong, 5)}"
+            raise ValueError(f"column {columns[column]!r}: {where}")
+
+    @property
+    def answered(self) -> Bool[ndarray, " galaxy"]:
+        return np.any(~np.isnan(self.true), axis=1)
 
     def voted(self, split: str = "test") -> Votes:
         """Return the galaxies of a split that have votes; there may be none."""
-        rows = (self.split == split) & ~np.isnan(self.true).all(1)
-        s = None if self.concentration is None else self.concentration[rows]
-        people = self.volunteers[rows]
-        return Votes(
-            self.ids[rows], self.split[rows], self.true[rows], people, self.predicted[rows], s
-        )
+        return self._at(self.rows(split))
 
-    def tested(self, split: str = "test") -> Votes:
-        """Return the galaxies of a split that have votes. Raises `ValueError` where there are
-        none."""
-        part = self.voted(split)
-        if not len(part.ids):
-            with_votes = self.split[~np.isnan(self.true).all(1)]
-            raise ValueError(f"no galaxy with votes in split {split!r}; {_splits(with_votes)}")
-        return part
+    def labelled(self, split: str = "test") -> Votes:
+        """Return the same. Raises `ValueError` where there are none."""
+        return self._at(self._some_rows(split))
+
+    def _at(self, rows: Rows) -> Votes:
+        parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
+        return Votes(**parts)
 
     def table(self) -> pd.DataFrame:
         """Return the table as it stands in votes.csv, unrounded."""
         head = {"id": self.ids, "split": self.split, "volunteers": self.volunteers}
-        names = list(galaxy_zoo_tree.COLUMNS)
-        parts = [
-            pd.DataFrame(head),
-            pd.DataFrame(self.true, columns=pd.Index(names)),
-            pd.DataFrame(self.predicted, columns=pd.Index([f"p_{name}" for name in names])),
-        ]
+        numbers = [(VOTED, self.true), (PREDICTED, self.predicted)]
         if self.concentration is not None:
-            named = pd.Index([f"s_{name}" for name in galaxy_zoo_tree.SLICES])
-            parts.append(pd.DataFrame(self.concentration, columns=named))
-        return pd.concat(parts, axis=1)
+            numbers.append((SPREAD, self.concentration))
+        parts = [pd.DataFrame(values, columns=pd.Index(names)) for names, values in numbers]
+        return pd.concat([pd.DataFrame(head), *parts], axis=1)
+
+
+# ---- from arrays
 
 
 def predictions_of(
@@ -210,75 +228,64 @@ def votes_of(
         predicted: `(galaxy, output)`, of which the first 37 are the answers.
         outputs: names of the outputs; after the answers come `s_<question>`, or nothing.
     """
-    values = np.asarray(predicted, dtype=float)
-    expected = [*galaxy_zoo_tree.COLUMNS, *(f"s_{name}" for name in galaxy_zoo_tree.SLICES)]
-    if list(outputs) not in (expected[:37], expected):
+    expected = [*VOTED, *SPREAD]
+    if list(outputs) not in (VOTED, expected):
         raise ValueError(f"outputs are {listing(outputs, 5)}; expected {listing(expected, 5)}")
     people = np.full(len(ids), np.nan) if volunteers is None else np.asarray(volunteers, float)
+    true, values = np.asarray(votes, float), np.asarray(predicted, float)
     spread = values[:, 37:] if len(outputs) > 37 else None
-    return Votes(
-        _texts(ids), _texts(split), np.asarray(votes, float), people, values[:, :37], spread
-    )
+    return Votes(_texts(ids), _texts(split), true, people, values[:, :37], spread)
 
 
-def read_predictions(path: Path | str) -> Predictions:
-    """Read predictions.csv. Raises `ValueError` that names the file and the column or row."""
-    table = pd.read_csv(path, dtype={"id": str, "split": str, "label": str}, keep_default_na=False)
-    return _named(path, predictions_in, table)
+# ---- from tables and files
 
 
 def predictions_in(table: pd.DataFrame) -> Predictions:
     """Return the predictions in a table of the columns id, split, label, p_<class>."""
-    columns = [str(name) for name in table.columns]
+    head, columns = ["id", "split", "label"], [str(name) for name in table.columns]
     classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
-    _check_columns(table, ["id", "split", "label", *([] if classes else ["p_<class>"])])
-    other = [name for name in columns if name not in ("id", "split", "label") and name[:2] != "p_"]
+    _check_columns(table, head if classes else [*head, "p_<class>"])
+    other = [name for name in columns if name not in head and not name.startswith("p_")]
     if other:
         raise ValueError(f"unknown column {other[0]!r}; expected id, split, label, p_<class>, ...")
-    p = _numeric(table, [f"p_{name}" for name in classes])
     label = table["label"]
     if pd.api.types.is_float_dtype(label):  # classes named by numbers, some labels empty
         label = label.astype("Int64")
-    text = np.array(["" if pd.isna(name) else str(name) for name in label], dtype=object)
     place = {name: k for k, name in enumerate(classes)} | {"": -1}
+    text = ["" if pd.isna(name) else str(name) for name in label]
     unknown = [f"{i + 2} ({name})" for i, name in enumerate(text) if name not in place]
     if unknown:
-        raise ValueError(
-            f"labels that are not a class in rows {listing(unknown, 5)}; "
-            f"classes: {', '.join(classes)}"
-        )
-    labels = np.array([place[name] for name in text], int)
-    return Predictions(_texts(table["id"]), _texts(table["split"]), labels, p, tuple(classes))
-
-
-def read_votes(path: Path | str) -> Votes:
-    """Read votes.csv. Raises `ValueError` that names the file and the column or row."""
-    table = pd.read_csv(
-        path, dtype={"id": str, "split": str}, keep_default_na=False, na_values=[""]
+        known = f"classes: {', '.join(classes)}"
+        raise ValueError(f"labels that are not a class in rows {listing(unknown, 5)}; {known}")
+    p, labels = _numeric(table, [f"p_{name}" for name in classes]), [place[name] for name in text]
+    return predictions_of(
+        ids=table["id"], split=table["split"], labels=labels, probabilities=p, classes=classes
     )
-    return _named(path, votes_in, table)
 
 
 def votes_in(table: pd.DataFrame) -> Votes:
     """Return the vote fractions in a table of the columns of votes.csv."""
-    true = list(galaxy_zoo_tree.COLUMNS)
-    predicted, spread = [f"p_{name}" for name in true], [f"s_{q}" for q in galaxy_zoo_tree.SLICES]
-    spread = spread if any(name in table.columns for name in spread) else []
-    _check_columns(table, ["id", "split", "volunteers", *true, *predicted, *spread])
-    return Votes(
-        _texts(table["id"]),
-        _texts(table["split"]),
-        _numeric(table, true),
-        _numeric(table, ["volunteers"])[:, 0],
-        _numeric(table, predicted),
-        _numeric(table, spread) if spread else None,
-    )
+    spread = SPREAD if any(name in table.columns for name in SPREAD) else []
+    _check_columns(table, ["id", "split", "volunteers", *VOTED, *PREDICTED, *spread])
+    true, people = _numeric(table, VOTED), _numeric(table, ["volunteers"])[:, 0]
+    p, outputs = _numeric(table, [*PREDICTED, *spread]), [*VOTED, *spread]
+    head = {"ids": table["id"], "split": table["split"]}
+    return votes_of(**head, votes=true, volunteers=people, predicted=p, outputs=outputs)
 
 
-# ---- the checks
+def read_predictions(path: Path | str) -> Predictions:
+    """Read predictions.csv. Raises `ValueError` that names the file and the column or row."""
+    return _read(path, predictions_in)
 
 
-def _named(path: Path | str, make: Callable[[pd.DataFrame], Table], table: pd.DataFrame) -> Table:
+def read_votes(path: Path | str) -> Votes:
+    """Read votes.csv. Raises `ValueError` that names the file and the column or row."""
+    return _read(path, votes_in, na_values=[""])
+
+
+def _read(path: Path | str, make: Callable[[pd.DataFrame], Table], **options: Any) -> Table:
+    texts: Any = dict.fromkeys(["id", "split", "label"], str)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, **options)
     try:
         return make(table)
     except ValueError as error:
@@ -287,22 +294,6 @@ def _named(path: Path | str, make: Callable[[pd.DataFrame], Table], table: pd.Da
 
 def _texts(values: Any) -> Names:
     return np.asarray(values, dtype=str).astype(object)
-
-
-def _check_lengths(**parts: Any) -> None:
-    sizes = {name: len(part) for name, part in parts.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"lengths differ: {sizes}")
-
-
-def _check_ids(ids: Names) -> None:
-    duplicated = pd.Series(ids).duplicated(keep=False)
-    if duplicated.any():
-        first = ids[int(duplicated.argmax())]
-        rows = listing((i + 2 for i in np.flatnonzero(ids == first)), 5)
-        n = len(set(ids[duplicated.to_numpy()]))
-        more = f", and {n - 1:,} other ids" if n > 1 else ""
-        raise ValueError(f"duplicate id {first!r} (rows {rows}){more}; keep one row per galaxy")
 
 
 def _check_columns(table: pd.DataFrame, wanted: Sequence[str]) -> None:
@@ -317,9 +308,3 @@ def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> Float[ndarray, "gal
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise ValueError(f"column {name!r} is not numeric")
     return table[list(columns)].to_numpy(float)
-
-
-def _splits(split: Names) -> str:
-    counted = pd.Series(split, dtype=object).value_counts(sort=False)
-    have = ", ".join(f"{name} ({n:,} rows)" for name, n in counted.items())
-    return f"there are {have or 'no rows'}"

@@ -11,7 +11,7 @@ with the same labels (Holm 1979); what is not resolved then is a tie.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -28,16 +28,14 @@ from galaxymorph.evaluation.intervals import (
     Names,
     Strata,
     Values,
-    draws,
+    bootstrap_means,
     holm,
     over_seeds,
     percentiles,
     share_in_common,
     variance_of_mean,
 )
-from galaxymorph.evaluation.predictions import Predictions, Votes
-
-Draws = Float[ndarray, " draw"]
+from galaxymorph.evaluation.predictions import Votes
 
 
 class Scores(NamedTuple):
@@ -50,45 +48,39 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Statistic:
-    """What methods are compared by: a function of the mean of a number per galaxy."""
+    """What methods are compared by: a share, the mean of zeros and ones, of which more is better;
+    or else the root of a mean of squared errors, of which less is."""
 
     name: str
-    scores: Callable[[Entry], Scores | None]  # None where the entry is missing
-    better: int  # 1 where more is better, else -1
-    of_mean: Callable[[Any], Any] = np.asarray
-    slope: Callable[[float], float] = lambda mean: 1.0  # the derivative of `of_mean`
-    shares: bool = False  # whether the numbers are 0 or 1
+    scores: Callable[[Entry], Scores | None]  # of each galaxy; None where the entry is missing
+    share: bool
 
-    @property
-    def added(self) -> tuple[tuple[float, float], ...]:
-        """Half a galaxy for each of the four ways in which two methods can be right."""
-        return ((-1.0, 0.5), (0.0, 1.0), (1.0, 0.5)) if self.shares else ()
+    def of_mean(self, mean: Any) -> Any:
+        return mean if self.share else np.sqrt(mean)
+
+    def linear(self, values: Values) -> Values:
+        """Numbers whose mean varies with the choice of the galaxies as the statistic does."""
+        return values if self.share else 0.5 / math.sqrt(values.mean() or 1) * values
 
 
 def _right(entry: Entry) -> Scores | None:
-    if not isinstance(entry.predictions, Predictions):
+    if entry.predictions is None:
         return None
     part = entry.predictions.labelled("test")
     return Scores(part.ids, part.right.astype(float), part.true)
 
 
-def _squared_errors(entry: Entry) -> Scores | None:
-    if not isinstance(entry.votes, Votes):
-        return None
-    part = entry.votes.tested("test")
+def squared_errors(votes: Votes) -> Scores:
+    """Return the squared error of each test galaxy, mean over its answers."""
+    part = votes.labelled("test")
     errors = ((part.predicted - part.true) ** 2).mean(1)
     return Scores(part.ids, errors, np.zeros(len(errors), int))
 
 
-ACCURACY = Statistic("accuracy", _right, better=1, shares=True)
-RMSE = Statistic(
-    "rmse",
-    _squared_errors,
-    better=-1,
-    of_mean=np.sqrt,
-    slope=lambda mean: 0.5 / math.sqrt(mean or 1),
-)
-NUMBERS = ("difference", "low", "high", "p", "p_holm", "p_better", "resolvable")
+ACCURACY = Statistic("accuracy", _right, share=True)
+RMSE = Statistic("rmse", lambda entry: entry.votes and squared_errors(entry.votes), share=False)
+# half a galaxy for each of the four ways in which two methods can be right
+HALF_EACH = ((-1.0, 0.5), (0.0, 1.0), (1.0, 0.5))
 
 
 def pairs(
@@ -112,9 +104,9 @@ def pairs(
     found = []
     for n_labels in dict.fromkeys(entry.n_labels for entry in entries):
         own = [e for e in entries if e.n_labels == n_labels and e.method != baseline]
-        seeds: dict[Any, list[Entry]] = {}
+        seeds: dict[Any, dict[str, Entry]] = {}
         for entry in own:
-            seeds.setdefault(entry.seed, []).append(entry)
+            seeds.setdefault(entry.seed, {})[entry.method] = entry
         tested = [_tested(group, statistic, n_bootstrap, seed) for group in seeds.values()]
         rows, errors = [], []
         for a, b in combinations(dict.fromkeys(entry.method for entry in own), 2):
@@ -127,11 +119,12 @@ def pairs(
         for row, least, p in zip(rows, errors, corrected, strict=True):
             more = {"p_holm": float(p), "resolved": bool(p < LEVEL)}
             found.append(row | more | {"resolvable": least(LEVEL / len(rows))})
-    names = [f"{statistic.name}_{which}" for which in "ab"]
-    columns = ["a", "b", "n_labels", "seeds", "n_test", *names, *NUMBERS[:4], "test", *NUMBERS[4:6]]
-    kinds = dict.fromkeys(["a", "b", "test"], "str") | dict.fromkeys([*names, *NUMBERS], float)
-    kinds |= dict.fromkeys(["n_labels", "n_test", "seeds"], "Int64") | {"resolved": bool}
-    return pd.DataFrame(found, columns=[*columns, "resolved", "resolvable"]).astype(kinds)
+    kinds: dict[str, Any] = {"a": "str", "b": "str"}
+    kinds |= dict.fromkeys(["n_labels", "seeds", "n_test"], "Int64")
+    numbers = [f"{statistic.name}_a", f"{statistic.name}_b", "difference", "low", "high", "p"]
+    kinds |= dict.fromkeys(numbers, float) | {"test": "str", "p_holm": float, "p_better": float}
+    kinds |= {"resolved": bool, "resolvable": float}
+    return pd.DataFrame(found, columns=list(kinds)).astype(kinds)
 
 
 def difference(
@@ -153,8 +146,8 @@ def difference(
       share of bootstrap draws where it is, one that is equal counting half, mean over seeds. (Over
       seeds as Bouthillier et al. 2021.)
     """
-    names = ("a", "b")
-    tested = [_tested(pair, statistic, n_bootstrap, seed, names) for pair in both]
+    pairs = [dict(zip("ab", pair, strict=True)) for pair in both]
+    tested = [_tested(pair, statistic, n_bootstrap, seed) for pair in pairs]
     return _compared(tested, "a", "b", statistic)[0]
 
 
@@ -164,10 +157,9 @@ def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
     A method that differs from all others is a group of its own. Found by insertion and absorption
     (Piepho 2004): from one group of all, each pair that is resolved splits the groups that hold
     both. Two that were never compared stay together."""
-    if table.n_labels.nunique(dropna=False) > 1:
-        raise ValueError(
-            f"pairs of {table.n_labels.nunique(dropna=False)} budgets: give those of one"
-        )
+    budgets = table.n_labels.nunique(dropna=False)
+    if budgets > 1:
+        raise ValueError(f"pairs of {budgets} budgets: give those of one")
     methods = list(dict.fromkeys([*table.a, *table.b]))
     groups = {frozenset(methods)} if methods else set()
     for row in table.loc[table.resolved].to_dict("records"):
@@ -187,65 +179,57 @@ class _Tested(NamedTuple):
 
     ids: Names
     values: dict[str, Values]
-    draws: dict[str, Draws]  # the statistic in each draw of the galaxies, the same for all methods
+    draws: dict[str, Float[ndarray, " draw"]]  # the statistic in each, the same draws for all
 
 
 def _tested(
-    entries: Sequence[Entry],
-    statistic: Statistic,
-    n_bootstrap: int,
-    seed: int,
-    names: Sequence[str] | None = None,
+    entries: Mapping[str, Entry], statistic: Statistic, n_bootstrap: int, seed: int
 ) -> _Tested:
+    """The scores of entries with one seed, in the order of their galaxies' ids."""
     values: dict[str, Values] = {}
-    ids, strata = np.empty(0, object), np.empty(0, int)
-    for name, entry in zip(names or [e.method for e in entries], entries, strict=True):
+    ids, strata, first = np.empty(0, object), np.empty(0, int), ""
+    for name, entry in entries.items():
         with named(entry):
             scores = statistic.scores(entry)
         if scores is not None:
             order = np.argsort(scores.ids.astype(str), kind="stable")
-            own = scores.ids[order]
-            if values and (len(own) != len(ids) or (own != ids).any()):
-                raise ValueError(f"{entry}: tested on other galaxies than {entries[0].method}")
+            own, first = scores.ids[order], first or entry.method
+            if values and not np.array_equal(own, ids):
+                raise ValueError(f"{entry}: tested on other galaxies than {first}")
             ids, strata, values[name] = own, scores.strata[order], scores.values[order]
-    drawn = {name: np.empty(0) for name in values}
-    if values and n_bootstrap:
-        table = np.stack(list(values.values()), axis=1)
-        blocks = draws(len(ids), n_bootstrap=n_bootstrap, seed=seed, strata=strata)
-        means = np.concatenate([weights @ table / len(ids) for weights in blocks])
-        drawn = dict(zip(values, statistic.of_mean(means).T, strict=True))
-    return _Tested(ids, values, drawn)
+    if not values:
+        return _Tested(ids, {}, {})
+    table = np.stack(list(values.values()), axis=1)
+    means = bootstrap_means(table, n_bootstrap=n_bootstrap, seed=seed, strata=strata)
+    return _Tested(ids, values, dict(zip(values, statistic.of_mean(means).T, strict=True)))
 
 
 def _compared(
     tested: Sequence[_Tested], a: str, b: str, statistic: Statistic
 ) -> tuple[dict[str, Any], Callable[[float], float]]:
     """What `difference` says, and the smallest difference that has a given p."""
-    first, second = ([each.values[name] for each in tested] for name in (a, b))
-    means_a, means_b = ([float(x.mean()) for x in values] for values in (first, second))
-    of_a, of_b = (np.array([float(statistic.of_mean(m)) for m in m_]) for m_ in (means_a, means_b))
-    gains = of_a - of_b
-    influences = (
-        statistic.slope(ma) * x - statistic.slope(mb) * y
-        for x, y, ma, mb in zip(first, second, means_a, means_b, strict=True)
-    )
-    variances = [variance_of_mean(each, statistic.added) for each in influences]
-    mean = over_seeds(gains.tolist(), variances, share_in_common([each.ids for each in tested]))
-    found: dict[str, Any] = {"seeds": len(tested), "n_test": min(len(x) for x in first)}
-    found |= {f"{statistic.name}_a": float(of_a.mean()), f"{statistic.name}_b": float(of_b.mean())}
-    ahead = [statistic.better * (each.draws[a] - each.draws[b]) for each in tested]
-    better = np.mean([(d > 0).mean() + (d == 0).mean() / 2 for d in ahead if len(d)] or [np.nan])
+    both = [(each.values[a], each.values[b]) for each in tested]
+    of_a, of_b = np.array([[statistic.of_mean(x.mean()) for x in pair] for pair in both]).T
+    influences = (statistic.linear(x) - statistic.linear(y) for x, y in both)
+    variances = [variance_of_mean(x, HALF_EACH if statistic.share else ()) for x in influences]
+    common = share_in_common([each.ids for each in tested])
+    mean = over_seeds((of_a - of_b).tolist(), variances, common)
+    gains = [each.draws[a] - each.draws[b] for each in tested]
     (low, high), p, test, least = mean.interval(), mean.p, "t over seeds", mean.margin
     if len(tested) == 1:
         test = "normal, one seed"
-        if len(ahead[0]):
-            low, high = percentiles(tested[0].draws[a] - tested[0].draws[b])
-        if statistic.shares:
-            won, lost = int((first[0] > second[0]).sum()), int((first[0] < second[0]).sum())
+        if len(gains[0]):
+            low, high = percentiles(gains[0])
+        if statistic.share:
+            won, lost = (int((sign * (both[0][0] - both[0][1]) > 0).sum()) for sign in (1, -1))
             p, test = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0, "McNemar"
-            least = _exact(won + lost, len(first[0]))
+            least = _exact(won + lost, len(tested[0].ids))
+    ahead = gains if statistic.share else [-gain for gain in gains]
+    better = np.mean([(d > 0).mean() + (d == 0).mean() / 2 for d in ahead if len(d)] or [np.nan])
+    found: dict[str, Any] = {"seeds": len(tested), "n_test": min(len(x) for x, _ in both)}
+    found |= {f"{statistic.name}_a": float(of_a.mean()), f"{statistic.name}_b": float(of_b.mean())}
     found |= {"difference": mean.value, "low": float(low), "high": float(high), "p": p}
-    most = 1.0 if statistic.shares else math.inf
+    most = 1.0 if statistic.share else math.inf
     return found | {"test": test, "p_better": float(better)}, lambda level: min(least(level), most)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy import ndarray
 from scipy.stats import betabinom, binom
 
-from galaxymorph.evaluation.intervals import draws, percentiles
+from galaxymorph.evaluation.intervals import estimated
 from galaxymorph.evaluation.predictions import Fractions, Votes
 from galaxymorph.evaluation.vote_metrics import (
     MEMBERS,
@@ -44,23 +46,22 @@ def coverage(
     Columns: question (or overall), level, coverage (share of all counts), low, high (bootstrap over
     galaxies), error (the mean of |coverage - level| over all levels of the question) and n
     (galaxies with a known number of people who answered)."""
-    u, scopes = _transform(votes.tested(split), seed=seed), MEMBERS[:12].T
+    u, scopes = _transform(votes.labelled(split), seed=seed), MEMBERS[:12].T
     wide = np.array(levels)[:, None, None] / 2
     inside, there = (np.abs(u - 0.5) <= wide) @ scopes, np.isfinite(u) @ scopes  # counts
-    blocks = []
-    for weights in (np.ones((1, len(u))), *draws(len(u), n_bootstrap=n_bootstrap, seed=seed)):
+
+    def covered(weights: Float[ndarray, "draw galaxy"]) -> Float[ndarray, "draw level scope"]:
         counts, within = weights @ there, weights @ inside  # ([level,] draw, scope)
         blank = np.full(within.shape, np.nan)
-        blocks.append(np.divide(within, counts, out=blank, where=counts > 0))
-    found = np.concatenate(blocks, axis=1)
-    low, high = percentiles(found[:, 1:].transpose(1, 0, 2))  # (level, scope)
-    error, n = abs(found[:, 0] - np.array(levels)[:, None]).mean(0), (there > 0).sum(0)
-    return pd.DataFrame(
-        {"question": name, "level": level, "coverage": found[i, 0, s]}
-        | {"low": low[i, s], "high": high[i, s], "error": error[s], "n": n[s]}
-        for s, (_, name) in enumerate(SCOPES[:12])
-        for i, level in enumerate(levels)
-    )
+        return np.divide(within, counts, out=blank, where=counts > 0).transpose(1, 0, 2)
+
+    found = estimated(covered, len(u), n_bootstrap=n_bootstrap, seed=seed)  # (level, scope)
+    n, error = (there > 0).sum(0), abs(found["value"] - np.array(levels)[:, None]).mean(0)
+    rows = [(name, level) for _, name in SCOPES[:12] for level in levels]
+    table = pd.DataFrame(rows, columns=["question", "level"])
+    numbers = {"coverage": found["value"], "low": found["low"], "high": found["high"]}
+    table = table.assign(**{name: each.T.ravel() for name, each in numbers.items()})
+    return table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
 
 
 def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
@@ -70,7 +71,7 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
     Columns: question (or overall; all its answers together), bin (centre), predicted, observed
     (means), low, high (1.96 standard errors of `observed` around it, answers counting as
     independent) and n (answers of galaxies). Empty bins are left out."""
-    part = votes.tested(split)
+    part = votes.labelled(split)
     true, predicted = observed(part), shares(part.predicted)
     there = np.isfinite(true)
     question = np.broadcast_to(np.array(QUESTIONS)[QUESTION_OF], there.shape)[there]

@@ -10,8 +10,8 @@ import pandas as pd
 
 from galaxymorph.evaluation import significance, vote_metrics
 from galaxymorph.evaluation.comparison import summary
-from galaxymorph.evaluation.entries import Entries, Entry, budget, labels, words
-from galaxymorph.evaluation.intervals import HALVES, variance_of_mean, wilson
+from galaxymorph.evaluation.entries import Entries, budget, labels, words
+from galaxymorph.evaluation.intervals import HALVES, share, variance_of_mean
 from galaxymorph.evaluation.phrases import (
     absent,
     head,
@@ -22,6 +22,7 @@ from galaxymorph.evaluation.phrases import (
     tested,
     with_interval,
 )
+from galaxymorph.evaluation.predictions import Votes
 
 ANY = (-math.inf, math.inf)
 COMPARED = {"rmse": (0.0, math.inf), "mae": (0.0, math.inf), "r2": (-math.inf, 1.0)}
@@ -40,16 +41,9 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     <name>_low and <name>_high. `violations` is the share of galaxies that break the tree, with one
     seed in the interval of Wilson (1927)."""
 
-    def more(there: Sequence[Entry]) -> dict[str, Any]:
-        tables = [entry.votes for entry in there if entry.votes]
-        return {
-            f"n_{s}": min(len(votes.voted(s).ids) for votes in tables) for s in ("train", "test")
-        }
-
     columns = ["n_train", "n_test", "seeds", "missing", "not_run", "seconds", "interval"]
-    return summary(
-        entries, "votes", _numbers, COMPARED, columns, more, n_bootstrap=n_bootstrap, seed=seed
-    )
+    options = {"n_bootstrap": n_bootstrap, "seed": seed}
+    return summary(entries, "votes", _numbers, COMPARED, columns, **options)
 
 
 def pairs(entries: Entries, **options: Any) -> pd.DataFrame:
@@ -61,18 +55,17 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Return what tables of `compare` and `pairs` say about the RMSE, for each budget: who has the
     lowest, what is tied with it, how far it is from baseline to floor, who breaks the tree, and
     what is missing."""
-    said, budgets = [], {}
-    for row in table.to_dict("records"):
-        budgets.setdefault(budget(row), []).append(row)
-    for n_labels, rows in budgets.items():
+    said, records = [], table.to_dict("records")
+    for n_labels in dict.fromkeys(map(budget, records)):
         opening = f"With {labels(n_labels)}"
+        rows = [row for row in records if budget(row) == n_labels]
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
         own = [pair for pair in pairs.to_dict("records") if budget(pair) == n_labels]
         said += _ranking(opening, ranked, own) if ranked else [f"{opening}: no result yet."]
         for row in ranked:
             if row["violations"] > 0:
-                share = f"{100 * row['violations']:.1f} % of its test galaxies ({tested(row)})"
-                said.append(f"{opening}, {row['method']} breaks the tree for {share}.")
+                which = f"{100 * row['violations']:.1f} % of its test galaxies ({tested(row)})"
+                said.append(f"{opening}, {row['method']} breaks the tree for {which}.")
         said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
     return said
 
@@ -92,18 +85,13 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def _numbers(entry: Entry, n_bootstrap: int, seed: int) -> pd.DataFrame:
-    """Each of `COMPARED` (index), of an entry's test part."""
-    assert entry.votes is not None
-    numbers = vote_metrics.overall(entry.votes, n_bootstrap=n_bootstrap, seed=seed)
-    broken = vote_metrics.broken(entry.votes) > vote_metrics.TOLERANCE
-    low, high = wilson(int(broken.sum()), len(broken))
-    variance = variance_of_mean(broken.astype(float), HALVES)
-    numbers.loc["violations"] = [broken.mean(), low, high, variance]
-    scores, rmse = significance.RMSE.scores(entry), significance.RMSE
-    assert scores is not None  # of the RMSE in closed form, as `pairs` takes it
-    slope = rmse.slope(float(scores.values.mean()))
-    numbers.loc["rmse", "variance"] = variance_of_mean(slope * scores.values)
+def _numbers(votes: Votes, **options: Any) -> pd.DataFrame:
+    """Each of `COMPARED` (index), of the test part."""
+    numbers = vote_metrics.overall(votes, **options)
+    broken = (vote_metrics.broken(votes)["any of these"] > vote_metrics.TOLERANCE).to_numpy(float)
+    numbers.loc["violations"] = [*share(broken), variance_of_mean(broken, HALVES)]
+    errors = significance.squared_errors(votes).values  # the variance of the RMSE in closed form
+    numbers.loc["rmse", "variance"] = variance_of_mean(significance.RMSE.linear(errors))
     return numbers
 
 
@@ -128,13 +116,12 @@ def _ranking(
                 low, high = sorted((sign * pair["low"], sign * pair["high"]))
                 found = f"{sign * pair['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
                 found += f", {p_value(pair['p_holm'])} after Holm's correction" * (len(pairs) > 1)
+                ahead = pair["resolved"] and sign * pair["difference"] > 0
                 text = f"{row['method']} ({row['rmse']:.4f}, {tested(row)}; {found})"
-                (behind if pair["resolved"] and sign * pair["difference"] > 0 else ties).append(
-                    text
-                )
+                (behind if ahead else ties).append(text)
     if ties:
         said.append(f"{opening}, {name} is statistically tied with {' and with '.join(ties)}.")
     if behind:
-        ahead = " and of ".join(behind)
-        said.append(f"{opening}, {name} is ahead, by a resolved difference, of {ahead}.")
+        them = " and of ".join(behind)
+        said.append(f"{opening}, {name} is ahead, by a resolved difference, of {them}.")
     return said

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from galaxymorph import galaxy_zoo_tree as tree
-from galaxymorph.evaluation.intervals import draws, percentiles, wilson
+from galaxymorph.evaluation.intervals import estimated, share
 from galaxymorph.evaluation.predictions import Fractions, Votes
 
 CONVENTIONS = ("cumulative", "per question")
@@ -84,32 +85,27 @@ def evaluate(
 
     Raises `ValueError` where the split has no galaxies with votes."""
     cells = [_cells(votes, split, convention) for convention in CONVENTIONS]
-    scores = np.stack([_resampled(each, n_bootstrap, seed) for each in cells])
-    low, high = percentiles(np.moveaxis(scores[..., 1:, :], -2, 0))
-    n = [(np.isfinite(each.observed) @ MEMBERS.T > 0).sum(0) for each in cells]  # galaxies
-    rows = []
-    for s, c, m in np.ndindex(len(SCOPES), len(CONVENTIONS), len(METRICS)):
-        row = dict(zip(("scope", "name"), SCOPES[s], strict=True))
-        row |= {"convention": CONVENTIONS[c], "metric": METRICS[m]}
-        value, baseline, floor, way = scores[c, m, :, 0, s]
-        row |= {"value": value, "low": low[c, m, 0, s], "high": high[c, m, 0, s], "n": n[c][s]}
-        row |= {"baseline": baseline, "floor": floor, "way": way}
-        rows.append(row | {"way_low": low[c, m, 3, s], "way_high": high[c, m, 3, s]})
-    return pd.DataFrame(rows)
+    found = [_estimated(each, n_bootstrap=n_bootstrap, seed=seed) for each in cells]
+    value, low, high = (
+        np.stack([each[name] for each in found]).transpose(3, 0, 1, 2).reshape(-1, 4).T
+        for name in ("value", "low", "high")
+    )  # (kind, row)
+    n = np.stack([np.isfinite(each.observed) @ MEMBERS.T > 0 for each in cells]).sum(1)  # galaxies
+    rows = [(*scope, *row) for scope, *row in product(SCOPES, CONVENTIONS, METRICS)]
+    table = pd.DataFrame(rows, columns=["scope", "name", "convention", "metric"])
+    table = table.assign(value=value[0], low=low[0], high=high[0], n=np.repeat(n.T, len(METRICS)))
+    table = table.assign(baseline=value[1], floor=value[2], way=value[3])
+    return table.assign(way_low=low[3], way_high=high[3])
 
 
 def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Return rmse, mae, r2 and the baseline, floor and way of the RMSE (index), cumulative, over
     all cells of the test galaxies: columns value, low, high and variance (of the draws)."""
-    scores = _resampled(_cells(votes, "test", CONVENTIONS[0]), n_bootstrap, seed)[..., 0]
-    places = {metric: (m, 0) for m, metric in enumerate(METRICS)}
-    places |= {kind: (0, k) for k, kind in enumerate(KINDS) if k}
-    rows = {}
-    for name, place in places.items():
-        value, drawn = scores[place][0], scores[place][1:]
-        rows[name] = [value, *percentiles(drawn), drawn.var() if len(drawn) else math.nan]
-    columns = ["value", "low", "high", "variance"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(float)
+    cells = _cells(votes, "test", CONVENTIONS[0])
+    found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
+    chosen = [*METRICS, *KINDS[1:]]  # the values of all metrics, and the yardsticks of the first
+    columns = {name: [*each[:, 0, 0], *each[0, 1:, 0]] for name, each in found.items()}
+    return pd.DataFrame(columns, index=pd.Index(chosen))
 
 
 def leading(
@@ -123,18 +119,18 @@ def leading(
     question, accuracy, low, high (95 % Wilson interval), n (galaxies), always (the accuracy of
     always giving the answer that leads most often in such training galaxies) and most_common (that
     answer)."""
-    part, train = votes.tested(split), votes.voted("train")
+    part, train = votes.labelled(split), votes.voted("train")
     here, there = (_agree(each, agreed, asked) for each in (part, train))
     rows = []
     for i, (question, where) in enumerate(tree.SLICES.items()):
         true, named = (each[here[:, i], where].argmax(1) for each in (part.true, part.predicted))
         before = train.true[there[:, i], where].argmax(1)
         usual = np.bincount(before, minlength=where.stop - where.start)
-        scores = zip(("accuracy", "low", "high"), _share(true == named), strict=True)
+        scores = zip(("accuracy", "low", "high"), share(true == named), strict=True)
         row = {"question": question, **dict(scores), "n": len(true)}
         row |= {"always": math.nan, "most_common": ""}
         if usual.any():
-            row["always"] = _share(true == usual.argmax())[0]
+            row["always"] = share(true == usual.argmax())[0]
             row["most_common"] = tree.ANSWERS[where][usual.argmax()][1]
         rows.append(row)
     return pd.DataFrame(rows)
@@ -145,16 +141,25 @@ def violations(votes: Votes, *, tolerance: float = TOLERANCE, split: str = "test
 
     Columns: rule (the last, "any of these", for all together), count, share, largest (by how much a
     rule is broken at most, however little; 0: never) and n (galaxies)."""
-    sizes = _broken(votes.tested(split).predicted)
-    count = [int((size > tolerance).sum()) for size in sizes.values()]
-    table, n = pd.DataFrame({"rule": list(sizes), "count": count}), len(sizes["any of these"])
-    largest = [float(size.max()) for size in sizes.values()]
-    return table.assign(share=table["count"] / n, largest=largest, n=n)
+    sizes = broken(votes, split=split)
+    above = sizes > tolerance
+    found = {"rule": sizes.columns, "count": above.sum(), "share": above.mean()}
+    return pd.DataFrame(found | {"largest": sizes.max(), "n": len(sizes)}).reset_index(drop=True)
 
 
-def broken(votes: Votes, *, split: str = "test") -> Float[ndarray, " galaxy"]:
-    """Return by how much each galaxy's predictions contradict the tree; 0: not at all."""
-    return _broken(votes.tested(split).predicted)["any of these"]
+def broken(votes: Votes, *, split: str = "test") -> pd.DataFrame:
+    """Return by how much each galaxy's predictions (rows) break each rule of the tree (columns),
+    0 where they do not; the last column, "any of these", is the largest."""
+    p = votes.labelled(split).predicted
+    asked = tree.reached(p)
+    rules = {
+        "fraction below 0": -p,
+        "fraction above 1": p - 1,
+        "answers do not sum to their parent": abs(np.add.reduceat(p, STARTS, axis=1) - asked),
+        "answer above its parent": p - asked[:, QUESTION_OF],
+    }
+    sizes = pd.DataFrame({rule: np.maximum(size, 0).max(1) for rule, size in rules.items()})
+    return sizes.assign(**{"any of these": sizes.max(axis=1)})
 
 
 def classes_agreement(
@@ -162,18 +167,15 @@ def classes_agreement(
 ) -> Agreement:
     """Compare the classes that follow from predicted and from the volunteers' votes, by the
     thresholds of `galaxy_zoo_tree.hard_labels`."""
-    part = votes.tested(split)
+    part = votes.labelled(split)
     true, named = (tree.hard_labels(each, classes) for each in (part.true, part.predicted))
     names, k = [*classes, "no class"], len(classes) + 1
-    matrix = np.bincount(true % k * k + named % k, minlength=k * k).reshape(
-        k, k
-    )  # -1 % k: the last
-    both = (true >= 0) & (named >= 0)
+    cells = np.bincount(true % k * k + named % k, minlength=k * k)  # -1 % k: the last
     sides = pd.Index(names, name="by votes"), pd.Index(names, name="by prediction")
+    matrix = pd.DataFrame(cells.reshape(k, k), *sides)
+    both = (true >= 0) & (named >= 0)
     shares = float((true >= 0).mean()), float((named >= 0).mean())
-    return Agreement(
-        pd.DataFrame(matrix, *sides), *shares, int(both.sum()), *_share(true[both] == named[both])
-    )
+    return Agreement(matrix, *shares, int(both.sum()), *share(true[both] == named[both]))
 
 
 def shares(predicted: Fractions) -> Fractions:
@@ -200,30 +202,11 @@ def _answered(part: Votes) -> Fractions:
 
 def _agree(part: Votes, agreed: float, asked: int) -> Bool[ndarray, "galaxy 11"]:
     """Where the volunteers agree on the leading answer of a question (`leading`)."""
-    share = _answered(part)[:, STARTS]
-    people = part.volunteers[:, None] * share
+    asked_of = _answered(part)[:, STARTS]
+    people = part.volunteers[:, None] * asked_of
     most = np.maximum.reduceat(part.true, STARTS, axis=1)
-    enough = np.where(np.isnan(people), share >= 0.5, people > asked - 0.5)
-    return (most > 0) & (most >= (agreed - ROUNDING) * share) & enough
-
-
-def _broken(p: Fractions) -> dict[str, Float[ndarray, " galaxy"]]:
-    """By how much each galaxy's predictions break each rule, 0 where they do not."""
-    asked = tree.reached(p)
-    rules = {
-        "fraction below 0": -p,
-        "fraction above 1": p - 1,
-        "answers do not sum to their parent": abs(np.add.reduceat(p, STARTS, axis=1) - asked),
-        "answer above its parent": p - asked[:, QUESTION_OF],
-    }
-    sizes = {rule: np.maximum(size, 0).max(1) for rule, size in rules.items()}
-    return sizes | {"any of these": np.max(list(sizes.values()), axis=0)}
-
-
-def _share(right: Bool[ndarray, " galaxy"]) -> tuple[float, float, float]:
-    """The share of true values, and its 95 % interval; NaN of nothing."""
-    mean = float(right.mean()) if len(right) else math.nan
-    return mean, *wilson(int(right.sum()), len(right))
+    enough = np.where(np.isnan(people), asked_of >= 0.5, people > asked - 0.5)
+    return (most > 0) & (most >= (agreed - ROUNDING) * asked_of) & enough
 
 
 class _Cells(NamedTuple):
@@ -236,7 +219,7 @@ class _Cells(NamedTuple):
 
 
 def _cells(votes: Votes, split: str, convention: str) -> _Cells:
-    part, train = votes.tested(split), votes.voted("train")
+    part, train = votes.labelled(split), votes.voted("train")
     people = part.volunteers[:, None] * np.ones(37)
     true, predicted, past = part.true, part.predicted, train.true
     if convention != "cumulative":
@@ -247,21 +230,14 @@ def _cells(votes: Votes, split: str, convention: str) -> _Cells:
     return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)  # without NaN
 
 
-def _resampled(cells: _Cells, n_bootstrap: int, seed: int) -> Float[ndarray, "3 4 draw scope"]:
-    """Each of `METRICS` as each of `KINDS`: of the galaxies as they are, then of each draw."""
-    n = len(cells.observed)
-    blocks = [np.ones((1, n)), *draws(n, n_bootstrap=n_bootstrap, seed=seed)]
-    return np.concatenate([_scores(weights, *cells) for weights in blocks], axis=2)
+def _estimated(cells: _Cells, **options: Any) -> dict[str, Float[ndarray, "3 4 scope"]]:
+    """Each of `METRICS` as each of `KINDS` in each of `SCOPES`."""
+    return estimated(lambda weights: _scores(weights, cells), len(cells.observed), **options)
 
 
-def _scores(
-    weights: Weights,
-    observed: Fractions,
-    predicted: Fractions,
-    mean: Float[ndarray, " 37"],
-    noise: Fractions,
-) -> Float[ndarray, "3 4 draw scope"]:
-    """Each of `METRICS` as each of `KINDS`, for many weightings of the same galaxies at once."""
+def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 3 4 scope"]:
+    """The same, for many weightings of the same galaxies at once."""
+    observed, predicted, mean, noise = cells
     there, known = np.isfinite(observed), np.isfinite(noise)
     error, away = predicted - observed, mean - observed
     centred = observed - np.where(there, observed, 0).mean(0)  # small numbers, for precision
@@ -271,12 +247,11 @@ def _scores(
 
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: nobody in a draw was asked
         n = total(1.0)
-        cells = n @ MEMBERS.T  # (draw, scope)
-        mse, mae, mse0, mae0 = (
-            total(each) @ MEMBERS.T / cells for each in (error**2, abs(error), away**2, abs(away))
-        )
+        size = n @ MEMBERS.T  # (draw, scope)
+        losses = (error**2, abs(error), away**2, abs(away))
+        mse, mae, mse0, mae0 = (total(each) @ MEMBERS.T / size for each in losses)
         least = total(noise, known) @ MEMBERS.T / (total(1.0, known) @ MEMBERS.T)
-        varied = (total(centred**2) - total(centred) ** 2 / np.maximum(n, 1)) @ MEMBERS.T / cells
+        varied = (total(centred**2) - total(centred) ** 2 / np.maximum(n, 1)) @ MEMBERS.T / size
         varied[varied < 1e-12] = np.nan
         found = [
             [np.sqrt(mse), np.sqrt(mse0), np.sqrt(least)],
@@ -287,4 +262,4 @@ def _scores(
             value, baseline, floor = each
             way = 100 * (value - baseline) / (floor - baseline)
             each.append(np.where(least < mse0, way, np.nan))
-    return np.array(found)
+    return np.array(found).transpose(2, 0, 1, 3)

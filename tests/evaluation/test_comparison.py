@@ -10,22 +10,21 @@ import sklearn.metrics as sk
 from scipy import stats
 
 from galaxymorph.evaluation import comparison, metrics, phrases
-from galaxymorph.evaluation.entries import Entries, Entry
-from tests.evaluation.test_metrics import HAND, NAMES, checked, evaluate, sample, table
+from galaxymorph.evaluation.entries import Entries
+from galaxymorph.evaluation.metrics import evaluate
+from tests.evaluation import made
+from tests.evaluation.made import HAND, NAMES, changed, entry, joined, rights, sample, table
+
+
+def renamed(predictions, *, begin="", end=""):
+    return changed(predictions, lambda frame: frame.assign(id=begin + frame.id + end))
 
 
 def whole(n, *, skill, seed):
-    """A table with all three parts."""
-    parts = [
-        sample(n, skill=skill, seed=seed + i, split=s)
-        for i, s in enumerate(("train", "val", "test"))
-    ]
-    return pd.concat([p.assign(id=p.split + p.id) for p in parts], ignore_index=True)
-
-
-def entry(method, seed, predictions, **more):
-    own = None if predictions is None else checked(predictions)
-    return Entry(method, seed, predictions=own, **more)
+    """Predictions with all three parts."""
+    splits = ("train", "val", "test")
+    parts = [sample(n, skill=skill, seed=seed + i, split=s) for i, s in enumerate(splits)]
+    return joined(*(renamed(part, begin=s) for part, s in zip(parts, splits, strict=True)))
 
 
 def compare(entries, **options):
@@ -36,12 +35,9 @@ def test_several_seeds_give_mean_spread_and_t_interval():
     """Seeds that share no galaxy and differ by more than their galaxies explain: scipy's."""
     skills = (0.2, 1, 2, 4)
     tables = [whole(60, skill=skill, seed=10 * i) for i, skill in enumerate(skills)]
-    apart = [t.assign(id=t.id + str(i)) for i, t in enumerate(tables)]
+    apart = [renamed(t, end=str(i)) for i, t in enumerate(tables)]
     row = compare([entry("cnn", i, t, seconds=10.0 * i) for i, t in enumerate(apart)]).iloc[0]
-    accuracy = [
-        sk.accuracy_score(t.label, np.array(NAMES)[t.filter(like="p_").to_numpy().argmax(1)])
-        for t in in_test(tables)
-    ]
+    accuracy = [t.labelled().right.mean() for t in tables]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(accuracy), scale=stats.sem(accuracy))
     assert row.accuracy == pytest.approx(np.mean(accuracy))
     assert row.accuracy_std == pytest.approx(np.std(accuracy, ddof=1))
@@ -58,10 +54,6 @@ def test_galaxies_that_seeds_share_do_not_count_twice():
     error = math.sqrt(right / 62 * (1 - right / 62) / 62)
     assert row.accuracy_high - row.accuracy_low == pytest.approx(2 * 1.96 * error, rel=1e-3)
     assert row.n_test_all == 60
-
-
-def in_test(tables):
-    return [t[t.split == "test"] for t in tables]
 
 
 def test_one_seed_gives_the_bootstrap_interval():
@@ -118,27 +110,15 @@ def test_intervals_end_where_the_metric_ends():
     assert row.log_loss_low == 0 and row.log_loss_high > 20
 
 
-def test_faulty_pieces_are_named():
-    t = whole(20, skill=2, seed=0)
-    with pytest.raises(ValueError, match="p_<class> are not probabilities"):
-        entry("moco", 3, t.assign(p_round=2.0))
-    with pytest.raises(ValueError, match="duplicate entry: cnn, 50 labels, seed 1"):
-        compare([entry("cnn", 1, t, n_labels=50), entry("cnn", 1, t, n_labels=50)])
-
-
 def test_per_class_is_the_mean_over_seeds():
     a, b = sample(50, seed=1), sample(50, seed=2)
     found = comparison.per_class(
         Entries([entry("cnn", 0, a), entry("cnn", 1, b), entry("moco", 0, None)]), metric="recall"
     )
+    parts = (a.labelled(), b.labelled())
     expected = [
-        np.mean(
-            [
-                sk.recall_score(t.label == n, t.filter(like="p_").to_numpy().argmax(1) == k)
-                for t in (a, b)
-            ]
-        )
-        for k, n in enumerate(NAMES)
+        np.mean([sk.recall_score(part.true == k, part.predicted == k) for part in parts])
+        for k in range(3)
     ]
     assert list(found.index) == ["cnn"] and list(found.columns) == list(NAMES)
     assert list(found.loc["cnn"]) == pytest.approx(expected)
@@ -148,14 +128,13 @@ def test_per_class_is_the_mean_over_seeds():
         comparison.per_class(Entries([]), metric="accuracy")
 
 
-def scored(method, *accuracies, n=200, missing=0):
-    """Pieces whose test accuracy is as given."""
-    entries = [entry(method, -1 - i, None) for i in range(missing)]
-    for seed, accuracy in enumerate(accuracies):
-        right = round(accuracy * n)
-        rows = [("round", [1, 0, 0])] * right + [("round", [0, 1, 0])] * (n - right)
-        entries.append(entry(method, seed, table(rows)))
-    return entries
+def scored(method, *accuracies, missing=0):
+    """Entries whose accuracy, of 200 galaxies, is as given."""
+    found = [
+        made.scored(method, rights(200, round(200 * a)), seed=s, common=True)
+        for s, a in enumerate(accuracies)
+    ]
+    return [entry(method, -1 - i) for i in range(missing)] + found
 
 
 def test_budgets_are_judged_apart_and_survive_a_file(tmp_path):
@@ -177,18 +156,6 @@ def test_readable_says_missing_with_a_dash():
         == ["–"] * 4
     )
     assert shown.seeds[0] == "0 (2 missing)"
-
-
-def test_methods_that_were_tested_on_other_galaxies_are_not_compared():
-    one, other = sample(40), sample(40).assign(id=[f"g{i + 5}" for i in range(40)])
-    with pytest.raises(
-        ValueError,
-        match=r"b, all labels, seed 0: tested on 40 galaxies, of which 35 are among the 40 of a",
-    ):
-        compare([entry("a", 0, one), entry("b", 0, other)], n_bootstrap=0)
-    assert (
-        len(compare([entry("a", 0, one), entry("b", 1, other)], n_bootstrap=0)) == 2
-    )  # another split
 
 
 # ---- costs, what was left out, the Pareto front

@@ -8,74 +8,18 @@ import pytest
 import sklearn.metrics as sk
 
 from galaxymorph.evaluation import intervals, metrics
-from galaxymorph.evaluation.predictions import Part, Predictions, predictions_in, read_predictions
-
-NAMES = ("round", "edge-on", "spiral")
-
-
-def table(rows, *, split="test", names=NAMES):
-    """A predictions table from (label, probabilities) pairs."""
-    labels, p = [label for label, _ in rows], np.array([p for _, p in rows], float)
-    ids = [f"g{i}" for i in range(len(rows))]
-    return pd.DataFrame(
-        {"id": ids, "split": split, "label": labels}
-        | {f"p_{n}": p[:, k] for k, n in enumerate(names)}
-    )
-
-
-def sample(n, *, names=NAMES, skill=1.5, seed=0, split="test", digits=6):
-    """A random table: the larger the skill, the better the classifier."""
-    rng = np.random.default_rng(seed)
-    true = rng.integers(0, len(names), n)
-    logits = rng.normal(size=(n, len(names)))
-    logits[np.arange(n), true] += skill
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return table(
-        [(names[t], row) for t, row in zip(true, np.round(p, digits), strict=True)],
-        split=split,
-        names=names,
-    )
-
-
-def checked(table):
-    return table if isinstance(table, Predictions) else predictions_in(table)
-
-
-def evaluate(table, **options):
-    return metrics.evaluate(checked(table), **options)
-
-
-def confusion(table):
-    return metrics.confusion(checked(table))
-
-
-def roc(table):
-    return metrics.roc(checked(table))
-
-
-def mistakes(table):
-    return metrics.mistakes(checked(table))
-
-
-def majority(table):
-    return metrics.majority(checked(table))
+from galaxymorph.evaluation.metrics import confusion, evaluate, majority, mistakes, roc
+from galaxymorph.evaluation.predictions import Part
+from tests.evaluation.made import HAND, NAMES, changed, joined, predicted, sample, table
 
 
 def values(evaluated):
     return {(row["metric"], row["class"]): row["value"] for row in evaluated.to_dict("records")}
 
 
-# round: 2 galaxies, 1 right; edge-on: 1, right; spiral: 3, 2 right and one taken for round
-HAND = table(
-    [
-        ("round", [0.8, 0.1, 0.1]),
-        ("round", [0.3, 0.6, 0.1]),
-        ("edge-on", [0.1, 0.8, 0.1]),
-        ("spiral", [0.1, 0.1, 0.8]),
-        ("spiral", [0.2, 0.2, 0.6]),
-        ("spiral", [0.5, 0.1, 0.4]),
-    ]
-)
+def only(predictions, *labels):
+    """Their galaxies of some classes."""
+    return changed(predictions, lambda frame: frame[frame.label.isin(labels)])
 
 
 def test_a_table_by_hand():
@@ -105,44 +49,51 @@ def test_a_table_by_hand():
     }
     assert found == pytest.approx(expected)
     assert confusion(HAND).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
-    assert checked(HAND).classes == NAMES
+    assert HAND.classes == NAMES
 
 
-def test_overall_metrics_are_those_of_scikit_learn():
-    t = sample(300, digits=12)
-    p = t[[f"p_{n}" for n in NAMES]].to_numpy()
-    true = np.array([NAMES.index(label) for label in t.label])
-    taken = p.argmax(1)
-    found = values(evaluate(t, n_bootstrap=0))
-    assert found["accuracy", ""] == pytest.approx(sk.accuracy_score(true, taken))
-    assert found["balanced_accuracy", ""] == pytest.approx(sk.balanced_accuracy_score(true, taken))
-    assert found["macro_f1", ""] == pytest.approx(sk.f1_score(true, taken, average="macro"))
-    assert found["auc", ""] == pytest.approx(
-        sk.roc_auc_score(true, p, multi_class="ovr", average="macro")
-    )
-    assert found["log_loss", ""] == pytest.approx(sk.log_loss(true, p))
-    assert found["brier", ""] == pytest.approx(((p - np.eye(3)[true]) ** 2).sum(1).mean())
+def of_scikit_learn(true, p):
+    """Every metric of galaxies of all classes, in the order of `OVERALL` and `PER_CLASS`."""
+    k = range(p.shape[1])
+    there = [i for i in k if (true == i).any()]
+    named = p.argmax(1)
+    each = np.full((4, p.shape[1]), np.nan)
+    each[:3, there] = sk.precision_recall_fscore_support(
+        true, named, labels=there, zero_division=0
+    )[:3]
+    each[3, there] = [sk.roc_auc_score(true == i, p[:, i]) for i in there]
+    brier = sk.brier_score_loss(true, p, labels=k, scale_by_half=False)
+    right, recall = sk.accuracy_score(true, named), sk.balanced_accuracy_score(true, named)
+    precision, macro, f1, auc = np.nanmean(each, axis=1)
+    assert macro == pytest.approx(recall)
+    overall = [right, recall, precision, recall, f1, auc, sk.log_loss(true, p, labels=k), brier]
+    return [*overall, *each.ravel()]
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("absent", [None, "edge-on"])
+def test_metrics_are_those_of_scikit_learn(absent):
+    given = only(sample(300, digits=12, seed=3), *(name for name in NAMES if name != absent))
+    part = given.labelled()
+    found = evaluate(given, n_bootstrap=0).value
+    assert list(found) == pytest.approx(of_scikit_learn(part.true, part.p), rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.parametrize("absent", [None, "edge-on"])
 def test_a_draw_of_the_bootstrap_is_the_same_as_scikit_learn_on_the_drawn_galaxies(absent):
-    t = sample(120, digits=1)  # coarse probabilities: many ties
-    t = t[t.label != absent]
-    p = t[[f"p_{n}" for n in NAMES]].to_numpy(copy=True)
-    p[p.sum(1) == 0] = 1
-    p /= p.sum(1, keepdims=True)
-    true = np.array([NAMES.index(label) for label in t.label])
     rng = np.random.default_rng(1)
+    true = rng.choice([k for k, name in enumerate(NAMES) if name != absent], 120)
+    p = np.round(rng.dirichlet([1, 1, 1], 120) + 0.2 * np.eye(3)[true], 1) + 0.1  # many ties
+    p /= p.sum(1, keepdims=True)
     members = [np.flatnonzero(true == k) for k in range(3)]
     draws = [
         np.concatenate([rng.choice(m, len(m)) if len(m) else m for m in members]) for _ in range(20)
     ]
     weights = np.array([np.bincount(draw, minlength=len(true)) for draw in draws], float)
-    ids = np.arange(len(true))
-    fast = metrics._weighted(weights, Part(ids, true, p))
-    for i, draw in enumerate(draws):
-        slow = metrics._point(Part(ids, true[draw], p[draw]))
-        assert {key: value[i] for key, value in fast.items()} == pytest.approx(slow, nan_ok=True)
+    fast = metrics._scores(weights, Part(np.arange(len(true)), true, p))
+    for found, draw in zip(fast, draws, strict=True):
+        assert found == pytest.approx(of_scikit_learn(true[draw], p[draw]), nan_ok=True)
 
 
 def test_the_interval_has_the_width_that_theory_gives():
@@ -195,7 +146,7 @@ def test_without_draws_there_is_no_interval():
 
 
 def test_a_class_that_the_test_part_lacks_is_nan_with_its_reason():
-    found = evaluate(HAND[HAND.label != "edge-on"], n_bootstrap=20).set_index(["metric", "class"])
+    found = evaluate(only(HAND, "round", "spiral"), n_bootstrap=20).set_index(["metric", "class"])
     for metric in metrics.PER_CLASS:
         row = found.loc[(metric, "edge-on")]
         assert math.isnan(row.value) and math.isnan(row.low) and row.n == 0
@@ -207,12 +158,12 @@ def test_a_class_that_the_test_part_lacks_is_nan_with_its_reason():
 
 
 def test_a_test_part_of_one_class_has_no_auc():
-    found = evaluate(HAND[HAND.label == "spiral"], n_bootstrap=20).set_index(["metric", "class"])
+    found = evaluate(only(HAND, "spiral"), n_bootstrap=20).set_index(["metric", "class"])
     for name in ("", "spiral"):
         assert math.isnan(found.loc[("auc", name), "value"])
         assert found.loc[("auc", name), "note"] == "the test part has one class only"
     assert found.loc[("accuracy", ""), "value"] == pytest.approx(2 / 3)
-    assert roc(HAND[HAND.label == "spiral"]).empty
+    assert roc(only(HAND, "spiral")).empty
 
 
 def test_a_table_of_a_single_class():
@@ -231,85 +182,28 @@ def test_a_class_that_is_never_named_has_precision_0_with_a_note():
     assert row.note.startswith("no galaxy was taken for this class")
 
 
-@pytest.mark.parametrize("empty", ["", None, float("nan")])
+@pytest.mark.parametrize("empty", ["", None, math.nan])
 def test_galaxies_without_label_do_not_count(empty):
-    more = table([(empty, [1, 0, 0])] * 4)
-    more["id"] = ["a", "b", "c", "d"]
-    both = pd.concat([HAND, more], ignore_index=True)
+    both = joined(HAND, predicted("abcd", [empty] * 4, [[1, 0, 0]] * 4))
     pd.testing.assert_frame_equal(evaluate(both, n_bootstrap=9), evaluate(HAND, n_bootstrap=9))
 
 
 def test_other_splits_do_not_count():
-    other = sample(50, split="val").assign(id=[f"v{i}" for i in range(50)])
-    both = pd.concat([HAND, other])
+    other = changed(sample(50, split="val"), lambda frame: frame.assign(id="v" + frame.id))
+    both = joined(HAND, other)
     assert values(evaluate(both, n_bootstrap=0)) == values(evaluate(HAND, n_bootstrap=0))
     assert evaluate(both, split="val", n_bootstrap=0).n[0] == 50
 
 
-def test_classes_whose_names_are_numbers_survive_a_file(tmp_path):
-    t = table(
-        [("0", [0.9, 0.1]), ("1", [0.2, 0.8]), ("1", [0.7, 0.3]), ("", [0.5, 0.5])],
-        names=("0", "1"),
-    )
-    t.to_csv(tmp_path / "predictions.csv", index=False)
-    read = pd.read_csv(tmp_path / "predictions.csv")
-    assert read.label.dtype == float  # the trap: 0.0, 1.0, 1.0, NaN
-    for found in (checked(read), read_predictions(tmp_path / "predictions.csv")):
-        assert values(evaluate(found, n_bootstrap=0))["accuracy", ""] == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda t: t.assign(id="a"),
-            r"duplicate id 'a' \(rows 2, 3, 4, 5, 6 and 1 more\); keep one row",
-        ),
-        (
-            lambda t: t.assign(label=["bar", *t.label[1:]]),
-            r"not a class in rows 2 \(bar\); classes: round, edge-on, spiral",
-        ),
-        (
-            lambda t: t.assign(p_round=t.p_round + 0.01),
-            r"sum to 1 in 6 rows: 2 \(id g0, sum 1.01\).* and 1 more",
-        ),
-        (
-            lambda t: t.assign(p_round=[math.nan, *t.p_round[1:]]),
-            r"sum to 1 in 1 rows: 2 \(id g0, sum nan\)",
-        ),
-        (lambda t: t.assign(p_round=t.p_round - 1, p_spiral=t.p_spiral + 1), "not probabilities"),
-        (
-            lambda t: t.assign(split="train"),
-            r"no labelled galaxy in split 'test'; there are train \(6 rows\)",
-        ),
-        (lambda t: t.drop(columns="split"), "column 'split' is missing"),
-        (lambda t: t[["id", "split", "label"]], "column 'p_<class>' is missing"),
-    ],
-)
-def test_a_faulty_table_is_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(change(HAND))
-
-
-def test_probabilities_that_a_file_rounded_are_good_enough():
-    t = sample(100, digits=12)
-    rounded = t.round(4)
-    assert (rounded.filter(like="p_").sum(axis=1) != 1).any()
-    assert values(evaluate(rounded, n_bootstrap=0)) == pytest.approx(
-        values(evaluate(t, n_bootstrap=0)), abs=1e-3
-    )
-
-
 def test_roc_has_the_points_and_areas_of_scikit_learn():
-    t = sample(80)
-    points = roc(t)
+    part = (given := sample(80)).labelled()
+    points = roc(given)
     for name, curve in points.groupby("class"):
-        false_positive, true_positive, _ = sk.roc_curve(t.label == name, t[f"p_{name}"])
+        of_class = part.true == NAMES.index(name), part.p[:, NAMES.index(name)]
+        false_positive, true_positive, _ = sk.roc_curve(*of_class)
         np.testing.assert_allclose(curve.false_positive_rate, false_positive)
         np.testing.assert_allclose(curve.true_positive_rate, true_positive)
-        assert curve.auc.unique() == pytest.approx(
-            [sk.roc_auc_score(t.label == name, t[f"p_{name}"])]
-        )
+        assert curve.auc.unique() == pytest.approx([sk.roc_auc_score(*of_class)])
     assert list(points["class"].unique()) == list(NAMES)
 
 
@@ -322,13 +216,12 @@ def test_mistakes_come_with_the_most_confident_first():
         "probability": [0.6, 0.5],
     }
     assert list(found.index) == [1, 5]
-    assert mistakes(HAND[HAND.id == "g0"]).empty
+    assert mistakes(changed(HAND, lambda frame: frame[:1])).empty
 
 
 def test_majority_knows_the_training_labels_alone():
-    train = table([("spiral", [1, 0, 0])] * 3 + [("round", [0, 1, 0])], split="train")
-    train["id"] = ["a", "b", "c", "d"]
-    blind = majority(pd.concat([train, HAND], ignore_index=True))
+    label = ["spiral"] * 3 + ["round"]
+    blind = majority(joined(predicted("abcd", label, [[0, 1, 0]] * 4, split="train"), HAND))
     found = values(evaluate(blind, n_bootstrap=0))
     assert found["accuracy", ""] == pytest.approx(3 / 6)  # all spirals
     assert found["auc", ""] == pytest.approx(0.5)

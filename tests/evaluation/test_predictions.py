@@ -124,13 +124,12 @@ def test_a_file_of_votes_gives_the_same_votes(tmp_path, concentration):
     made.table().to_csv(tmp_path / "votes.csv", index=False)
     read = predictions.read_votes(tmp_path / "votes.csv")
     pd.testing.assert_frame_equal(read.table(), frame, check_dtype=False)
-    assert list(read.voted().ids) == list(read.tested().ids) == ["007", "nan"]
+    assert list(read.voted().ids) == list(read.labelled().ids) == ["007", "nan"]
     assert (read.concentration is not None) == concentration
-    assert len(read.voted("val").ids) == 0
-    with pytest.raises(
-        ValueError, match=r"no galaxy with votes in split 'val'; there are test \(2"
-    ):
-        read.tested("val")
+    assert len(read.voted("val").ids) == 0 and not read.has("val")
+    message = r"no galaxy with votes in split 'val'; there are test \(3 rows\)"
+    with pytest.raises(ValueError, match=message):
+        read.labelled("val")
 
 
 def test_arrays_give_the_same_votes():

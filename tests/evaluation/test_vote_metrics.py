@@ -381,7 +381,7 @@ def test_coverage_of_the_right_distribution_is_what_it_says(concentration):
         )  # as if the answers of a galaxy were one
         assert (abs(rows.coverage - rows.level) < 4 * error).all(), name
     assert found.error.max() < 0.02 and found[found.question == "overall"].error.max() < 0.005
-    u = vote_calibration._transform(votes_in(t).tested(), seed=0)
+    u = vote_calibration._transform(votes_in(t).labelled(), seed=0)
     count, _ = np.histogram(u[np.isfinite(u)], 10, (0, 1))
     assert count / count.sum() == pytest.approx(0.1, abs=0.005)
     asked = (
@@ -407,7 +407,7 @@ def test_the_transform_lies_between_the_distribution_functions_of_scipy():
     t = predicted_distributions(40, concentration=5.0, told=5.0)
     for concentration in (5.0, None):
         spread = [f"s_{name}" for name in galaxy_zoo_tree.SLICES]
-        part = votes_in(t if concentration else t.drop(columns=spread)).tested()
+        part = votes_in(t if concentration else t.drop(columns=spread)).labelled()
         u = vote_calibration._transform(part, seed=0)
         counts = np.round(part.true * part.volunteers[:, None])
         p = galaxy_zoo_tree.per_question(part.predicted)
@@ -528,53 +528,3 @@ def test_classes_agree_where_the_thresholds_say_so():
     assert found.accuracy == 0.75 and found.low < 0.75 < found.high
     none = agreement(table(true[5:], predicted[5:]))
     assert none.n == 0 and math.isnan(none.accuracy)
-
-
-# ---- wrong tables
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda t: t.drop(columns=["p_Class3.1", "volunteers"]),
-            "column 'volunteers', 'p_Class3.1' is missing; there are id, split",
-        ),
-        (
-            lambda t: t.assign(s_smooth=1.0),
-            "column 's_edge_on', 's_bar', 's_spiral' and 7 more is missing",
-        ),
-        (
-            lambda t: t.assign(
-                **{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}
-            ),
-            "column 's_bar': not positive",
-        ),
-        (
-            lambda t: t.assign(**{"p_Class3.1": [0.1, np.nan, 0.2]}),
-            r"'p_Class3.1': not finite in 1 rows: 3 \(id g1: nan",
-        ),
-        (
-            lambda t: t.assign(**{"p_Class1.1": np.inf}),
-            r"p_Class1.1.* in 3 rows: 2 \(id g0: inf\), 3",
-        ),
-        (
-            lambda t: t.assign(**{"Class6.1": [0.1, 1.2, np.nan]}),
-            r"'Class6.1': not between.*2 rows: 3 \(id g1: 1.2\), 4 \(id g2: nan\)",
-        ),
-        (
-            lambda t: t.assign(volunteers=[0, 2, 40]),
-            r"'volunteers': not positive .* 2 \(id g0: 0.0\)",
-        ),
-        (lambda t: t.assign(id="g"), r"duplicate id 'g' \(rows 2, 3, 4\); keep one row"),
-        (
-            lambda t: t.assign(split="val"),
-            r"no galaxy with votes in split 'test'; there are val \(3 rows\)",
-        ),
-    ],
-)
-def test_wrong_tables_are_refused(change, message):
-    t = table(*2 * [smooth_only({}, {}, {})], 30.0)
-    for measure in (evaluate, violations, coverage):
-        with pytest.raises(ValueError, match=message):
-            measure(change(t))
