@@ -7,8 +7,8 @@ what the model gives:
 * an answer of a question: `lambda outputs: model.answer(outputs, column)`;
 * a direction in feature space, of an encoder: `lambda features: features @ direction`.
 
-Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on
-the device where it is, and afterwards as it was; maps are on the CPU. Any map looks plausible on a
+Images are uint8, or float in [0, 1]. The model stays on its device and
+afterwards is as it was (`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a
 galaxy in the middle of its frame: each is held against controls that know nothing of the model, a
 Gaussian in the centre and random blobs (`map_scores`)."""
 
@@ -46,8 +46,8 @@ def maps(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Heat:
-    """Map where the score comes from: each galaxy's heat, divided by its largest value. A map
-    without any heat stays zero.
+    """Map where the score comes from: each galaxy's heat, divided by its largest value if it has
+    any.
 
     Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them,
     upsampled bilinearly:
@@ -66,13 +66,11 @@ def maps(
     * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is
       covered with sky, the mean of all patches that cover a pixel, ReLU. Zeiler & Fergus 2014
       (arXiv 1311.2901), section 4.2. Some hundred times slower.
-    * `centred` (a Gaussian in the centre) and `random` (7 x 7 random numbers, upsampled): the
-      controls, alike for all models.
+    * `centred` (a Gaussian) and `random` (7 x 7 random numbers, upsampled): the controls.
 
     `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last
-    whose maps have 7 x 7 cells or more, as a ResNet's last ones at 224 px. (At 64 px, its last 2 x
-    2 cells say no more than random blobs.) Of a module that is called more than once, the last call
-    counts.
+    whose maps have 7 x 7 cells or more, as a ResNet's last 2 x 2 cells at 64 px say no more than
+    random blobs. Of a module that is called more than once, the last call counts.
 
     Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that
     do; for a target that gives anything but one score per galaxy, or does not depend on the layer;
@@ -81,34 +79,31 @@ def maps(
     if method not in (*METHODS, *CONTROLS):
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
-        return _relative(_centred(images) if method == "centred" else _random(images, seed))
-    heat = _occlusion
-    if method in BY_LAYER:
-        heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
-    with scoring.unchanged(model):
-        found = [
-            heat(model, batch, target).cpu() for batch in scoring.batches(model, images, batch_size)
-        ]
-    return _relative(torch.cat(found))
+        found = _centred(images) if method == "centred" else _random(images, seed)
+    else:
+        heat = _occlusion
+        if method in BY_LAYER:
+            heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
+        batches = scoring.batches(model, images, batch_size)
+        with scoring.unchanged(model):
+            found = torch.cat([heat(model, batch, target).cpu() for batch in batches])
+    return found / found.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
-    """List the modules that give maps, in the order in which they finish: name to channels, height,
-    width. A single cell, as after pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8
-    cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
+    """List the modules that give maps of more than one cell, in the order in which they finish:
+    name to channels, height, width. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4,
+    `layer4` 2 x 2.)"""
     found: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, _module: nn.Module, _given: Any, output: Any) -> None:
         found.pop(name, None)
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found[name] = tuple(output.shape[1:])
 
     with scoring.unchanged(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name, module in list(model.named_modules())[1:]:  # without the model itself
-            hook = module.register_forward_hook(
-                lambda module, given, output, name=name: note(name, output)
-            )
-            hooks.callback(hook.remove)
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
         model(next(scoring.batches(model, images, 1)))
     return found
 
@@ -117,9 +112,8 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
     """Return the checked name of a layer, or that of the default one."""
     if any(getattr(module, "aligned", False) for module in model.modules()):
         raise ValueError(
-            "the encoder turns each galaxy before it looks at it (aligned=True), so the maps of "
-            "its layers do not lie on the galaxies that were given; take method='occlusion', or "
-            "an encoder with aligned=False"
+            "the encoder turns each galaxy first (aligned=True), so maps of its layers do not lie "
+            "on it as it was; take method='occlusion', or an encoder with aligned=False"
         )
     there = layers(model, images)
     shape = "maps (galaxy, channel, height, width)"
@@ -140,14 +134,11 @@ def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, 
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # which the next layer may change in place
 
-    hook = model.get_submodule(layer).register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            total, g = scoring.score(model, images, target).sum(), None
-            if total.requires_grad:
-                (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
-    finally:
-        hook.remove()
+    with torch.enable_grad(), contextlib.ExitStack() as hooks:
+        hooks.callback(model.get_submodule(layer).register_forward_hook(keep).remove)
+        total, g = scoring.score(model, images, target).sum(), None
+        if total.requires_grad:
+            (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
     if g is None:
         raise ValueError(f"the target's score does not depend on layer {layer!r}")
     a = kept[0].detach()  # (galaxy, channel, height, width), as is g
@@ -187,7 +178,3 @@ def _centred(images: Images) -> Heat:
 def _random(images: Images, seed: int) -> Heat:
     drawn = torch.rand(len(images), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
     return functional.interpolate(drawn, images.shape[-2:], mode="bilinear")[:, 0]
-
-
-def _relative(heat: Heat) -> Heat:
-    return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
