@@ -171,7 +171,7 @@ def _blur(planes: Planes, width: float) -> Planes:
 
 
 def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Planes:
-    """Local structure of the brightness, about equally strong wherever there is more than rounding."""
+    """Local structure of the brightness, equally strong wherever it is more than rounding."""
     grey = pixels.mean(1)
     detail = _blur(grey, 1.0) - _blur(grey, 4.0)
     return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
