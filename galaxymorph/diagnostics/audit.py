@@ -22,10 +22,10 @@ from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
 from galaxymorph.diagnostics.audit_predictions import batch_independent, predictions
 from galaxymorph.diagnostics.duplicates import CHUNK, duplicates, sums
-from galaxymorph.diagnostics.findings import Finding, Severity, some
+from galaxymorph.diagnostics.findings import Finding, Severity
 from galaxymorph.evaluation.intervals import holm
 from galaxymorph.learning import encoders, saved, train
-from galaxymorph.text import plain_id
+from galaxymorph.text import plain_id, some
 
 # ---- galaxies, before anything is trained
 
@@ -45,8 +45,8 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
             splits).
     """
     found, n = duplicates(sample.images), len(sample)
-    pairs = (np.ones(len(found)), (found["first"], found["second"]))
-    links = sparse.coo_array(pairs, shape=(n, n))
+    pairs = (found["first"], found["second"])
+    links = sparse.coo_array((np.ones(len(found)), pairs), shape=(n, n))
     alike = sparse.csgraph.connected_components(links, directed=False)[1]
     return [
         shared_ids(sample),
@@ -66,8 +66,8 @@ def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Gala
     order, n = np.argsort(group, kind="stable"), len(sample)
     sets = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     sets = [rows for rows in sets if len(rows) > 1]
-    several = [(rows, set(sample.split[rows])) for rows in sets]
-    judged = [rows for rows, of in several if len(of) > 1 and of & {"val", "test"}]
+    across = [rows for rows in sets if len(set(sample.split[rows])) > 1]
+    judged = [rows for rows in across if set(sample.split[rows]) & {"val", "test"}]
     shown = judged or sets
     if not shown:
         return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)
@@ -101,9 +101,7 @@ def _classes(sample: Galaxies, *, least: int, level: float) -> list[Finding]:
     if len(counts) > 1:
         agree = f"class fractions agree between splits (least p = {adjusted.min():.2g})"
     cells: Any = counts.stack()
-    few = [
-        f"{count} of {name} in {split}" for (split, name), count in cells.items() if count < least
-    ]
+    few = [f"{k} of {name} in {split}" for (split, name), k in cells.items() if k < least]
     enough = f"at least {least} galaxies of each class in each split with labels"
     differ = "class fractions differ from the other splits' in"
     return [

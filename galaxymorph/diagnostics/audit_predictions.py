@@ -16,7 +16,8 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from galaxymorph.data.galaxies import Galaxies
-from galaxymorph.diagnostics.findings import Finding, some
+from galaxymorph.diagnostics.findings import Finding
+from galaxymorph.text import some
 
 Names = Shaped[ndarray, " row"]  # of classes
 

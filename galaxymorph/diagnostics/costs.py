@@ -48,8 +48,7 @@ def parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def flops(model: nn.Module, inputs: Inputs) -> int:
-    """Count the floating-point operations of one forward pass of one galaxy, the first of `inputs`,
-    in eval mode.
+    """Count the floating-point operations of one forward pass of the first galaxy in eval mode.
 
     A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
     count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
@@ -68,8 +67,8 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
-    """Time galaxies per second: of all `inputs` by the median of some `passes`, after one that is
-    not timed (it may have to allocate or to choose algorithms)."""
+    """Time galaxies per second: the median of some `passes` over all `inputs`, after one untimed
+    pass that may have to allocate or to choose algorithms."""
     predict(inputs)
     seconds = []
     for _ in range(passes):

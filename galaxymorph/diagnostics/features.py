@@ -25,8 +25,7 @@ TrainLabels = Int[ndarray | Tensor, " train"]
 
 
 class Collapse(UserWarning):
-    """The encoder gives all galaxies nearly the same features, or features that vary in a few
-    directions only."""
+    """The encoder's features are nearly all the same, or vary in a few directions only."""
 
 
 # ---- health
@@ -199,8 +198,8 @@ def project(
 def neighbours(
     features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
 ) -> Int[ndarray, "query k"]:
-    """Find the `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
-    excluded; the nearest first. Raises `ValueError` where there are not that many others."""
+    """Find the `k` other galaxies nearest, by cosine similarity, to those in `rows`, the nearest
+    first. Raises `ValueError` where there are not that many others."""
     unit = _unit(features)
     if not 1 <= k < len(unit):
         raise ValueError(f"k={k} neighbours of {len(unit)} galaxies: from 1 to {len(unit) - 1}")

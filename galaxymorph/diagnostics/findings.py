@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
-from galaxymorph.text import listing, unknown
+from galaxymorph.text import unknown
 
 # Every check, and what to do where it finds a leak.
 CHECKS = {
@@ -28,8 +27,6 @@ CHECKS = {
 }
 Severity = Literal["passed", "warning", "leak"]
 SEVERITIES: tuple[Severity, ...] = ("passed", "warning", "leak")
-
-some = functools.partial(listing, most=3)  # of the galaxies that a message names
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,12 @@
 """Class-activation maps: which parts of a galaxy a network's answer depends on.
 
 A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of
-what the model gives:
+what the model gives: that of a class, `lambda logits: logits[:, k]`, of an answer
+(`VoteRegressor.answer`), or of a direction in feature space, `lambda features: features @ d`.
 
-* a class: `lambda logits: logits[:, k]`;
-* an answer of a question: `lambda outputs: model.answer(outputs, column)`;
-* a direction in feature space, of an encoder: `lambda features: features @ direction`.
-
-Images are uint8, or float in [0, 1]. The model stays on its device and
-afterwards is as it was (`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a
-galaxy in the middle of its frame: each is held against controls that know nothing of the model, a
-Gaussian in the centre and random blobs (`map_scores`)."""
+Images are uint8, or float in [0, 1]. The model stays on its device and afterwards is as it was
+(`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a galaxy in the middle of its
+frame: each is held against controls that know nothing of the model (`map_scores`)."""
 
 from __future__ import annotations
 
@@ -109,14 +105,13 @@ def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
 
 
 def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
-    """Return the checked name of a layer, or that of the default one."""
+    """The checked name of a layer, or that of the default one."""
     if any(getattr(module, "aligned", False) for module in model.modules()):
         raise ValueError(
             "the encoder turns each galaxy first (aligned=True), so maps of its layers do not lie "
             "on it as it was; take method='occlusion', or an encoder with aligned=False"
         )
-    there = layers(model, images)
-    shape = "maps (galaxy, channel, height, width)"
+    there, shape = layers(model, images), "maps (galaxy, channel, height, width)"
     if not there:
         raise ValueError(f"no layer gives {shape} of more than one cell: images are too small?")
     if layer is not None and layer not in there:

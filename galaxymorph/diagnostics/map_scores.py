@@ -30,22 +30,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # the scores of `compare`, and what is better
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
+SIGN = {"more": 1, "less": -1}
+VERBS = {1: "beats", 0: "is statistically tied with", -1: "is worse than"}
 DRAWS = 2000  # of a bootstrap
 STEPS = 16  # of a deletion or insertion curve
 BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
-# of full brightness: what a galaxy has above the sky at least, where the sky has no noise
-FAINTEST = 0.02
+FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least
 
 
 @torch.no_grad()
 def curve(
-    model: nn.Module,
-    images: Images,
-    target: Target,
-    heat: Heat,
-    kind: Kind,
-    *,
-    batch_size: int = 64,
+    model: nn.Module, images: Images, target: Target, heat: Heat, kind: Kind, batch_size: int = 64
 ) -> Curve:
     """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
     fast where the map is good.
@@ -162,12 +157,11 @@ def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy 
     noise = 1.4826 * (outer - ground).abs().median(1, keepdim=True).values
     above = (light > (ground + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
     x = np.arange(light.shape[-1]) - (light.shape[-1] - 1) / 2
-    found = []
     for bright in above:
         objects: Any = ndimage.label(bright)
         central = np.where(bright, np.hypot(x, x[:, None]), np.inf).argmin()
-        found.append(bright & (objects[0] == objects[0].flat[central]))
-    return torch.from_numpy(np.stack(found))
+        bright &= objects[0] == objects[0].flat[central]
+    return torch.from_numpy(above)
 
 
 def heat_on_galaxy(images: Images, heat: Heat) -> PerGalaxy:
@@ -195,8 +189,8 @@ def rotation_agreement(
 class Compared(NamedTuple):
     """Several methods on the same galaxies (`compare`)."""
 
-    scores: pd.DataFrame  # a row per method and score
-    curves: pd.DataFrame  # a row per method, curve and point
+    scores: pd.DataFrame
+    curves: pd.DataFrame
 
 
 def compare(
@@ -229,26 +223,22 @@ def compare(
         heat = maps(model, images, target, **how)
         for kind in KINDS:
             curves[method, kind] = curve(model, images, follow, heat, kind)
-        found = {kind: area(curves[method, kind]) for kind in KINDS} | {
-            "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
-            "on galaxy": heat_on_galaxy(images, heat),
-            "rotation": rotation_agreement(model, images, target, **how),
-        }
-        values |= {(method, name): found[name].numpy() for name in BETTER}
+            values[method, kind] = area(curves[method, kind]).numpy()
+        other = maps(untrained, images, target, **how)
+        values[method, "randomised"] = rank_correlation(heat, other).numpy()
+        values[method, "on galaxy"] = heat_on_galaxy(images, heat).numpy()
+        values[method, "rotation"] = rotation_agreement(model, images, target, **how).numpy()
     nothing = np.full(len(images), np.nan)
-    gains = [
-        (each - values.get(("centred", name), nothing)) * (1 if BETTER[name] == "more" else -1)
-        for (_, name), each in values.items()
-    ]
+    control = {name: values.get(("centred", name), nothing) for name in BETTER}
+    gains = [SIGN[BETTER[name]] * (each - control[name]) for (_, name), each in values.items()]
     scores = pd.DataFrame(list(values), columns=["method", "score"])
     scores[["value", "low", "high"]] = _means(list(values.values()))
     scores["n"] = len(images)
     scores[["gain", "gain_low", "gain_high"]] = _means(gains)
     points = [(*key, k / STEPS) for key in curves for k in range(STEPS + 1)]
     lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
-    lines[["value", "low", "high"]] = _means(
-        [at for each in curves.values() for at in each.numpy().T]
-    )
+    along = [point for each in curves.values() for point in each.numpy().T]
+    lines[["value", "low", "high"]] = _means(along)
     return Compared(scores, lines.assign(n=len(images)))
 
 
@@ -265,20 +255,14 @@ def sentences(table: pd.DataFrame) -> list[str]:
     methods."""
     said = []
     for row in table.loc[~table.method.isin(CONTROLS) & table.score.isin(KINDS)].itertuples():
-        low, high, sign = row.gain_low, row.gain_high, 1 if BETTER[row.score] == "more" else -1
+        low, high = row.gain_low, row.gain_high
+        control = row.value - SIGN[BETTER[row.score]] * row.gain
         text = "nothing can be said without the centred control and two galaxies or more"
         if not math.isnan(low):
-            verb = (
-                "beats"
-                if low > 0
-                else "is worse than"
-                if high < 0
-                else "is statistically tied with"
-            )
             text = (
-                f"{verb} the centred Gaussian, area {row.value:.3f} against "
-                f"{row.value - sign * row.gain:.3f} (gain {row.gain:+.3f}, "
-                f"{interval(low, high, '+.3f')}, {row.n:,} galaxies)"
+                f"{VERBS[int(low > 0) - int(high < 0)]} the centred Gaussian, area {row.value:.3f} "
+                f"against {control:.3f} (gain {row.gain:+.3f}, {interval(low, high, '+.3f')}, "
+                f"{row.n:,} galaxies)"
             )
         said.append(f"{row.method}, {row.score}: {text}.")
     return said

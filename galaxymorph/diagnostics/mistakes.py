@@ -72,7 +72,7 @@ def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
             n = f"{len(made)} replays for {len(seeds)} seeds"
             raise ValueError(f"{name}: {n}; make each mistake once for every seed")
         head = {"mistake": MISTAKES[name].name, "seed": seeds, "measure": MISTAKES[name].measure}
-        rows.append(pd.concat([pd.DataFrame(head), made[NUMBERS]], axis=1))
+        rows.append(made.assign(**head)[[*head, *NUMBERS]])
     return pd.concat(rows, ignore_index=True)
 
 

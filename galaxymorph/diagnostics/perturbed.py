@@ -1,9 +1,9 @@
-"""Does a method say the same of a galaxy that was perturbed in a way that leaves its class as it
-is? Whatever changes is the method's error, and no label is needed to see it.
+"""Does a method say the same of a galaxy under perturbations that leave its class as it is?
+Whatever changes is the method's error, and no label is needed to see it. (A method that names one
+class for every galaxy is perfectly consistent: read these numbers beside its accuracy.)
 
 Perturbations are functions from images to images, by name; the one called `REFERENCE` gives the
-galaxy that the others are held against. A method that names one class for every galaxy is perfectly
-consistent: read these numbers beside its accuracy.
+galaxy that the others are held against.
 
 Tables of predictions (`table`, or anybody's) have a row for every galaxy under every perturbation:
 `id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and

@@ -36,10 +36,13 @@ from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
+Bands = float | Sequence[float]
 Row = dict[str, Any]  # of a history
 Made = tuple[float, float, Finding | None, Mapping[str, float]]  # but name and n of a `Replay`
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
+NOT_GIVEN = "no check; train.fit is not given the test galaxies"
+DRAWS_BOTH = "no check; moco.MoCo draws both views itself"
 
 
 # ---- learned with labels
@@ -64,12 +67,7 @@ def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, 
     return model, history
 
 
-@replays(
-    "best epoch chosen on test galaxies",
-    "ResNet50",
-    direction=1,
-    prevented="no check; train.fit is not given the test galaxies",
-)
+@replays("best epoch chosen on test galaxies", "ResNet50", direction=1, prevented=NOT_GIVEN)
 def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
     """The largest test accuracy of all epochs, against that of the epoch with the smallest
     validation loss; one training."""
@@ -89,7 +87,7 @@ def leak(
     """As many training galaxies, but some of them are test galaxies, against a clean split; the
     same test galaxies.
 
-    `share`: of the test galaxies (64 % as published)."""
+    `share`: as in `leaky`, 64 % as published."""
     leaking = leaky(sample, share=share, seed=training.get("seed", 0))
     (careless, _), test = _fitted(leaking, fresh, **training), sample.part("test")
     seen = np.isin(test.ids, leaking.ids[leaking.split == "train"])
@@ -161,31 +159,24 @@ def resampled_validation(
         split = sample.split.copy()
         split[pool] = rng.permutation(split[pool])
         splits.append(replace(sample, split=split))
-    models, validated = [], []
+    accuracies = []
     for drawn in (splits, [sample] * legs):
         model, rows = _fitted(drawn[0], fresh, seed=seed, **training)
         for leg, each in enumerate(drawn[1:], 1):
             rows = list(train.fit(model, *_parts(each), seed=seed + leg, **training))
-        models.append(model)
-        validated.append(_validated(rows))
+        accuracies.append((_validated(rows), _accuracy(model, sample)))
     seen = sorted(set().union(*(each.part("train").ids for each in splits)))
     known = np.isin(splits[-1].part("val").ids, seen).mean()
-    beside = {
-        "share of the last validation galaxies that had been trained on": float(known),
-        "validation galaxies with a split that stays": validated[1],
-        "test galaxies with a split that stays": _accuracy(models[1], sample),
-    }
+    beside = {"share of the last validation galaxies that had been trained on": float(known)}
+    for part, value in zip(("validation", "test"), accuracies[1], strict=True):
+        beside[f"{part} galaxies with a split that stays"] = value
     finding = _of(audit.model({"seen": seen, "seen_labels": seen}, splits[-1]), "labels seen")
-    return validated[0], _accuracy(models[0], sample), finding, beside
+    return *accuracies[0], finding, beside
 
 
 @replays("preprocessing of another network", FIVE, direction=-1)
 def other_preprocessing(
-    sample: Galaxies,
-    model: nn.Module,
-    *,
-    mean: float | Sequence[float] = 0.0,
-    std: float | Sequence[float] = 1.0,
+    sample: Galaxies, model: nn.Module, *, mean: Bands = 0.0, std: Bands = 1.0
 ) -> Made:
     """The same network predicts images that are normalised in another way than those that it
     was trained on.
@@ -241,19 +232,12 @@ def pretrained(
     return encoder
 
 
-@replays(
-    "one of two views not augmented",
-    DNN,
-    direction=-1,
-    prevented="no check; moco.MoCo draws both views itself",
-)
+@replays("one of two views not augmented", DNN, direction=-1, prevented=DRAWS_BOTH)
 def one_view(
     sample: Galaxies, encoder: nn.Module, fresh: Fresh, *, views: Views, **options: Any
 ) -> Made:
     """MoCo whose queries are the galaxies as they are and only the keys are views, against
-    views for both; a linear probe on either.
-
-    Beside both, random weights."""
+    views for both; a linear probe on either."""
     careless = pretrained(sample, fresh, views=of_keys_alone(views), **options)
     learned = (careless, encoder, _untrained(fresh, **options))
     reported, right, random = (_probed(sample, partial(train.embed, each)) for each in learned)
@@ -315,7 +299,7 @@ def _validated(rows: Sequence[Row]) -> float:
 
 
 def _accuracy(model: nn.Module, sample: Galaxies) -> float:
-    """That of the test galaxies."""
+    """The test accuracy."""
     part = sample.part("test")
     return train.evaluate(model, (part.images, part.labels))["accuracy"]
 

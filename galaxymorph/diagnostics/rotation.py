@@ -1,10 +1,8 @@
 """Does a method say the same of a galaxy however it is turned? A galaxy has no up (Dieleman et al.
-2015, arXiv 1503.07077, averaged over such views for that reason).
+2015, arXiv 1503.07077). Galaxies are turned in two ways, perturbations whose reference is turn 0:
 
-Galaxies are turned in two ways, perturbations (`perturbed`) whose reference is turn 0:
-
-* `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`. No pixel
-  is resampled: the reference is the untouched image, and what changes is the method's doing alone.
+* `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`; the
+  reference is the untouched image, and no pixel is resampled.
 * `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), 0 included. These have to be
   resampled, and must not differ in anything but the angle. So every one of them, 0 too, shows the
   same scene (`rotated`), in which no corner comes in, goes out or is left black. And every one is
