@@ -139,20 +139,20 @@ def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
         return findings + [Finding(name, "warning", unknown) for name in names]
     seen, told = set(header["seen"]), set(header["seen_labels"])
     test, val = (set(sample.ids[sample.split == split].tolist()) for split in ("test", "val"))
-    tested, chosen = "test galaxies", "validation galaxies, by which epochs are chosen"
-    by_label: tuple[Severity, set[str], str] = ("leak", test, tested)
-    if told & val and not told & test:
-        by_label = ("warning", val, chosen)
-    kinds: list[tuple[str, str, set[str], Severity, set[str], str]] = [
-        ("galaxies seen", "on the images", seen - told, "warning", test, tested),
-        ("labels seen", "with the labels", told, *by_label),
-    ]
-    for name, how, known, severity, part, called in kinds:
+
+    def met(name: str, how: str, known: set[str], severity: Severity, part: set[str]) -> Finding:
         found, n = sorted(known & part), len(part)
-        text = f"trained {how} of {len(found):,} of {n:,} {called}"
+        text = f"trained {how} of {len(found):,} of {n:,} "
+        text += "test galaxies" if part is test else "validation galaxies, which choose epochs"
         text += f": {some(found)}" if found else ""
-        findings.append(Finding(name, severity if found else "passed", text, tuple(found), n))
-    return findings
+        return Finding(name, severity if found else "passed", text, tuple(found), n)
+
+    by_label = ("warning", val) if told & val and not told & test else ("leak", test)
+    return [
+        *findings,
+        met("galaxies seen", "on the images", seen - told, "warning", test),
+        met("labels seen", "with the labels", told, *by_label),
+    ]
 
 
 def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
@@ -206,9 +206,9 @@ def _mean(sample: Galaxies, rows: Int[ndarray, " row"]) -> Float[ndarray, " band
 def trained(
     results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None, few: int = 6
 ) -> dict[str, list[Finding]]:
-    """Check what jobs have made, each against the data set that it was made from: predictions
-    tables by `predictions`, model files by `model` and, if they are classifiers,
-    `batch_independent` on a few test galaxies.
+    """Check what jobs have made, each against the data set that it was made from: tables by
+    `predictions`, model files by `model` and, of classifiers, `batch_independent` on a `few` test
+    galaxies.
 
     `results`: what `run.results.read` gives of each job, and where its model file would be; jobs
     that are not done are left out. `galaxies`: the options of `data.load` for jobs that were

@@ -42,8 +42,7 @@ def uniformity(features: Features) -> float:
     over all pairs of galaxies, where d is their distance. 0 where all are at the same point, about
     -4 (in many dimensions) where they are spread. Less is better. Wang & Isola 2020 (arXiv
     2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single galaxy."""
-    unit = _unit(features)
-    n = len(unit)
+    unit, n = _unit(features), len(features)
     if n < 2:
         raise ValueError(f"{n} galaxy: uniformity is of pairs, so it needs 2 or more")
 

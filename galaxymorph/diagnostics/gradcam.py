@@ -75,7 +75,7 @@ def maps(
     if method not in (*METHODS, *CONTROLS):
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
-        found = _centred(images) if method == "centred" else _random(images, seed)
+        found = _control(method, images, seed)
     else:
         heat = _occlusion
         if method in BY_LAYER:
@@ -124,7 +124,7 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
 def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, layer: str) -> Heat:
     kept: list[Tensor] = []
 
-    def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+    def keep(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
         # the graph begins here, even where no weight needs a gradient
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # which the next layer may change in place
@@ -164,12 +164,10 @@ def _occlusion(model: nn.Module, images: Floats, target: Target) -> Heat:
     return (fall / patches).relu()
 
 
-def _centred(images: Images) -> Heat:
-    size = images.shape[-1]
+def _control(method: str, images: Images, seed: int) -> Heat:
+    n, size = len(images), images.shape[-1]
+    if method == "random":
+        drawn = torch.rand(n, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+        return functional.interpolate(drawn, (size, size), mode="bilinear")[:, 0]
     line = torch.exp(-0.5 * ((torch.arange(size) + 0.5) / size - 0.5).square() / CENTRED**2)
-    return (line * line[:, None]).repeat(len(images), 1, 1)
-
-
-def _random(images: Images, seed: int) -> Heat:
-    drawn = torch.rand(len(images), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
-    return functional.interpolate(drawn, images.shape[-2:], mode="bilinear")[:, 0]
+    return (line * line[:, None]).repeat(n, 1, 1)

@@ -83,8 +83,8 @@ def table(replays: Sequence[Replay]) -> pd.DataFrame:
     seeds) and what. `replays`: one of each mistake for each seed."""
     rows = []
     for name, made in _by_mistake(replays).items():
-        _, published_in, what, measure, *_ = MISTAKES[name]
-        row = {"mistake": MISTAKES[name].name, "published_in": published_in, "measure": measure}
+        title, published_in, what, measure, *_ = MISTAKES[name]
+        row: dict[str, Any] = {"mistake": title, "published_in": published_in, "measure": measure}
         row |= made[NUMBERS[:3]].mean().to_dict()
         row |= {"low": made.difference.min(), "high": made.difference.max()}
         row |= {"n": made.n.min(), "seeds": len(made), "found_by": _found_by(name, made.finding)}

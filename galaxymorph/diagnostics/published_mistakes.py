@@ -102,9 +102,7 @@ def leak(
 
 def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
     """Return the same data set, in which a `share` of the test galaxies are training galaxies, too,
-    in place of as many others.
-
-    Raises `ValueError` where there are fewer training galaxies than that."""
+    in place of as many others. Raises `ValueError` where there are fewer training galaxies."""
     rng = np.random.default_rng(seed)
     parts = (np.flatnonzero(sample.split == split) for split in ("train", "test"))
     known, tested = map(rng.permutation, parts)
