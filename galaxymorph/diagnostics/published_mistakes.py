@@ -38,7 +38,8 @@ Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
 Bands = float | Sequence[float]
 Row = dict[str, Any]  # of a history
-Made = tuple[float, float, Finding | None, Mapping[str, float]]  # but name and n of a `Replay`
+# all of a `Replay` but name and n
+Made = tuple[float, float, Finding | None, Mapping[str, float | int]]
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
 NOT_GIVEN = "no check; train.fit is not given the test galaxies"

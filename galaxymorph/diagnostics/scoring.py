@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,7 +21,9 @@ Target = Callable[[Tensor], Tensor]  # of a model's outputs, (galaxy, ...) to (g
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Hold a model in eval mode and full precision, without gradients of weights; afterwards all is
     as it was, whatever happens."""
-    was = [(module, "training", module.training) for module in model.modules()]
+    was: list[tuple[Any, str, bool]] = [
+        (each, "training", each.training) for each in model.modules()
+    ]
     was += [(weight, "requires_grad", weight.requires_grad) for weight in model.parameters()]
     try:
         model.eval().requires_grad_(False)
