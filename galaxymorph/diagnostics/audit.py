@@ -1,8 +1,7 @@
-"""Leaks and misalignments: of galaxies before anything is trained, of model files, and of
-predictions.
+"""Leaks and misalignments of galaxies, model files and predictions.
 
 Each function makes some of the checks in `findings.CHECKS` and returns a `Finding` for each of
-them, passed or not; `trained` makes those that fit of all that a run has made."""
+them, passed or not."""
 
 from __future__ import annotations
 
@@ -23,23 +22,21 @@ from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
 from galaxymorph.diagnostics.audit_predictions import batch_independent, predictions
 from galaxymorph.diagnostics.duplicates import CHUNK, duplicates, sums
-from galaxymorph.diagnostics.findings import Finding, Severity, some
+from galaxymorph.diagnostics.findings import Finding, Severity
 from galaxymorph.evaluation.intervals import holm
 from galaxymorph.learning import encoders, saved, train
-from galaxymorph.text import plain_id
+from galaxymorph.text import plain_id, some
 
-Rows = Int[ndarray, " row"]
-
-# --- galaxies, before anything is trained ---------------------------------------------------------
+# ---- galaxies, before anything is trained
 
 
 def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[Finding]:
-    """Check for ids and looks that occur twice, and how classes are spread over the splits.
+    """Check for ids and looks (`duplicates`) that occur twice, and how classes are spread over the
+    splits.
 
     The same galaxy in validation or test and in another split is a leak, unlabelled galaxies
     included, as methods learn from their images; twice in one split, or in train and among the
-    unlabelled, it is a warning. Two ids are the same if they are so without folder, ending and
-    leading zeros. What looks the same, `duplicates` says.
+    unlabelled, it is a warning. Ids are compared without folder, ending and leading zeros.
 
     Args:
         least: galaxies of each class in each split, below which there is a warning.
@@ -48,8 +45,8 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
             splits).
     """
     found, n = duplicates(sample.images), len(sample)
-    pairs = (np.ones(len(found)), (found["first"], found["second"]))
-    links = sparse.coo_array(pairs, shape=(n, n))
+    pairs = (found["first"], found["second"])
+    links = sparse.coo_array((np.ones(len(found)), pairs), shape=(n, n))
     alike = sparse.csgraph.connected_components(links, directed=False)[1]
     return [
         shared_ids(sample),
@@ -76,7 +73,7 @@ def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Gala
         return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)
     texts = [" = ".join(f"{sample.ids[row]} ({sample.split[row]})" for row in r) for r in shown]
     where = "in different splits" if judged else "twice within a split or what is learned from"
-    within = len(sets) - len(judged) if judged else 0
+    within = len(sets) - len(shown)
     rest = f"; {within:,} more within a split" if within else ""
     ids = tuple(str(sample.ids[row]) for rows in shown for row in rows)
     groups = f"{len(shown):,} groups of {len(ids):,} galaxies"
@@ -87,34 +84,28 @@ def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Gala
 def _classes(sample: Galaxies, *, least: int, level: float) -> list[Finding]:
     """Whether class fractions agree between the splits, and each has enough of each class."""
     labels = sample.labels.numpy()
-    counts = pd.crosstab(sample.split[labels >= 0], labels[labels >= 0])
-    counts = counts.reindex(columns=pd.RangeIndex(len(sample.classes)), fill_value=0)
-    counts.columns = list(sample.classes)  # of labelled galaxies, by split that has any
-    n = int(counts.to_numpy().sum())
+    counts = pd.crosstab(sample.split[labels >= 0], labels[labels >= 0])  # by split that has any
+    counts = counts.reindex(columns=range(len(sample.classes)), fill_value=0)
+    counts.columns, n = list(sample.classes), int((labels >= 0).sum())
 
     def judged(name: str, wrong: list[str], text: str, well: str) -> Finding:
         said = f"{text} {some(wrong)}" if wrong else well
         return Finding(name, "warning" if wrong else "passed", said, n=n)
 
     p = np.array([_p_value(counts.loc[split], counts.drop(split).sum()) for split in counts.index])
-    order, skewed = np.argsort(p), list[str]()
-    adjusted = holm(p)[order]
-    for row, value in zip(order, adjusted, strict=True):
+    adjusted, skewed = holm(p), list[str]()
+    for row in (row for row in np.argsort(p) if adjusted[row] < level):
         each = ", ".join(f"{name} {k}" for name, k in counts.iloc[row].items())
-        skewed += [f"{counts.index[row]} (p = {value:.2g}: {each})"] if value < level else []
-    agree = "labels in no two splits: nothing to compare"
+        skewed.append(f"{counts.index[row]} (p = {adjusted[row]:.2g}: {each})")
+    agree = "labels in fewer than two splits: nothing to compare"
     if len(counts) > 1:
-        agree = f"class fractions agree between splits (least p = {adjusted[0]:.2g})"
-    few = [
-        f"{count} of {name} in {split}"
-        for split, row in counts.iterrows()
-        for name, count in row.items()
-        if count < least
-    ]
+        agree = f"class fractions agree between splits (least p = {adjusted.min():.2g})"
+    cells: Any = counts.stack()
+    few = [f"{k} of {name} in {split}" for (split, name), k in cells.items() if k < least]
     enough = f"at least {least} galaxies of each class in each split with labels"
     differ = "class fractions differ from the other splits' in"
     return [
-        judged("class balance", skewed if len(counts) > 1 else [], differ, agree),
+        judged("class balance", skewed, differ, agree),
         judged("class sizes", few, f"fewer than {least} galaxies:", enough),
     ]
 
@@ -125,24 +116,22 @@ def _p_value(split: pd.Series, others: pd.Series) -> float:
     pair = pair[:, pair.sum(0) > 0]
     if not pair.sum(1).all():
         return 1.0
-    method = None
-    if stats.contingency.expected_freq(pair).min() < 5:
-        method = stats.MonteCarloMethod(n_resamples=4999, rng=np.random.default_rng(0))
+    resampled = stats.MonteCarloMethod(n_resamples=4999, rng=np.random.default_rng(0))
+    method = resampled if stats.contingency.expected_freq(pair).min() < 5 else None
     tested: Any = stats.chi2_contingency(pair, correction=False, method=method)
     return float(tested.pvalue)
 
 
-# --- model files ----------------------------------------------------------------------------------
+# ---- model files
 
 
 def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
-    """Check what the header of a model file says, against the test galaxies of a data set:
-    normalisation, and what it was trained on.
+    """Check what the header of a model file says against a data set: normalisation, and whether it
+    was trained on test galaxies.
 
-    The mean and standard deviation that images are normalised by have to be the fixed ones of this
-    package or those published with ImageNet weights; or `normalisation_ids` in the header says on
-    which galaxies they were measured, all of them training galaxies here. Of others it is tried
-    whether they are those of training galaxies, or of more than these."""
+    Mean and standard deviation have to be the fixed ones of this package, those published with
+    ImageNet weights, or, by `normalisation_ids` in the header, measured on galaxies that are all in
+    train here. Of others it is tried whether they are those of training galaxies, or of more."""
     findings = [_normalisation(header, sample)]
     if "seen" not in header or "seen_labels" not in header:
         unknown = "the header does not say which galaxies it was trained on (seen, seen_labels)"
@@ -150,23 +139,20 @@ def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
         return findings + [Finding(name, "warning", unknown) for name in names]
     seen, told = set(header["seen"]), set(header["seen_labels"])
     test, val = (set(sample.ids[sample.split == split].tolist()) for split in ("test", "val"))
-    kinds: list[tuple[str, set[str], Severity, str]] = [
-        ("galaxies seen", seen - told, "warning", "trained on the images of"),
-        ("labels seen", told, "leak", "trained with the labels of"),
+
+    def met(name: str, how: str, known: set[str], severity: Severity, part: set[str]) -> Finding:
+        found, n = sorted(known & part), len(part)
+        text = f"trained {how} of {len(found):,} of {n:,} "
+        text += "test galaxies" if part is test else "validation galaxies, which choose epochs"
+        text += f": {some(found)}" if found else ""
+        return Finding(name, severity if found else "passed", text, tuple(found), n)
+
+    by_label = ("warning", val) if told & val and not told & test else ("leak", test)
+    return [
+        *findings,
+        met("galaxies seen", "on the images", seen - told, "warning", test),
+        met("labels seen", "with the labels", told, *by_label),
     ]
-    for name, known, severity, what in kinds:
-        found, n = sorted(known & test), len(test)
-        text = f"{what} none of {n:,} test galaxies"
-        if found:
-            text = f"{what} {len(found):,} of {n:,} test galaxies: {some(found)}"
-        elif name == "labels seen" and (found := sorted(told & val)):
-            severity, n = "warning", len(val)
-            text = (
-                f"{what} {len(found):,} of {n:,} validation galaxies, by which epochs are chosen: "
-                f"{some(found)}"
-            )
-        findings.append(Finding(name, severity if found else "passed", text, tuple(found), n))
-    return findings
 
 
 def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
@@ -175,72 +161,59 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
     if not said:
         return found("warning", "the header does not say how images are normalised")
     fixed = {"mean": encoders.MEAN, "std": encoders.STD}
-    mean, std = (_bands(said[key]) for key in fixed)
+    given = [_bands(said[key]) for key in fixed]
     used = [_bands(options.get(key, default)) for key, default in fixed.items()]
-    if not np.allclose([mean, std], used):
-        text = f"its encoder takes mean {used[0]}, std {used[1]}"
-        return found("warning", f"the header says mean {mean}, std {std}, but {text}")
+    words = "mean {}, std {}".format
+    if not np.allclose(given, used):
+        text = f"the header says {words(*given)}, but its encoder takes {words(*used)}"
+        return found("warning", text)
     published = (weights.transforms() for weights in encoders.PUBLISHED.values())
-    known = [(encoders.MEAN, encoders.STD), (0.5, 0.5)]
-    known += [(each.mean, each.std) for each in published]
-    if any(np.allclose([mean, std], [_bands(m), _bands(s)]) for m, s in known):
-        return found(
-            "passed", "fixed or published mean and std, measured on none of these galaxies"
-        )
+    known = [tuple(fixed.values()), (0.5, 0.5), *((each.mean, each.std) for each in published)]
+    if any(np.allclose(given, [_bands(each) for each in pair]) for pair in known):
+        return found("passed", "fixed or published, measured on none of these galaxies")
     if "normalisation_ids" in header:
         ids = header["normalisation_ids"]
         beyond = sorted(set(ids) - set(sample.ids[sample.split == "train"].tolist()))
-        text = f"measured on {len(ids):,} galaxies, all of them in train"
-        if beyond:
-            of = f"{len(beyond):,} of {len(ids):,} galaxies"
-            text = f"measured on {of} that are not in train: {some(beyond)}"
+        text = f"measured on {len(ids):,} galaxies, {len(beyond):,} of them not in train"
+        text += f": {some(beyond)}" if beyond else ""
         return found("leak" if beyond else "passed", text, tuple(beyond), len(ids))
-    parts = {
-        "training galaxies": ["train"],
-        "training and unlabelled galaxies": ["train", "unlabelled"],
-        "training and validation galaxies": ["train", "val"],
-        "training and test galaxies": ["train", "test"],
-        "galaxies with labels": ["train", "val", "test"],
-        "test galaxies": ["test"],
-        "all galaxies": ["train", "val", "test", "unlabelled"],
-    }
-    for what, splits in parts.items():
-        rows = np.flatnonzero(np.isin(sample.split, splits))
-        if len(rows) and np.allclose(_bands(_mean(sample, rows)), mean, rtol=1e-4):
-            held_out = rows[np.isin(sample.split[rows], ("val", "test"))]
-            text = f"mean and std are those of {len(rows):,} {what}"
-            ids = tuple(sample.ids[held_out].tolist())
+    tried = ("train", "train, unlabelled", "train, val", "train, test", "train, val, test", "test")
+    for splits in (*tried, "train, val, test, unlabelled"):
+        rows = np.flatnonzero(np.isin(sample.split, splits.split(", ")))
+        if len(rows) and np.allclose(_bands(_mean(sample, rows)), given[0], rtol=1e-4):
+            ids = tuple(sample.ids[rows[np.isin(sample.split[rows], ("val", "test"))]].tolist())
+            text = f"the mean is that of the {len(rows):,} galaxies in {splits}"
             return found("leak" if ids else "passed", text, ids, len(rows))
-    text = f"mean {mean} and std {std} are neither fixed, published nor those of a split"
+    text = f"{words(*given)} are neither fixed, published nor those of a split"
     return found("warning", f"{text}; say normalisation_ids in the header")
 
 
 def _bands(value: Any) -> list[float]:
-    """A value of each band, from that or from one for all."""
+    """A value for each band."""
     return [round(float(each), 6) for each in np.broadcast_to(np.asarray(value, float), 3)]
 
 
-def _mean(sample: Galaxies, rows: Rows) -> Float[ndarray, " band"]:
+def _mean(sample: Galaxies, rows: Int[ndarray, " row"]) -> Float[ndarray, " band"]:
     """The mean of each band, in [0, 1]."""
     parts = np.array_split(rows, -(-len(rows) // CHUNK))
     total = np.sum([sums(sample.images[torch.from_numpy(part)]).sum(0) for part in parts], axis=0)
     return total[:3] / (255 * len(rows) * sample.images.shape[-1] ** 2)
 
 
-# --- all that a run has made ----------------------------------------------------------------------
+# ---- all that a run has made
 
 
 def trained(
     results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None, few: int = 6
 ) -> dict[str, list[Finding]]:
-    """Check what jobs have made, each against the data set that it was made from: predictions
-    tables by `predictions`, model files by `model` and, if they are classifiers,
-    `batch_independent` on a few test galaxies.
+    """Check what jobs have made, each against the data set that it was made from: tables by
+    `predictions`, model files by `model` and, of classifiers, `batch_independent` on a `few` test
+    galaxies.
 
-    `results`: what `run.results.read` gives of each job, and where its model file would be.
-    `galaxies`: the options of `data.load` for jobs that were executed by hand, which do not say
-    theirs. By name: of a job, of its row ("cae_frozen/seed=0/dnn"), or "<job>, model". Jobs that
-    are not done are left out."""
+    `results`: what `run.results.read` gives of each job, and where its model file would be; jobs
+    that are not done are left out. `galaxies`: the options of `data.load` for jobs that were
+    executed by hand, which do not say theirs. Returns findings by the name of a job, of its row
+    ("cae_frozen/seed=0/dnn"), or "<job>, model"."""
     found: dict[str, list[Finding]] = {}
     samples: dict[str, Galaxies] = {}
     for result, file in results:
@@ -250,7 +223,7 @@ def trained(
         drawn = {"seed": 0, "n_labels": None} | result.parameters | result.combination
         target = "votes" if result.votes is not None else "classes"
         options = {**(drawn.get("galaxies") or galaxies or {}), "target": target}
-        options |= {"seed": drawn["seed"], "n_labels": drawn["n_labels"]}
+        options |= {key: drawn[key] for key in ("seed", "n_labels")}
         key = json.dumps(options, sort_keys=True, default=str)
         sample = samples[key] = samples.get(key) or load(**options)
         for each in tables:

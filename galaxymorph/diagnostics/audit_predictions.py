@@ -3,6 +3,8 @@ on which galaxies are predicted with it."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,27 +16,25 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from galaxymorph.data.galaxies import Galaxies
-from galaxymorph.diagnostics.findings import Finding, some
+from galaxymorph.diagnostics.findings import Finding
+from galaxymorph.text import some
 
 Names = Shaped[ndarray, " row"]  # of classes
 
 
 def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
-    """Check a predictions table (`id, split, label, p_<class>...`) against the data set: rows,
-    labels, splits, and their order.
+    """Check rows, labels, splits and order of a predictions table (`id, split, label,
+    p_<class>...`) against the data set.
 
     Every labelled galaxy has to be there once, with its own label and split. Labels that are moved
     by some rows, exchanged between classes or shuffled are distinguished. Probabilities in another
-    order than labels are found by agreeing better with labels some rows away, or no better than
-    chance.
+    order than labels agree better with labels some rows away, or no better than by chance.
 
-    Raises `ValueError` for a table without these columns, or for other classes than the data set's.
-    """
+    Raises `ValueError` for a table without these columns or with other classes."""
     wanted = ["id", "split", "label", *(f"p_{name}" for name in sample.classes)]
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        expected = ", ".join(wanted)
-        raise ValueError(f"predictions have no column {some(missing)}; expected {expected}")
+        raise ValueError(f"no column {some(missing)}; expected {', '.join(wanted)}")
     ids = pd.Series(table["id"].to_numpy(str), dtype=object)
     row = {name: k for k, name in enumerate(sample.ids.tolist())}
     at = np.array([row.get(name, -1) for name in ids], dtype=int)
@@ -56,16 +56,15 @@ def _compared(name: str, n: int, text: str) -> Finding:
 
 
 def _rows(ids: pd.Series, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
+    labelled, twice = sample.ids[sample.labels.numpy() >= 0], ids.duplicated()
     parts = {
-        "ids are there more than once": ids[ids.duplicated()].unique(),
+        "ids are there more than once": ids[twice].unique(),
         "ids are none of the data set": ids[~there].unique(),
-        "labelled galaxies are missing": np.setdiff1d(
-            sample.ids[sample.labels.numpy() >= 0], ids.to_numpy(str)
-        ),
+        "labelled galaxies are missing": np.setdiff1d(labelled, ids.to_numpy(str)),
     }
     texts = [f"{len(part):,} {what}: {some(part)}" for what, part in parts.items() if len(part)]
-    if ids.duplicated().any():
-        again, values = int(ids.duplicated().to_numpy().argmax()), ids.to_numpy()
+    if twice.any():
+        again, values = int(twice.to_numpy().argmax()), ids.to_numpy()
         if (values == values[np.arange(len(values)) % again]).all():
             why = "numbered within each batch, not within the data set"
             texts.insert(0, f"ids begin again every {again} rows: {why}")
@@ -127,10 +126,8 @@ def _order(table: pd.DataFrame, classes: Sequence[str]) -> Finding:
         right = (guess == true).sum()
         rows, agree = _best_move(guess, true, classes)
         if agree - right > 3 * np.sqrt(n):  # twice that of the best of all moves by chance
-            text = (
-                f"in {name}, probabilities agree with labels in {agree:,} of {n:,} rows if they "
-                f"are moved by {rows:+d} rows, as they stand in {right:,}"
-            )
+            text = f"in {name}, probabilities agree with labels in {right:,} of {n:,} rows"
+            text += f", moved by {rows:+d} rows in {agree:,}"
             return Finding("order", "leak", text, tuple(part["id"].astype(str)), n)
         if _better_than_chance(guess, true) < 2.33:
             chance.append(f"{name} ({right:,} of {n:,})")
@@ -152,13 +149,13 @@ def batch_independent(
     """Check whether predictions (or features) of a galaxy depend on which others are predicted with
     it, or on chance.
 
-    `images`: a few, at least 4, are predicted together, again, one by one, and by halves in reverse
-    order. Allowed is `tolerance` of the spread among galaxies, as bfloat16 rounds differently in
-    batches of other sizes.
+    `images`: at least 4, predicted together, again, one by one, and by halves in reverse order.
+    Allowed is `tolerance` of the spread among galaxies, as bfloat16 rounds differently in batches
+    of other sizes.
 
     A `predict` that hands galaxies to its network one by one, in training mode, gives the same each
-    time: give it `network`, too, so that the modes of its layers are watched, and whether a
-    prediction changes its parameters or buffers."""
+    time: with `network`, the modes of its layers are watched, and whether its parameters or buffers
+    change."""
     n = len(images)
     if n < 4:
         raise ValueError(f"{n} images: at least 4 are needed to be predicted in other batches")
@@ -166,42 +163,30 @@ def batch_independent(
     sensitive = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
     ran, training = set[str](), dict[str, str]()  # layers by name
 
-    def watch(name: str) -> Callable[[nn.Module, Any], None]:
-        def note(layer: nn.Module, _: Any) -> None:
-            ran.add(name)
-            if layer.training:
-                training[name] = f"{name} ({type(layer).__name__})"
+    def note(name: str, layer: nn.Module, _: Any) -> None:
+        ran.add(name)
+        if layer.training:
+            training[name] = f"{name} ({type(layer).__name__})"
 
-        return note
-
-    hooks = [
-        layer.register_forward_pre_hook(watch(name))
-        for name, layer in watched.named_modules()
-        if isinstance(layer, sensitive)
-    ]
     state = {name: value.clone() for name, value in watched.state_dict().items()}
-    try:
-        together, again = predict(images).float(), predict(images).float()
-        alone = torch.cat([predict(image[None]).float() for image in images])
-        parts = [predict(part).float() for part in images.flip(0).tensor_split(2)]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    others, texts = {}, []
+    with contextlib.ExitStack() as hooks:
+        for name, layer in watched.named_modules():
+            if isinstance(layer, sensitive):
+                hook = layer.register_forward_pre_hook(functools.partial(note, name))
+                hooks.callback(hook.remove)
+        together, others["predicted again"] = predict(images).float(), predict(images).float()
+        others["alone"] = torch.cat([predict(image[None]).float() for image in images])
+        halves = [predict(part).float() for part in images.flip(0).tensor_split(2)]
+        others["in other batches"] = torch.cat(halves).flip(0)
     spread = together.std(0).square().mean().sqrt() + 1e-6
-    others = {
-        "predicted again": again,
-        "alone": alone,
-        "in other batches": torch.cat(parts).flip(0),
-    }
-    texts = []
     for what, other in others.items():
         apart = ((other - together).square().mean().sqrt() / spread).item()
         if not apart <= tolerance:
             texts.append(f"{what} they differ by {apart:.2g} of their spread")
     if training:
         texts.append(f"{len(training)} layers were in training mode: {some(training.values())}")
-    now = watched.state_dict().items()
-    changed = [name for name, value in now if not value.equal(state[name])]
+    changed = [name for name, now in watched.state_dict().items() if not now.equal(state[name])]
     if changed:
         texts.append(f"predicting changed {some(changed)}")
     if texts:

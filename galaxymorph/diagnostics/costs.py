@@ -1,5 +1,4 @@
-"""What a method costs: parameters, floating-point operations, speed of prediction, memory. For
-`metrics.json`."""
+"""What a method costs: parameters, floating-point operations, speed of prediction, memory."""
 
 from __future__ import annotations
 
@@ -27,33 +26,29 @@ def of(
     predict: Callable[[Any], Any],
     training_seconds: float | int | None = None,
 ) -> dict[str, int | float | str]:
-    """Measure all costs of a method, for "costs" in `metrics.json`, from where a comparison takes
-    them.
+    """Measure all costs of a method, for "costs" in `metrics.json`: parameters, flops,
+    training_seconds (where given), images_per_second, peak_memory_mib and peak_memory_of.
 
     `model`: what computes the classes of galaxies, from the images on; None for a method without a
-    network, which has no parameters and no flops. `inputs`: a hundred real galaxies or so;
-    `predict`: what is timed on them (`speed`).
-
-    Keys: parameters, flops (`flops`), images_per_second, peak_memory_mib and peak_memory_of
-    (`peak_memory`), and training_seconds where they are given."""
+    network, which has no parameters and no flops. `inputs`: a hundred real galaxies or so, on which
+    `predict` is timed."""
     found: dict[str, int | float | str] = {}
     if model is not None:
-        found |= {"parameters": parameters(model), "flops": flops(model, inputs)}
+        found = {"parameters": parameters(model), "flops": flops(model, inputs)}
     if training_seconds is not None:
         found["training_seconds"] = float(training_seconds)
     return found | {"images_per_second": speed(predict, inputs)} | peak_memory()
 
 
 def parameters(model: nn.Module) -> int:
-    """Count the numbers that are or could be learned, frozen ones included; one that is used twice
-    counts once. Buffers, such as the statistics of BatchNorm, do not count."""
+    """Count the weights, frozen ones included, each once; buffers, such as the statistics of
+    BatchNorm, do not count."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
 def flops(model: nn.Module, inputs: Inputs) -> int:
-    """Count the floating-point operations of one forward pass of one galaxy, the first of `inputs`,
-    in eval mode.
+    """Count the floating-point operations of one forward pass of the first galaxy in eval mode.
 
     A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
     count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
@@ -62,8 +57,7 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
     model.to(where)  # a head that is new may not be where its encoder is
     one = inputs[:1].to(where)
     fused = torch.backends.mha.get_fastpath_enabled()
-    # the fused kernel of nn.MultiheadAttention is not counted
-    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
     try:
         with scoring.unchanged(model), FlopCounterMode(display=False) as counter:
             model(one if one.is_floating_point() else one.float() / 255)
@@ -73,8 +67,8 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
-    """Time galaxies per second: of all `inputs` by the median of some `passes`, after one that is
-    not timed (it may have to allocate or to choose algorithms)."""
+    """Time galaxies per second: the median of some `passes` over all `inputs`, after one untimed
+    pass that may have to allocate or to choose algorithms."""
     predict(inputs)
     seconds = []
     for _ in range(passes):
@@ -87,9 +81,8 @@ def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> 
 
 
 def peak_memory() -> dict[str, float | str]:
-    """Return the most memory so far, peak_memory_mib (2^20 bytes), and peak_memory_of: "GPU
-    tensors" (torch's allocator) where there is a GPU, else "process" (resident, with Python and
-    libraries; processes that it starts do not count)."""
+    """Return the most memory so far, peak_memory_mib, and peak_memory_of: "GPU tensors" (torch's
+    allocator) where there is a GPU, else "process" (resident, without processes that it starts)."""
     of, most = "process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if torch.cuda.is_available():
         of, most = "GPU tensors", torch.cuda.max_memory_allocated()

@@ -18,10 +18,10 @@ from torch.nn import functional
 from galaxymorph.pixels import orientations
 
 Images = UInt8[Tensor, "galaxy 3 size size"]
-Floats = Float[Tensor, "galaxy 3 size size"]
 Planes = Float[Tensor, "galaxy size size"]
 Sums = Int[ndarray, "galaxy 6"]
 Pairs = Int[ndarray, "pair 2"]  # of rows
+One = UInt8[ndarray, "3 size size"]
 
 SIDE = 64  # px; larger images are compared at this size
 REACH = 3  # px by which copies may be shifted
@@ -39,8 +39,8 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
     """Find pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
     `correlation`, `difference`.
 
-    Turned by 90 degrees, mirrored, shifted by up to 2 px (of 64), compressed as JPEG. Of several
-    identical images all are paired with the first, and only that with others that look the same.
+    Of several identical images all are paired with the first, and only that with others that look
+    the same.
 
     1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which
        these do not change, then by comparing all bytes.
@@ -48,8 +48,7 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
        sorted over the 8 symmetries of the square not on how it is turned. Linear combinations that
        differ most between galaxies, and least between a few of them and shifted, compressed copies
        (linear discriminants), are points of a k-d tree, whose `neighbours` nearest points within
-       reach of such copies are taken, if the amplitudes as they are, in one of the orientations,
-       agree as well.
+       reach of such copies are taken if the unsorted amplitudes, in one orientation, agree too.
     3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation
        of local structure (differences of Gaussians, divided by their local spread, so that a bright
        core counts no more than the sky) and the difference of colours over 4 x 4 px, relative to
@@ -59,18 +58,16 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
     totals = np.empty((len(images), 6), int)
     for start in range(0, len(images), CHUNK):
         totals[start : start + CHUNK] = sums(images[start : start + CHUNK])
-    exact = _identical(images, totals)
+    exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images, totals)]
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
     pairs = _candidates(images, rows, neighbours=neighbours, seed=seed)
     parts = np.array_split(pairs, max(1, len(pairs) // 64))
     verified = np.concatenate([_verified(images, part) for part in parts])
     good = (verified[:, 0] >= CORRELATION) & (verified[:, 1] <= DIFFERENCE)
-    near = zip(pairs[good].tolist(), verified[good].tolist(), strict=True)
-    return pd.DataFrame(
-        [(*pair, "exact", 1.0, 0.0) for pair in exact]
-        + [(*pair, "near", *measured) for pair, measured in near],
-        columns=["first", "second", "kind", "correlation", "difference"],
-    )
+    both = zip(pairs[good].tolist(), verified[good].tolist(), strict=True)
+    near = [(*pair, "near", *measured) for pair, measured in both]
+    columns = ["first", "second", "kind", "correlation", "difference"]
+    return pd.DataFrame(exact + near, columns=columns)
 
 
 def sums(images: Images) -> Sums:
@@ -80,8 +77,7 @@ def sums(images: Images) -> Sums:
 
 
 def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
-    """Pairs of rows that are byte for byte the same in one of the orientations: the first, and each
-    other one."""
+    """Pairs of rows, the first and each other one, with the same bytes in some orientation."""
     _, key, count = np.unique(totals, axis=0, return_inverse=True, return_counts=True)
     first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
@@ -101,7 +97,7 @@ def _small(images: Images, side: int) -> Float[Tensor, "galaxy 3 new new"]:
 
 def _amplitudes(images: Images) -> Float[Tensor, "galaxy wave 4"]:
     """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours
-    (3): where 0 <= b <= a in a circle, one of each set that the symmetries turn into each other."""
+    (3): where 0 <= b <= a in a circle, one of each set that the symmetries map to each other."""
     red, green, blue = _small(images, SIDE // 2).unbind(1)
     side = red.shape[-1]
     edge = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side) / np.sin(0.15 * np.pi)
@@ -118,9 +114,7 @@ def _amplitudes(images: Images) -> Float[Tensor, "galaxy wave 4"]:
     return torch.cat(found, 1).sqrt()
 
 
-def _shaken(
-    image: UInt8[ndarray, "3 size size"], generator: np.random.Generator
-) -> UInt8[ndarray, "3 size size"]:
+def _shaken(image: One, generator: np.random.Generator) -> One:
     """A copy, shifted by up to 2 px (of 64) and compressed as JPEG."""
     size = image.shape[-1]
     most = max(1, round(2 * size / SIDE))
@@ -148,8 +142,7 @@ def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, 
     within = noise.T @ noise / len(noise)
     within += np.eye(len(within)) * (0.05 * np.trace(within) / len(within) + 1e-6)
     axes = linalg.eigh(np.cov(ordered[:: 1 + len(rows) // 5000].T), within)[1][:, -12:]
-    # Nearly all copies lie within: a few, of galaxies with a bright neighbour at the edge, move
-    # far.
+    # nearly all copies lie within: a few, with a bright neighbour at the edge, move far
     reach = 1.6 * np.quantile(np.linalg.norm(noise @ axes, axis=1), 0.995)
     points, k = ordered @ axes, neighbours + 1
     near = spatial.KDTree(points).query(points, k=k, distance_upper_bound=reach, workers=-1)[1]
@@ -177,17 +170,15 @@ def _blur(planes: Planes, width: float) -> Planes:
     return functional.conv2d(functional.conv2d(padded, kernel), kernel.mT)[:, 0]
 
 
-def _structure(pixels: Floats) -> Planes:
-    """Local structure of the brightness, everywhere of about the same strength where there is more
-    than rounding."""
+def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Planes:
+    """Local structure of the brightness, equally strong wherever it is more than rounding."""
     grey = pixels.mean(1)
     detail = _blur(grey, 1.0) - _blur(grey, 4.0)
     return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
 
 
 def _verified(images: Images, pairs: Pairs) -> Float[ndarray, "pair 2"]:
-    """Correlation and difference of each pair, in the orientation and at the shift at which local
-    structure agrees best."""
+    """Correlation and difference of each pair, in the best orientation and at the best shift."""
     if not len(pairs):
         return np.empty((0, 2))
     one, other = (_small(images[torch.from_numpy(rows)], SIDE) for rows in pairs.T)

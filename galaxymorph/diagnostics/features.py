@@ -1,5 +1,5 @@
-"""What features are like: the health of a representation while it is learned, projections to look
-at, nearest galaxies. Features are of galaxies in rows, `(galaxy, feature)`, on the CPU."""
+"""The health of a representation while it is learned, projections to look at, nearest galaxies.
+Features are on the CPU."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ TrainLabels = Int[ndarray | Tensor, " train"]
 
 
 class Collapse(UserWarning):
-    """The encoder gives all galaxies nearly the same features, or features that vary in a few
-    directions only."""
+    """The encoder's features are nearly all the same, or vary in a few directions only."""
 
 
 # ---- health
@@ -41,20 +40,18 @@ def alignment(first: Features, second: Features) -> float:
 def uniformity(features: Features) -> float:
     """Return how evenly the features, of length 1, fill the sphere: log of the mean of exp(-2 d^2)
     over all pairs of galaxies, where d is their distance. 0 where all are at the same point, about
-    -4 (in many dimensions) where they are spread. Less is better.
-
-    Wang & Isola 2020 (arXiv 2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single
-    galaxy."""
-    unit = _unit(features)
-    n = len(unit)
+    -4 (in many dimensions) where they are spread. Less is better. Wang & Isola 2020 (arXiv
+    2005.10242), section 4.1.2, t = 2. Raises `ValueError` for a single galaxy."""
+    unit, n = _unit(features), len(features)
     if n < 2:
         raise ValueError(f"{n} galaxy: uniformity is of pairs, so it needs 2 or more")
-    total = 0.0
-    for start in range(0, n, 1024):  # not all pairs in memory at once
-        similarity = unit[start : start + 1024] @ unit.T
-        total += np.exp(-2 * np.maximum(2 - 2 * similarity, 0)).sum()
-    itself = np.exp(-2 * np.maximum(2 - 2 * np.square(unit).sum(1), 0)).sum()
-    return float(np.log((total - itself) / (n * (n - 1))))
+
+    def summed(cosine: Float[ndarray, "*shape"]) -> float:
+        return np.exp(-2 * np.maximum(2 - 2 * cosine, 0)).sum()
+
+    parts = (unit[start : start + 1024] for start in range(0, n, 1024))  # to save memory
+    total = sum(summed(part @ unit.T) for part in parts)
+    return float(np.log((total - summed(np.square(unit).sum(1))) / (n * (n - 1))))
 
 
 def spread(features: Features) -> float:
@@ -88,10 +85,8 @@ def knn_accuracy(
     train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
     known, asked = train_labels >= 0, val_labels >= 0
     if not known.any() or not asked.any():
-        raise ValueError(
-            f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with: "
-            "at least 1 of each"
-        )
+        n = f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with"
+        raise ValueError(f"{n}: at least 1 of each")
     classifier = KNeighborsClassifier(min(k, int(known.sum())), metric="cosine", algorithm="brute")
     classifier.fit(_checked(train)[known], train_labels[known])
     return float(classifier.score(_checked(val)[asked], val_labels[asked]))
@@ -105,18 +100,14 @@ def health(
     train_labels: TrainLabels | None = None,
     val_labels: Labels | None = None,
 ) -> dict[str, float]:
-    """Measure `alignment`, `uniformity`, `spread`, `effective_rank` and, where `train` is given,
-    `knn_accuracy`.
-
-    `first` and `second`: features of each validation galaxy as it is and of a random view of it;
-    all but the alignment are of the first. A few thousand galaxies say as much as all."""
-    measured = {each.__name__: each(first) for each in (uniformity, spread, effective_rank)}
-    measured = {"alignment": alignment(first, second)} | measured
+    """Measure `alignment`, `uniformity`, `spread`, `effective_rank` and, with `train`,
+    `knn_accuracy`. `first` and `second`: of each validation galaxy as it is and of a random view of
+    it; all but the alignment are of the first. A few thousand galaxies say as much as all."""
+    measured = {"alignment": alignment(first, second)}
+    measured |= {each.__name__: each(first) for each in (uniformity, spread, effective_rank)}
     if train is not None:
         if train_labels is None or val_labels is None:
-            raise ValueError(
-                "features of training galaxies without labels: give train_labels and val_labels"
-            )
+            raise ValueError("train without labels: give train_labels and val_labels")
         measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
     return measured
 
@@ -128,16 +119,10 @@ def collapse(
     of 0.02 is a mean cosine similarity of 0.9996 between two galaxies."""
     spread, rank = health["spread"], health["effective_rank"]
     if spread < least_spread:
-        return (
-            f"complete collapse: all galaxies have nearly the same features (spread {spread:.2g}; "
-            "0 is a single point, 1 all directions alike)"
-        )
-    if rank < least_rank:
-        return (
-            "dimensional collapse: the features vary in a few directions only "
-            f"(effective rank {rank:.1f})"
-        )
-    return ""
+        what = f"spread {spread:.2g}; 0 is a single point, 1 all directions alike"
+        return f"complete collapse: all galaxies have nearly the same features ({what})"
+    few = f"the features vary in a few directions only (effective rank {rank:.1f})"
+    return f"dimensional collapse: {few}" if rank < least_rank else ""
 
 
 def watch(
@@ -145,27 +130,24 @@ def watch(
 ) -> Callable[[int, int], dict[str, float | None]]:
     """Make what `train.fit` calls after each epoch, with its number and that of all: gives what
     `measure()` gives, as `health_<name>`, in epoch 1, in each `every`-th and in the last; None in
-    the others. Warns once of a `Collapse`.
-
-    Training goes on as if nobody had looked: `measure` may draw random numbers of torch."""
+    the others. Warns once of a `Collapse`. Random numbers that `measure` draws of torch do not
+    change the training."""
     if every < 1:
         raise ValueError(f"every={every}: 1 epoch or more")
-    names: list[str] = []
+    last: dict[str, float] = {}
     warned = False
 
     def look(epoch: int, epochs: int) -> dict[str, float | None]:
-        nonlocal names, warned
+        nonlocal warned
         due = epoch in (1, epochs) or epoch % every == 0
-        measured: Mapping[str, float] = {}
-        if due or not names:  # of a training that goes on in between, the names
+        if due or not last:  # of a training that goes on in between, the names
             with torch.random.fork_rng(range(torch.cuda.is_available())):
-                measured = measure()
-            names = list(measured)
-            said = "" if warned else collapse(measured)
+                last.update(measure())
+            said = "" if warned else collapse(last)
             if said:
                 warned = True
                 warnings.warn(f"in epoch {epoch}, {said}", Collapse, stacklevel=2)
-        return {f"health_{name}": measured[name] if due else None for name in names}
+        return {f"health_{name}": value if due else None for name, value in last.items()}
 
     return look
 
@@ -180,11 +162,11 @@ def project(
     dimensions: int = 2,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Project features, each dimension to mean 0 and variance 1, to two or three dimensions:
-    principal components or t-SNE.
+    """Project features, each scaled to mean 0 and variance 1, to two or three dimensions: principal
+    components or t-SNE. A row per galaxy; the columns are named as axes: `component 1 (23 % of the
+    variance)`, `t-SNE 1`.
 
-    A row per galaxy. The columns are named as axes: `component 1 (23 % of the variance)`, `t-SNE
-    1`. t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
+    t-SNE (van der Maaten & Hinton 2008) starts from the first components, of 50 at most, with
     perplexity 30, or an eighth of the galaxies where that is less; it keeps neighbours together,
     while distances between groups mean nothing. 1,000 galaxies take 4 s in two dimensions, 10 s in
     three. (UMAP would bring numba, a compiler: too heavy a dependency.)
@@ -194,10 +176,8 @@ def project(
     if method not in ("pca", "tsne"):
         raise ValueError(f"method={method!r}: one of pca, tsne")
     if min(len(values) - 1, values.shape[1]) < dimensions:
-        raise ValueError(
-            f"{len(values)} galaxies with {values.shape[1]} features: {dimensions} dimensions need "
-            f"{dimensions + 1} galaxies and {dimensions} features"
-        )
+        need = f"{dimensions} dimensions need {dimensions + 1} galaxies and {dimensions} features"
+        raise ValueError(f"{len(values)} galaxies with {values.shape[1]} features: {need}")
     names = [f"{'t-SNE' if method == 'tsne' else 'component'} {i + 1}" for i in range(dimensions)]
     scaled = StandardScaler().fit_transform(values)
     if not scaled.any():  # a collapsed encoder: all at one point
@@ -205,8 +185,8 @@ def project(
     pca = PCA(dimensions if method == "pca" else min(50, *scaled.shape), random_state=seed)
     points = pca.fit_transform(scaled)
     if method == "pca":
-        shares = zip(names, pca.explained_variance_ratio_, strict=True)
-        names = [f"{name} ({100 * share:.0f} % of the variance)" for name, share in shares]
+        shares = [f"{100 * share:.0f} %" for share in pca.explained_variance_ratio_]
+        names = [f"{names[i]} ({share} of the variance)" for i, share in enumerate(shares)]
     else:
         perplexity = min(30.0, max(2.0, len(values) / 8))
         tsne = TSNE(dimensions, perplexity=perplexity, init="pca", random_state=seed)
@@ -217,8 +197,8 @@ def project(
 def neighbours(
     features: Features, rows: Int[ndarray | Tensor, " query"] | Sequence[int], k: int = 6
 ) -> Int[ndarray, "query k"]:
-    """Find the `k` galaxies that are nearest, by cosine similarity, to those in `rows`, themselves
-    excluded; the nearest first. Raises `ValueError` where there are not that many others."""
+    """Find the `k` other galaxies nearest, by cosine similarity, to those in `rows`, the nearest
+    first. Raises `ValueError` where there are not that many others."""
     unit = _unit(features)
     if not 1 <= k < len(unit):
         raise ValueError(f"k={k} neighbours of {len(unit)} galaxies: from 1 to {len(unit) - 1}")
@@ -232,14 +212,11 @@ def _checked(features: Features) -> Float[ndarray, "galaxy feature"]:
     """In double precision. Raises `ValueError` where there is none, or one is not finite."""
     values = np.asarray(features, dtype=float)
     if not values.size:
-        raise ValueError(
-            f"features {values.shape}: expected (galaxy, feature), one or more of each"
-        )
+        raise ValueError(f"features {values.shape}: expected (galaxy, feature), at least one")
     broken = np.flatnonzero(~np.isfinite(values).all(1))
     if len(broken):
-        raise ValueError(
-            f"the features of {len(broken)} galaxies are not finite, the first in row {broken[0]}"
-        )
+        where = f"of {len(broken)} galaxies are not finite, the first in row {broken[0]}"
+        raise ValueError(f"the features {where}")
     return values
 
 

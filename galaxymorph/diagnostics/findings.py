@@ -1,16 +1,14 @@
-"""What the checks of the audit found, and what becomes of it: `check` stops at leaks, `summary` and
-`overview` are tables for the report."""
+"""What the checks of the audit found, and what becomes of it."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
-from galaxymorph.text import listing, nearest
+from galaxymorph.text import unknown
 
 # Every check, and what to do where it finds a leak.
 CHECKS = {
@@ -29,8 +27,6 @@ CHECKS = {
 }
 Severity = Literal["passed", "warning", "leak"]
 SEVERITIES: tuple[Severity, ...] = ("passed", "warning", "leak")
-
-some = functools.partial(listing, most=3)  # of the galaxies that a message names
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,10 @@ def check(findings: Iterable[Finding], *, allow: Sequence[str] = ()) -> None:
     not for checks in `allow`. Raises `ValueError` for an unknown name in `allow`."""
     for name in allow:
         if name not in CHECKS:
-            hint = nearest(name, CHECKS)
-            raise ValueError(f"allow: unknown check {name!r}{hint}. Known: {', '.join(CHECKS)}")
+            raise ValueError(f"allow: {unknown('check', name, CHECKS)}")
     leaks = [each for each in findings if each.severity == "leak" and each.check not in allow]
     if leaks:
-        lines = [
-            f"{each.check}: {each.message}. What to do: {CHECKS[each.check]}" for each in leaks
-        ]
+        lines = [f"{one.check}: {one.message}. What to do: {CHECKS[one.check]}" for one in leaks]
         names = sorted({each.check for each in leaks})
         raise Leak("\n".join([*lines, f"To go on all the same, allow: {names}"]))
 
@@ -81,10 +74,11 @@ def overview(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
         pairs = ((whose, each) for whose, several in found.items() for each in several)
         made = [pair for pair in pairs if pair[1].check == name]
         if made:
-            of_severity = [[p for p in made if p[1].severity == each] for each in SEVERITIES]
-            whose, worst = next(reversed([each for each in of_severity if each]))[0]
+            severities = [SEVERITIES.index(each.severity) for _, each in made]
+            whose, worst = made[severities.index(max(severities))]
             what = f"{whose}: {worst.message}" if len(made) > 1 else worst.message
-            rows.append((name, worst.severity, len(made), *map(len, of_severity[1:]), what))
+            n = (len(made), severities.count(1), severities.count(2))
+            rows.append((name, worst.severity, *n, what))
     return pd.DataFrame(rows, columns=["check", "result", "of", "warnings", "leaks", "what"])
 
 
@@ -92,10 +86,9 @@ def sentences(found: Mapping[str, Sequence[Finding]]) -> list[str]:
     """Say the same in words: how many checks passed, and a sentence for each that did not, the
     leaks first."""
     table = overview(found)
-    bad = table[table.result != "passed"].sort_values(by="leaks", ascending=False, kind="stable")
-    made = int(table.of.sum())
-    passed = made - int(table[["warnings", "leaks"]].to_numpy().sum())
+    made, passed = table.of.sum(), (table.of - table.warnings - table.leaks).sum()
     said = [f"Audit of {len(found):,} things: {passed:,} of {made:,} checks passed."]
+    bad = table.query("result != 'passed'").sort_values(by="leaks", ascending=False, kind="stable")
     for row in bad.to_dict("records"):
         share = f", {row['leaks'] + row['warnings']} of {row['of']}" if row["of"] > 1 else ""
         said.append(f"{row['check']} ({row['result']}{share}): {row['what']}.")

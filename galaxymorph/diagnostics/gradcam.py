@@ -1,16 +1,12 @@
 """Class-activation maps: which parts of a galaxy a network's answer depends on.
 
 A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of
-what the model gives:
+what the model gives: that of a class, `lambda logits: logits[:, k]`, of an answer
+(`VoteRegressor.answer`), or of a direction in feature space, `lambda features: features @ d`.
 
-* a class: `lambda logits: logits[:, k]`;
-* an answer of a question: `lambda outputs: model.answer(outputs, column)`;
-* a direction in feature space, of an encoder: `lambda features: features @ direction`.
-
-Images are uint8, or float in [0, 1]. During a call the model is in eval mode and full precision, on
-the device where it is, and afterwards as it was; maps are on the CPU. Any map looks plausible on a
-galaxy in the middle of its frame: each is held against controls that know nothing of the model, a
-Gaussian in the centre and random blobs (`map_scores`)."""
+Images are uint8, or float in [0, 1]. The model stays on its device and afterwards is as it was
+(`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a galaxy in the middle of its
+frame: each is held against controls that know nothing of the model (`map_scores`)."""
 
 from __future__ import annotations
 
@@ -46,8 +42,8 @@ def maps(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Heat:
-    """Map where the score comes from: each galaxy's heat, divided by its largest value. A map
-    without any heat stays zero.
+    """Map where the score comes from: each galaxy's heat, divided by its largest value if it has
+    any.
 
     Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them,
     upsampled bilinearly:
@@ -66,13 +62,11 @@ def maps(
     * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is
       covered with sky, the mean of all patches that cover a pixel, ReLU. Zeiler & Fergus 2014
       (arXiv 1311.2901), section 4.2. Some hundred times slower.
-    * `centred` (a Gaussian in the centre) and `random` (7 x 7 random numbers, upsampled): the
-      controls, alike for all models.
+    * `centred` (a Gaussian) and `random` (7 x 7 random numbers, upsampled): the controls.
 
     `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last
-    whose maps have 7 x 7 cells or more, as a ResNet's last ones at 224 px. (At 64 px, its last 2 x
-    2 cells say no more than random blobs.) Of a module that is called more than once, the last call
-    counts.
+    whose maps have 7 x 7 cells or more, as a ResNet's last 2 x 2 cells at 64 px say no more than
+    random blobs. Of a module that is called more than once, the last call counts.
 
     Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that
     do; for a target that gives anything but one score per galaxy, or does not depend on the layer;
@@ -81,48 +75,43 @@ def maps(
     if method not in (*METHODS, *CONTROLS):
         raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
     if method in CONTROLS:
-        return _relative(_centred(images) if method == "centred" else _random(images, seed))
-    heat = _occlusion
-    if method in BY_LAYER:
-        heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
-    with scoring.unchanged(model):
-        found = [
-            heat(model, batch, target).cpu() for batch in scoring.batches(model, images, batch_size)
-        ]
-    return _relative(torch.cat(found))
+        found = _control(method, images, seed)
+    else:
+        heat = _occlusion
+        if method in BY_LAYER:
+            heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
+        batches = scoring.batches(model, images, batch_size)
+        with scoring.unchanged(model):
+            found = torch.cat([heat(model, batch, target).cpu() for batch in batches])
+    return found / found.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
-    """List the modules that give maps, in the order in which they finish: name to channels, height,
-    width. A single cell, as after pooling, is no map. (At 64 px a ResNet's `layer2` has 8 x 8
-    cells, `layer3` 4 x 4, `layer4` 2 x 2.)"""
+    """List the modules that give maps of more than one cell, in the order in which they finish:
+    name to channels, height, width. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4,
+    `layer4` 2 x 2.)"""
     found: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, _module: nn.Module, _given: Any, output: Any) -> None:
         found.pop(name, None)
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             found[name] = tuple(output.shape[1:])
 
     with scoring.unchanged(model), torch.no_grad(), contextlib.ExitStack() as hooks:
         for name, module in list(model.named_modules())[1:]:  # without the model itself
-            hook = module.register_forward_hook(
-                lambda module, given, output, name=name: note(name, output)
-            )
-            hooks.callback(hook.remove)
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
         model(next(scoring.batches(model, images, 1)))
     return found
 
 
 def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
-    """Return the checked name of a layer, or that of the default one."""
+    """The checked name of a layer, or that of the default one."""
     if any(getattr(module, "aligned", False) for module in model.modules()):
         raise ValueError(
-            "the encoder turns each galaxy before it looks at it (aligned=True), so the maps of "
-            "its layers do not lie on the galaxies that were given; take method='occlusion', or "
-            "an encoder with aligned=False"
+            "the encoder turns each galaxy first (aligned=True), so maps of its layers do not lie "
+            "on it as it was; take method='occlusion', or an encoder with aligned=False"
         )
-    there = layers(model, images)
-    shape = "maps (galaxy, channel, height, width)"
+    there, shape = layers(model, images), "maps (galaxy, channel, height, width)"
     if not there:
         raise ValueError(f"no layer gives {shape} of more than one cell: images are too small?")
     if layer is not None and layer not in there:
@@ -135,19 +124,16 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
 def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, layer: str) -> Heat:
     kept: list[Tensor] = []
 
-    def keep(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+    def keep(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
         # the graph begins here, even where no weight needs a gradient
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # which the next layer may change in place
 
-    hook = model.get_submodule(layer).register_forward_hook(keep)
-    try:
-        with torch.enable_grad():
-            total, g = scoring.score(model, images, target).sum(), None
-            if total.requires_grad:
-                (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
-    finally:
-        hook.remove()
+    with torch.enable_grad(), contextlib.ExitStack() as hooks:
+        hooks.callback(model.get_submodule(layer).register_forward_hook(keep).remove)
+        total, g = scoring.score(model, images, target).sum(), None
+        if total.requires_grad:
+            (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
     if g is None:
         raise ValueError(f"the target's score does not depend on layer {layer!r}")
     a = kept[0].detach()  # (galaxy, channel, height, width), as is g
@@ -178,16 +164,10 @@ def _occlusion(model: nn.Module, images: Floats, target: Target) -> Heat:
     return (fall / patches).relu()
 
 
-def _centred(images: Images) -> Heat:
-    size = images.shape[-1]
+def _control(method: str, images: Images, seed: int) -> Heat:
+    n, size = len(images), images.shape[-1]
+    if method == "random":
+        drawn = torch.rand(n, 1, 7, 7, generator=torch.Generator().manual_seed(seed))
+        return functional.interpolate(drawn, (size, size), mode="bilinear")[:, 0]
     line = torch.exp(-0.5 * ((torch.arange(size) + 0.5) / size - 0.5).square() / CENTRED**2)
-    return (line * line[:, None]).repeat(len(images), 1, 1)
-
-
-def _random(images: Images, seed: int) -> Heat:
-    drawn = torch.rand(len(images), 1, 7, 7, generator=torch.Generator().manual_seed(seed))
-    return functional.interpolate(drawn, images.shape[-2:], mode="bilinear")[:, 0]
-
-
-def _relative(heat: Heat) -> Heat:
-    return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
+    return (line * line[:, None]).repeat(n, 1, 1)

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,51 +21,48 @@ from galaxymorph.diagnostics import scoring
 from galaxymorph.diagnostics.gradcam import CONTROLS, METHODS, maps
 from galaxymorph.diagnostics.scoring import Floats, Heat, Images, PerGalaxy, Target
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
+from galaxymorph.evaluation.phrases import interval
 
 Curve = Float[Tensor, "galaxy step"]
+Kind = Literal["deletion", "insertion"]
 
-KINDS: tuple[Literal["deletion", "insertion"], ...] = ("deletion", "insertion")  # of curves
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # the scores of `compare`, and what is better
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
+SIGN = {"more": 1, "less": -1}
+VERBS = {1: "beats", 0: "is statistically tied with", -1: "is worse than"}
 DRAWS = 2000  # of a bootstrap
 STEPS = 16  # of a deletion or insertion curve
 BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
-# of full brightness: what a galaxy has above the sky at least, where the sky has no noise
-FAINTEST = 0.02
+FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least
 
 
 @torch.no_grad()
 def curve(
-    model: nn.Module,
-    images: Images,
-    target: Target,
-    heat: Heat,
-    kind: Literal["deletion", "insertion"],
-    *,
-    batch_size: int = 64,
+    model: nn.Module, images: Images, target: Target, heat: Heat, kind: Kind, batch_size: int = 64
 ) -> Curve:
     """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
-    fast where the map is good. `area` makes one number of a curve.
+    fast where the map is good.
 
     Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. In a `deletion` these pixels are
-    replaced by sky, the median of the frame's outermost pixels, and the score should fall. In an
-    `insertion` only they are sharp, and it should rise; the others are those of the image after a
-    Gaussian blur of 1/16 of its side: pieces of a galaxy on a plain ground would have edges of
-    their own. Pixels that are equally hot, as where a map's ReLU is zero, go in random order."""
+    replaced by sky (`scoring.sky`), and the score should fall. In an `insertion` only they are
+    sharp, and it should rise; the others are blurred by a Gaussian of 1/16 of the image's side, as
+    pieces of a galaxy on a plain ground would have edges of their own. Pixels that are equally hot,
+    as where a map's ReLU is zero, go in random order."""
     mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
     by_heat = heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
     order = mixed[by_heat]  # (galaxy, pixel)
-    # 0 is the hottest; 1 is not reached
-    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)
+    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # from 0, the hottest, below 1
     parts = zip(scoring.batches(model, images, batch_size), place.split(batch_size), strict=True)
     found = []
     with scoring.unchanged(model):
         for whole, places in parts:
-            deleted = kind == "deletion"
-            ends = (whole, scoring.sky(whole)) if deleted else (_blurred(whole), whole)
+            new, old = whole, scoring.sky(whole)
+            if kind == "insertion":
+                new, old = _blurred(whole), whole
             hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
-            mixtures = (torch.where(hot < k / STEPS, *ends[::-1]) for k in range(STEPS + 1))
+            mixtures = (torch.where(hot < k / STEPS, old, new) for k in range(STEPS + 1))
             points = [scoring.score(model, mixture, target) for mixture in mixtures]
             found.append(torch.stack(points, 1).cpu())
     return torch.cat(found)
@@ -87,8 +84,7 @@ def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803)
     children), or in all.
 
     The default `seed` is one that nobody trains with: it must not bring back the model's own first
-    weights. Raises `ValueError` for a module with weights that cannot draw them anew
-    (`reset_parameters`)."""
+    weights. Raises `ValueError` for a module with weights that has no `reset_parameters`."""
     copied = copy.deepcopy(model)
     groups = _stages(copied)
     chosen = groups if stages is None else groups[max(0, len(groups) - stages) :]
@@ -98,10 +94,8 @@ def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803)
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # pyright: ignore[reportCallIssue]
             elif list(module.parameters(recurse=False)):
-                raise ValueError(
-                    f"{type(module).__name__} has weights, but no reset_parameters() to draw them "
-                    "anew"
-                )
+                kind = type(module).__name__
+                raise ValueError(f"{kind} has weights, but no reset_parameters() to redraw them")
     return copied
 
 
@@ -110,12 +104,12 @@ def _stages(model: Any) -> list[list[nn.Module]]:
 
 
 def randomisation(model: nn.Module, images: Images, target: Target, **options: Any) -> pd.DataFrame:
-    """Compare a map with that of the same model with random weights: in none, in its last stage, in
-    the last two, ... in all.
+    """Compare maps (with the `options` of `maps`) with those of the same model with random weights
+    in none, the last, the last two, ... all of its stages, a row per number of `stages` and
+    `galaxy`: `rank_correlation`, `ssim`.
 
     A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv
-    1810.03292), section 3, the cascading randomisation. `options` are those of `maps`. A row per
-    number of random stages and galaxy: columns stages, galaxy, rank_correlation, ssim."""
+    1810.03292), section 3, the cascading randomisation."""
     heat, rows = maps(model, images, target, **options), []
     for stages in range(len(_stages(model)) + 1):
         other = maps(randomised(model, stages=stages), images, target, **options)
@@ -130,11 +124,9 @@ def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
     return _correlation(*ranks)
 
 
-def _correlation(
-    first: Float[Tensor, "galaxy ..."], second: Float[Tensor, "galaxy ..."]
-) -> PerGalaxy:
+def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
     """Pearson's; 0 where one of them is constant."""
-    a, b = (each.flatten(1).double() for each in (first, second))
+    a, b = (each.flatten(1).double() for each in both)
     a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
 
@@ -144,9 +136,8 @@ def ssim(first: Heat, second: Heat) -> PerGalaxy:
     600), eq. 13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5
     px."""
     a, b = first.double().numpy(), second.double().numpy()
-    mean_a, mean_b, aa, ab, bb = (
-        ndimage.gaussian_filter(values, (0, 1.5, 1.5)) for values in (a, b, a * a, a * b, b * b)
-    )
+    values = np.stack([a, b, a * a, a * b, b * b])
+    mean_a, mean_b, aa, ab, bb = ndimage.gaussian_filter(values, (0, 0, 1.5, 1.5))
     means = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
     covariance, variances = ab - mean_a * mean_b, aa - mean_a**2 + bb - mean_b**2
     local = means * (2 * covariance + 0.03**2) / (variances + 0.03**2)
@@ -155,33 +146,27 @@ def ssim(first: Heat, second: Heat) -> PerGalaxy:
 
 def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy size size"]:
     """Mask the pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise
-    and by 2 % of full brightness that hang together with the one of them nearest to the centre. No
-    pixel where none is that bright.
+    and by 2 % of full brightness that hang together with the one of them nearest to the centre.
 
     Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median
-    absolute deviation of the frame's outermost pixels, 1/16 of its side. Thresholding as Bertin &
-    Arnouts 1996 (A&AS 117, 393), but without deblending: a neighbour that touches the galaxy counts
-    as part of it."""
+    absolute deviation of the frame's border. Thresholding as Bertin & Arnouts 1996 (A&AS 117, 393),
+    but without deblending: a neighbour that touches the galaxy counts as part of it."""
     light = scoring.floats(images.cpu()).mean(1)
     outer = scoring.border(light)  # (galaxy, pixel)
     ground = outer.median(1, keepdim=True).values
     noise = 1.4826 * (outer - ground).abs().median(1, keepdim=True).values
     above = (light > (ground + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
     x = np.arange(light.shape[-1]) - (light.shape[-1] - 1) / 2
-    found = []
     for bright in above:
         objects: Any = ndimage.label(bright)
         central = np.where(bright, np.hypot(x, x[:, None]), np.inf).argmin()
-        found.append(bright & (objects[0] == objects[0].flat[central]))
-    return torch.from_numpy(np.stack(found))
+        bright &= objects[0] == objects[0].flat[central]
+    return torch.from_numpy(above)
 
 
 def heat_on_galaxy(images: Images, heat: Heat) -> PerGalaxy:
-    """Return the share of the heat that is on the galaxy (`galaxy_mask`) and not on the sky or on
-    neighbours; 0 without any heat.
-
-    The pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of the hottest
-    pixel alone."""
+    """Return the share of the heat that is on the galaxy (`galaxy_mask`), 0 without any heat: the
+    pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of one pixel."""
     return (heat * galaxy_mask(images)).sum((1, 2)) / heat.sum((1, 2)).clamp_min(torch.finfo().tiny)
 
 
@@ -190,10 +175,7 @@ def rotation_agreement(
 ) -> PerGalaxy:
     """Correlate a galaxy's map over pixels with that of the turned galaxy, turned back: mean of the
     7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a
-    map that is the same everywhere.
-
-    Which way a galaxy points means nothing (Dieleman et al. 2015, arXiv 1503.07077). `options` are
-    those of `maps`."""
+    map that is the same everywhere. `options` are those of `maps`."""
 
     def heat(mirrored: bool, turns: int) -> Heat:
         moved = torch.rot90(images.flip(-1) if mirrored else images, turns, (-2, -1))
@@ -207,8 +189,8 @@ def rotation_agreement(
 class Compared(NamedTuple):
     """Several methods on the same galaxies (`compare`)."""
 
-    scores: pd.DataFrame  # a row per method and score
-    curves: pd.DataFrame  # a row per method, curve and point
+    scores: pd.DataFrame
+    curves: pd.DataFrame
 
 
 def compare(
@@ -230,10 +212,9 @@ def compare(
     pixels). Of the scores: score, and gain, gain_low, gain_high: by how much it is better than the
     `centred` control, paired by galaxy (NaN without it).
 
-    The scores, and what is better (`BETTER`): the `area` under the curve of `deletion` (less) and
-    of `insertion` (more); `randomised` (less), the `rank_correlation` with the map of a model whose
-    weights are all random; `on galaxy` (more), `heat_on_galaxy`; `rotation` (more),
-    `rotation_agreement`."""
+    The scores (`BETTER`): the `area` under the curves of `deletion` and `insertion`; `randomised`,
+    the `rank_correlation` with the map of a model whose weights are all random; `on galaxy`,
+    `heat_on_galaxy`; `rotation`, `rotation_agreement`."""
     untrained, follow = randomised(model), score or target
     curves: dict[tuple[str, str], Tensor] = {}
     values: dict[tuple[str, str], ndarray] = {}
@@ -242,57 +223,46 @@ def compare(
         heat = maps(model, images, target, **how)
         for kind in KINDS:
             curves[method, kind] = curve(model, images, follow, heat, kind)
-        found = {kind: area(curves[method, kind]) for kind in KINDS} | {
-            "randomised": rank_correlation(heat, maps(untrained, images, target, **how)),
-            "on galaxy": heat_on_galaxy(images, heat),
-            "rotation": rotation_agreement(model, images, target, **how),
-        }
-        values |= {(method, name): found[name].numpy() for name in BETTER}
+            values[method, kind] = area(curves[method, kind]).numpy()
+        other = maps(untrained, images, target, **how)
+        values[method, "randomised"] = rank_correlation(heat, other).numpy()
+        values[method, "on galaxy"] = heat_on_galaxy(images, heat).numpy()
+        values[method, "rotation"] = rotation_agreement(model, images, target, **how).numpy()
     nothing = np.full(len(images), np.nan)
-    gains = [
-        (each - values.get(("centred", name), nothing)) * (1 if BETTER[name] == "more" else -1)
-        for (_, name), each in values.items()
-    ]
-    measured = _mean("value low high", list(values.values())) | {"n": len(images)}
-    measured |= _mean("gain gain_low gain_high", gains)
-    scores = pd.DataFrame(list(values), columns=["method", "score"]).assign(**measured)
+    control = {name: values.get(("centred", name), nothing) for name in BETTER}
+    gains = [SIGN[BETTER[name]] * (each - control[name]) for (_, name), each in values.items()]
+    scores = pd.DataFrame(list(values), columns=["method", "score"])
+    scores[["value", "low", "high"]] = _means(list(values.values()))
+    scores["n"] = len(images)
+    scores[["gain", "gain_low", "gain_high"]] = _means(gains)
     points = [(*key, k / STEPS) for key in curves for k in range(STEPS + 1)]
-    along = _mean("value low high", [point for each in curves.values() for point in each.numpy().T])
     lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
-    return Compared(scores, lines.assign(**along, n=len(images)))
+    along = [point for each in curves.values() for point in each.numpy().T]
+    lines[["value", "low", "high"]] = _means(along)
+    return Compared(scores, lines.assign(n=len(images)))
 
 
-def _mean(names: str, measures: Sequence[Float[ndarray, " galaxy"]]) -> dict[str, list[float]]:
-    """Under three names: means over galaxies, and the ends of their intervals, NaN for a single
-    galaxy."""
+def _means(measures: Sequence[Float[ndarray, " galaxy"]]) -> Float[ndarray, "measure 3"]:
+    """Means over galaxies, and the ends of their intervals, NaN for a single galaxy."""
     several = DRAWS * (len(measures[0]) > 1)
     drawn = bootstrap_means(np.stack(measures, 1).astype(float), n_bootstrap=several, seed=0)
-    low, high = percentiles(drawn).tolist()
-    means = [float(each.mean()) for each in measures]
-    return dict(zip(names.split(), (means, low, high), strict=True))
+    return np.stack([[each.mean() for each in measures], *percentiles(drawn)], 1)
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
     """Say of each method of `compare` whether it shows what the score depends on better than the
-    control.
-
-    It does where the whole interval of the gain is above 0. No correction for the number of
+    control: where the whole interval of the gain is above 0. No correction for the number of
     methods."""
     said = []
-    judged = ~table.method.isin(CONTROLS) & table.score.isin(KINDS)
-    for row in table[judged].to_dict("records"):
-        value, gain, low, high = (row[name] for name in ("value", "gain", "gain_low", "gain_high"))
-        opening = f"{row['method']}, {row['score']}"
-        if math.isnan(low):
-            without = "without the centred control and two galaxies or more"
-            said.append(f"{opening}: nothing can be said {without}.")
-            continue
-        verdict = (
-            "beats" if low > 0 else "is worse than" if high < 0 else "is statistically tied with"
-        )
-        control = value - gain if BETTER[row["score"]] == "more" else value + gain
-        said.append(
-            f"{opening}: {verdict} the centred Gaussian, area {value:.3f} against {control:.3f} "
-            f"(gain {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {row['n']:,} galaxies)."
-        )
+    for row in table.loc[~table.method.isin(CONTROLS) & table.score.isin(KINDS)].itertuples():
+        low, high = row.gain_low, row.gain_high
+        control = row.value - SIGN[BETTER[row.score]] * row.gain
+        text = "nothing can be said without the centred control and two galaxies or more"
+        if not math.isnan(low):
+            text = (
+                f"{VERBS[int(low > 0) - int(high < 0)]} the centred Gaussian, area {row.value:.3f} "
+                f"against {control:.3f} (gain {row.gain:+.3f}, {interval(low, high, '+.3f')}, "
+                f"{row.n:,} galaxies)"
+            )
+        said.append(f"{row.method}, {row.score}: {text}.")
     return said

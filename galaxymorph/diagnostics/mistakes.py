@@ -1,5 +1,4 @@
-"""What each published mistake was, and tables and sentences of those that were made again
-(`published_mistakes`)."""
+"""Tables and sentences of published mistakes that were made again (`published_mistakes`)."""
 
 from __future__ import annotations
 
@@ -13,6 +12,9 @@ import pandas as pd
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.diagnostics.findings import Finding
 from galaxymorph.evaluation.intervals import wilson
+from galaxymorph.evaluation.phrases import tested
+
+Make = Callable[..., tuple]
 
 
 class Mistake(NamedTuple):
@@ -20,10 +22,10 @@ class Mistake(NamedTuple):
 
     name: str
     published_in: str
-    measure: str
-    direction: int  # the sign that reported less honest should have (0: either)
     what: str
-    prevented: str  # where no check can find it afterwards: why it cannot happen here
+    measure: str = "accuracy"
+    direction: int = 0  # the sign that reported less honest should have (0: either)
+    prevented: str = ""  # where no check can find it afterwards: why it cannot happen here
 
 
 class Replay(NamedTuple):
@@ -41,21 +43,14 @@ MISTAKES: dict[str, Mistake] = {}  # by the function of `published_mistakes` tha
 NUMBERS = ["reported", "honest", "difference", "n"]  # of a replay
 
 
-def replays(
-    name: str,
-    published_in: str,
-    *,
-    measure: str = "accuracy",
-    direction: int = 0,
-    prevented: str = "",
-) -> Callable[[Callable[..., tuple]], Callable[..., Replay]]:
+def replays(name: str, published_in: str, **more: Any) -> Callable[[Make], Callable[..., Replay]]:
     """Decorate what makes a mistake again, with a data set: it returns all of a `Replay` but name
-    and n, and the first paragraph of its docstring is `what` the mistake is."""
+    and n, and the first paragraph of its docstring is `what` the mistake is. `more`: of a
+    `Mistake`."""
 
-    def decorate(make: Callable[..., tuple]) -> Callable[..., Replay]:
+    def decorate(make: Make) -> Callable[..., Replay]:
         what = " ".join(str(inspect.getdoc(make)).split("\n\n")[0].split())
-        mistake = Mistake(name, published_in, measure, direction, what, prevented)
-        MISTAKES[make.__name__] = mistake
+        MISTAKES[make.__name__] = Mistake(name, published_in, what, **more)
 
         @functools.wraps(make)
         def replay(sample: Galaxies, *given: Any, **options: Any) -> Replay:
@@ -74,12 +69,10 @@ def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
     rows = []
     for name, made in _by_mistake(replays).items():
         if len(made) != len(seeds):
-            raise ValueError(
-                f"{name}: {len(made)} replays for {len(seeds)} seeds; make each mistake once for "
-                "every seed"
-            )
+            n = f"{len(made)} replays for {len(seeds)} seeds"
+            raise ValueError(f"{name}: {n}; make each mistake once for every seed")
         head = {"mistake": MISTAKES[name].name, "seed": seeds, "measure": MISTAKES[name].measure}
-        rows.append(pd.concat([pd.DataFrame(head), made[NUMBERS]], axis=1))
+        rows.append(made.assign(**head)[[*head, *NUMBERS]])
     return pd.concat(rows, ignore_index=True)
 
 
@@ -90,15 +83,14 @@ def table(replays: Sequence[Replay]) -> pd.DataFrame:
     seeds) and what. `replays`: one of each mistake for each seed."""
     rows = []
     for name, made in _by_mistake(replays).items():
-        mistake = MISTAKES[name]._asdict()
-        row: dict[str, Any] = {"mistake": mistake["name"]}
-        row |= {key: mistake[key] for key in ("published_in", "measure")}
+        title, published_in, what, measure, *_ = MISTAKES[name]
+        row: dict[str, Any] = {"mistake": title, "published_in": published_in, "measure": measure}
         row |= made[NUMBERS[:3]].mean().to_dict()
         row |= {"low": made.difference.min(), "high": made.difference.max()}
         row |= {"n": made.n.min(), "seeds": len(made), "found_by": _found_by(name, made.finding)}
-        beside = pd.DataFrame(made.beside.tolist()).mean()
-        row["beside"] = "; ".join(f"{key} {value:.3g}" for key, value in beside.items())
-        rows.append(row | {"what": mistake["what"]})
+        beside = pd.DataFrame(made.beside.tolist()).mean().items()
+        text = "; ".join(f"{key} {value:.3g}" for key, value in beside)
+        rows.append(row | {"beside": text, "what": what})
     return pd.DataFrame(rows).sort_values(
         "difference", key=abs, ascending=False, kind="stable", ignore_index=True
     )
@@ -126,33 +118,28 @@ def sentences(table: pd.DataFrame) -> list[str]:
     """Say of each mistake in a `table` what it reports, what is right, and whether that was to be
     expected."""
     said = []
-    for row in table.to_dict("records"):
-        tested = f"one seed, {row['n']:,} test galaxies"
-        if row["seeds"] > 1:
-            extremes = f"{row['low']:+.3f} to {row['high']:+.3f} over {row['seeds']} seeds"
-            tested = f"{extremes}, {row['n']:,} test galaxies each"
+    for row in table.itertuples():
+        extremes = f"{row.low:+.3f} to {row.high:+.3f} over " if row.seeds > 1 else ""
+        beside = f" Beside it: {row.beside}." if row.beside else ""
+        n = tested({"seeds": row.seeds, "n_test": row.n})
         said.append(
-            f"{row['mistake'][0].upper()}{row['mistake'][1:]} ({row['published_in']}): reports "
-            f"{row['measure']} {row['reported']:.3f} where the honest one is {row['honest']:.3f}, "
-            f"{row['difference']:+.3f} ({tested}): {_verdict(row)}. Found by: {row['found_by']}."
-            + (f" Beside it: {row['beside']}." if row["beside"] else "")
+            f"{row.mistake[0].upper()}{row.mistake[1:]} ({row.published_in}): reports "
+            f"{row.measure} {row.reported:.3f} where the honest one is {row.honest:.3f}, "
+            f"{row.difference:+.3f} ({extremes}{n}): {_verdict(row)}. "
+            f"Found by: {row.found_by}.{beside}"
         )
     return said
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    (direction,) = (each.direction for each in MISTAKES.values() if each.name == row["mistake"])
-    if row["low"] <= 0 <= row["high"]:
-        seeds_differ = row["low"] < row["high"]
-        text = "the seeds do not agree that it made a difference"
-        return text if seeds_differ else "it made no difference"
-    text = "too good" if row["difference"] > 0 else "too low"
-    if direction * row["difference"] < 0:
-        text += ", the other way than expected"
-    low, high = wilson(round(row["honest"] * row["n"]), int(row["n"]))
-    if row["measure"] == "accuracy" and low <= row["reported"] <= high:
-        text += (
-            ", though within the 95 % interval of the honest number for so many galaxies "
-            f"({low:.3f} to {high:.3f})"
-        )
+def _verdict(row: Any) -> str:
+    if row.low <= 0 <= row.high:
+        differ = "the seeds do not agree that it made a difference"
+        return differ if row.low < row.high else "it made no difference"
+    (direction,) = (each.direction for each in MISTAKES.values() if each.name == row.mistake)
+    text = "too good" if row.difference > 0 else "too low"
+    text += ", the other way than expected" if direction * row.difference < 0 else ""
+    low, high = wilson(round(row.honest * row.n), int(row.n))
+    if row.measure == "accuracy" and low <= row.reported <= high:
+        within = "within the 95 % interval of the honest number for so many galaxies"
+        text += f", though {within} ({low:.3f} to {high:.3f})"
     return text

@@ -1,9 +1,9 @@
-"""Does a method say the same of a galaxy that was perturbed in a way that leaves its class as it
-is? Whatever changes is the method's error, and no label is needed to see it.
+"""Does a method say the same of a galaxy under perturbations that leave its class as it is?
+Whatever changes is the method's error, and no label is needed to see it. (A method that names one
+class for every galaxy is perfectly consistent: read these numbers beside its accuracy.)
 
 Perturbations are functions from images to images, by name; the one called `REFERENCE` gives the
-galaxy that the others are held against. A method that names one class for every galaxy is perfectly
-consistent: read these numbers beside its accuracy.
+galaxy that the others are held against.
 
 Tables of predictions (`table`, or anybody's) have a row for every galaxy under every perturbation:
 `id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and
@@ -22,19 +22,21 @@ from torch import Tensor
 
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
 from galaxymorph.evaluation.predictions import predictions_in
-from galaxymorph.text import listing
+from galaxymorph.text import some
 
 REFERENCE = "reference"
 COLUMNS = ["metric", "value", "low", "high", "n"]  # n: galaxies
 
-Outputs = Mapping[str, Float[Tensor, "galaxy output"]]  # by perturbation
+Output = Float[Tensor, "galaxy output"]
+Probabilities = Float[ndarray, "perturbation galaxy class"]
+Outputs = Mapping[str, Output]  # by perturbation
 
 
 def outputs(
     predict: Callable[[Tensor], Tensor],
     images: Shaped[Tensor, "galaxy 3 size size"],
     perturbations: Mapping[str, Callable[[Tensor], Tensor]],
-) -> dict[str, Float[Tensor, "galaxy output"]]:
+) -> dict[str, Output]:
     """Ask a method about the same galaxies under each of the perturbations. `predict`: from images
     to class probabilities or features, such as `train.predict` or `train.embed` of a model."""
     return {name: predict(perturb(images)) for name, perturb in perturbations.items()}
@@ -48,8 +50,8 @@ def table(
     classes: Sequence[str],
 ) -> pd.DataFrame:
     """Make the table of predictions. `labels`: names of classes, empty where unknown."""
-    head = {"id": np.tile(ids, len(probabilities))}
-    head["perturbation"] = np.repeat(list(probabilities), len(ids))
+    turns = np.repeat(list(probabilities), len(ids))
+    head = {"id": np.tile(ids, len(probabilities)), "perturbation": turns}
     if labels is not None:
         head["label"] = np.tile(labels, len(probabilities))
     p = torch.cat(list(probabilities.values())).double().numpy()
@@ -64,11 +66,9 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
     * same: the share of galaxies that have one class under all perturbations.
     * spread: the standard deviation over perturbations of the probability of the reference's class,
       mean over galaxies.
-
-    And of the galaxies with a label, where there are any:
-
-    * accuracy: of the reference; accuracy_turned: mean over all perturbations; accuracy_averaged:
-      of the mean probabilities over all perturbations; gain: accuracy_averaged less accuracy.
+    * Where there are labels, accuracy: of the reference; accuracy_turned: mean over all
+      perturbations; accuracy_averaged: of the mean probabilities over all perturbations; gain:
+      accuracy_averaged less accuracy.
 
     low and high, 95 %: of shares of galaxies (same, accuracy, accuracy_averaged) the interval of
     Wilson (1927); else of a bootstrap of the galaxies, paired for gain. Where every galaxy agrees
@@ -76,8 +76,8 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
     then has the lower bound of same.
 
     Raises `ValueError`, naming the rows, for a galaxy that is not there once under every
-    perturbation, a label that is no class, or that differs between perturbations, and invalid
-    probabilities; for missing columns, for less than two perturbations and without a reference."""
+    perturbation, a label that is no class or differs between perturbations, and invalid
+    probabilities; for missing columns, less than two perturbations and without a reference."""
     true, p = _checked(table)
     taken = p.argmax(2)  # (perturbation, galaxy)
     agree, known = taken[1:] == taken[0], true >= 0
@@ -107,14 +107,14 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
 def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Measure how consistent features of perturbed galaxies are, a row of `COLUMNS` per metric.
 
-    * cosine: the cosine of the angle between the features of a perturbed galaxy and those of the
-      reference, mean over the other perturbations and galaxies, once the mean over all galaxies and
-      perturbations is taken off: a direction that all galaxies share says nothing of any. 1:
-      features do not change; 0: no more alike than those of different galaxies.
-    * between_turns: of the variance of the features, summed over them, the share between the
-      perturbations of a galaxy and not between galaxies: the sum of squares about each galaxy's
-      mean over that about the mean of all (one-way analysis of variance, Fisher 1925). 0: features
-      do not change; 1 - 1 / perturbations, about: nothing in them belongs to the galaxy.
+    * cosine: of the angle between the features of a perturbed galaxy and those of the reference,
+      mean over the other perturbations and galaxies, less the mean of all features, as a direction
+      that all galaxies share says nothing of any. 1: features do not change; 0: no more alike than
+      those of different galaxies.
+    * between_turns: the share of the features' variance that is between the perturbations of a
+      galaxy: the sum of squares about each galaxy's mean over that about the mean of all (one-way
+      analysis of variance, Fisher 1925). 0: features do not change; 1 - 1 / perturbations, about:
+      nothing in them belongs to the galaxy.
 
     Features count as they are, those that vary most the most, as for nearest neighbours. low and
     high: 95 %, percentiles of a bootstrap of the galaxies. NaN where all features are equal.
@@ -127,9 +127,8 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
         raise ValueError(f"features of {values.shape[1]} galaxies: at least two")
     if not np.isfinite(values).all():
         row, galaxy, _ = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(
-            f"the features of galaxy {galaxy} (from 0) under {names[row]!r} are not finite"
-        )
+        whose = f"galaxy {galaxy} (from 0) under {names[row]!r}"
+        raise ValueError(f"the features of {whose} are not finite")
     values = values - values.mean((0, 1))
     lengths = np.linalg.norm(values, axis=2)
     within = np.square(values - values.mean(0)).sum((0, 2))
@@ -146,19 +145,17 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
 def _ordered(names: Sequence[str]) -> list[str]:
     """The names of perturbations, checked, the reference first."""
     if len(names) < 2 or REFERENCE not in names:
-        have = listing(names, 5) or "none"
+        have = some(names) or "none"
         raise ValueError(f"perturbations are {have}: at least two, one of them {REFERENCE!r}")
     return [REFERENCE, *(name for name in names if name != REFERENCE)]
 
 
-def _checked(
-    table: pd.DataFrame,
-) -> tuple[Int[ndarray, " galaxy"], Float[ndarray, "perturbation galaxy class"]]:
+def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilities]:
     """True classes as indices, -1 where unknown, and probabilities, with galaxies in the same order
     under every perturbation."""
     missing = [name for name in ("id", "perturbation") if name not in table.columns]
     if missing:
-        raise ValueError(f"column {listing(map(repr, missing))} is missing")
+        raise ValueError(f"column {some(map(repr, missing))} is missing")
     known = {} if "label" in table.columns else {"label": ""}
     table = table.sort_values(by="id", kind="stable").assign(split="", **known)
     kept = ["id", "split", "label", *(c for c in table.columns if str(c).startswith("p_"))]
@@ -173,14 +170,10 @@ def _checked(
     for name, part in parts.items():
         odd = sorted(set(first.ids) ^ set(part.ids))
         if odd:
-            raise ValueError(
-                f"galaxies that are not there under both {REFERENCE!r} and {name!r}: "
-                f"{listing(odd, 5)}"
-            )
+            both = f"both {REFERENCE!r} and {name!r}"
+            raise ValueError(f"galaxies that are not there under {both}: {some(odd)}")
         differ = first.ids[first.labels != part.labels]
         if len(differ):
-            raise ValueError(
-                f"galaxies whose label differs between perturbations: {listing(differ, 5)}"
-            )
+            raise ValueError(f"galaxies whose label differs between perturbations: {some(differ)}")
     p = np.stack([part.p for part in parts.values()])
     return first.labels, p / p.sum(2, keepdims=True)

@@ -1,5 +1,4 @@
-"""Mistakes of published projects, each made once on purpose beside the honest way: what a mistake
-reports, what is right.
+"""Mistakes of published projects, each made once on purpose beside the honest way.
 
 The honest protocol is that of the notebooks (`02_supervised`, `04_moco`), a mistake is the smallest
 change to it, and the audit is asked whether it would have noticed. Every function that `replays` a
@@ -7,7 +6,8 @@ mistake makes it on the same galaxies with the same seed, and returns a `Replay`
 
 Everywhere `sample` is a data set of `data.load` with classes; `fresh` makes an untrained
 `classifier.Classifier` (for MoCo: an encoder), after torch's generator was seeded; `training` are
-options of `train.fit`."""
+options of `train.fit`, `seed` included; `model` and `encoder` were trained by `honest` and
+`pretrained` with the same options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from galaxymorph.data.galaxies import Galaxies
@@ -36,23 +36,25 @@ from galaxymorph.learning import classifier, device, moco, train
 
 Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
-Made = tuple[float, float, Finding | None, dict[str, float | int]]  # but name and n of a `Replay`
+Bands = float | Sequence[float]
+Row = dict[str, Any]  # of a history
+# all of a `Replay` but name and n
+Made = tuple[float, float, Finding | None, Mapping[str, float | int]]
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
+NOT_GIVEN = "no check; train.fit is not given the test galaxies"
+DRAWS_BOTH = "no check; moco.MoCo draws both views itself"
 
 
 # ---- learned with labels
 
 
-def honest(
-    sample: Galaxies, fresh: Fresh, *, seed: int = 0, **training: Any
-) -> tuple[nn.Module, pd.DataFrame]:
+def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, pd.DataFrame]:
     """Train as `02_supervised` does; the network of the epoch with the smallest validation loss,
     and the history.
 
-    The history has one more column, `test_accuracy`, of the weights of each epoch: only
-    `best_epoch` reads it, nothing is chosen by it. All epochs are trained, so `training` can have
-    neither `monitor` nor `patience`."""
+    The history has one more column, `test_accuracy` of each epoch, for `best_epoch` alone. All
+    epochs are trained, so `training` can have neither `monitor` nor `patience`."""
     tested, weights = [], []
 
     def note(model: nn.Module) -> None:
@@ -60,26 +62,17 @@ def honest(
         tested.append(_accuracy(model, sample))
         weights.append(copy.deepcopy(model.state_dict()))
 
-    whole = dict(monitor=None, patience=None, keep=note)
-    model, rows = _fitted(sample, fresh, seed=seed, **whole, **training)
+    model, rows = _fitted(sample, fresh, monitor=None, patience=None, keep=note, **training)
     history = pd.DataFrame(rows).assign(test_accuracy=tested)
     model.load_state_dict(weights[int(history.val_loss.argmin())])
     return model, history
 
 
-@replays(
-    "best epoch chosen on test galaxies",
-    "ResNet50",
-    direction=1,
-    prevented="no check; train.fit is not given the test galaxies",
-)
+@replays("best epoch chosen on test galaxies", "ResNet50", direction=1, prevented=NOT_GIVEN)
 def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
     """The largest test accuracy of all epochs, against that of the epoch with the smallest
-    validation loss; one training.
-
-    `history`: that of `honest`."""
-    chosen = history.loc[history.val_loss.idxmin()]
-    test = history.test_accuracy
+    validation loss; one training."""
+    chosen, test = history.loc[history.val_loss.idxmin()], history.test_accuracy
     beside = {
         "epochs": len(history),
         "epoch chosen on test galaxies": int(history.epoch[test.idxmax()]),
@@ -90,21 +83,14 @@ def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
 
 @replays("test galaxies in the training set", FIVE, direction=1)
 def leak(
-    sample: Galaxies,
-    model: nn.Module,
-    fresh: Fresh,
-    *,
-    share: float = 0.64,
-    seed: int = 0,
-    **training: Any,
+    sample: Galaxies, model: nn.Module, fresh: Fresh, *, share: float = 0.64, **training: Any
 ) -> Made:
     """As many training galaxies, but some of them are test galaxies, against a clean split; the
     same test galaxies.
 
-    `share`: of the test galaxies (64 % as published); `model`: what `honest` trained with the same
-    options."""
-    leaking, test = leaky(sample, share=share, seed=seed), sample.part("test")
-    careless, _ = _fitted(leaking, fresh, seed=seed, **training)
+    `share`: as in `leaky`, 64 % as published."""
+    leaking = leaky(sample, share=share, seed=training.get("seed", 0))
+    (careless, _), test = _fitted(leaking, fresh, **training), sample.part("test")
     seen = np.isin(test.ids, leaking.ids[leaking.split == "train"])
     beside = {
         f"test galaxies that were {what}trained on": _accuracy(careless, test.take(rows))
@@ -117,20 +103,14 @@ def leak(
 
 def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
     """Return the same data set, in which a `share` of the test galaxies are training galaxies, too,
-    in place of as many others.
-
-    Raises `ValueError` where there are fewer training galaxies than that."""
+    in place of as many others. Raises `ValueError` where there are fewer training galaxies."""
     rng = np.random.default_rng(seed)
-    known, tested = (
-        rng.permutation(np.flatnonzero(sample.split == split)) for split in ("train", "test")
-    )
-    n = round(share * len(tested))
+    parts = (np.flatnonzero(sample.split == split) for split in ("train", "test"))
+    known, tested = map(rng.permutation, parts)
+    n, most = round(share * len(tested)), min(1.0, len(known) / max(1, len(tested)))
     if not 0 <= n <= len(known) or share > 1:
-        raise ValueError(
-            f"share={share} of {len(tested):,} test galaxies in place of some of {len(known):,} "
-            "training galaxies: give a share from 0 to "
-            f"{min(1.0, len(known) / max(1, len(tested))):.2f}"
-        )
+        what = f"{len(tested):,} test galaxies in place of some of {len(known):,} training galaxies"
+        raise ValueError(f"share={share} of {what}: give a share from 0 to {most:.2f}")
     others = np.flatnonzero(sample.split != "train")
     mixed = sample.take(np.concatenate([others, known[n:], tested[:n]]))
     mixed.split[len(others) :] = "train"
@@ -142,9 +122,9 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
     """Predictions in another order than the labels that they are scored against; the accuracy
     of the same network, scored batch by batch, does not know."""
     known = sample.take(sample.labels.numpy() >= 0)
+    who = dict(ids=known.ids, split=known.split, labels=known.labels)
     p = train.predict(model, known.images)
-    who = dict(ids=known.ids, split=known.split, labels=known.labels, classes=sample.classes)
-    right = predictions_of(**who, probabilities=p)
+    right = predictions_of(**who, probabilities=p, classes=sample.classes)
     rows, mixed = np.flatnonzero(known.split == "test"), right.p.copy()
     mixed[rows] = right.p[np.random.default_rng(seed).permutation(rows)]
     wrong = replace(right, p=mixed)
@@ -152,8 +132,8 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
         metrics.evaluate(each, n_bootstrap=0).query("`class` == ''").set_index("metric").value
         for each in (wrong, right)
     )
-    names = {"macro_precision": "macro precision", "macro_recall": "macro recall"}
-    beside = {f"{name}, shuffled": float(found[key]) for key, name in names.items()}
+    names = ("precision", "recall")
+    beside = {f"macro {name}, shuffled": float(found[f"macro_{name}"]) for name in names}
     beside["accuracy, not shuffled"] = float(true["accuracy"])
     finding = _of(predictions(wrong.table(), sample), "order")
     return float(found["macro_f1"]), float(true["macro_f1"]), finding, beside
@@ -167,10 +147,9 @@ def resampled_validation(
     resume, against what the test galaxies say of the same network.
 
     A leg goes on with the best weights of the one before and trains all the epochs of `training`.
-    Beside it the same `legs` with the split that stays. In the published project each leg took
-    5,000 of 61,578 galaxies, so that about a third of the last validation galaxies had been trained
-    on; here every leg takes all, and `beside` says how many had been. Raises `ValueError` without a
-    leg."""
+    Beside it the same `legs` with the split that stays. In the published project about a third of
+    the last validation galaxies had been trained on, as each leg took 5,000 of 61,578 galaxies;
+    here every leg takes all. Raises `ValueError` without a leg."""
     if legs < 1:
         raise ValueError(f"legs={legs}: a training has 1 or more")
     rng, splits = np.random.default_rng(seed), [sample]
@@ -179,37 +158,29 @@ def resampled_validation(
         split = sample.split.copy()
         split[pool] = rng.permutation(split[pool])
         splits.append(replace(sample, split=split))
-    models, validated = [], []
+    accuracies = []
     for drawn in (splits, [sample] * legs):
         model, rows = _fitted(drawn[0], fresh, seed=seed, **training)
         for leg, each in enumerate(drawn[1:], 1):
             rows = list(train.fit(model, *_parts(each), seed=seed + leg, **training))
-        models.append(model)
-        validated.append(_validated(rows))
+        accuracies.append((_validated(rows), _accuracy(model, sample)))
     seen = sorted(set().union(*(each.part("train").ids for each in splits)))
     known = np.isin(splits[-1].part("val").ids, seen).mean()
-    beside = {
-        "share of the last validation galaxies that had been trained on": float(known),
-        "validation galaxies with a split that stays": validated[1],
-        "test galaxies with a split that stays": _accuracy(models[1], sample),
-    }
+    beside = {"share of the last validation galaxies that had been trained on": float(known)}
+    for part, value in zip(("validation", "test"), accuracies[1], strict=True):
+        beside[f"{part} galaxies with a split that stays"] = value
     finding = _of(audit.model({"seen": seen, "seen_labels": seen}, splits[-1]), "labels seen")
-    return validated[0], _accuracy(models[0], sample), finding, beside
+    return *accuracies[0], finding, beside
 
 
 @replays("preprocessing of another network", FIVE, direction=-1)
 def other_preprocessing(
-    sample: Galaxies,
-    model: nn.Module,
-    *,
-    mean: float | Sequence[float] = 0.0,
-    std: float | Sequence[float] = 1.0,
+    sample: Galaxies, model: nn.Module, *, mean: Bands = 0.0, std: Bands = 1.0
 ) -> Made:
     """The same network predicts images that are normalised in another way than those that it
     was trained on.
 
-    `mean` and `std` are those of images in [0, 1]; by default none are taken off, as where 8-bit
-    images are only divided by 255."""
+    `mean` and `std` of images in [0, 1]; by default these are only divided by 255."""
     careless, other = copy.deepcopy(model), {"mean": mean, "std": std}
     encoder: Any = careless.encoder
     for name, value in other.items():
@@ -221,26 +192,19 @@ def other_preprocessing(
 
 @replays("validation galaxies of one class", FIVE)
 def sorted_validation(
-    sample: Galaxies,
-    model: nn.Module,
-    fresh: Fresh,
-    *,
-    share: float = 0.2,
-    seed: int = 0,
-    **training: Any,
+    sample: Galaxies, model: nn.Module, fresh: Fresh, *, share: float = 0.2, **training: Any
 ) -> Made:
     """Validation is the first part of a table sorted by class, so that its accuracy is the
     recall of the first class, against the test accuracy of the same network.
 
-    `share`: of all galaxies but those of test. Beside it the `model` that `honest` trained with the
-    same options."""
+    `share`: of all galaxies but those of test. Beside it the `model`."""
     pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     order = pool[np.argsort(sample.labels.numpy()[pool], kind="stable")]
     split = sample.split.copy()
     split[order] = "train"
     split[order[: math.ceil(share * len(order))]] = "val"
     skewed = replace(sample, split=split)
-    careless, rows = _fitted(skewed, fresh, seed=seed, **training)
+    careless, rows = _fitted(skewed, fresh, **training)
     first = float((skewed.part("val").labels == 0).float().mean())
     beside = {
         "share of the first class among the validation galaxies": first,
@@ -254,62 +218,36 @@ def sorted_validation(
 
 
 def pretrained(
-    sample: Galaxies,
-    fresh: Fresh,
-    *,
-    views: Views,
-    contrast: Mapping[str, Any],
-    epochs: int,
-    batch_size: int,
-    seed: int = 0,
-    **training: Any,
+    sample: Galaxies, fresh: Fresh, *, views: Views, contrast: Mapping[str, Any], **training: Any
 ) -> nn.Module:
-    """Teach an encoder by MoCo as `04_moco` does. `contrast`: options of `moco.MoCo`."""
+    """Teach an encoder by MoCo as `04_moco` does. `contrast`: options of `moco.MoCo`; `training`
+    must have `epochs` and `batch_size`."""
     learned, val_part = sample.part("train", "unlabelled"), sample.part("val")
-    torch.manual_seed(seed)
-    encoder = fresh()
-    length = dict(epochs=epochs, batch_size=batch_size)
-    steps = train.n_steps(len(learned), **length)
-    learner = moco.MoCo(encoder, views=views, galaxies=len(learned), steps=steps, **contrast)
+    encoder, n = _untrained(fresh, **training), len(learned)
+    steps = train.n_steps(n, epochs=training["epochs"], batch_size=training["batch_size"])
+    learner = moco.MoCo(encoder, views=views, galaxies=n, steps=steps, **contrast)
     parts = [(part.images, torch.arange(len(part))) for part in (learned, val_part)]
-    list(train.fit(learner, *parts, **length, monitor=None, seed=seed, **training))
+    list(train.fit(learner, *parts, monitor=None, **training))
     return encoder
 
 
-@replays(
-    "one of two views not augmented",
-    DNN,
-    direction=-1,
-    prevented="no check; moco.MoCo draws both views itself",
-)
+@replays("one of two views not augmented", DNN, direction=-1, prevented=DRAWS_BOTH)
 def one_view(
-    sample: Galaxies,
-    encoder: nn.Module,
-    fresh: Fresh,
-    *,
-    views: Views,
-    seed: int = 0,
-    **options: Any,
+    sample: Galaxies, encoder: nn.Module, fresh: Fresh, *, views: Views, **options: Any
 ) -> Made:
     """MoCo whose queries are the galaxies as they are and only the keys are views, against
-    views for both; a linear probe on either.
-
-    `encoder`: what `pretrained` taught with the same options. Beside both, random weights."""
-    careless = pretrained(sample, fresh, views=of_keys_alone(views), seed=seed, **options)
-    torch.manual_seed(seed)
-    reported, right, untrained = (
-        _probed(sample, partial(train.embed, each)) for each in (careless, encoder, fresh())
-    )
-    return reported, right, None, {"random weights": untrained}
+    views for both; a linear probe on either."""
+    careless = pretrained(sample, fresh, views=of_keys_alone(views), **options)
+    learned = (careless, encoder, _untrained(fresh, **options))
+    reported, right, random = (_probed(sample, partial(train.embed, each)) for each in learned)
+    return reported, right, None, {"random weights": random}
 
 
 def of_keys_alone(views: Views) -> Views:
     """Return views for MoCo, which draws those of queries and those of keys by turns: queries get
     the images as they are."""
-    of_keys = itertools.cycle([False, True])
-    return lambda images, *, generator=None: (
-        views(images, generator=generator) if next(of_keys) else images
-    )
+    kinds = itertools.cycle([lambda images, *, generator=None: images, views])
+    return lambda images, *, generator=None: next(kinds)(images, generator=generator)
 
 
 @replays("features taken in training mode", DNN, direction=-1)
@@ -324,11 +262,8 @@ def training_mode(sample: Galaxies, encoder: nn.Module) -> Made:
 
 
 @torch.no_grad()
-def one_by_one(
-    encoder: nn.Module, images: UInt8[Tensor, "galaxy 3 size size"]
-) -> Float[Tensor, "galaxy feature"]:
-    """Extract features as they must not be: in training mode, each galaxy by itself. Running
-    statistics follow each of them.
+def one_by_one(encoder: nn.Module, images: train.Pixels) -> Float[Tensor, "galaxy feature"]:
+    """Extract features as they must not be: in training mode, each galaxy by itself.
 
     Raises torch's `ValueError` where BatchNorm is left with a single cell, of which it can take no
     variance: take larger images, or a network that halves them less often."""
@@ -341,13 +276,15 @@ def one_by_one(
 # ---- the parts
 
 
-def _fitted(
-    sample: Galaxies, fresh: Fresh, *, seed: int, **training: Any
-) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """A network trained with these galaxies, and its history."""
+def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> nn.Module:
     torch.manual_seed(seed)
-    model = fresh()
-    return model, list(train.fit(model, *_parts(sample), seed=seed, **training))
+    return fresh()
+
+
+def _fitted(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, list[Row]]:
+    """A network trained with these galaxies, and its history."""
+    model = _untrained(fresh, **training)
+    return model, list(train.fit(model, *_parts(sample), **training))
 
 
 def _parts(sample: Galaxies) -> list[train.Part]:
@@ -355,25 +292,23 @@ def _parts(sample: Galaxies) -> list[train.Part]:
     return [(part.images, part.labels) for part in (sample.part("train"), sample.part("val"))]
 
 
-def _validated(rows: Sequence[Mapping[str, Any]]) -> float:
+def _validated(rows: Sequence[Row]) -> float:
     """The validation accuracy of the epoch that was kept."""
     return [row["val_accuracy"] for row in rows if row["best"]][-1]
 
 
 def _accuracy(model: nn.Module, sample: Galaxies) -> float:
-    """That of the test galaxies."""
+    """The test accuracy."""
     part = sample.part("test")
     return train.evaluate(model, (part.images, part.labels))["accuracy"]
 
 
 def _probed(sample: Galaxies, encode: Callable[[Tensor], Tensor]) -> float:
     """Test accuracy of a linear probe on features."""
-    known, chosen, asked = (
-        (encode(part.images), part.labels) for part in map(sample.part, ("train", "val", "test"))
-    )
+    parts = map(sample.part, ("train", "val", "test"))
+    known, chosen, asked = ((encode(part.images), part.labels) for part in parts)
     return float(classifier.linear_probe(known, chosen).score(asked[0].numpy(), asked[1].numpy()))
 
 
 def _of(findings: Sequence[Finding], check: str) -> Finding:
-    """The finding of one check."""
     return next(each for each in findings if each.check == check)

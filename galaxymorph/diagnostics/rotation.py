@@ -1,18 +1,14 @@
 """Does a method say the same of a galaxy however it is turned? A galaxy has no up (Dieleman et al.
-2015, arXiv 1503.07077, averaged over such views for that reason).
+2015, arXiv 1503.07077). Galaxies are turned in two ways, perturbations whose reference is turn 0:
 
-Galaxies are turned in two ways, perturbations (`perturbed`) whose reference is turn 0:
-
-* `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`. No pixel
-  is resampled: the reference is the untouched image, and what changes is the method's doing alone.
+* `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`; the
+  reference is the untouched image, and no pixel is resampled.
 * `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), 0 included. These have to be
   resampled, and must not differ in anything but the angle. So every one of them, 0 too, shows the
-  same scene: the disc that the frame encloses, and beyond its edge its mirror image (`rotated`), so
-  that no corner comes in, goes out or is left black, and the sky goes on as in the views of the
-  training. And every one is smoothed alike: bilinear interpolation smooths noise to 2/3 of its
-  standard deviation at any angle but the multiples of 90 degrees, where it would leave pixels as
-  they are; all angles therefore sample `OFF_GRID` pixels off the centre along both axes, which
-  smooths those four as much.
+  same scene (`rotated`), in which no corner comes in, goes out or is left black. And every one is
+  smoothed alike: bilinear interpolation smooths noise to 2/3 of its standard deviation at any angle
+  but the multiples of 90 degrees, where it would leave pixels as they are; all angles therefore
+  sample `OFF_GRID` pixels off the centre along both axes, which smooths those four as much.
 
 Averaged over the 8 orientations, a prediction is the same in all of them by construction. For
 averaged predictions only angles say something, and of these only the first 4 (0 to 67.5 degrees):
@@ -28,13 +24,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from galaxymorph import pixels
-from galaxymorph.diagnostics.perturbed import REFERENCE, outputs
-from galaxymorph.evaluation import intervals
+from galaxymorph.diagnostics.perturbed import REFERENCE, Output, outputs
+from galaxymorph.evaluation import intervals, phrases
 
 ANGLES = tuple(22.5 * turn for turn in range(16))  # degrees
 DIFFERENT = 4  # of these, once averaged over the 8 orientations
@@ -46,12 +42,12 @@ KEYS = ["method", "turns", "averaged", "metric"]  # of a row over seeds
 LOWEST = {"gain": -1.0, "cosine": -1.0}  # of metrics that do not begin at 0; all end at 1
 
 Images = UInt8[Tensor, "galaxy 3 size size"]
+Predict = Callable[[Images], Output]
 
 
 def rotated(images: Images, angle: float | int, *, batch_size: int = 256) -> Images:
     """Turn galaxies by an angle in degrees, counterclockwise as by `torch.rot90`; on the CPU.
-    Bilinear and `OFF_GRID`, then rounded to 8 bits, as galaxies are everywhere, so that any method
-    can be asked.
+    Bilinear and `OFF_GRID`, then rounded to 8 bits, so that any method can be asked.
 
     What lies beyond the disc that fits the frame, at a radius r > R, is taken from 2R - r in the
     same direction: the sky goes on, and the scene that is turned is the same for every angle."""
@@ -64,12 +60,12 @@ def rotated(images: Images, angle: float | int, *, batch_size: int = 256) -> Ima
     inwards = torch.where(radius > edge, 2 * edge / radius - 1, 1.0)
     # (1, size, size, 2), 1 is the outermost pixel
     grid = (torch.stack([across, down], -1) * inwards[..., None] + OFF_GRID)[None] / half
-    batches = (batch.cpu().float() for batch in images.split(batch_size))
-    sampled = (
-        functional.grid_sample(batch, grid.expand(len(batch), -1, -1, -1), align_corners=True)
-        for batch in batches
-    )
-    return torch.cat([batch.round().byte() for batch in sampled])
+    found = []
+    for batch in images.cpu().split(batch_size):
+        places = grid.expand(len(batch), -1, -1, -1)
+        sampled = functional.grid_sample(batch.float(), places, align_corners=True)
+        found.append(sampled.round().byte())
+    return torch.cat(found)
 
 
 def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[Images], Images]]:
@@ -77,37 +73,28 @@ def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[
     still differ where predictions are `averaged` over the orientations.
 
     Raises `ValueError` for other turns."""
-    angles = ANGLES[:DIFFERENT] if averaged else ANGLES
-    known: dict[str, dict[str, Callable[[Images], Images]]] = {
-        "orientations": {
-            f"{90 * (k % 4)} degrees{' mirrored' * (k > 3)}": partial(_orientation, k=k)
-            for k in range(8)
-        },
-        "angles": {f"{angle:g} degrees": partial(rotated, angle=angle) for angle in angles},
-    }
-    if turns not in known:
-        raise ValueError(f"turns={turns!r}: one of {', '.join(known)}")
-    first, *others = known[turns].items()
-    return {REFERENCE: first[1], **dict(others)}
-
-
-def _orientation(images: Images, k: int) -> Images:
-    return pixels.orientations(images)[k]
+    named: dict[str, Callable[[Images], Images]] = {}
+    if turns == "angles":
+        for angle in ANGLES[:DIFFERENT] if averaged else ANGLES:
+            named[f"{angle:g} degrees" if angle else REFERENCE] = partial(rotated, angle=angle)
+    elif turns == "orientations":
+        for k in range(8):
+            name = f"{90 * (k % 4)} degrees{' mirrored' * (k > 3)}" if k else REFERENCE
+            named[name] = lambda images, k=k: pixels.orientations(images)[k]
+    else:
+        raise ValueError(f"turns={turns!r}: one of orientations, angles")
+    return named
 
 
 def turned(
-    predict: Callable[[Images], Float[Tensor, "galaxy output"]],
-    images: Images,
-    *,
-    turns: str,
-    average_orientations: bool = False,
-) -> dict[str, Float[Tensor, "galaxy output"]]:
+    predict: Predict, images: Images, *, turns: str, average_orientations: bool = False
+) -> dict[str, Output]:
     """Ask a method about galaxies in every turn (`perturbed.outputs` under `perturbations`).
 
     With `average_orientations`, the mean of its answers over the 8 orientations of each turned
     galaxy (test-time averaging), for the angles that then still differ."""
 
-    def averaged(images: Images) -> Float[Tensor, "galaxy output"]:
+    def averaged(images: Images) -> Output:
         return torch.stack([predict(view) for view in pixels.orientations(images)]).mean(0)
 
     asked = averaged if average_orientations else predict
@@ -127,30 +114,27 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises `ValueError` for a duplicate seed."""
     rows = []
-    for key, group in table.groupby(KEYS, sort=False):
-        row = dict(zip(KEYS, key, strict=True))
+    groups: Any = table.groupby(KEYS, sort=False)
+    for (method, turns, averaged, metric), group in groups:
         twice = group.loc[group["seed"].duplicated(), "seed"]
         if len(twice):
-            what = f"{row['method']}, {row['turns']}, averaged {row['averaged']}, {row['metric']}"
+            what = f"{method}, {turns}, averaged {averaged}, {metric}"
             raise ValueError(f"{what}: duplicate seed {twice.iloc[0]}; keep one")
-        n = len(group)
-        independent = intervals.over_seeds(group["value"].tolist(), [0.0] * n, 0.0)
-        low, high = independent.interval(LOWEST.get(row["metric"], 0.0), 1.0)
+        n, kind = len(group), "t over seeds"
+        mean = intervals.over_seeds(group["value"].tolist(), [0.0] * n, 0.0)
+        ends = mean.interval(LOWEST.get(metric, 0.0), 1.0)
         if n == 1:
-            low, high = float(group["low"].iloc[0]), float(group["high"].iloc[0])
-        row |= {"value": independent.value, "low": low, "high": high, "n": group["n"].min()}
-        rows.append(row | {"seeds": n, "interval": "t over seeds" if n > 1 else "over galaxies"})
+            kind, ends = "over galaxies", group[["low", "high"]].iloc[0]
+        key = (method, turns, averaged, metric)
+        rows.append((*key, mean.value, *ends, group["n"].min(), n, kind))
     return pd.DataFrame(rows, columns=[*KEYS, "value", "low", "high", "n", "seeds", "interval"])
 
 
 def methods(models: Sequence[str]) -> dict[str, str]:
-    """Sort the paths of model files by the method that each belongs to: the step, and what is
-    repeated beside seeds, with a space.
-
-    `models/mock/resnet18/seed=0.safetensors` is of `resnet18`,
-    `.../resnet18/seed=0,n_labels=50.safetensors` of `resnet18 n_labels=50`, all labels go without
-    saying; a file elsewhere is called after itself. Raises `ValueError` without a model, and for
-    two of one method: seeds have test galaxies of their own, so that one job measures one."""
+    """Sort the paths of model files by method: `models/mock/resnet18/seed=0.safetensors` is of
+    `resnet18`, `.../resnet18/seed=0,n_labels=50.safetensors` of `resnet18 n_labels=50`, a file
+    elsewhere of itself. Raises `ValueError` without a model, and for two of one method: seeds have
+    test galaxies of their own, so that one job measures one."""
     if not models:
         raise ValueError("models: none is given; name the model files to be measured")
     found: dict[str, str] = {}
@@ -161,10 +145,8 @@ def methods(models: Sequence[str]) -> dict[str, str]:
         kept = [pair for pair in pairs if pair and not re.match("seed=|n_labels=null$", pair)]
         method = " ".join([step, *kept])
         if method in found:
-            raise ValueError(
-                f"models: {found[method]} and {path} are both of {method}; "
-                "give one seed of each method"
-            )
+            both = f"{found[method]} and {path} are both of {method}"
+            raise ValueError(f"models: {both}; give one seed of each method")
         found[method] = path
     return found
 
@@ -183,8 +165,6 @@ def sentences(table: pd.DataFrame, val_accuracy: Mapping[str, float]) -> list[st
         return f"{row.value:{sign}.3f} [{row.low:{sign}.3f}, {row.high:{sign}.3f}]"
 
     first: Any = rows.loc[("angles", False, "agreement")]
-    one = first.seeds == 1
-    seeds, each = ("one seed", "") if one else (f"{first.seeds} seeds", " each")
     return [
         f"{best}, the best on validation galaxies ({val_accuracy[best]:.3f}), gives a turned "
         f"galaxy the same class in {said('angles')} of the 15 other angles, and with test-time "
@@ -192,5 +172,5 @@ def sentences(table: pd.DataFrame, val_accuracy: Mapping[str, float]) -> list[st
         f"in the 7 other orientations, without averaging, in {said('orientations')} (means over "
         "galaxies with 95 % intervals). Averaging over orientations changes its accuracy by "
         f"{said('orientations', metric='gain', sign='+')} "
-        f"({seeds}, {first.n:,} test galaxies{each})."
+        f"({phrases.tested({'seeds': first.seeds, 'n_test': first.n})})."
     ]

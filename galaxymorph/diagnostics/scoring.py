@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,17 +21,17 @@ Target = Callable[[Tensor], Tensor]  # of a model's outputs, (galaxy, ...) to (g
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Hold a model in eval mode and full precision, without gradients of weights; afterwards all is
     as it was, whatever happens."""
-    training = [(module, module.training) for module in model.modules()]
-    learning = [(weight, weight.requires_grad) for weight in model.parameters()]
+    was: list[tuple[Any, str, bool]] = [
+        (each, "training", each.training) for each in model.modules()
+    ]
+    was += [(weight, "requires_grad", weight.requires_grad) for weight in model.parameters()]
     try:
         model.eval().requires_grad_(False)
         with torch.autocast(device_of(model).type, enabled=False):
             yield
     finally:
-        for module, was in training:
-            module.training = was
-        for weight, was in learning:
-            weight.requires_grad_(was)
+        for owner, name, value in was:
+            setattr(owner, name, value)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -52,20 +53,17 @@ def score(model: nn.Module, images: Floats, target: Target) -> PerGalaxy:
     """Return what the target makes of the model's outputs.
 
     Raises `ValueError` for a target that gives anything but one score per galaxy."""
-    found = target(model(images))
-    if found.shape != images.shape[:1]:
-        raise ValueError(
-            f"the target gives {tuple(found.shape)} for {len(images)} galaxies; "
-            "expected one score for each"
-        )
+    found, n = target(model(images)), len(images)
+    if found.shape != (n,):
+        given = f"{tuple(found.shape)} for {n} galaxies"
+        raise ValueError(f"the target gives {given}; expected one score for each")
     return found
 
 
 def border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape pixel"]:
     """Return the frame's outermost pixels, 1/16 of its side."""
-    size = images.shape[-1]
-    edge = max(1, size // 16)
-    outer = torch.ones(size, size, dtype=torch.bool, device=images.device)
+    edge = max(1, images.shape[-1] // 16)
+    outer = torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
     outer[edge:-edge, edge:-edge] = False
     return images[..., outer]
 

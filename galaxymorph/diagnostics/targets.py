@@ -27,35 +27,25 @@ class Answer(NamedTuple):
 
 def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
     """List all that a model (`saved.load`) can say: its classes, or by question and answer ("bar:
-    yes").
-
-    Raises `ValueError` for a model without a head.
-    """
+    yes"). Raises `ValueError` for a model without a head."""
     if isinstance(learner, VoteRegressor):
-        found = {}
-        for k, name in enumerate(galaxy_zoo_tree.LABELS):
-            target = partial(learner.answer, column=k)
-            share = lambda raw, target=target: target(raw).exp()  # noqa: E731
-            found[name] = Answer(k, target, share if learner.tree else target)
-        return found
-    if isinstance(learner, Classifier):
-        return {
-            name: Answer(
-                k, lambda logits, k=k: logits[:, k], lambda logits, k=k: logits.softmax(1)[:, k]
-            )
-            for k, name in enumerate(header["classes"])
-        }
-    raise ValueError(
-        "the model learned without labels: it has no classes and no answers to show maps of"
-    )
+        names, target = galaxy_zoo_tree.LABELS, learner.answer
+        score = (lambda raw, column: target(raw, column).exp()) if learner.tree else target
+    elif isinstance(learner, Classifier):
+        names, target = header["classes"], lambda raw, column: raw[:, column]
+        score = lambda raw, column: raw.softmax(1)[:, column]  # noqa: E731
+    else:
+        raise ValueError("the model learned without labels: it has no classes and no answers")
+    both = [[partial(each, column=k) for each in (target, score)] for k in range(len(names))]
+    return {name: Answer(k, *both[k]) for k, name in enumerate(names)}
 
 
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
     """Return what is predicted for a class; for an answer (there are 37 or more columns), its share
     among the answers of its question, NaN where these have none."""
-    if fractions.shape[1] < len(galaxy_zoo_tree.COLUMNS):
-        return fractions[:, column]
-    return galaxy_zoo_tree.shares(fractions[:, : len(galaxy_zoo_tree.COLUMNS)])[:, column]
+    n = len(galaxy_zoo_tree.COLUMNS)
+    known = fractions if fractions.shape[1] < n else galaxy_zoo_tree.shares(fractions[:, :n])
+    return known[:, column]
 
 
 def captions(

@@ -23,7 +23,7 @@ def test_a_leak_stops_unless_it_is_allowed():
     findings.check(FINDINGS[1:])
     with pytest.raises(findings.Leak):
         findings.check(FINDINGS, allow=["duplicates"])
-    with pytest.raises(ValueError, match="unknown check 'duplicate' .did you mean duplicates"):
+    with pytest.raises(ValueError, match="unknown check 'duplicate'; did you mean 'duplicates'"):
         findings.check([], allow=["duplicate"])
 
 
