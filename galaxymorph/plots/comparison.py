@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 from galaxymorph.plots import style
 
+METRICS = ("accuracy", "macro_f1")
+BASELINE = "majority"  # the method that others are held against
 LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
 NAMES = {
     "macro_f1": "macro F1",
@@ -28,10 +30,7 @@ PARTS = (
 
 @style.styled
 def comparison(
-    table: pd.DataFrame,
-    *,
-    metrics: Sequence[str] = ("accuracy", "macro_f1"),
-    baseline: str = "majority",
+    table: pd.DataFrame, *, metrics: Sequence[str] = METRICS, baseline: str = BASELINE
 ) -> Figure:
     """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
     baseline as a dashed line.
@@ -53,7 +52,7 @@ def comparison(
 
 
 @style.styled
-def train_val_test(table: pd.DataFrame, *, baseline: str = "majority") -> Figure:
+def train_val_test(table: pd.DataFrame, *, baseline: str = BASELINE) -> Figure:
     """Draw the accuracy of training, validation and test galaxies of each method, the latter with
     its 95 % interval, the best on top. A large gap means overfitting."""
     rows = _ranked(table, "accuracy", baseline)
@@ -94,9 +93,8 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
 @style.styled
 def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Draw what mistakes report, as rings, and what is honest, as points, joined by arrows; the one
-    that is worth the most on top. Below each arrow the same of every seed, small.
-
-    `table`, `seeds`: of `published_mistakes.table` and `by_seed`."""
+    that is worth the most on top. Below each arrow the same of every seed, small. `table`, `seeds`:
+    of `published_mistakes.table` and `by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
     figure, ax = style.panel(height=0.72 * len(rows) + 1.4)
     several = table.seeds.max() > 1

@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 from numpy import ndarray
 
 from galaxymorph.plots import style
-from galaxymorph.plots.comparison import LOW, NAMES, best
+from galaxymorph.plots.comparison import BASELINE, LOW, NAMES, best
 
 COSTS = {
     "parameters": "parameters",
@@ -30,15 +30,12 @@ AXES = 4.3  # inches that a legend beside the axes leaves, about
 DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 
 Values = Float[ndarray, " value"]
+Front = Bool[ndarray, " row"]
 
 
 @style.styled
 def pareto(
-    table: pd.DataFrame,
-    front: Bool[ndarray, " row"],
-    *,
-    cost: str = "training_seconds",
-    baseline: str = "majority",
+    table: pd.DataFrame, front: Front, *, cost: str = "training_seconds", baseline: str = BASELINE
 ) -> Figure:
     """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
 
@@ -84,7 +81,7 @@ def label_efficiency(
     table: pd.DataFrame,
     *,
     metric: str = "accuracy",
-    baseline: str = "majority",
+    baseline: str = BASELINE,
     controls: Collection[str] = (),
 ) -> Figure:
     """Draw a metric against the number of labels: a line with the band of its 95 % interval for
@@ -98,10 +95,8 @@ def label_efficiency(
     budgets = np.unique(rows["budget"].to_numpy(float))
     every = rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median()  # or NaN
     x = np.where(np.isinf(budgets), every, budgets)
-    methods = {
-        str(name): each.set_index("budget").reindex(budgets)
-        for name, each in rows.groupby("method", sort=False)
-    }
+    groups = rows.set_index("budget").groupby("method", sort=False)
+    methods = {str(name): each.reindex(budgets) for name, each in groups}
 
     def rank(name: str) -> tuple[bool, list[float]]:
         values = methods[name][metric].fillna(-1).to_numpy(float)[::-1]
@@ -244,5 +239,6 @@ def _shifts(values: Values) -> Values:
     """By how many inches points of methods that cost the same are moved aside."""
     places = pd.Series(_inches(values, values)).sort_values(kind="stable")
     groups = places.groupby((places.diff() > 0.06).cumsum())
-    shifts = groups.cumcount() - (groups.transform("size") - 1) / 2
+    sizes: Any = groups.transform("size")
+    shifts = groups.cumcount() - (sizes - 1) / 2
     return 0.11 * shifts.sort_index().to_numpy(float)

@@ -29,7 +29,6 @@ def by_property(table: pd.DataFrame) -> Figure:
     """Draw accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a
     line with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of
     a property stand side by side, whatever their width; below each, the values that it holds.
-
     `table`: of `by_property.by_property`."""
     if table.empty:
         return style.empty("no galaxy has a property that was measured")
@@ -70,9 +69,8 @@ def by_property(table: pd.DataFrame) -> Figure:
 @style.styled
 def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
     """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
-    suspected, how many of the methods do, and the probability that these give it.
-
-    `images`: in the order of the rows of `table`, of `label_noise.suspects`."""
+    suspected, how many of the methods do, and the probability that these give it. `images`: in the
+    order of the rows of `table`, of `label_noise.suspects`."""
     if table.empty:
         return style.empty("no label is suspected")
     titles = [
@@ -88,9 +86,8 @@ def disagreements(
     images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
 ) -> Figure:
     """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
-    that each of them gives, with its probability.
-
-    `images`: in the order of the rows of `table`, of `disagreement.disagreements`."""
+    that each of them gives, with its probability. `images`: in the order of the rows of `table`, of
+    `disagreement.disagreements`."""
     if table.empty:
         return style.empty(f"{a} and {b} name every galaxy alike")
     first, second = style.in_lines([f"{a}:", f"{b}:"], letters=20)
@@ -106,9 +103,8 @@ def disagreements(
 def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     """Draw the confusion matrix of a less that of b as a heat map, in percentage points of the true
     class (row); cells that can be distinguished from 0 are framed and marked "*". Orange: a does it
-    more often; on the diagonal that is better, elsewhere worse.
-
-    `table`: of `disagreement.confusion_difference`."""
+    more often; on the diagonal that is better, elsewhere worse. `table`: of
+    `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
     cells = table.assign(points=100 * table.difference)
     cells["text"] = [_points(*cell) for cell in zip(cells.points, cells.resolved, strict=True)]

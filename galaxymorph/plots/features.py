@@ -187,9 +187,8 @@ def oddest(
 @style.styled
 def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     """Draw the most important measures as points, the most important on top, each with the spread
-    of its shuffles; 0 is of no use.
-
-    `table`: of `classifiers.importances`: columns group, loss, low, high."""
+    of its shuffles; 0 is of no use. `table`: of `classifiers.importances`: columns group, loss,
+    low, high."""
     if table.empty:
         return style.empty("no measure was shuffled")
     shown = table.head(most)[::-1]

@@ -31,8 +31,8 @@ CONTROLS: Any = {
     "centred": {"color": style.INK, "ls": ":"},
     "random": {"color": style.FAINT, "ls": (0, (1, 4))},
 }
-BETTER = dict.fromkeys(("deletion", "insertion", "randomised", "on galaxy", "rotation"), "more")
-BETTER |= {"deletion": "less", "randomised": "less"}
+SCORES = ("deletion", "insertion", "randomised", "on galaxy", "rotation")
+BETTER = {name: "less" if name in ("deletion", "randomised") else "more" for name in SCORES}
 REPLACED = {"deletion": "replaced by sky", "insertion": "that are sharp"}
 CLOSE = 0.06  # a score that differs by less shall not look as if it differed much
 
@@ -105,8 +105,7 @@ def curves(table: pd.DataFrame) -> Figure:
             if method not in CONTROLS:
                 ax.fill_between(percent, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
         ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
-        ax.set_xlabel(f"% of the pixels {which}, hottest first")
-        ax.set_xlim(0, 100)
+        ax.set(xlabel=f"% of the pixels {which}, hottest first", xlim=(0, 100))
         ax.grid(axis="y")
     axes[0][0].set_ylabel(f"score (mean of {table.n.max():,} galaxies, 95 %)")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -117,9 +116,7 @@ def curves(table: pd.DataFrame) -> Figure:
 @style.styled
 def scores(table: pd.DataFrame) -> Figure:
     """Draw a panel for each score, with each method as a point with its 95 % interval, and the
-    centred control as a dashed line.
-
-    `table`: the scores of `map_scores.compare`."""
+    centred control as a dashed line. `table`: the scores of `map_scores.compare`."""
     if table.empty:
         return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]

@@ -209,8 +209,8 @@ def heat_map(
     dark = image.to_rgba(shown)[..., :3] @ [0.2126, 0.7152, 0.0722] < 0.52
     colours = np.where(dark, "white", np.where(abs(values) > 0, INK, FAINT))
     for row, column in np.argwhere(texts != ""):
-        text, place = texts[row, column], {"ha": "center", "va": "center", "fontsize": size}
-        ax.text(column, row, text, color=colours[row, column], **place)
+        look = {"ha": "center", "va": "center", "color": colours[row, column], "fontsize": size}
+        ax.text(column, row, str(texts[row, column]), **look)
     ax.set_yticks(range(len(names)), names)
     frameless(ax)
     return image

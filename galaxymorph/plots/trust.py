@@ -31,9 +31,7 @@ CONSISTENT = {
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw accuracy against confidence, a panel for each method: a point with its 95 % interval for
     each bin, and below it how many galaxies the bin has. On the diagonal a classifier is
-    calibrated; below it, it is too sure.
-
-    `tables`: of `calibration.reliability`, by method."""
+    calibrated; below it, it is too sure. `tables`: of `calibration.reliability`, by method."""
     if not tables:
         return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
@@ -69,9 +67,8 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
 @style.styled
 def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the share of wrong galaxies among the most confident ones against how many these are, a
-    line for each method; the least area below the curve on top of the legend.
-
-    `curves`: of `calibration.risk_coverage`, by method."""
+    line for each method; the least area below the curve on top of the legend. `curves`: of
+    `calibration.risk_coverage`, by method."""
     if not curves:
         return style.empty(style.NO_RESULT)
     areas = {name: float(curve.risk.mean()) for name, curve in curves.items()}
@@ -130,9 +127,7 @@ def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
 def probabilities(pairs: pd.DataFrame) -> Figure:
     """Draw the probability, in per cent, that the method of a row is ahead of that of a column, the
     most accurate first; ties, which remain after Holm's correction, are framed in orange and marked
-    "=".
-
-    `pairs`: of `significance.pairs`, of one number of labels."""
+    "=". `pairs`: of `significance.pairs`, of one number of labels."""
     if pairs.empty:
         return style.empty(NO_PAIR)
     turned = {"a": "b", "b": "a", "accuracy_a": "accuracy_b", "accuracy_b": "accuracy_a"}
@@ -141,7 +136,7 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     methods = [str(name) for name in ranks.sort_values(ascending=False, kind="stable").index]
     cells = pairs.pivot(index="a", columns="b").reindex(methods)
     percent = 100 * cells["p_better"][methods].to_numpy(float)
-    tied = (cells["resolved"][methods] == False).to_numpy()  # noqa: E712 (missing on the diagonal)
+    tied = cells["resolved"][methods].eq(False).to_numpy(bool)  # missing on the diagonal
     texts = np.char.add(np.char.mod("%.0f", percent), np.where(tied, "=", ""))
     texts = np.where(np.isnan(percent), "", texts)
     n, names = len(methods), style.in_lines(methods)
@@ -168,9 +163,7 @@ def consistency(table: pd.DataFrame) -> Figure:
     """Draw what stays when galaxies are turned, by method, the most accurate on top and those
     without classes at the bottom: how often the class does, and how similar features are; between
     them the accuracy that the mean over all turns has above that of one. Points with their 95 %
-    intervals, one for each way to turn galaxies.
-
-    `table`: of `rotation.over_seeds`."""
+    intervals, one for each way to turn galaxies. `table`: of `rotation.over_seeds`."""
     if table.empty:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]

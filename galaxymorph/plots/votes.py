@@ -160,17 +160,17 @@ def tree(
     """Draw one galaxy's decision tree: for each question the fractions of those who answered it,
     the volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
     points (with the standard deviation of the predicted Dirichlet distribution where there is one),
-    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
-
-    `votes`: the galaxy's row of a votes table."""
+    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered. `votes`:
+    the galaxy's row of a votes table."""
     figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
-    for column, names in zip(figure.add_gridspec(1, len(COLUMNS)), COLUMNS, strict=True):
+    columns = figure.add_gridspec(1, len(COLUMNS))
+    for column, names in enumerate(COLUMNS):
         sizes = [len(galaxy_zoo_tree.COLUMNS[SLICES[n]]) if n in SLICES else 5 for n in names]
-        cells = column.subgridspec(len(names), 1, height_ratios=sizes)
-        for cell, name in zip(cells, names, strict=True):
-            ax = figure.add_subplot(cell)
+        cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
+        for row, name in enumerate(names):
+            ax = figure.add_subplot(cells[row])
             if name in SLICES:
-                _question(ax, votes, name, ticks=name == names[-1])
+                _question(ax, votes, name)
                 continue
             ax.set_axis_off()
             ax.set_title(str(votes["id"]), fontsize=10)
@@ -250,13 +250,13 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
     return figure
 
 
-def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None:
+def _question(ax: Axes, votes: pd.Series, question: str) -> None:
     """A question's panel of `tree`."""
     answers = [answer for _, answer in galaxy_zoo_tree.ANSWERS[SLICES[question]]]
     columns = list(galaxy_zoo_tree.COLUMNS[SLICES[question]])
     places, people = np.arange(len(answers)), votes["volunteers"]
-    true = votes[columns].to_numpy(float)
-    predicted = votes[[f"p_{name}" for name in columns]].to_numpy(float).clip(0)
+    true = np.asarray(votes[columns], float)
+    predicted = np.asarray(votes[[f"p_{name}" for name in columns]], float).clip(0)
     answered = true.sum()  # NaN without votes
     alpha = 0.35 if answered < 0.05 else 1.0
     if answered > 0:
@@ -278,5 +278,5 @@ def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelbottom=ticks)
-    ax.set_xlabel("fraction" * ticks)
+    ax.set_xlabel("fraction")
+    ax.label_outer()
