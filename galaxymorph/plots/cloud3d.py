@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from numpy import ndarray
 from PIL import Image
 
-from galaxymorph.plots.galaxies import Images, Labels, to_pixels
+from galaxymorph.plots.galaxies import Images, Labels, Names, to_pixels
 from galaxymorph.plots.style import COLOURS
 
 # what the markers of `style.MARKERS` look like, as SVG paths of radius about 1
@@ -40,14 +40,14 @@ def page(
     classes: Sequence[str],
     *,
     images: Images,
-    ids: Sequence[str] | ndarray,
+    ids: Names,
     title: str,
     most: int = 2000,
     tile: int = 48,
     seed: int = 0,
 ) -> str:
-    """Return the text of the page. `points`: a row per galaxy, three columns named as axes, such as
-    `features.project` gives.
+    """Return the text of the page. `points`: a row per galaxy, three columns named as axes
+    (`features.project`).
 
     Each class has a colour and a marker of its own and can be switched off; galaxies without a
     class (-1) are small and grey. Of more than `most` galaxies, that many are drawn from `seed`.
@@ -55,10 +55,9 @@ def page(
 
     Raises `ValueError` where points, labels, images and ids do not fit together."""
     n = len(points)
-    lengths = {"points": n, "labels": len(labels), "images": len(images), "ids": len(ids)}
-    if len(set(lengths.values())) > 1 or points.shape[1] != 3:
-        counted = ", ".join(f"{n} {name}" for name, n in lengths.items())
-        given = f"{counted} in {points.shape[1]} dimensions"
+    if not n == len(labels) == len(images) == len(ids) or points.shape[1] != 3:
+        given = f"{n} points, {len(labels)} labels, {len(images)} images, {len(ids)} ids"
+        given = f"{given} in {points.shape[1]} dimensions"
         raise ValueError(f"{given}: expected as many of each, in 3 dimensions")
     labels, chosen = np.asarray(labels), np.arange(n)
     if n > most:
@@ -72,16 +71,7 @@ def page(
         "points": np.round(places, 3).tolist(),
         "kinds": [list(kinds).index(k) for k in labels.tolist()],
         "ids": np.asarray(ids)[chosen].astype(str).tolist(),
-        "looks": [
-            {
-                "name": name,
-                "n": int((labels == k).sum()),
-                "colour": COLOURS[k % 8].replace("#000000", "ink") if k >= 0 else "faint",
-                "shape": SHAPES[k % 8] if k >= 0 else SHAPES[0],
-                "size": 1.0 if k >= 0 else 0.7,
-            }
-            for k, name in kinds.items()
-        ],
+        "looks": [_look(k) | {"name": x, "n": int((labels == k).sum())} for k, x in kinds.items()],
         "columns": columns,
         "tile": tile,
     }
@@ -91,6 +81,13 @@ def page(
     assets.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     template = assets.get_template("cloud3d.html")
     return template.render(title=title, number=number, data=data, sprite=sprite)
+
+
+def _look(k: int) -> dict[str, str | float]:
+    """Of a class, or of none (-1)."""
+    if k < 0:
+        return {"colour": "faint", "shape": SHAPES[0], "size": 0.7}
+    return {"colour": COLOURS[k % 8].replace("#000000", "ink"), "shape": SHAPES[k % 8], "size": 1.0}
 
 
 def _in_ball(points: Float[ndarray, "galaxy 3"]) -> Float[ndarray, "galaxy 3"]:

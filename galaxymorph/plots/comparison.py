@@ -1,5 +1,5 @@
-"""Figures of comparisons of methods. `table` is one of `evaluation.comparison.compare` everywhere
-but where something else is said."""
+"""Figures of comparisons of methods. `table` is of `evaluation.comparison.compare` unless stated
+otherwise."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from galaxymorph.plots import style
 
+METRICS = ("accuracy", "macro_f1")
+BASELINE = "majority"  # the method that others are held against
 LOW = ("log_loss", "brier")  # metrics of which the smaller is the better
 NAMES = {
     "macro_f1": "macro F1",
@@ -29,10 +30,7 @@ PARTS = (
 
 @style.styled
 def comparison(
-    table: pd.DataFrame,
-    *,
-    metrics: Sequence[str] = ("accuracy", "macro_f1"),
-    baseline: str = "majority",
+    table: pd.DataFrame, *, metrics: Sequence[str] = METRICS, baseline: str = BASELINE
 ) -> Figure:
     """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
     baseline as a dashed line.
@@ -42,22 +40,19 @@ def comparison(
     base, rows = table.loc[table.method == baseline], _ranked(table, metrics[0], baseline)
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
-    figure, axes = style.panels(1, len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    figure, axes = style.panels(len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
+    for ax, metric in zip(axes.flat, metrics, strict=True):
         style.estimates(ax, range(len(rows)), *style.ends(rows, metric))
-        style.method_axis(ax, rows, metric)
-        ax.margins(x=0.1)
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_xlabel(NAMES.get(metric, style.title(metric)))
+        name = NAMES.get(metric, style.title(metric))
+        style.method_axis(ax, rows, metric, name, ticks=4, margin=0.1)
         if len(base):
             _baseline(ax, best(base, metric), baseline)
-    handle = style.key(style.interval(rows), **style.POINT)
-    figure.legend(handles=[handle], loc="outside upper right")
+    style.legend(figure, [style.key(style.interval(rows), **style.POINT)])
     return figure
 
 
 @style.styled
-def train_val_test(table: pd.DataFrame, *, baseline: str = "majority") -> Figure:
+def train_val_test(table: pd.DataFrame, *, baseline: str = BASELINE) -> Figure:
     """Draw the accuracy of training, validation and test galaxies of each method, the latter with
     its 95 % interval, the best on top. A large gap means overfitting."""
     rows = _ranked(table, "accuracy", baseline)
@@ -73,9 +68,8 @@ def train_val_test(table: pd.DataFrame, *, baseline: str = "majority") -> Figure
         look: Any = {"color": colour, "marker": marker, "ms": 6, "ls": "", "label": name}
         handles += ax.plot(accuracies[column], places, **look)
     handles += [style.key(f"test: {style.interval(rows)}", **style.POINT)]
-    style.method_axis(ax, rows, "accuracy")
-    ax.set_xlabel("accuracy")
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    style.method_axis(ax, rows, "accuracy", "accuracy")
+    style.legend(figure, handles)
     return figure
 
 
@@ -88,61 +82,49 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
     values = table.to_numpy(float)
     low = float(np.floor(10 * np.nanmin(values, initial=1)) / 10)  # good methods still differ
     low = 0.0 if np.isnan(values).all() else low
-
-    def cell(row: int, column: int) -> tuple[str, str]:
-        value, dark = values[row, column], values[row, column] > (low + 1) / 2
-        return "–" if np.isnan(value) else f"{value:.2f}", "white" if dark else style.INK
-
+    texts = np.where(np.isnan(values), "–", np.char.mod("%.2f", values))
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
     names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
-    look: Any = {"cmap": style.SEQUENTIAL, "limits": (low, 1), "label": metric, "ticks": None}
-    style.heat_map(ax, values, cell, names, **look)
-    pitch = (style.WIDTH - style.inches(names) - 1) / len(classes)
-    style.names_below(ax, classes, pitch=pitch)
+    style.colour_bar(style.heat_map(ax, values, texts, names, vmin=low, vmax=1), metric)
+    style.names_below(ax, classes, pitch=(style.WIDTH - style.inches(names) - 1) / len(classes))
     return figure
 
 
 @style.styled
 def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Draw what mistakes report, as rings, and what is honest, as points, joined by arrows; the one
-    that is worth the most on top. Below each arrow the same of every seed, small.
-
-    `table` and `seeds`: of `published_mistakes.table` and `published_mistakes.by_seed`."""
+    that is worth the most on top. Below each arrow the same of every seed, small. `table`, `seeds`:
+    of `published_mistakes.table` and `by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
     figure, ax = style.panel(height=0.72 * len(rows) + 1.4)
     several = table.seeds.max() > 1
-    right: Any = {"color": style.BLUE, "marker": "o", "ls": "", "mew": 0}
-    wrong: Any = {"color": style.ORANGE, "marker": "o", "ls": "", "mfc": "none"}
+    ring: Any = {"marker": "o", "ls": "", "mfc": "none", "ms": 11, "mew": 1.8}
+    point: Any = {"marker": "o", "ls": "", "ms": 7, "mew": 0}
+    looks = {"honest": point | {"color": style.BLUE}, "reported": ring | {"color": style.ORANGE}}
     for place, row in enumerate(rows):
-        ax.plot(row["honest"], place, ms=7, **right)
-        ax.plot(row["reported"], place, ms=11, mew=1.8, **wrong)
-        if several:
-            each = seeds[seeds.mistake == row["mistake"]]
-            ax.plot(each.honest, [place - 0.3] * len(each), ms=3, **right)
-            ax.plot(each.reported, [place - 0.3] * len(each), ms=5, mew=1, **wrong)
+        each = seeds[seeds.mistake == row["mistake"]]
+        for name, look in looks.items():
+            ax.plot(row[name], place, **look)
+            if several:
+                small = {"ms": 0.45 * look["ms"], "mew": 0.55 * look["mew"]}
+                ax.plot(each[name], [place - 0.3] * len(each), **look | small)
         text = f"{row['difference']:+.3f}" + f"\n{row['measure']}" * (row["measure"] != "accuracy")
         style.at_row(ax, 1.02, place, text, fontsize=10)
-    ax.margins(x=0.06)
+    label = "accuracy" + " (or what stands on the right)" * any(table.measure != "accuracy")
+    names = [style.in_lines([row["mistake"], row["published_in"]]) for row in rows]
+    style.row_axis(ax, [f"{a}\n({b})" for a, b in names], label, ticks=5, margin=0.06)
     low, high = ax.get_xlim()
     arrow = {"arrowstyle": "-|>", "color": style.INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 6.5}
     for place, row in enumerate(rows):
         if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
             tip, tail = (row["reported"], place), (row["honest"], place)
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
-    pairs = [style.in_lines([row["mistake"], row["published_in"]]) for row in rows]
-    style.row_axis(ax, [f"{name}\n({published})" for name, published in pairs])
-    others = bool((table.measure != "accuracy").any())
-    ax.set_xlabel("accuracy" + " (or what stands on the right)" * others)
     style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)
-    ax.xaxis.set_major_locator(MaxNLocator(5))
     of = f"mean over {table.seeds.max()} seeds; small: each of them" if several else "one seed"
-    handles = [style.key("honest", ms=7, **right), style.key("reported", ms=11, mew=1.8, **wrong)]
+    handles = [style.key(name, **look) for name, look in looks.items()]
     handles += [style.key(f"{of} (n = {style.span(table.n)} test galaxies)", ls="")]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    style.legend(figure, handles)
     return figure
-
-
-# ---- rows
 
 
 def best(rows: pd.DataFrame, metric: str) -> float:

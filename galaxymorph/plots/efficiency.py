@@ -1,6 +1,5 @@
-"""Figures of what accuracy costs: computing time, memory, and above all labels.
-
-`table` is one of `evaluation.comparison.compare` everywhere but where something else is said."""
+"""Figures of what accuracy costs: computing time, memory, and above all labels. `table` is of
+`evaluation.comparison.compare` unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -13,20 +12,12 @@ from jaxtyping import Bool, Float
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    EngFormatter,
-    FixedFormatter,
-    FixedLocator,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    StrMethodFormatter,
-)
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy import ndarray
 
 from galaxymorph.plots import style
-from galaxymorph.plots.comparison import LOW, NAMES, best
+from galaxymorph.plots.comparison import BASELINE, LOW, NAMES, best
 
 COSTS = {
     "parameters": "parameters",
@@ -39,15 +30,12 @@ AXES = 4.3  # inches that a legend beside the axes leaves, about
 DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 
 Values = Float[ndarray, " value"]
+Front = Bool[ndarray, " row"]
 
 
 @style.styled
 def pareto(
-    table: pd.DataFrame,
-    front: Bool[ndarray, " row"],
-    *,
-    cost: str = "training_seconds",
-    baseline: str = "majority",
+    table: pd.DataFrame, front: Front, *, cost: str = "training_seconds", baseline: str = BASELINE
 ) -> Figure:
     """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
 
@@ -93,7 +81,7 @@ def label_efficiency(
     table: pd.DataFrame,
     *,
     metric: str = "accuracy",
-    baseline: str = "majority",
+    baseline: str = BASELINE,
     controls: Collection[str] = (),
 ) -> Figure:
     """Draw a metric against the number of labels: a line with the band of its 95 % interval for
@@ -105,12 +93,10 @@ def label_efficiency(
         return style.empty(style.NO_RESULT)
     rows = rows.assign(budget=rows["n_labels"].astype(float).fillna(np.inf))
     budgets = np.unique(rows["budget"].to_numpy(float))
-    every = float(rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median())  # or NaN
+    every = rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median()  # or NaN
     x = np.where(np.isinf(budgets), every, budgets)
-    methods = {
-        str(name): each.set_index("budget").reindex(budgets)
-        for name, each in rows.groupby("method", sort=False)
-    }
+    groups = rows.set_index("budget").groupby("method", sort=False)
+    methods = {str(name): each.reindex(budgets) for name, each in groups}
 
     def rank(name: str) -> tuple[bool, list[float]]:
         values = methods[name][metric].fillna(-1).to_numpy(float)[::-1]
@@ -118,9 +104,9 @@ def label_efficiency(
 
     names = sorted(methods, key=rank)
     alpha = min(0.12, 0.8 / max(1, sum(name not in controls for name in names)))
-    for end in ("_low", "_high"):
-        thin = rows.method.isin(list(controls))
-        rows[f"{metric}{end}"] = rows[f"{metric}{end}"].where(~thin, rows[metric])
+    thin = rows.method.isin(list(controls))
+    for end in (f"{metric}_low", f"{metric}_high"):
+        rows[end] = rows[end].where(~thin, rows[metric])
     figure, ax, legend = style.panel_beside(names)
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table.loc[table.method == baseline])
@@ -135,15 +121,13 @@ def label_efficiency(
         alone = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]  # no band between two
         ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")
         ax.plot(x, value, **line)
-    shown = x[np.isfinite(budgets)]
-    shown = shown[_apart(shown, x, 0.5)]
-    ax.xaxis.set_major_locator(FixedLocator(list(shown)))
-    ax.xaxis.set_major_formatter(FixedFormatter([f"{n:,.0f}" for n in shown]))
-    ax.xaxis.set_minor_locator(FixedLocator(list(x[np.isinf(budgets)])))
-    ax.xaxis.set_minor_formatter(FixedFormatter([f"all ({every:,.0f})"]))
-    ax.tick_params(axis="x", which="minor", length=rcParams["xtick.major.size"])
-    if len(shown):  # below the others, of which the last may be near
-        ax.tick_params(axis="x", which="minor", pad=20)
+    few, last = x[np.isfinite(budgets)], x[np.isinf(budgets)]
+    few = _apart(few, x)
+    ax.set_xticks(few, [f"{n:,.0f}" for n in few])
+    ax.set_xticks(last, [f"all ({n:,.0f})" for n in last], minor=True)
+    # below the others, of which the last may be near
+    pad = 20 if len(few) else rcParams["xtick.minor.pad"]
+    ax.tick_params(axis="x", which="minor", length=rcParams["xtick.major.size"], pad=pad)
     ax.grid(axis="y")
     figure.legend(loc="outside right upper", title="mean with 95 % interval", alignment="left")
     return figure
@@ -157,27 +141,24 @@ def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
     rows = table.loc[table.a == method]
     if rows.empty:
         return style.empty(f"no method has several numbers of labels beside {method}")
+
+    def needed(row: Any) -> str:
+        bounds = {0: f"≤ {row.fewest:,.0f}", np.inf: f"> {row.most:,.0f}"}
+        return bounds.get(row.labels, f"{row.labels:,.0f}")
+
     rows = rows.assign(budget=rows.n_labels.astype(float).fillna(np.inf))
-    budgets, others = sorted(rows.budget.unique()), list(dict.fromkeys(rows.b))
-    doublings, texts = np.full((len(others), len(budgets)), np.nan), {}
-    for row in rows.to_dict("records"):
-        place = others.index(row["b"]), budgets.index(row["budget"])
-        few, many = f"≤ {row['fewest']:,.0f}", f"> {row['most']:,.0f}"
-        bounds = {0: few, np.inf: many}
-        texts[place] = bounds.get(row["labels"], f"{row['labels']:,.0f}")
-        doublings[place] = np.log2(np.clip(row["ratio"], 1 / 16, 16))
-
-    def cell(i: int, j: int) -> tuple[str, str]:
-        return texts.get((i, j), ""), "white" if doublings[i, j] < -3 else style.INK  # on dark blue
-
-    figure, ax = style.panel(height=0.42 * len(others) + 1.9)
-    look: Any = {"cmap": style.DIVERGING, "limits": (-4, 4), "ticks": DOUBLINGS}
-    names = style.in_lines(others, letters=30)
-    style.heat_map(ax, doublings, cell, names, label="labels needed for each", **look)
-    numbers = ["all" if np.isinf(n) else f"{n:,.0f}" for n in budgets]
-    scores = [rows.accuracy[rows.budget == n].iloc[0] for n in budgets]
-    below = [f"{n}\n({score:.3f})" for n, score in zip(numbers, scores, strict=True)]
-    ax.set_xticks(range(len(budgets)), below)
+    rows["doublings"] = np.log2(rows.ratio.astype(float).clip(1 / 16, 16))
+    rows["text"] = [needed(row) for row in rows.itertuples()]
+    cells = rows.pivot(index="b", columns="budget").loc[list(dict.fromkeys(rows.b))]
+    names = style.in_lines(map(str, cells.index), letters=30)
+    figure, ax = style.panel(height=0.42 * len(names) + 1.9)
+    doublings, texts = cells["doublings"].to_numpy(float), cells["text"].fillna("").to_numpy(str)
+    look: Any = {"cmap": style.DIVERGING, "vmin": -4, "vmax": 4}
+    image = style.heat_map(ax, doublings, texts, names, **look)
+    style.colour_bar(image, "labels needed for each", DOUBLINGS)
+    scores = rows.drop_duplicates("budget").set_index("budget").accuracy.sort_index().items()
+    below = [f"{'all' if n == np.inf else f'{n:,.0f}'}\n({score:.3f})" for n, score in scores]
+    ax.set_xticks(range(len(below)), below)
     ax.set_xlabel(f"labels of {method} (its accuracy)")
     return figure
 
@@ -193,10 +174,10 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
     methods = list(dict.fromkeys(rows.method))[::-1]
     budgets = sorted(rows.n_labels.unique(), key=lambda n: np.inf if pd.isna(n) else n)
     height = 0.42 * len(methods) + 1.5
-    figure, axes = style.panels(1, len(budgets), height=height, sharey=True, sharex=True)
-    for ax, budget in zip(axes[0], budgets, strict=True):
-        here = rows.loc[rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget]
-        here = here.set_index("method")
+    figure, axes = style.panels(len(budgets), height=height, sharey=True, sharex=True)
+    for ax, budget in zip(axes.flat, budgets, strict=True):
+        chosen = rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget
+        here = rows.loc[chosen].set_index("method")
         ax.axvline(0, color=style.ORANGE, **style.DASHED)
         for place, method in enumerate(methods):
             if method in here.index:
@@ -205,17 +186,13 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
                 style.estimates(ax, place, low, value, high, mfc=face)
             else:
                 style.absent(ax, place, "missing")
-        style.row_axis(ax, style.in_lines(methods, letters=30))
+        names, label = style.in_lines(methods, letters=30), f"accuracy less that\nof {control}"
+        style.row_axis(ax, names, label, ticks=4)
         ax.set_title(style.labels(budget))
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set_xlabel(f"accuracy less that\nof {control}")
     handles = [style.key("distinguished", **style.POINT)]
     handles += [style.key("statistically tied", mfc="white", **style.POINT)]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    style.legend(figure, handles)
     return figure
-
-
-# ---- axes
 
 
 def _beyond(values: Values) -> tuple[float, float]:
@@ -249,22 +226,19 @@ def _inches(values: Values, among: Float[ndarray, " _"]) -> Values:
     return AXES * (np.log10(values) - low) / (high - low)
 
 
-def _apart(values: Values, among: Float[ndarray, " _"], distance: float) -> Bool[ndarray, " value"]:
-    """Which of rising values can have a tick label, some inches from the next, the last always."""
-    places, last = _inches(values, among), np.inf
-    shown = np.zeros(len(values), bool)
-    for i in reversed(range(len(values))):
-        if places[i] <= last - distance:
-            shown[i], last = True, places[i]
+def _apart(values: Values, among: Float[ndarray, " _"]) -> list[float]:
+    """Those of rising values that have room for a tick label before the next; the last always."""
+    shown, last = [], np.inf
+    for value, place in zip(values[::-1], _inches(values, among)[::-1], strict=True):
+        if place <= last - 0.5:
+            shown, last = [float(value), *shown], place
     return shown
 
 
 def _shifts(values: Values) -> Values:
     """By how many inches points of methods that cost the same are moved aside."""
-    order, places = np.argsort(values, kind="stable"), _inches(values, values)
-    group = np.cumsum(np.r_[0, np.diff(places[order]) > 0.06])
-    shifts = np.zeros(len(values))
-    for each in range(group.max() + 1):
-        members = order[group == each]
-        shifts[members] = 0.11 * (np.arange(len(members)) - (len(members) - 1) / 2)
-    return shifts
+    places = pd.Series(_inches(values, values)).sort_values(kind="stable")
+    groups = places.groupby((places.diff() > 0.06).cumsum())
+    sizes: Any = groups.transform("size")
+    shifts = groups.cumcount() - (sizes - 1) / 2
+    return 0.11 * shifts.sort_index().to_numpy(float)

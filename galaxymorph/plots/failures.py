@@ -29,15 +29,14 @@ def by_property(table: pd.DataFrame) -> Figure:
     """Draw accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a
     line with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of
     a property stand side by side, whatever their width; below each, the values that it holds.
-
     `table`: of `by_property.by_property`."""
     if table.empty:
         return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
     names, n = style.in_lines(map(str, methods), letters=34), len(methods)
     columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
-    height = 2.45 * len(properties) + 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
-    figure, axes = style.panels(len(properties), 2, height=height, sharey="col")
+    more = 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
+    figure, axes = style.panels(2 * len(properties), 2, height=2.45, more=more, sharey="col")
     for row, name in zip(axes, properties, strict=True):
         here = table.loc[table.property == name]
         edges = here.drop_duplicates(subset="bin").sort_values(by="bin")
@@ -51,28 +50,27 @@ def by_property(table: pd.DataFrame) -> Figure:
                 place = own.bin + SPREAD * (i - (n - 1) / 2) / n
                 low, value, high = style.ends(own, measure)
                 line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
-                look: Any = {"color": line["color"], "zorder": line["zorder"], "alpha": 0.6}
-                ax.vlines(place, low, high, lw=1, ls="-", **look)
+                look: Any = {key: line[key] for key in ("color", "zorder")}
+                ax.vlines(place, low, high, lw=1, ls="-", alpha=0.6, **look)
                 ax.plot(place, value, **line)
             ax.set_xticks(edges.bin[::step], texts[::step])
-            ax.set_xlim(-0.5, edges.bin.max() + 0.5)
-            ax.set(xlabel=NAMES.get(str(name), style.title(name)), ylabel=label)
+            ax.set(xlim=(-0.5, edges.bin.max() + 0.5), ylabel=label)
+            ax.set_xlabel(NAMES.get(str(name), style.title(name)))
             ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             ax.tick_params(axis="y", labelleft=True)
             ax.grid(axis="y")
         row[1].axhline(0, color=style.INK, lw=1, ls=":", zorder=1)
-    legend: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
-    legend["title"] = "mean over seeds with 95 % interval"
-    figure.legend(handles=axes[0, 0].get_legend_handles_labels()[0], **legend)
+    place: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
+    handles = axes[0, 0].get_legend_handles_labels()[0]
+    style.legend(figure, handles, title="mean over seeds with 95 % interval", **place)
     return figure
 
 
 @style.styled
 def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
     """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
-    suspected, how many of the methods do, and the probability that these give it.
-
-    `images`: in the order of the rows of `table`, of `label_noise.suspects`."""
+    suspected, how many of the methods do, and the probability that these give it. `images`: in the
+    order of the rows of `table`, of `label_noise.suspects`."""
     if table.empty:
         return style.empty("no label is suspected")
     titles = [
@@ -88,19 +86,16 @@ def disagreements(
     images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
 ) -> Figure:
     """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
-    that each of them gives, with its probability.
-
-    `images`: in the order of the rows of `table`, of `disagreement.disagreements`."""
+    that each of them gives, with its probability. `images`: in the order of the rows of `table`, of
+    `disagreement.disagreements`."""
     if table.empty:
         return style.empty(f"{a} and {b} name every galaxy alike")
-    names = dict(zip("ab", style.in_lines([f"{a}:", f"{b}:"], letters=20), strict=True))
-    titles = []
-    for row in table.to_dict("records"):
-        given = [
-            f"{name}\n{row[f'class_{end}']} {100 * row[f'probability_{end}']:.0f} %"
-            for end, name in names.items()
-        ]
-        titles.append("\n".join([_head(row), *given]))
+    first, second = style.in_lines([f"{a}:", f"{b}:"], letters=20)
+    titles = [
+        f"{_head(row)}\n{first}\n{row['class_a']} {100 * row['probability_a']:.0f} %\n"
+        f"{second}\n{row['class_b']} {100 * row['probability_b']:.0f} %"
+        for row in table.to_dict("records")
+    ]
     return examples(images, titles, columns=columns)
 
 
@@ -108,31 +103,25 @@ def disagreements(
 def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     """Draw the confusion matrix of a less that of b as a heat map, in percentage points of the true
     class (row); cells that can be distinguished from 0 are framed and marked "*". Orange: a does it
-    more often; on the diagonal that is better, elsewhere worse.
-
-    `table`: of `disagreement.confusion_difference`."""
+    more often; on the diagonal that is better, elsewhere worse. `table`: of
+    `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
-    cells = table.set_index(["label", "taken_for"])
-    values = 100 * cells["difference"].unstack().loc[classes, classes].to_numpy(float)
-    resolved = cells["resolved"].unstack().loc[classes, classes].to_numpy(bool)
-    n = table.drop_duplicates("label").set_index("label")["n"]
+    cells = table.assign(points=100 * table.difference)
+    cells["text"] = [_points(*cell) for cell in zip(cells.points, cells.resolved, strict=True)]
+    cells = cells.pivot(index="label", columns="taken_for").loc[classes]
+    values = cells["points"][classes].to_numpy(float)
+    resolved = cells["resolved"][classes].to_numpy(bool)
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
-
-    def cell(row: int, column: int) -> tuple[str, str]:
-        value = values[row, column]
-        if np.isnan(value):
-            return "–", style.FAINT
-        text = f"{value:+.0f}".replace("-", "−") if round(value) else "0"
-        colour = "white" if abs(value) > 0.75 * most else style.INK if value else style.FAINT
-        return text + "*" * bool(resolved[row, column]), colour
-
     titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
     titles = style.in_lines(titles, letters=60)
-    look: Any = {"cmap": style.DIVERGING, "limits": (-most, most), "ticks": [-most, 0, most]}
-    look |= {"label": "percentage points", "above": 0.8 + 0.22 * (style.lines(titles) + 1)}
-    width = min(style.WIDTH, style.inches(titles) + 0.6)
-    counts = {name: n[name] for name in classes}
-    figure, ax = style.class_map(None, values, cell, counts, width=width, **look)
+    counts = table.drop_duplicates("label").set_index("label")["n"].to_dict()
+    look: Any = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
+    texts = cells["text"][classes].to_numpy(str)
+    figure, ax, image = style.class_map(values, texts, counts, **look)
+    width = max(figure.get_figwidth(), min(style.WIDTH, style.inches(titles) + 0.6))
+    above = 0.3 + 0.22 * (style.lines(titles) + 1)
+    figure.set_size_inches(width, figure.get_figheight() + above)
+    style.colour_bar(image, "percentage points", [-most, 0, most])
     framed: Any = {"fc": "none", "ec": style.INK, "lw": 1.8}
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
@@ -140,6 +129,12 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     handles = [Patch(fc=style.ORANGE, label=titles[0]), Patch(fc=style.BLUE, label=titles[1])]
     figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
     return figure
+
+
+def _points(value: float, resolved: Any) -> str:
+    """The text of a cell of `confusion_difference`."""
+    text = "–" if np.isnan(value) else f"{value:+.0f}".replace("-", "−") if round(value) else "0"
+    return text + "*" * bool(resolved)
 
 
 def _head(row: dict[Any, Any]) -> str:

@@ -7,23 +7,31 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Real, UInt8
+from jaxtyping import Float, Int, Num
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import Images, Labels, examples, row_title, sheet, show, to_pixels
+from galaxymorph.plots.galaxies import (
+    Images,
+    Labels,
+    Names,
+    Values,
+    examples,
+    row_title,
+    sheet,
+    show,
+    to_pixels,
+)
 from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
-Strips = (
-    UInt8[ndarray | Tensor, "pair step 3 size size"]
-    | Float[ndarray | Tensor, "pair step 3 size size"]
-)
+Strips = Num[ndarray | Tensor, "pair step 3 size size"]
+Queries = Int[ndarray | Tensor, " query"] | Sequence[int]
+Nearest = Int[ndarray | Tensor, "query k"]
 
 HEALTH = {
     "contrastive_accuracy": ("contrastive accuracy", "more is better"),
@@ -53,21 +61,20 @@ def health(history: pd.DataFrame) -> Figure:
     there = {name: found for name, found in there.items() if found}
     if not there:
         return style.empty("the health of the features was not measured")
-    figure, axes = style.grid(len(there), 3, height=2.6, sharex=True)
+    figure, axes = style.panels(len(there), 3, height=2.6, sharex=True)
     for ax, (name, found) in zip(axes.flat, there.items(), strict=False):
         for part in found:
             known = history[history[part + name].notna()]
             ax.plot(known.epoch, known[part + name], lw=2, **PARTS[part])
         if len(found) > 1:
             ax.legend()
-        ax.set_title(HEALTH[name][0], loc="left", fontsize=11)
-        ax.set_ylabel(HEALTH[name][1], fontsize=10, color=FAINT)
-        ax.margins(y=0.12)
-        ax.set_xlim(0, 1.04 * history.epoch.max() + 0.2)
-        if name in ("health_spread", "health_effective_rank"):
+        title, sense = HEALTH[name]
+        ax.set_title(title, loc="left", fontsize=11)
+        ax.set_ylabel(sense, fontsize=10, color=FAINT)
+        ax.set(ymargin=0.12, xlim=(0, 1.04 * history.epoch.max() + 0.2))
+        if "collapse" in sense:
             ax.set_ylim(bottom=0)
-        ax.grid(axis="y")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        style.epoch_axis(ax, "")
     for ax in axes.flat[: len(there)][-axes.shape[1] :]:  # the last of each column
         ax.set_xlabel("epoch")
         ax.tick_params(labelbottom=True)
@@ -103,11 +110,7 @@ def projection(
 
 @style.styled
 def neighbours(
-    images: Images,
-    rows: Int[ndarray | Tensor, " query"] | Sequence[int],
-    indices: Int[ndarray | Tensor, "query k"],
-    labels: Labels,
-    classes: Sequence[str],
+    images: Images, rows: Queries, indices: Nearest, labels: Labels, classes: Sequence[str]
 ) -> Figure:
     """Draw a strip per galaxy in `rows`, framed at its left, and then its nearest neighbours
     (`indices`, of `features.neighbours`).
@@ -141,18 +144,17 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     reconstruction is too bright, red where it is too dark."""
     if not len(originals):
         return style.empty("no galaxies")
-    originals, reconstructed = _floats(originals), _floats(reconstructed)
-    residual = 100 * (originals - reconstructed).mean(1)
+    residual = 100 * (_floats(originals) - _floats(reconstructed)).mean(1)
     # a star more or less does not pale all else
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
     figure, axes = sheet(3, len(originals), left=style.LETTER * 15 + 0.2, right=0.7)
     for row, given in zip(axes, (originals, reconstructed), strict=False):
-        show(row, to_pixels(_bytes(given)))
+        _show(row, given)
     show(axes[2], residual, cmap="RdBu_r", vmin=-most, vmax=most)
     for ax, name in zip(axes[:, 0], ROWS, strict=True):
         row_title(ax, name)
-    tick, last = float(f"{0.7 * most:.1g}"), axes[2, -1]
-    style.colour_bar(last, last.images[0], label="", ticks=[-tick, 0, tick])
+    tick = float(f"{0.7 * most:.1g}")
+    style.colour_bar(axes[2, -1].images[0], "", [-tick, 0, tick])
     return figure
 
 
@@ -164,7 +166,7 @@ def interpolation(images: Strips) -> Figure:
         return style.empty("no galaxies")
     figure, axes = sheet(len(images), images.shape[1])
     for row, strip in zip(axes, images, strict=True):
-        show(row, to_pixels(_bytes(_floats(strip))))
+        _show(row, strip)
         for ax in row[[0, -1]]:
             _frame(ax, INK, lw=4)
     return figure
@@ -172,12 +174,7 @@ def interpolation(images: Strips) -> Figure:
 
 @style.styled
 def oddest(
-    images: Images,
-    scores: Real[ndarray | Tensor, " galaxy"],
-    ids: Sequence[str] | ndarray,
-    *,
-    count: int = 15,
-    columns: int = 5,
+    images: Images, scores: Values, ids: Names, *, count: int = 15, columns: int = 5
 ) -> Figure:
     """Draw a contact sheet of the `count` galaxies with the largest scores, such as the error of
     their reconstruction."""
@@ -190,23 +187,19 @@ def oddest(
 @style.styled
 def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     """Draw the most important measures as points, the most important on top, each with the spread
-    of its shuffles; 0 is of no use.
-
-    `table`: of `classifiers.importances`: columns group, loss, low, high."""
+    of its shuffles; 0 is of no use. `table`: of `classifiers.importances`: columns group, loss,
+    low, high."""
     if table.empty:
         return style.empty("no measure was shuffled")
     shown = table.head(most)[::-1]
     figure, ax = style.panel(height=0.3 * len(shown) + 1.0)
     ax.axvline(0, color=FAINT, ls=":", lw=1)
     style.estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
-    style.row_axis(ax, [style.title(name) for name in shown.group])
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
-    ax.set_xlabel(f"validation accuracy lost where it is shuffled\n{spread}")
+    label = f"validation accuracy lost where it is shuffled\n{spread}"
+    style.row_axis(ax, [style.title(name) for name in shown.group], label)
     return figure
-
-
-# ---- the parts
 
 
 def _frame(ax: Axes, colour: str, **look: Any) -> None:
@@ -220,5 +213,6 @@ def _floats(images: Any) -> Float[ndarray, "galaxy 3 size size"]:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
-def _bytes(images: Float[ndarray, "galaxy 3 size size"]) -> UInt8[ndarray, "galaxy 3 size size"]:
-    return np.round(255 * images.clip(0, 1)).astype(np.uint8)
+def _show(axes: Any, images: Any) -> None:
+    """What is beyond black and white is cut off."""
+    show(axes, to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8)))

@@ -20,9 +20,8 @@ from galaxymorph.plots import style
 CELL = 1.6  # of a galaxy, inches at most
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
 Labels = Int[ndarray | Tensor, " galaxy"]
-
-
-# ---- contact sheets
+Values = Real[ndarray | Tensor, " galaxy"] | Sequence[float | int]
+Names = Sequence[str] | ndarray
 
 
 def sheet(
@@ -64,9 +63,8 @@ def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     than uint8 `(galaxy, 3, size, size)`."""
     pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise ValueError(
-            f"images are {pixels.dtype} {pixels.shape}; expected uint8 (galaxy, 3, size, size)"
-        )
+        given = f"{pixels.dtype} {pixels.shape}"
+        raise ValueError(f"images are {given}; expected uint8 (galaxy, 3, size, size)")
     return pixels.transpose(0, 2, 3, 1)
 
 
@@ -80,10 +78,8 @@ def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figu
         return style.empty("no galaxies")
     columns = min(columns, len(pixels))
     fits = int(min(style.WIDTH / columns, CELL) / style.LETTER)
-    titles = [
-        "\n".join(line for given in title.split("\n") for line in textwrap.wrap(given, fits))
-        for title in titles
-    ]
+    split = [[textwrap.fill(line, fits) for line in title.split("\n")] for title in titles]
+    titles = ["\n".join(filter(None, lines)) for lines in split]
     lines = max(title.count("\n") + 1 for title in titles)
     figure, axes = sheet(-(-len(pixels) // columns), columns, lines=lines)
     show(axes.flat, pixels)
@@ -110,12 +106,7 @@ def class_examples(
 
 @style.styled
 def misclassified(
-    images: Images,
-    true: Sequence[str],
-    taken_for: Sequence[str],
-    probability: Sequence[float] | Real[ndarray, " galaxy"],
-    *,
-    columns: int = 5,
+    images: Images, true: Names, taken_for: Names, probability: Values, *, columns: int = 5
 ) -> Figure:
     """Draw a contact sheet of galaxies with their true class and, below, what they were taken for
     with which probability."""
@@ -124,9 +115,6 @@ def misclassified(
     rows = zip(true, taken_for, probability, strict=True)
     titles = [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows]
     return examples(images, titles, columns=columns)
-
-
-# ---- the data set
 
 
 @style.styled
@@ -158,20 +146,16 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 
 @style.styled
 def distributions(
-    quantities: Mapping[str, Real[ndarray | Tensor, " galaxy"]],
-    labels: Labels,
-    classes: Sequence[str],
+    quantities: Mapping[str, Values], labels: Labels, classes: Sequence[str]
 ) -> Figure:
-    """Draw how quantities of the galaxies, such as brightness and size, are distributed in each
-    class.
-
-    `quantities`: values by name with unit, a column of panels each. Each class has a row: a
-    histogram (share of the class per bin) with its median. Galaxies with label -1 and values that
-    are not finite are left out."""
+    """Draw how quantities of the galaxies (columns; by name with unit), such as brightness and
+    size, are distributed in each class (rows): a histogram with its median. Galaxies with label -1
+    and values that are not finite are left out."""
     if not len(classes) or not len(quantities):
         return style.empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels, n = np.asarray(labels), len(classes)
-    figure, axes = style.panels(n, len(quantities), height=0.65 * n + 0.8, sharex="col")
+    columns = len(quantities)
+    figure, axes = style.panels(n * columns, columns, height=0.65, more=0.8, sharex="col")
     for column, (name, given) in zip(axes.T, quantities.items(), strict=True):
         values = np.asarray(given, dtype=float)
         known = np.isfinite(values) & (labels >= 0)
@@ -189,7 +173,7 @@ def distributions(
         text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
     handle = style.key("median (each histogram is scaled to its own peak)", color=style.INK, lw=2)
-    figure.legend(handles=[handle], loc="outside upper right")
+    style.legend(figure, [handle])
     return figure
 
 

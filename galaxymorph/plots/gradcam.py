@@ -12,7 +12,6 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
@@ -26,24 +25,14 @@ _ramp = matplotlib.colormaps["plasma"](np.linspace(0, 1, 256))
 _ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7
 HEAT = ListedColormap(_ramp, "heat")
 
-NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "centred": "Gaussian",
-}
+NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
+NAMES |= {"layercam": "LayerCAM", "centred": "Gaussian"}
 CONTROLS: Any = {
     "centred": {"color": style.INK, "ls": ":"},
     "random": {"color": style.FAINT, "ls": (0, (1, 4))},
 }
-BETTER = {
-    "deletion": "less",
-    "insertion": "more",
-    "randomised": "less",
-    "on galaxy": "more",
-    "rotation": "more",
-}
+SCORES = ("deletion", "insertion", "randomised", "on galaxy", "rotation")
+BETTER = {name: "less" if name in ("deletion", "randomised") else "more" for name in SCORES}
 REPLACED = {"deletion": "replaced by sky", "insertion": "that are sharp"}
 CLOSE = 0.06  # a score that differs by less shall not look as if it differed much
 
@@ -71,8 +60,13 @@ def overlay(
         return style.empty("no galaxies" if not n else "no maps")
     columns, right = 1 + len(heat), 0.75
     fits = int(min((style.WIDTH - right) / columns, CELL) / style.LETTER)
+
+    def wrapped(text: str) -> str:  # in lines that end after commas where they can
+        parts = [text] if len(text) <= fits else text.split(", ")
+        return ",\n".join(textwrap.fill(part, fits - 1) for part in parts)
+
     above = {name: captions.get(name, [NAMES.get(name, name)] * n) for name in heat}
-    above = {name: [_wrapped(text, fits) for text in texts] for name, texts in above.items()}
+    above = {name: [*map(wrapped, texts)] for name, texts in above.items()}
     lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
     figure, axes = sheet(n, columns, lines=lines + (titles is not None), right=right)
     for row, (strip, image) in enumerate(zip(axes, pixels, strict=True)):
@@ -85,9 +79,7 @@ def overlay(
             place: Any = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
             place |= {"xycoords": "axes fraction", "fontsize": 10, "weight": "bold"}
             strip[0].annotate(titles[row], (0, 1), **place)
-    last = axes[0, -1]
-    style.colour_bar(last, last.images[-1], label="heat", ticks=[0, 0.5, 1])
-    (bar,) = last.child_axes
+    bar = style.colour_bar(axes[0, -1].images[-1], "heat", [0, 0.5, 1])
     bar.set_facecolor("black")  # as the sky
     for number, inside in zip(bar.get_yticklabels(), ("bottom", "center", "top"), strict=True):
         number.set_verticalalignment(inside)
@@ -103,9 +95,9 @@ def curves(table: pd.DataFrame) -> Figure:
     95 % intervals."""
     if table.empty:
         return style.empty("no curves")
-    figure, axes = style.panels(1, 2, height=4.0, sharey=True)
+    figure, axes = style.panels(2, height=4.0, sharey=True)
     looks = _looks(table)
-    for ax, (name, which) in zip(axes[0], REPLACED.items(), strict=True):
+    for ax, (name, which) in zip(axes.flat, REPLACED.items(), strict=True):
         for method, rows in table[table.curve == name].groupby("method", sort=False):
             look, label = looks[str(method)], NAMES.get(str(method), str(method))
             percent = 100 * rows.fraction
@@ -113,8 +105,7 @@ def curves(table: pd.DataFrame) -> Figure:
             if method not in CONTROLS:
                 ax.fill_between(percent, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
         ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
-        ax.set_xlabel(f"% of the pixels {which}, hottest first")
-        ax.set_xlim(0, 100)
+        ax.set(xlabel=f"% of the pixels {which}, hottest first", xlim=(0, 100))
         ax.grid(axis="y")
     axes[0][0].set_ylabel(f"score (mean of {table.n.max():,} galaxies, 95 %)")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -125,34 +116,25 @@ def curves(table: pd.DataFrame) -> Figure:
 @style.styled
 def scores(table: pd.DataFrame) -> Figure:
     """Draw a panel for each score, with each method as a point with its 95 % interval, and the
-    centred control as a dashed line.
-
-    `table`: the scores of `map_scores.compare`."""
+    centred control as a dashed line. `table`: the scores of `map_scores.compare`."""
     if table.empty:
         return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]
     methods = list(table.method.unique())[::-1]
     looks = _looks(table)
-    figure, axes = style.panels(1, len(there), height=0.36 * len(methods) + 1.5, sharey=True)
-    for ax, name in zip(axes[0], there, strict=True):
+    names = [NAMES.get(str(method), str(method)) for method in methods]
+    figure, axes = style.panels(len(there), height=0.36 * len(methods) + 1.5, sharey=True)
+    for ax, name in zip(axes.flat, there, strict=True):
         rows = table[table.score == name].set_index("method").loc[methods]
         for place, (method, row) in enumerate(rows.iterrows()):
             point = {"color": looks[str(method)]["color"], "marker": "os"[method in CONTROLS]}
             style.estimates(ax, place, row.low, row.value, row.high, **point)
         if "centred" in methods:
             ax.axvline(rows.value["centred"], color=style.FAINT, zorder=0, **style.DASHED)
-        style.row_axis(ax, [NAMES.get(str(method), str(method)) for method in methods])
-        ax.set_xlabel(f"{name}\n{BETTER[name]} is better", fontsize=10)
         ax.update_datalim([(rows.value.mean() + end, 0) for end in (-CLOSE, CLOSE)])
-        ax.margins(x=0.12)
-        ax.xaxis.set_major_locator(MaxNLocator(2))
+        style.row_axis(ax, names, f"{name}\n{BETTER[name]} is better", ticks=2, margin=0.12)
+        ax.xaxis.label.set_fontsize(10)
     return figure
-
-
-def _wrapped(text: str, fits: int) -> str:
-    """In lines of so many letters, which end after commas where they can."""
-    parts = [text] if len(text) <= fits else text.split(", ")
-    return ",\n".join(textwrap.fill(part, fits - 1) for part in parts)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:

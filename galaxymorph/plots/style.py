@@ -1,6 +1,6 @@
 """The look of all figures, and the parts that they are made of.
 
-Functions that draw return a `Figure` that pyplot knows nothing of: a notebook shows it once, as the
+Functions that draw return a `Figure` that pyplot does not know: a notebook shows it once, as the
 value of a cell, and nothing has to be closed. Some with a single panel draw into `ax` where one is
 given. They compute nothing but bins, shares and error bars for display, and write nothing.
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
 WIDTH = 8.0  # of a figure, inches
@@ -60,6 +61,7 @@ STYLE: Any = {
 POINT: Any = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}  # an estimate with its interval
 DASHED: Any = {"ls": "--", "lw": 1.5}  # a yardstick: baseline, control, noise floor
 NO_RESULT = "no method has a result yet"
+Cells = Float[ndarray, "row column"]
 
 styled = rc_context(STYLE)  # what each function that draws is decorated with
 
@@ -76,19 +78,16 @@ class Picture(Figure):
 # ---- panels
 
 
-def panels(rows: int, columns: int, *, height: float, **share: Any) -> tuple[Figure, Any]:
-    """Make a grid of panels as wide as a figure may be."""
-    figure = Picture(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(w_pad=0.1))
-    return figure, figure.subplots(rows, columns, squeeze=False, **share)
-
-
-def grid(
-    n: int, most: int, *, height: float, more: float = 0.0, **share: Any
+def panels(
+    n: int, columns: int | None = None, *, height: float, more: float = 0.0, **share: Any
 ) -> tuple[Figure, Any]:
-    """Make `n` panels, `most` in a row, each row of some `height`, with `more` inches for all."""
-    columns = min(most, n)
+    """Make `n` panels in so many columns (or in one row), as wide as a figure may be, each row of
+    some `height`, with `more` inches for all."""
+    columns = min(columns or n, n)
     rows = -(-n // columns)
-    figure, axes = panels(rows, columns, height=height * rows + more, **share)
+    size = WIDTH, height * rows + more
+    figure = Picture(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
+    axes = figure.subplots(rows, columns, squeeze=False, **share)
     for ax in axes.flat[n:]:
         ax.set_axis_off()
     return figure, axes
@@ -119,7 +118,7 @@ def empty(text: str, ax: Axes | None = None) -> Figure:
     return figure
 
 
-# ---- looks and legends
+# ---- looks, legends, axes
 
 
 def look(i: int, **more: Any) -> dict[str, Any]:
@@ -131,6 +130,19 @@ def look(i: int, **more: Any) -> dict[str, Any]:
 def key(label: str, **look: Any) -> Line2D:
     """Make an entry of a legend: a line, a marker, or (`ls=""`) nothing but text."""
     return Line2D([], [], label=label, **look)
+
+
+def legend(figure: Figure, handles: Sequence[Any], **more: Any) -> None:
+    """Draw a legend above the panels, at the right."""
+    place: Any = {"loc": "outside upper right", "ncols": min(3, len(handles) or 1)}
+    figure.legend(handles=handles, **place | more)
+
+
+def epoch_axis(ax: Axes, label: str = "epoch") -> None:
+    """Name the x axis of a panel in which something changes with a whole number."""
+    ax.set_xlabel(label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(axis="y")
 
 
 # ---- rows of points with their intervals
@@ -150,18 +162,25 @@ def estimates(
     ax.plot(value, places, **look)
 
 
-def row_axis(ax: Axes, names: Sequence[str], *, below: float = 0.6) -> None:
-    """Name the heights 0, 1, ... of a panel, with room for text below the first."""
+def row_axis(
+    ax: Axes, names: Sequence[str], label: str = "", *, ticks: int = 0, margin: float = 0.05
+) -> None:
+    """Name the heights 0, 1, ... of a panel, and its x axis, with room at both ends; `ticks`: at
+    most so many."""
     ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-below, len(names) - 0.4)
+    ax.set(ylim=(-0.6, len(names) - 0.4), xlabel=label, xmargin=margin)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
+    if ticks:
+        ax.xaxis.set_major_locator(MaxNLocator(ticks))
 
 
-def method_axis(ax: Axes, rows: pd.DataFrame, column: str) -> None:
+def method_axis(ax: Axes, rows: pd.DataFrame, column: str, label: str, **axis: Any) -> None:
     """Name the heights of a panel after rows of a comparison; those without a value say so."""
     names = zip(in_lines(with_labels(rows)), rows.seeds, strict=True)
-    row_axis(ax, [f"{name} ({n} seed{'s' * (n != 1)})" for name, n in names], below=0.9)
+    names = [f"{name} ({n} seed{'s' * (n != 1)})" for name, n in names]
+    row_axis(ax, names, label, **axis)
+    ax.set_ylim(bottom=-0.9)  # room for text below the first
     for place, row in enumerate(rows.to_dict("records")):
         if pd.isna(row[column]):  # not_run of a file may be NaN
             absent(ax, place, "not run" if isinstance(row.get("not_run"), str) else "missing")
@@ -181,72 +200,49 @@ def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> N
 
 
 def heat_map(
-    ax: Axes,
-    values: Float[ndarray, "row column"],
-    cell: Callable[[int, int], tuple[str, str]],
-    names: Sequence[str],
-    *,
-    cmap: LinearSegmentedColormap,
-    limits: tuple[float | int, float | int],
-    aspect: Literal["auto", "equal"] = "auto",
-    fontsize: int = 10,
-    **bar: Any,
-) -> None:
-    """Draw values as colours, grey where there are none, in each cell the text and in the colour
-    that `cell` gives for row and column; `names` of the rows; `bar`: options of `colour_bar`."""
-    low, high = limits
+    ax: Axes, values: Cells, texts: ndarray, names: Sequence[str], size: int = 10, **look: Any
+) -> AxesImage:
+    """Draw values as colours, grey where undefined, with a text in each cell, which is faint where
+    the value is 0 or undefined; `names` of the rows; `look`: options of `imshow`."""
     shown = np.ma.masked_invalid(values)
-    image = ax.imshow(shown, cmap=cmap, vmin=low, vmax=high, aspect=aspect)
-    look: Any = {"ha": "center", "va": "center", "fontsize": fontsize}
-    for row, column in np.ndindex(*values.shape):
-        text, colour = cell(row, column)
-        if text:
-            ax.text(column, row, text, color=colour, **look)
+    image = ax.imshow(shown, **{"cmap": SEQUENTIAL, "aspect": "auto"} | look)
+    dark = image.to_rgba(shown)[..., :3] @ [0.2126, 0.7152, 0.0722] < 0.52
+    colours = np.where(dark, "white", np.where(abs(values) > 0, INK, FAINT))
+    for row, column in np.argwhere(texts != ""):
+        look = {"ha": "center", "va": "center", "color": colours[row, column], "fontsize": size}
+        ax.text(column, row, str(texts[row, column]), **look)
     ax.set_yticks(range(len(names)), names)
     frameless(ax)
-    colour_bar(ax, image, **bar)
+    return image
 
 
 def class_map(
-    ax: Axes | None,
-    values: Float[ndarray, "true taken_for"],
-    cell: Callable[[int, int], tuple[str, str]],
-    counts: Mapping[str, Any],
-    *,
-    width: float = 0.0,
-    above: float = 0.5,
-    small: int = 10,
-    **look: Any,
-) -> tuple[Figure, Axes]:
+    values: Cells, texts: ndarray, counts: Mapping[str, Any], ax: Axes | None = None, **look: Any
+) -> tuple[Figure, Axes, AxesImage]:
     """Draw a heat map of true classes (rows; `counts`: their galaxies) and what they were taken for
-    (columns), at least some inches wide and with room `above`; text is `small` in small cells."""
+    (columns). `look`: options of `heat_map`; `size` is that of text in small cells."""
     names, n = [f"{name} (n = {count:,})" for name, count in counts.items()], len(counts)
     left = inches(names) + 0.5
-    size = min(max(0.85, 1.6 / n), (WIDTH - left - 1.2) / n)
-    figure, ax = panel(ax, width=max(left + size * n + 1.2, width), height=size * n + above)
-    fontsize = 10 if size > 0.5 else small
-    heat_map(ax, values, cell, names, aspect="equal", fontsize=fontsize, **look)
-    if names_below(ax, list(counts), pitch=size):
-        figure.set_figheight(figure.get_figheight() + 0.6 * inches(list(counts)))
+    cell = min(max(0.85, 1.6 / n), (WIDTH - left - 1.2) / n)
+    figure, ax = panel(ax, width=left + cell * n + 1.2, height=cell * n + 0.5)
+    size = 10 if cell > 0.5 else look.pop("size", 10)
+    image = heat_map(ax, values, texts, names, **look | {"size": size, "aspect": "equal"})
     ax.set(xlabel="taken for", ylabel="true class")
-    return figure, ax
+    if names_below(ax, list(counts), pitch=cell):
+        figure.set_figheight(figure.get_figheight() + 0.6 * inches(list(counts)))
+    return figure, ax, image
 
 
-def colour_bar(
-    ax: Axes,
-    image: AxesImage,
-    *,
-    label: str,
-    ticks: Sequence[float | int] | Mapping[int, str] | None,
-) -> None:
-    """Draw a colour bar as high as the axes; its `ticks` may have names."""
+def colour_bar(image: AxesImage, label: str, ticks: Any = None) -> Axes:
+    """Draw a colour bar as high as the image's axes; its `ticks` may have names (a dict)."""
+    ax = image.axes
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
-    bar = ax.figure.colorbar(image, cax=place, ticks=None if ticks is None else list(ticks))
-    bar.set_label(label)
-    if isinstance(ticks, Mapping):
+    bar = ax.figure.colorbar(image, cax=place, ticks=ticks and list(ticks), label=label)
+    if isinstance(ticks, dict):
         place.set_yticklabels(list(ticks.values()))
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return place
 
 
 def frameless(ax: Axes) -> None:
@@ -288,16 +284,15 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
 
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
     """Break long names into lines of some letters at most, after what parts their words."""
-    return [_in_lines(name, letters) for name in names]
-
-
-def _in_lines(name: str, letters: int) -> str:
-    parts = [""]
-    for part in re.split("(?<=[ _,])", name):
-        if parts[-1] and len(parts[-1] + part.rstrip()) > letters:
-            parts.append("")
-        parts[-1] += part
-    return "\n".join(line.rstrip() for line in parts)
+    broken = []
+    for name in names:
+        parts = [""]
+        for part in re.split("(?<=[ _,])", name):
+            if parts[-1] and len(parts[-1] + part.rstrip()) > letters:
+                parts.append("")
+            parts[-1] += part
+        broken.append("\n".join(line.rstrip() for line in parts))
+    return broken
 
 
 def lines(names: Sequence[str]) -> int:

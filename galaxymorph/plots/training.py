@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
 from galaxymorph.plots import style
@@ -29,16 +28,15 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
     thin lines.
 
-    `histories`: tables with the columns epoch, train_loss and, where they are known, val_loss,
-    train_accuracy, val_accuracy, train_mse, val_mse, and best: whether validation was better in
-    this epoch than in all before. The last such epoch is marked."""
+    `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`, and best:
+    whether validation was better in this epoch than in all before. The last such is marked."""
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     known = {name for history in histories for name in history.columns}
     measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
     if not measures:
         return style.empty("no training history")
-    figure, axes = style.panels(1, len(measures), height=3.4)
-    for ax, measure in zip(axes[0], measures, strict=True):
+    figure, axes = style.panels(len(measures), height=3.4)
+    for ax, measure in zip(axes.flat, measures, strict=True):
         for history in histories:
             for part in PARTS:
                 if (name := f"{part}_{measure}") in history:
@@ -47,9 +45,8 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
             if "best" in history and f"val_{measure}" in history:
                 last = history[history.best].tail(1)
                 ax.plot(last.epoch, last[f"val_{measure}"], zorder=3, **BEST)
-        ax.set(xlabel="epoch", ylabel=MEASURES[measure])
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.grid(axis="y")
+        style.epoch_axis(ax)
+        ax.set_ylabel(MEASURES[measure])
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
     validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
     handles = [style.key("training" + runs, lw=2, **PARTS["train"])]
@@ -92,13 +89,9 @@ def confusion(
     total = matrix.sum(1, keepdims=True)
     undefined = np.full(matrix.shape, np.nan)
     percent = np.divide(100 * matrix, total, out=undefined, where=total > 0)
-
-    def cell(row: int, column: int) -> tuple[str, str]:
-        n, share = matrix[row, column], percent[row, column]
-        colour = style.FAINT if n == 0 else "white" if share > 50 else style.INK
-        return f"{n}\n" + ("–" if np.isnan(share) else f"{share:.0f} %"), colour
-
-    look: Any = {"cmap": style.SEQUENTIAL, "limits": (0, 100), "small": 9}
-    look |= {"label": "% of the true class", "ticks": [0, 50, 100]}
+    shares = np.where(np.isnan(percent), "–", np.char.mod("%.0f %%", percent))
+    texts = np.char.add(np.char.mod("%d\n", matrix), shares)
     counts = dict(zip(classes, total[:, 0], strict=True))
-    return style.class_map(ax, percent, cell, counts, **look)[0]
+    figure, _, image = style.class_map(percent, texts, counts, ax, vmin=0, vmax=100, size=9)
+    style.colour_bar(image, "% of the true class", [0, 50, 100])
+    return figure

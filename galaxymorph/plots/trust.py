@@ -14,13 +14,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from galaxymorph.plots import style
 
 TALLEST = 0.2  # of the bars of galaxies, in the height of a panel
-# how galaxies are turned, and whether predictions are averaged over orientations: name, colour,
-# marker
-TURNED: Any = {
-    ("orientations", False): ("8 orientations", style.BLUE, "o"),
-    ("angles", False): ("16 angles", style.ORANGE, "s"),
-    ("angles", True): ("angles, averaged over 8 orientations", style.GREEN, "^"),
+TURNED: Any = {  # how galaxies are turned, and whether predictions are averaged over orientations
+    ("orientations", False): {"color": style.BLUE, "marker": "o", "ms": 5.5, "lw": 1.5},
+    ("angles", False): {"color": style.ORANGE, "marker": "s", "ms": 5.5, "lw": 1.5},
+    ("angles", True): {"color": style.GREEN, "marker": "^", "ms": 5.5, "lw": 1.5},
 }
+NO_PAIR = "no two methods have a result yet"
 CONSISTENT = {
     "agreement": "agreement\nof the class",
     "gain": "accuracy gained\nby averaging",
@@ -32,15 +31,13 @@ CONSISTENT = {
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw accuracy against confidence, a panel for each method: a point with its 95 % interval for
     each bin, and below it how many galaxies the bin has. On the diagonal a classifier is
-    calibrated; below it, it is too sure.
-
-    `tables`: of `calibration.reliability`, by method."""
+    calibrated; below it, it is too sure. `tables`: of `calibration.reliability`, by method."""
     if not tables:
         return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
     names = style.in_lines(tables, letters=int(style.WIDTH / columns / style.LETTER / 1.25))
     height = 2.6 + 0.2 * max(name.count("\n") for name in names)
-    figure, axes = style.grid(n, columns, height=height, more=0.7, sharex=True, sharey=True)
+    figure, axes = style.panels(n, columns, height=height, more=0.7, sharex=True, sharey=True)
     start = min(float(table.low.min()) for table in tables.values())
     start = float(np.floor(10 * min(start, 0.9)) / 10)
     bar: Any = {"fc": style.PALE, "ec": style.FAINT, "lw": 0.5}
@@ -55,24 +52,23 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.plot(table.confidence, table.accuracy, ls="", **point)
         ax.set_title(f"{name}\nn = {table.n.sum():,} ({style.span(table.n)} each)", fontsize=10)
         ax.set(xlim=(start - 0.01, 1.01), ylim=(0, 1.02))
-        ax.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5]))
-        ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5]))
+        for axis, ticks in ((ax.xaxis, 3), (ax.yaxis, 4)):
+            axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5]))
     for ax in axes.flat[n - columns : n]:
         ax.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=11)
     figure.supylabel("accuracy", fontsize=11)
     handles: list[Any] = [style.key("accuracy with 95 % interval", lw=1.5, **point)]
     handles += [style.key("calibrated", **diagonal), Patch(label="galaxies in the bin", **bar)]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    style.legend(figure, handles)
     return figure
 
 
 @style.styled
 def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the share of wrong galaxies among the most confident ones against how many these are, a
-    line for each method; the least area below the curve on top of the legend.
-
-    `curves`: of `calibration.risk_coverage`, by method."""
+    line for each method; the least area below the curve on top of the legend. `curves`: of
+    `calibration.risk_coverage`, by method."""
     if not curves:
         return style.empty(style.NO_RESULT)
     areas = {name: float(curve.risk.mean()) for name, curve in curves.items()}
@@ -83,10 +79,9 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
         look = style.look(i, marker="", lw=1.8, label=label)
         ax.plot(curves[name].coverage, curves[name].risk, **look)
     ax.set(xlabel="share of the galaxies, the most confident first", xlim=(0, 1))
-    ax.set(ylabel="share of these that is wrong")
-    ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(ylabel="share of these that is wrong", ylim=(0, None))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
     ax.grid(axis="y")
     of = "method (area below the curve)"
     figure.legend(loc="outside right upper", title=of, alignment="left")
@@ -94,41 +89,37 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 @style.styled
-def told_apart(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
+def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     """Draw methods by accuracy with its 95 % interval, the best on top, and beside them a bar for
     each group of methods of which any two are statistically tied, with a point at each of its
     members (in the manner of Demsar 2006).
 
     `table`: of `comparison.compare`, rows of one number of labels; `groups`: of
     `significance.cliques`. Groups of one have no bar; methods without a result are left out."""
-    grouped = [method for group in groups for method in group]
+    grouped = {method for group in groups for method in group}
     rows = table.loc[(table.seeds > 0) & table.method.isin(grouped)].sort_values(by="accuracy")
     if rows.empty:
-        return style.empty("no two methods have a result yet")
+        return style.empty(NO_PAIR)
     place = {str(method): i for i, method in enumerate(rows.method)}
     bars = sorted(sorted(place[m] for m in group if m in place) for group in groups)
     bars = [bar for bar in bars if len(bar) > 1][::-1]  # that of the best first
-    n, wide = len(rows), max(len(bars), 3)
-    widths = [3.0, min(wide / 4, 2.0)]
-    figure, axes = style.panels(1, 2, height=0.42 * n + 1.5, sharey=True, width_ratios=widths)
-    left, right = axes[0]
-    style.estimates(left, range(n), rows.accuracy_low, rows.accuracy, rows.accuracy_high)
-    style.row_axis(left, style.in_lines(place))
-    left.set_xlabel("test accuracy")
-    left.xaxis.set_major_locator(MaxNLocator(4))
-    left.margins(x=0.1)
+    wide = max(len(bars), 3)
+    shape: Any = {"height": 0.42 * len(rows) + 1.5, "width_ratios": [3.0, min(wide / 4, 2.0)]}
+    figure, axes = style.panels(2, sharey=True, **shape)
+    left, right = axes.flat
+    style.estimates(left, range(len(rows)), *style.ends(rows, "accuracy"))
+    style.row_axis(left, style.in_lines(place), "test accuracy", ticks=4, margin=0.1)
     left.grid()
-    tie = style.POINT | {"color": style.INK, "lw": 1.5}
+    tie = style.POINT | {"color": style.INK, "lw": 1.5, "ls": "-"}
     for i, bar in enumerate(bars):
-        right.plot([i, i], [bar[0], bar[-1]], color=style.INK, lw=1.5, ls="-")
-        right.plot([i] * len(bar), bar, ls="", **tie)
+        right.plot([i] * len(bar), bar, **tie)
     right.set(xlim=(-0.7, wide - 0.3), xticks=[])
     style.frameless(right)
     right.tick_params(axis="y", labelleft=False)
     right.grid(axis="y")
     handles = [style.key("mean with its 95 % interval", **style.POINT)]
     handles += [style.key("statistically tied" if bars else "all are distinguished", **tie)]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    style.legend(figure, handles)
     return figure
 
 
@@ -136,43 +127,34 @@ def told_apart(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
 def probabilities(pairs: pd.DataFrame) -> Figure:
     """Draw the probability, in per cent, that the method of a row is ahead of that of a column, the
     most accurate first; ties, which remain after Holm's correction, are framed in orange and marked
-    "=".
-
-    `pairs`: of `significance.pairs`, of one number of labels."""
+    "=". `pairs`: of `significance.pairs`, of one number of labels."""
     if pairs.empty:
-        return style.empty("no two methods have a result yet")
-    scores: dict[str, list[float]] = {}
-    for row in pairs.to_dict("records"):
-        scores.setdefault(row["a"], []).append(row["accuracy_a"])
-        scores.setdefault(row["b"], []).append(row["accuracy_b"])
-    methods = sorted(scores, key=lambda method: -float(np.mean(scores[method])))
+        return style.empty(NO_PAIR)
+    turned = {"a": "b", "b": "a", "accuracy_a": "accuracy_b", "accuracy_b": "accuracy_a"}
+    pairs = pd.concat([pairs, pairs.rename(columns=turned).assign(p_better=1 - pairs.p_better)])
+    ranks = pairs.groupby("a", sort=False).accuracy_a.mean()
+    methods = [str(name) for name in ranks.sort_values(ascending=False, kind="stable").index]
+    cells = pairs.pivot(index="a", columns="b").reindex(methods)
+    percent = 100 * cells["p_better"][methods].to_numpy(float)
+    tied = cells["resolved"][methods].eq(False).to_numpy(bool)  # missing on the diagonal
+    texts = np.char.add(np.char.mod("%.0f", percent), np.where(tied, "=", ""))
+    texts = np.where(np.isnan(percent), "", texts)
     n, names = len(methods), style.in_lines(methods)
-    percent, ties = np.full((n, n), np.nan), np.zeros((n, n), bool)
-    for row in pairs.to_dict("records"):
-        i, j = methods.index(row["a"]), methods.index(row["b"])
-        percent[i, j], percent[j, i] = 100 * row["p_better"], 100 - 100 * row["p_better"]
-        ties[i, j] = ties[j, i] = not row["resolved"]
-
-    def cell(i: int, j: int) -> tuple[str, str]:
-        text = "" if np.isnan(percent[i, j]) else f"{percent[i, j]:.0f}{'=' * bool(ties[i, j])}"
-        return text, "white" if percent[i, j] > 50 else style.INK
-
     left = style.inches(names) + 1.6
     pitch = min((style.WIDTH - left) / n, 0.9)
     height = max(0.36, min(pitch, 0.55)) * n + 1.6
     figure, ax = style.panel(width=left + pitch * n, height=height)
-    numbered = n > 4 or max(map(len, methods)) * style.LETTER > pitch
-    numbers = [str(k + 1) for k in range(n)]
-    if numbered:
-        names = [f"{name}  {number}" for name, number in zip(names, numbers, strict=True)]
-    look: Any = {"cmap": style.SEQUENTIAL, "limits": (0, 100), "ticks": [0, 50, 100]}
-    style.heat_map(ax, percent, cell, names, label="% ahead", **look)
-    style.names_below(ax, numbers if numbered else methods, pitch=pitch)
+    below = methods
+    if n > 4 or max(map(len, methods)) * style.LETTER > pitch:
+        below = [str(k + 1) for k in range(n)]
+        names = [f"{name}  {number}" for name, number in zip(names, below, strict=True)]
+    image = style.heat_map(ax, percent, texts, names, vmin=0, vmax=100)
+    style.colour_bar(image, "% ahead", [0, 50, 100])
+    style.names_below(ax, below, pitch=pitch)
     framed: Any = {"fc": "none", "ec": style.ORANGE, "lw": 1.5}
-    for i, j in np.argwhere(ties):
+    for i, j in np.argwhere(tied):
         ax.add_patch(Rectangle((j - 0.45, i - 0.43), 0.9, 0.86, **framed))
-    handle = Patch(label="= statistically tied", **framed)
-    figure.legend(handles=[handle], loc="outside upper right")
+    style.legend(figure, [Patch(label="= statistically tied", **framed)])
     return figure
 
 
@@ -181,9 +163,7 @@ def consistency(table: pd.DataFrame) -> Figure:
     """Draw what stays when galaxies are turned, by method, the most accurate on top and those
     without classes at the bottom: how often the class does, and how similar features are; between
     them the accuracy that the mean over all turns has above that of one. Points with their 95 %
-    intervals, one for each way to turn galaxies.
-
-    `table`: of `rotation.over_seeds`."""
+    intervals, one for each way to turn galaxies. `table`: of `rotation.over_seeds`."""
     if table.empty:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]
@@ -191,26 +171,23 @@ def consistency(table: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(table.method))
     methods = sorted(methods, key=lambda method: -accuracy.get(method, -1.0))[::-1]
     shown = [metric for metric in CONSISTENT if metric in set(table.metric)]
-    figure, axes = style.panels(1, len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
-    for ax, metric in zip(axes[0], shown, strict=True):
+    figure, axes = style.panels(len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
+    for ax, metric in zip(axes.flat, shown, strict=True):
         own = table.loc[table.metric == metric]
-        ways = list(zip((0.24, 0, -0.24), TURNED.items(), strict=True))
         if metric == "gain":  # what averaging gains once more is not shown
-            ways = ways[:2]
+            own = own.loc[~own.averaged.astype(bool)]
             ax.axvline(0, color=style.FAINT, ls=":", lw=1.2)
-        for shift, ((turns, averaged), (_, colour, marker)) in ways:
+        for i, ((turns, averaged), look) in enumerate(TURNED.items()):
             rows = own.loc[(own.turns == turns) & (own.averaged == averaged)]
-            places = np.array([methods.index(method) for method in rows.method]) + shift
-            look: Any = {"lw": 1.5, "color": colour, "marker": marker, "ms": 5.5}
+            places = np.array([methods.index(method) for method in rows.method]) + 0.24 * (1 - i)
             style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
         for method in set(methods) - set(own.method):
             style.absent(ax, methods.index(method), "no classes")
-        style.row_axis(ax, style.in_lines(methods, letters=26))
-        ax.set_xlabel(CONSISTENT[metric])
-        ax.xaxis.set_major_locator(MaxNLocator(3))
-        ax.margins(x=0.1)
+        names = style.in_lines(methods, letters=26)
+        style.row_axis(ax, names, CONSISTENT[metric], ticks=3, margin=0.1)
     seeds = f"{style.span(table.seeds)} seed{'s' * (style.span(table.seeds) != '1')}"
     of = f"mean with its 95 % interval (n = {style.span(table.n)} galaxies, {seeds})"
-    handles = [style.key(name, color=c, marker=m, ms=5.5, lw=1.5) for name, c, m in TURNED.values()]
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, title=of, alignment="left")
+    names = ("8 orientations", "16 angles", "angles, averaged over 8 orientations")
+    handles = [style.key(name, **look) for name, look in zip(names, TURNED.values(), strict=True)]
+    style.legend(figure, handles, title=of, alignment="left")
     return figure

@@ -38,41 +38,40 @@ YARDSTICKS = {  # name, per cent of the way, colour, on which side of the name
     "baseline": ("mean-vote baseline", 0, style.ORANGE, "right"),
 }
 UNKNOWN = "the number of volunteers is not known"
+SLICES = galaxy_zoo_tree.SLICES
 
 
 @style.styled
 def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     """Draw how far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor
     (100), overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
-    methods = {}
-    for name, t in _methods(tables).items():
-        chosen = (t.metric == "rmse") & (t.scope != "answer") & (t.convention == convention)
-        methods[name] = t[chosen].set_index("name")
+    chosen = f"metric == 'rmse' and scope != 'answer' and convention == {convention!r}"
+    methods = {name: t.query(chosen).set_index("name") for name, t in _methods(tables).items()}
     if all(t["way"].isna().all() for t in methods.values()):
         return style.empty(f"no way from baseline to noise floor: {UNKNOWN}")
     names, n = next(iter(methods.values())).index, len(methods)
     figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
         places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
-        low, way, high = (t[column].to_numpy(float) for column in ("way_low", "way", "way_high"))
+        low, way, high = style.ends(t, "way")
         far = (way < SHOWN[0]) | (way > SHOWN[1])
-        colour, near = style.look(i)["color"], ~far
-        style.estimates(ax, places[near], low[near], way[near], high[near], **style.look(i, ls=""))
+        near, look = ~far, style.look(i, ls="")
+        style.estimates(ax, places[near], low[near], way[near], high[near], **look)
         for place, value in zip(places[far], way[far], strict=True):
             x, side = (0.01, "left") if value < 0 else (0.99, "right")
             text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
-            style.at_row(ax, x, place, text, color=colour, ha=side)
+            style.at_row(ax, x, place, text, color=look["color"], ha=side)
     for name, place, colour, _ in reversed(YARDSTICKS.values()):
         ax.axvline(place, color=colour, **style.DASHED)
-        text = name.replace(" ", "\n")
-        ax.text(place, -0.75, text, color=colour, ha="center", va="bottom", fontsize=10)
+        look = {"color": colour, "ha": "center", "va": "bottom", "fontsize": 10}
+        ax.text(place, -0.75, name.replace(" ", "\n"), **look)
     gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
     low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
     ax.set_xlim(*np.clip((low, high), *SHOWN))
-    style.row_axis(ax, [style.title(name) for name in names])
+    label = f"% of the way from baseline to floor (RMSE, {convention})"
+    style.row_axis(ax, [style.title(name) for name in names], label)
     ax.invert_yaxis()
     ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
-    ax.set_xlabel(f"% of the way from baseline to floor (RMSE, {convention})")
     _legend(figure, methods, f"95 % interval, n = {_n(methods):,} galaxies")
     return figure
 
@@ -87,7 +86,7 @@ def comparison(table: pd.DataFrame) -> Figure:
         return style.empty(style.NO_RESULT)
     figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
     style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
-    style.method_axis(ax, rows, "rmse")
+    style.method_axis(ax, rows, "rmse", "RMSE over the 37 answers (less is better)", ticks=6)
     for column, (name, _, colour, side) in YARDSTICKS.items():
         known = rows[column].dropna().to_numpy(float)
         if len(known):
@@ -95,11 +94,7 @@ def comparison(table: pd.DataFrame) -> Figure:
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
-    ax.margins(x=0.05)
-    ax.xaxis.set_major_locator(MaxNLocator(6))
-    ax.set_xlabel("RMSE over the 37 answers (less is better)")
-    handle = style.key(style.interval(rows), **style.POINT)
-    figure.legend(handles=[handle], loc="outside upper right")
+    style.legend(figure, [style.key(style.interval(rows), **style.POINT)])
     return figure
 
 
@@ -111,9 +106,9 @@ def predicted_against_votes(
     answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty or not len(answers):
-        why = f"no galaxy with votes in the {split} part" if rows.empty else "no answers"
-        return style.empty(why)
-    figure, axes = style.grid(len(answers), 4, height=1.62, more=0.7)
+        none = f"no galaxy with votes in the {split} part"
+        return style.empty(none if rows.empty else "no answers")
+    figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
@@ -125,15 +120,14 @@ def predicted_against_votes(
         ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
         ax.axline((0, 0), slope=1, color=style.INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(2))
+        ax.xaxis.set_major_locator(MaxNLocator(2))
+        ax.yaxis.set_major_locator(MaxNLocator(2))
         ax.set_title(galaxy_zoo_tree.LABELS[column], fontsize=10)
     figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
-    place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max"}
-    bar = figure.colorbar(ScalarMappable(**look), ticks=ticks, format="%d", **place)
-    bar.set_label("galaxies per bin")
+    place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max", "ticks": ticks}
+    bar = figure.colorbar(ScalarMappable(**look), format="%d", label="galaxies per bin", **place)
     bar.minorticks_off()
     return figure
 
@@ -166,30 +160,29 @@ def tree(
     """Draw one galaxy's decision tree: for each question the fractions of those who answered it,
     the volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
     points (with the standard deviation of the predicted Dirichlet distribution where there is one),
-    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered.
-
-    `votes`: the galaxy's row of a votes table."""
+    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered. `votes`:
+    the galaxy's row of a votes table."""
     figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
     columns = figure.add_gridspec(1, len(COLUMNS))
     for column, names in enumerate(COLUMNS):
-        sizes = [len(_answers(name)) if name in galaxy_zoo_tree.SLICES else 5 for name in names]
+        sizes = [len(galaxy_zoo_tree.COLUMNS[SLICES[n]]) if n in SLICES else 5 for n in names]
         cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
         for row, name in enumerate(names):
             ax = figure.add_subplot(cells[row])
-            if name in galaxy_zoo_tree.SLICES:
-                _question(ax, votes, name, ticks=name == names[-1])
-            else:
-                ax.set_axis_off()
-                ax.set_title(str(votes["id"]), fontsize=10)
-                if image is not None:
-                    ax.imshow(to_pixels(image[None])[0])
+            if name in SLICES:
+                _question(ax, votes, name)
+                continue
+            ax.set_axis_off()
+            ax.set_title(str(votes["id"]), fontsize=10)
+            if image is not None:
+                ax.imshow(to_pixels(image[None])[0])
     handles = [
         Patch(color=style.SKY, label="volunteers"),
         style.key("their sampling error", color=style.INK, lw=1.2),
         style.key("predicted", color=style.ORANGE, marker="D", ms=5, lw=1.2),
     ]
     of = "fractions of those who answered, and how many these were"
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, title=of, alignment="right")
+    style.legend(figure, handles, title=of, alignment="right")
     return figure
 
 
@@ -220,9 +213,6 @@ def violations(tables: Tables) -> Figure:
     return figure
 
 
-# ---- the parts
-
-
 def _methods(tables: Tables) -> dict[str, pd.DataFrame]:
     return {"": tables} if isinstance(tables, pd.DataFrame) else dict(tables)
 
@@ -236,15 +226,13 @@ def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None 
     """The names of the methods with their looks."""
     named = enumerate(name for name in methods if name)
     handles = [style.key(name, **style.look(i, ls="-", ms=6, lw=2)) for i, name in named]
-    columns = min(3, len(handles) or 1)
-    place: Any = {"loc": "outside upper right", "ncols": columns, "alignment": "right"}
-    figure.legend(handles=handles, title=of, **place)
+    style.legend(figure, handles, title=of, alignment="right")
 
 
 def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
     """A column against another, with its interval, overall and for each question."""
-    methods, names = _methods(tables), ["overall", *galaxy_zoo_tree.SLICES]
-    figure, axes = style.panels(3, 4, height=6.6, sharex=True, sharey=True)
+    methods, names = _methods(tables), ["overall", *SLICES]
+    figure, axes = style.panels(len(names), 4, height=2.2, sharex=True, sharey=True)
     limits, ticks = (-0.03, 1.03), [0, 0.5, 1]
     for ax, name in zip(axes.flat, names, strict=True):
         ax.plot([0, 1], [0, 1], color=style.FAINT, lw=1, ls="--")
@@ -262,16 +250,13 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
     return figure
 
 
-def _answers(question: str) -> list[str]:
-    return [answer for _, answer in galaxy_zoo_tree.ANSWERS[galaxy_zoo_tree.SLICES[question]]]
-
-
-def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None:
+def _question(ax: Axes, votes: pd.Series, question: str) -> None:
     """A question's panel of `tree`."""
-    answers, columns = _answers(question), galaxy_zoo_tree.COLUMNS[galaxy_zoo_tree.SLICES[question]]
+    answers = [answer for _, answer in galaxy_zoo_tree.ANSWERS[SLICES[question]]]
+    columns = list(galaxy_zoo_tree.COLUMNS[SLICES[question]])
     places, people = np.arange(len(answers)), votes["volunteers"]
-    true = np.array([votes[name] for name in columns], float)
-    predicted = np.maximum(np.array([votes[f"p_{name}"] for name in columns], float), 0)
+    true = np.asarray(votes[columns], float)
+    predicted = np.asarray(votes[[f"p_{name}" for name in columns]], float).clip(0)
     answered = true.sum()  # NaN without votes
     alpha = 0.35 if answered < 0.05 else 1.0
     if answered > 0:
@@ -286,13 +271,12 @@ def _question(ax: Axes, votes: pd.Series, question: str, *, ticks: bool) -> None
             error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
         point: Any = {"color": style.ORANGE, "fmt": "D", "ms": 5, "lw": 1.2, "alpha": alpha}
         ax.errorbar(p, places + 0.2, xerr=error, **point)
-    known = f"{people * answered:.0f} of {people:.0f}"
-    share = f": {100 * answered:.0f} %" if np.isnan(people) else f": {known}"
-    text = style.title(question) + share * (not np.isnan(answered))
+    known = not np.isnan(people)
+    share = f"{people * answered:.0f} of {people:.0f}" if known else f"{100 * answered:.0f} %"
+    text = style.title(question) + f": {share}" * (not np.isnan(answered))
     ax.set_title(text, fontsize=10, loc="left", color=style.INK if alpha == 1 else style.FAINT)
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])
     ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", labelbottom=ticks)
-    if ticks:
-        ax.set_xlabel("fraction")
+    ax.set_xlabel("fraction")
+    ax.label_outer()

@@ -209,7 +209,7 @@ def test_controls_are_grey_and_end_the_legend():
     assert len([band for band in ax.collections if band.get_alpha()]) == 1
 
 
-def test_gains_have_a_panel_for_each_budget_and_fill_what_is_told_apart():
+def test_gains_have_a_panel_for_each_budget_and_fill_what_is_distinguished():
     rows = [
         ("tuned", 50, 0.04, 0.01, 0.07, 5),
         ("tuned", pd.NA, 0.02, -0.01, 0.05, 5),

@@ -61,10 +61,10 @@ def disagreements(n):
     )
 
 
-def cells(classes=CLASSES, told=((0, 1),)):
+def cells(classes=CLASSES, resolved=((0, 1),)):
     n, rng = len(classes), np.random.default_rng(1)
     rows = [
-        (a, b, rng.normal(0, 0.08) if i < n - 1 else np.nan, (i, j) in told, 30 * (i < n - 1))
+        (a, b, rng.normal(0, 0.08) if i < n - 1 else np.nan, (i, j) in resolved, 30 * (i < n - 1))
         for i, a in enumerate(classes)
         for j, b in enumerate(classes)
     ]
@@ -130,7 +130,7 @@ def test_galleries_say_what_is_suspected_by_how_many():
     assert "cnn and resnet18 name every galaxy alike" in said(CASES["disagreements of nothing"]())
 
 
-def test_cells_show_points_and_which_are_told_apart():
+def test_cells_show_points_and_which_are_distinguished():
     table = cells().assign(difference=0.0, resolved=False)
     table.loc[1, ["difference", "resolved"]] = [0.124, True]
     table.loc[4, "difference"] = -0.05

@@ -115,7 +115,7 @@ def test_the_map_lies_on_the_galaxy_which_stays_visible():
     alpha = gradcam_plots.HEAT(np.linspace(0, 1, 11))[:, 3]
     assert alpha[0] == 0 and (np.diff(alpha) > 0).all() and alpha[-1] < 0.7
     luminance = gradcam_plots.HEAT(np.linspace(0, 1, 11))[:, :3] @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) > 0).all()  # told apart without colour
+    assert (np.diff(luminance) > 0).all()  # distinguished without colour
     assert {"first", "second", "Grad-CAM", "random", "heat"} <= set(said(figure))
 
 
@@ -133,7 +133,7 @@ def test_captions_stand_in_place_of_names():
         overlay(names=captions(), captions=captions(2))
 
 
-def test_curves_are_told_apart_and_only_methods_have_bands():
+def test_curves_are_distinguished_and_only_methods_have_bands():
     table = curves()
     figure = gradcam_plots.curves(table)
     for ax, name in zip(figure.axes, ("deletion", "insertion"), strict=True):

@@ -101,7 +101,7 @@ VISION = {
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_the_colour_blind_tell_colours_apart(vision):
+def test_the_colour_blind_distinguish_colours(vision):
     seen = lab([to_rgb(c) for c in style.COLOURS], VISION[vision])
     distance = np.linalg.norm(seen[:, None] - seen[None], axis=2)[np.triu_indices(len(seen), 1)]
     assert distance.min() > 8, distance.min()  # 2.3 is just noticeable

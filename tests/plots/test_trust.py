@@ -7,7 +7,7 @@ import pytest
 
 from galaxymorph.evaluation import calibration, significance
 from galaxymorph.plots import trust as trust_plots
-from tests.evaluation.test_calibration import drawn
+from tests.evaluation.made import changed, drawn
 from tests.plots.test_comparison import LONG
 from tests.plots.test_style import check_texts, said
 
@@ -19,6 +19,10 @@ MANY = (
     "classical random_forest",
     "a method with a name beyond all measure, tuned",
 )
+
+
+def labelled(name):
+    return changed(drawn(50, seed=0), lambda table: table.assign(label=name))
 
 
 def tables(names, what, n=160):
@@ -73,8 +77,8 @@ def turned(names, classless=(), seeds=3):
     return pd.DataFrame(rows)
 
 
-def told_apart(names, margin=0.06):
-    return trust_plots.told_apart(ranked(names), significance.cliques(paired(names, margin)))
+def tied(names, margin=0.06):
+    return trust_plots.ties(ranked(names), significance.cliques(paired(names, margin)))
 
 
 CASES = {
@@ -87,10 +91,10 @@ CASES = {
     "risk": lambda: trust_plots.risk_coverage(tables(FEW, calibration.risk_coverage)),
     "risk of many": lambda: trust_plots.risk_coverage(tables(MANY, calibration.risk_coverage)),
     "risk of nothing": lambda: trust_plots.risk_coverage({}),
-    "told apart": lambda: told_apart(FEW, 0.15),
-    "told apart of many": lambda: told_apart(MANY),
-    "told apart, no ties": lambda: told_apart(FEW, 0),
-    "told apart of nothing": lambda: trust_plots.told_apart(ranked(FEW), []),
+    "ties": lambda: tied(FEW, 0.15),
+    "ties of many": lambda: tied(MANY),
+    "no ties": lambda: tied(FEW, 0),
+    "ties of nothing": lambda: trust_plots.ties(ranked(FEW), []),
     "probabilities": lambda: trust_plots.probabilities(paired(FEW, 0.15)),
     "probabilities of 2": lambda: trust_plots.probabilities(paired(LONG[-2:])),
     "probabilities of many": lambda: trust_plots.probabilities(paired(MANY)),
@@ -121,19 +125,16 @@ def test_reliability_shows_points_and_galaxies():
 
 def test_the_legend_of_risks_begins_with_the_best():
     curves = {
-        "worse": calibration.risk_coverage(drawn(50, seed=0).assign(label="b")),
-        "better": ALL_RIGHT,
+        "worse": calibration.risk_coverage(labelled("b")),
+        "better": calibration.risk_coverage(labelled("a")),
     }
     legend = trust_plots.risk_coverage(curves).legends[0]
     assert [text.get_text().split()[0] for text in legend.get_texts()] == ["better", "worse"]
     assert legend.get_texts()[0].get_text() == "better (0.000)"
 
 
-ALL_RIGHT = calibration.risk_coverage(drawn(50, seed=0).assign(label="a"))
-
-
-def test_bars_join_what_cannot_be_told_apart():
-    figure = trust_plots.told_apart(ranked("abcd"), [("a", "b"), ("b", "d"), ("c",)])
+def test_bars_join_what_is_statistically_tied():
+    figure = trust_plots.ties(ranked("abcd"), [("a", "b"), ("b", "d"), ("c",)])
     right = figure.axes[1]
     dots = [
         sorted(np.asarray(line.get_ydata(), float))
@@ -142,7 +143,7 @@ def test_bars_join_what_cannot_be_told_apart():
     ]
     assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
-    assert "all are distinguished" in said(CASES["told apart, no ties"]())
+    assert "all are distinguished" in said(CASES["no ties"]())
 
 
 def test_probabilities_mirror_each_other_and_mark_ties():

@@ -8,6 +8,8 @@ from matplotlib.colors import to_hex
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.evaluation import vote_calibration, vote_comparison, vote_metrics
+from galaxymorph.evaluation.entries import Entries, Entry
+from galaxymorph.evaluation.predictions import votes_in
 from galaxymorph.plots import style
 from galaxymorph.plots import votes as vote_plots
 from tests.plots.test_style import check_texts, images, said
@@ -94,7 +96,7 @@ def covered():
 
 
 def broken(shares=(1.0, 0.017, 0.5, 0.0, 1.0)):
-    rules = vote_metrics.violations(votes(2)).rule
+    rules = vote_metrics.violations(votes_in(votes(2))).rule
     return pd.DataFrame(
         {"rule": rules, "count": np.ceil(600 * np.array(shares)).astype(int), "share": shares}
     ).assign(largest=[0.123 * s + 1e-16 for s in shares], n=600)
@@ -303,7 +305,7 @@ def test_a_tree_pales_where_few_are_asked_and_leaves_out_what_is_not_known():
     assert smooth.get_title(loc="left") == "smooth" and not smooth.patches and smooth.lines
 
 
-def test_violations_are_told_by_method():
+def test_violations_are_given_by_method():
     ax = vote_plots.violations({"plain": broken(), "tree": broken((0.0,) * 5)}).axes[0]
     assert [bar.get_width() for bar in ax.patches[:5]] == pytest.approx([100, 1.7, 50, 0, 100])
     texts = [t.get_text() for t in ax.texts]
@@ -326,15 +328,15 @@ def test_figures_of_nothing_say_why():
 
 
 def test_what_the_metrics_give_can_be_drawn():
-    t = votes(40, concentration=True).assign(split=["train", "test"] * 20)
+    table = votes(40, concentration=True).assign(split=["train", "test"] * 20)
+    given, broken = votes_in(table), votes_in(table.assign(**{"p_Class1.1": 2.0}))
+    entries = Entries([Entry("model", 0, voting=True, votes=given)])
     figures = [
-        vote_plots.progress({"model": vote_metrics.evaluate(t, n_bootstrap=9)}),
-        vote_plots.calibration(vote_calibration.calibration(t)),
-        vote_plots.coverage(vote_calibration.coverage(t, n_bootstrap=9)),
-        vote_plots.violations(vote_metrics.violations(t.assign(**{"p_Class1.1": 2.0}))),
-        vote_plots.comparison(
-            vote_comparison.compare([{"step": "model", "seed": 0, "votes": t}], n_bootstrap=9)
-        ),
+        vote_plots.progress({"model": vote_metrics.evaluate(given, n_bootstrap=9)}),
+        vote_plots.calibration(vote_calibration.calibration(given)),
+        vote_plots.coverage(vote_calibration.coverage(given, n_bootstrap=9)),
+        vote_plots.violations(vote_metrics.violations(broken)),
+        vote_plots.comparison(vote_comparison.compare(entries, n_bootstrap=9)),
     ]
     assert all(len(figure.axes) in (1, 12) for figure in figures)
     assert figures[0].axes[0].lines and figures[4].axes[0].lines and figures[3].axes[0].patches
