@@ -102,8 +102,6 @@ def info() -> str:
 def download(name: str, *, folder: Path | None = None) -> str:
     """Get a data set into `folder` (default: data/NAME in the project); return what to do next.
 
-    A file that is there already, with the right checksum, is not fetched again.
-
     Raises:
         ValueError: an unknown data set, or a wrong checksum.
         OSError: network or server failed; the message says how to go on.
@@ -121,12 +119,8 @@ def download(name: str, *, folder: Path | None = None) -> str:
 
 
 def fetch(file: File, folder: Path) -> Path:
-    """Download one file and check it; a download that broke off goes on where it stopped.
-
-    Raises:
-        ValueError: wrong checksum.
-        OSError: network or server failed.
-    """
+    """Download one file and check it, unless it is there and right; a download that broke off goes
+    on where it stopped. Raises as `download` does."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.exists():
         _check(target, file)

@@ -22,13 +22,9 @@ def galaxy_zoo(
     `images_training_rev1` with `training_solutions_rev1`, and `images_test_rev1`, if there, as
     unlabelled galaxies. Images without votes and votes without image are left out, and a problem.
 
-    Args:
-        n_classes: classes that votes are turned into by `galaxy_zoo_tree.hard_labels`.
-        volunteers: see `count_volunteers`.
-
-    Raises:
-        FileNotFoundError, ValueError: a part is missing; wrong columns or votes, duplicate ids.
-    """
+    Votes are turned into `n_classes` classes by `galaxy_zoo_tree.hard_labels`; `volunteers`: see
+    `count_volunteers`. Raises `FileNotFoundError` or `ValueError` where a part is missing, or has
+    wrong columns or votes, or duplicate ids."""
     training = _part(root, "images_training_rev1", "")
     solutions = _part(root, "training_solutions_rev1", ".csv")
     if training is None or solutions is None:
@@ -47,7 +43,7 @@ def galaxy_zoo(
         found,
         labels=galaxy_zoo_tree.hard_labels(votes, classes).tolist(),
         classes=classes,
-        votes=votes,
+        votes=votes.astype(np.float32),
         notes=[f"left out: {problem}" for problem in problems],
         problems=problems,
     )
@@ -79,11 +75,7 @@ def count_volunteers(found: Found, file: Path) -> Found:
     """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it lacks.
 
     Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file or columns, duplicate ids, numbers below 1, none
-            of the galaxies.
-    """
+    Raises `ValueError` also for numbers below 1, and where none of the galaxies is there."""
     table = sources.read_table(file)
     count = next((n for n in ("volunteers", "total_classifications") if n in table), "volunteers")
     table = sources.indexed(table, ["GalaxyID", "asset_id", "id"], [count], file)
@@ -91,7 +83,7 @@ def count_volunteers(found: Found, file: Path) -> Found:
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
         raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
-    counted = numbers.reindex(found.ids).to_numpy(float)
+    counted = numbers.reindex(found.ids).to_numpy(np.float32)
     unknown = np.isnan(counted)
     if unknown.all():
         none = f"none of {len(found.ids):,} galaxies is in column {table.index.name}"

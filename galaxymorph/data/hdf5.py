@@ -30,11 +30,8 @@ GALAXY10 = ("disturbed", "merging", *_SMOOTH, *_SPIRALS, *_EDGE_ON)
 
 def galaxy10(root: Path) -> Found:
     """Find galaxies in Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width,
-    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row.
-
-    Raises:
-        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes or classes.
-    """
+    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row. Raises `ValueError`
+    for no or several files, no such arrays, wrong shapes or classes."""
     file = _one_file(root)
     with _open(file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
@@ -67,8 +64,8 @@ def table(
         class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
-        FileNotFoundError, ValueError: no or several files or tables, no such columns, images of
-            several sizes, duplicate ids; and all that `sources.label` finds.
+        ValueError: no or several files or tables, no such columns, images of several sizes,
+            duplicate ids; and all that `sources.label` finds.
     """
     file = _one_file(root)
     with _open(file) as opened:

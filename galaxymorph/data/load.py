@@ -169,10 +169,10 @@ def decoded(
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
     remarks = cutouts.open_remarks(folder)
-    bad = {position: message for position, message, failed in remarks if failed}
+    bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
-        each = listing(f"{found.names[position]} ({why})" for position, why in bad.items())
+        each = listing(f"{found.names[at]} ({why})" for at, why in bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
         if on_bad == "raise" or len(bad) == total:
             raise ValueError(f"{message}. Repair or remove them, or leave them out: on_bad: skip")
@@ -180,17 +180,13 @@ def decoded(
     if mended := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
         notes.append(f"mended {len(mended):,} images: {listing(mended)}")
     found = sources.take(found, [row for row in range(total) if row not in bad])
-    votes, volunteers = (
-        None if values is None else torch.from_numpy(values.astype(np.float32))
-        for values in (found.votes, found.volunteers)
-    )
     return Galaxies(
         ids=np.array(found.ids),
         images=torch.from_numpy(cutouts.open_images(folder)),
         labels=torch.tensor(found.labels),
         classes=found.classes,
-        votes=votes,
-        volunteers=volunteers,
+        votes=None if found.votes is None else torch.from_numpy(found.votes),
+        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers),
         split=np.full(len(found.ids), "unlabelled"),
         cutout={"crop": crop, **found.colour},
         notes=notes,
@@ -203,7 +199,7 @@ def _cut(found: Found, size: int, crop: int | None) -> Found:
 
 
 def _second(name: str, path: Path, found: Found) -> Found:
-    """The galaxies of a second source beside those of the first, `found`."""
+    """The galaxies of a second source, with the colours of the first, `found`."""
     if path.suffix.lower() in hdf5.ENDINGS:
         return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path)
     return fits.find(path, **found.colour) if name == "fits" else sources.images(path)

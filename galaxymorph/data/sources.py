@@ -80,11 +80,8 @@ def join(found: Found, extra: Found, name: str) -> Found:
 
 def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
     """Find images of any size in one subfolder per class; `class_names`: names for the classes, in
-    the order of the sorted subfolders.
-
-    Raises:
-        FileNotFoundError, ValueError: no such folder, no or empty class folders, duplicate ids.
-    """
+    the order of the sorted subfolders. Raises `ValueError` for no or empty class folders, images
+    outside of them and duplicate ids."""
     paths = sorted(path for path in existing(root).iterdir() if path.is_dir())
     classes = [path.name for path in paths if not path.name.startswith(".")]
     if not classes:
@@ -159,11 +156,8 @@ def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn an image of any of Pillow's modes into RGB: grey becomes three equal channels, 16 bits
-    become 8, transparency is dropped.
-
-    Raises:
-        ValueError: 32-bit or floating-point pixels, which do not say what is black and white.
-    """
+    become 8, transparency is dropped. Raises `ValueError` for 32-bit or floating-point pixels,
+    which do not say what is black and white."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
@@ -272,10 +266,7 @@ def _renamed(classes: tuple[str, ...], names: Sequence[str] | None) -> tuple[str
 def listed(file: Path) -> dict[str, Path]:
     """Return the files that a CSV file lists in its column `file` or `path`, relative to its own
     folder, by id: of the column `id` or `GalaxyID`, or else the file's name without its ending.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file or column, no rows, no file, duplicate ids.
-    """
+    Raises `ValueError` for no such column, no rows, rows without a file and duplicate ids."""
     table = read_table(file)
     paths = "path" if "path" in table.columns else "file"
     check_columns(table.columns, [paths], file)

@@ -22,7 +22,7 @@ from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.apply import predict, similar
-from galaxymorph.data import cutouts, sources
+from galaxymorph.data import cutouts, fits, sources
 from galaxymorph.data.load import load
 from galaxymorph.learning import device, model_files, saved, train
 from galaxymorph.learning.classifier import Classifier

@@ -24,19 +24,17 @@ from galaxymorph.data.mock.population import Truth, Values, flux
 
 Plane = Float[Tensor, "galaxy rows columns"]
 PerGalaxy = Float[Tensor, "galaxy 1 1"]
+Pictures = UInt8[Tensor, "galaxy 3 size size"]
 Line = Float[Tensor, "galaxy size"]  # of pixels, in arcsec from the centre
 
 CHUNK = 32  # galaxies drawn together, each chunk from its own seed: 7 is the same whatever n is
 
 
 class Survey(NamedTuple):
-    """Simulated galaxies: `images` uint8 (galaxy, 3, size, size), cumulative `votes` (galaxy, 37),
-    how many `volunteers` voted, and how all came about."""
-
     ids: np.ndarray
-    images: Tensor
-    votes: Tensor
-    volunteers: Tensor
+    images: Tensor  # uint8 (galaxy, 3, size, size)
+    votes: Tensor  # cumulative, (galaxy, 37)
+    volunteers: Tensor  # how many voted
     truth: pd.DataFrame
 
 
@@ -61,8 +59,7 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
         opinions = crowd.opinions(truth, generator=generator)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
-    # The tensors of a chunk are too small to be shared among threads: chunks run in parallel, fewer
-    # where they are large.
+    # A chunk's tensors are too small to be shared among threads: chunks run in parallel.
     threads = torch.get_num_threads()
     workers = max(1, min(threads, 2_000_000 // (CHUNK * image_size**2)))
     torch.set_num_threads(threads // workers)
@@ -83,11 +80,8 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
 
 
 def sersic(radius: Tensor, *, half_light: Tensor, index: Tensor) -> Tensor:
-    """Surface brightness of a round Sersic component with total flux 1; flux lies in ellipses if
-    divided by the axis ratio.
-
-    exp(-b ((R / Re)^(1/n) - 1)) with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n >
-    0.5."""
+    """Surface brightness of a round Sersic component of flux 1 (divide by the axis ratio for an
+    ellipse), with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
     b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
     area = 2 * torch.pi * index * half_light**2
     log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
@@ -158,10 +152,8 @@ def _grid(line: Line) -> tuple[Plane, Plane]:
 
 def paint(truth: Truth, *, size: int, pixel: Values, generator: Generator) -> Images:
     """The light of each field above the atmosphere, in nanomaggies per square arcsec in g, r, i;
-    `pixel` in arcsec.
-
-    `generator` draws what `truth` does not list: the pattern of clumps, and where the field's stars
-    are."""
+    `pixel` in arcsec. `generator` draws what `truth` does not list: the pattern of clumps, and
+    where the field's stars are."""
     t = {name: value[:, None, None] for name, value in truth.items()}
     line = (torch.arange(size) - (size - 1) / 2) * pixel[:, None]  # (galaxy, size), arcsec
     x, y = _grid(line)
@@ -228,11 +220,9 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     brightness = flux(magnitude) * (torch.arange(most) < truth["stars"][:, None])
     bands = brightness[..., None] * spectrum(colour.flatten()).view(galaxies, most, 3)
     # Each star is a point on the pixel grid, of total 1: (galaxy, star, size).
-    along_x, along_y = (
-        camera.gaussian((line[:, None] - place[..., None]) / (0.4 * pixel[..., None]))
-        / pixel[..., None]
-        for place in (x, y)
-    )
+    places = torch.stack((x, y))[..., None]  # (axis, galaxy, star, 1)
+    lines = camera.gaussian((line[:, None] - places) / (0.4 * pixel[..., None])) / pixel[..., None]
+    along_x, along_y = lines
     light = (along_y.mT[:, None] * bands.mT[:, :, None]) @ along_x[:, None]
 
     bright = population.kinds(truth).artifact.nonzero().squeeze(1)
@@ -246,9 +236,7 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     return light
 
 
-def photograph(
-    truth: Truth, *, image_size: int, generator: Generator
-) -> UInt8[Tensor, "galaxy 3 size size"]:
+def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Pictures:
     """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
