@@ -122,9 +122,7 @@ def read(
         stretch, Q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
         band_weights: what the bands are multiplied with, bluest first.
 
-    Raises:
-        ValueError: broken file, not three bands, or bands of different size.
-    """
+    Raises `ValueError` for a broken file, other than three bands, and bands of several sizes."""
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
@@ -151,10 +149,9 @@ def _planes(file: str, hdu: int | None) -> list[ndarray]:
 def fill(bands: Bands) -> tuple[Bands, float]:
     """Fill in missing pixels; return the bands and the percentage that was filled.
 
-    Missing is what is not finite, and an exact 0 where another band has light: surveys write 0
-    where they have no data. A band takes the mean of the other bands there, which keeps the shape
-    and makes the place grey. Where no band has data the neighbourhood is averaged, and where that
-    has none either the median, which is the sky."""
+    Missing is what is not finite, and an exact 0 where another band has light, as surveys write it
+    where they have no data. A band takes the mean of the others there, which keeps the shape in
+    grey; without any, the mean of the neighbourhood, or else the median, which is the sky."""
     missing = ~np.isfinite(bands)
     missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
     if not missing.any():

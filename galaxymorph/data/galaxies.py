@@ -39,12 +39,8 @@ class Galaxies:
         return len(self.ids)
 
     def part(self, *splits: Split) -> Galaxies:
-        """Copy the galaxies of one split, or of several.
-
-        Raises:
-            ValueError: an unknown split, or an empty one, which methods rely on; only "unlabelled"
-                may be empty.
-        """
+        """Copy the galaxies of one split, or of several. Raises `ValueError` for an unknown split,
+        or an empty one: methods rely on all but "unlabelled"."""
         for split in splits:
             if split not in SPLITS:
                 raise ValueError(unknown("split", split, SPLITS))

@@ -107,11 +107,9 @@ def _open(file: Path) -> h5py.File:
 
 
 class Rows:
-    """Rows of an HDF5 array, read in blocks of whole chunks.
-
-    A chunk of a compressed file holds parts of many rows, so reading a row at a time would unpack
-    each chunk again and again. The last few blocks are kept; threads wait for each other, as they
-    do inside HDF5 anyway."""
+    """Rows of an HDF5 array, read in blocks of whole chunks, of which the last few are kept: row by
+    row, each chunk of a compressed file would be unpacked again and again. Threads wait for each
+    other, as they do inside HDF5 anyway."""
 
     def __init__(self, file: Path, key: str) -> None:
         self.file, self.key, self.lock = file, key, threading.Lock()

@@ -82,9 +82,8 @@ def load(
     cache: str | Path | None = None,
     **options: Any,
 ) -> Galaxies:
-    """Load galaxies from a source, decoded once and cached, split into train, val and test.
-
-    Relative paths are relative to the project's folder; `~` is the home folder.
+    """Load galaxies from a source, decoded once and cached, split into train, val and test. Paths
+    are relative to the project's folder; `~` is the home folder.
 
     Args:
         name: of the source, each described by its function in `SOURCES`.
@@ -154,8 +153,8 @@ def decoded(
             images, an HDF5 file of the same layout, or a folder of FITS images if the first is one.
             Ids that the first source has are left out.
         unlabelled_crop: `crop` for the second source.
-        on_bad: what to do about images that cannot be read, images without label and labels without
-            image: stop, or go on without them and say so in `notes`.
+        on_bad: whether to stop at images that cannot be read, images without label and labels
+            without image, or to go on without them and say so in `notes`.
     """
     if found.problems and on_bad == "raise":
         problems = "; ".join(found.problems)

@@ -1,5 +1,4 @@
-"""Which galaxy belongs where: splits and sets of labels that depend on nothing but the seed and
-each galaxy's id."""
+"""Splits and sets of labels, which depend on nothing but the seed and each galaxy's id."""
 
 from __future__ import annotations
 
@@ -73,11 +72,8 @@ def limit_labels(
 
     All training galaxies stand in one queue, in which every stratum is spread evenly, its first
     galaxy at the very front. The first `n_labels`, or this fraction of all, keep their labels: a
-    smaller set is part of every larger one, and has at least one of each class.
-
-    Raises:
-        ValueError: too few or too many; unknown or duplicate ids, or not in train; none of a class.
-    """
+    smaller set is part of every larger one, and has at least one of each class. Raises `ValueError`
+    for too few or too many; for unknown or duplicate ids, or not in train; for none of a class."""
     if n_labels is None and fraction is None:
         return
     order = drawn_order(galaxies.ids, seed)

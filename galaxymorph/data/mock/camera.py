@@ -2,9 +2,9 @@
 Zoo's cutouts make it.
 
 Images are surface brightness in nanomaggies per square arcsecond, bands in the order g, r, i.
-Everything is batched and every galaxy may have its own pixel scale, seeing and enlargement:
-blurring and resampling are separable and linear, hence two small matrix products per image, which
-at 64 px is faster than a Fourier transform and needs no padding."""
+Everything is batched, and every galaxy may have its own pixel scale, seeing and enlargement:
+blurring and resampling are two small matrix products per image, which at 64 px is faster than a
+Fourier transform and needs no padding."""
 
 from __future__ import annotations
 

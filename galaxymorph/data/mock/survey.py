@@ -40,11 +40,8 @@ class Survey(NamedTuple):
 
 def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
     """Simulate `n` galaxies; the same arguments give the same bytes, and the first galaxies do not
-    depend on `n`.
-
-    `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo shows 8.48, data
-    sets made from it usually keep the central 3 to 4.5. Memory beyond the result is that of a few
-    chunks of 32 galaxies."""
+    depend on `n`. `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo
+    shows 8.48, data sets made from it usually keep the central 3 to 4.5."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
@@ -95,8 +92,7 @@ def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Pl
 
 
 def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
-    """Surface brightness of a bulge (or elliptical) of flux 1; `t` holds parameters of shape
-    (galaxy, 1, 1)."""
+    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1)."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["bulge_ratio"])
     face_on = sersic(torch.hypot(u, v), half_light=t["bulge_radius"], index=t["bulge_index"])
     return face_on / t["bulge_ratio"]
