@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any
 
 # The ending of an id that is the name of a file.
@@ -41,9 +40,6 @@ def listing(items: Iterable[object], most: int = 10) -> str:
     items = [str(item) for item in items]
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
-
-
-some = partial(listing, most=5)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -17,10 +17,7 @@ from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
 
 Cutouts = UInt8[ndarray, "galaxy 3 size size"]
-# From FITS bands to colour, where a model was not trained on them: as in `data.load`.
-COLOUR: dict[str, Any] = {
-    "bands": None, "hdu": None, "stretch": 0.5, "Q": 8.0, "band_weights": (2.5, 1.5, 1.0),
-}  # fmt: skip
+COLOUR = ("bands", "hdu", "stretch", "Q", "band_weights")  # how FITS bands become a picture
 
 
 def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
@@ -30,7 +27,7 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
 
     Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
     an id stands twice."""
-    colour = {key: cutout.get(key, default) for key, default in COLOUR.items()}
+    colour = {key: cutout[key] for key in COLOUR if key in cutout}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
     joined: dict[str, Any] = {
         key: [each for part in parts for each in getattr(part, key)]

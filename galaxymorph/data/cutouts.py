@@ -36,11 +36,11 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
     `size` pixels.
 
     Lanczos resampling weighs all source pixels around a new one, so shrinking does not alias.
-    Shrinking to three times the size by plain averages first (`reducing_gap`) is twice as fast and
-    changes real galaxies by 0.2 of 255 levels, at most by 3. A JPEG file is decoded at 1/2, 1/4 or
-    1/8 of its size where `LEAST` of its pixels are then left for each new one (`Image.draft`), in
-    half of the time: real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 of 255
-    levels in the mean, 2 values in 1,000 by more than 2, none by more than 12.
+    Plain averages to three times the size first (`reducing_gap`) take half of the time and change
+    real galaxies by 0.2 of 255 levels, at most by 3. A JPEG is decoded at 1/2, 1/4 or 1/8 of its
+    size where `LEAST` of its pixels are then left for each new one (`Image.draft`), in half of the
+    time: real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 levels in the mean,
+    2 values in 1,000 by more than 2, none by more than 12.
 
     Raises `ValueError` where `crop` is larger than the image."""
     if isinstance(picture, ndarray):
@@ -73,10 +73,7 @@ def read(
 
 def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
     """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and
-    `remarks.json` into `folder`.
-
-    A job that fails takes no row; `remarks.json` has the `Remark` of these and of galaxies with
-    one."""
+    `remarks.json` into `folder`. A job that fails takes no row, but a `Remark`."""
     remarks: list[Remark] = []
     # Which warnings are shown is a setting of the whole process: not to be changed in a thread.
     with warnings.catch_warnings(), (folder / "images.npy").open("wb") as file:
@@ -101,9 +98,8 @@ def in_order(
     """Call `function` on every item by as many threads as there are `workers`; yield the results in
     the order of the items.
 
-    Threads suffice, because Pillow decodes and resizes (as torch computes) without holding Python's
-    lock. Only a few items are handed out ahead of the one that is waited for: memory stays bounded,
-    however many there are."""
+    Threads suffice, because Pillow and torch work without Python's lock. Only a few items are
+    handed out ahead of the one that is waited for: memory stays bounded."""
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[Result]] = deque()
     try:
@@ -142,5 +138,4 @@ def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
 
 def open_remarks(folder: Path) -> list[Remark]:
     """Return what the jobs failed at or had to remark when the entry was made."""
-    remarks = json.loads((folder / "remarks.json").read_text())
-    return [(position, message, failed) for position, message, failed in remarks]
+    return [(*each,) for each in json.loads((folder / "remarks.json").read_text())]

@@ -31,11 +31,9 @@ class File(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A published data set: what it is, its files, and what to do with them."""
-
     about: str
     files: tuple[File, ...]
-    use: str
+    use: str  # what to do with them
 
 
 _DROPBOX = "https://dl.dropboxusercontent.com/s"
@@ -97,14 +95,12 @@ _BAR: dict[str, Any] = {"mininterval": 1, "delay": 1}  # of a progress bar
 
 def info() -> str:
     """Say which data sets there are, and how each is used."""
-    uses = {name: textwrap.indent(dataset.use, "  ") for name, dataset in DATASETS.items()}
-    return "\n\n".join(f"{name}\n  {DATASETS[name].about}\n{use}" for name, use in uses.items())
+    parts = {name: f"{each.about}\n{each.use}" for name, each in DATASETS.items()}
+    return "\n\n".join(f"{name}\n{textwrap.indent(part, '  ')}" for name, part in parts.items())
 
 
 def download(name: str, *, folder: Path | None = None) -> str:
     """Get a data set into `folder` (default: data/NAME in the project); return what to do next.
-
-    A file that is there already, with the right checksum, is not fetched again.
 
     Raises:
         ValueError: an unknown data set, or a wrong checksum.
@@ -123,12 +119,8 @@ def download(name: str, *, folder: Path | None = None) -> str:
 
 
 def fetch(file: File, folder: Path) -> Path:
-    """Download one file and check it; a download that broke off goes on where it stopped.
-
-    Raises:
-        ValueError: wrong checksum.
-        OSError: network or server failed.
-    """
+    """Download one file and check it, unless it is there and right; a download that broke off goes
+    on where it stopped. Raises as `download` does."""
     target, part = folder / file.name, folder / f"{file.name}.part"
     if target.exists():
         _check(target, file)
@@ -160,12 +152,10 @@ def fetch(file: File, folder: Path) -> Path:
 def _transfer(url: str, part: Path) -> None:
     """Append to `part` what is missing, or write it anew where the server sends no parts."""
     have = _size(part)
-    request = urllib.request.Request(url)
-    request.add_header("User-Agent", f"galaxymorph/{galaxymorph.__version__}")
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"}
+    headers |= {"Range": f"bytes={have}-"} if have else {}
     try:
-        response = urllib.request.urlopen(request, timeout=30)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
     except urllib.error.HTTPError as error:
         error.close()
         if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -174,19 +164,12 @@ def _transfer(url: str, part: Path) -> None:
     with response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        amount: dict[str, Any] = {
-            "initial": have,
-            "total": total or None,
-            "unit": "B",
-            "unit_scale": True,
-        }
+        bar = {"desc": part.stem, "initial": have, "total": total or None, **_BAR}
         with (
             part.open("ab" if have else "wb") as opened,
-            tqdm(desc=part.stem, **amount, **_BAR) as bar,
+            tqdm.wrapattr(response, "read", **bar) as shown,
         ):
-            while block := response.read(1 << 20):
-                opened.write(block)
-                bar.update(len(block))
+            shutil.copyfileobj(shown, opened, 1 << 20)
     if _size(part) < total:
         raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
 
@@ -206,11 +189,8 @@ def _check(path: Path, file: File) -> None:
 
 def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar file that holds nothing but files and folders, all of them inside of `folder`.
-
-    Raises:
-        ValueError: a member would land elsewhere, or is a link or a device; nothing is unpacked
-            then.
-    """
+    Raises `ValueError`, and unpacks nothing, where a member may land elsewhere, or is a link or a
+    device."""
     with tarfile.open(archive) as opened:
         members = opened.getmembers()
         for member in members:
@@ -228,11 +208,9 @@ def _arrange_galaxy_mnist(folder: Path) -> None:
     if classes.exists():
         return
     shutil.rmtree(part, ignore_errors=True)
-    images, train, test = (
-        part / "all",
-        *(folder / file.name for file in (_MNIST_TRAIN, _MNIST_TEST)),
-    )
-    extract(folder / _MNIST_IMAGES.name, images)
+    train, test, archive = (folder / file.name for file in DATASETS["galaxy_mnist"].files)
+    images = part / "all"
+    extract(archive, images)
     found = {path.name: path for path in images.rglob("*.jpg")}
     for name in GALAXY_MNIST:
         (part / name).mkdir()

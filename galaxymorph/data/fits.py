@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -16,11 +17,15 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from galaxymorph.data import sources
+from galaxymorph.data.sources import RGB, Found
 from galaxymorph.text import listing
 
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
 WAVELENGTHS = "ugrizy"  # the bands' letters, bluest first
 
+STRETCH, SOFTENING, WEIGHTS = 0.5, 8.0, (2.5, 1.5, 1.0)  # defaults of stretch, Q, band_weights
+
+Entry = os.DirEntry[str]
 Bands = Float[ndarray, "3 height width"]
 
 
@@ -31,10 +36,10 @@ def find(
     class_names: Sequence[str] | None = None,
     bands: str | None = None,
     hdu: int | None = None,
-    stretch: float = 0.5,
-    Q: float = 8.0,
-    band_weights: Sequence[float] = (2.5, 1.5, 1.0),
-) -> sources.Found:
+    stretch: float = STRETCH,
+    Q: float = SOFTENING,
+    band_weights: Sequence[float] = WEIGHTS,
+) -> Found:
     """Find FITS images anywhere below a folder, plain or compressed: cubes of three bands
     `<id>.fits`, or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in
     capitals). The band in the header is ignored: it is often wrong.
@@ -54,7 +59,7 @@ def find(
         raise ValueError(f"{root}: no FITS files found, none that ends in {', '.join(ENDINGS)}")
     colour = {"hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
     groups = _galaxies(files, bands)
-    found = sources.Found(
+    found = Found(
         ids=list(groups),
         names=[", ".join(file.name for file in group) for group in groups.values()],
         read=[reader([file.path for file in each], bands, **colour) for each in groups.values()],
@@ -65,13 +70,11 @@ def find(
     return sources.label(found, labels, class_names)
 
 
-def _galaxies(
-    files: Sequence[os.DirEntry[str]], bands: str | None
-) -> dict[str, list[os.DirEntry[str]]]:
+def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry]]:
     """For every id its cube, or its three files from blue to red."""
-    groups: dict[str, dict[str, os.DirEntry[str]]] = defaultdict(dict)  # "" is the band of a cube
+    groups: dict[str, dict[str, Entry]] = defaultdict(dict)  # "" is the band of a cube
     for file in files:
-        stem = re.sub(r"\.fits?(\.\w+)?$", "", file.name, flags=re.IGNORECASE)
+        stem = sources.without_ending(file.name)
         single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
         id, band = (single[1], single[2].lower()) if single else (stem, "")
         group = groups[id]
@@ -79,29 +82,25 @@ def _galaxies(
             others = listing(other.path for other in group.values())
             raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}")
         group[band] = file
-    chosen = {
-        id: [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
-        for id, group in groups.items()
-    }
-    if wrong := [
-        f"{id} ({', '.join(groups[id])})"
-        for id, wanted in chosen.items()
-        if wanted != [""] and (len(wanted) != 3 or not set(wanted) <= set(groups[id]))
-    ]:
+    chosen, wrong = {}, []
+    for id, group in groups.items():
+        wanted = [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
+        if "" in group or (len(wanted) == 3 and set(wanted) <= set(group)):
+            chosen[id] = [group[band] for band in wanted]
+        else:
+            wrong.append(f"{id} ({', '.join(group)})")
+    if wrong:
         raise ValueError(
             "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other "
             f"bands: {listing(wrong)}. Add files, or say which to use, such as bands: gri"
         )
-    return {id: [groups[id][band] for band in wanted] for id, wanted in chosen.items()}
+    return chosen
 
 
-def reader(
-    files: Sequence[str], bands: str | None = None, **colour: object
-) -> Callable[[], sources.RGB]:
+def reader(files: Sequence[str], bands: str | None = None, **colour: Any) -> Callable[[], RGB]:
     """The `read` of a cube whose planes are `bands`, or of three files, bluest first."""
-    order = [0, 1, 2]
-    if bands is not None and len(files) == 1:
-        order = [bands.index(band) for band in sorted(bands, key=WAVELENGTHS.index)]
+    planes = bands if bands and len(files) == 1 else "gri"
+    order = [planes.index(band) for band in sorted(planes, key=WAVELENGTHS.index)]
     return partial(read, files, order=order, **colour)
 
 
@@ -109,11 +108,11 @@ def read(
     files: Sequence[str],
     *,
     order: Sequence[int],
-    hdu: int | None,
-    stretch: float,
-    Q: float,
-    band_weights: Sequence[float],
-) -> sources.RGB:
+    hdu: int | None = None,
+    stretch: float = STRETCH,
+    Q: float = SOFTENING,
+    band_weights: Sequence[float] = WEIGHTS,
+) -> RGB:
     """Make a colour picture of three bands, by Lupton et al. (2004)'s arcsinh stretch.
 
     Args:
@@ -123,15 +122,13 @@ def read(
         stretch, Q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
         band_weights: what the bands are multiplied with, bluest first.
 
-    Raises:
-        ValueError: broken file, not three bands, or bands of different size.
-    """
+    Raises `ValueError` for a broken file, other than three bands, and bands of several sizes."""
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
         raise ValueError(f"expected three bands of one size (a cube, or 3 files), found {shapes}")
-    weights = zip(order, band_weights, strict=True)
-    bands = np.stack([planes[plane] * weight for plane, weight in weights])
+    weights = np.reshape(band_weights, (3, 1, 1))
+    bands = np.stack([planes[plane] for plane in order]) * weights
     if not np.isfinite(bands).any():
         raise ValueError("no pixel has a value")
     bands, filled = fill(bands)
@@ -152,10 +149,9 @@ def _planes(file: str, hdu: int | None) -> list[ndarray]:
 def fill(bands: Bands) -> tuple[Bands, float]:
     """Fill in missing pixels; return the bands and the percentage that was filled.
 
-    Missing is what is not finite, and an exact 0 where another band has light: surveys write 0
-    where they have no data. A band takes the mean of the other bands there, which keeps the shape
-    and makes the place grey. Where no band has data the neighbourhood is averaged, and where that
-    has none either the median, which is the sky."""
+    Missing is what is not finite, and an exact 0 where another band has light, as surveys write it
+    where they have no data. A band takes the mean of the others there, which keeps the shape in
+    grey; without any, the mean of the neighbourhood, or else the median, which is the sky."""
     missing = ~np.isfinite(bands)
     missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
     if not missing.any():

@@ -22,11 +22,8 @@ SPLITS: tuple[str, ...] = get_args(Split)
 
 @dataclass
 class Galaxies:
-    """Galaxies with their classes and the split that each belongs to: those of the main source
-    first, each source by id.
-
-    `images` of a source in files are mapped from the cache: they take memory only as far as they
-    are used."""
+    """Galaxies of the main source first, each source by id. `images` of a source in files are
+    mapped from the cache: they take memory only as far as they are used."""
 
     ids: Shaped[ndarray, " galaxy"]  # str
     images: UInt8[Tensor, "galaxy 3 size size"]
@@ -35,21 +32,15 @@ class Galaxies:
     votes: Float[Tensor, "galaxy 37"] | None  # cumulative; NaN rows where nobody voted
     split: Shaped[ndarray, " galaxy"]  # str, of `SPLITS`
     volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
-    # Options by which the pixels were cut from the source's images.
-    cutout: dict[str, Any] = field(default_factory=dict)
-    # What was left out, filled in or joined: to be recorded with results.
-    notes: list[str] = field(default_factory=list)
+    cutout: dict[str, Any] = field(default_factory=dict)  # options by which pixels were cut
+    notes: list[str] = field(default_factory=list)  # left out, filled in or joined: for results
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, *splits: Split) -> Galaxies:
-        """Copy the galaxies of one split, or of several.
-
-        Raises:
-            ValueError: an unknown split, or an empty one, which methods rely on; only "unlabelled"
-                may be empty.
-        """
+        """Copy the galaxies of one split, or of several. Raises `ValueError` for an unknown split,
+        or an empty one: methods rely on all but "unlabelled"."""
         for split in splits:
             if split not in SPLITS:
                 raise ValueError(unknown("split", split, SPLITS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -23,15 +22,11 @@ def galaxy_zoo(
     `images_training_rev1` with `training_solutions_rev1`, and `images_test_rev1`, if there, as
     unlabelled galaxies. Images without votes and votes without image are left out, and a problem.
 
-    Args:
-        n_classes: classes that votes are turned into by `galaxy_zoo_tree.hard_labels`.
-        volunteers: see `count_volunteers`.
-
-    Raises:
-        FileNotFoundError, ValueError: a part is missing; wrong columns or votes, duplicate ids.
-    """
-    training = _part(root, "images_training_rev1", ("", ".zip"))
-    solutions = _part(root, "training_solutions_rev1", (".csv", ".zip"))
+    Votes are turned into `n_classes` classes by `galaxy_zoo_tree.hard_labels`; `volunteers`: see
+    `count_volunteers`. Raises `FileNotFoundError` or `ValueError` where a part is missing, or has
+    wrong columns or votes, or duplicate ids."""
+    training = _part(root, "images_training_rev1", "")
+    solutions = _part(root, "training_solutions_rev1", ".csv")
     if training is None or solutions is None:
         parts = {"images": training, "solutions": solutions}
         missing = " and ".join(name for name, part in parts.items() if part is None)
@@ -48,29 +43,31 @@ def galaxy_zoo(
         found,
         labels=galaxy_zoo_tree.hard_labels(votes, classes).tolist(),
         classes=classes,
-        votes=votes,
+        votes=votes.astype(np.float32),
         notes=[f"left out: {problem}" for problem in problems],
         problems=problems,
     )
-    if (test := _part(root, "images_test_rev1", ("", ".zip"))) is not None:
+    if test := _part(root, "images_test_rev1", ""):
         found = sources.join(found, sources.images(test), test.name)
     return found if volunteers is None else count_volunteers(found, volunteers)
 
 
-def _part(root: Path, name: str, endings: Sequence[str]) -> Path | None:
-    return next((path for ending in endings if (path := root / f"{name}{ending}").exists()), None)
+def _part(root: Path, name: str, ending: str) -> Path | None:
+    """One part of the data, unpacked or as a zip; None if there is neither."""
+    paths = (root / f"{name}{each}" for each in (ending, ".zip"))
+    return next((path for path in paths if path.exists()), None)
 
 
 def read_votes(file: Path) -> pd.DataFrame:
     """Read a table of Kaggle's 37 cumulative vote fractions, with the GalaxyID (str) as index."""
     columns = list(galaxy_zoo_tree.COLUMNS)
     table = sources.read_table(file, {"GalaxyID": str})
-    table = sources.indexed(table, "GalaxyID", columns, file)
+    table = sources.indexed(table, ["GalaxyID"], columns, file)
     votes = table[columns].apply(pd.to_numeric, errors="coerce")
     wrong = table.index[~((votes >= -1e-6) & (votes <= 1 + 1e-6)).all(axis=1)]  # or a NaN
     if len(wrong):
-        ids = listing(wrong)
-        raise ValueError(f"{file}: votes that are no fraction from 0 to 1, for GalaxyID {ids}")
+        what = "votes that are no fraction from 0 to 1"
+        raise ValueError(f"{file}: {what}, for GalaxyID {listing(wrong)}")
     return pd.DataFrame(votes, dtype=float)
 
 
@@ -78,29 +75,20 @@ def count_volunteers(found: Found, file: Path) -> Found:
     """Add from a CSV file how many people classified each galaxy; NaN for galaxies that it lacks.
 
     Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file or columns, duplicate ids, numbers below 1, none
-            of the galaxies.
-    """
+    Raises `ValueError` also for numbers below 1, and where none of the galaxies is there."""
     table = sources.read_table(file)
-    names = ("GalaxyID", "asset_id", "id"), ("volunteers", "total_classifications")
-    id, count = (next((name for name in each if name in table), each[0]) for each in names)
-    table = sources.indexed(table, id, [count], file)
+    count = next((n for n in ("volunteers", "total_classifications") if n in table), "volunteers")
+    table = sources.indexed(table, ["GalaxyID", "asset_id", "id"], [count], file)
     numbers = pd.Series(pd.to_numeric(table[count], errors="coerce"))
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
         raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
-    counted = numbers.reindex(found.ids).to_numpy(float)
+    counted = numbers.reindex(found.ids).to_numpy(np.float32)
     unknown = np.isnan(counted)
     if unknown.all():
-        none = f"none of {len(found.ids):,} galaxies is in column {id}"
+        none = f"none of {len(found.ids):,} galaxies is in column {table.index.name}"
         raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
     if found.votes is not None:
         unknown &= np.isfinite(found.votes).all(1)
-    notes = [*found.notes]
-    if unknown.any():
-        notes += [
-            f"number of volunteers unknown for {unknown.sum():,} galaxies: not in {file.name}"
-        ]
-    return replace(found, volunteers=counted, notes=notes)
+    note = f"number of volunteers unknown for {unknown.sum():,} galaxies: not in {file.name}"
+    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown.any()))

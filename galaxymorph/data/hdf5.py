@@ -3,8 +3,9 @@ code reads them."""
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,24 +16,22 @@ import numpy as np
 from numpy import ndarray
 
 from galaxymorph.data import sources
+from galaxymorph.data.sources import RGB, Found
 from galaxymorph.text import listing
 
 ENDINGS = (".h5", ".hdf5")
 
 # The ten classes as the makers of Galaxy10 DECaLS name them (https://github.com/henrysky/Galaxy10).
-_GALAXY10 = """disturbed, merging, round smooth, in-between round smooth, cigar-shaped smooth,
-barred spiral, unbarred tight spiral, unbarred loose spiral, edge-on without bulge,
-edge-on with bulge"""
-GALAXY10 = tuple(" ".join(name.split()) for name in _GALAXY10.split(","))
+_SMOOTH = ("round smooth", "in-between round smooth", "cigar-shaped smooth")
+_SPIRALS = ("barred spiral", "unbarred tight spiral", "unbarred loose spiral")
+_EDGE_ON = ("edge-on without bulge", "edge-on with bulge")
+GALAXY10 = ("disturbed", "merging", *_SMOOTH, *_SPIRALS, *_EDGE_ON)
 
 
-def galaxy10(root: Path) -> sources.Found:
+def galaxy10(root: Path) -> Found:
     """Find galaxies in Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width,
-    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row.
-
-    Raises:
-        FileNotFoundError, ValueError: no or several files, no such arrays, wrong shapes or classes.
-    """
+    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row. Raises `ValueError`
+    for no or several files, no such arrays, wrong shapes or classes."""
     file = _one_file(root)
     with _open(file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
@@ -43,20 +42,19 @@ def galaxy10(root: Path) -> sources.Found:
         is_rgb = images.ndim == 4 and images.shape[3] == 3 and images.dtype == np.uint8
         if not is_rgb or answers.shape != images.shape[:1]:
             found = f"`images` is {images.dtype} {images.shape} and `ans` {answers.shape}"
-            raise ValueError(
-                f"{file}: {found}; expected uint8 (galaxy, height, width, 3), (galaxy,)"
-            )
+            wanted = "uint8 (galaxy, height, width, 3), (galaxy,)"
+            raise ValueError(f"{file}: {found}; expected {wanted}")
         labels = np.asarray(answers).astype(int)
     if wrong := np.flatnonzero((labels < 0) | (labels >= len(GALAXY10))).tolist():
         rows = listing(wrong)
         raise ValueError(f"{file}: `ans` must lie between 0 and 9, but does not in row {rows}")
-    found = _from_rows(file, Rows(file, "images"), len(labels), read_image)
+    found = _from_rows(file, "images", len(labels))
     return replace(found, labels=labels.tolist(), classes=GALAXY10)
 
 
 def table(
     root: Path, *, labels: Path | None = None, class_names: Sequence[str] | None = None
-) -> sources.Found:
+) -> Found:
     """Find galaxies in the layout of the published CAE and MoCo code: an astropy table in HDF5,
     columns `r`, `g`, `b` of images in [-0.5, 0.5]. Ids are those of a column `id` or `GalaxyID`, or
     else the file's name and the row.
@@ -66,8 +64,8 @@ def table(
         class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
-        FileNotFoundError, ValueError: no or several files or tables, no such columns, images of
-            several sizes, duplicate ids; and all that `sources.label` finds.
+        ValueError: no or several files or tables, no such columns, images of several sizes,
+            duplicate ids; and all that `sources.label` finds.
     """
     file = _one_file(root)
     with _open(file) as opened:
@@ -76,21 +74,18 @@ def table(
         if len(tables) != 1:
             found = f"{len(tables)} in {list(opened)}"
             raise ValueError(f"{file}: expected one table, as astropy writes it, found {found}")
-        (array,) = tables
-        kind = array.dtype
-        columns = list(kind.names or ())
-        sources.check_columns(columns, "rgb", file)
+        array, kind = tables[0], tables[0].dtype
+        sources.check_columns(kind.names or (), "rgb", file)
         shapes = {kind[band].shape for band in "rgb"}
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
             sizes = listing(shapes)
             raise ValueError(f"{file}: columns r, g, b must hold images of one size, not {sizes}")
-        ids = None
-        if named := [name for name in columns if name in ("id", "GalaxyID")]:
-            ids = [id.decode() if isinstance(id, bytes) else str(id) for id in array[named[0]]]
-        found = _from_rows(file, Rows(file, str(array.name)), len(array), read_table, ids)
-    if labels is None and file.with_suffix(".csv").exists():
-        labels = file.with_suffix(".csv")
-    return sources.label(found, labels, class_names)
+        named = next((name for name in kind.names or () if name in ("id", "GalaxyID")), None)
+        known = array[named] if named else []
+        ids = [id.decode() if isinstance(id, bytes) else str(id) for id in known]
+        found = _from_rows(file, str(array.name), len(array), ids)
+    beside = file.with_suffix(".csv")
+    return sources.label(found, labels or (beside if beside.exists() else None), class_names)
 
 
 def _one_file(root: Path) -> Path:
@@ -112,46 +107,33 @@ def _open(file: Path) -> h5py.File:
 
 
 class Rows:
-    """Rows of an HDF5 array, read in blocks of whole chunks.
-
-    A chunk of a compressed file holds parts of many rows, so reading a row at a time would unpack
-    each chunk again and again. The last few blocks are kept; threads wait for each other, as they
-    do inside HDF5 anyway."""
+    """Rows of an HDF5 array, read in blocks of whole chunks, of which the last few are kept: row by
+    row, each chunk of a compressed file would be unpacked again and again. Threads wait for each
+    other, as they do inside HDF5 anyway."""
 
     def __init__(self, file: Path, key: str) -> None:
-        self.file, self.key = file, key
-        self.blocks: dict[int, ndarray] = {}
-        self.lock = threading.Lock()
-        self.block = 64
+        self.file, self.key, self.lock = file, key, threading.Lock()
+        self.block = functools.lru_cache(4)(self._block)
         with h5py.File(file) as opened:
-            if chunks := opened[key].chunks:  # pyright: ignore[reportAttributeAccessIssue]
-                self.block = chunks[0]
+            array: Any = opened[key]
+            self.size = array.chunks[0] if array.chunks else 64
 
     def __getitem__(self, row: int) -> Any:
-        number, offset = divmod(row, self.block)
         with self.lock:
-            if number not in self.blocks:
-                if len(self.blocks) == 4:
-                    del self.blocks[next(iter(self.blocks))]  # the oldest
-                start = number * self.block
-                with h5py.File(self.file) as opened:
-                    array: Any = opened[self.key]
-                    self.blocks[number] = array[start : start + self.block]
-            return self.blocks[number][offset]
+            return self.block(row // self.size)[row % self.size]
+
+    def _block(self, number: int) -> ndarray:
+        with h5py.File(self.file) as opened:
+            array: Any = opened[self.key]
+            return array[number * self.size : (number + 1) * self.size]
 
 
-def read_image(rows: Rows, row: int) -> sources.RGB:
-    """Read a row of an array of images: uint8 (galaxy, height, width, 3)."""
-    return np.array(rows[row]), ""
-
-
-def read_table(rows: Rows, row: int) -> sources.RGB:
-    """Read a row of a table with columns r, g, b: images in [-0.5, 0.5], black to white.
-
-    Raises:
-        ValueError: values out of range, or NaN.
-    """
+def read(rows: Rows, row: int) -> RGB:
+    """Read a row of an array of images, uint8 (height, width, 3), or of a table with columns r, g,
+    b: images in [-0.5, 0.5], black to white. Raises `ValueError` for other values there, or NaN."""
     record = rows[row]
+    if not record.dtype.names:
+        return np.array(record), ""
     image = np.stack([record[band] for band in "rgb"], axis=-1).astype(float) + 0.5
     low, high = image.min(), image.max()
     if not (low >= -0.01 and high <= 1.01):  # so that NaN fails, too
@@ -159,15 +141,11 @@ def read_table(rows: Rows, row: int) -> sources.RGB:
     return np.round(image.clip(0, 1) * 255).astype(np.uint8), ""
 
 
-def _from_rows(
-    file: Path,
-    rows: Rows,
-    count: int,
-    read: Callable[[Rows, int], sources.RGB],
-    ids: list[str] | None = None,
-) -> sources.Found:
+def _from_rows(file: Path, key: str, count: int, ids: Sequence[str] = ()) -> Found:
+    """The unlabelled galaxies of an array; `ids`: by default the file's name and the row."""
     names = [f"{file.name} row {row}" for row in range(count)]
-    ids = ids or [f"{file.stem}-{row:06d}" for row in range(count)]
+    ids = list(ids) or [f"{file.stem}-{row:06d}" for row in range(count)]
     sources.check_unique(ids, names, file)
+    rows = Rows(file, key)
     reads = [partial(read, rows, row) for row in range(count)]
-    return sources.Found(ids, names, [*reads], [-1] * count, [sources.stamp(file)])
+    return Found(ids, names, [*reads], [-1] * count, [sources.stamp(file)])

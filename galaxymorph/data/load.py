@@ -42,13 +42,10 @@ def simulated(
 
     def write(folder: Path) -> None:
         survey = mock.mock_survey(n_galaxies, image_size=image_size, seed=survey_seed)
-        saved = {"images": survey.images, "votes": survey.votes, "ids": survey.ids}
-        saved["volunteers"] = survey.volunteers.float()
-        for key, values in saved.items():
-            np.save(folder / f"{key}.npy", np.asarray(values))
+        for key in ("images", "votes", "ids", "volunteers"):
+            np.save(folder / f"{key}.npy", np.asarray(getattr(survey, key)))
 
-    inputs = [n_galaxies, image_size, survey_seed, code(mock)]
-    folder = entry(cache, inputs, write)
+    folder = entry(cache, [n_galaxies, image_size, survey_seed, code(mock)], write)
     votes, classes = np.load(folder / "votes.npy"), galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
@@ -56,7 +53,7 @@ def simulated(
         labels=torch.from_numpy(galaxy_zoo_tree.hard_labels(votes, classes)),
         classes=classes,
         votes=torch.from_numpy(votes),
-        volunteers=torch.from_numpy(np.load(folder / "volunteers.npy")),
+        volunteers=torch.from_numpy(np.load(folder / "volunteers.npy")).float(),
         split=np.full(n_galaxies, "unlabelled"),
         cutout={"crop": None},
     )
@@ -85,24 +82,17 @@ def load(
     cache: str | Path | None = None,
     **options: Any,
 ) -> Galaxies:
-    """Load galaxies from a source, decoded once and cached, split into train, val and test.
-
-    Relative paths are relative to the project's folder; `~` is the home folder.
+    """Load galaxies from a source, decoded once and cached, split into train, val and test. Paths
+    are relative to the project's folder; `~` is the home folder.
 
     Args:
-        name: `simulated`: the built-in mock survey. `folder`: one subfolder per class with JPEG,
-            PNG or TIFF images of any size. `galaxy_zoo`: Kaggle's Galaxy Zoo layout, as folders or
-            zips. `galaxy10`: Galaxy10 DECaLS's HDF5 file. `table`: an astropy table in HDF5 with
-            columns r, g, b of images in [-0.5, 0.5]. `fits`: cubes of three bands or one file per
-            band.
+        name: of the source, each described by its function in `SOURCES`.
         image_size: of the square images that come out, in pixels.
         target: what is to be learned. `classes`: galaxies that fit no class are unlabelled.
             `votes`: all galaxies with votes are split, those of no class, too; those of a class lie
             in the same split as with `classes`.
-        n_labels: keep the labels of this many training galaxies: about the same fraction of each
-            class and at least one; a smaller set is part of every larger one. Or of the training
-            galaxies with these ids. The others become unlabelled. Validation and test stay as they
-            are.
+        n_labels: keep the labels of this many training galaxies, see `limit_labels`, or of those
+            with these ids; the others become unlabelled. Validation and test stay as they are.
         label_fraction: the same as a fraction of the training galaxies.
         test, val: fraction of each class, at least one galaxy unless 0.
         seed: of the splits and the choice of labels.
@@ -120,7 +110,7 @@ def load(
         hint = parameter.annotation
         if options.get(option) is not None and Path in (hint, *typing.get_args(hint)):
             options[option] = root / Path(options[option]).expanduser()
-    kept = root / Path(cache or Path("data", "cache")).expanduser() / name
+    kept = root / Path(cache or "data/cache").expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
     galaxies = _call(SOURCES[name], options)
     if isinstance(galaxies, Found):
@@ -133,8 +123,7 @@ def load(
         remedy += ", or use n_classes: 4, which has larger classes"
     remedy = remedy if target == "classes" else None
     drawn_split(galaxies, strata, test=test, val=val, seed=seed, remedy=remedy)
-    limits: dict[str, Any] = {"n_labels": n_labels, "label_fraction": label_fraction}
-    limit_labels(galaxies, strata, target, seed=seed, **limits)
+    limit_labels(galaxies, strata, target, n_labels=n_labels, fraction=label_fraction, seed=seed)
     return galaxies
 
 
@@ -164,8 +153,8 @@ def decoded(
             images, an HDF5 file of the same layout, or a folder of FITS images if the first is one.
             Ids that the first source has are left out.
         unlabelled_crop: `crop` for the second source.
-        on_bad: what to do about images that cannot be read, images without label and labels without
-            image: stop, or go on without them and say so in `notes`.
+        on_bad: whether to stop at images that cannot be read, images without label and labels
+            without image, or to go on without them and say so in `notes`.
     """
     if found.problems and on_bad == "raise":
         problems = "; ".join(found.problems)
@@ -179,10 +168,10 @@ def decoded(
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
     remarks = cutouts.open_remarks(folder)
-    bad = {position: message for position, message, failed in remarks if failed}
+    bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
-        each = listing(f"{found.names[position]} ({why})" for position, why in bad.items())
+        each = listing(f"{found.names[at]} ({why})" for at, why in bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
         if on_bad == "raise" or len(bad) == total:
             raise ValueError(f"{message}. Repair or remove them, or leave them out: on_bad: skip")
@@ -190,17 +179,13 @@ def decoded(
     if mended := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
         notes.append(f"mended {len(mended):,} images: {listing(mended)}")
     found = sources.take(found, [row for row in range(total) if row not in bad])
-    votes, volunteers = (
-        None if values is None else torch.from_numpy(values.astype(np.float32))
-        for values in (found.votes, found.volunteers)
-    )
     return Galaxies(
         ids=np.array(found.ids),
         images=torch.from_numpy(cutouts.open_images(folder)),
         labels=torch.tensor(found.labels),
         classes=found.classes,
-        votes=votes,
-        volunteers=volunteers,
+        votes=None if found.votes is None else torch.from_numpy(found.votes),
+        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers),
         split=np.full(len(found.ids), "unlabelled"),
         cutout={"crop": crop, **found.colour},
         notes=notes,
@@ -213,13 +198,11 @@ def _cut(found: Found, size: int, crop: int | None) -> Found:
 
 
 def _second(name: str, path: Path, found: Found) -> Found:
-    """The galaxies of a second source beside those of the first, `found`."""
+    """The galaxies of a second source, with the colours of the first, `found`."""
     if path.suffix.lower() in hdf5.ENDINGS:
         return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path)
     return fits.find(path, **found.colour) if name == "fits" else sources.images(path)
 
-
-# --- options --------------------------------------------------------------------------------------
 
 _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
 
@@ -261,18 +244,17 @@ def _check(name: str, given: dict[str, Any]) -> None:
     takes = options_of(name)
     wrong = list(refused({"name": name, **given}).values())
     known = [*_OWN, *takes]
-    wrong += [
-        unknown("option", option, known) for option in given if option not in {*known, *_EVERY}
-    ]
+    strange = [option for option in given if option not in {*known, *_EVERY}]
+    wrong += [unknown("option", option, known) for option in strange]
+    given = {option: value for option, value in given.items() if value is not None}
     for option, parameter in takes.items():
-        if parameter.default is Parameter.empty and given.get(option) is None:
+        if parameter.default is Parameter.empty and option not in given:
             wrong.append(f"the source {name!r} needs `{option}`, the folder or file to read")
     if given["target"] == "votes" and "n_classes" not in takes:
         wrong.append(f"the source {name!r} has no votes: remove target: votes")
-    given = {option: value for option, value in given.items() if value is not None}
     if "unlabelled_crop" in given and "unlabelled_root" not in given:
         wrong.append("unlabelled_crop needs unlabelled_root, the second source that it is for")
-    if "n_labels" in given and "label_fraction" in given:
+    if {"n_labels", "label_fraction"} <= given.keys():
         wrong.append("give n_labels or label_fraction, not both")
     for option in ("image_size", "crop", "unlabelled_crop", "n_galaxies"):
         if given.get(option, 1) < 1:

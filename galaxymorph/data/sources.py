@@ -55,40 +55,33 @@ _LISTS, _ARRAYS = ("ids", "names", "read", "labels"), ("votes", "volunteers")
 
 def take(found: Found, rows: Sequence[int]) -> Found:
     """Take some of the galaxies."""
-    lists = {key: [getattr(found, key)[row] for row in rows] for key in _LISTS}
-    arrays = {key: getattr(found, key) for key in _ARRAYS}
-    known = {key: array[list(rows)] for key, array in arrays.items() if array is not None}
-    return replace(found, **lists, **known)
+    parts = {key: [getattr(found, key)[row] for row in rows] for key in _LISTS}
+    for key in _ARRAYS:
+        if (array := getattr(found, key)) is not None:
+            parts[key] = array[list(rows)]
+    return replace(found, **parts)
 
 
 def join(found: Found, extra: Found, name: str) -> Found:
     """Add the galaxies of `extra`, called `name`, whose ids are new, as unlabelled ones."""
     ids = set(found.ids)
     new = take(extra, [row for row, id in enumerate(extra.ids) if id not in ids])
-    new.labels, left = [-1] * len(new.ids), len(extra.ids) - len(new.ids)
+    new.labels = [-1] * len(new.ids)
     changes = {key: getattr(found, key) + getattr(new, key) for key in _LISTS}
     for key in _ARRAYS:
         if (array := getattr(found, key)) is not None:
             unknown = np.full((len(new.ids), *array.shape[1:]), np.nan, array.dtype)
             changes[key] = np.concatenate([array, unknown])
-    note = (
-        f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: {left:,} of its "
-        "galaxies, which were there already"
-    )
+    note = f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: "
+    note += f"{len(extra.ids) - len(new.ids):,} of its galaxies, which were there already"
     notes, stamps = [*found.notes, *extra.notes, note], found.stamps + extra.stamps
     return replace(found, **changes, notes=notes, stamps=stamps)
 
 
-# --- images in folders and zips -------------------------------------------------------------------
-
-
 def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
     """Find images of any size in one subfolder per class; `class_names`: names for the classes, in
-    the order of the sorted subfolders.
-
-    Raises:
-        FileNotFoundError, ValueError: no such folder, no or empty class folders, duplicate ids.
-    """
+    the order of the sorted subfolders. Raises `ValueError` for no or empty class folders, images
+    outside of them and duplicate ids."""
     paths = sorted(path for path in existing(root).iterdir() if path.is_dir())
     classes = [path.name for path in paths if not path.name.startswith(".")]
     if not classes:
@@ -97,8 +90,8 @@ def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
     homes = [name.partition(os.sep)[0] for name in found.names]
     if empty := [name for name in classes if name not in homes]:
         raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")
-    pairs = zip(found.names, homes, strict=True)
-    if stray := [name for name, home in pairs if home not in classes]:
+    if set(homes) - set(classes):
+        stray = [n for n, home in zip(found.names, homes, strict=True) if home not in classes]
         raise ValueError(f"{root}: images outside of the class folders: {listing(stray)}")
     labels = [classes.index(home) for home in homes]
     return replace(found, labels=labels, classes=_renamed(tuple(classes), class_names))
@@ -113,7 +106,7 @@ def images(root: Path) -> Found:
         files = sorted((member.rpartition("/")[2], member) for member in members)
         files = [each for each in files if each[0].lower().endswith(IMAGES) and each[0][0] != "."]
         names = [f"{root.name}/{member}" for _, member in files]
-        read = [partial(read_zipped, archive, member) for _, member in files]
+        read = [partial(read_image, member, archive) for _, member in files]
         stamps = [stamp(root)]
     else:
         below = sorted(files_below(root, IMAGES), key=lambda file: file.name)
@@ -146,36 +139,25 @@ def _open_zip(file: Path) -> zipfile.ZipFile:
         raise ValueError(f"{file} is no complete zip ({error}): download it again") from error
 
 
-def read_image(file: str) -> File:
-    """Open a JPEG, PNG or TIFF; how finely to decode it is up to `cutouts.cutout`."""
+def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
+    """Open a JPEG, PNG or TIFF, in a zip if one is given; how finely to decode it is up to
+    `cutouts.cutout`."""
     path = Path(file)
     try:
-        return _opened(path.read_bytes()), ""
+        content = archive.read(file) if archive else path.read_bytes()
+        return Image.open(io.BytesIO(content)), ""
     except FileNotFoundError as error:
         link = path.readlink() if path.is_symlink() else None
         gone = f"a link to {link}, which does not exist" if link else "no longer there"
         raise ValueError(gone) from error
-
-
-def read_zipped(archive: zipfile.ZipFile, member: str) -> File:
-    """Open a JPEG, PNG or TIFF inside a zip."""
-    return _opened(archive.read(member)), ""
-
-
-def _opened(content: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content))
     except UnidentifiedImageError as error:
         raise ValueError("neither JPEG nor PNG nor TIFF, or broken at its beginning") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Turn an image of any of Pillow's modes into RGB: grey becomes three equal channels, 16 bits
-    become 8, transparency is dropped.
-
-    Raises:
-        ValueError: 32-bit or floating-point pixels, which do not say what is black and white.
-    """
+    become 8, transparency is dropped. Raises `ValueError` for 32-bit or floating-point pixels,
+    which do not say what is black and white."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
@@ -187,19 +169,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-# --- tables ---------------------------------------------------------------------------------------
-
-
 def read_table(file: Path, kinds: Any = str) -> pd.DataFrame:
     """Read a CSV file, or the one in a zip; `kinds`: of which columns, or of all."""
     content: Path | io.BytesIO = existing(file)
     if file.suffix == ".zip":
         with _open_zip(file) as archive:
-            members = [m for m in archive.namelist() if m.endswith(".csv") and "__MACOSX" not in m]
-            if len(members) != 1:
-                found = listing(members) or "none"
+            names = [n for n in archive.namelist() if n.endswith(".csv") and "__MACOSX" not in n]
+            if len(names) != 1:
+                found = listing(names) or "none"
                 raise ValueError(f"{file}: expected one CSV file inside, found {found}")
-            content = io.BytesIO(archive.read(members[0]))
+            content = io.BytesIO(archive.read(names[0]))
     # Only what is empty is missing: NA, None and null may be names of classes.
     options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
     try:
@@ -214,16 +193,17 @@ def check_columns(columns: Iterable[str], wanted: Iterable[str], file: Path) -> 
     """Raise `ValueError` that names missing columns, and what may be a misspelt one."""
     columns, wanted = list(columns), list(wanted)
     if missing := [name for name in wanted if name not in columns]:
-        others = [name for name in columns if name not in wanted]
-        near = difflib.get_close_matches(missing[0], others, n=1)
+        near = difflib.get_close_matches(missing[0], set(columns) - set(wanted), n=1)
         hint = f"; is {near[0]!r} a misspelt {missing[0]!r}?" if near else "."
-        has = listing(columns)
-        raise ValueError(f"{file}: no column {listing(missing)}{hint} It has: {has}")
+        raise ValueError(f"{file}: no column {listing(missing)}{hint} It has: {listing(columns)}")
 
 
-def indexed(table: pd.DataFrame, ids: str, columns: Iterable[str], file: Path) -> pd.DataFrame:
-    """Check that a table has these columns, and make that of `ids` the index. Raises `ValueError`
-    also where an id is empty or stands twice."""
+def indexed(
+    table: pd.DataFrame, names: Sequence[str], columns: Sequence[str], file: Path
+) -> pd.DataFrame:
+    """Check that a table has these columns, and make its ids the index: the first column of
+    `names` that it has. Raises `ValueError` also where an id is empty or stands twice."""
+    ids = next((name for name in names if name in table.columns), names[-1])
     check_columns(table.columns, [ids, *columns], file)
     table = table.set_index(ids)
     twice = table.index[table.index.duplicated()].unique()
@@ -256,23 +236,17 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
     table = read_table(file)
     if len(table.columns) == 1:
         if len(table) != len(found.ids):
-            raise ValueError(
-                f"{file}: {len(table):,} rows for {len(found.ids):,} galaxies; one column needs a "
-                "header and a row for each galaxy, in order. Else give two columns, id,label"
-            )
+            what = f"{len(table):,} rows for {len(found.ids):,} galaxies"
+            raise ValueError(f"{file}: {what}; give one for each, in order, or columns id,label")
         table = pd.DataFrame({"id": found.ids, "label": table.iloc[:, 0].to_numpy()})
-    ids = "GalaxyID" if "GalaxyID" in table.columns else "id"
-    table = indexed(table, ids, ["label"], file)
+    table = indexed(table, ("GalaxyID", "id"), ["label"], file)
     problems = unmatched(found, table, file)
     labels = table["label"].reindex(found.ids)
-    numbered = {
-        name: (int(name), "") if name.isdecimal() else (0, name) for name in labels.dropna()
-    }
-    classes = sorted(numbered, key=numbered.__getitem__)
-    codes = {name: code for code, name in enumerate(classes)}
+    names = labels.dropna().unique()
+    classes = sorted(names, key=lambda name: (int(name), "") if name.isdecimal() else (0, name))
     return replace(
         found,
-        labels=[codes.get(label, -1) for label in labels],
+        labels=pd.Categorical(labels, classes).codes.tolist(),
         classes=_renamed(tuple(classes), class_names),
         notes=found.notes + [f"left out or taken as unlabelled: {each}" for each in problems],
         problems=problems,
@@ -292,10 +266,7 @@ def _renamed(classes: tuple[str, ...], names: Sequence[str] | None) -> tuple[str
 def listed(file: Path) -> dict[str, Path]:
     """Return the files that a CSV file lists in its column `file` or `path`, relative to its own
     folder, by id: of the column `id` or `GalaxyID`, or else the file's name without its ending.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file or column, no rows, no file, duplicate ids.
-    """
+    Raises `ValueError` for no such column, no rows, rows without a file and duplicate ids."""
     table = read_table(file)
     paths = "path" if "path" in table.columns else "file"
     check_columns(table.columns, [paths], file)
@@ -303,17 +274,14 @@ def listed(file: Path) -> dict[str, Path]:
         what = f"rows without {paths}" if len(table) else "no rows"
         raise ValueError(f"{file}: {what}. Give a file in each row")
     files = [file.parent / Path(name).expanduser() for name in table[paths]]
-    given = next((name for name in ("id", "GalaxyID") if name in table.columns), None)
-    table["id"] = table[given] if given else [without_ending(each.name) for each in files]
-    return dict(zip(indexed(table, "id", [], file).index, files, strict=True))
+    if not {"id", "GalaxyID"} & set(table.columns):
+        table["id"] = [without_ending(each.name) for each in files]
+    return dict(zip(indexed(table, ("id", "GalaxyID"), [], file).index, files, strict=True))
 
 
 def without_ending(name: str) -> str:
     """The id of the galaxy in a file of this name: `a.b` for `a.b.jpg` and for `a.b.fits.gz`."""
     return re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
-
-
-# --- checks ---------------------------------------------------------------------------------------
 
 
 def existing(path: Path) -> Path:
@@ -335,8 +303,7 @@ def stamp(file: Path | os.DirEntry[str]) -> Stamp:
 
 def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> None:
     """Raise `ValueError` that names the places where an id stands twice."""
-    twice = {id for id, count in Counter(ids).items() if count > 1}
-    if twice:
+    if twice := {id for id, count in Counter(ids).items() if count > 1}:
         where = listing(name for id, name in zip(ids, names, strict=True) if id in twice)
         several = f"{len(twice)} ids stand for more than one galaxy: {where}"
         raise ValueError(f"{root}: {several}. Remove or rename all but one")

@@ -1,5 +1,4 @@
-"""Which galaxy belongs where: splits and sets of labels that depend on nothing but the seed and
-each galaxy's id."""
+"""Splits and sets of labels, which depend on nothing but the seed and each galaxy's id."""
 
 from __future__ import annotations
 
@@ -38,10 +37,8 @@ def strata_of(galaxies: Galaxies, target: Target) -> Strata:
 def drawn_split(
     galaxies: Galaxies, strata: Strata, *, test: float, val: float, seed: int, remedy: str | None
 ) -> None:
-    """Give the galaxies of each stratum, in seeded order, to test, val and train.
-
-    `remedy` is for the error where a stratum is too small for that; without one, its galaxies are
-    to train on."""
+    """Give the galaxies of each stratum, in seeded order, to test, val and train. `remedy` is for
+    the error where a stratum is too small; without one, its galaxies are to train on."""
     galaxies.split = np.full(len(galaxies), "unlabelled")
     order = drawn_order(galaxies.ids, seed)
     ordered = strata[order]
@@ -50,10 +47,8 @@ def drawn_split(
     named = zip(galaxies.classes, counts, strict=False)
     few = [f"{name} ({count})" for name, count in named if count < len(parts)]
     if few and remedy is not None:
-        least = f"at least {len(parts)}, one for each of {', '.join(parts)}"
-        raise ValueError(
-            f"too few galaxies to split: class {listing(few)}; each class needs {least}. {remedy}"
-        )
+        least = f"each class needs at least {len(parts)}, one for each of {', '.join(parts)}"
+        raise ValueError(f"too few galaxies to split: class {listing(few)}; {least}. {remedy}")
     for stratum, count in enumerate(counts):
         rows = order[ordered == stratum]
         n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
@@ -70,19 +65,16 @@ def limit_labels(
     target: Target,
     *,
     n_labels: int | Sequence[str] | None,
-    label_fraction: float | None,
+    fraction: float | None,
     seed: int,
 ) -> None:
     """Take labels and votes from all training galaxies but `n_labels`, or but those with these ids.
 
     All training galaxies stand in one queue, in which every stratum is spread evenly, its first
-    galaxy at the very front. The first `n_labels` keep their labels, so that a smaller set is
-    always part of a larger one.
-
-    Raises:
-        ValueError: too few or too many; unknown or duplicate ids, or not in train; none of a class.
-    """
-    if n_labels is None and label_fraction is None:
+    galaxy at the very front. The first `n_labels`, or this fraction of all, keep their labels: a
+    smaller set is part of every larger one, and has at least one of each class. Raises `ValueError`
+    for too few or too many; for unknown or duplicate ids, or not in train; for none of a class."""
+    if n_labels is None and fraction is None:
         return
     order = drawn_order(galaxies.ids, seed)
     order = order[galaxies.split[order] == "train"]
@@ -96,12 +88,11 @@ def limit_labels(
             place[np.flatnonzero(same)[0]] = 0
         queue = order[np.argsort(place, kind="stable")]
         if n_labels is None:
-            n_labels = max(len(present), round((label_fraction or 0) * len(queue)))
+            n_labels = max(len(present), round((fraction or 0) * len(queue)))
         if not len(present) <= n_labels <= len(queue):
-            raise ValueError(
-                f"n_labels = {n_labels}, but it must lie between {len(present)} (one label for each"
-                f" class) and {len(queue)} (all training galaxies with a label)"
-            )
+            low = f"{len(present)} (one label for each class)"
+            high = f"{len(queue)} (all training galaxies with a label)"
+            raise ValueError(f"n_labels = {n_labels}, but it must lie between {low} and {high}")
         left = queue[n_labels:]
     else:
         kept = _rows_in_train(galaxies, n_labels)

@@ -20,13 +20,12 @@ ANGLES = 48  # places on each circle or ellipse
 
 
 class Ellipses(NamedTuple):
-    """Concentric ellipses, one family for each galaxy: the centre in pixels from that of the corner
-    pixel, minor over major axis, and the direction of the major axis from x to y in radians."""
+    """Concentric ellipses, one family for each galaxy."""
 
-    x: Values
+    x: Values  # centre, in pixels from that of the corner pixel
     y: Values
-    ratio: Values
-    angle: Values
+    ratio: Values  # minor over major axis
+    angle: Values  # from x to y of the major axis, in radians
 
     @classmethod
     def of(cls, light: Planes, x: Values, y: Values) -> Ellipses:

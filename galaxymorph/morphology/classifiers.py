@@ -1,13 +1,14 @@
 """Classifiers without deep learning: scikit-learn's, on measures of galaxies or on their pixels.
 
-Each is fitted to the training galaxies once for each of a few settings, and the setting that
-classifies the most validation galaxies right is kept (of equals the first, the simplest). Nothing
-is fitted again with validation galaxies, so all methods of a comparison learn from the same labels.
-Missing measures (NaN) take the median of the training galaxies, and a mark as one more measure."""
+Each is fitted to the training galaxies for each of a few settings, and the one that classifies the
+most validation galaxies right is kept (of equals the first, the simplest). Validation galaxies are
+never fitted, so all methods of a comparison learn from the same labels. Missing measures (NaN) take
+the median of the training galaxies, and a mark as one more measure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,11 +79,9 @@ def pca_forest(
 ) -> Pipeline:
     """Fit a control that knows nothing of galaxies: a forest on principal components of pixels."""
     numbers = dict.fromkeys(min(number, *train[0].shape) for number in components)
-    parts = (
-        (PCA(n, random_state=seed), RandomForestClassifier(trees, random_state=seed))
-        for n in numbers
-    )
-    return _best((make_pipeline(*each) for each in parts), train, val)
+    parts = [PCA(number, random_state=seed) for number in numbers]
+    last = partial(RandomForestClassifier, trees, random_state=seed)
+    return _best((make_pipeline(each, last()) for each in parts), train, val)
 
 
 def importances(

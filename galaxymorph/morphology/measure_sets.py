@@ -1,5 +1,4 @@
-"""Sets of numbers measured on galaxies, by name, each measured once: `measures.features`, HOG and
-statmorph's."""
+"""Named sets of measures of galaxies, each computed once and cached."""
 
 from __future__ import annotations
 
@@ -36,8 +35,6 @@ FLAGS = {1: "suspect", 2: "bad", 4: "failed"}  # statmorph's own, documented at 
 
 
 class Measured(NamedTuple):
-    """What `measure` found."""
-
     table: pd.DataFrame  # a row per galaxy, a column per measure
     seconds: float  # that measuring took, now or when it was cached
     counts: dict[str, int]  # of galaxies flagged or without measures, by set and flag
@@ -59,9 +56,9 @@ def measure(
     - `light`: `measures.features`.
     - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9
       directions in cells of 8 px, 1,764 numbers. They depend on how a galaxy is turned.
-    - `statmorph`: `STATMORPH` (Rodriguez-Gomez et al. 2019), with its flags: `statmorph_flag` is 0
-      good, 1 suspect, 2 bad, 4 failed, `statmorph_flag_sersic` 1 where its Sersic model does not
-      fit. About a second for each galaxy.
+    - `statmorph`: `STATMORPH` (Rodriguez-Gomez et al. 2019), and its flags: `statmorph_flag`, see
+      `FLAGS`, and `statmorph_flag_sersic`, 1 where its Sersic model does not fit. Takes about a
+      second for each galaxy.
 
     Args:
         cache: keeps what was measured on the same pixels by the same code; default:
@@ -110,9 +107,7 @@ def _version(name: str) -> str | None:
     try:
         return package and importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        how = (
-            "pip install 'galaxymorph[classical]' (from a checkout: pip install -e '.[classical]')"
-        )
+        how = "pip install 'galaxymorph[classical]' (in a checkout: pip install -e '.[classical]')"
         raise ModuleNotFoundError(f"the features {name} need {package}: {how}") from None
 
 

@@ -6,9 +6,8 @@ coefficient and M20 those of Lotz et al. (2004, AJ 128, 163), both within the ap
 stretch lifts what is faint: galaxies are ranked alike, but the values are not those of images that
 are linear in flux. No measure depends on how a galaxy is turned or mirrored.
 
-Two differ from statmorph on purpose. The sky's share of asymmetry and smoothness is that of all
-four corners, not of the first empty box; and smoothness is by a box of any width, centred on its
-pixel, where statmorph's is of whole pixels."""
+Two differ from statmorph on purpose: the sky's share of asymmetry and smoothness is that of all
+four corners, not of the first empty box, and the box of smoothness may be of any width."""
 
 from __future__ import annotations
 
@@ -30,8 +29,7 @@ from galaxymorph.pixels import Planes, blurred, boxed, sampled
 RINGS = torch.logspace(math.log10(0.5), math.log10(2.2), 12)  # half-light radii: arms and bars
 CHUNK = 64  # galaxies that are measured together: few enough to stay in the processor's cache
 
-# The measures, with what they are. "Turned" is turned by 180 degrees about the centre; Lotz+04 is
-# Lotz et al. (2004).
+# "Turned" is turned by 180 degrees about the centre; Lotz+04 is Lotz et al. (2004).
 MEASURES = {
     "concentration": "5 log10(r80 / r20) (Lotz+04 eq. 9)",
     "core_concentration": "5 log10(half_light_radius / r20)",
@@ -64,16 +62,14 @@ Corners = Shaped[Tensor, "galaxy 4 quarter quarter"]
 
 
 def brightness(images: Images) -> Values:
-    """Return the mean surface brightness of the frame above its sky, as a fraction of full white
-    (display units: the stretch is in it)."""
+    """Return the frame's mean surface brightness above its sky, in display units (white = 1)."""
     return light(images).mean((1, 2))
 
 
 def half_light_radius(images: Images) -> Values:
     """Return the radius in pixels of the circle around the frame's centre that holds half of the
-    light within the frame's circle; NaN without light above the sky.
-
-    In display units: a stretch that lifts faint outskirts makes it larger than that in flux."""
+    light within the frame's circle; NaN without light above the sky. A stretch that lifts faint
+    outskirts makes it larger than that in flux."""
     size = images.shape[-1]
     at = torch.arange(size, device=images.device) - (size - 1) / 2
     ring = torch.hypot(at, at[:, None]).round().long().flatten()  # of each pixel, by whole radius
@@ -91,10 +87,9 @@ def half_light_radius(images: Images) -> Values:
 def features(images: Images) -> pd.DataFrame:
     """Measure a row for each galaxy, a column for each of `MEASURES`, which say what they are.
 
-    A galaxy that is larger than its frame has sky subtracted that is its own light, and its
-    Petrosian radius may be that of the frame's corners; `border_brightness` tells. All measures are
-    NaN where there is no galaxy in the frame's middle (`segment`), and none is otherwise.
-    Raises `ValueError` for images of less than 16 pixels."""
+    Of a galaxy larger than its frame (see `border_brightness`) light is subtracted as sky, and the
+    Petrosian radius may be that of the frame's corners. All measures are NaN where no galaxy is in
+    the frame's middle (`segment`), else none. Raises `ValueError` for images below 16 pixels."""
     if (size := images.shape[-1]) < 16:
         raise ValueError(f"images of {size} px are too small: load them with image_size=16 or more")
     # The tensors of a chunk are too small to be shared among threads: chunks run in parallel.
@@ -116,25 +111,23 @@ def apparent(images: Images) -> pd.DataFrame:
     * half_light_radius: as in `MEASURES`, px
     * brightness: light within 1.5 Petrosian radii above the sky, without neighbours, in white px
     * signal_to_noise: the half of it within the half-light radius, over the noise of a sky pixel in
-      the frame's corners (Immerkaer 1996, CVIU 64, 300: the mean of |light| through a mask that
-      ignores slopes, here without sources; at least the rounding of three bands) times the square
-      root of the circle's area in px
+      the frame's corners times the square root of the circle's area in px
 
-    In display units: stretch, compression, enlarging change light and noise, so that galaxies are
-    ranked, and a signal to noise of 10 is not that of a catalogue. Of 500 mock galaxies of 64 px it
-    has a rank correlation of 0.64 with the true one of a camera's pixel, at 32 px of -0.33;
-    brightness has 0.83 and 0.81. NaN where there is no galaxy in the frame's middle;
-    signal_to_noise also where no corner has sky. Raises the `ValueError` of `features`."""
+    In display units, changed by stretch, compression and enlarging: good for ranks alone. Of 500
+    mock galaxies of 64 px, signal_to_noise has a rank correlation of 0.64 with the true one of a
+    camera's pixel, at 32 px of -0.33; brightness has 0.83 and 0.81. NaN where no galaxy is in the
+    frame's middle; signal_to_noise also where no corner has sky. Raises as `features` does."""
     table = features(images)[["half_light_radius", "half_light_brightness"]]
     area = math.pi * table["half_light_radius"] ** 2
-    half = table["half_light_brightness"] * area
+    half = table.pop("half_light_brightness") * area
     noises = torch.cat([_pixel_noise(light(part)) for part in images.split(CHUNK)]).numpy()
-    found = {"half_light_radius": table["half_light_radius"], "brightness": 2 * half}
-    return pd.DataFrame(found | {"signal_to_noise": half / (noises * area**0.5)})
+    return table.assign(brightness=2 * half, signal_to_noise=half / (noises * area**0.5))
 
 
 def _pixel_noise(grey: Planes) -> Values:
-    """Standard deviation of a pixel of sky, as `apparent` says; NaN where no corner has any."""
+    """Standard deviation of a pixel of sky in the frame's corners, by the mean of |light| through a
+    mask that ignores slopes (Immerkaer 1996, CVIU 64, 300), without sources; at least the rounding
+    of three bands. NaN where no corner has sky."""
     mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])  # its squares sum to 36
     galaxy, others = segment(grey)
     empty = _corners(~(galaxy | others)[:, 1:-1, 1:-1])
@@ -313,14 +306,11 @@ def _waves(smooth: Planes, ellipses: Ellipses, half: Values) -> dict[str, Values
     size = waves.abs().mean(1)
     pitch = torch.arange(4.0, 13)  # m / tan(pitch angle): 27 to 9 degrees
     turns = torch.exp(-1j * pitch[:, None] * RINGS.log())
-    left, right = (
-        (waves[:, None, :, 2] * turn).mean(2).abs().amax(1) for turn in (turns, turns.conj())
-    )
+    both = torch.stack((turns, turns.conj()))[:, None]  # (sense, 1, pitch, ring)
+    left, right = (waves[:, None, :, 2] * both).mean(3).abs().amax(2)
     return {
         "lopsidedness": size[:, 1],
-        "fourier_2": size[:, 2],
-        "fourier_3": size[:, 3],
-        "fourier_4": size[:, 4],
+        **{f"fourier_{m}": size[:, m] for m in (2, 3, 4)},
         "texture": waves[..., 5:].abs().square().sum(2).mean(1).sqrt(),
         "spiral": torch.maximum(left, right),
         "winding": (left - right).abs() / (left + right).clamp_min(1e-9),

@@ -22,8 +22,7 @@ from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.apply import predict, similar
-from galaxymorph.apply.images import COLOUR
-from galaxymorph.data import cutouts, sources
+from galaxymorph.data import cutouts, fits, sources
 from galaxymorph.data.load import load
 from galaxymorph.learning import device, model_files, saved, train
 from galaxymorph.learning.classifier import Classifier
@@ -294,8 +293,10 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
 
 
 def test_colours_default_to_those_of_the_data():
-    parameters = inspect.signature(load).parameters
-    assert {name: parameters[name].default for name in COLOUR} == COLOUR
+    given, used = inspect.signature(load).parameters, inspect.signature(fits.read).parameters
+    for name in ("hdu", "stretch", "Q", "band_weights"):
+        assert given[name].default == used[name].default
+    assert given["bands"].default is None
 
 
 def test_images_and_cubes_of_several_places(models, galaxies, cubes, tmp_path):

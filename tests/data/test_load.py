@@ -773,7 +773,7 @@ def test_rows_from_many_threads(tmp_path):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(rows.blocks) <= 4
+    assert rows.block.cache_info().currsize <= 4
 
 
 def write_table(file: Path, count: int = 20, **extra) -> np.ndarray:

@@ -2,9 +2,9 @@
 Zoo's cutouts make it.
 
 Images are surface brightness in nanomaggies per square arcsecond, bands in the order g, r, i.
-Everything is batched and every galaxy may have its own pixel scale, seeing and enlargement:
-blurring and resampling are separable and linear, hence two small matrix products per image, which
-at 64 px is faster than a Fourier transform and needs no padding."""
+Everything is batched, and every galaxy may have its own pixel scale, seeing and enlargement:
+blurring and resampling are two small matrix products per image, which at 64 px is faster than a
+Fourier transform and needs no padding."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ STRETCH, Q = 0.62, 8.0  # nanomaggies per camera pixel
 
 
 def gaussian(deviation: Shape) -> Shape:
-    """Normal weights of deviations in standard deviations, summing to 1 along the last axis.
-
-    Cut off at 1e-13: smaller weights end in denormal numbers, which make matrix products several
-    times slower."""
+    """Normal weights of deviations in standard deviations, summing to 1 along the last axis; cut
+    off at 1e-13, as denormal numbers make matrix products several times slower."""
     return (-0.5 * deviation**2).clamp_min_(-30).softmax(-1)
 
 
@@ -86,11 +84,9 @@ def expose(
 def lupton_rgb(
     red: Shape, green: Shape, blue: Shape, *, stretch: float, Q: float
 ) -> Float[Tensor, "*shape 3"]:
-    """Batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133): whole
-    numbers from 0 to 255.
-
-    asinh of the mean intensity, colours kept; where a band exceeds 255 all three are scaled down
-    together."""
+    """Batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133): asinh of
+    the mean intensity, colours kept, in whole numbers from 0 to 255; where a band exceeds 255 all
+    three are scaled down together."""
     bands = torch.stack((red, green, blue), -1)
     intensity = bands.mean(-1, keepdim=True)
     slope = 0.1 * 255 / math.asinh(0.1 * Q)
@@ -100,8 +96,7 @@ def lupton_rgb(
     return torch.where(brightest > 255, rgb / brightest * 255, rgb).floor_()
 
 
-# Tables K.1 and K.2 of the JPEG standard (ITU T.81): steps of luminance and chrominance at quality
-# 50.
+# Tables K.1 and K.2 of the JPEG standard (ITU T.81): steps at quality 50.
 _LUMINANCE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56
 14 17 22 29 51 87 80 62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92
 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
@@ -130,8 +125,7 @@ def jpeg(rgb: Images, *, quality: int) -> Images:
     """What JPEG leaves of an image (0 to 255): colour at half resolution, coarse steps."""
     size = rgb.shape[-1]
     pad = -size % 16
-    if pad:
-        rgb = functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
+    rgb = functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
     luminance, *chrominance = torch.einsum("cb,nbhw->cnhw", _YCC, rgb)
     planes = [_quantise(luminance - 128, _LUMINANCE, quality) + 128]
     for plane in chrominance:

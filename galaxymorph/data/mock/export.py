@@ -29,12 +29,11 @@ def export_survey(
     if there := [path.name for path in (training, solutions, test) if path.exists()]:
         raise FileExistsError(f"{folder} has {', '.join(there)} already: choose another folder")
     survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
-    for path in (training, test):
-        path.mkdir(parents=True)
-    pictures = survey.images.permute(0, 2, 3, 1).numpy()
-    for row, (id, picture) in enumerate(zip(survey.ids, pictures, strict=True)):
-        home = training if row < n_galaxies else test
-        Image.fromarray(picture).save(home / f"{id}.jpg", quality=95)
+    pictures = dict(zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True))
+    for home, ids in ((training, survey.ids[:n_galaxies]), (test, survey.ids[n_galaxies:])):
+        home.mkdir(parents=True)
+        for id in ids:
+            Image.fromarray(pictures[id]).save(home / f"{id}.jpg", quality=95)
     votes = pd.DataFrame(survey.votes[:n_galaxies].numpy(), columns=list(galaxy_zoo_tree.COLUMNS))
     votes.insert(0, "GalaxyID", survey.ids[:n_galaxies])
     votes.to_csv(solutions, index=False, float_format="%.6f")

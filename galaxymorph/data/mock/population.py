@@ -24,7 +24,6 @@ Truth = dict[str, Tensor]  # the true parameters, each (galaxy,)
 
 HUBBLE_DISTANCE = 299792.458 / 70  # Mpc, c / H0
 
-
 # Masks of the galaxies of each kind; an artifact is a frame spoilt by a bright star.
 Kinds = namedtuple("Kinds", "elliptical lenticular spiral irregular merger artifact")
 MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)  # their shares, in this order
@@ -75,8 +74,7 @@ def flux(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def _distance_and_size(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Counts of a Euclidean universe to r = 16.8; luminosities of a flux-limited sample scatter
-    around L*.
+    """Counts of a Euclidean universe to r = 16.8, luminosities that scatter around L*.
 
     The luminosity distance d_L = z + (1 - q0) / 2 z² (in Hubble distances, q0 = -0.55) gives the
     redshift, the angular diameter distance d_L / (1 + z)² the size on the sky; surface brightness
@@ -147,10 +145,8 @@ def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
 
 def _frame(t: Truth, k: Kinds, dice: Dice, framing: float) -> None:
     """The frame around the galaxy, the seeing, a second galaxy (for a merger close and bright),
-    stars in the field.
-
-    Petrosian radii are measured in circles, hence smaller in flat galaxies, and include the
-    seeing."""
+    stars in the field. Petrosian radii are those of circles, hence smaller in flat galaxies, and
+    include the seeing."""
     shape = 0.62 + 0.38 * t["ratio"]
     t["r50"] = t["radius"] * shape
     r90 = torch.where(k.elliptical, 1.85, 2.0) * t["radius"] * shape

@@ -24,29 +24,24 @@ from galaxymorph.data.mock.population import Truth, Values, flux
 
 Plane = Float[Tensor, "galaxy rows columns"]
 PerGalaxy = Float[Tensor, "galaxy 1 1"]
+Pictures = UInt8[Tensor, "galaxy 3 size size"]
 Line = Float[Tensor, "galaxy size"]  # of pixels, in arcsec from the centre
 
 CHUNK = 32  # galaxies drawn together, each chunk from its own seed: 7 is the same whatever n is
 
 
 class Survey(NamedTuple):
-    """Simulated galaxies: `images` uint8 (galaxy, 3, size, size), cumulative `votes` (galaxy, 37),
-    how many `volunteers` voted, and how all came about."""
-
     ids: np.ndarray
-    images: Tensor
-    votes: Tensor
-    volunteers: Tensor
+    images: Tensor  # uint8 (galaxy, 3, size, size)
+    votes: Tensor  # cumulative, (galaxy, 37)
+    volunteers: Tensor  # how many voted
     truth: pd.DataFrame
 
 
 def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
     """Simulate `n` galaxies; the same arguments give the same bytes, and the first galaxies do not
-    depend on `n`.
-
-    `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo shows 8.48, data
-    sets made from it usually keep the central 3 to 4.5. Memory beyond the result is that of a few
-    chunks of 32 galaxies."""
+    depend on `n`. `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo
+    shows 8.48, data sets made from it usually keep the central 3 to 4.5."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
@@ -61,8 +56,7 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
         opinions = crowd.opinions(truth, generator=generator)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
-    # The tensors of a chunk are too small to be shared among threads: chunks run in parallel, fewer
-    # where they are large.
+    # A chunk's tensors are too small to be shared among threads: chunks run in parallel.
     threads = torch.get_num_threads()
     workers = max(1, min(threads, 2_000_000 // (CHUNK * image_size**2)))
     torch.set_num_threads(threads // workers)
@@ -83,11 +77,8 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
 
 
 def sersic(radius: Tensor, *, half_light: Tensor, index: Tensor) -> Tensor:
-    """Surface brightness of a round Sersic component with total flux 1; flux lies in ellipses if
-    divided by the axis ratio.
-
-    exp(-b ((R / Re)^(1/n) - 1)) with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n >
-    0.5."""
+    """Surface brightness of a round Sersic component of flux 1 (divide by the axis ratio for an
+    ellipse), with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
     b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
     area = 2 * torch.pi * index * half_light**2
     log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
@@ -101,8 +92,7 @@ def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Pl
 
 
 def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
-    """Surface brightness of a bulge (or elliptical) of flux 1; `t` holds parameters of shape
-    (galaxy, 1, 1)."""
+    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1)."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["bulge_ratio"])
     face_on = sersic(torch.hypot(u, v), half_light=t["bulge_radius"], index=t["bulge_index"])
     return face_on / t["bulge_ratio"]
@@ -158,10 +148,8 @@ def _grid(line: Line) -> tuple[Plane, Plane]:
 
 def paint(truth: Truth, *, size: int, pixel: Values, generator: Generator) -> Images:
     """The light of each field above the atmosphere, in nanomaggies per square arcsec in g, r, i;
-    `pixel` in arcsec.
-
-    `generator` draws what `truth` does not list: the pattern of clumps, and where the field's stars
-    are."""
+    `pixel` in arcsec. `generator` draws what `truth` does not list: the pattern of clumps, and
+    where the field's stars are."""
     t = {name: value[:, None, None] for name, value in truth.items()}
     line = (torch.arange(size) - (size - 1) / 2) * pixel[:, None]  # (galaxy, size), arcsec
     x, y = _grid(line)
@@ -228,11 +216,9 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     brightness = flux(magnitude) * (torch.arange(most) < truth["stars"][:, None])
     bands = brightness[..., None] * spectrum(colour.flatten()).view(galaxies, most, 3)
     # Each star is a point on the pixel grid, of total 1: (galaxy, star, size).
-    along_x, along_y = (
-        camera.gaussian((line[:, None] - place[..., None]) / (0.4 * pixel[..., None]))
-        / pixel[..., None]
-        for place in (x, y)
-    )
+    places = torch.stack((x, y))[..., None]  # (axis, galaxy, star, 1)
+    lines = camera.gaussian((line[:, None] - places) / (0.4 * pixel[..., None])) / pixel[..., None]
+    along_x, along_y = lines
     light = (along_y.mT[:, None] * bands.mT[:, :, None]) @ along_x[:, None]
 
     bright = population.kinds(truth).artifact.nonzero().squeeze(1)
@@ -246,9 +232,7 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     return light
 
 
-def photograph(
-    truth: Truth, *, image_size: int, generator: Generator
-) -> UInt8[Tensor, "galaxy 3 size size"]:
+def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Pictures:
     """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)

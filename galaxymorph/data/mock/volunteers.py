@@ -23,9 +23,8 @@ def vote(opinions: Votes, volunteers: Counts, *, generator: Generator) -> Votes:
     """Votes in Kaggle's cumulative convention.
 
     `opinions` are the probabilities of each answer for a volunteer who is asked that question (of a
-    question they need not sum to 1). Every volunteer follows the tree, so the numbers of votes on a
-    question are multinomial with as many trials as there were votes for the answer that leads to
-    it."""
+    question they need not sum to 1). The votes on a question are multinomial, with as many trials
+    as there were votes for the answer that leads to it."""
     votes = torch.zeros_like(opinions)
     everybody = volunteers.to(opinions.dtype)
     for question, where in galaxy_zoo_tree.SLICES.items():
@@ -44,11 +43,9 @@ def vote(opinions: Votes, volunteers: Counts, *, generator: Generator) -> Votes:
 
 def opinions(truth: population.Truth, *, generator: Generator) -> Votes:
     """Probability of each answer for a volunteer who is asked, from what can be seen of a galaxy of
-    `population.draw`.
-
-    Structure is seen as well as its contrast, the galaxy's size in seeing discs and its signal to
-    noise allow. `generator` adds what crowds agree on without a reason that the truth knows (0.4 in
-    the logit)."""
+    `population.draw`: structure as far as its contrast, the galaxy's size in seeing discs and its
+    signal to noise allow. `generator` adds what crowds agree on without a reason that the truth
+    knows (0.4 in the logit)."""
     k, t = population.kinds(truth), truth
     disc = ~(k.elliptical | k.artifact)
     beams = t["r90"] / (1.3 * t["seeing"])  # radius in seeing discs
