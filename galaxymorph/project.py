@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
-PIECE = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*(/[^/\\]+)?"
-)  # a step, or one combination of a repeated step
+PIECE = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # a step, or one combination of a repeated step
 
 
 def root() -> Path:
@@ -28,7 +26,7 @@ def model_file(run: str, step: str) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file so that at any time either the old or the new one is there, whole."""
+    """Write a text file so that at any time either the old or the new one is there, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
