@@ -25,12 +25,11 @@ class Views:
     All options are amplitudes; 0 or False switches one off:
 
     * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
-    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the
-      image's side;
-    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for
-      each band; `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken
-      away, as if the bands of red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011,
-      ApJ 737, 103, table 6); exact only for images with a linear stretch;
+    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest one in sides of the image;
+    * `brightness`: factor 1 +- brightness for all bands; `colour`: the same for each band;
+    * `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken away, as
+      if red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6);
+      exact only for images with a linear stretch;
     * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of
       added sky noise.
 

@@ -30,7 +30,7 @@ class Headed(nn.Module):
     head: nn.Module
 
     def forward(self, images: Inputs) -> Outputs:
-        """Raw outputs: logits, or what `predict` makes its outputs of."""
+        """Compute logits, or what else `predict` starts from."""
         return self.head(self.encoder(images))
 
     def stages(self) -> list[list[nn.Module]]:

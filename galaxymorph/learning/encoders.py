@@ -1,5 +1,4 @@
-"""Encoders: images in, one feature vector per galaxy out. New ones by name, with random or
-published weights; trained ones by the path of their model file."""
+"""Encoders, from images to features: new ones by name, trained ones by their model file."""
 
 from __future__ import annotations
 
@@ -177,18 +176,17 @@ def encoder(
 
     * `cnn`: `architectures.SmallCNN`, for few labels, with the `channels` of its blocks.
     * `resnet18`, `resnet50`: He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
-      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the
-      untrained network is a shallow one: easier to train, but its random features are worse.
+      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): easier to
+      train, but worse random features.
     * `vgg16`: the 13 convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556), and the mean of
-      the cells instead of the two layers of 4,096 that follow, nine tenths of its weights.
+      the cells instead of the two layers of 4,096 that follow.
     * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head.
     * `xception`: `architectures.Xception`.
     * `conv`: `architectures.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
       `aligned` and the `image_size` that it is for, which means nothing to the others.
     * `timm/NAME`: any network of the package timm (extra `models`) that takes images of any size.
-    * `FILE.safetensors`: the encoder of any model that was trained here; a relative path is
-      relative to the project's folder.
-    * `pretrained/NAME`: the same of the file `models/pretrained/NAME.safetensors`.
+    * `FILE.safetensors`: the encoder of a model file; a path relative to the project's folder.
+    * `pretrained/NAME`: that of `models/pretrained/NAME.safetensors`.
 
     `weights`: none, so random ones; imagenet, those that torchvision or timm publish, downloaded
     once; or a file of the network's weights, of torchvision (`.pth`), as safetensors, or one of
@@ -320,9 +318,7 @@ def _trained(path: Path, options: dict[str, Any]) -> Encoder:
     start = "encoder."
     state = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
     if not state or "encoder" not in header:
-        raise ValueError(
-            f"{path}: a model file without an encoder; expected one of a training step"
-        )
+        raise ValueError(f"{path}: a model file without an encoder; expected that of a trained one")
     if "seen" not in header:
         why = "does not say which galaxies it was trained on (`seen`)"
         raise ValueError(f"{path}: {why}, so test galaxies may be among them")

@@ -104,9 +104,9 @@ def fit(
 
     Args:
         views: draws the random views of each training batch; validation galaxies stay as they are.
-        epochs, least_steps: where the epochs have fewer batches than `least_steps`, as with few
-            labels, each goes through the galaxies several times (`epochs_and_passes`): more epochs
-            would mostly validate, and choose among too many.
+        epochs, least_steps: where the epochs have fewer batches than `least_steps`, each goes
+            through the galaxies several times (`epochs_and_passes`): more epochs would mostly
+            validate, and choose among too many.
         learning_rate, warmup: rises linearly over the fraction `warmup` of all steps, then falls to
             zero as a cosine. SGD has Nesterov momentum 0.9.
         layer_decay: by which each stage of the learner (its `stages()`) learns slower than the next
@@ -119,9 +119,9 @@ def fit(
             ends after `patience` epochs without a better one.
         keep: called with the learner at every best epoch so far, to write its weights to a file.
         watch: called after every epoch with its number and that of all; its values join the row.
-        checkpoint: a file that is written after every epoch. A stopped training goes on from there:
-            its earlier rows come first, and the result is as if it had never stopped. One of other
-            settings, galaxies, views or first weights is set aside. The file stays.
+        checkpoint: a file, written after every epoch, from which a stopped training goes on as if
+            it had never stopped, its earlier rows first. One of other settings, galaxies, views or
+            first weights is set aside.
         seed: same seed, same machine: same rows, on the CPU.
 
     Yields: epoch (from 1), epochs, train_<measure> (mean over the epoch's views, while weights
@@ -270,11 +270,9 @@ def predict(
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Outputs:
-    """Compute class probabilities of galaxies, in order, on the CPU; in eval mode, so no galaxy
-    depends on its batch.
+    """Compute class probabilities of galaxies, in order and eval mode, on the CPU.
 
-    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy
-    (test-time averaging)."""
+    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy."""
     how = {"each": average_orientations, "batch_size": batch_size, "precision": precision}
     outputs: Any = learner.predict
     return torch.cat([batch.mean(0) for batch in _outputs(learner, outputs, images, **how)])
@@ -292,8 +290,8 @@ def embed(
 ) -> Features | Float[Tensor, "8 galaxy feature"]:
     """Compute features of galaxies as `predict` does probabilities.
 
-    With `each_orientation`, of each of the 8 rotations and mirror images of a galaxy
-    (`orientations`). With `views`, of a random view of each galaxy, drawn from `seed`."""
+    With `each_orientation`, of each of a galaxy's 8 rotations and mirror images (`orientations`).
+    With `views`, of a random view of each galaxy, drawn from `seed`."""
     drawn = views and partial(views, generator=torch.Generator(device()).manual_seed(seed))
     how = {"each": each_orientation, "batch_size": batch_size, "precision": precision}
     features = torch.cat(list(_outputs(encoder, encoder, images, views=drawn, **how)), 1)

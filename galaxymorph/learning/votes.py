@@ -120,8 +120,8 @@ class VoteRegressor(Headed):
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Outputs, column: int) -> Each:
-        """How much raw outputs speak for an answer (`galaxy_zoo_tree.column`) once its question is
-        asked: the logarithm of its fraction; of plain outputs the cumulative fraction itself."""
+        """Score an answer (`galaxy_zoo_tree.column`) by raw outputs: the logarithm of its fraction
+        of those asked; of plain outputs the cumulative fraction itself."""
         return log_fractions(raw[:, :37])[:, column] if self.tree else raw[:, column]
 
     def measures(self, images: Images, targets: Targets) -> dict[str, Mean]:
@@ -155,8 +155,7 @@ def _per_answer(questions: PerQuestion) -> Votes:
 
 
 def _divergence(logs: Votes, votes: Votes) -> Each:
-    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f: as asked *
-    f is what is known, sum(votes (ln votes - ln asked - ln p)), and 0 where there are none."""
+    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f."""
     asked = _per_answer(_sums(votes))
     entropy = torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked)
     return (entropy - votes * logs).sum(1)
