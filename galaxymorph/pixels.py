@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+Pixels = UInt8[Tensor, "galaxy 3 size size"]
 Images = Float[Tensor, "galaxy 3 height width"]  # in [0, 1]
+Each = Float[Tensor, " galaxy"]  # a number for each
 Squares = Shaped[Tensor, "*batch size size"]
 
 
@@ -19,7 +21,7 @@ def orientations(images: Squares) -> list[Squares]:
     return turned + [image.flip(-1) for image in turned]
 
 
-def resampled(images: Images, *matrix: Float[Tensor, " galaxy"]) -> Images:
+def resampled(images: Images, *matrix: Each) -> Images:
     """Each image by its own affine map, whose 2 x 3 matrix (6 numbers, row by row) leads from a
     place in the new image to one in the old, in half sides from the centre. Bilinear; beyond the
     frame the image is mirrored, so the sky goes on."""
@@ -30,7 +32,7 @@ def resampled(images: Images, *matrix: Float[Tensor, " galaxy"]) -> Images:
         return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def gaussian_blur(images: Images, sigma: Float[Tensor, " galaxy"]) -> Images:
+def gaussian_blur(images: Images, sigma: Each) -> Images:
     """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0: unchanged)."""
     n, bands, height, width = images.shape
     reach = max(1, math.ceil(3 * float(sigma.max())))
@@ -65,7 +67,7 @@ def blurred(planes: Planes, sigma: Float[Tensor, " _"]) -> Planes:
     return matrix @ planes @ matrix
 
 
-def boxed(planes: Planes, width: Float[Tensor, " galaxy"]) -> Planes:
+def boxed(planes: Planes, width: Each) -> Planes:
     """Average the box of `width` pixels around each pixel, as much of it as is in the frame."""
     at = torch.arange(1 - planes.shape[-1], planes.shape[-1])
     kernel = (width[:, None] / 2 + 0.5 - at.abs()).clamp(0, 1)  # pixels at its ends count in part

@@ -28,7 +28,7 @@ def model_file(run: str, step: str) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a text file so that at any time either the old or the new one is there, whole."""
+    """Write a text file so that at any time either the old or the new one is there, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")

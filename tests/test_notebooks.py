@@ -134,8 +134,7 @@ def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
         *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest")),
     }
     few, every = (
-        classes(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv")
-        for n in (60, "null")
+        classes(f"results/mock/cnn/n_labels={n},seed=0/predictions.csv") for n in (60, "null")
     )
     learned = [set(table.id[table.split == "train"]) for table in (few, every)]
     assert len(learned[0]) == 60 and learned[0] < learned[1]

@@ -1,15 +1,15 @@
-"""Where in a galaxy a trained model sees a class, or an answer of a question: class-activation maps
-from its file alone."""
+"""Class-activation maps of a trained model, from its file alone."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import gradcam, map_scores
 from galaxymorph.diagnostics.targets import Answer, answers, captions
 from galaxymorph.learning import saved, train
+from galaxymorph.pixels import Pixels
 from galaxymorph.plots import gradcam as gradcam_plots
 from galaxymorph.text import unknown
 
@@ -39,25 +40,24 @@ def explain(
     crop: int | None = None,
     say: Say = print,
 ) -> None:
-    """Draw maps of some galaxies into the file `out`: a row for each, a column for each answer and
-    method (`gradcam.maps`).
+    """Draw where a model sees an answer or a class into the file `out`: a row for each galaxy, a
+    column for each answer and method (`gradcam.maps`).
 
-    The galaxies are those with these ids among `images`, or, without any, galaxies of the mock
-    survey ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose what to
-    explain: one answer, or all of a question; of a model of classes, `answer` is a class. Raises
-    `ValueError` for what is not there, with the nearest names."""
+    The galaxies are those with these ids among `images`, or, without any, of the mock survey
+    ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose one answer, or
+    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for what is
+    not there, with the nearest names."""
     learner, header = saved.load(model)
     told = answers(learner, header)
     chosen = _chosen(told, question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
-    for name in chosen:
+    for name, method in itertools.product(chosen, methods):
+        key = name if len(methods) == 1 else f"{name}, {method}"
+        heat[key] = gradcam.maps(learner, pixels, told[name].target, method=method, layer=layer)
         below = captions(name, told[name], predicted, votes)
-        for method in methods:
-            key = name if len(methods) == 1 else f"{name}, {method}"
-            heat[key] = gradcam.maps(learner, pixels, told[name].target, method=method, layer=layer)
-            texts[key] = [f"{method}\n{text}" for text in below]
+        texts[key] = [f"{method}\n{text}" for text in below]
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
     for key, maps in heat.items():
@@ -73,10 +73,8 @@ def _chosen(told: dict[str, Answer], question: str | None, answer: str | None) -
         raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
     if question is not None:
         if kind == "class":
-            raise ValueError(
-                "the model tells classes, not answers of questions: give one of "
-                f"{', '.join(told)} as the answer"
-            )
+            advice = f"give one of {', '.join(told)} as the answer"
+            raise ValueError(f"the model tells classes, not answers of questions: {advice}")
         question = question.replace("_", " ")
         known = [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES]
         if question not in known:
@@ -90,7 +88,7 @@ def _chosen(told: dict[str, Answer], question: str | None, answer: str | None) -
 
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
-) -> tuple[UInt8[Tensor, "galaxy 3 size size"], Float[ndarray, "galaxy 37"] | None]:
+) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
     """Cutouts of the galaxies, and their votes if they are of the mock survey."""
     size, cutout = header["image_size"], header.get("cutout", {})
     if images:
@@ -99,10 +97,8 @@ def _galaxies(
         return torch.from_numpy(cut), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
-        raise ValueError(
-            "galaxies of the mock survey are called mock-0-0000007; of "
-            f"{', '.join(ids)}, give the images"
-        )
+        named = "galaxies of the mock survey are called mock-0-0000007"
+        raise ValueError(f"{named}; of {', '.join(ids)}, give the images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
     surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}

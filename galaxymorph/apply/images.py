@@ -1,4 +1,4 @@
-"""Images of somebody who has a model file: where galaxies lie, and their cutouts as in training."""
+"""Galaxies for a model file: where their images lie, and their cutouts as in training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ COLOUR = ("bands", "hdu", "stretch", "Q", "band_weights")  # how FITS bands beco
 
 
 def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
-    """The galaxies of all paths, sorted by id, as numbers where all are: folders of images, of FITS
-    images or of both, zips, CSV lists of files (`sources.listed`), single images, FITS cubes.
-    `cutout`: how the model's galaxies were cut (its header).
+    """Find the galaxies of all paths, sorted by id, as numbers where all are: folders of images or
+    FITS images, zips, CSV lists of files (`sources.listed`), single images, FITS cubes. `cutout`:
+    how the model's galaxies were cut (its header).
 
     Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
     an id stands twice."""
     colour = {key: cutout[key] for key in COLOUR if key in cutout}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
-    joined: dict[str, Any] = {
-        key: [each for part in parts for each in getattr(part, key)]
-        for key in ("ids", "names", "read", "stamps")
-    }
+    joined: dict[str, Any] = {}
+    for key in ("ids", "names", "read", "stamps"):
+        joined[key] = [each for part in parts for each in getattr(part, key)]
     ids = joined["ids"]
     sources.check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)
@@ -43,11 +42,9 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     readable = sources.IMAGES + fits.ENDINGS
     if path.is_dir():
-        parts = []
-        if list(sources.files_below(path, sources.IMAGES)):
-            parts.append(sources.images(path))
-        if list(sources.files_below(path, fits.ENDINGS)):
-            parts.append(fits.find(path, **colour))
+        readers = {sources.IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
+        present = [end for end in readers if list(sources.files_below(path, end))]
+        parts = [readers[end](path) for end in present]
         if not parts:
             raise ValueError(f"{path}: no images found, no file that ends in {', '.join(readable)}")
         for part in parts:
@@ -60,31 +57,28 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     elif path.name.lower().endswith(readable):
         listed = {sources.without_ending(path.name): path}
     else:
-        raise ValueError(
-            f"{path}: expected a folder, a zip, a CSV list of files, an image or a FITS cube"
-        )
-    files = list(listed.values())
-    names = [str(file) for file in files]
-    read: list[Callable[[], sources.RGB | sources.File]] = [
-        fits.reader([name], **colour)
-        if name.lower().endswith(fits.ENDINGS)
-        else partial(sources.read_image, name)
-        for name in names
-    ]
-    stamps = [sources.stamp(file) for file in files]
+        wanted = "a folder, a zip, a CSV list of files, an image or a FITS cube"
+        raise ValueError(f"{path}: expected {wanted}")
+
+    def reader(name: str) -> Callable[[], sources.RGB | sources.File]:
+        is_fits = name.lower().endswith(fits.ENDINGS)
+        return fits.reader([name], **colour) if is_fits else partial(sources.read_image, name)
+
+    names = [str(file) for file in listed.values()]
+    stamps = [sources.stamp(file) for file in listed.values()]
+    read = [reader(name) for name in names]
     return [Found(ids=list(listed), names=names, read=read, labels=[-1] * len(read), stamps=stamps)]
 
 
 def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> Cutouts:
-    """Cutouts of single galaxies by id. Raises `ValueError` for an id that is not there, with the
-    nearest, or an image that cannot be read."""
+    """Read cutouts of galaxies by id. Raises `ValueError` for an unknown id, with the nearest, or
+    an image that cannot be read."""
     places, read = {id: row for row, id in enumerate(found.ids)}, []
     for id in ids:
         if id not in places:
             near = listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
-            raise ValueError(
-                f"no galaxy {id!r} among {len(found.ids):,}; the nearest ids are {near}"
-            )
+            known = f"{len(found.ids):,}; the nearest ids are {near}"
+            raise ValueError(f"no galaxy {id!r} among {known}")
         try:
             read.append(cutouts.read(found.read[places[id]], size=size, crop=crop)[0])
         except (ValueError, OSError) as error:

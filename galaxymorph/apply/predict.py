@@ -37,27 +37,23 @@ def predict(
     force: bool = False,
     say: Say = print,
 ) -> list[Remark]:
-    """Write a table of predictions to `out`, a row for each galaxy of `images` in the order of
-    `find`; return remarks.
+    """Write a table of predictions to `out`, a row for each galaxy in the order of `find`; return
+    remarks.
 
     * vote fractions: `GalaxyID, Class1.1, ..., Class11.6`, clipped to [0, 1]: a submission to the
       Galaxy Zoo challenge;
     * classes: `id, p_<class>..., label`, the label being the most probable class.
 
     `crop` (px) is that of the training if not given. An image that cannot be read has a remark and
-    no row.
-
-    Until all is done, rows lie in `.<out>.partial`, from where the same call goes on if it was
-    interrupted. Beside `out` comes `<out>.json`: model, images, options, remarks. The same call
-    again finds that all is done; any other file at `out` is replaced with `force` only. Raises
+    no row. Until all is done, rows lie in `.<out>.partial`, from where the same call goes on if it
+    was interrupted. `<out>.json` records model, images, options and remarks, by which the same call
+    finds that all is done; any other file at `out` is replaced with `force` only. Raises
     `ValueError`, or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
     check_positive(batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
-        raise ValueError(
-            f"{model} has no head, as it learned without labels: train one with 02_supervised or "
-            "08_vote_fractions"
-        )
+        advice = "train one with 02_supervised or 08_vote_fractions"
+        raise ValueError(f"{model} has no head, as it learned without labels: {advice}")
     cutout, classes = header.get("cutout", {}), header.get("classes")
     found = find(images, cutout)
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
@@ -73,20 +69,18 @@ def predict(
     if out.exists() and not force:
         made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
         if made != made | settings or made["table"] != _digest(out):
-            raise FileExistsError(
-                f"{out} is there, but not of this model, images and options: use another name, or "
-                "--force"
-            )
+            other = "is there, but not of this model, images and options"
+            raise FileExistsError(f"{out} {other}: use another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         return [Remark(*remark) for remark in made["remarks"]]
 
     out.parent.mkdir(parents=True, exist_ok=True)
     done, start = _resume(journal, settings, say), time.perf_counter()
-    where = {"size": header["image_size"], "crop": settings["crop"], "batch_size": batch_size}
-    how = {"average_orientations": average_orientations, "done": done}
+    how = {key: settings[key] for key in ("average_orientations", "batch_size", "crop")}
+    batches = stream(learner.predict, found, size=header["image_size"], done=done, **how)
     n, before = len(found.ids), min(done * batch_size, len(found.ids))
     with journal.open("a", encoding="utf-8") as file:
-        for batch in progress(stream(learner.predict, found, **where, **how), n, before):
+        for batch in progress(batches, n, before):
             rows = _rows(batch.ids, batch.values, classes)
             file.write(json.dumps([len(batch.ids), rows, batch.remarks]) + "\n")
             file.flush()
@@ -97,7 +91,7 @@ def predict(
 
 
 def progress(batches: Batches, total: int, before: int = 0) -> Batches:
-    """The same batches, with a progress bar of `total` galaxies on stderr."""
+    """Show a progress bar of `total` galaxies on stderr."""
     bar = tqdm(total=total, initial=before, unit=" galaxies", mininterval=1)
     with contextlib.closing(batches), bar:
         for batch in batches:
@@ -106,7 +100,6 @@ def progress(batches: Batches, total: int, before: int = 0) -> Batches:
 
 
 def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
-    """Lines of the table."""
     table = pd.DataFrame(values[:, : len(classes or galaxy_zoo_tree.COLUMNS)].clip(0, 1), ids)
     if classes:
         table["label"] = [classes[k] for k in values.argmax(1)]
@@ -114,9 +107,8 @@ def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
 
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> int:
-    """How many batches of an interrupted run the journal has: a line for each, the last of which
-    may be cut off and is then removed. A journal of another model, other images or options is begun
-    anew."""
+    """How many batches of an interrupted run the journal has, a line for each; a last one that is
+    cut off is removed. A journal of other settings is begun anew."""
     if journal.is_file():
         with journal.open("r+b") as file:
             first = file.readline()
@@ -136,8 +128,7 @@ def _resume(journal: Path, settings: dict[str, Any], say: Say) -> int:
 def _finish(
     journal: Path, out: Path, record: Path, settings: dict[str, Any], classes: Sequence[str] | None
 ) -> list[Remark]:
-    """The complete table and its record, each put in place in one go, from the journal, which is
-    removed."""
+    """Replace the journal by the table and its record, each put in place in one go."""
     header = ["GalaxyID", *galaxy_zoo_tree.COLUMNS]
     if classes:
         header = ["id", *(f"p_{name}" for name in classes), "label"]
@@ -146,7 +137,7 @@ def _finish(
         journal.open(encoding="utf-8") as lines,
         new.open("w", encoding="utf-8", newline="") as table,
     ):
-        next(lines)  # what it belongs to
+        next(lines)  # the settings
         csv.writer(table, lineterminator="\n").writerow(header)
         for line in lines:
             n, rows, said = json.loads(line)

@@ -28,12 +28,12 @@ def similar(
     crop: int | None = None,
     say: Say = print,
 ) -> list[Remark]:
-    """The `n` galaxies that are nearest to one in feature space, by the cosine of the angle between
-    their features: as a table `similar_<galaxy>.csv` (`id, similarity`) and a picture
-    `similar_<galaxy>.png` in the folder `out`; returns remarks.
+    """Find the `n` galaxies whose features have the greatest cosine with those of one; write a
+    table `similar_<galaxy>.csv` (`id, similarity`) and a picture `similar_<galaxy>.png` to the
+    folder `out`; return remarks.
 
     With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for
-    an id that is not there."""
+    an unknown id."""
     check_positive(n=n, batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     cutout = header.get("cutout", {})

@@ -1,5 +1,4 @@
-"""Outputs of a network for any number of galaxies, a batch at a time: memory does not grow with
-their number."""
+"""Outputs of a network for any number of galaxies, a batch at a time in constant memory."""
 
 from __future__ import annotations
 
@@ -27,9 +26,7 @@ Outputs = Callable[[Images], Float[Tensor, "galaxy output"]]
 
 
 class Remark(NamedTuple):
-    """What is to be said about an image."""
-
-    name: str
+    name: str  # of an image
     message: str
     left_out: bool  # whether the galaxy is left out for that
 
@@ -47,8 +44,8 @@ Batches = Generator[Batch, None, None]
 
 @torch.inference_mode()
 def compute(outputs: Outputs, images: Cutouts, *, average_orientations: bool = False) -> Values:
-    """What the function `outputs` gives of a batch; with `average_orientations`, the mean over the
-    8 rotations and mirror images of each galaxy."""
+    """Apply `outputs` to a batch; with `average_orientations`, the mean over the 8 rotations and
+    mirror images of each galaxy."""
     where = device.device()
     pixels = device.to_float(torch.from_numpy(images), where)
     views = orientations(pixels) if average_orientations else [pixels]
@@ -66,18 +63,17 @@ def stream(
     done: int = 0,
     average_orientations: bool = False,
 ) -> Batches:
-    """`compute` of all galaxies' cutouts, batch by batch in the order of `found`, from the batch
-    number `done` on.
+    """Read and `compute` all galaxies' cutouts, batch by batch in the order of `found`, from the
+    batch number `done` on.
 
-    As many batches as torch has threads are in work at a time, each read and computed by a single
-    thread: no thread ever waits for another, so that reading costs no more than its own time."""
+    As many batches as torch has threads are in work at a time, each by a single thread: no thread
+    ever waits for another, so that reading costs no more than its own time."""
 
     def work(batch: Found) -> Batch:
         jobs = [partial(cutouts.read, read, size=size, crop=crop) for read in batch.read]
         ids, images, remarks = list[str](), list[ndarray](), list[Remark]()
-        for id, name, (image, message) in zip(
-            batch.ids, batch.names, cutouts.run(jobs), strict=True
-        ):
+        cut = zip(batch.ids, batch.names, cutouts.run(jobs), strict=True)
+        for id, name, (image, message) in cut:
             if message:
                 remarks.append(Remark(name, message, image is None))
             if image is not None:
@@ -89,10 +85,8 @@ def stream(
         return Batch(ids, values, remarks)
 
     n, threads = len(found.ids), torch.get_num_threads()
-    batches = (
-        sources.take(found, range(row, min(row + batch_size, n)))
-        for row in range(done * batch_size, n, batch_size)
-    )
+    starts = range(done * batch_size, n, batch_size)
+    batches = (sources.take(found, range(row, min(row + batch_size, n))) for row in starts)
     torch.set_num_threads(1)
     try:
         with (

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from galaxymorph.pixels import Images, resampled
+from galaxymorph.pixels import Each, Images, resampled
 
 Features = Float[Tensor, "galaxy feature"]
-Angles = Float[Tensor, " galaxy"]  # in radians
+Mean = Float[Tensor, ""]  # over a batch
+Cells = Float[Tensor, "galaxy _ _ _"]  # channels of a map
 
-# px. No network takes less: a last stage that is handed single cells gets NaN, because the bfloat16
-# gradient of its stride-2 convolution reads memory that was never written (oneDNN on CPU, torch
-# 2.15).
+# px. Where a last stage gets single cells, the bfloat16 gradient of its stride-2 convolution reads
+# memory that was never written, so it may be NaN (oneDNN on CPU, torch 2.15).
 SMALLEST = 32
 STRIDE = 16  # px of the image for each cell of the autoencoder's last stage
 WINDOW = 0.2  # of the image's side: sigma of the Gaussian in which an orientation is measured
@@ -31,41 +31,28 @@ def _convolution(before: int, after: int, size: int, **options: Any) -> list[nn.
 
 
 class SmallCNN(nn.Module):
-    """A few blocks of two 3 x 3 convolutions and a maximum over 2 x 2 cells, then the mean over
-    what cells are left.
+    """Blocks of two 3 x 3 convolutions and a maximum over 2 x 2 cells, then the mean over cells.
 
-    The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) at the size of a few hundred labelled
-    galaxies, with BatchNorm (Ioffe & Szegedy 2015). The mean at the end asks whether something is
-    there, not where, and takes any image size.
-
-    Arguments: the `channels` of the blocks, of which the last is `num_features`."""
+    The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) for a few hundred labelled galaxies,
+    with BatchNorm (Ioffe & Szegedy 2015); takes any image size. The last of the blocks' `channels`
+    is `num_features`."""
 
     def __init__(self, *, channels: Sequence[int] = (16, 32, 64, 128)):
         super().__init__()
         self.options = {"channels": list(channels)}
         self.num_features = channels[-1]
-        blocks = [
-            [
-                *_convolution(before, after, 3, padding=1),
-                nn.ReLU(),
-                *_convolution(after, after, 3, padding=1),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
-            for before, after in itertools.pairwise((3, *channels))
-        ]
-        self.blocks = nn.Sequential(*[nn.Sequential(*layers) for layers in blocks])
+        self.blocks = nn.Sequential()
+        for before, after in itertools.pairwise((3, *channels)):
+            first = [*_convolution(before, after, 3, padding=1), nn.ReLU()]
+            second = [*_convolution(after, after, 3, padding=1), nn.ReLU()]
+            self.blocks.append(nn.Sequential(*first, *second, nn.MaxPool2d(2)))
 
     def forward(self, images: Images) -> Features:
         return self.blocks(images).mean((2, 3))
 
 
 class Xception(nn.Module):
-    """Chollet 2017 (arXiv 1610.02357), figure 5, up to the global mean: 2,048 features, 20.8 M
-    parameters.
-
-    Separable convolutions: each channel by itself over 3 x 3 cells, then all channels of a cell;
-    nothing in between."""
+    """Chollet 2017 (arXiv 1610.02357), figure 5, up to the global mean: 20.8 M parameters."""
 
     num_features = 2048
 
@@ -86,11 +73,12 @@ class Xception(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, images: Images) -> Float[Tensor, "galaxy 2048"]:
+    def forward(self, images: Images) -> Features:
         return self.exit(self.middle(self.entry(self.stem(images)))).mean((2, 3))
 
 
 def _separable(before: int, after: int) -> list[nn.Module]:
+    """Each channel by itself over 3 x 3 cells, then all channels of a cell; nothing in between."""
     each = nn.Conv2d(before, before, 3, padding=1, groups=before, bias=False)
     return [each, *_convolution(before, after, 1)]
 
@@ -109,24 +97,19 @@ class _Block(nn.Module):
         shortcut = _convolution(channels[0], channels[-1], 1, stride=stride) if stride > 1 else []
         self.shortcut = nn.Sequential(*shortcut)
 
-    def forward(
-        self, cells: Float[Tensor, "galaxy before height width"]
-    ) -> Float[Tensor, "galaxy after new_height new_width"]:
+    def forward(self, cells: Cells) -> Cells:
         return self.layers(cells) + self.shortcut(cells)
 
 
 class ConvEncoder(nn.Module):
-    """Four convolutions that halve the image each, then the latent vector; `num_features` is its
-    size.
+    """Four convolutions with `channels` that halve the image each, then a vector of `latent`
+    numbers.
 
-    Arguments: the `channels` of the four stages; `latent`, the size of the vector; `image_size` in
-    pixels, a multiple of 16; `aligned`: each galaxy is turned first, its major axis horizontal
-    (`orientation`), by which the latent vector says next to nothing about the angle. The last
-    stage's map, flattened, is the latent vector itself where it has `latent` numbers, as in the
-    published encoder (`channels=(32, 32, 16, 8), aligned=False`: 8 x 4 x 4 = 128 at 64 px);
-    otherwise a linear layer leads to it.
-
-    Raises `ValueError` for an image size that is no multiple of 16 or below 32 px."""
+    `image_size` is in px. With `aligned`, each galaxy is turned first, its major axis horizontal
+    (`orientation`), so that the vector says next to nothing about the angle. The last stage's map,
+    flattened, is the vector itself where it has `latent` numbers, as in the published encoder
+    (`channels=(32, 32, 16, 8), aligned=False`: 8 x 4 x 4 = 128 at 64 px); otherwise a linear layer
+    leads to it. Raises `ValueError` as `check_stages` does."""
 
     def __init__(
         self,
@@ -139,24 +122,20 @@ class ConvEncoder(nn.Module):
         super().__init__()
         check_stages(channels, image_size)
         self.num_features, self.image_size, self.aligned = latent, image_size, aligned
-        self.options = {"channels": list(channels), "latent": latent}
+        self.options: dict[str, Any] = {"channels": list(channels), "latent": latent}
         self.options |= {"aligned": aligned, "image_size": image_size}
-        self.stages = nn.Sequential(
-            *[
-                nn.Sequential(*_convolution(before, after, 3, stride=2, padding=1), nn.ReLU())
-                for before, after in itertools.pairwise((3, *channels))
-            ]
-        )
+        self.stages = nn.Sequential()
+        for before, after in itertools.pairwise((3, *channels)):
+            layers = _convolution(before, after, 3, stride=2, padding=1)
+            self.stages.append(nn.Sequential(*layers, nn.ReLU()))
         flat = channels[-1] * (image_size // STRIDE) ** 2
         self.to_latent = nn.Identity() if flat == latent else nn.Linear(flat, latent)
 
     def forward(self, images: Images) -> Features:
         """Latent vectors of normalised images (`encoders.Encoder.prepare`)."""
         if images.shape[-1] != self.image_size:
-            raise ValueError(
-                f"images of {images.shape[-1]} px for an encoder of {self.image_size} px; "
-                "set image_size"
-            )
+            found = f"images of {images.shape[-1]} px for an encoder of {self.image_size} px"
+            raise ValueError(f"{found}; set image_size")
         if self.aligned:
             images = turned(images, orientation(images))
         return self.to_latent(self.stages(images).flatten(1))
@@ -165,25 +144,22 @@ class ConvEncoder(nn.Module):
 def check_stages(channels: Sequence[int], image_size: int) -> None:
     """Raise `ValueError` unless there are four stages and the image can be halved by each."""
     if image_size % STRIDE or image_size < SMALLEST:
-        raise ValueError(
-            f"image_size={image_size}: the autoencoder needs a multiple of {STRIDE}, "
-            f"at least {SMALLEST} px"
-        )
+        needs = f"needs a multiple of {STRIDE}, at least {SMALLEST} px"
+        raise ValueError(f"image_size={image_size}: the autoencoder {needs}")
     if len(channels) != 4:
         raise ValueError(f"channels={list(channels)}: expected one number for each of 4 stages")
 
 
 @torch.no_grad()
-def orientation(images: Images) -> Angles:
-    """The direction of each galaxy's major axis, from the image's +x axis towards +y (down); of its
-    two ends, the one with the longer tail of light.
+def orientation(images: Images) -> Each:
+    """Measure the direction (radians) of each galaxy's major axis, from the image's +x axis towards
+    +y (down); of its two ends, the one with the longer tail of light.
 
     The axis is that of the second moments of the light, 0.5 atan2(2 M_xy, M_xx - M_yy) (Stobie
     1980, SPIE 264, 208), its end where the third moment is positive. Light is what the mean of the
     bands has above the image's median, the sky, within a Gaussian window of sigma = `WINDOW` sides
-    about the centre, against neighbours; moments are about its centroid. The result does not change
-    with the contrast and the zero point of an image. Of a galaxy without an axis it is any angle.
-    """
+    about the centre, against neighbours; moments are about its centroid. Contrast and zero point of
+    the image do not matter. Of a galaxy without an axis it is any angle."""
     images = images.float()
     light = images.mean(1)  # (galaxy, size, size)
     light = (light - light.flatten(1).median(1).values[:, None, None]).clamp_min(0)
@@ -203,8 +179,8 @@ def orientation(images: Images) -> Angles:
     return torch.where(moment(along**3) < 0, angle + math.pi, angle)
 
 
-def turned(images: Images, angle: Angles) -> Images:
-    """Each image turned about its centre by its own `angle`, so that what was in that direction
+def turned(images: Images, angle: Each) -> Images:
+    """Turn each image about its centre by its own `angle`, so that what was in that direction
     (`orientation`) comes to lie along +x."""
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return resampled(images.float(), cos, -sin, zero, sin, cos, zero)

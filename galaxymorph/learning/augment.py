@@ -1,9 +1,8 @@
-"""Random views of a batch of galaxies, on the batch's own device, with a different draw for every
-galaxy.
+"""Random views of galaxies, on their own device, with a different draw for each.
 
 A galaxy has no up and no handedness, so any rotation and mirror image is as good as the original;
-zoom, shift, blur, noise and mild changes of brightness and colour stand for distance, centring,
-seeing, depth and calibration."""
+zoom, shift, blur, noise, brightness and colour stand for distance, centring, seeing, depth and
+calibration."""
 
 from __future__ import annotations
 
@@ -21,22 +20,21 @@ EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 @dataclass(kw_only=True, eq=False)
 class Views:
-    """Random views: `views(images)` gives images of the same shape, each changed in its own way.
+    """Random views: `views(images)` changes each image in its own way.
 
-    All options are amplitudes, 0 or False switches one off:
+    All options are amplitudes; 0 or False switches one off:
 
     * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
-    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest shift as a fraction of the
-      image's side;
-    * `brightness`: factor 1 +- brightness for all bands; `colour`: one more factor 1 +- colour for
-      each band; `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken
-      away, as if the bands of red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011,
-      ApJ 737, 103, table 6); exact only for images with a linear stretch;
+    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest one in sides of the image;
+    * `brightness`: factor 1 +- brightness for all bands; `colour`: the same for each band;
+    * `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken away, as
+      if red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6);
+      exact only for images with a linear stretch;
     * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of
       added sky noise.
 
-    Draws come from torch's generator of the batch's device (seeded by `fit`), or from `generator`
-    where one is given. Raises `ValueError` for a negative amplitude."""
+    Draws come from `generator`, or torch's own of the device (seeded by `fit`). Raises `ValueError`
+    for a negative amplitude."""
 
     rotation: bool = True
     flip: bool = True

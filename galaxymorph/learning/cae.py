@@ -1,12 +1,10 @@
-"""A convolutional autoencoder: galaxies through a narrow latent vector and back, so that the vector
-has to describe them.
+"""A convolutional autoencoder: galaxies through a narrow latent vector, which has to describe them.
 
 Hinton & Salakhutdinov 2006 (Science 313, 504); Masci et al. 2011 (ICANN) for convolutions. What
 differs from the published autoencoder of galaxies (four convolutions with 32-32-16-8 channels, 128
-numbers): BatchNorm, wider layers, and galaxies are turned before they are encoded
-(`architectures.ConvEncoder`), so that the major axis of each lies horizontally. Which way a galaxy
-points on the sky means nothing, but takes more of a plain latent vector than the difference between
-a spiral and an elliptical."""
+numbers): BatchNorm, wider layers, and each galaxy is turned first, its major axis horizontal. Which
+way a galaxy points on the sky means nothing, but takes more of a plain latent vector than the
+difference between a spiral and an elliptical."""
 
 from __future__ import annotations
 
@@ -15,34 +13,30 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph.learning.architectures import (
     STRIDE,
-    Angles,
     Features,
+    Mean,
     check_stages,
     orientation,
     turned,
 )
-from galaxymorph.pixels import Images
+from galaxymorph.pixels import Each, Images, Pixels
 
 Image = Float[Tensor, "3 size size"]
 
 
 class CAE(nn.Module):
-    """Any encoder with a convolutional decoder behind it; a learner for `train.fit`, whose targets
-    are ignored.
+    """Any `encoder` with a convolutional decoder; a learner for `train.fit` that ignores targets.
 
-    Arguments: the `encoder`, from images in [0, 1] to `num_features` numbers, the latent vector;
-    `image_size` in pixels, a multiple of 16; the `channels` of the decoder's four stages, written
-    like the encoder's, from the image inwards; `aligned`: the decoder draws galaxies with a
-    horizontal major axis, which are then turned to where they were. (With an encoder that is not
-    `aligned` itself, the encoder has to learn which features do not turn with the galaxy.)
-
-    Raises `ValueError` for an image size that is no multiple of 16 or below 32 px."""
+    `image_size` is in px; `channels` are those of the decoder's four stages, from the image inwards
+    like the encoder's. With `aligned`, the decoder draws galaxies with a horizontal major axis,
+    which are then turned to where they were; an encoder that is not aligned itself has to learn
+    which features do not turn with the galaxy. Raises `ValueError` as `check_stages` does."""
 
     def __init__(
         self,
@@ -59,40 +53,33 @@ class CAE(nn.Module):
         inwards = channels[-1] * side**2
         output = _doubled(channels[0], 3)
         nn.init.constant_(output.bias, -2.2)  # pyright: ignore[reportArgumentType] # sigmoid: 0.1
-        stages = [
-            nn.Sequential(_doubled(before, after), nn.BatchNorm2d(after), nn.ReLU())
-            for before, after in itertools.pairwise(channels[::-1])
-        ]
-        self.decoder = nn.Sequential(
-            nn.Identity() if inwards == latent else nn.Linear(latent, inwards),
-            nn.Unflatten(1, (channels[-1], side, side)),
-            *stages,
-            output,
-        )
+        stages = list[nn.Module]()
+        for before, after in itertools.pairwise(channels[::-1]):
+            layers = _doubled(before, after), nn.BatchNorm2d(after), nn.ReLU()
+            stages.append(nn.Sequential(*layers))
+        first = nn.Identity() if inwards == latent else nn.Linear(latent, inwards)
+        unflatten = nn.Unflatten(1, (channels[-1], side, side))
+        self.decoder = nn.Sequential(first, unflatten, *stages, output)
 
-    def decode(self, latent: Features, angle: Angles | None = None) -> Images:
-        """Images in [0, 1] of latent vectors, turned to an `angle` (`orientation`) if one is
-        given."""
+    def decode(self, latent: Features, angle: Each | None = None) -> Images:
+        """Draw images in [0, 1] of latent vectors, turned to an `angle` if one is given."""
         images = self.decoder(latent).float().sigmoid()
         return images if angle is None else turned(images, -angle)
 
     def reconstruct(self, images: Images) -> Images:
-        """Images in [0, 1] through the latent vector and back."""
+        """Encode and decode images in [0, 1]."""
         return self.decode(self.encoder(images), orientation(images) if self.aligned else None)
 
-    def loss(self, images: Images, targets: object) -> Float[Tensor, ""]:
-        """Mean squared error of the reconstruction, over pixels and galaxies."""
+    def loss(self, images: Images, targets: object) -> Mean:
+        """Compute the mean squared error of the reconstruction."""
         return functional.mse_loss(self.reconstruct(images), images)
 
     @torch.no_grad()
-    def oddity(
-        self, images: UInt8[Tensor, "galaxy 3 size size"], *, batch_size: int = 256
-    ) -> Float[Tensor, " galaxy"]:
-        """Mean squared error of each galaxy's reconstruction, in batches and eval mode, on the CPU:
+    def oddity(self, images: Pixels, *, batch_size: int = 256) -> Each:
+        """Compute the mean squared error of each galaxy's reconstruction, in eval mode, on the CPU:
         large for odd galaxies."""
         self.eval()
-        where = next(self.parameters()).device
-        errors = []
+        where, errors = next(self.parameters()).device, []
         for batch in images.split(batch_size):
             batch = batch.to(where).float() / 255
             errors.append((self.reconstruct(batch) - batch).square().mean((1, 2, 3)).cpu())
@@ -102,10 +89,10 @@ class CAE(nn.Module):
     def interpolate(
         self, first: Image, second: Image, *, steps: int = 8
     ) -> Float[Tensor, "steps 3 size size"]:
-        """Images along the straight line between two galaxies' latent vectors, in eval mode; the
-        ends are their reconstructions. The angle goes the shorter way."""
-        self.eval()
+        """Draw images along the straight line between two galaxies' latent vectors, in eval mode,
+        from one's reconstruction to the other's. The angle goes the shorter way."""
         both = torch.stack([first, second])
+        self.eval()
         along = torch.linspace(0, 1, steps, device=both.device)
         start, end = self.encoder(both)
         latent = start + along[:, None] * (end - start)

@@ -15,8 +15,7 @@ def device() -> torch.device:
 
 
 def has_bf16(where: torch.device) -> bool:
-    """Whether the processor computes in bfloat16 itself. Where it only emulates it, fp32 is
-    faster."""
+    """Whether the processor computes in bfloat16 itself; emulated, it is slower than fp32."""
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where) >= (8, 0)
     # a torch that cannot tell gets fp32, which is never wrong
@@ -25,8 +24,7 @@ def has_bf16(where: torch.device) -> bool:
 
 
 def autocast(precision: str, where: torch.device) -> AbstractContextManager:
-    """bfloat16 autocast for `precision="bf16"`, or for "auto" where `has_bf16`; nothing for
-    "fp32"."""
+    """Autocast to bfloat16 for "bf16", and for "auto" where `has_bf16`; not for "fp32"."""
     if precision not in ("auto", "bf16", "fp32"):
         raise ValueError(f"precision={precision!r}: one of auto, bf16, fp32")
     wanted = precision == "bf16" or (precision == "auto" and has_bf16(where))
@@ -34,8 +32,8 @@ def autocast(precision: str, where: torch.device) -> AbstractContextManager:
 
 
 def to_float(images: Shaped[Tensor, "*shape"], where: torch.device) -> Float[Tensor, "*shape"]:
-    """A batch on its device. Images (uint8) in [0, 1] and channels-last, which is the faster layout
-    for convolutions on CPU and GPU; features, which are float already, as they are."""
+    """Bring a batch to its device: images (uint8) as [0, 1] and channels-last, the faster layout
+    for convolutions; features, which are float already, as they are."""
     images = images.to(where, non_blocking=True)
     if images.is_floating_point():
         return images

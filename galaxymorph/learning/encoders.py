@@ -1,9 +1,7 @@
-"""Encoders: images in, one feature vector per galaxy out. New ones by name, with random or
-published weights; trained ones by the path of their model file."""
+"""Encoders, from images to features: new ones by name, trained ones by their model file."""
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import textwrap
@@ -17,19 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import project
-from galaxymorph.learning.architectures import (
-    SMALLEST,
-    ConvEncoder,
-    Features,
-    SmallCNN,
-    Xception,
-)
+from galaxymorph.learning.architectures import SMALLEST, ConvEncoder, Features, SmallCNN, Xception
 from galaxymorph.learning.model_files import Unavailable, fetch, is_model, load, read
 from galaxymorph.pixels import Images
-from galaxymorph.text import unknown
+from galaxymorph.text import nearest, unknown
 
-# With what their authors state: mean and std of the images that they were trained on, and the
-# smallest that they take.
+# With the mean and std that their weights want, and the smallest images that they take.
 PUBLISHED = {
     name: torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("resnet18", "resnet50", "vgg16", "inception_v3")
@@ -42,22 +33,21 @@ OPTIONS = {  # besides size, mean and std
     "resnet18": ("zero_init_residual",),
     "resnet50": ("zero_init_residual",),
 }
-# Of galaxies as 8-bit cutouts the mean is near 0.1 and the spread near 0.15; fixed numbers, because
-# statistics that are measured on a data set may leak from the test galaxies.
+# As of 8-bit cutouts of galaxies; statistics that are measured may leak from the test galaxies.
 MEAN, STD = 0.1, 0.15
 # errors of the libraries by which timm downloads
 OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError")
 HEADS = re.compile(r"(fc|classifier|head|AuxLogits)\b.*")  # what a file has beyond the encoder
 Freeze = Literal["none", "all"] | int
 Bands = float | Sequence[float]  # one number for all bands, or for each
+# a network, how many features it gives, and the mean and std that ImageNet's weights want
+Body = tuple[nn.Module, int, dict[str, Any]]
 
 
 class Encoder(nn.Module):
-    """A convolutional network up to the features that it is used for: `num_features` of them.
+    """A network from images, which it prepares itself, to `num_features` features.
 
-    It prepares images itself: `size` is the side in px that they are brought to (None: as they are,
-    but for a network that takes none so small), `mean` and `std` of each band in [0, 1] are taken
-    off. `options` are those of `encoder` that build its like, untrained. `seen` are the ids of all
+    `options` are those of `encoder` that build its like, untrained. `seen` are the ids of all
     galaxies that it has been trained on, `seen_labels` of those whose labels it was told;
     `published` is whether its weights are those of others. `adaptation` is what training does to
     it."""
@@ -68,43 +58,31 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self,
-        body: nn.Module,
-        num_features: int,
-        options: dict[str, Any],
-        *,
-        size: int | None = None,
-        mean: Bands = MEAN,
-        std: Bands = STD,
-    ):
+    def __init__(self, body: nn.Module, num_features: int, options: dict[str, Any]):
         super().__init__()
-        self.body, self.num_features, self.options, self.size = body, num_features, options, size
+        self.body, self.num_features, self.options = body, num_features, options
+        self.size: int | None = options.get("size")
         name, self.smallest = options["name"], smallest(options["name"])
-        if size is not None and size < self.smallest:
-            raise ValueError(f"size={size}: {name} takes images of {self.smallest} px or more")
-        self.normalisation = {"mean": mean, "std": std}
+        if self.size is not None and self.size < self.smallest:
+            raise ValueError(f"size={self.size}: {name} takes images of {self.smallest} px or more")
+        self.normalisation = {"mean": options.get("mean", MEAN), "std": options.get("std", STD)}
         for which, value in self.normalisation.items():  # not persistent: the options say it
             self.register_buffer(which, torch.tensor(value).reshape(-1, 1, 1), persistent=False)
         self.adaptation = "fine-tuned"
         self.frozen: list[nn.Module] = []
 
     def prepare(self, images: Images) -> Tensor:
-        """Images in [0, 1] as the network wants to see them: brought to its size (bilinear), mean
-        and spread taken off."""
+        """Bring images in [0, 1] to the network's size (bilinear), mean and spread taken off."""
         size = self.size or max(self.smallest, *images.shape[-2:])
         if images.shape[-2:] != (size, size):
-            how = {"mode": "bilinear", "antialias": True}
-            images = functional.interpolate(images, size=(size, size), **how)
+            images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
         return (images - self.mean) / self.std
 
     def forward(self, images: Images) -> Features:
-        """Features of images in [0, 1], before any head. Raises `ValueError` below 32 px."""
+        """Compute features of images in [0, 1]. Raises `ValueError` below 32 px."""
         if min(images.shape[-2:]) < SMALLEST:
-            raise ValueError(
-                f"images of {tuple(images.shape[-2:])} px: an encoder needs at least {SMALLEST} px;"
-                " set image_size"
-            )
+            found = f"images of {tuple(images.shape[-2:])} px"
+            raise ValueError(f"{found}: an encoder needs at least {SMALLEST} px; set image_size")
         return self.body(self.prepare(images))
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
@@ -115,13 +93,10 @@ class Encoder(nn.Module):
 
         Raises `ValueError` where it was trained with labels of test galaxies."""
         tested = set(test)
-        told = sorted(tested & self.seen_labels)
-        if told:
-            raise ValueError(
-                f"the encoder was trained with the labels of {len(told)} of {len(tested)} test "
-                f"galaxies, the first {told[0]!r}; take one that was trained with the same seed, "
-                "so on the same split"
-            )
+        if told := sorted(tested & self.seen_labels):
+            which = f"{len(told)} of {len(tested)} test galaxies, the first {told[0]!r}"
+            advice = "take one that was trained with the same seed, so on the same split"
+            raise ValueError(f"the encoder was trained with the labels of {which}; {advice}")
         if not self.seen and not self.published:
             return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
         if self.published == "file":
@@ -129,16 +104,14 @@ class Encoder(nn.Module):
         return f"{how}, transductive" if tested & self.seen else how
 
     def stages(self) -> list[list[nn.Module]]:
-        """Its modules from the first layers to the last, for learning rates that differ, and to be
-        frozen one after the other.
+        """Group its modules from the first layers to the last, for `freeze` and learning rates.
 
         Of a ResNet the stem and its four layers, of VGG what lies between two poolings, of
         Inception the stem and the modules of each grid size, of Xception the stem and its three
         flows, of others block by block."""
         if list(self.body.parameters(recurse=False)):
-            raise ValueError(
-                f"{self.options['name']} has weights outside its layers: its stages are unknown"
-            )
+            name = self.options["name"]
+            raise ValueError(f"{name} has weights outside its layers: its stages are unknown")
         parts: list[tuple[Any, nn.Module]] = []
         for name, child in self.body.named_children():
             layers = list(child.children())
@@ -150,24 +123,20 @@ class Encoder(nn.Module):
             else:
                 stage = re.match(r"layer\d|Mixed_\d|entry|middle|exit|", name)
                 parts.append((stage and stage[0], child))
-        groups = [
-            [module for _, module in group]
-            for _, group in itertools.groupby(parts, key=lambda part: part[0])
-        ]
+        grouped = itertools.groupby(parts, key=lambda part: part[0])
+        groups = [[module for _, module in group] for _, group in grouped]
         return [group for group in groups if any(list(module.parameters()) for module in group)]
 
     def freeze(self, how: Freeze) -> None:
-        """Keep its first stages (`how` many, or "all") as they are while a head on it is trained:
-        no gradient, and BatchNorm with the statistics that it has."""
+        """Keep its first stages (`how` many, or "all") as they are in training: no gradient, and
+        BatchNorm with the statistics that it has."""
         if how == "none":
             return
         stages = self.stages()
         number = len(stages) if how == "all" else -1 if isinstance(how, bool) else int(how)
         if not 0 <= number <= len(stages):
-            raise ValueError(
-                f"freeze={how!r}: none, all, or how many of the {len(stages)} stages of "
-                f"{self.options['name']}"
-            )
+            which = f"the {len(stages)} stages of {self.options['name']}"
+            raise ValueError(f"freeze={how!r}: none, all, or how many of {which}")
         self.frozen = [module for stage in stages[:number] for module in stage]
         for module in self.frozen:
             module.requires_grad_(False)
@@ -184,8 +153,8 @@ class Encoder(nn.Module):
 
 
 def smallest(name: str) -> int:
-    """The side in px of the smallest images that a network takes."""
-    stated = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else 0
+    """State the side in px of the smallest images that a network takes."""
+    stated = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else SMALLEST
     return max(SMALLEST, 71 if name == "xception" else stated)
 
 
@@ -203,39 +172,34 @@ def encoder(
     aligned: bool | None = None,
     image_size: int | None = None,
 ) -> Encoder:
-    """Make an encoder by name (`NAMES`, or `timm/NAME`), or load that of a model file of this
-    package.
+    """Make an encoder by name (`NAMES`, or `timm/NAME`), or load that of a model file.
 
     * `cnn`: `architectures.SmallCNN`, for few labels, with the `channels` of its blocks.
     * `resnet18`, `resnet50`: He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
-      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1), so that the
-      untrained network is a shallow one: easier to train, but its random features are worse.
+      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): easier to
+      train, but worse random features.
     * `vgg16`: the 13 convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556), and the mean of
-      the cells instead of the two layers of 4,096 that follow, nine tenths of its weights.
+      the cells instead of the two layers of 4,096 that follow.
     * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head.
     * `xception`: `architectures.Xception`.
     * `conv`: `architectures.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
       `aligned` and the `image_size` that it is for, which means nothing to the others.
     * `timm/NAME`: any network of the package timm (extra `models`) that takes images of any size.
-    * `FILE.safetensors`: the encoder of any model that was trained here, supervised or not; a
-      relative path is relative to the project's folder.
-    * `pretrained/NAME`: the same of the file `models/pretrained/NAME.safetensors`.
+    * `FILE.safetensors`: the encoder of a model file; a path relative to the project's folder.
+    * `pretrained/NAME`: that of `models/pretrained/NAME.safetensors`.
 
     `weights`: none, so random ones; imagenet, those that torchvision or timm publish, downloaded
     once; or a file of the network's weights, of torchvision (`.pth`), as safetensors, or one of
     this package. `freeze` keeps the first stages as they are (`Encoder.freeze`). `size`: the side
-    in px that images are brought to; by default they stay as they are, except that a network which
-    takes none so small (`smallest`) gets them enlarged. From images in [0, 1] `mean` is taken off,
-    and what is left divided by `std` (of each band, or of all): by default what is stated with the
-    weights, or what fits galaxies.
+    in px that images are brought to; None: as they are, but at least `smallest`. From images in
+    [0, 1] `mean` is taken off, and what is left divided by `std` (of each band, or of all): by
+    default what is stated with the weights, or what fits galaxies.
 
-    Raises `ValueError` for an unknown name, with the nearest one, for an option that the encoder
-    does not have, and for a file that does not fit; `Unavailable` where weights would have
-    to be downloaded and cannot be."""
-    options = dict(
-        zero_init_residual=zero_init_residual or None, channels=channels, latent=latent,
-        aligned=aligned, size=size, mean=mean, std=std,
-    )  # fmt: skip
+    Raises `ValueError` for an unknown name, an option that the encoder does not have, or a file
+    that does not fit; `Unavailable` where weights would have to be downloaded and cannot be."""
+    options = {"channels": channels, "latent": latent, "aligned": aligned}
+    options |= {"zero_init_residual": zero_init_residual or None}
+    options |= {"size": size, "mean": mean, "std": std}
     options = {key: value for key, value in options.items() if value is not None}
     file = model_file(name)
     if file is None:
@@ -249,9 +213,8 @@ def encoder(
 
 
 def model_file(name: str) -> Path | None:
-    """The model file that an encoder's name stands for, or None for a new network.
-
-    Raises `ValueError` for a `pretrained/NAME` of which there is none."""
+    """The model file that an encoder's name stands for, or None for a new network. Raises
+    `ValueError` for a `pretrained/NAME` that does not exist."""
     if name.endswith(".safetensors"):
         return project.root() / name
     if not name.startswith("pretrained/"):
@@ -269,8 +232,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         raise ValueError(unknown("encoder", name, [*NAMES, *others]))
     shown = {key: options.pop(key) for key in ("size", "mean", "std") if key in options}
     known = OPTIONS.get(name, ())
-    wrong = sorted(set(options) - set(known))
-    if wrong:
+    if wrong := sorted(set(options) - set(known)):
         has = ", ".join((*known, "size", "mean", "std"))
         raise ValueError(f"encoder {name} has no option {', '.join(wrong)}; it has {has}")
     if name == "conv" and image_size is not None:
@@ -281,7 +243,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
     body, num_features, stated = _body(name, options, imagenet=weights == "imagenet")
     shown = {**(stated if weights != "none" else {}), **shown}
     options = {"name": name, **getattr(body, "options", options), **shown}
-    made = Encoder(body, num_features, options, **shown)
+    made = Encoder(body, num_features, options)
     if weights == "imagenet":
         made.published = "imagenet"
         if name in PUBLISHED:
@@ -292,19 +254,14 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
     return made
 
 
-def _body(
-    name: str, options: dict[str, Any], *, imagenet: bool
-) -> tuple[nn.Module, int, dict[str, Any]]:
-    """A network up to its features, with random weights; how many these are; the mean and std that
-    ImageNet's weights want."""
+def _body(name: str, options: dict[str, Any], *, imagenet: bool) -> Body:
+    """A network up to its features, with random weights."""
     if name.startswith("timm/"):
         return _timm(name, imagenet=imagenet)
     if name in OWN:
         if imagenet:
-            raise ValueError(
-                f"encoder {name} has no ImageNet weights; {', '.join(PUBLISHED)} and many "
-                "timm/NAME have (timm/legacy_xception)"
-            )
+            others = f"{', '.join(PUBLISHED)} and many timm/NAME have (timm/legacy_xception)"
+            raise ValueError(f"encoder {name} has no ImageNet weights; {others}")
         body: Any = OWN[name](**options)
         return body, body.num_features, {}
     transform = PUBLISHED[name].transforms()
@@ -320,18 +277,16 @@ def _body(
     return body, num_features, stated
 
 
-def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]:
+def _timm(name: str, *, imagenet: bool) -> Body:
     try:
         import timm
     except ImportError as error:
-        raise ImportError(
-            f"encoder {name} needs the package timm: pip install 'galaxymorph[models]'"
-        ) from error
+        needed = "the package timm: pip install 'galaxymorph[models]'"
+        raise ImportError(f"encoder {name} needs {needed}") from error
     wanted = name.removeprefix("timm/")
     if not timm.is_model(wanted):
-        near = difflib.get_close_matches(wanted, timm.list_models(), n=3)
-        hint = f"; did you mean {', '.join(f'timm/{other}' for other in near)}?" if near else ""
-        raise ValueError(f"unknown encoder {name!r}{hint}")
+        known = [f"timm/{other}" for other in timm.list_models()]
+        raise ValueError(f"unknown encoder {name!r}{nearest(name, known)}")
     try:
         body: Any = timm.create_model(wanted, pretrained=imagenet, num_classes=0)
     except RuntimeError as error:  # it has none
@@ -346,7 +301,7 @@ def _timm(name: str, *, imagenet: bool) -> tuple[nn.Module, int, dict[str, Any]]
 
 
 def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
-    """Put weights of others into the body of an encoder; skip what they have beyond it."""
+    """Put weights of others into an encoder's body; skip what they have beyond it."""
     own = made.body.state_dict()
     counts = {key: own[key] for key in own if key.endswith("num_batches_tracked")}  # new in 2018
     body = {key: value for key, value in state.items() if key in own or not HEADS.fullmatch(key)}
@@ -360,24 +315,16 @@ def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
 
 def _trained(path: Path, options: dict[str, Any]) -> Encoder:
     state, header = load(path)
-    parts = (key.partition(".") for key in state)
-    state = {name: state[f"encoder.{name}"] for part, _, name in parts if part == "encoder"}
+    start = "encoder."
+    state = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
     if not state or "encoder" not in header:
-        raise ValueError(
-            f"{path}: a model file without an encoder; expected one that a training step of this "
-            "package wrote"
-        )
+        raise ValueError(f"{path}: a model file without an encoder; expected that of a trained one")
     if "seen" not in header:
-        raise ValueError(
-            f"{path}: does not say which galaxies it was trained on (`seen`), so test galaxies may "
-            "be among them"
-        )
+        why = "does not say which galaxies it was trained on (`seen`)"
+        raise ValueError(f"{path}: {why}, so test galaxies may be among them")
     theirs = header["encoder"]
-    wrong = {
-        key: value
-        for key, value in options.items()
-        if key != "zero_init_residual" and theirs.get(key) != value  # that is about first weights
-    }
+    options.pop("zero_init_residual", None)  # that is about first weights
+    wrong = {key: value for key, value in options.items() if theirs.get(key) != value}
     if wrong:
         raise ValueError(f"{path}: its encoder is {theirs}, not {wrong}; leave these options out")
     trained = encoder(**theirs)

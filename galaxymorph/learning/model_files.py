@@ -1,5 +1,5 @@
-"""Model files: weights with a header that says everything needed to use them alone. Safetensors,
-never a pickle. And weights of others, which have no header."""
+"""Model files: weights with a header that says all that is needed to use them, as safetensors; and
+weights of others, which have no header."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 import safetensors
 import safetensors.torch
 import torch
-from jaxtyping import UInt8
 from torch import Tensor, nn
 
 import galaxymorph
+from galaxymorph.pixels import Pixels
+
+UNREADABLE = (safetensors.SafetensorError, OSError)
 
 
 class Unavailable(OSError):
@@ -25,9 +27,9 @@ class Unavailable(OSError):
 
 @runtime_checkable
 class Sample(Protocol):
-    """Galaxies as `save` needs them, without knowing where they come from."""
+    """Galaxies as `save` needs them."""
 
-    images: UInt8[Tensor, "galaxy 3 size size"]
+    images: Pixels
     cutout: dict[str, Any]
 
 
@@ -44,33 +46,24 @@ def save(
     """Write a trained model to `path`, with the header that every use of the file relies on.
 
     Args:
-        path: of the file, which is replaced in one go.
-        model: its `encoder` says how to build it, how it normalises images, and which galaxies it
-            was trained on before.
         sample: the galaxies that it was trained on, or others of the same data set.
-        learned_from: ids of the galaxies that it was trained on; they are added to `seen`.
-        labels: whether it was told their labels or votes; they are then in `seen_labels`, too.
+        learned_from: ids of the galaxies that it was trained on; they join the encoder's `seen`.
+        labels: whether it was told their labels or votes; they then join `seen_labels`, too.
         part: the name of the submodule to keep; None: the whole model.
-        more: what else is needed to build or use it: `classes`, `answers`, `head`, `decoder`.
-    """
+        more: what else is needed to build or use it: `classes`, `answers`, `head`, `decoder`."""
     network: Any = model.encoder
     ids = {str(name) for name in learned_from}
-    write(
-        path,
-        nn.ModuleDict({part: getattr(model, part)}) if part else model,
-        encoder=network.options,
-        image_size=sample.images.shape[-1],
-        cutout=sample.cutout,
-        normalisation=network.normalisation,
-        seen=sorted(network.seen | ids),
-        seen_labels=sorted(network.seen_labels | (ids if labels else set())),
-        **more,
-    )
+    header = {"encoder": network.options, "normalisation": network.normalisation}
+    header |= {"image_size": sample.images.shape[-1], "cutout": sample.cutout}
+    header |= {"seen": sorted(network.seen | ids)}
+    header |= {"seen_labels": sorted(network.seen_labels | (ids if labels else set()))}
+    module = nn.ModuleDict({part: getattr(model, part)}) if part else model
+    write(path, module, **header, **more)
 
 
 def write(path: Path | str, module: nn.Module, **header: Any) -> None:
-    """Write the parameters and buffers of a module and a header of plain values to `path`,
-    replacing it in one go. The package's version is added to the header."""
+    """Write a module's weights and a header of plain values, with the package's version, to `path`,
+    replacing it in one go."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
@@ -81,16 +74,15 @@ def write(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state dict and the header of a model file. Raises `FileNotFoundError`, or `ValueError`
-    naming a file that is none of ours."""
+    """Read the state dict and the header of a model file. Raises `FileNotFoundError`, or
+    `ValueError` for a file that is none."""
     if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"{path}: there is no such model file; the step that trains it has to be run first"
-        )
+        todo = "the step that trains it has to be run first"
+        raise FileNotFoundError(f"{path}: there is no such model file; {todo}")
     wanted = "expected a model file as galaxymorph.learning.model_files.save writes it"
     try:
         header = _header(path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a model file ({error}); {wanted}") from error
     if header is None:
         raise ValueError(f"{path}: weights without a header; {wanted}")
@@ -101,7 +93,7 @@ def is_model(path: Path | str) -> bool:
     """Whether a file is one of this package's, with a header."""
     try:
         return _header(path) is not None
-    except (safetensors.SafetensorError, OSError):
+    except UNREADABLE:
         return False
 
 
@@ -111,32 +103,28 @@ def _header(path: Path | str) -> str | None:
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
-    """The state dict in a file of others: safetensors, or what `torch.save` writes of tensors
-    (`.pth`; no code in it is run). Raises `FileNotFoundError`, or `ValueError` naming the file."""
+    """Read the state dict in a file of others: safetensors, or what `torch.save` writes of tensors
+    (`.pth`; no code in it is run). Raises `FileNotFoundError` or `ValueError`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights")
-    unreadable = (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError)
     try:
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*unreadable, OSError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise ValueError(
-            f"{path}: not a file of weights; expected tensors by the names of a network's "
-            "parameters"
-        )
+        wanted = "expected tensors by the names of a network's parameters"
+        raise ValueError(f"{path}: not a file of weights; {wanted}")
     return state
 
 
 def fetch(url: str) -> dict[str, Tensor]:
-    """The state dict at an address whose file name holds its checksum (`resnet18-f37072fd.pth`),
-    kept in torch's own cache.
+    """Download the state dict of a file whose name holds its checksum (`resnet18-f37072fd.pth`), or
+    take it from torch's own cache.
 
-    Raises `Unavailable` where there is no network and nothing in the cache, `ValueError` for a file
-    with another checksum."""
+    Raises `Unavailable` where neither is possible, `ValueError` for another checksum."""
     how = {"map_location": "cpu", "check_hash": True, "weights_only": True}
     try:
         return torch.hub.load_state_dict_from_url(url, **how)

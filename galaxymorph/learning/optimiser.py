@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,19 +14,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 def optimiser(
     learner: nn.Module, name: str, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not
+    """Make AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not
     decayed. Each stage of the learner is `layer_decay` times as fast as the next later one.
 
     Raises `ValueError` for another name, or a learner without `stages()` whose stages differ."""
-    if layer_decay == 1:
-        stages = [list(learner.parameters())]
-    elif not hasattr(learner, "stages"):
-        raise ValueError(
-            f"layer_decay={layer_decay}: {type(learner).__name__} does not say its stages; "
-            "leave it at 1"
-        )
-    else:
-        stages = [[p for part in stage for p in part.parameters()] for stage in learner.stages()]  # pyright: ignore
+    if layer_decay != 1 and not hasattr(learner, "stages"):
+        why = f"{type(learner).__name__} does not say its stages; leave it at 1"
+        raise ValueError(f"layer_decay={layer_decay}: {why}")
+    modules: Any = [[learner]] if layer_decay == 1 else learner.stages()  # pyright: ignore
+    stages = [[p for part in stage for p in part.parameters()] for stage in modules]
     groups = []
     for earlier, parameters in enumerate(reversed(stages)):
         rate = learning_rate * layer_decay**earlier
@@ -41,7 +38,7 @@ def optimiser(
 
 
 def warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: float) -> LambdaLR:
-    """A linear rise over the fraction `warmup` of all steps, then a cosine to zero."""
+    """Schedule a linear rise over the fraction `warmup` of all steps, then a cosine to zero."""
     rise = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:
@@ -53,12 +50,11 @@ def warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: f
 
 
 def follow(averaged: AveragedModel, learner: nn.Module, decay: float) -> None:
-    """A step of the moving average of weights and BatchNorm's statistics; other buffers (a queue, a
+    """Step the moving average of weights and BatchNorm's statistics; other buffers (a queue, a
     counter) are the latest.
 
-    The decay is (1 + t) / (10 + t) after t steps where that is less: the variances of BatchNorm
-    begin with 1, often a hundred times too much, and would stay in the average for longer than a
-    training on few galaxies lasts."""
+    The decay is (1 + t) / (10 + t) after t steps where that is less: BatchNorm's variances begin
+    with 1, often a hundred times too much, which a short training would not forget."""
     t = int(averaged.n_averaged)  # on the CPU, whatever the device
     averaged.multi_avg_fn = get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))
     averaged.update_parameters(learner)

@@ -15,21 +15,16 @@ from galaxymorph.learning.votes import VoteRegressor
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The learner of a model file, in eval mode and on the GPU where there is one, and the file's
-    header.
+    """Load the learner of a model file, in eval mode and on the GPU where there is one, and the
+    header: a `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module
+    that has an `encoder` only.
 
-    A `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module that has
-    an `encoder` only.
-
-    Raises `FileNotFoundError`, or `ValueError` for a file that is none of this package, or whose
-    weights do not fit its header."""
+    Raises `FileNotFoundError`, or `ValueError` where file, header and weights do not fit."""
     state, header = model_files.load(path)
     missing = [key for key in ("encoder", "image_size") if key not in header]
     if missing:
-        raise ValueError(
-            f"{path}: its header lacks {' and '.join(missing)}; expected a file of a training step "
-            "of this package"
-        )
+        lacks = f"its header lacks {' and '.join(missing)}"
+        raise ValueError(f"{path}: {lacks}; expected a file of a training step of this package")
     encoder = encoders.encoder(**header["encoder"])
     if "classes" in header:
         learner = Classifier(encoder, classes=len(header["classes"]))
@@ -41,7 +36,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path}: the weights are not those of the model in its header: {error}"
-        ) from error
+        wrong = "the weights are not those of the model in its header"
+        raise ValueError(f"{path}: {wrong}: {error}") from error
     return learner.eval().to(device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]

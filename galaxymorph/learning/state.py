@@ -23,7 +23,7 @@ VALUES = ("settings", "best", "best_score", "rows")  # of a checkpoint, beside w
 
 @dataclass
 class State:
-    """All that a training is at the end of an epoch, and so what a checkpoint holds."""
+    """What a checkpoint holds."""
 
     learner: nn.Module
     optimiser: torch.optim.Optimizer
@@ -73,25 +73,19 @@ class State:
         partial.replace(path)
 
     def resume(self, path: Path, keep: Callable[[nn.Module], object] | None) -> None:
-        """Go on from a checkpoint, if there is one of these settings; `keep` is called with its
+        """Go on from a checkpoint of these settings, if there is one; `keep` is called with its
         best weights. One of other settings is set aside, with a warning."""
         if not path.is_file():
             return
         # plain values and tensors: no code is run
         state = torch.load(path, map_location=device(), weights_only=True)
-        before = state["settings"]
-        changed = [
-            f"{name} was {before.get(name)}, is {value}"
-            for name, value in self.settings.items()
-            if value != before.get(name)
-        ]
+        pairs = [(name, state["settings"].get(name), now) for name, now in self.settings.items()]
+        changed = [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
         if changed:
             aside = path.replace(path.with_name(f"{path.name}.old"))
-            warnings.warn(
-                f"{path}: of a training with other settings ({', '.join(changed)}); training "
-                f"starts anew, that one is {aside.name} now",
-                stacklevel=3,
-            )
+            what = f"{path}: of a training with other settings ({', '.join(changed)})"
+            now = f"training starts anew, that one is {aside.name} now"
+            warnings.warn(f"{what}; {now}", stacklevel=3)
             return
         self.best, self.best_score, self.rows = (state[name] for name in VALUES[1:])
         if keep:
@@ -106,7 +100,7 @@ class State:
 
 
 def digest(*parts: object) -> str:
-    """Of tensors, by shape and values, and of what else has a text."""
+    """Digest tensors, by shape and values, and texts of other values."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
@@ -118,8 +112,8 @@ def digest(*parts: object) -> str:
 
 
 def digest_of_learner(learner: nn.Module, views: Callable | None) -> str:
-    """Of a learner before its first step: its weights, and all of its options and those of its
-    views that are plain values."""
+    """Digest a learner before its first step: its weights, and the plain options of its modules and
+    views."""
     frozen = [name for name, parameter in learner.named_parameters() if not parameter.requires_grad]
     tensors = learner.state_dict() | dict(learner.named_buffers())  # also those that are not kept
     modules = list(learner.modules())

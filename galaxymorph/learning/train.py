@@ -1,20 +1,19 @@
-"""The one training loop, and what comes after it: `fit`, `predict` and `embed`. Nothing here knows
-a method.
+"""The one training loop of all methods, and what comes after it: `fit`, `predict` and `embed`.
 
-A learner is any `nn.Module` with `loss(images, targets) -> scalar`. Three methods are optional:
-`measures(images, targets)`, a dict of batch means, its "loss" among them, to report and to select
-by; `predict(images)`, class probabilities; and `stages()`, lists of its modules from the first
-layers to the last. Images are uint8 everywhere outside this module and float in [0, 1] inside a
-learner; features, for learners that take those, are float in both. Targets are a tensor, or a tuple
-of tensors, the labels first, of which a learner then gets the tuple of a batch."""
+A learner is any `nn.Module` with `loss(images, targets)`, a scalar, or `measures(images, targets)`,
+a dict of batch means, its "loss" among them, to report and to select by. Optional are
+`predict(images)`, class probabilities, and `stages()`, lists of its modules from the first layers
+to the last. Images are uint8 outside a learner and float in [0, 1] inside; features, for learners
+that take those, are float in both. Targets are a tensor, or a tuple of tensors, the labels first.
+"""
 
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +22,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from galaxymorph.learning.architectures import Features
+from galaxymorph.learning.classifier import Outputs
 from galaxymorph.learning.device import autocast, device, to_float
 from galaxymorph.learning.optimiser import follow, optimiser, warmup_and_cosine
-from galaxymorph.learning.state import ERRORS as ERRORS
 from galaxymorph.learning.state import State, digest, digest_of_learner
-from galaxymorph.pixels import Images, orientations
+from galaxymorph.pixels import Images, Pixels, orientations
 
-Pixels = UInt8[Tensor, "galaxy 3 size size"]
 Targets = Tensor | tuple[Tensor, ...]
 # images, or features, and their targets
 Part = tuple[UInt8[Tensor, "_ 3 size size"] | Float[Tensor, "_ feature"], Targets]
@@ -38,40 +37,36 @@ Views = Callable[..., Images]
 
 
 class Diverged(FloatingPointError):
-    """The training loss is no longer finite; the learner holds the last good weights."""
+    """A loss is not finite; the learner holds the best weights so far."""
 
 
 def n_batches(n: int, batch_size: int) -> int:
-    """Batches of an epoch of `n` galaxies, none of a single one, of which BatchNorm could take no
-    variance."""
+    """Batches of an epoch of `n` galaxies; of a single one BatchNorm could take no variance."""
     return max(1, min(math.ceil(n / batch_size), n // 2))
 
 
 def epochs_and_passes(
     n: int, *, epochs: int, batch_size: int, least_steps: int = 0
 ) -> tuple[int, int]:
-    """How many epochs `fit` trains on `n` galaxies, and how often each of these goes through all of
-    them: once, where `epochs` make `least_steps` batches; else so often that they do, in as many
-    epochs as that takes."""
+    """How many epochs `fit` trains on `n` galaxies, and how often each goes through all of them:
+    once where that makes `least_steps` batches, else so often that it does."""
     per_pass = n_batches(n, batch_size)
     passes = max(1, math.ceil(least_steps / (epochs * per_pass)))
     return (epochs if passes == 1 else math.ceil(least_steps / (passes * per_pass))), passes
 
 
-def n_steps(n: int, *, epochs: int, batch_size: int, least_steps: int = 0) -> int:
-    """How many batches `fit` trains with in all."""
-    length = {"epochs": epochs, "batch_size": batch_size, "least_steps": least_steps}
-    return math.prod(epochs_and_passes(n, **length)) * n_batches(n, batch_size)
+def n_steps(n: int, **length: int) -> int:
+    """How many batches `fit` trains with in all; takes what `epochs_and_passes` takes."""
+    return math.prod(epochs_and_passes(n, **length)) * n_batches(n, length["batch_size"])
 
 
 def batches(
     targets: Targets, *, batch_size: int, balanced: bool, generator: torch.Generator
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """One epoch of shuffled indices, in `n_batches` batches whose sizes differ by one at most.
+    """Shuffle the indices of an epoch, in `n_batches` batches whose sizes differ by one at most.
 
-    With `balanced`, galaxies are drawn with replacement so that every class is met equally often.
-    """
-    labels = targets[0] if isinstance(targets, tuple) else targets
+    With `balanced`, galaxies are drawn with replacement, every class equally often."""
+    labels = _tuple(targets)[0]
     n = len(labels)
     if balanced:
         weights = 1.0 / torch.bincount(labels).clamp_min(1)[labels].float()
@@ -105,14 +100,13 @@ def fit(
     precision: Precision = "auto",
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Train the learner; yield one row per epoch, as it happens, and leave the best weights in the
-    learner.
+    """Train the learner; yield a row for each epoch, and leave the best weights in the learner.
 
     Args:
         views: draws the random views of each training batch; validation galaxies stay as they are.
-        epochs, least_steps: where the epochs have fewer batches than `least_steps`, as with few
-            labels, each goes through the galaxies several times (`epochs_and_passes`): more epochs
-            would mostly validate, and choose among too many.
+        epochs, least_steps: where the epochs have fewer batches than `least_steps`, each goes
+            through the galaxies several times (`epochs_and_passes`): more epochs would mostly
+            validate, and choose among too many.
         learning_rate, warmup: rises linearly over the fraction `warmup` of all steps, then falls to
             zero as a cosine. SGD has Nesterov momentum 0.9.
         layer_decay: by which each stage of the learner (its `stages()`) learns slower than the next
@@ -120,43 +114,37 @@ def fit(
         average: decay per step of an exponential moving average of the weights (Polyak & Juditsky
             1992; smaller in the first steps), which is then what is validated and kept; 0 is off.
         balanced: draw every class equally often.
-        monitor, patience: the best epoch has the smallest error (`ERRORS`) or the largest value of
-            another measure on the validation part, or is the last one (None). Training ends after
-            `patience` epochs (1 or more) without a better one.
-        keep: called with the learner at every best epoch so far, to write its weights to a file: a
-            training that is killed or diverges later loses nothing.
+        monitor, patience: the best epoch has the smallest error (`state.ERRORS`) or the largest
+            value of another measure on the validation part, or is the last one (None). Training
+            ends after `patience` epochs without a better one.
+        keep: called with the learner at every best epoch so far, to write its weights to a file.
         watch: called after every epoch with its number and that of all; its values join the row.
-        checkpoint: a file that is written after every epoch. A training that was stopped goes on
-            from there: its earlier rows come first, and the result is that of a training which
-            never stopped. One of other settings, galaxies, views or first weights is set aside. The
-            file stays; delete it when what comes after training is done.
+        checkpoint: a file, written after every epoch, from which a stopped training goes on as if
+            it had never stopped, its earlier rows first. One of other settings, galaxies, views or
+            first weights is set aside.
         seed: same seed, same machine: same rows, on the CPU.
 
-    Yields: epoch (from 1), epochs, train_<measure> (mean over the views of the epoch as they were
-    trained on, so of weights that change meanwhile), val_<measure> (of the weights at the end of
-    the epoch, in eval mode), learning_rate (of the last stage), seconds, images_per_second
-    (training alone), best (whether it is the best epoch so far).
+    Yields: epoch (from 1), epochs, train_<measure> (mean over the epoch's views, while weights
+    change), val_<measure> (of the weights at its end, in eval mode), learning_rate (of the last
+    stage), seconds, images_per_second (training alone), best (whether it is the best so far).
 
-    Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far.
-    """
+    Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far."""
     length = {"epochs": epochs, "least_steps": least_steps, "batch_size": batch_size}
     settings = length | {
         "learning_rate": learning_rate, "layer_decay": layer_decay, "optimizer": optimizer,
         "weight_decay": weight_decay, "warmup": warmup, "average": average, "balanced": balanced,
         "monitor": monitor, "patience": patience, "precision": precision, "seed": seed,
     }  # fmt: skip
-    n = len(train[0])
+    n, n_val = len(train[0]), len(val[0])
     if patience is not None and patience < 1:
         raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
-    if n < 2 or len(val[0]) == 0:
-        raise ValueError(
-            f"{n} galaxies to train and {len(val[0])} to validate with: at least 2 and 1"
-        )
+    if n < 2 or n_val == 0:
+        raise ValueError(f"{n} galaxies to train and {n_val} to validate with: at least 2 and 1")
     epochs, passes = epochs_and_passes(n, **length)
     where = device()
     torch.manual_seed(seed)  # dropout and views
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    tensors = _tensors(train) + _tensors(val)
+    tensors = train[0], *_tuple(train[1]), val[0], *_tuple(val[1])
     settings |= {
         "galaxies": n,
         "data": digest(*(each[:: max(1, len(each) // 1000)] for each in tensors)),
@@ -180,14 +168,12 @@ def fit(
         train = train[0].to(where), train[1]  # resident: an epoch then never waits for the host
 
     how = {"batch_size": batch_size, "balanced": balanced, "generator": state.shuffle}
+    limit = math.inf if patience is None else patience
     try:
         yield from state.rows
-        while len(state.rows) < epochs and (
-            patience is None or len(state.rows) - state.best_epoch < patience
-        ):
+        while len(state.rows) < epochs and len(state.rows) - state.best_epoch < limit:
             start = time.perf_counter()
-            orders = (batches(train[1], **how) for _ in range(passes))
-            order = itertools.chain.from_iterable(orders)
+            order = (rows for _ in range(passes) for rows in batches(train[1], **how))
             measured = _epoch(state, train, order, views, precision)
             seconds = time.perf_counter() - start
             validated = evaluate(state.judged, val, precision=precision)
@@ -196,10 +182,10 @@ def fit(
             row |= {f"val_{name}": value for name, value in validated.items()}
             if not math.isfinite(row["train_loss"] + row["val_loss"]):
                 raise Diverged(
-                    f"in epoch {row['epoch']} the training loss is {row['train_loss']:g} and the "
-                    f"validation loss {row['val_loss']:g}; the weights of epoch "
-                    f"{state.best_epoch} are kept. Try a learning_rate below {learning_rate:g}, "
-                    "a longer warmup, or precision: fp32"
+                    f"in epoch {row['epoch']} the training loss is {row['train_loss']:g}, the "
+                    f"validation loss {row['val_loss']:g}; the weights of epoch {state.best_epoch} "
+                    f"are kept. Try a learning_rate below {learning_rate:g}, a longer warmup, or "
+                    "precision: fp32"
                 )
             row["learning_rate"] = state.schedule.get_last_lr()[-1]
             row["seconds"], row["images_per_second"] = seconds, passes * n / seconds
@@ -221,17 +207,16 @@ def fit(
 def _epoch(
     state: State, train: Part, order: Iterator[Tensor], views: Views | None, precision: str
 ) -> dict[str, float]:
-    """Train on the batches of an epoch; the mean of each measure."""
+    """Train on the batches of an epoch; return the mean of each measure."""
     images, targets = train
-    where, measure = device(), _measures(state.learner)
-    met, sums = 0, dict[str, Tensor]()
+    where, met, sums = device(), 0, dict[str, Tensor]()
     state.learner.train()
     for rows in order:
         batch = to_float(images[rows.to(images.device)], where)
         # in full precision: bfloat16 would round where pixels come from
         batch = views(batch) if views else batch
         with autocast(precision, where):
-            measured = measure(batch, _taken(targets, rows, where))
+            measured = _measures(state.learner, batch, targets, rows)
         state.optimiser.zero_grad(set_to_none=True)
         measured["loss"].backward()
         state.optimiser.step()
@@ -245,23 +230,19 @@ def _epoch(
     return {name: value.item() / met for name, value in sums.items()}
 
 
-def _tensors(part: Part) -> tuple[Tensor, ...]:
-    images, targets = part
-    return (images, *(targets if isinstance(targets, tuple) else (targets,)))
+def _tuple(targets: Targets) -> tuple[Tensor, ...]:
+    return targets if isinstance(targets, tuple) else (targets,)
 
 
-def _taken(targets: Targets, rows: Tensor | slice, where: torch.device) -> Targets:
-    """The targets of a batch, on the device."""
-    if isinstance(targets, tuple):
-        return tuple(each[rows].to(where) for each in targets)
-    return targets[rows].to(where)
-
-
-def _measures(learner: nn.Module) -> Callable[[Tensor, Targets], dict[str, Tensor]]:
-    """The learner's `measures`, or its loss where it has none."""
+def _measures(
+    learner: Any, batch: Tensor, targets: Targets, rows: Tensor | slice
+) -> dict[str, Tensor]:
+    """The learner's `measures` of a batch and its rows of the targets, or its loss alone."""
+    taken: Any = tuple(each[rows].to(batch.device) for each in _tuple(targets))
+    taken = taken if isinstance(targets, tuple) else taken[0]
     if hasattr(learner, "measures"):
-        return learner.measures  # pyright: ignore[reportReturnType]
-    return lambda images, targets: {"loss": learner.loss(images, targets)}  # pyright: ignore[reportCallIssue]
+        return learner.measures(batch, taken)
+    return {"loss": learner.loss(batch, taken)}
 
 
 @torch.no_grad()
@@ -269,45 +250,34 @@ def evaluate(
     learner: nn.Module, part: Part, *, batch_size: int = 256, precision: str = "auto"
 ) -> dict[str, float]:
     """Average a learner's `measures` (or its loss) over a part, in eval mode and without views."""
-    where, (images, targets) = device(), part
+    where, (images, targets), sums = device(), part, dict[str, float]()
     learner.to(where).eval()
-    measure, sums = _measures(learner), dict[str, float]()
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
         batch = to_float(images[rows], where)
         with autocast(precision, where):
-            values = measure(batch, _taken(targets, rows, where))
-        for name, value in values.items():
+            measured = _measures(learner, batch, targets, rows)
+        for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
     return {name: value / len(images) for name, value in sums.items()}
 
 
-@torch.no_grad()
 def predict(
     learner: nn.Module,
-    images: Pixels | Float[Tensor, "galaxy feature"],
+    images: Pixels | Features,
     *,
     average_orientations: bool = False,
     batch_size: int = 256,
     precision: Precision = "auto",
-) -> Float[Tensor, "galaxy class"]:
-    """Compute class probabilities of galaxies, in order, on the CPU; in eval mode, so no galaxy
-    depends on its batch.
+) -> Outputs:
+    """Compute class probabilities of galaxies, in order and eval mode, on the CPU.
 
-    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy
-    (test-time averaging)."""
-    where = device()
-    learner.to(where).eval()
-    outputs = []
-    for batch in images.split(batch_size):
-        views = to_float(batch, where)
-        views = orientations(views) if average_orientations else [views]
-        with autocast(precision, where):
-            outputs.append(torch.stack([learner.predict(view) for view in views]).mean(0).cpu())  # pyright: ignore
-    return torch.cat(outputs)
+    With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy."""
+    how = {"each": average_orientations, "batch_size": batch_size, "precision": precision}
+    outputs: Any = learner.predict
+    return torch.cat([batch.mean(0) for batch in _outputs(learner, outputs, images, **how)])
 
 
-@torch.no_grad()
 def embed(
     encoder: nn.Module,
     images: Pixels,
@@ -317,21 +287,35 @@ def embed(
     seed: int = 0,
     batch_size: int = 256,
     precision: Precision = "auto",
-) -> Float[Tensor, "galaxy feature"] | Float[Tensor, "8 galaxy feature"]:
-    """Compute features of galaxies, in order, on the CPU; in eval mode, so none depends on which
-    others share its batch.
+) -> Features | Float[Tensor, "8 galaxy feature"]:
+    """Compute features of galaxies as `predict` does probabilities.
 
-    With `each_orientation`, of each of the 8 rotations and mirror images of a galaxy
-    (`orientations`). With `views`, of a random view of each galaxy, drawn from `seed`."""
+    With `each_orientation`, of each of a galaxy's 8 rotations and mirror images (`orientations`).
+    With `views`, of a random view of each galaxy, drawn from `seed`."""
+    drawn = views and partial(views, generator=torch.Generator(device()).manual_seed(seed))
+    how = {"each": each_orientation, "batch_size": batch_size, "precision": precision}
+    features = torch.cat(list(_outputs(encoder, encoder, images, views=drawn, **how)), 1)
+    return features if each_orientation else features[0]
+
+
+@torch.no_grad()
+def _outputs(
+    network: nn.Module,
+    outputs: Callable[[Tensor], Tensor],
+    images: Tensor,
+    *,
+    each: bool,
+    batch_size: int,
+    precision: str,
+    views: Views | None = None,
+) -> Iterator[Float[Tensor, "orientation galaxy output"]]:
+    """Outputs of each batch, of a single orientation or `each`."""
     where = device()
-    encoder.to(where).eval()
-    drawn = torch.Generator(where).manual_seed(seed)
-    outputs = []  # of batches, (orientation, galaxy, feature)
+    network.to(where).eval()
     for batch in images.split(batch_size):
         pixels = to_float(batch, where)
-        pixels = views(pixels, generator=drawn) if views else pixels
-        turned = orientations(pixels) if each_orientation else [pixels]
+        pixels = views(pixels) if views else pixels
         with autocast(precision, where):
-            outputs.append(torch.stack([encoder(image).float() for image in turned]).cpu())
-    features = torch.cat(outputs, 1)
-    return features if each_orientation else features[0]
+            turned = orientations(pixels) if each else [pixels]
+            found = torch.stack([outputs(image).float() for image in turned]).cpu()
+        yield found

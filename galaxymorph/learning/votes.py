@@ -1,10 +1,9 @@
-"""A head on an encoder that tells what volunteers would say: the 37 answers of the Galaxy Zoo 2
-decision tree.
+"""A head that tells what volunteers would say: the 37 answers of the Galaxy Zoo 2 decision tree.
 
 A softmax for each question, times the probability of reaching it, gives answers that sum to the
-answer that leads to their question, as the winner of the Galaxy Zoo challenge had them (Dieleman,
-Willett & Dambre 2015, arXiv 1503.07077, who divided positive outputs by their sum). How many people
-voted counts where their likelihood is the loss (Walmsley et al. 2022, arXiv 2102.08414)."""
+answer that leads to their question, as those of the Galaxy Zoo challenge's winner do (Dieleman,
+Willett & Dambre 2015, arXiv 1503.07077). How many people voted counts where their likelihood is the
+loss (Walmsley et al. 2022, arXiv 2102.08414)."""
 
 from __future__ import annotations
 
@@ -17,41 +16,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.learning.architectures import Mean
 from galaxymorph.learning.classifier import Headed, Outputs
-from galaxymorph.pixels import Images
+from galaxymorph.pixels import Each, Images
 
 Loss = Literal["mse", "kl", "multinomial", "dirichlet"]
 Votes = Float[Tensor, "galaxy 37"]
-Each = Float[Tensor, " galaxy"]
+PerQuestion = Float[Tensor, "galaxy 11"]
+Targets = Float[Tensor, "galaxy 38"]
 # median of those who see a galaxy of Galaxy Zoo 2 (Willett et al. 2013, section 2.3)
 VOLUNTEERS = 44.0
 CONCENTRATION = 20.0  # of an untrained head: votes of about 20 people
 SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
-def targets(votes: Votes, volunteers: Each | None) -> Float[Tensor, "galaxy 38"]:
-    """What a `VoteRegressor` learns from: cumulative votes, and the number of volunteers
-    (`VOLUNTEERS` where it is unknown).
-
-    Raises `ValueError` where a galaxy has no votes."""
+def targets(votes: Votes, volunteers: Each | None) -> Targets:
+    """Join what a `VoteRegressor` learns from: cumulative votes, and the number of volunteers
+    (`VOLUNTEERS` where unknown). Raises `ValueError` for a galaxy without votes."""
     known = votes.isfinite().all(1)
     if not known.all():
-        raise ValueError(
-            f"galaxy in row {known.int().argmin()} has no votes: take galaxies of "
-            "data.load(target='votes') that are in a split"
-        )
+        advice = "take galaxies of data.load(target='votes') that are in a split"
+        raise ValueError(f"galaxy in row {known.int().argmin()} has no votes: {advice}")
     number = torch.full((len(votes),), torch.nan) if volunteers is None else volunteers
     return torch.cat([votes, number.nan_to_num(VOLUNTEERS)[:, None]], 1).float()
 
 
 def log_fractions(logits: Votes) -> Votes:
-    """Logarithms of the fractions of those who are asked: a softmax for each question."""
+    """Compute logarithms of the fractions of those asked: a softmax for each question."""
     return torch.cat([part.log_softmax(1) for part in logits.split(SIZES, 1)], 1)
 
 
 def cumulative(logs: Votes) -> Votes:
-    """Cumulative vote fractions from `log_fractions`: the answers of a question sum to the answer
-    that leads to it."""
+    """Compute cumulative vote fractions from `log_fractions`."""
     reached: dict[str, Tensor] = {}
     for question, where in galaxy_zoo_tree.SLICES.items():  # parents stand before their children
         parent = galaxy_zoo_tree.PARENTS[question]
@@ -64,25 +60,22 @@ def cumulative(logs: Votes) -> Votes:
 
 
 class VoteRegressor(Headed):
-    """Cumulative vote fractions of galaxies; a learner for `train.fit`, whose targets are those of
-    `targets`.
+    """Cumulative vote fractions; a learner for `train.fit` with the targets of `targets`.
 
     Arguments: the `encoder` (with `num_features`); `hidden`, the size of a hidden layer (the
     published project's head was Linear-ReLU-Dropout-Linear with 512), with `dropout` before the
     last layer; `tree`, whether answers follow the tree, or are 37 linear outputs which may
     contradict each other; and the `loss`, a mean over galaxies:
 
-    * mse: mean squared error of the 37 cumulative fractions, the challenge's score. The one that
-      plain outputs can have.
+    * mse: mean squared error of the 37 cumulative fractions, the challenge's score, and the only
+      one for plain outputs.
     * kl: Kullback-Leibler divergence of the predicted fractions from the volunteers', summed over
       the questions, each weighted by the fraction of volunteers who reached it; in nats.
-    * multinomial: negative log-likelihood of the numbers of votes, for each question of a
-      multinomial distribution with as many trials as people were asked; without the constant term,
-      in nats.
-    * dirichlet: the same of a Dirichlet-multinomial distribution (Walmsley et al. 2022), which can
-      say how sure it is: the concentration of each question is one more output. (There, each answer
-      has a concentration of its own, from 1 to 101, so that fractions cannot come near 0 or 1. Here
-      fractions are free, and so is the sum of a question's concentrations.)
+    * multinomial: negative log-likelihood (nats) of the numbers of votes, for each question with as
+      many trials as people were asked; without the constant term.
+    * dirichlet: the same of a Dirichlet-multinomial distribution (Walmsley et al. 2022), which says
+      how sure it is by one more output, the concentration of each question. (There, each answer has
+      one, from 1 to 101, so that fractions cannot come near 0 or 1.)
 
     `outputs` names the columns that `predict` gives."""
 
@@ -99,13 +92,10 @@ class VoteRegressor(Headed):
         if loss not in get_args(Loss):
             raise ValueError(f"loss={loss!r}: one of {', '.join(get_args(Loss))}")
         if not tree and loss != "mse":
-            raise ValueError(
-                f"loss={loss!r} is one of distributions, which plain outputs are not: "
-                "give tree=True, or loss='mse'"
-            )
+            why = "is one of distributions, which plain outputs are not"
+            raise ValueError(f"loss={loss!r} {why}: give tree=True, or loss='mse'")
         self.encoder, self.tree, self.kind = encoder, tree, loss
-        self.options: dict[str, Any] = {"tree": tree, "loss": loss}
-        self.options |= {"hidden": hidden, "dropout": dropout}
+        self.options = {"tree": tree, "loss": loss, "hidden": hidden, "dropout": dropout}
         self.outputs = galaxy_zoo_tree.COLUMNS
         if loss == "dirichlet":
             self.outputs += tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES)
@@ -115,32 +105,27 @@ class VoteRegressor(Headed):
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Take the weights of a trained model (`model_files.load`), those of its head, too.
-
-        Raises `ValueError` where that has another head: its outputs would mean something else."""
-        kind = {key: value for key, value in self.options.items() if key != "dropout"}
-        theirs = {key: value for key, value in header.get("head", {}).items() if key != "dropout"}
+        """Take the weights of a trained model (`model_files.load`), those of its head, too. Raises
+        `ValueError` where that has another head: its outputs would mean something else."""
+        head = header.get("head", {})
+        kind, theirs = ({k: of[k] for k in of if k != "dropout"} for of in (self.options, head))
         if kind != theirs:
             found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
             raise ValueError(f"cannot go on from the model file: {found}, this one is {kind}")
         self.load_state_dict(state)
 
     def predict(self, images: Images) -> Outputs:
-        """Cumulative vote fractions, `(galaxy, 37)`, and the concentrations, if it has them,
-        `(galaxy, 11)`."""
+        """Compute 37 cumulative vote fractions, and 11 concentrations, if it has them."""
         raw = self(images).float()
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Outputs, column: int) -> Each:
-        """How much raw outputs speak for an answer (`galaxy_zoo_tree.column`) once its question is
-        asked: the logarithm of its fraction; of plain outputs the cumulative fraction itself."""
+        """Score an answer (`galaxy_zoo_tree.column`) by raw outputs: the logarithm of its fraction
+        of those asked; of plain outputs the cumulative fraction itself."""
         return log_fractions(raw[:, :37])[:, column] if self.tree else raw[:, column]
 
-    def measures(
-        self, images: Images, targets: Float[Tensor, "galaxy 38"]
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The loss of a batch, and the mean squared error of the 37 cumulative fractions, whatever
-        the loss is."""
+    def measures(self, images: Images, targets: Targets) -> dict[str, Mean]:
+        """Compute the loss of a batch, and the mean squared error of the cumulative fractions."""
         raw, votes, volunteers = self(images).float(), targets[:, :37], targets[:, 37:]
         mse = functional.mse_loss(self._fractions(raw), votes)
         if self.kind == "mse":
@@ -158,38 +143,28 @@ class VoteRegressor(Headed):
         return cumulative(log_fractions(raw[:, :37])) if self.tree else raw[:, :37]
 
     def _concentrations(self, raw: Outputs) -> Float[Tensor, "galaxy concentration"]:
-        # 0.13 to 3,000: nothing that a loss could not take
-        return CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()
+        return CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()  # 0.13 to 3,000
 
 
-def _sums(answers: Votes) -> Float[Tensor, "galaxy 11"]:
-    """Of the answers of each question."""
+def _sums(answers: Votes) -> PerQuestion:
     return torch.stack([part.sum(1) for part in answers.split(SIZES, 1)], 1)
 
 
-def _per_answer(questions: Float[Tensor, "galaxy 11"]) -> Votes:
-    """A question's number at each of its answers."""
-    sizes = torch.tensor(SIZES, device=questions.device)
-    return questions.repeat_interleave(sizes, 1)
+def _per_answer(questions: PerQuestion) -> Votes:
+    return questions.repeat_interleave(torch.tensor(SIZES, device=questions.device), 1)
 
 
 def _divergence(logs: Votes, votes: Votes) -> Each:
-    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f: as asked *
-    f is what is known, sum(votes (ln votes - ln asked - ln p)), and 0 where there are none."""
+    """Sum over questions of asked * sum(f (ln f - ln p)), where the votes are asked * f."""
     asked = _per_answer(_sums(votes))
     entropy = torch.special.xlogy(votes, votes) - torch.special.xlogy(votes, asked)
     return (entropy - votes * logs).sum(1)
 
 
-def _dirichlet_multinomial(
-    logs: Votes, concentrations: Float[Tensor, "galaxy 11"], counts: Votes
-) -> Each:
-    """Minus the logarithm of the Dirichlet-multinomial probability of numbers of votes, without the
-    multinomial coefficient.
-
-    Weighted and debiased votes are no whole numbers: the gamma function does not mind."""
-    # a fraction may be 0 in float32, lgamma's pole
-    alphas = _per_answer(concentrations) * logs.exp() + 1e-6
+def _dirichlet_multinomial(logs: Votes, concentrations: PerQuestion, counts: Votes) -> Each:
+    """Minus the log of the Dirichlet-multinomial probability of (weighted, debiased) numbers of
+    votes, without the multinomial coefficient."""
+    alphas = _per_answer(concentrations) * logs.exp() + 1e-6  # lgamma has a pole at 0
     of_answers = torch.lgamma(counts + alphas) - torch.lgamma(alphas)
     asked, total = _sums(counts), _sums(alphas)
     of_questions = torch.lgamma(total) - torch.lgamma(asked + total)

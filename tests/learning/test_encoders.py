@@ -119,7 +119,7 @@ def test_a_pretrained_encoder_is_a_model_file_by_its_name(tmp_path, monkeypatch)
     network = encoder("cnn").eval()
     file = tmp_path / "models" / "pretrained" / "zoo.safetensors"
     whole = torch.nn.ModuleDict({"encoder": network})
-    model_files.save(file, whole, encoder=network.options, seen=["a"])
+    model_files.write(file, whole, encoder=network.options, seen=["a"])
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(encoder("pretrained/zoo").eval()(images), network(images))
     with pytest.raises(ValueError, match="did you mean 'pretrained/zoo'"):

@@ -345,9 +345,9 @@ def test_the_least_error_is_the_best(fast):
 
 
 def test_errors_are_the_measures_that_training_minimises():
-    from galaxymorph.learning import train
+    from galaxymorph.learning import state
 
-    least = [f"val_{name}".endswith(search_module.ERRORS) for name in train.ERRORS]
+    least = [f"val_{name}".endswith(search_module.ERRORS) for name in state.ERRORS]
     assert all(least) and not "val_accuracy".endswith(search_module.ERRORS)
 
 
