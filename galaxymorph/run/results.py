@@ -126,11 +126,11 @@ def _entry(result: Result, row: str) -> tuple[Entry, Any, int | None]:
     settings = [f"{k}={v}" for k, v in result.combination.items() if k not in common]
     method = " ".join(filter(None, [result.step, row, *settings]))
     fraction = result.combination.get(FRACTION, known.get("galaxies", {}).get("label_fraction"))
-    by_hand = result.outputs is None
+    by_hand, labels = result.outputs is None, known.get("n_labels")  # a number, or a list of ids
     entry = Entry(
         method,
         known.get("seed"),
-        known.get("n_labels"),
+        len(labels) if isinstance(labels, list) else labels,
         result.metrics.get("protocol"),
         result.predictions,
         (result.path / VOTES).is_file() if by_hand else VOTES in (result.outputs or ()),
