@@ -22,7 +22,7 @@ from torch import Tensor
 
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
 from galaxymorph.evaluation.predictions import predictions_in
-from galaxymorph.text import some
+from galaxymorph.text import listing
 
 REFERENCE = "reference"
 COLUMNS = ["metric", "value", "low", "high", "n"]  # n: galaxies
@@ -145,7 +145,7 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
 def _ordered(names: Sequence[str]) -> list[str]:
     """The names of perturbations, checked, the reference first."""
     if len(names) < 2 or REFERENCE not in names:
-        have = some(names) or "none"
+        have = listing(names, 5) or "none"
         raise ValueError(f"perturbations are {have}: at least two, one of them {REFERENCE!r}")
     return [REFERENCE, *(name for name in names if name != REFERENCE)]
 
@@ -155,7 +155,7 @@ def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilitie
     under every perturbation."""
     missing = [name for name in ("id", "perturbation") if name not in table.columns]
     if missing:
-        raise ValueError(f"column {some(map(repr, missing))} is missing")
+        raise ValueError(f"column {listing(map(repr, missing), 5)} is missing")
     known = {} if "label" in table.columns else {"label": ""}
     table = table.sort_values(by="id", kind="stable").assign(split="", **known)
     kept = ["id", "split", "label", *(c for c in table.columns if str(c).startswith("p_"))]
@@ -171,9 +171,11 @@ def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilitie
         odd = sorted(set(first.ids) ^ set(part.ids))
         if odd:
             both = f"both {REFERENCE!r} and {name!r}"
-            raise ValueError(f"galaxies that are not there under {both}: {some(odd)}")
+            raise ValueError(f"galaxies that are not there under {both}: {listing(odd, 5)}")
         differ = first.ids[first.labels != part.labels]
         if len(differ):
-            raise ValueError(f"galaxies whose label differs between perturbations: {some(differ)}")
+            raise ValueError(
+                f"galaxies whose label differs between perturbations: {listing(differ, 5)}"
+            )
     p = np.stack([part.p for part in parts.values()])
     return first.labels, p / p.sum(2, keepdims=True)
