@@ -77,7 +77,7 @@ def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Gala
     rest = f"; {within:,} more within a split" if within else ""
     ids = tuple(str(sample.ids[row]) for rows in shown for row in rows)
     groups = f"{len(shown):,} groups of {len(ids):,} galaxies"
-    text = f"the same {what} {where}: {groups}: {listing(texts, 5)}{rest}"
+    text = f"the same {what} {where}: {groups}: {listing(texts, 3)}{rest}"
     return Finding(name, "leak" if judged else "warning", text, ids, n)
 
 
@@ -89,7 +89,7 @@ def _classes(sample: Galaxies, *, least: int, level: float) -> list[Finding]:
     counts.columns, n = list(sample.classes), int((labels >= 0).sum())
 
     def judged(name: str, wrong: list[str], text: str, well: str) -> Finding:
-        said = f"{text} {listing(wrong, 5)}" if wrong else well
+        said = f"{text} {listing(wrong, 3)}" if wrong else well
         return Finding(name, "warning" if wrong else "passed", said, n=n)
 
     p = np.array([_p_value(counts.loc[split], counts.drop(split).sum()) for split in counts.index])
@@ -144,7 +144,7 @@ def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
         found, n = sorted(known & part), len(part)
         text = f"trained {how} of {len(found):,} of {n:,} "
         text += "test galaxies" if part is test else "validation galaxies, which choose epochs"
-        text += f": {listing(found, 5)}" if found else ""
+        text += f": {listing(found, 3)}" if found else ""
         return Finding(name, severity if found else "passed", text, tuple(found), n)
 
     by_label = ("warning", val) if told & val and not told & test else ("leak", test)
@@ -175,7 +175,7 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
         ids = header["normalisation_ids"]
         beyond = sorted(set(ids) - set(sample.ids[sample.split == "train"].tolist()))
         text = f"measured on {len(ids):,} galaxies, {len(beyond):,} of them not in train"
-        text += f": {listing(beyond, 5)}" if beyond else ""
+        text += f": {listing(beyond, 3)}" if beyond else ""
         return found("leak" if beyond else "passed", text, tuple(beyond), len(ids))
     tried = ("train", "train, unlabelled", "train, val", "train, test", "train, val, test", "test")
     for splits in (*tried, "train, val, test, unlabelled"):

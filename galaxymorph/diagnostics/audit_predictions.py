@@ -34,7 +34,7 @@ def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
     wanted = ["id", "split", "label", *(f"p_{name}" for name in sample.classes)]
     missing = [name for name in wanted if name not in table.columns]
     if missing:
-        raise ValueError(f"no column {listing(missing, 5)}; expected {', '.join(wanted)}")
+        raise ValueError(f"no column {listing(missing, 3)}; expected {', '.join(wanted)}")
     ids = pd.Series(table["id"].to_numpy(str), dtype=object)
     row = {name: k for k, name in enumerate(sample.ids.tolist())}
     at = np.array([row.get(name, -1) for name in ids], dtype=int)
@@ -47,7 +47,7 @@ def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
     splits = _compared("splits", n, f"the splits of {n:,} galaxies are those of the data set")
     if len(wrong):
         text = f"{len(wrong):,} of {n:,} galaxies are in another split than in the data set"
-        splits = Finding("splits", "leak", f"{text}: {listing(wrong, 5)}", tuple(wrong), n)
+        splits = Finding("splits", "leak", f"{text}: {listing(wrong, 3)}", tuple(wrong), n)
     return [rows, labels, splits, _order(table, sample.classes)]
 
 
@@ -63,7 +63,7 @@ def _rows(ids: pd.Series, there: Bool[ndarray, " row"], sample: Galaxies) -> Fin
         "labelled galaxies are missing": np.setdiff1d(labelled, ids.to_numpy(str)),
     }
     texts = [
-        f"{len(part):,} {what}: {listing(part, 5)}" for what, part in parts.items() if len(part)
+        f"{len(part):,} {what}: {listing(part, 3)}" for what, part in parts.items() if len(part)
     ]
     if twice.any():
         again, values = int(twice.to_numpy().argmax()), ids.to_numpy()
@@ -85,13 +85,13 @@ def _labels(label: Names, true: Names, ids: Names, classes: Sequence[str]) -> Fi
         why = f"the column is shifted by {rows:+d} rows against the ids"
     elif mapped.true.is_unique and mapped.label.is_unique:
         renamed = mapped[mapped.true != mapped.label].itertuples(index=False)
-        why = "classes are exchanged: " + listing([f"{a} is called {b}" for a, b in renamed], 5)
+        why = "classes are exchanged: " + listing([f"{a} is called {b}" for a, b in renamed], 3)
     elif sorted(label) == sorted(true) and _better_than_chance(label, true) < 3:
         why = "the labels are shuffled: as many of each class, and no more agreement than by chance"
     else:
         why = "these labels are wrong"
     text = f"{wrong.sum():,} of {n:,} labels are not those of the data set; {why}"
-    return Finding("labels", "leak", f"{text}: {listing(ids[wrong], 5)}", tuple(ids[wrong]), n)
+    return Finding("labels", "leak", f"{text}: {listing(ids[wrong], 3)}", tuple(ids[wrong]), n)
 
 
 def _best_move(of: Names, against: Names, classes: Sequence[str]) -> tuple[int, int]:
@@ -135,7 +135,7 @@ def _order(table: pd.DataFrame, classes: Sequence[str]) -> Finding:
             chance.append(f"{name} ({right:,} of {n:,})")
     n = len(known)
     if chance:
-        text = f"predictions agree with labels no better than shuffled ones in {listing(chance, 5)}"
+        text = f"predictions agree with labels no better than shuffled ones in {listing(chance, 3)}"
         return Finding("order", "warning", text, n=n)
     return _compared("order", n, "no other order of the rows agrees better with the labels")
 
@@ -188,11 +188,11 @@ def batch_independent(
             texts.append(f"{what} they differ by {apart:.2g} of their spread")
     if training:
         texts.append(
-            f"{len(training)} layers were in training mode: {listing(training.values(), 5)}"
+            f"{len(training)} layers were in training mode: {listing(training.values(), 3)}"
         )
     changed = [name for name, now in watched.state_dict().items() if not now.equal(state[name])]
     if changed:
-        texts.append(f"predicting changed {listing(changed, 5)}")
+        texts.append(f"predicting changed {listing(changed, 3)}")
     if texts:
         return [Finding("batches", "leak", f"predictions of {n} galaxies: {'; '.join(texts)}", n=n)]
     modes = f", {len(ran)} layers in eval mode" if ran else ""
