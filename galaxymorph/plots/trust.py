@@ -135,8 +135,8 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     ranks = pairs.groupby("a", sort=False).accuracy_a.mean()
     methods = [str(name) for name in ranks.sort_values(ascending=False, kind="stable").index]
     cells = pairs.pivot(index="a", columns="b").reindex(methods)
-    percent = 100 * cells["p_better"][methods].to_numpy(float)
-    tied = cells["resolved"][methods].eq(False).to_numpy(bool)  # missing on the diagonal
+    percent = 100 * np.asarray(cells["p_better"][methods], float)
+    tied = np.asarray(cells["resolved"][methods], float) == 0  # missing on the diagonal
     texts = np.char.add(np.char.mod("%.0f", percent), np.where(tied, "=", ""))
     texts = np.where(np.isnan(percent), "", texts)
     n, names = len(methods), style.in_lines(methods)
