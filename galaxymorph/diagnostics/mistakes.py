@@ -117,8 +117,8 @@ def _found_by(mistake: str, made: pd.Series) -> str:
 def sentences(table: pd.DataFrame) -> list[str]:
     """Say of each mistake in a `table` what it reports, what is right, and whether that was to be
     expected."""
-    said = []
-    for row in table.itertuples():
+    said, rows = [], list[Any](table.itertuples())
+    for row in rows:
         extremes = f"{row.low:+.3f} to {row.high:+.3f} over " if row.seeds > 1 else ""
         beside = f" Beside it: {row.beside}." if row.beside else ""
         n = tested({"seeds": row.seeds, "n_test": row.n})
