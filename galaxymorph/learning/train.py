@@ -294,7 +294,7 @@ def embed(
     With `views`, of a random view of each galaxy, drawn from `seed`."""
     drawn = views and partial(views, generator=torch.Generator(device()).manual_seed(seed))
     how = {"each": each_orientation, "batch_size": batch_size, "precision": precision}
-    features = torch.cat(list(_outputs(encoder, encoder, images, views=drawn, **how)), 1)
+    features = torch.cat(_outputs(encoder, encoder, images, views=drawn, **how), 1)
     return features if each_orientation else features[0]
 
 
@@ -308,14 +308,14 @@ def _outputs(
     batch_size: int,
     precision: str,
     views: Views | None = None,
-) -> Iterator[Float[Tensor, "orientation galaxy output"]]:
-    """Outputs of each batch, of a single orientation or `each`."""
-    where = device()
+) -> list[Tensor]:
+    """Outputs (orientation, galaxy, output) of each batch, of a single orientation or `each`."""
+    where, found = device(), list[Tensor]()
     network.to(where).eval()
     for batch in images.split(batch_size):
         pixels = to_float(batch, where)
         pixels = views(pixels) if views else pixels
         with autocast(precision, where):
             turned = orientations(pixels) if each else [pixels]
-            found = torch.stack([outputs(image).float() for image in turned]).cpu()
-        yield found
+            found.append(torch.stack([outputs(image).float() for image in turned]).cpu())
+    return found
