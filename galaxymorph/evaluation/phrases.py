@@ -60,7 +60,7 @@ def absent(row: Mapping[str, Any]) -> list[str]:
 
 def tested(row: Mapping[str, Any]) -> str:
     """`3 seeds, 161 test galaxies each`, from the columns seeds and n_test."""
-    each = " each" * (row["seeds"] != 1)
+    each = " each" * bool(row["seeds"] != 1)
     return f"{seeds_text(row['seeds'])}, {row['n_test']:,} test galaxies{each}"
 
 

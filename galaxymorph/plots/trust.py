@@ -180,7 +180,8 @@ def consistency(table: pd.DataFrame) -> Figure:
         for i, ((turns, averaged), look) in enumerate(TURNED.items()):
             rows = own.loc[(own.turns == turns) & (own.averaged == averaged)]
             places = np.array([methods.index(method) for method in rows.method]) + 0.24 * (1 - i)
-            style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
+            if len(rows):
+                style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
         for method in set(methods) - set(own.method):
             style.absent(ax, methods.index(method), "no classes")
         names = style.in_lines(methods, letters=26)

@@ -225,7 +225,7 @@ def test_predictions_are_binned_against_votes():
     assert said(vote_plots.predicted_against_votes(t.assign(split="train"))) == [
         "no galaxy with votes in the test part"
     ]
-    with pytest.raises(KeyError, match="no question 'colour'"):
+    with pytest.raises(KeyError, match="unknown question 'colour'"):
         vote_plots.predicted_against_votes(t, answers=[("colour", "red")])
 
 
