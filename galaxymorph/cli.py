@@ -189,8 +189,8 @@ def predict(**options: Any) -> int:
 
     A model of vote fractions writes GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
     challenge; one of classes id,p_<class>...,label. Rows are sorted by id, which is the file's name
-    without its ending. An image that cannot be read is said at the end and has no row; the exit
-    status is then 3. An interrupted command goes on where it was when it is given again."""
+    without its ending. An image that cannot be read is named at the end and has no row; the exit
+    status is then 3. Run the same command again to resume."""
     from galaxymorph.apply.predict import predict
 
     return _left_out(predict(**options))

@@ -147,7 +147,7 @@ def resampled_validation(
     resume, against what the test galaxies say of the same network.
 
     A leg goes on with the best weights of the one before and trains all the epochs of `training`.
-    Beside it the same `legs` with the split that stays. In the published project about a third of
+    For comparison, the same `legs` with one fixed split. In the published project about a third of
     the last validation galaxies had been trained on, as each leg took 5,000 of 61,578 galaxies;
     here every leg takes all. Raises `ValueError` without a leg."""
     if legs < 1:
@@ -197,7 +197,7 @@ def sorted_validation(
     """Validation is the first part of a table sorted by class, so that its accuracy is the
     recall of the first class, against the test accuracy of the same network.
 
-    `share`: of all galaxies but those of test. Beside it the `model`."""
+    `share`: of all galaxies but those of test. For comparison, the `model`."""
     pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     order = pool[np.argsort(sample.labels.numpy()[pool], kind="stable")]
     split = sample.split.copy()

@@ -2,6 +2,7 @@
 
 import pytest
 
+import galaxymorph.diagnostics.published_mistakes  # noqa: F401 (its import fills MISTAKES)
 from galaxymorph.diagnostics import mistakes
 from galaxymorph.diagnostics.findings import Finding
 from galaxymorph.diagnostics.mistakes import MISTAKES, Replay
