@@ -5,8 +5,6 @@ Both are measured in turns, so that a busy machine slows both:
     python benchmarks/classical.py --galaxies 1000 --size 64 --turns 5
 """
 
-from __future__ import annotations
-
 import argparse
 import platform
 import statistics

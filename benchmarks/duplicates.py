@@ -10,8 +10,6 @@ light: harder to tell apart than separate galaxies are. Planted copies are rotat
 blends of which one galaxy is the same, which show the same light in part: these are counted apart.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import resource

@@ -7,8 +7,6 @@ Galaxies that statmorph flags as bad or gives up on are left out and counted. It
 second for each galaxy and core, and what it has measured is kept in data/cache. Needs the extra
 `classical`."""
 
-from __future__ import annotations
-
 import argparse
 
 from scipy.stats import spearmanr

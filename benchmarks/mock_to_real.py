@@ -6,8 +6,6 @@ of a folder of real ones.
 FOLDER has one subfolder per class: 0 round, 1 in-between, 2 edge-on or cigar, 3 spiral. No real
 galaxy is used in training, validation or the choice of the epoch."""
 
-from __future__ import annotations
-
 import argparse
 import platform
 import time

@@ -10,8 +10,6 @@ that a busy machine slows all:
 Without --images, mock galaxies of 424 px are written as JPEG files first.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import platform

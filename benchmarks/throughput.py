@@ -8,8 +8,6 @@ momentum encoder and the queue. Both are measured in turns, so that a busy machi
     python benchmarks/throughput.py --encoders resnet18 resnet50 --size 64 --turns 7
 """
 
-from __future__ import annotations
-
 import argparse
 import platform
 import statistics

@@ -3,8 +3,6 @@
 An entry is written under another name and renamed when it is complete, so that a killed process
 leaves nothing that could be taken for an entry."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import inspect

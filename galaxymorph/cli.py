@@ -1,8 +1,6 @@
 """The command line: `galaxymorph COMMAND`. Each command is a function whose docstring is its help
 and whose parameters are its arguments; what it needs is imported when it is called."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import inspect

@@ -9,8 +9,6 @@ hard classes all derive from it. Votes come in two conventions, both `(galaxy, 3
   where nobody was asked.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Geometry and blur of a batch of images, whatever for."""
 
-from __future__ import annotations
-
 import math
 
 import torch

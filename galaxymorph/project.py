@@ -1,7 +1,5 @@
 """Where the project is, how its folders are named, and how a file is replaced in one go."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Words for messages: lists, durations, what somebody may have meant."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Class-activation maps of a trained model, from its file alone."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Sequence

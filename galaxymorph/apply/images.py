@@ -1,7 +1,5 @@
 """Galaxies for a model file: where their images lie, and their cutouts as in training."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

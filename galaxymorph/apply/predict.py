@@ -1,7 +1,5 @@
 """A table of predictions of a trained model, from its file alone."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import hashlib

@@ -1,7 +1,5 @@
 """Outputs of a network for any number of galaxies, a batch at a time in constant memory."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Callable, Generator

@@ -1,7 +1,5 @@
 """Decode every galaxy once into one memory-mapped uint8 array, an entry of the cache."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

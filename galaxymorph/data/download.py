@@ -1,7 +1,5 @@
 """Fetch published data sets, checked and resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import importlib.util

@@ -1,7 +1,5 @@
 """FITS images: which files make a galaxy, and from three bands to a colour picture."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import defaultdict

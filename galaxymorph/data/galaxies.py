@@ -1,7 +1,5 @@
 """The one data set type: galaxies with pixels, classes, votes, and the split of each."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
@@ -38,7 +36,7 @@ class Galaxies:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def part(self, *splits: Split) -> Galaxies:
+    def part(self, *splits: Split) -> "Galaxies":
         """Copy the galaxies of one split, or of several. Raises `ValueError` for an unknown split,
         or an empty one: methods rely on all but "unlabelled"."""
         for split in splits:
@@ -55,7 +53,7 @@ class Galaxies:
             raise ValueError(f"the split {split!r} is empty, as {why}")
         return self.take(np.flatnonzero(np.isin(self.split, splits)))
 
-    def take(self, rows: Shaped[ndarray, " row"]) -> Galaxies:
+    def take(self, rows: Shaped[ndarray, " row"]) -> "Galaxies":
         """Copy the galaxies of these rows, by number or by a mask, in this order."""
         index = torch.from_numpy(rows)
         tensors = {key: getattr(self, key) for key in ("images", "labels", "votes", "volunteers")}

@@ -1,7 +1,5 @@
 """Galaxies in the layout of Kaggle's Galaxy Zoo challenge, with the votes of volunteers."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal

@@ -1,8 +1,6 @@
 """Galaxies in HDF5 files: arrays as Galaxy10 has them, and tables as the published CAE and MoCo
 code reads them."""
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Sequence

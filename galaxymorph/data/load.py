@@ -3,8 +3,6 @@
 Each source is a function in `SOURCES`, whose signature says which options it has. It returns
 `Galaxies`, or the `Found` of images in files, which are then cut, joined and decoded here."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 import typing

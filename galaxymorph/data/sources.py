@@ -3,8 +3,6 @@
 A reader looks at names and tables only, and complains about them before a single image is decoded.
 """
 
-from __future__ import annotations
-
 import difflib
 import io
 import os

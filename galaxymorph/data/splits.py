@@ -1,7 +1,5 @@
 """Splits and sets of labels, which depend on nothing but the seed and each galaxy's id."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Sequence

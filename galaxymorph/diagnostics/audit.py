@@ -3,8 +3,6 @@
 Each function makes some of the checks in `findings.CHECKS` and returns a `Finding` for each of
 them, passed or not."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Iterable, Mapping

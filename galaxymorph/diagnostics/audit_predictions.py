@@ -1,8 +1,6 @@
 """The audit of predictions: whether their table fits the data set, and whether a prediction depends
 on which galaxies are predicted with it."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable, Sequence

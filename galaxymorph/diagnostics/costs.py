@@ -1,7 +1,5 @@
 """What a method costs: parameters, floating-point operations, speed of prediction, memory."""
 
-from __future__ import annotations
-
 import resource
 import statistics
 import sys

@@ -1,8 +1,6 @@
 """Galaxies that look the same, among tens of thousands: identical ones and copies that were turned
 by 90 degrees, mirrored, shifted by a few pixels or compressed again."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,8 +1,6 @@
 """The health of a representation while it is learned, projections to look at, nearest galaxies.
 Features are on the CPU."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """What the checks of the audit found, and what becomes of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -8,8 +8,6 @@ Images are uint8, or float in [0, 1]. The model stays on its device and afterwar
 (`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a galaxy in the middle of its
 frame: each is held against controls that know nothing of the model (`map_scores`)."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import itertools

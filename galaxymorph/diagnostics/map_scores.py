@@ -1,7 +1,5 @@
 """Scores of class-activation maps, one per galaxy: whether to believe what `gradcam.maps` shows."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

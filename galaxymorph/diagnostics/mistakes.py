@@ -1,7 +1,5 @@
 """Tables and sentences of published mistakes that were made again (`published_mistakes`)."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,6 @@ Tables of predictions (`table`, or anybody's) have a row for every galaxy under 
 `id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and
 `p_<class>` for each class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

@@ -9,8 +9,6 @@ Everywhere `sample` is a data set of `data.load` with classes; `fresh` makes an 
 options of `train.fit`, `seed` included; `model` and `encoder` were trained by `honest` and
 `pretrained` with the same options."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

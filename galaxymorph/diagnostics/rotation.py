@@ -14,8 +14,6 @@ Averaged over the 8 orientations, a prediction is the same in all of them by con
 averaged predictions only angles say something, and of these only the first 4 (0 to 67.5 degrees):
 90 degrees more give the same 8 views again, agreements that cannot fail."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence

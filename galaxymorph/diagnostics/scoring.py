@@ -1,7 +1,5 @@
 """Ask a model for one score per galaxy and leave it as it was: what maps and their scores share."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """What maps can be asked to explain: the classes, or the answers of questions, of a model file."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ All take the entries of one budget (`Entries.trained_methods`). A galaxy tested 
 counts once where galaxies are counted; intervals allow for the galaxies that seeds share.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

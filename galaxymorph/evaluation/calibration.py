@@ -6,8 +6,6 @@ chosen, a temperature or a threshold, is chosen on the validation galaxies. Each
 `ValueError` for a split without labelled galaxies.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Any

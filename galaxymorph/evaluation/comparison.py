@@ -1,7 +1,5 @@
 """From entries to a comparison of methods: a row per method and budget, and a table to read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

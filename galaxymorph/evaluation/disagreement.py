@@ -3,8 +3,6 @@
 Both functions take the entries of one budget, and compare the seeds that both methods have.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

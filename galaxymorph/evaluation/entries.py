@@ -4,8 +4,6 @@ An entry is what one job, or one row of it, adds to a comparison. Entries are ch
 they are put together: no seed twice, and the same test galaxies for all methods with one seed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,7 +68,7 @@ class Entries(tuple[Entry, ...]):
     methods that were tested on other galaxies with the same seed, as such a comparison means
     nothing."""
 
-    def __new__(cls, entries: Iterable[Entry] = ()) -> Entries:
+    def __new__(cls, entries: Iterable[Entry] = ()) -> "Entries":
         self = super().__new__(cls, entries)
         seen: set[tuple[Any, ...]] = set()
         first: dict[tuple[str, Any], tuple[Entry, frozenset[str]]] = {}
@@ -91,7 +89,7 @@ class Entries(tuple[Entry, ...]):
                     )
         return self
 
-    def where(self, chosen: Callable[[Entry], object]) -> Entries:
+    def where(self, chosen: Callable[[Entry], object]) -> "Entries":
         """Return the entries for which `chosen` is true."""
         return Entries(entry for entry in self if chosen(entry))
 
@@ -107,7 +105,7 @@ class Entries(tuple[Entry, ...]):
         there = {entry.n_labels for entry in self}
         return sorted(there, key=lambda n: math.inf if n is None else n)
 
-    def most_labels(self) -> Entries:
+    def most_labels(self) -> "Entries":
         """Return the entries with the most labels of all."""
         most = self.budgets()[-1:]
         return self.where(lambda entry: entry.n_labels in most)
@@ -130,7 +128,7 @@ class Entries(tuple[Entry, ...]):
             found.setdefault(entry.method, []).append(entry)
         return found
 
-    def trained_methods(self) -> Entries:
+    def trained_methods(self) -> "Entries":
         """Return what can be looked into: with predictions, the most labels, without controls.
         Raises `ValueError` where there is nothing."""
         there = self.where(lambda e: e.predictions is not None and not e.is_control)

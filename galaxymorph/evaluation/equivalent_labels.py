@@ -1,7 +1,5 @@
 """How many labels a method is worth: the number that another one needs to be as accurate."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

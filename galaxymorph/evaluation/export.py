@@ -1,7 +1,5 @@
 """A table of `comparison.compare` for others to take along: as a web page, as LaTeX."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import Any

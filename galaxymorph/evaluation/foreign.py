@@ -21,8 +21,6 @@ what they are called there: `cnn/seed=0/predictions.csv` is `cnn` with the seed 
 seeds, numbered from 0 where no folder gives one.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

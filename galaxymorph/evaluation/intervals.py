@@ -22,8 +22,6 @@ Satterthwaite (1946): S - 1 for the first term, no limit for the second.
 intervals are percentiles. It covers the choice of the galaxies alone, not of the training run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations

@@ -5,8 +5,6 @@ labels share their mistakes. So what several find is compared with what they wou
 erred independently. All functions take the entries of one budget.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -19,8 +19,6 @@ over the other classes, and the row's `note` says so. The numbers are those of s
 cannot compute them for a thousand draws of the bootstrap at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any

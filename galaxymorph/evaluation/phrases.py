@@ -1,7 +1,5 @@
 """Words that tables and sentences share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

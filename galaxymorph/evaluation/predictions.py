@@ -10,8 +10,6 @@ a `Predictions` or a `Votes` in hand need not check it again. Errors count rows 
 file, of which the header is the first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,15 +182,15 @@ class Votes(Galaxies):
     def answered(self) -> Bool[ndarray, " galaxy"]:
         return np.any(~np.isnan(self.true), axis=1)
 
-    def voted(self, split: str = "test") -> Votes:
+    def voted(self, split: str = "test") -> "Votes":
         """Return the galaxies of a split that have votes; there may be none."""
         return self._at(self.rows(split))
 
-    def labelled(self, split: str = "test") -> Votes:
+    def labelled(self, split: str = "test") -> "Votes":
         """Return the same. Raises `ValueError` where there are none."""
         return self._at(self._some_rows(split))
 
-    def _at(self, rows: Rows) -> Votes:
+    def _at(self, rows: Rows) -> "Votes":
         parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
         return Votes(**parts)
 

@@ -6,8 +6,6 @@ fine-tuned network is compared with the same one from scratch. Both had the same
 and are tested on the same ones, so that their difference is known better than either.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -8,8 +8,6 @@ than one its variance is that of `intervals`. With one seed, accuracies have McN
 with the same labels (Holm 1979); what is not resolved then is a tie.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ costs, and which methods are tied with it.
 From a table of `comparison.compare` and one of `significance.pairs` of the same entries.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Whether predicted vote fractions mean what they say: coverage and calibration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From entries to a comparison of methods that predict vote fractions, and what it says."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -20,8 +20,6 @@ Two yardsticks show what an error is worth:
   rather low.)
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import product

@@ -1,8 +1,6 @@
 """Networks that torchvision does not have, from normalised images to features: a small CNN for
 galaxies, Xception, and the encoder of the autoencoder, which turns galaxies first."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A galaxy has no up and no handedness, so any rotation and mirror image is as goo
 zoom, shift, blur, noise, brightness and colour stand for distance, centring, seeing, depth and
 calibration."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ numbers): BatchNorm, wider layers, and each galaxy is turned first, its major ax
 way a galaxy points on the sky means nothing, but takes more of a plain latent vector than the
 difference between a spiral and an elliptical."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

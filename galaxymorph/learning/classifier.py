@@ -1,7 +1,5 @@
 """Heads that tell the class of a galaxy: trained with the encoder, or on its features alone."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

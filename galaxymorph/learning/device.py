@@ -1,7 +1,5 @@
 """Where and in which precision networks compute, and how a batch comes there."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 import torch

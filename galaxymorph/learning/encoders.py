@@ -1,7 +1,5 @@
 """Encoders, from images to features: new ones by name, trained ones by their model file."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import textwrap
@@ -144,7 +142,7 @@ class Encoder(nn.Module):
         self.adaptation = "frozen" if number == len(stages) else partly
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> "Encoder":
         """Switch modes; what is frozen stays in eval mode."""
         super().train(mode)
         for module in self.frozen:

@@ -4,8 +4,6 @@ He et al. 2020 (arXiv 1911.05722, v1), Chen et al. 2020 (arXiv 2003.04297, v2), 
 (arXiv 2012.13083, galaxies): two random views of a galaxy shall have similar projections, unlike
 those of other galaxies, which wait in a queue."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 """Model files: weights with a header that says all that is needed to use them, as safetensors; and
 weights of others, which have no header."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import urllib.error

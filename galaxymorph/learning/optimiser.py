@@ -1,7 +1,5 @@
 """What moves the weights of a training: the optimiser, its learning rates, the moving average."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

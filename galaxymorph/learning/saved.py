@@ -1,7 +1,5 @@
 """The learner of a model file, ready for use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

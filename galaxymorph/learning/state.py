@@ -1,7 +1,5 @@
 """What a training is between two epochs, and the checkpoint that it goes on from."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import warnings

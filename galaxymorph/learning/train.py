@@ -7,8 +7,6 @@ to the last. Images are uint8 outside a learner and float in [0, 1] inside; feat
 that take those, are float in both. Targets are a tensor, or a tuple of tensors, the labels first.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 import time

@@ -5,8 +5,6 @@ answer that leads to their question, as those of the Galaxy Zoo challenge's winn
 Willett & Dambre 2015, arXiv 1503.07077). How many people voted counts where their likelihood is the
 loss (Walmsley et al. 2022, arXiv 2102.08414)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 

@@ -1,7 +1,5 @@
 """Ellipses around a galaxy, and profiles of its light along them."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -28,7 +26,7 @@ class Ellipses(NamedTuple):
     angle: Values  # from x to y of the major axis, in radians
 
     @classmethod
-    def of(cls, light: Planes, x: Values, y: Values) -> Ellipses:
+    def of(cls, light: Planes, x: Values, y: Values) -> "Ellipses":
         """Those around (x, y) with the light's second moments; ratio at least 0.15 (seeing)."""
         at = torch.arange(light.shape[-1])
         dx, dy = at - x[:, None], at - y[:, None]

@@ -5,8 +5,6 @@ most validation galaxies right is kept (of equals the first, the simplest). Vali
 never fitted, so all methods of a comparison learn from the same labels. Missing measures (NaN) take
 the median of the training galaxies, and a mark as one more measure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any

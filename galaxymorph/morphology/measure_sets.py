@@ -1,7 +1,5 @@
 """Named sets of measures of galaxies, each computed once and cached."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json

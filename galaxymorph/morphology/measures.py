@@ -9,8 +9,6 @@ are linear in flux. No measure depends on how a galaxy is turned or mirrored.
 Two differ from statmorph on purpose: the sky's share of asymmetry and smoothness is that of all
 four corners, not of the first empty box, and the box of smoothness may be of any width."""
 
-from __future__ import annotations
-
 import math
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """The light above the sky, its noise, and which pixels are the galaxy's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

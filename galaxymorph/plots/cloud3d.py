@@ -5,8 +5,6 @@ The page (`assets/cloud3d.html`, `.css`, `.js`) loads nothing, and is told to lo
 content security policy): it works from a file, in a mail, embedded in a report. It needs no
 library, which would be megabytes in each page."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence

@@ -1,8 +1,6 @@
 """Figures of comparisons of methods. `table` is of `evaluation.comparison.compare` unless stated
 otherwise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 """Figures of what accuracy costs: computing time, memory, and above all labels. `table` is of
 `evaluation.comparison.compare` unless stated otherwise."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 

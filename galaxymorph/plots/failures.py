@@ -1,7 +1,5 @@
 """Figures of where methods fail: by property, suspected labels, disagreements, confusions."""
 
-from __future__ import annotations
-
 import math
 from textwrap import fill
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures of features: their health over the epochs, neighbours, reconstructions, importances."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of galaxies and of data sets: contact sheets, class balance, distributions, votes."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures of class-activation maps: on the galaxies, and how well they explain the answer."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 In the look and by the rules of `style`. Those of optuna.visualization show neither pruned nor
 failed trials, nor which one has the step's own values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

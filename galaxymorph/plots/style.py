@@ -8,8 +8,6 @@ One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more st
 README's 800 pixels; the colours of Okabe & Ito (2008), which the colour-blind can distinguish, and
 never colour alone: lines differ in dashes, points in markers."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Figures of a classifier's training and evaluation: learning curves, confusion matrix, ROC."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of how far results can be trusted: calibration, ties, consistency under rotation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Figures of predicted vote fractions: errors, calibration, and one galaxy's decision tree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

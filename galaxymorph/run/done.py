@@ -9,8 +9,6 @@ Inputs are
 * files that a parameter names: their contents; of folders, names, sizes and times of what is there;
 * upstream: the done-marks of the jobs that it reads."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import functools

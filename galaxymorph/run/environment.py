@@ -1,7 +1,5 @@
 """Where a step was executed, for its `environment.json`."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

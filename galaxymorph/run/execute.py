@@ -6,8 +6,6 @@ The kernel is this interpreter, whatever the notebook's metadata or the machine'
 and talks over Unix sockets in the folder SOCKETS, whose path has to be short: TCP ports are drawn
 before they are bound, and notebooks that start together draw the same."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re
@@ -54,7 +52,7 @@ class Kernel(AsyncKernelManager):
     """This interpreter as a kernel, with its sockets in a folder of its own."""
 
     sockets = Path()
-    running: Kernel | None = None
+    running: "Kernel | None" = None
 
     def __init__(self, **options: Any):
         own = {"transport": "ipc", "connection_file": str(self.sockets / "k.json")}

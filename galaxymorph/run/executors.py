@@ -10,8 +10,6 @@ All that goes in and comes out are files in the job's folder, so that an executo
     .job/failure.json         why it has failed
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import os

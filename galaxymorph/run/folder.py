@@ -12,8 +12,6 @@ Beside these the runner writes params.yaml, notebook.ipynb and done.json, or not
 works in a notebook that is executed by hand, too. Each file but `history.csv`, which grows, is
 replaced in one go: a killed run leaves no half file."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math
@@ -62,7 +60,7 @@ class Step:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def row(self, name: str) -> Step:
+    def row(self, name: str) -> "Step":
         """Return the folder `<name>/` below this one, for one of several rows that the step adds to
         the comparison; the method is then called `<step> <name>`. Raises `ValueError` for a name
         that is not a folder's, and for a row of a row."""
@@ -72,7 +70,7 @@ class Step:
         row.step, row.path = f"{self.step}/{name}", self.path / name
         return row
 
-    def rows(self) -> list[Step]:
+    def rows(self) -> "list[Step]":
         """Return the rows whose folders exist, by name; the combinations of a repeated step are not
         rows (their names have a `=`)."""
         folders = sorted(path.name for path in self.path.glob("*/"))

@@ -1,7 +1,5 @@
 """A run made of files of predictions from elsewhere, for `galaxymorph compare`."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Locks of folders that one process may write to, and a shield from signals while it cleans up."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import signal

@@ -6,8 +6,6 @@ Read from the source alone (`ast`): parameters are the plain assignments in the 
 ["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With `"gate": true` beside them,
 no later job of a run is executed unless this one has succeeded."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import inspect
@@ -101,7 +99,7 @@ class Notebook:
         )
 
     @functools.cached_property
-    def _calls(self) -> list[_Call]:
+    def _calls(self) -> "list[_Call]":
         """The calls of importable functions that are handed parameters."""
         imported = dict(pair for node in self._nodes for pair in _imports(node))
         calls = [node for node in self._nodes if isinstance(node, ast.Call)]

@@ -34,8 +34,6 @@ steps listed there (it then needs them; where both are repeated over the same ke
 combination). A notebook that is a gate (see `notebooks`) is needed by all jobs after it.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

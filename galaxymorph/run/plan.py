@@ -3,8 +3,6 @@
 Everything is checked before anything is executed: keys and types against the notebooks and what
 they call."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Mistakes in parameters, collected so that all of them can be reported at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

@@ -5,8 +5,6 @@ Nothing is loaded from elsewhere: pictures are data URIs, styles are inline. A r
 The only scripts are in pages that steps have written (`plots.cloud3d`), in frames that cannot reach
 the report."""
 
-from __future__ import annotations
-
 import base64
 import json
 import textwrap

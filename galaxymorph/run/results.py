@@ -1,7 +1,5 @@
 """Read what the jobs of a run have left in their folders, for reports and comparisons."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +64,7 @@ class Result:
         own = [""] if (self.path / PREDICTIONS).is_file() else []
         return own + [name for name in found if NAME.fullmatch(name)]
 
-    def row(self, name: str) -> Result:
+    def row(self, name: str) -> "Result":
         """Return the results of one row. Metrics that the row lacks are those of the job; history
         and seconds are its own."""
         path = self.path / name

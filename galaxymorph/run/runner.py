@@ -1,7 +1,5 @@
 """Execute the jobs of a plan whose inputs have changed (`done`), side by side if wanted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field

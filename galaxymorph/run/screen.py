@@ -1,7 +1,5 @@
 """What a run or a search shows while it goes on."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from io import TextIOBase

@@ -18,8 +18,6 @@ trial's value is the validation measure of the weights that it would keep, those
 It is pruned where that is worse than the median of the finished trials at the same share of their
 training (Golovin et al. 2017, KDD, section 3.2.2)."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

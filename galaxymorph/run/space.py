@@ -1,7 +1,5 @@
 """What a search may try of one parameter: a range of numbers, or a list of choices."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

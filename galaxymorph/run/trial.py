@@ -4,8 +4,6 @@ The search opens the study, draws the trial's values, and executes the step's no
 trial's folder in an environment variable (`folder.TRIAL`). Here the notebook's epochs are reported
 to the study, in its own storage, and its training ends where the study prunes it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager

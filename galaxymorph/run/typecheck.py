@@ -3,8 +3,6 @@
 pydantic's strict mode has the same meaning, but none of our other dependencies brings it, tensors
 and callables would still have to be excepted, and its messages are not in YAML's terms."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

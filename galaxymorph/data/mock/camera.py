@@ -6,8 +6,6 @@ Everything is batched, and every galaxy may have its own pixel scale, seeing and
 blurring and resampling are two small matrix products per image, which at 64 px is faster than a
 Fourier transform and needs no padding."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Write a mock survey as if Kaggle had published it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

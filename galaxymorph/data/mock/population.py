@@ -7,8 +7,6 @@ Chilingarian et al. (2010, MNRAS 405, 1409), the mixture of types and the share 
 Willett et al. (2013, MNRAS 435, 2835); colours, framing and the share of plain discs are tuned by
 eye against Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degrees."""
 
-from __future__ import annotations
-
 from collections import namedtuple
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@
 photographs them as SDSS would (`camera`) and has volunteers classify them (`volunteers`). Sizes on
 the sky are in arcsec, angles in degrees."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 

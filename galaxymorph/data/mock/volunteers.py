@@ -1,8 +1,6 @@
 """Simulated volunteers who walk the Galaxy Zoo 2 decision tree: from probabilities per answer to
 vote fractions."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
