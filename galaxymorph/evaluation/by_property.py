@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.evaluation.calibration import equal_bins
 from galaxymorph.evaluation.entries import Entries
-from galaxymorph.evaluation.intervals import LEVEL, holm, share_right
+from galaxymorph.evaluation.intervals import corrected, share_right
 from galaxymorph.evaluation.phrases import after_holm, extent, p_value, seeds_text, with_interval
 from galaxymorph.text import listing
 
@@ -85,15 +85,13 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
                 if n > 2 and min(each["value"].nunique(), each[column].nunique()) > 1:  # pyright: ignore
                     correlation, p = map(float, spearmanr(each["value"], each[column]))  # pyright: ignore
                 rows.append((name, method, measure, correlation, p, math.nan, False, n, seeds))
-    table = pd.DataFrame(rows, columns=TRENDS)
-    corrected = holm(table["p"].to_numpy(float))
-    return table.assign(p_holm=corrected, resolved=corrected < LEVEL)
+    return corrected(pd.DataFrame(rows, columns=TRENDS))
 
 
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
     """Say what `by_property` and `trends` of the same entries show: for each property the strongest
     resolved trend of accuracy and of overconfidence; last, the properties without one."""
-    said, none, corrected = [], [], after_holm(len(trends), "tests")
+    said, none, holm = [], [], after_holm(len(trends), "tests")
     for name, rows in trends.groupby("property", sort=False):
         text, resolved = str(name).replace("_", " "), rows.loc[rows.resolved]
         none += [text] * resolved.empty
@@ -110,14 +108,14 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
             said.append(
                 f"{what} {direction} with {text} in {alike} of {rows.method.nunique()} methods, "
                 f"most clearly for {best.method}: {reached} (rank correlation "
-                f"{best.correlation:+.2f}, {p_value(best.p_holm)} {corrected}, "
+                f"{best.correlation:+.2f}, {p_value(best.p_holm)} {holm}, "
                 f"{best.n:,} different galaxies, {seeds_text(best.seeds)})."
             )
     if none:
         n = extent(f"{trends.n.min():,}", f"{trends.n.max():,}")
         said.append(
             "Neither accuracy nor calibration of any method shows a resolved trend with "
-            f"{', '.join(none)} ({n} different galaxies, {corrected})."
+            f"{', '.join(none)} ({n} different galaxies, {holm})."
         )
     return said
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import Entries, Entry, mean_probabilities
-from galaxymorph.evaluation.intervals import LEVEL, holm
+from galaxymorph.evaluation.intervals import corrected
 from galaxymorph.evaluation.phrases import after_holm, p_value, seeds_text
 from galaxymorph.evaluation.significance import ACCURACY, Scores, difference
 
@@ -70,9 +70,7 @@ def confusion_difference(
             row |= {"a": found["accuracy_a"], "b": found["accuracy_b"], "n": found["n_test"]}
             row |= {name: found[name] for name in ("difference", "low", "high", "p")}
         rows.append(row)
-    table = pd.DataFrame(rows)
-    corrected = holm(table["p"].to_numpy(float))
-    return table.assign(p_holm=corrected, resolved=corrected < LEVEL).reindex(columns=CELLS)
+    return corrected(pd.DataFrame(rows)).reindex(columns=CELLS)
 
 
 def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:

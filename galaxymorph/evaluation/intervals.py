@@ -28,6 +28,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from scipy.stats import binomtest
@@ -136,6 +137,12 @@ def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
     return corrected
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p_holm (`holm` of the column p) and resolved (whether it is below 0.05) to a table."""
+    p_holm = holm(table["p"].to_numpy(float))
+    return table.assign(p_holm=p_holm, resolved=p_holm < LEVEL)
 
 
 # ---- the bootstrap

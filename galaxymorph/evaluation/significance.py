@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 from scipy.stats import binom, binomtest
 
-from galaxymorph.evaluation.entries import Entries, Entry, named
+from galaxymorph.evaluation.entries import Entries, Entry
 from galaxymorph.evaluation.intervals import (
     LEVEL,
     Names,
@@ -108,7 +108,7 @@ def pairs(
         tested = [_tested(group, statistic, n_bootstrap, seed) for group in seeds.values()]
         rows, errors = [], []
         for a, b in combinations(dict.fromkeys(entry.method for entry in own), 2):
-            both = [each for each in tested if a in each.values and b in each.values]
+            both = [each for each in tested if {a, b} <= set(each.values)]
             if both:
                 row, least = _compared(both, a, b, statistic)
                 rows.append({"a": a, "b": b, "n_labels": n_labels} | row)
@@ -173,46 +173,39 @@ def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 class _Tested(NamedTuple):
-    """The methods of one seed on its test galaxies."""
+    """The methods of one seed (columns) on its test galaxies."""
 
-    ids: Names
-    values: dict[str, Values]
-    draws: dict[str, Float[ndarray, " draw"]]  # the statistic in each, the same draws for all
+    values: pd.DataFrame  # of each galaxy (index id)
+    draws: pd.DataFrame  # the statistic in each draw, the same draws for all
 
 
 def _tested(
     entries: Mapping[str, Entry], statistic: Statistic, n_bootstrap: int, seed: int
 ) -> _Tested:
-    """The scores of entries with one seed, in the order of their galaxies' ids."""
-    values: dict[str, Values] = {}
-    ids, strata, first = np.empty(0, object), np.empty(0, int), ""
-    for name, entry in entries.items():
-        with named(entry):
-            scores = statistic.scores(entry)
-        if scores is not None:
-            order = np.argsort(scores.ids.astype(str), kind="stable")
-            own, first = scores.ids[order], first or entry.method
-            if values and not np.array_equal(own, ids):
-                raise ValueError(f"{entry}: tested on other galaxies than {first}")
-            ids, strata, values[name] = own, scores.strata[order], scores.values[order]
-    if not values:
-        return _Tested(ids, {}, {})
-    table = np.stack(list(values.values()), axis=1)
-    means = bootstrap_means(table, n_bootstrap=n_bootstrap, seed=seed, strata=strata)
-    return _Tested(ids, values, dict(zip(values, statistic.of_mean(means).T, strict=True)))
+    """The scores of entries with one seed, which have the same test galaxies (`Entries`)."""
+    found = {name: statistic.scores(entry) for name, entry in entries.items()}
+    scores = {name: each for name, each in found.items() if each is not None}
+    if not scores:
+        return _Tested(pd.DataFrame(), pd.DataFrame())
+    columns = {name: pd.Series(each.values, each.ids) for name, each in scores.items()}
+    values, first = pd.DataFrame(columns).sort_index(), next(iter(scores.values()))
+    strata = pd.Series(first.strata, first.ids).sort_index().to_numpy()
+    options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": strata}
+    means = bootstrap_means(values.to_numpy(), **options)
+    return _Tested(values, pd.DataFrame(statistic.of_mean(means), columns=values.columns))
 
 
 def _compared(
     tested: Sequence[_Tested], a: str, b: str, statistic: Statistic
 ) -> tuple[dict[str, Any], Callable[[float], float]]:
     """What `difference` says, and the smallest difference that has a given p."""
-    both = [(each.values[a], each.values[b]) for each in tested]
+    both = [each.values[[a, b]].to_numpy().T for each in tested]
     of_a, of_b = np.array([[statistic.of_mean(x.mean()) for x in pair] for pair in both]).T
     influences = (statistic.linear(x) - statistic.linear(y) for x, y in both)
     variances = [variance_of_mean(x, HALF_EACH if statistic.share else ()) for x in influences]
-    common = share_in_common([each.ids for each in tested])
+    common = share_in_common([each.values.index.to_numpy() for each in tested])
     mean = over_seeds((of_a - of_b).tolist(), variances, common)
-    gains = [each.draws[a] - each.draws[b] for each in tested]
+    gains = [(each.draws[a] - each.draws[b]).to_numpy() for each in tested]
     (low, high), p, test, least = mean.interval(), mean.p, "t over seeds", mean.margin
     if len(tested) == 1:
         test = "normal, one seed"
@@ -221,7 +214,7 @@ def _compared(
         if statistic.share:
             won, lost = (int((sign * (both[0][0] - both[0][1]) > 0).sum()) for sign in (1, -1))
             p, test = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0, "McNemar"
-            least = _exact(won + lost, len(tested[0].ids))
+            least = _exact(won + lost, len(both[0][0]))
     ahead = gains if statistic.share else [-gain for gain in gains]
     better = np.mean([(d > 0).mean() + (d == 0).mean() / 2 for d in ahead if len(d)] or [np.nan])
     found: dict[str, Any] = {"seeds": len(tested), "n_test": min(len(x) for x, _ in both)}
