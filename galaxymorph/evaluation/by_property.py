@@ -20,7 +20,7 @@ from galaxymorph.evaluation.phrases import after_holm, extent, p_value, seeds_te
 from galaxymorph.text import listing
 
 MEASURES = {"accuracy": "right", "gap": "gap"}  # of `trends`, and where they are in `_judged`
-SAID = {"accuracy": ("Accuracy", ".3f"), "gap": ("Confidence less accuracy", "+.3f")}
+SAID = {"accuracy": ("Accuracy", ".3f"), "gap": ("Overconfidence", "+.3f")}
 BINNED = ["property", "method", "bin", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
 BINNED += ["confidence", "gap", "gap_low", "gap_high", "n", "tests", "seeds"]
 TRENDS = ["property", "method", "measure", "correlation", "p", "p_holm", "resolved", "n", "seeds"]
@@ -89,8 +89,8 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
 
 
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
-    """Say what `by_property` and `trends` of the same entries show: for each property the strongest
-    resolved trend of accuracy and of overconfidence; last, the properties without one."""
+    """Put `by_property` and `trends` of the same entries into words: for each property the
+    strongest significant trend of accuracy and of overconfidence; last, those without one."""
     said, none, holm = [], [], after_holm(len(trends), "tests")
     for name, rows in trends.groupby("property", sort=False):
         text, resolved = str(name).replace("_", " "), rows.loc[rows.resolved]
@@ -106,7 +106,7 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
             direction = "rises" if best.correlation > 0 else "falls"
             alike = int((np.sign(kind.correlation) == np.sign(best.correlation)).sum())
             said.append(
-                f"{what} {direction} with {text} in {alike} of {rows.method.nunique()} methods, "
+                f"{what} {direction} with {text} for {alike} of {rows.method.nunique()} methods, "
                 f"most clearly for {best.method}: {reached} (rank correlation "
                 f"{best.correlation:+.2f}, {p_value(best.p_holm)} {holm}, "
                 f"{best.n:,} different galaxies, {seeds_text(best.seeds)})."
@@ -114,7 +114,7 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
     if none:
         n = extent(f"{trends.n.min():,}", f"{trends.n.max():,}")
         said.append(
-            "Neither accuracy nor calibration of any method shows a resolved trend with "
+            "Neither accuracy nor overconfidence of any method changes significantly with "
             f"{', '.join(none)} ({n} different galaxies, {holm})."
         )
     return said
@@ -151,21 +151,21 @@ def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def ambiguous_sentences(table: pd.DataFrame) -> list[str]:
-    """Say what a table of `ambiguous` shows: a sentence per method, or one that there is none."""
+    """Put a table of `ambiguous` into words: a sentence for each method."""
     said = []
     for method, rows in table.groupby("method", sort=False):
         if set(rows.part) == {"clean", "ambiguous"}:
             texts = [
-                f"{with_interval(row, 'agreement', '.3f')} of {row['n']:,} {row['part']} ones "
-                f"(where {row['volunteers']:.2f} of the volunteers name it, and the method gives "
+                f"{with_interval(row, 'agreement', '.3f')} of {row['n']:,} {row['part']} galaxies "
+                f"(mean fraction of volunteers {row['volunteers']:.2f}, mean predicted fraction "
                 f"{row['confidence']:.2f})"
                 for row in rows.to_dict("records")
             ]
             said.append(
-                f"{method} names the class that the most volunteers arrive at for "
-                f"{' and '.join(texts)}, {seeds_text(rows.seeds.max())}."
+                f"{method} predicts the volunteers' leading class for {' and '.join(texts)}, "
+                f"{seeds_text(rows.seeds.max())}."
             )
-    unknown = "No method predicts galaxies whose votes fit no class: how it fares is not known."
+    unknown = "No method predicts vote fractions, so nothing is known about galaxies of no class."
     return said or [unknown]
 
 

@@ -74,13 +74,14 @@ def confusion_difference(
 
 
 def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:
-    """Name the cells of `confusion_difference` that are resolved, the largest difference first."""
+    """Name the cells of `confusion_difference` that differ significantly, the largest first."""
     said, holm = [], after_holm(len(table), "cells")
     resolved = table.loc[table.resolved]
     order = resolved.difference.abs().sort_values(ascending=False, kind="stable").index
     for row in resolved.loc[order].to_dict("records"):
         label, taken_for = row["label"], row["taken_for"]
-        what = f"is right about {label}" if label == taken_for else f"takes {label} for {taken_for}"
+        wrong = f"classifies {label} as {taken_for}"
+        what = f"classifies {label} correctly" if label == taken_for else wrong
         more, less, gain = (a, row["a"]), (b, row["b"]), [row["low"], row["high"]]
         if row["difference"] < 0:
             more, less, gain = less, more, [-row["high"], -row["low"]]

@@ -83,7 +83,7 @@ def grid(entries: Entries) -> pd.DataFrame:
 
 
 def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
-    """Say what `equivalent` shows of one method, for each budget: what others need to match it."""
+    """Put `equivalent` into words for one method: how many labels the others need to match it."""
     said = []
     for _, rows in table.loc[table.a == method].groupby("n_labels", sort=False, dropna=False):
         records, texts = rows.to_dict("records"), dict[str, list[str]]()
@@ -91,9 +91,9 @@ def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
             text, low, high = (_amount(row, name) for name in ("labels", "low", "high"))
             interval = "" if math.isnan(row["low"]) or low == high else f" ({low} to {high})"
             texts.setdefault(text + interval, []).append(row["b"])
-        needs = "; ".join(f"{', '.join(names)}: {text}" for text, names in texts.items())
+        needs = "; ".join(f"{', '.join(names)} {text}" for text, names in texts.items())
         what = f"{method} with {labels(budget(records[0]))} ({records[0]['accuracy']:.3f})"
-        said.append(f"To match {what}, the others need so many labels (95 % interval): {needs}.")
+        said.append(f"Labels needed to match {what}, with 95 % interval: {needs}.")
     return said
 
 

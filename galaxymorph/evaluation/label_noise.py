@@ -69,25 +69,26 @@ def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.Da
 
 
 def suspect_sentences(suspects: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
-    """Say what `suspects` and `label_errors` of the same entries show, and what they do not."""
+    """Put `suspects` and `label_errors` of the same entries into words."""
     n, found = int(errors.drop_duplicates("label").n.sum()), int(errors.found.sum())
     if suspects.empty:
-        return [f"Of {n:,} held-out galaxies none has a label that a method doubts."]
+        return [f"No method doubts the label of any of the {n:,} held-out galaxies."]
     of, most = int(suspects.of.max()), errors.loc[errors.found.idxmax()]
     doubted, chance = "the method doubts", ""
-    compared = "which one method cannot tell from its own mistakes"
+    compared = "a single method cannot separate these from its own mistakes"
     if of > 1:
         every = int((suspects.methods == suspects.of).sum())
-        doubted = f"most of {of} methods doubt, {every:,} one that all of them doubt"
-        chance = f" If the doubts were random, most would agree on {errors.expected.sum():.1f}."
-        compared = f"{most.expected:.1f} by chance"
+        doubted = f"most of {of} methods doubt; all of them doubt {every:,}"
+        chance = f" Independent methods would agree on {errors.expected.sum():.1f} by chance."
+        compared = f"{most.expected:.1f} expected by chance"
     said = [
         f"Of {n:,} held-out galaxies {found:,} have a label that {doubted} (confident learning).",
-        "A suspect is not an error: classes overlap, and methods that learned from the same labels "
-        f"share their mistakes. Look at a galaxy before changing its label.{chance}",
-        f"The most frequent: {most.found:,} labelled {most.label} are suspected to be "
-        f"{most.suspected} ({compared}); the estimate of confident learning is "
-        f"{most.errors:.1f} of the {most.n:,} with that label.",
+        "A suspected label is not necessarily wrong: classes overlap, and methods that learned "
+        "from the same labels share their mistakes. Look at a galaxy before changing its label."
+        f"{chance}",
+        f"Most frequently, {most.found:,} galaxies labelled {most.label} are suspected to be "
+        f"{most.suspected} ({compared}); confident learning estimates {most.errors:.1f} errors "
+        f"among the {most.n:,} galaxies with that label.",
     ]
     return said if found else said[:2]
 

@@ -82,6 +82,12 @@ def si(value: Any) -> str:
     return f"{value:.3g}" + ("", " k", " M", " G", " T")[power]
 
 
+def would(p: float, what: str) -> str:
+    """`would probably beat b (86 %)`, of something that happens with probability p."""
+    likely = "probably" if p >= 0.6 else "probably not" if p <= 0.4 else "perhaps"
+    return f"would {likely} {what} ({min(max(100 * p, 1), 99):.0f} %)"
+
+
 def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 

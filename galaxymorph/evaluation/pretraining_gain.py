@@ -1,4 +1,4 @@
-"""Did pre-training help? Each method against its control: the same on an untrained encoder.
+"""Did pre-training help? Each method against its control, the same on an untrained encoder.
 
 The control of the method `<step> <row>` is `<step> random_<row>`: `moco_frozen dnn` is compared
 with `moco_frozen random_dnn`. The control of any other method is what `against` names: a
@@ -54,25 +54,23 @@ def differences(
 
 
 def sentences(table: pd.DataFrame, *, against: Against = None) -> list[str]:
-    """Say what a table of `differences` shows, a sentence for each method and budget.
+    """Put a table of `differences` into words, a sentence for each method and budget.
 
-    Pre-training helped where the whole interval is above 0; it did not beat its random encoder
-    where the difference is 0 or less; else the two are statistically tied. No correction for the
-    number of methods."""
+    Pre-training helped where the whole interval is above 0, and gave no improvement where the
+    difference is 0 or less; otherwise the two are tied. Not corrected for the number of methods."""
     said = []
     for row in table.to_dict("records"):
-        named = (against or {}).get(row["method"])
-        control, whose = named or "its random encoder", f" of {named}" * bool(named)
+        control = (against or {}).get(row["method"], "an untrained encoder")
         opening = f"{row['method']}, {labels(budget(row))}"
         if not row["seeds"]:
-            said.append(f"{opening}: no verdict on pre-training yet, no seed has it and {control}.")
+            said.append(f"{opening}: no seed has results for both it and {control} yet.")
             continue
         verdict = f"pre-training is statistically tied with {control}"
         if row["low"] > 0:
-            verdict = "pre-training helped"
+            verdict = f"pre-training helped, compared with {control}"
         elif row["difference"] <= 0:
-            verdict = f"pre-training did not beat {control}"
-        scores = f"{row['accuracy']:.3f} against {row['control']:.3f}{whose}"
+            verdict = f"pre-training gave no improvement over {control}"
+        scores = f"{row['accuracy']:.3f} against {row['control']:.3f}"
         gain = difference(row["difference"], row["low"], row["high"])
         of = row["seeds"] + row["missing"]
         missing = f"; {row['missing']} of {of} seeds missing" * bool(row["missing"])

@@ -1,7 +1,7 @@
-"""The verdict: which method to take with which number of labels, how certain that is, what it
-costs, and which methods are tied with it.
+"""The verdict: the best choice for each number of labels, how certain it is, what it costs, and
+which methods are tied with it.
 
-From a table of `comparison.compare` and one of `significance.pairs` of the same entries.
+Made from a table of `comparison.compare` and one of `significance.pairs` of the same entries.
 """
 
 import itertools
@@ -23,9 +23,9 @@ COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_
 COLUMNS += ["behind", "better", "cheapest", "cheapest_accuracy", "cheapest_seconds"]
 COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
 RELATIONS = {
-    "better": "behind {}, by a resolved difference",
+    "better": "significantly worse than {}",
     "ties": "statistically tied with {}",
-    "behind": "ahead of {}, by a resolved difference",
+    "behind": "significantly better than {}",
 }
 
 
@@ -64,45 +64,47 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `verdicts` to look at: labels, take, test accuracy, training, ..."""
+    """Return a table of `verdicts` to look at."""
     rows = []
     for row in verdicts.to_dict("records"):
         cost = phrases.amount(row["training_seconds"])
         after = " after pre-training" * row["pretrained"]
-        text = {"labels": labels(budget(row)).removesuffix(" labels"), "take": row["method"]}
+        text = {"labels": labels(budget(row)).removesuffix(" labels"), "best choice": row["method"]}
         text["test accuracy"] = phrases.with_interval(row, "accuracy", ".3f")
         text["training"] = f"{cost} s{after}" if row["training_seconds"] > 0 else ""
         text["statistically tied"] = listed(_names(row, "ties"))
-        text["the cheapest of these"] = _cheapest(row)
-        text["behind, resolved"] = listed(_names(row, "behind"))
-        text["ahead, resolved"] = listed(_names(row, "better"))
-        rows.append(text | {"resolvable": _resolvable(row)})
+        text["fastest of these"] = _cheapest(row)
+        text["significantly worse"] = listed(_names(row, "behind"))
+        text["significantly better"] = listed(_names(row, "better"))
+        rows.append(text | {"detectable difference": _resolvable(row)})
     return pd.DataFrame(rows).replace("", "–")
 
 
 def in_short(verdicts: pd.DataFrame) -> str:
-    """Say in one sentence what to take with which number of labels, and what is tied with it."""
+    """Say in one sentence the best choice for each number of labels, and what is tied with it."""
     parts, records = [], verdicts.to_dict("records")
     for method, group in itertools.groupby(records, key=lambda row: row["method"]):
         rows = list(group)
-        where = extent(*(labels(budget(row)) for row in (rows[0], rows[-1])))
-        scores = extent(*(number(row["accuracy"], ".3f") for row in (rows[0], rows[-1])))
-        text = f"with {where.replace(' labels to', ' to')} take {method}, test accuracy {scores}"
-        if any(words(row, "rival") for row in rows):
-            ties = [len(_names(row, "ties")) for row in rows]
-            n = extent(str(min(ties)), str(max(ties))) if max(ties) else "no"
-            text += f" (statistically tied with {n} other{'s' * (max(ties) > 1)})"
+        ends = (rows[0], rows[-1])
+        where = extent(*(labels(budget(row)) for row in ends)).replace(" labels to", " to")
+        scores = extent(*(number(row["accuracy"], ".2f") for row in ends))
+        text = f"with {where} the best choice is {method} (test accuracy {scores})"
+        ties = [len(_names(row, "ties")) for row in rows]
+        if max(ties):
+            others = "other is" if max(ties) == 1 else "others are"
+            text += (
+                f"; {extent(str(min(ties)), str(max(ties)))} {others} statistically tied with it"
+            )
         better = dict.fromkeys(name for row in rows for name in _names(row, "better"))
         if better:
             text += f", although {listed(better)} did better on test galaxies"
-        parts.append(text)
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+        parts.append(f"{text[:1].upper()}{text[1:]}.")
+    return " ".join(parts)
 
 
 def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Say what `verdicts` are, a few sentences for each number of labels of the `table` they were
-    made from; and what is missing, what was not run, and what the baseline reaches."""
+    """Put `verdicts` into words, a few sentences for each number of labels of the `table` they were
+    made from, with what is missing or was not run, and what the majority class reaches."""
     said, found = [], {budget(row): row for row in verdicts.to_dict("records")}
     for n_labels, rows in _budgets(table):
         opening = f"With {labels(n_labels)}"
@@ -110,7 +112,7 @@ def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
             said += [f"{opening}, {text}." for text in _verdict(found[n_labels])]
         elif any(_is_method(row) for row in rows):
             said.append(f"{opening}: no result yet.")
-        most = f"{opening}, naming the most common class every time would reach"
+        most = f"{opening}, always predicting the most common class would reach"
         blind = [row["accuracy"] for row in rows if row["method"] == BASELINE and row["seeds"]]
         said += [f"{most} {accuracy:.3f}." for accuracy in blind]
         said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
@@ -161,28 +163,27 @@ def _others(
 
 
 def _verdict(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sentences of one number of labels, without their opening and full stop."""
+    """Yield the sentences for one number of labels, without their opening and full stop."""
     method, seconds = row["method"], row["training_seconds"]
     limits = phrases.interval(row["accuracy_low"], row["accuracy_high"])
     cost = f", after {phrases.amount(seconds)} s of training" if seconds > 0 else ""
-    cost += " (its pre-training not counted)" * bool(cost and row["pretrained"])
-    validated = row["chosen_on"] == "validation"
-    where = (
-        "validation galaxies" if validated else "the test galaxies themselves, which flatters it"
-    )
-    scores = f"{row['accuracy']:.3f} ({limits}, {phrases.tested(row)})"
-    yield f"take {method}: its test accuracy is {scores}{cost}. It was chosen on {where}"
+    cost += " (pre-training not included)" * bool(cost and row["pretrained"])
+    scores = f"test accuracy {row['accuracy']:.3f} ({limits}, {phrases.tested(row)})"
+    where = "It was chosen on validation galaxies"
+    if row["chosen_on"] != "validation":
+        where = "It was chosen on the test galaxies themselves, so this accuracy is optimistic"
+    yield f"the best choice is {method}: {scores}{cost}. {where}"
     for name, relation in RELATIONS.items():
         if names := _names(row, name):
             yield f"{method} is {relation.format(listed(names))}"
     if words(row, "cheapest") not in ("", method):
-        yield f"the cheapest of those that are tied is {_cheapest(row)}"
+        yield f"the fastest of the tied methods is {_cheapest(row)}"
     if rival := words(row, "rival"):
-        chance = f"ahead of {rival} with a probability of {row['p_better']:.2f}"
-        yield f"with another seed and other galaxies {method} would be {chance}"
+        outcome = phrases.would(row["p_better"], f"beat {rival}")
+        yield f"if repeated with a new seed and new galaxies, {method} {outcome}"
     if row["n_pairs"]:
         holm = f", {after_holm(row['n_pairs'], 'pairs')}" * (row["n_pairs"] > 1)
-        yield f"these galaxies resolve a difference from {_resolvable(row)} on{holm}"
+        yield f"this test set can detect accuracy differences above {_resolvable(row)}{holm}"
 
 
 def _names(row: Mapping[str, Any], name: str) -> list[str]:
@@ -190,7 +191,9 @@ def _names(row: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _resolvable(row: Mapping[str, Any]) -> str:
-    return extent(*(number(row[f"resolvable_{end}"], ".3f") for end in ("low", "high")))
+    """The smallest difference that can be detected, which depends on the pair."""
+    found = extent(*(number(row[f"resolvable_{end}"], ".3f") for end in ("low", "high")))
+    return f"{found} (by pair)" if " to " in found else found
 
 
 def _cheapest(row: Mapping[str, Any]) -> str:

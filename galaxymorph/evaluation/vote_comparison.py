@@ -27,7 +27,7 @@ COMPARED = {"rmse": (0.0, math.inf), "mae": (0.0, math.inf), "r2": (-math.inf, 1
 COMPARED |= {"baseline": (0.0, math.inf), "floor": (0.0, math.inf)}
 COMPARED |= {"way": ANY, "violations": (0.0, 1.0)}
 SHOWN = {"rmse": ("RMSE", ".4f"), "mae": ("MAE", ".4f"), "r2": ("R²", ".3f")}
-SHOWN |= {"way": ("% of the way", ".1f")}
+SHOWN |= {"way": ("gap closed (%)", ".1f")}
 
 
 def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -50,9 +50,9 @@ def pairs(entries: Entries, **options: Any) -> pd.DataFrame:
 
 
 def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """Return what tables of `compare` and `pairs` say about the RMSE, for each budget: who has the
-    lowest, what is tied with it, how far it is from baseline to floor, who breaks the tree, and
-    what is missing."""
+    """Put tables of `compare` and `pairs` into words, for each budget: the lowest RMSE, what is
+    tied with it, how much of the gap it closes, which methods contradict the tree, what is
+    missing."""
     said, records = [], table.to_dict("records")
     for n_labels in dict.fromkeys(map(budget, records)):
         opening = f"With {labels(n_labels)}"
@@ -62,8 +62,10 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         said += _ranking(opening, ranked, own) if ranked else [f"{opening}: no result yet."]
         for row in ranked:
             if row["violations"] > 0:
-                which = f"{100 * row['violations']:.1f} % of its test galaxies ({tested(row)})"
-                said.append(f"{opening}, {row['method']} breaks the tree for {which}.")
+                share = f"{100 * row['violations']:.1f} % of the test galaxies"
+                which = "every test galaxy" if row["violations"] == 1 else share
+                contradicts = "gives answers that contradict the decision tree for"
+                said.append(f"{opening}, {row['method']} {contradicts} {which} ({tested(row)}).")
         said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
     return said
 
@@ -76,7 +78,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         text = head(row) | {t: with_interval(row, name, form) for name, (t, form) in SHOWN.items()}
         text["baseline RMSE"] = number(row["baseline"], ".4f")
         text["noise floor"] = number(row["floor"], ".4f")
-        text["break the tree"] = number(row["violations"], ".1%")
+        text["contradict the tree"] = number(row["violations"], ".1%")
         if not row["seeds"] and words(row, "not_run"):
             text["RMSE"] = f"not run: {row['not_run']}"
         shown.append(text | tail(row))
@@ -99,13 +101,13 @@ def _ranking(
     """The sentences on the methods of one budget, the lowest RMSE first."""
     best = ranked[0]
     name, base = best["method"], number(best["baseline"], ".4f")
-    way = f"where the mean-vote baseline has {base} and the noise floor is not known"
+    gap = f"predicting the mean gives {base}; the best achievable RMSE is unknown"
     if not math.isnan(best["way"]):
-        way = f"{best['way']:.0f} % of the way from the mean-vote baseline ({base}) "
-        way += f"to the volunteers' noise floor ({best['floor']:.4f})"
+        gap = f"this closes {best['way']:.0f} % of the gap between predicting the mean ({base}) "
+        gap += f"and the best achievable ({best['floor']:.4f})"
     verb = "has the lowest RMSE," if len(ranked) > 1 else "reaches an RMSE of"
     limits = interval(best["rmse_low"], best["rmse_high"], ".4f")
-    said = [f"{opening}, {name} {verb} {best['rmse']:.4f} ({limits}, {tested(best)}), {way}."]
+    said = [f"{opening}, {name} {verb} {best['rmse']:.4f} ({limits}, {tested(best)}); {gap}."]
     ties, behind = [], []
     for row in ranked[1:]:
         for pair in pairs:
@@ -120,6 +122,5 @@ def _ranking(
     if ties:
         said.append(f"{opening}, {name} is statistically tied with {' and with '.join(ties)}.")
     if behind:
-        them = " and of ".join(behind)
-        said.append(f"{opening}, {name} is ahead, by a resolved difference, of {them}.")
+        said.append(f"{opening}, {name} is significantly better than {' and '.join(behind)}.")
     return said

@@ -130,8 +130,10 @@ def test_a_method_that_fails_on_small_galaxies_is_found_to():
         and len(found) == 8
     )
     said = by_property.property_sentences(by_property.by_property(entries, size), found)
-    assert said[0].startswith("Accuracy rises with radius in 1 of 2 methods, most clearly for weak")
-    assert said[1].startswith("Confidence less accuracy falls with radius in 1 of 2 methods")
+    assert said[0].startswith(
+        "Accuracy rises with radius for 1 of 2 methods, most clearly for weak"
+    )
+    assert said[1].startswith("Overconfidence falls with radius for 1 of 2 methods")
     assert said[2].startswith("Neither accuracy nor calibration of any method")
 
 
@@ -209,5 +211,5 @@ def test_ambiguous_galaxies_are_asked_for_the_class_of_most_volunteers():
     assert "0.500" in by_property.ambiguous_sentences(found.reset_index())[0]
     nobody = by_property.ambiguous(Entries([cnn]), classes)
     assert nobody.empty and by_property.ambiguous_sentences(nobody)[0].startswith(
-        "No method predicts galaxies"
+        "No method predicts vote fractions"
     )

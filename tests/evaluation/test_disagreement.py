@@ -90,12 +90,12 @@ def test_the_difference_of_confusion_matrices_by_hand():
     )
     said = disagreement.confusion_sentences(found.reset_index(), "a", "b")
     assert len(said) == 2 and any(
-        s.startswith("a takes round for edge-on more often than b: 0.300 against 0.000")
+        s.startswith("a classifies round as edge-on more often than b: 0.300 against 0.000")
         for s in said
     )
     assert any(
         s.startswith(
-            "b is right about round more often than a: 1.000 against 0.700 (difference +0.300"
+            "b classifies round correctly more often than a: 1.000 against 0.700 (difference +0.300"
         )
         for s in said
     )

@@ -49,10 +49,9 @@ def test_nothing_is_extrapolated():
         + curve("c", {50: 100, 100: 150})
     )
     table = equivalent_labels.equivalent(Entries(entries))
-    needed = "the others need so many labels (95 % interval): b, c"
     assert equivalent_labels.sentences(table, method="a") == [
-        f"To match a with 50 labels (0.450), {needed}: ≤ 50.",
-        f"To match a with 100 labels (0.950), {needed}: > 100.",
+        "Labels needed to match a with 50 labels (0.450), with 95 % interval: b, c ≤ 50.",
+        "Labels needed to match a with 100 labels (0.950), with 95 % interval: b, c > 100.",
     ]
 
 

@@ -53,9 +53,9 @@ def test_confident_learning_by_hand():
         said[0]
         == "Of 8 held-out galaxies 2 have a label that the method doubts (confident learning)."
     )
-    assert "A suspect is not an error" in said[1]
+    assert "A suspected label is not necessarily wrong" in said[1]
     assert said[2].startswith(
-        "The most frequent: 1 labelled round are suspected to be edge-on (which one method"
+        "Most frequently, 1 galaxies labelled round are suspected to be edge-on (a single"
     )
 
 
@@ -153,7 +153,7 @@ def test_methods_that_err_at_random_agree_as_often_as_is_expected():
     assert errors.expected.sum() == pytest.approx(4000 * 0.056, rel=0.07)
     assert errors.found.sum() == pytest.approx(errors.expected.sum(), abs=3 * math.sqrt(224))
     said = label_noise.suspect_sentences(label_noise.suspects(entries), errors)
-    assert f"most would agree on {errors.expected.sum():.1f}." in said[1]
+    assert f"would agree on {errors.expected.sum():.1f} by chance." in said[1]
 
 
 def test_where_nothing_is_doubted_it_says_so():
@@ -162,5 +162,6 @@ def test_where_nothing_is_doubted_it_says_so():
     assert found.empty
     assert list(found) == ["id", "label", "suspected", "methods", "of", "probability"]
     assert (
-        "none has a label" in label_noise.suspect_sentences(found, label_noise.label_errors(one))[0]
+        "No method doubts the label of any"
+        in label_noise.suspect_sentences(found, label_noise.label_errors(one))[0]
     )

@@ -45,7 +45,8 @@ def test_seeds_are_paired():
     assert (row.interval, row.seeds, row.missing, row.n_test) == ("t over seeds", 4, 0, 200)
     assert stats.ttest_ind(ours, theirs).pvalue > 0.4 > 0.05 > test.pvalue
     assert sentences(entries) == [
-        "moco dnn, all labels: pre-training helped, 0.662 against 0.562 "
+        "moco dnn, all labels: pre-training helped, compared with an untrained encoder, "
+        "0.662 against 0.562 "
         f"(difference +0.100, 95 % interval {interval.low:+.3f} to {interval.high:+.3f}, 4 seeds, "
         "200 test galaxies each)."
     ]
@@ -91,27 +92,27 @@ def test_galaxies_are_paired_by_id_and_not_by_row():
         (
             rights(100, 80),
             rights(100, 60),
-            "pre-training helped, 0.800 against 0.600 (difference +0.200, ",
+            "pre-training helped, compared with an untrained encoder, 0.800 against 0.600 ",
         ),
         (
             rights(100, 60),
             rights(100, 80),
-            "pre-training did not beat its random encoder, 0.600 against 0.800 (difference -0.2",
+            "pre-training gave no improvement over an untrained encoder, 0.600 against 0.800",
         ),
         (
             rights(100, 70),
             rights(100, 70),
-            "pre-training did not beat its random encoder, 0.700 against 0.700 (difference +0.0",
+            "pre-training gave no improvement over an untrained encoder, 0.700 against 0.700",
         ),
         (
             rights(100, 71),
             rights(100, 70),
-            "pre-training is statistically tied with its random encoder, 0.710 against 0.700",
+            "pre-training is statistically tied with an untrained encoder, 0.710 against 0.700",
         ),
         (
             rights(100, 70)[::-1],
             rights(100, 71),
-            "pre-training did not beat its random encoder, 0.700 against 0.710",
+            "pre-training gave no improvement over an untrained encoder, 0.700 against 0.710",
         ),
     ],
 )
@@ -182,7 +183,7 @@ def test_only_seeds_with_both_count():
     (said,) = sentences(full + half)
     assert said.endswith(", 2 seeds, 20 test galaxies each; 2 of 4 seeds missing).")
     (said,) = sentences(half)
-    unknown = "no verdict on pre-training yet, no seed has it and its random encoder."
+    unknown = "no seed has results for both it and an untrained encoder yet."
     assert said == f"moco dnn, all labels: {unknown}"
 
 
@@ -194,9 +195,9 @@ def test_a_control_can_be_named():
     assert sentences(entries) == []
     (said,) = sentences(entries, against={"tuned": "plain"})
     assert said.startswith(
-        "tuned, 50 labels: pre-training helped, 0.800 against 0.600 of plain (difference +0.200"
+        "tuned, 50 labels: pre-training helped, compared with plain, 0.800 against 0.600"
     )
     (said,) = sentences(entries, against={"plain": "tuned"})
     assert said.startswith(
-        "plain, 50 labels: pre-training did not beat tuned, 0.600 against 0.800 of tuned"
+        "plain, 50 labels: pre-training gave no improvement over tuned, 0.600 against 0.800"
     )

@@ -56,14 +56,16 @@ def test_the_method_is_chosen_on_validation_galaxies_and_controls_are_none():
     assert 0 < row.resolvable_low <= row.resolvable_high
 
 
-def test_without_validation_galaxies_the_choice_is_said_to_flatter():
+def test_without_validation_galaxies_the_accuracy_is_called_optimistic():
     entries = [scored(name, rights(100, k)) for name, k in (("a", 80), ("b", 90))]
     table, found = judged(entries)
     assert (found.method[0], found.chosen_on[0]) == ("b", "test")
     said = verdict.sentences(found, table)
-    assert said[0].startswith("With all labels, take b: its test accuracy is 0.900 (95 % interval")
+    assert said[0].startswith(
+        "With all labels, the best choice is b: test accuracy 0.900 (95 % interval"
+    )
     assert "(95 % interval" in said[0] and "one seed, 100 test galaxies)." in said[0]
-    assert said[0].endswith("It was chosen on the test galaxies themselves, which flatters it.")
+    assert said[0].endswith("the test galaxies themselves, so this accuracy is optimistic.")
     assert math.isnan(found.cheapest_seconds[0])
 
 
@@ -71,25 +73,30 @@ def test_one_that_is_better_by_a_resolved_difference_is_named():
     """Chosen on ten validation galaxies, which can mislead."""
     table, found = judged([method("chosen", 120, val=9), method("better", 190, val=8)])
     assert (found.method[0], found.better[0], found.ties[0]) == ("chosen", "better", "")
-    assert (
-        "With all labels, chosen is behind better, by a resolved difference."
-        in verdict.sentences(found, table)
+    assert "With all labels, chosen is significantly worse than better." in verdict.sentences(
+        found, table
     )
 
 
 def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
     table, found = judged(ENTRIES)
     said = verdict.sentences(found, table)
-    assert "after 50 s of training (its pre-training not counted)." in said[0]
+    assert "after 50 s of training (pre-training not included)." in said[0]
     assert said[1] == "With all labels, chosen is statistically tied with flatters and cheap."
-    assert said[2] == "With all labels, chosen is ahead of behind, by a resolved difference."
+    assert said[2] == "With all labels, chosen is significantly better than behind."
     assert (
         said[3]
-        == "With all labels, the cheapest of those that are tied is cheap (0.880, 2 s of training)."
+        == "With all labels, the fastest of the tied methods is cheap (0.880, 2 s of training)."
     )
-    p = f"{found.p_better[0]:.2f}"
-    assert said[4].endswith(f"chosen would be ahead of flatters with a probability of {p}.")
-    assert said[5].endswith(" on, after Holm's correction for 15 pairs.") and len(said) == 6
+    p = f"{100 * found.p_better[0]:.0f} %"
+    assert said[4].startswith(
+        "With all labels, if repeated with a new seed and new galaxies, chosen "
+    )
+    assert said[4].endswith(f" beat flatters ({p}).")
+    assert said[5].startswith(
+        "With all labels, this test set can detect accuracy differences above "
+    )
+    assert said[5].endswith(", after Holm's correction for 15 pairs.") and len(said) == 6
 
 
 def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
@@ -107,13 +114,16 @@ def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
     assert found.n_labels.fillna(-1).tolist() == [25, 100, -1]
     said = verdict.sentences(found, table)
     assert said[1:4] == [
-        "With 25 labels, naming the most common class every time would reach 0.300.",
+        "With 25 labels, always predicting the most common class would reach 0.300.",
         "With 50 labels: no result yet.",
         "With 50 labels, moco lacks 1 of 1 seeds.",
     ]
     assert said[-1] == "With all labels, cnn lacks 1 of 2 seeds."
     shown = verdict.readable(found)
-    assert shown.labels.tolist() == ["25", "100", "all"] and shown["take"].tolist() == ["cnn"] * 3
+    assert (
+        shown.labels.tolist() == ["25", "100", "all"]
+        and shown["best choice"].tolist() == ["cnn"] * 3
+    )
     assert shown["statistically tied"].tolist() == ["–"] * 3
     assert verdict.sentences(found[:0], table[:0]) == [] and verdict.readable(found[:0]).empty
 

@@ -83,14 +83,17 @@ def test_sentences_say_what_is_resolved_and_what_a_tie():
     interval = f"{best.rmse_low:.4f} to {best.rmse_high:.4f}"
     assert said[0] == (
         f"With all labels, tree has the lowest RMSE, {best.rmse:.4f} (95 % interval {interval}, "
-        f"3 seeds, 200 test galaxies each), {best.way:.0f} % of the way from the mean-vote "
-        f"baseline ({best.baseline:.4f}) to the volunteers' noise floor ({best.floor:.4f})."
+        f"3 seeds, 200 test galaxies each); this closes {best.way:.0f} % of the gap between "
+        f"predicting the mean ({best.baseline:.4f}) and the best achievable ({best.floor:.4f})."
     )
     text = " ".join(said)
-    assert "With all labels, tree is ahead, by a resolved difference, of " in text
+    assert "With all labels, tree is significantly better than " in text
     assert "plain (" in text and "late (" in text and "after Holm's correction" in text
     assert (
-        sum("plain breaks the tree for 100.0 % of its test galaxies (3 seeds" in s for s in said)
+        sum(
+            "plain gives answers that contradict the decision tree for every test" in s
+            for s in said
+        )
         == 1
     )
     assert "With all labels, late lacks 1 of 2 seeds." in said
@@ -133,20 +136,20 @@ def test_sentences_and_texts_of_little():
         "With all labels, tree lacks 1 of 1 seeds.",
     ]
     shown = vote_comparison.readable(table).iloc[0]
-    assert shown["RMSE"] == shown["break the tree"] == "–" and shown.seeds == "0 (1 missing)"
+    assert shown["RMSE"] == shown["contradict the tree"] == "–" and shown.seeds == "0 (1 missing)"
     given = trained({"tree": 0.02}, seeds=(0, 1))
     unknown = [
         replace(one, votes=votes_in(one.votes.table().assign(volunteers=np.nan))) for one in given
     ]
     said = sentences(unknown)
     assert (
-        said[0].endswith("and the noise floor is not known.")
-        and "where the mean-vote baseline has 0." in said[0]
+        said[0].endswith("; the best achievable RMSE is unknown.")
+        and "predicting the mean gives 0." in said[0]
     )
     found = compare(given)
     shown, row = vote_comparison.readable(found).iloc[0], found.iloc[0]
     assert shown["RMSE"] == f"{row.rmse:.4f} [{row.rmse_low:.4f}, {row.rmse_high:.4f}]"
-    assert shown["labels"] == "all" and shown["% of the way"].startswith(f"{row.way:.1f} [")
+    assert shown["labels"] == "all" and shown["gap closed (%)"].startswith(f"{row.way:.1f} [")
     assert shown["noise floor"] == f"{row.floor:.4f}" and shown["seconds"] == "10"
 
 
