@@ -108,7 +108,8 @@ def test_a_run_ends_with_the_table_and_the_report(project):
     )
     assert all(word in printed for word in (*methods, "index.html"))
     assert "moco_frozen dnn, all labels: pre-training" in printed  # helped, or did not
-    assert "% of the way" in printed and "breaks the tree" in printed  # of vote fractions
+    assert "gap closed (%)" in printed  # of vote fractions
+    assert "contradict the decision tree" in printed
     page = (project / "results/mock/index.html").read_text()
     assert all(word in page for word in (*methods, "data:image/png;base64"))
 

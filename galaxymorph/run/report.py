@@ -22,7 +22,7 @@ from galaxymorph.text import duration, leaves
 
 # columns of a comparison, of classes and of vote fractions, that fit a terminal's width
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE")
-FIRST += ("% of the way", "seconds")
+FIRST += ("gap closed (%)", "seconds")
 
 
 # ---- the comparison table

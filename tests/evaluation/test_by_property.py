@@ -134,7 +134,7 @@ def test_a_method_that_fails_on_small_galaxies_is_found_to():
         "Accuracy rises with radius for 1 of 2 methods, most clearly for weak"
     )
     assert said[1].startswith("Overconfidence falls with radius for 1 of 2 methods")
-    assert said[2].startswith("Neither accuracy nor calibration of any method")
+    assert said[2].startswith("Neither accuracy nor overconfidence of any method")
 
 
 def test_no_trend_is_found_where_there_is_none():

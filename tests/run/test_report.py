@@ -333,7 +333,7 @@ def test_the_answer_comes_first_and_long_tables_are_folded(run):
         compare / "answer.csv", index=False
     )
     text = report.write("toy").read_text()
-    assert "<h2>The answer</h2>" in text and "With all labels take net, test accuracy" in text
+    assert "<h2>The answer</h2>" in text and "With all labels the best choice is net" in text
     assert (
         text.index("The answer")
         < text.index("<h2>compare</h2>")
