@@ -5,6 +5,7 @@ they are put together: no seed twice, and the same test galaxies for all methods
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from galaxymorph.evaluation.predictions import Names, Predictions, Votes
 from galaxymorph.text import listing
 
 CONTROLS = ("control", "random encoder")  # in the protocol of what is a yardstick and not a method
+BETWEEN = " / "  # names of methods in one cell
+NAMING = ("method", "a", "b", "rival", "cheapest", "ties", "behind", "better")  # columns of names
 Key = tuple[str, int | None]  # method and budget
 
 
@@ -35,6 +38,7 @@ class Entry:
     seconds: float | None = None
     costs: Mapping[str, Any] = field(default_factory=dict)
     not_run: str | None = None  # why it was skipped
+    title: str | None = None  # what figures and reports call the method
 
     def __str__(self) -> str:
         return f"{self.method}, {labels(self.n_labels)}, seed {self.seed}"
@@ -104,6 +108,12 @@ class Entries(tuple[Entry, ...]):
         """Return the numbers of labels, the fewest first, None (all) last."""
         there = {entry.n_labels for entry in self}
         return sorted(there, key=lambda n: math.inf if n is None else n)
+
+    def titles(self) -> dict[str, str]:
+        """Return what figures and reports call each method; its name is added to a shared title."""
+        found = {entry.method: entry.title or entry.method for entry in self}
+        n = Counter(found.values())
+        return {name: t if n[t] == 1 else f"{t} ({name})" for name, t in found.items()}
 
     def most_labels(self) -> "Entries":
         """Return the entries with the most labels of all."""
@@ -195,6 +205,18 @@ def budget(row: Mapping[str, Any]) -> int | None:
     """The number of labels of a row of a table; None: all."""
     n_labels = row.get("n_labels")
     return None if n_labels is None or bool(pd.isna(n_labels)) else int(n_labels)
+
+
+def titled(table: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table to show, with titles in place of the names of methods (`Entries.titles`)."""
+
+    def replaced(text: Any) -> Any:
+        if not isinstance(text, str):
+            return text
+        return BETWEEN.join(titles.get(name, name) for name in text.split(BETWEEN))
+
+    columns = [name for name in NAMING if name in table]
+    return table.assign(**{name: table[name].map(replaced) for name in columns})
 
 
 def labels(n_labels: int | None) -> str:

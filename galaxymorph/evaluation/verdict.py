@@ -12,11 +12,10 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation import phrases
-from galaxymorph.evaluation.entries import budget, is_control, labels, words
+from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
 from galaxymorph.evaluation.phrases import absent, after_holm, extent, listed, number
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
-BETWEEN = " / "  # names of methods in one cell
 BASELINE = "majority"  # the method that never looks at the images
 TAKEN = ["accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test", "training_seconds"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_better", "ties"]

@@ -1,8 +1,10 @@
 """Entries: what may stand in one comparison, and how they are grouped. Takes 3 s."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from galaxymorph.evaluation.entries import Entries, Entry, is_control, mean_probabilities
+from galaxymorph.evaluation.entries import Entries, Entry, is_control, mean_probabilities, titled
 from galaxymorph.evaluation.predictions import votes_in
 from tests.evaluation.made import HAND, changed, entry, g, joined, judged, predicted, table
 from tests.evaluation.test_predictions import votes
@@ -107,3 +109,14 @@ def test_probabilities_are_means_over_seeds():
     other = entry("b", 3, predicted(["g0"], ["edge-on"], [[1, 0]], names=names))
     with pytest.raises(ValueError, match="1 galaxies have other labels elsewhere: g0; the tables"):
         mean_probabilities(Entries([*entries, other]), ("test",))
+
+
+def test_titles_stand_in_for_names_and_a_shared_one_is_told_by_the_name():
+    entries = Entries([entry("cnn", title="small CNN"), entry("a", title="net"), entry("knn")])
+    assert entries.titles() == {"cnn": "small CNN", "a": "net", "knn": "knn"}
+    both = Entries([*entries, entry("b", title="net")])
+    assert both.titles()["a"] == "net (a)" and both.titles()["b"] == "net (b)"
+    table = pd.DataFrame({"method": ["cnn", "knn"], "ties": ["knn / a", np.nan], "a": [0.5, 0.1]})
+    shown = titled(table, entries.titles())
+    assert shown.method.tolist() == ["small CNN", "knn"] and shown.a.tolist() == [0.5, 0.1]
+    assert shown.ties[0] == "knn / net" and pd.isna(shown.ties[1])

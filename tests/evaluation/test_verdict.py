@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import comparison, phrases, significance, verdict
-from galaxymorph.evaluation.entries import Entries
+from galaxymorph.evaluation.entries import BETWEEN, Entries
 from tests.evaluation.made import entry, joined, rights, scored, table
 
 
@@ -145,4 +145,4 @@ def test_a_file_gives_the_same_answer(tmp_path):
     [("a", "a"), ("a / b", "a and b"), (" / ".join("abcdefgh"), "a, b, c, d, e, f and 2 more")],
 )
 def test_few_of_many_are_named(names, text):
-    assert phrases.listed(names.split(verdict.BETWEEN)) == text
+    assert phrases.listed(names.split(BETWEEN)) == text
