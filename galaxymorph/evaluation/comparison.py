@@ -31,7 +31,8 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     all seeds), seeds (those that are there), missing (those that are not), not_run (why entries
     were skipped, which do not count as missing; where there are some), seconds (mean; of the whole
     step), those of `COSTS` (means; NaN where unknown), peak_memory_of (what was measured), interval
-    (what low and high are), train_accuracy, val_accuracy (means; NaN where a table has no such
+    (what low and high are), still_improving (share of seeds whose best epoch is the last one; NaN
+    for methods without epochs), train_accuracy, val_accuracy (means; NaN where a table has no such
     part), and for every metric of `metrics.OVERALL`, of the test part: <metric> (mean over seeds),
     <metric>_std (over seeds, n - 1), <metric>_low and <metric>_high.
 
@@ -40,7 +41,7 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     which knows nothing of the spread between seeds. `n_bootstrap=0` leaves out both, but for the
     accuracy over seeds."""
     columns = ["n_train", "n_test", "n_test_all", "seeds", "missing", "not_run", "seconds", *COSTS]
-    columns += ["peak_memory_of", "interval", "train_accuracy", "val_accuracy"]
+    columns += ["peak_memory_of", "interval", "still_improving", "train_accuracy", "val_accuracy"]
     options = {"n_bootstrap": n_bootstrap, "seed": seed}
     return summary(entries, "predictions", metrics.overall, ENDS, columns, **options)
 
@@ -104,6 +105,9 @@ def _means(entries: Sequence[Entry]) -> dict[str, Any]:
     """What entries of a group cost, and how accurate they are on other parts, means over seeds."""
     spent = pd.DataFrame([{"seconds": e.seconds, **e.costs} for e in entries], dtype=object)
     means = spent.reindex(columns=["seconds", *COSTS]).astype(float).mean().to_dict()
+    histories = [entry.history for entry in entries if entry.history is not None]
+    last = [float(each["best"].iloc[-1]) for each in histories if "best" in each]
+    means["still_improving"] = float(np.mean(last)) if last else math.nan
     for split in ("train", "val"):
         values = [metrics.accuracy(entry.predictions, split) for entry in entries]
         means[f"{split}_accuracy"] = float(np.mean(values))

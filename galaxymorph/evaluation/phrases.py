@@ -8,6 +8,8 @@ import pandas as pd
 from galaxymorph.evaluation.entries import budget, words
 from galaxymorph.text import listing
 
+STILL = "still improving at the last epoch in every seed: take its accuracy as a quick look"
+
 
 def number(value: Any, form: str) -> str:
     """A number, or an en dash where there is none."""

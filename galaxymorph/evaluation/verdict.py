@@ -18,6 +18,7 @@ from galaxymorph.evaluation.phrases import absent, after_holm, extent, listed, n
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
 BASELINE = "majority"  # the method that never looks at the images
 TAKEN = ["accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test", "training_seconds"]
+TAKEN += ["still_improving"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_better", "ties"]
 COLUMNS += ["behind", "better", "cheapest", "cheapest_accuracy", "cheapest_seconds"]
 COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
@@ -29,23 +30,24 @@ RELATIONS = {
 
 
 def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Choose the method to take for each number of labels, one row each, the fewest first.
+    """Recommend a method for each number of labels, one row each, the fewest first.
 
-    The method to take has the highest accuracy on *validation* galaxies, mean over seeds, so that
-    its test accuracy does not flatter; where a table has no such galaxies it is the highest on test
-    galaxies, and `chosen_on` says so. Controls (random encoders, pixels alone) and the baseline
-    that never looks at the images are never taken, nor counted among the others.
+    The best choice has the highest accuracy on *validation* galaxies, mean over seeds, so that its
+    test accuracy is not optimistic. If a table has no validation galaxies, the test galaxies are
+    used, and `chosen_on` says so. Controls (untrained encoders, pixels alone) and the majority
+    class are never recommended, nor counted among the others.
 
     Columns: n_labels (integer, <NA> for all), method, chosen_on ("validation" or "test"), accuracy
-    with its interval, seeds, n_test, training_seconds (NaN where unknown; without the training of
-    an encoder before that, see pretrained), rival (the most accurate of the others on test
-    galaxies) and p_better (the probability that the method is ahead of it with another seed and
-    other galaxies); ties, behind and better: other methods that are statistically tied with it,
-    that it is ahead of, and that are ahead of it, by differences that are resolved after Holm's
-    correction, the most accurate first, between " / "; cheapest, cheapest_accuracy,
-    cheapest_seconds: among the method and its ties the one that trains fastest; resolvable_low,
-    resolvable_high: the range, over all pairs, of the smallest difference that would be resolved;
-    n_pairs."""
+    with its interval, seeds, n_test, training_seconds (NaN where unknown; without pre-training, see
+    pretrained), still_improving (of `comparison.compare`), pretrained, and
+
+    * rival, p_better: the most accurate of the others on test galaxies, and the probability that
+      the method beats it with a new seed and new galaxies;
+    * ties, behind, better: the methods that are tied with it, significantly worse, and
+      significantly better (after Holm's correction), the most accurate first, joined by " / ";
+    * cheapest, cheapest_accuracy, cheapest_seconds: the fastest to train of it and its ties;
+    * resolvable_low, resolvable_high, n_pairs: the smallest difference that can be detected, which
+      depends on the pair, and the number of pairs."""
     found = []
     for n_labels, rows in _budgets(table):
         ranked = [row for row in rows if row["seeds"] and _is_method(row)]
@@ -172,6 +174,8 @@ def _verdict(row: Mapping[str, Any]) -> Iterator[str]:
     if row["chosen_on"] != "validation":
         where = "It was chosen on the test galaxies themselves, so this accuracy is optimistic"
     yield f"the best choice is {method}: {scores}{cost}. {where}"
+    if row.get("still_improving") == 1:
+        yield f"{method} was {phrases.STILL}"
     for name, relation in RELATIONS.items():
         if names := _names(row, name):
             yield f"{method} is {relation.format(listed(names))}"

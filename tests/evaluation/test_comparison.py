@@ -314,3 +314,11 @@ def test_no_row_of_the_front_is_beaten_and_every_other_is():
             (table.flops < row.flops) | (table.accuracy > row.accuracy)
         )
         assert beaten.any() != front[i]
+
+
+def test_a_method_whose_best_epoch_is_the_last_is_still_improving():
+    rising, settled = (pd.DataFrame({"epoch": [1, 2], "best": [True, b]}) for b in (True, False))
+    entries = [entry("net", k, HAND, history=each) for k, each in enumerate((rising, settled))]
+    entries += [entry("late", 0, HAND, history=rising), entry("forest", 0, HAND)]
+    found = comparison.compare(Entries(entries), n_bootstrap=0).set_index("method").still_improving
+    assert found["net"] == 0.5 and found["late"] == 1 and np.isnan(found["forest"])
