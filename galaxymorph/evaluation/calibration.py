@@ -17,8 +17,9 @@ from numpy import ndarray
 from scipy.optimize import minimize_scalar
 from scipy.stats import beta
 
+from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.entries import Entries
-from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, wilson
+from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, share
 from galaxymorph.evaluation.predictions import Numbers, Predictions, Probabilities
 
 HOTTEST = 20.0  # a temperature is between 1 / HOTTEST and HOTTEST
@@ -135,8 +136,8 @@ def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, 
         if bound >= accuracy:
             tested = predictions.labelled("test")
             found = _accuracy(tested.right[tested.confidence >= threshold], "test_accuracy")
-            share = found["n"] / len(tested.ids)
-            return found | {"threshold": threshold, "share": share, "needed": needed, "note": ""}
+            found |= {"threshold": threshold, "share": found["n"] / len(tested.ids)}
+            return found | {"needed": needed, "note": ""}
     few = f"{needed} validation galaxies are needed at least, there are {n}"
     note = "no share of validation galaxies is accurate enough" if tried else few
     found = _accuracy(np.empty(0), "test_accuracy") | {"threshold": math.nan, "share": 0.0}
@@ -176,30 +177,24 @@ def equal_bins(values: Numbers, bins: int) -> Int[ndarray, " galaxy"]:
 
 def _accuracy(right: ndarray, name: str = "accuracy") -> dict[str, Any]:
     """Return the share of galaxies that are right, its 95 % interval, and n; NaN of none."""
-    low, high = wilson(int(right.sum()), len(right))
-    value = float(right.mean()) if len(right) else math.nan
-    return {name: value, f"{name}_low": low, f"{name}_high": high, "n": len(right)}
+    names = (name, f"{name}_low", f"{name}_high")
+    return dict(zip(names, share(right), strict=True)) | {"n": len(right)}
 
 
 def _row(predictions: Predictions, accuracy: float) -> dict[str, float]:
     before = calibration_error(predictions, n_bootstrap=200)
-    row = {"log_loss": _log_loss(predictions), "error": before["error"]}
+    log_loss = metrics.overall(predictions, n_bootstrap=0)["value"]["log_loss"]
+    row = {"log_loss": log_loss, "error": before["error"]}
     row |= {"by_chance": before["by_chance"], "area": risk_coverage(predictions).risk.mean()}
     if predictions.has("val"):
         row["temperature"] = temperature(predictions)
         after = tempered(predictions, row["temperature"])
-        row["log_loss_tempered"] = _log_loss(after)
+        row["log_loss_tempered"] = metrics.overall(after, n_bootstrap=0)["value"]["log_loss"]
         row["error_tempered"] = calibration_error(after, n_bootstrap=0)["error"]
         alone = automatic(predictions, accuracy=accuracy)
         row |= {"automatic": alone["share"], "automatic_accuracy": alone["test_accuracy"]}
         row["automatic_seeds"] = float(not math.isnan(alone["threshold"]))
     return row
-
-
-def _log_loss(predictions: Predictions) -> float:
-    part = predictions.labelled()
-    p = part.p[np.arange(len(part.true)), part.true]
-    return float(-np.log(np.maximum(p, EPS)).mean())
 
 
 def _scaled(p: Probabilities, temperature: float) -> Probabilities:

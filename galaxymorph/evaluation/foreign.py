@@ -25,7 +25,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,14 @@ import pandas as pd
 import yaml
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.evaluation.predictions import PREDICTIONS, TOLERANCE, Predictions, predictions_in
+from galaxymorph.evaluation.predictions import (
+    PREDICTIONS,
+    ROUNDING,
+    TOLERANCE,
+    Predictions,
+    in_rows,
+    predictions_in,
+)
 from galaxymorph.project import NAME
 from galaxymorph.text import listing, plain_id
 
@@ -47,45 +54,56 @@ COMPARE = "compare"  # the step that compares
 OCCUPIED = (COMPARE, "majority", "tune")  # names of steps and rows that a comparison has itself
 PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # the folder of a repeated step
 EMPTY = ("", "nan", "na", "null", "none")
-ROUNDING = 1e-6  # by which a probability may be less than 0 or more than 1
 MOST = 5  # rows, or galaxies, that a message names
 HARD = "classes without probabilities: AUC, log loss, Brier score and calibration mean nothing"
 NOT_TRUE = "label is the most probable class in every row: the prediction, not the truth"
-NO_SUM = "p_<class> are not probabilities that sum to 1"
-MISTAKES = {  # in rows of a file: what is wrong; what to do about it
-    "no id": "no id; give each galaxy its id",
-    "twice": "duplicate id; keep one row per galaxy",
-    "split": f"unknown split; known: {', '.join(SPLITS)}",
-    "number": "{} is not a number; fill it, or leave these galaxies out",
-    "sum": f"{NO_SUM}; give the probabilities of all classes, of which each galaxy has one",
-    "percentages": f"{NO_SUM}; these look like percentages: divide them by 100",
-    "logits": f"{NO_SUM}; these look like logits: apply a softmax",
-    "no label": "no label in {}; add their labels, or leave them out of all files",
-    "class": "{0} is not a class; classes are {1}",
-    "other split": "split differs from {}; mend one, or remove the column from one",
-    "other label": "label differs from {}; mend one, or remove the column if it is a prediction",
-    "more": "seed {} has test galaxies that {} lacks; leave them out, or predict them everywhere",
-}
-Mask = pd.Series | np.ndarray  # which rows
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Brought:
-    """One file: the predictions of a method with one seed."""
+    """One file: the predictions of a method with one seed.
 
-    name: str  # of its job: cnn/seed=0
-    row: str  # of a job with several rows: dnn; else empty
-    combination: dict[str, Any]
+    `rows`, by line, as text: id, split, label, taken, empty where the file does not say. What all
+    files together say is filled in later: key, by which ids match; what is known of the
+    galaxy (`_known`); and whether it is tested."""
+
     path: Path
-    predictions: Predictions
-    hard: bool  # classes without probabilities
-    notes: tuple[str, ...]  # on how it was read
+    step: str = ""
+    row: str = ""  # of a job with several rows: dnn; else empty
+    pairs: tuple[str, ...] = ()  # settings of the job: seed=0, ...
+    rows: pd.DataFrame = field(init=False)
+    p: pd.DataFrame = field(init=False)  # by line, a column for each class
+    hard: bool = False  # classes without probabilities: p is 1 for the class `taken`
+    notes: tuple[str, ...] = ()  # on how it was read
+    problems: list[str] = field(default_factory=list)
+    predictions: Predictions = field(init=False)
+
+    @property
+    def method(self) -> str:
+        return f"{self.step} {self.row}".strip()
+
+    @property
+    def name(self) -> str:
+        """The name of its job: cnn/seed=0."""
+        return f"{self.step}/{','.join(self.pairs)}"
+
+    @property
+    def combination(self) -> dict[str, Any]:
+        pairs = (pair.split("=") for pair in self.pairs)
+        return {key: yaml.safe_load(value) for key, value in pairs}
 
     def __str__(self) -> str:
-        n, method = (self.predictions.split == "test").sum(), self.name.split("/")[0]
-        seed = self.combination["seed"]
-        head = f"{f'{method} {self.row}'.strip()}, seed {seed}: {n:,} test galaxies, {self.path}"
+        n, seed = (self.predictions.split == "test").sum(), self.combination["seed"]
+        head = f"{self.method}, seed {seed}: {n:,} test galaxies, {self.path}"
         return "\n  ".join([head, *self.notes])
+
+    def wrong_in(self, which: Any, mistake: str, cells: Any = None) -> None:
+        """Note a mistake, `what is wrong; what to do`, in some rows, where there are any, with what
+        stands there."""
+        if np.any(which):
+            what, _, advice = mistake.partition("; ")
+            where = in_rows(which, self.rows["id"], cells, lines=self.rows.index)
+            self.problems.append(f"{what}, {where}; {advice}")
 
 
 def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
@@ -98,127 +116,84 @@ def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
 
     Raises `ValueError` with the mistakes of all files, a line for each: the file, its rows (by
     line, of which the header is the first) and galaxies, what was expected, what to do."""
-    problems: list[str] = []
-    named = [_placed(text, problems) for text in files]
-    _check_names(named)
-    found = [file for file in named if _filled(file)]
-    truth = _File(labels, problems) if labels is not None else None
-    if found and (truth is None or _filled(truth, truth=True)):
-        classes = _checked_together(found, truth, complete=len(found) == len(named))
-        if not problems:
-            return [file.brought(classes) for file in found]
-    raise ValueError("\n".join(dict.fromkeys(problems)))
+    brought = [_placed(text) for text in files]
+    _check_names(brought)
+    truth = Brought(labels) if labels is not None else None
+    every = [truth, *brought] if truth else brought
+    found = [file for file in every if _filled(file, truth=file is truth)]
+    classes, problems = [], []
+    if truth in (None, *found) and any(file in found for file in brought):
+        classes = _checked_together(found, truth, problems, complete=len(found) == len(every))
+    problems += [f"{file.path}: {problem}" for file in every for problem in file.problems]
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
+    for file in brought:
+        p = file.p.reindex(columns=classes, fill_value=0.0).add_prefix("p_")
+        head = file.rows[["name", "split", "true"]].set_axis(["id", "split", "label"], axis=1)
+        file.predictions = predictions_in(head.join(p))
+    return brought
 
 
-@dataclass
-class _File:
-    """A file, and its cells.
-
-    `rows`, by line, as text: id, split, label, taken, empty where the file does not say. What all
-    files together say is filled in later: key, by which ids match; name, the id in the spelling of
-    the first file; true, the true class."""
-
-    path: Path
-    problems: list[str]  # of all files
-    step: str = ""
-    row: str = ""
-    settings: dict[str, str] = field(default_factory=dict)
-    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
-    p: pd.DataFrame = field(default_factory=pd.DataFrame)  # by line, a column for each class
-    hard: bool = False  # p is 1 for the class `taken`
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def method(self) -> str:
-        return f"{self.step} {self.row}".strip()
-
-    def wrong(self, what: str) -> None:
-        self.problems.append(f"{self.path}: {what}")
-
-    def wrong_in(self, which: Mask, mistake: str, *of: object, cells: Iterable[str] = ()) -> None:
-        """Note one of `MISTAKES` in some rows, where there are any, with what stands there."""
-        rows = self.rows.loc[which]
-        if len(rows):
-            names = rows.id.map(lambda name: f" (id {name})" if name else "")
-            texts = pd.Series(list(cells) or "", self.rows.index, dtype=str)[which]
-            lines = ("line " + rows.index.astype(str) + names + " " + texts).str.strip()
-            where = f"{len(rows):,} of {len(self.rows):,} rows: {listing(lines, MOST)}"
-            what, advice = (text.format(*of) for text in MISTAKES[mistake].split("; "))
-            self.wrong(f"{what}, {where}; {advice}")
-
-    def known(self, values: Mapping[str, str]) -> pd.Series:
-        """Return the text of each row by its key, empty where there is none."""
-        return self.rows.key.map(lambda key: values.get(key, "")).astype(str)
-
-    def tested(self) -> frozenset[str]:
-        return frozenset(self.rows.key[(self.rows.split == "test") & (self.rows.true != "")])
-
-    def brought(self, classes: Sequence[str]) -> Brought:
-        p = self.p.reindex(columns=classes, fill_value=0.0).add_prefix("p_")
-        head = self.rows[["name", "split", "true"]].set_axis(["id", "split", "label"], axis=1)
-        name = f"{self.step}/{','.join(map('='.join, self.settings.items()))}"
-        combination = {key: yaml.safe_load(value) for key, value in self.settings.items()}
-        table, notes = predictions_in(head.join(p)), tuple(self.notes)
-        return Brought(name, self.row, combination, self.path, table, self.hard, notes)
-
-
-def _placed(text: str, problems: list[str]) -> _File:
+def _placed(text: str) -> Brought:
     """Return the file of an argument of the command line, called as it says or by its folder."""
-    given, equals, rest = text.partition("=")
-    named = bool(equals) and bool(NAME.fullmatch(given)) and not Path(text).exists()
+    given, _, rest = text.partition("=")
+    named = bool(rest and NAME.fullmatch(given)) and not Path(text).exists()
     path = Path(rest).expanduser() if named else Path(text)
     folder, row, step = path.parent.resolve(), "", path.stem
     if path.name == PREDICTIONS:
-        of_row = PAIRS.fullmatch(folder.parent.name) or (folder.parent / "done.json").is_file()
-        if of_row and not PAIRS.fullmatch(folder.name):
-            row, folder = folder.name, folder.parent
-        step = folder.parent.name if PAIRS.fullmatch(folder.name) else folder.name
-    pairs = folder.name.split(",") if PAIRS.fullmatch(folder.name) else []
-    settings = dict(pair.split("=") for pair in pairs)
-    return _File(path, problems, given if named else step, "" if named else row, settings)
+        above = folder.parent
+        if not _pairs(folder) and (_pairs(above) or (above / "done.json").is_file()):
+            row, folder = folder.name, above
+        step = folder.parent.name if _pairs(folder) else folder.name
+    return Brought(path, given if named else step, "" if named else row, _pairs(folder))
 
 
-def _check_names(files: Sequence[_File]) -> None:
+def _pairs(folder: Path) -> tuple[str, ...]:
+    return tuple(folder.name.split(",")) if PAIRS.fullmatch(folder.name) else ()
+
+
+def _check_names(files: Sequence[Brought]) -> None:
     """Number seeds, and check that names can be those of steps and are different."""
     n, names = Counter[str](), dict[str | Path, Path]()
     for file in files:
-        setting = f"{file.method} {file.settings}"
-        if "seed" not in file.settings:
-            file.settings = {"seed": str(n[setting])} | file.settings
-            n[setting] += 1
-        fits = ".." not in file.method and all(map(NAME.fullmatch, [file.step, file.row or "x"]))
+        if "seed" not in file.combination:
+            alike = f"{file.method} {file.pairs}"
+            file.pairs = (f"seed={n[alike]}", *file.pairs)
+            n[alike] += 1
+        fits = all(map(NAME.fullmatch, [file.step, file.row or "x"]))
         if file.step in OCCUPIED or not fits:
             why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
-            file.wrong(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
-        name = ", ".join([file.method, *map("=".join, file.settings.items())])
-        if file.path.resolve() in names:
-            file.wrong("given twice; leave one out")
+            file.problems.append(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
+        name, place = ", ".join([file.method, *file.pairs]), file.path.resolve()
+        if place in names:
+            file.problems.append("given twice; leave one out")
         elif name in names:
-            file.wrong(f"called {name}, as {names[name]} is; give one another name by NAME=FILE")
-        names = {name: file.path, file.path.resolve(): file.path} | names
+            what = f"called {name}, as {names[name]} is"
+            file.problems.append(f"{what}; give one another name by NAME=FILE")
+        names = {name: file.path, place: file.path} | names
 
 
-def _filled(file: _File, *, truth: bool = False) -> bool:
+def _filled(file: Brought, *, truth: bool) -> bool:
     """Read a file of predictions, or of labels (`truth`), and note its mistakes; False where it is
     unknown which galaxies it has."""
     try:
         cells = _cells(file.path)
         used, p = _columns(list(map(str, cells.columns)), truth=truth)
     except (ValueError, OSError) as error:
-        file.wrong(getattr(error, "strerror", None) or str(error))
+        file.problems.append(getattr(error, "strerror", None) or str(error))
         return False
     rows = {what: cells[used[what]] if what in used else "" for what in FIELDS}
     rows = pd.DataFrame(rows, cells.index, dtype=str)
     rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-    file.rows, file.hard = rows.assign(split=rows.split.str.lower()), not p
+    file.rows, file.hard = rows.assign(split=rows.split.str.lower()), "taken" in used
     file.p = _probabilities(file, cells.loc[:, p]) if p else pd.get_dummies(rows.taken, dtype=float)
     rest = [name or "(unnamed)" for name in cells if name not in (*used.values(), *p)]
-    file.notes = [HARD] * file.hard + [f"columns ignored: {listing(rest)}"] * bool(rest)
+    file.notes = (HARD,) * file.hard + (f"columns ignored: {listing(rest)}",) * bool(rest)
     lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
     odd = ~file.rows.split.isin(SPLITS) & ("split" in used)
-    file.wrong_in(odd, "split", cells=rows.split.map(repr))
-    file.wrong_in(lacking, "no id")
-    file.wrong_in(twice, "twice")
+    file.wrong_in(odd, f"unknown split; known: {', '.join(SPLITS)}", rows.split.map(repr))
+    file.wrong_in(lacking, "no id; give each galaxy its id")
+    file.wrong_in(twice, "duplicate id; keep one row per galaxy")
     return not (lacking | twice).any()
 
 
@@ -271,17 +246,22 @@ def _cells(path: Path) -> pd.DataFrame:
     return pd.DataFrame(list(found.values()), index=list(found), columns=columns, dtype=str)
 
 
-def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
+def _probabilities(file: Brought, cells: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
     values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
     for (name, text), odd in zip(cells.items(), ~np.isfinite(values.T), strict=True):
-        file.wrong_in(odd, "number", name, cells=text.map(repr))
+        mistake = f"{name} is not a number; fill it, or leave these galaxies out"
+        file.wrong_in(odd, mistake, text.map(repr))
     if np.isfinite(values).all():
         total, outside = values.sum(1), ((values < -ROUNDING) | (values > 1 + ROUNDING)).any(1)
-        percentages = (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all()
-        mistake = "percentages" if percentages else "logits" if outside.any() else "sum"
+        advice = "give the probabilities of all classes, of which each galaxy has one"
+        if outside.any():
+            advice = "these look like logits: apply a softmax"
+        if (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all():
+            advice = "these look like percentages: divide them by 100"
+        mistake = f"p_<class> are not probabilities that sum to 1; {advice}"
         texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
-        file.wrong_in(outside | (abs(total - 1) > TOLERANCE), mistake, cells=texts)
+        file.wrong_in(outside | (abs(total - 1) > TOLERANCE), mistake, texts)
     names = pd.Index([str(name).removeprefix("p_") for name in cells.columns])
     return pd.DataFrame(values.clip(0, 1), cells.index, names)
 
@@ -289,89 +269,67 @@ def _probabilities(file: _File, cells: pd.DataFrame) -> pd.DataFrame:
 # ---- all files together
 
 
-def _checked_together(files: Sequence[_File], truth: _File | None, *, complete: bool) -> list[str]:
+def _checked_together(
+    every: Sequence[Brought], truth: Brought | None, problems: list[str], *, complete: bool
+) -> list[str]:
     """Check files against each other, and return their classes. Only where all could be read
-    (`complete`) are missing labels a mistake."""
-    every = [truth, *files] if truth else list(files)
-    _match(every)
-    for file in files:
-        _split(file, truth)
+    (`complete`) are missing labels a mistake, in `problems` if no file has any."""
     known = _known(every, truth)
-    if complete and not known and not truth:
-        predicted = listing((file.path for file in files if (file.rows.label != "").any()), MOST)
+    files = [file for file in every if file is not truth]
+    if complete and not truth and known.true.isna().all():
+        predicted = listing((file.path for file in files if NOT_TRUE in file.notes), MOST)
         why = f"in {predicted} {NOT_TRUE}" if predicted else "no file has a column label"
         advice = "gives the true classes (that file again, if these are the true ones)"
-        files[0].problems.append(f"no labels: {why}; --labels FILE {advice}")
-    for file in every:
-        file.rows["true"] = file.known(known)
-        bare = (file.rows.true == "") & (file.rows.split != "unlabelled") & (file is not truth)
-        bare &= complete and bool(known or truth)
-        file.wrong_in(bare, "no label", truth.path if truth else "any file")
+        problems.append(f"no labels: {why}; --labels FILE {advice}")
+        complete = False
     given = [list(file.p.columns) for file in files if not file.hard]
-    classes = given[0] if given else sorted(set(known.values()))
+    classes = given[0] if given else sorted(known.true.dropna().unique())
     predicted = {key for file in files for key in file.rows.key}
-    for file in every if classes else ():  # else no label is known
-        own = classes if file.hard else list(file.p.columns)
+    for file in every:
+        file.rows = file.rows.join(known, on="key").fillna("")
+        if file is not truth:
+            _compare(file, truth, complete=complete)
+        file.rows["tested"] = (file.rows.split == "test") & (file.rows.true != "")
+        own = list(file.p.columns) if file in files and not file.hard else classes
         if set(own) != set(classes):
             others = f"its classes are {', '.join(own)}, those of the others {', '.join(classes)}"
-            file.wrong(f"{others}; all files need the same columns p_<class>, in any order")
+            advice = "all files need the same columns p_<class>, in any order"
+            file.problems.append(f"{others}; {advice}")
         label, taken = file.rows.label, file.rows.taken
+        mistake = f"is not a class; classes are {', '.join(own)}"
         odd = ~label.isin([*own, ""]) & file.rows.key.isin(predicted)
-        file.wrong_in(odd, "class", "label", ", ".join(own), cells=label.map(repr))
-        odd = ~taken.isin(own) & (file.hard and file is not truth)
-        file.wrong_in(odd, "class", "prediction", ", ".join(own), cells=taken.map(repr))
-    for seed in dict.fromkeys(file.settings["seed"] for file in files):
-        _check_test_galaxies([file for file in files if file.settings["seed"] == seed], truth)
+        file.wrong_in(odd & (len(own) > 0), f"label {mistake}", label.map(repr))
+        odd = ~taken.isin(own) & file.hard & (len(own) > 0)
+        file.wrong_in(odd, f"prediction {mistake}", taken.map(repr))
+    for seed in dict.fromkeys(file.combination["seed"] for file in files):
+        _check_test_galaxies([f for f in files if f.combination["seed"] == seed], truth)
     return classes
 
 
-def _match(files: Sequence[_File]) -> None:
-    """Give all rows a key, the same for the same galaxy, and its id as the first file spells it."""
+def _known(files: Sequence[Brought], truth: Brought | None) -> pd.DataFrame:
+    """Give all rows a key, the same for the same galaxy. Return what is known of each (index: key):
+    name, the id as the first file spells it; true, its class; source, the file that says so; there,
+    its split in the file of labels. Forget labels that are the prediction."""
     plain = not any(file.rows.id.map(plain_id).duplicated().any() for file in files)
-    spelling = dict[str, str]()
     for file in files:
-        rows = file.rows
-        rows["key"] = rows.id.map(plain_id) if plain else rows.id
-        spelling = dict(zip(rows.key, rows.id, strict=True)) | spelling
-        rows["name"] = file.known(spelling)
-        other = rows.loc[rows.id != rows.name]
-        if len(other):
-            example = f"{other.id.iloc[0]} is {other.name.iloc[0]}"
-            file.notes.append(f"{len(other):,} ids are spelled in another way: {example}")
-
-
-def _split(file: _File, truth: _File | None) -> None:
-    """Fill in the splits of a file without any: those of the file of labels, or else test."""
-    known = dict(zip(truth.rows.key, truth.rows.split, strict=True)) if truth else {}
-    own, theirs = file.rows.split, file.known(known)
-    other = (own != "") & (theirs != "") & (own != theirs)
-    file.wrong_in(other, "other split", truth and truth.path, cells=own + ", there " + theirs)
-    file.rows["split"] = own.where(own != "", theirs.where(theirs != "", "test"))
-    if "test" not in set(file.rows.split):
-        file.wrong("no galaxy of the split test, and these are what is compared")
-
-
-def _known(files: Sequence[_File], truth: _File | None) -> dict[str, str]:
-    """Return the true class by key, where it is known; labels must not contradict each other."""
-    known, source = dict[str, str](), dict[str, Path]()
+        file.rows["key"] = file.rows.id.map(plain_id) if plain else file.rows.id
+    predicted = [file for file in files if file is not truth and _is_prediction(file)]
+    known = pd.DataFrame(columns=["true", "source"])
     # the truth first, last those that others have to confirm
-    for file in sorted(files, key=lambda file: file is not truth and _is_prediction(file)):
-        label, theirs = file.rows.label, file.known(known)
-        both = (label != "") & (theirs != "")
-        other = both & (theirs != label)
-        if file is not truth and _is_prediction(file) and (other.any() or not both.any()):
-            file.notes.append(NOT_TRUE)
-            continue
-        whose = listing(dict.fromkeys(source[key] for key in file.rows.key[other]))
-        file.wrong_in(other, "other label", whose, cells=label + ", there " + theirs)
-        if truth is None or file is truth:
-            own = file.rows.loc[label != ""]
-            known = dict(zip(own.key, own.label, strict=True)) | known
-            source = dict.fromkeys(own.key, file.path) | source
-    return known
+    for file in [*(file for file in files if file not in predicted), *predicted]:
+        own = file.rows.loc[file.rows.label != ""].set_index("key").label
+        both = own.index.intersection(known.index)
+        if file in predicted and not (len(both) and (own[both] == known.true[both]).all()):
+            file.notes += (NOT_TRUE,)
+            file.rows["label"] = ""
+        elif truth in (None, file):
+            known = known.combine_first(own.to_frame("true").assign(source=str(file.path)))
+    names = pd.concat([file.rows for file in files]).groupby("key").id.first()
+    there = truth.rows.set_index("key").split if truth else pd.Series(dtype=str)
+    return known.join([names.rename("name"), there.rename("there")], how="outer")
 
 
-def _is_prediction(file: _File) -> bool:
+def _is_prediction(file: Brought) -> bool:
     """Whether every label is the most probable class, or one of several equally probable ones."""
     rows = file.rows.loc[file.rows.label != ""]
     column, p = file.p.columns.get_indexer(pd.Index(rows.label)), file.p.loc[rows.index].to_numpy()
@@ -379,20 +337,46 @@ def _is_prediction(file: _File) -> bool:
     return len(rows) > 0 and bool(most.all())
 
 
-def _check_test_galaxies(files: Sequence[_File], truth: _File | None) -> None:
+def _compare(file: Brought, truth: Brought | None, *, complete: bool) -> None:
+    """Compare a file with what is known of its galaxies, and fill in the splits of one without any:
+    those of the file of labels, or else test."""
+    rows, whose = file.rows, truth.path if truth else "any file"
+    other = rows.loc[rows.id != rows.name]
+    if len(other):
+        example = f"{other.id.iloc[0]} is {other.name.iloc[0]}"
+        file.notes += (f"{len(other):,} ids are spelled in another way: {example}",)
+    other = (rows.split != "") & (rows.there != "") & (rows.split != rows.there)
+    mistake = f"split differs from {whose}; mend one, or remove the column from one"
+    file.wrong_in(other, mistake, rows.split + ", there " + rows.there)
+    rows["split"] = rows.split.where(rows.split != "", rows.there.where(rows.there != "", "test"))
+    if "test" not in set(rows.split):
+        file.problems.append("no galaxy of the split test, and these are what is compared")
+    other = (rows.label != "") & (rows.true != "") & (rows.label != rows.true)
+    mistake = f"label differs from {listing(rows.source[other].unique())}; mend one, or remove "
+    mistake += "the column if it is a prediction"
+    file.wrong_in(other, mistake, rows.label + ", there " + rows.true)
+    bare = (rows.true == "") & (rows.split != "unlabelled") & complete
+    mistake = f"no label in {whose}; add their labels, or leave them out of all files"
+    file.wrong_in(bare, mistake)
+
+
+def _check_test_galaxies(files: Sequence[Brought], truth: Brought | None) -> None:
     """Check that methods with one seed are tested on the same galaxies: on those of the file of
     labels if that has splits, else on those of most methods."""
-    tested = [file.tested() for file in files]
-    most = files[int(np.argmax([tested.count(each) for each in tested]))]
-    whose = truth if truth and truth.tested() else most
-    wanted = whose.tested()
+    tested = [frozenset(file.rows.key[file.rows.tested]) for file in files]
+    whose = files[int(np.argmax([tested.count(each) for each in tested]))]
+    if truth and truth.rows.tested.any():
+        whose = truth
+    wanted = frozenset(whose.rows.key[whose.rows.tested])
     for file, own in zip(files, tested, strict=True):
-        seed, lacking = file.settings["seed"], list(wanted - own)
+        seed, lacking = file.combination["seed"], list(wanted - own)
         if lacking:
             other = Counter(file.rows.split[file.rows.key.isin(lacking)])
             but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
             ids = listing(whose.rows.name[whose.rows.key.isin(lacking)], MOST)
             of = f"{len(lacking):,} of {len(wanted):,} test galaxies that {whose.path} has{but}"
             advice = "predict these, too, or leave them out of the other files"
-            file.wrong(f"seed {seed} lacks {of}: {ids}; {advice}")
-        file.wrong_in(file.rows.key.isin(list(own - wanted)), "more", seed, whose.path)
+            file.problems.append(f"seed {seed} lacks {of}: {ids}; {advice}")
+        mistake = f"seed {seed} has test galaxies that {whose.path} lacks; leave them out, or "
+        mistake += "predict them everywhere"
+        file.wrong_in(file.rows.key.isin(list(own - wanted)), mistake)

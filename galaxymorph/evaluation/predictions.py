@@ -38,6 +38,16 @@ Fractions = Float[ndarray, "galaxy 37"]
 Table = TypeVar("Table", bound="Galaxies")
 
 
+def in_rows(which: Any, ids: Any, cells: Any = None, *, lines: Any = None) -> str:
+    """Name the rows of `which` (booleans) by their lines in a file, from 2 on where these are not
+    given, their ids and cells: `2 of 3 rows: line 2 (id a) 1.1, line 4 (id c) 1.2`."""
+    lines = range(2, len(ids) + 2) if lines is None else lines
+    cells = [""] * len(ids) if cells is None else [f" {cell}" for cell in cells]
+    wrong = [row for *row, odd in zip(lines, ids, cells, which, strict=True) if odd]
+    rows = [f"line {line}" + f" (id {name})" * bool(name) + cell for line, name, cell in wrong]
+    return f"{len(rows):,} of {len(ids):,} rows: {listing(rows, 5)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Galaxies:
     """What both tables are: different galaxies, each in a split, of which some have an answer."""
@@ -50,13 +60,12 @@ class Galaxies:
         sizes = {name: len(p) for name, p in vars(self).items() if isinstance(p, ndarray)}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"lengths differ: {sizes}")
-        duplicated = pd.Series(self.ids).duplicated(keep=False).to_numpy()
-        if duplicated.any():
-            first = self.ids[int(duplicated.argmax())]
-            rows = listing((i + 2 for i in np.flatnonzero(self.ids == first)), 5)
-            n = len(set(self.ids[duplicated])) - 1
-            more = f", and {n:,} other ids" if n else ""
-            raise ValueError(f"duplicate id {first!r} (rows {rows}){more}; keep one row per galaxy")
+        duplicated = pd.Series(self.ids).duplicated(keep=False)
+        self._refuse(duplicated, "duplicate id", advice="; keep one row per galaxy")
+
+    def _refuse(self, which: Any, what: str, cells: Any = None, advice: str = "") -> None:
+        if np.any(which):
+            raise ValueError(f"{what}, {in_rows(which, self.ids, cells)}{advice}")
 
     @property
     def answered(self) -> Bool[ndarray, " galaxy"]:
@@ -123,10 +132,7 @@ class Predictions(Galaxies):
             raise ValueError(f"labels reach from {reach} with {k} classes (-1: unlabelled)")
         total = self.p.sum(1)
         bad = ~((self.p >= -ROUNDING).all(1) & (abs(total - 1) <= TOLERANCE))  # NaN is neither
-        if bad.any():
-            rows = [f"{i + 2} (id {self.ids[i]}, sum {total[i]:.4g})" for i in np.flatnonzero(bad)]
-            what = f"p_<class> are not probabilities that sum to 1 in {len(rows)} rows"
-            raise ValueError(f"{what}: {listing(rows, 5)}")
+        self._refuse(bad, "p_<class> are not probabilities that sum to 1", total.round(4))
 
     @property
     def answered(self) -> Bool[ndarray, " galaxy"]:
@@ -163,20 +169,16 @@ class Votes(Galaxies):
         super().__post_init__()
         p, s, people = self.predicted, self.concentration, self.volunteers[:, None]
         inside = (self.true >= -10 * ROUNDING) & (self.true <= 1 + 10 * ROUNDING)
+        inside |= ~self.answered[:, None]
         fair = (people > 0) & (people < np.inf) | np.isnan(people)
-        self._demand(VOTED, self.true, inside | ~self.answered[:, None], "between 0 and 1")
-        self._demand(["volunteers"], people, fair, "positive")
-        self._demand(PREDICTED, p, np.isfinite(p), "finite")
+        demands = [(VOTED, self.true, inside, "between 0 and 1")]
+        demands += [(["volunteers"], people, fair, "positive")]
+        demands += [(PREDICTED, p, np.isfinite(p), "finite")]
         if s is not None:
-            self._demand(SPREAD, s, (s > 0) & np.isfinite(s), "positive")
-
-    def _demand(self, columns: Sequence[str], values: ndarray, good: ndarray, what: str) -> None:
-        if not good.all():
-            column = int((~good).any(0).argmax())
-            rows = np.flatnonzero(~good[:, column])
-            wrong = [f"{i + 2} (id {self.ids[i]}: {values[i, column]})" for i in rows]
-            where = f"not {what} in {len(wrong)} rows: {listing(wrong, 5)}"
-            raise ValueError(f"column {columns[column]!r}: {where}")
+            demands += [(SPREAD, s, (s > 0) & np.isfinite(s), "positive")]
+        for columns, values, good, what in demands:
+            for k in np.flatnonzero(~good.all(0)):
+                self._refuse(~good[:, k], f"column {columns[k]!r} is not {what}", values[:, k])
 
     @property
     def answered(self) -> Bool[ndarray, " galaxy"]:
@@ -246,19 +248,17 @@ def predictions_in(table: pd.DataFrame) -> Predictions:
     other = [name for name in columns if name not in head and not name.startswith("p_")]
     if other:
         raise ValueError(f"unknown column {other[0]!r}; expected id, split, label, p_<class>, ...")
-    label = table["label"]
+    label = pd.Series(table["label"])
     if pd.api.types.is_float_dtype(label):  # classes named by numbers, some labels empty
         label = label.astype("Int64")
-    place = {name: k for k, name in enumerate(classes)} | {"": -1}
-    text = ["" if pd.isna(name) else str(name) for name in label]
-    unknown = [f"{i + 2} ({name})" for i, name in enumerate(text) if name not in place]
-    if unknown:
-        known = f"classes: {', '.join(classes)}"
-        raise ValueError(f"labels that are not a class in rows {listing(unknown, 5)}; {known}")
-    p, labels = _numeric(table, [f"p_{name}" for name in classes]), [place[name] for name in text]
-    return predictions_of(
-        ids=table["id"], split=table["split"], labels=labels, probabilities=p, classes=classes
-    )
+    text = label.astype(str).where(label.notna(), "")
+    unknown = ~text.isin([*classes, ""])
+    if unknown.any():
+        where = in_rows(unknown, table["id"], map(repr, text))
+        raise ValueError(f"label is not a class, {where}; classes are {', '.join(classes)}")
+    labels = pd.Index(classes).get_indexer(text)  # -1 for an empty one
+    p = _numeric(table, [f"p_{name}" for name in classes])
+    return Predictions(_texts(table["id"]), _texts(table["split"]), labels, p, tuple(classes))
 
 
 def votes_in(table: pd.DataFrame) -> Votes:

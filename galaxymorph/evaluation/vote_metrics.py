@@ -50,18 +50,6 @@ MEMBERS = np.vstack([np.ones(37), np.eye(11)[:, QUESTION_OF], np.eye(37)])
 Weights = Float[ndarray, "draw galaxy"]
 
 
-class Agreement(NamedTuple):
-    """Classes from predicted fractions against those from the volunteers' (`classes_agreement`)."""
-
-    matrix: pd.DataFrame  # galaxies: class by the votes (row) and predicted (column), or "no class"
-    by_votes: float  # share of galaxies that have a class by the votes
-    by_prediction: float
-    n: int  # galaxies that have a class by both
-    accuracy: float  # share of these with the same class, and its 95 % interval (Wilson)
-    low: float
-    high: float
-
-
 def evaluate(
     votes: Votes, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
@@ -85,15 +73,15 @@ def evaluate(
     cells = [_cells(votes, split, convention) for convention in CONVENTIONS]
     found = [_estimated(each, n_bootstrap=n_bootstrap, seed=seed) for each in cells]
     value, low, high = (
-        np.stack([each[name] for each in found]).transpose(3, 0, 1, 2).reshape(-1, 4).T
+        np.stack([each[name] for each in found], axis=2).reshape(4, -1)
         for name in ("value", "low", "high")
     )  # (kind, row)
     n = np.stack([np.isfinite(each.observed) @ MEMBERS.T > 0 for each in cells]).sum(1)  # galaxies
     rows = [(*scope, *row) for scope, *row in product(SCOPES, CONVENTIONS, METRICS)]
     table = pd.DataFrame(rows, columns=["scope", "name", "convention", "metric"])
     table = table.assign(value=value[0], low=low[0], high=high[0], n=np.repeat(n.T, len(METRICS)))
-    table = table.assign(baseline=value[1], floor=value[2], way=value[3])
-    return table.assign(way_low=low[3], way_high=high[3])
+    yardsticks = {"baseline": value[1], "floor": value[2], "way": value[3]}
+    return table.assign(**yardsticks, way_low=low[3], way_high=high[3])
 
 
 def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -102,7 +90,7 @@ def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataF
     cells = _cells(votes, "test", CONVENTIONS[0])
     found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
     chosen = [*METRICS, *KINDS[1:]]  # the values of all metrics, and the yardsticks of the first
-    columns = {name: [*each[:, 0, 0], *each[0, 1:, 0]] for name, each in found.items()}
+    columns = {name: [*each[0, 0], *each[1:, 0, 0]] for name, each in found.items()}
     return pd.DataFrame(columns, index=pd.Index(chosen))
 
 
@@ -124,14 +112,13 @@ def leading(
         true, named = (each[here[:, i], where].argmax(1) for each in (part.true, part.predicted))
         before = train.true[there[:, i], where].argmax(1)
         usual = np.bincount(before, minlength=where.stop - where.start)
-        scores = zip(("accuracy", "low", "high"), share(true == named), strict=True)
-        row = {"question": question, **dict(scores), "n": len(true)}
-        row |= {"always": math.nan, "most_common": ""}
+        always, common = math.nan, ""
         if usual.any():
-            row["always"] = share(true == usual.argmax())[0]
-            row["most_common"] = tree.ANSWERS[where][usual.argmax()][1]
-        rows.append(row)
-    return pd.DataFrame(rows)
+            always = share(true == usual.argmax())[0]
+            common = tree.ANSWERS[where][usual.argmax()][1]
+        rows.append((question, *share(true == named), len(true), always, common))
+    columns = ["question", "accuracy", "low", "high", "n", "always", "most_common"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def violations(votes: Votes, *, tolerance: float = TOLERANCE, split: str = "test") -> pd.DataFrame:
@@ -162,18 +149,13 @@ def broken(votes: Votes, *, split: str = "test") -> pd.DataFrame:
 
 def classes_agreement(
     votes: Votes, *, classes: Sequence[str] = tree.CLASSES[4], split: str = "test"
-) -> Agreement:
-    """Compare the classes that follow from predicted and from the volunteers' votes, by the
-    thresholds of `galaxy_zoo_tree.hard_labels`."""
-    part = votes.labelled(split)
-    true, named = (tree.hard_labels(each, classes) for each in (part.true, part.predicted))
-    names, k = [*classes, "no class"], len(classes) + 1
-    cells = np.bincount(true % k * k + named % k, minlength=k * k)  # -1 % k: the last
-    sides = pd.Index(names, name="by votes"), pd.Index(names, name="by prediction")
-    matrix = pd.DataFrame(cells.reshape(k, k), *sides)
-    both = (true >= 0) & (named >= 0)
-    shares = float((true >= 0).mean()), float((named >= 0).mean())
-    return Agreement(matrix, *shares, int(both.sum()), *share(true[both] == named[both]))
+) -> pd.DataFrame:
+    """Count galaxies by the class that follows from the volunteers' votes (row) and from predicted
+    ones (column), by the thresholds of `galaxy_zoo_tree.hard_labels`; the last is "no class"."""
+    part, names = votes.labelled(split), np.array([*classes, "no class"])
+    true, named = (names[tree.hard_labels(each, classes)] for each in (part.true, part.predicted))
+    cells = pd.crosstab(true, named, rownames=["by votes"], colnames=["by prediction"])
+    return cells.reindex(index=names, columns=names, fill_value=0)
 
 
 def shares(predicted: Fractions) -> Fractions:
@@ -228,12 +210,12 @@ def _cells(votes: Votes, split: str, convention: str) -> _Cells:
     return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)  # without NaN
 
 
-def _estimated(cells: _Cells, **options: Any) -> dict[str, Float[ndarray, "3 4 scope"]]:
-    """Each of `METRICS` as each of `KINDS` in each of `SCOPES`."""
+def _estimated(cells: _Cells, **options: Any) -> dict[str, Float[ndarray, "4 scope 3"]]:
+    """Each of `KINDS` in each of `SCOPES` of each of `METRICS`."""
     return estimated(lambda weights: _scores(weights, cells), len(cells.observed), **options)
 
 
-def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 3 4 scope"]:
+def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 4 scope 3"]:
     """The same, for many weightings of the same galaxies at once."""
     observed, predicted, mean, noise = cells
     there, known = np.isfinite(observed), np.isfinite(noise)
@@ -260,4 +242,4 @@ def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 3 4 scope"]
             value, baseline, floor = each
             way = 100 * (value - baseline) / (floor - baseline)
             each.append(np.where(least < mse0, way, np.nan))
-    return np.array(found).transpose(2, 0, 1, 3)
+    return np.array(found).transpose(2, 1, 3, 0)

@@ -57,22 +57,25 @@ def test_arrays_give_the_same_predictions():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.assign(id="a"), r"duplicate id 'a' \(rows 2, 3, 4, 5, 6 and 1 more\); keep"),
+        (
+            lambda t: t.assign(id="a"),
+            r"duplicate id, 6 of 6 rows: line 2 \(id a\), .*, line 6 \(id a\) and 1 more; keep",
+        ),
         (
             lambda t: t.assign(id=["a", "b", "a", "b", "c", "a"]),
-            r"duplicate id 'a' \(rows 2, 4, 7\), and 1 other ids; keep one row per galaxy",
+            r"duplicate id, 5 of 6 rows: line 2 \(id a\), line 3 \(id b\), .*; keep one row",
         ),
         (
             lambda t: t.assign(label=["bar", *t.label[1:]]),
-            r"not a class in rows 2 \(bar\); classes: round, edge-on, spiral",
+            r"not a class, 1 of 6 rows: line 2 \(id g0\) 'bar'; classes are round, edge-on, spiral",
         ),
         (
             lambda t: t.assign(p_round=t.p_round + 0.01),
-            r"sum to 1 in 6 rows: 2 \(id g0, sum 1.01\).* and 1 more",
+            r"sum to 1, 6 of 6 rows: line 2 \(id g0\) 1.01, .* and 1 more",
         ),
         (
             lambda t: t.assign(p_round=[math.nan, *t.p_round[1:]]),
-            r"sum to 1 in 1 rows: 2 \(id g0, sum nan\)",
+            r"sum to 1, 1 of 6 rows: line 2 \(id g0\) nan",
         ),
         (lambda t: t.assign(p_round=t.p_round - 1, p_spiral=t.p_spiral + 1), "not probabilities"),
         (lambda t: t.assign(p_round="much"), "column 'p_round' is not numeric"),
@@ -88,7 +91,7 @@ def test_faulty_predictions_are_refused(change, message):
 
 def test_an_error_names_the_file(tmp_path):
     HAND.table().assign(id="a").to_csv(tmp_path / "p.csv", index=False)
-    with pytest.raises(ValueError, match=r"p\.csv: duplicate id 'a'"):
+    with pytest.raises(ValueError, match=r"p\.csv: duplicate id, 6 of 6 rows: line 2 \(id a\)"):
         predictions.read_predictions(tmp_path / "p.csv")
 
 
@@ -158,23 +161,29 @@ def test_arrays_give_the_same_votes():
             lambda t: t.assign(
                 **{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}
             ),
-            "column 's_bar': not positive in 3 rows",
+            "column 's_bar' is not positive, 3 of 3 rows",
         ),
         (
             lambda t: t.assign(**{"p_Class3.1": [0.1, np.nan, 0.2]}),
-            r"column 'p_Class3.1': not finite in 1 rows: 3 \(id g1: nan\)",
+            r"column 'p_Class3.1' is not finite, 1 of 3 rows: line 3 \(id g1\) nan",
         ),
         (
             lambda t: t.assign(**{"p_Class1.1": np.inf}),
-            r"'p_Class1.1': not finite in 3 rows: 2 \(id g0: inf\), 3",
+            r"'p_Class1.1' is not finite, 3 of 3 rows: line 2 \(id g0\) inf, line 3",
         ),
         (
             lambda t: t.assign(**{"Class6.1": [0.1, 1.2, np.nan]}),
-            r"'Class6.1': not between 0 and 1 in 2 rows: 3 \(id g1: 1.2\), 4 \(id g2: nan\)",
+            r"'Class6.1' is not between 0 and 1, 2 of 3 rows: line 3 \(id g1\) 1.2, line 4 \(id g2",
         ),
-        (lambda t: t.assign(volunteers=[0, 2, 40]), r"'volunteers': not positive in 1 rows: 2 \("),
+        (
+            lambda t: t.assign(volunteers=[0, 2, 40]),
+            r"'volunteers' is not positive, 1 of 3 rows: line 2 \(",
+        ),
         (lambda t: t.assign(**{"Class1.1": "much"}), "column 'Class1.1' is not numeric"),
-        (lambda t: t.assign(id="g"), r"duplicate id 'g' \(rows 2, 3, 4\); keep one row"),
+        (
+            lambda t: t.assign(id="g"),
+            r"duplicate id, 3 of 3 rows: line 2 \(id g\), .*; keep one row",
+        ),
     ],
 )
 def test_faulty_votes_are_refused(change, message):

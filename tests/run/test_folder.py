@@ -100,16 +100,16 @@ def test_predictions_come_back_as_they_were(project):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": ["7", "7"]}, "duplicate id '7'"),
+        ({"ids": ["7", "7"]}, r"duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
         ({"ids": ["7"]}, "lengths differ"),
         ({"labels": torch.tensor([2, 0])}, "labels reach from 0 to 2"),
         (
             {"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])},
-            r"sum to 1 in 1 rows: 3 \(id 007, sum nan\)",
+            r"sum to 1, 1 of 2 rows: line 3 \(id 007\) nan",
         ),
         (
             {"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])},
-            r"sum to 1 in 1 rows: 2 \(id 7, sum 4\)",
+            r"sum to 1, 1 of 2 rows: line 2 \(id 7\) 4.0",
         ),
         ({"classes": ("round",)}, "2 probabilities per galaxy for 1 classes"),
     ],
@@ -127,8 +127,11 @@ def test_wrong_predictions_are_refused(project, change, message):
         ("id,label,p_a\n", "column 'split' is missing"),
         ("id,split,label,a,p_b\n", "unknown column 'a'; expected id, split, label, p_<class>"),
         ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' is not numeric"),
-        ("id,split,label,p_a,p_b\n1,test,a,1,0\n2,test,c,0,1\n", r"not a class in rows 3 \(c\)"),
-        ("id,split,label,p_a,p_b\n1,test,a,1,0\n1,test,a,0,1\n", "duplicate id '1'"),
+        (
+            "id,split,label,p_a,p_b\n1,test,a,1,0\n2,test,c,0,1\n",
+            r"not a class, 1 of 2 rows: line 3",
+        ),
+        ("id,split,label,p_a,p_b\n1,test,a,1,0\n1,test,a,0,1\n", "duplicate id, 2 of 2 rows"),
     ],
 )
 def test_wrong_tables_are_named(tmp_path, text, message):
@@ -525,13 +528,13 @@ def test_vote_fractions_come_back_as_they_were(project):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ids": ["7", "7"]}, "duplicate id '7'"),
+        ({"ids": ["7", "7"]}, r"duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
         ({"ids": ["7"]}, "lengths differ"),
         (
             {"votes": torch.full((2, 37), 1.5)},
-            r"'Class1.1': not between 0 and 1 in 2 rows: 2 \(id 7",
+            r"'Class1.1' is not between 0 and 1, 2 of 2 rows: line 2 \(id 7",
         ),
-        ({"predicted": torch.full((2, 48), torch.nan)}, r"'p_Class1.1': not finite in 2 rows"),
+        ({"predicted": torch.full((2, 48), torch.nan)}, r"'p_Class1.1' is not finite, 2 of 2 rows"),
         ({"outputs": ("a", "b")}, "outputs are a, b; expected Class1.1"),
     ],
 )
@@ -551,7 +554,7 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     for change, message in (
         (table.drop(columns="p_Class3.2"), r"votes.csv: column 'p_Class3.2' is missing"),
         (texts, r"votes.csv: column 'p_Class3.2' is not numeric"),
-        (table.assign(id="7"), r"votes.csv: duplicate id '7' \(rows 2, 3\)"),
+        (table.assign(id="7"), r"votes.csv: duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
     ):
         change.to_csv(path, index=False)
         with pytest.raises(ValueError, match=message):
