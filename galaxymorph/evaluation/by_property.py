@@ -16,11 +16,10 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.evaluation.calibration import equal_bins
 from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.intervals import corrected, share_right
-from galaxymorph.evaluation.phrases import after_holm, extent, p_value, seeds_text, with_interval
+from galaxymorph.evaluation.phrases import after_holm, extent, say
 from galaxymorph.text import listing
 
 MEASURES = {"accuracy": "right", "gap": "gap"}  # of `trends`, and where they are in `_judged`
-SAID = {"accuracy": ("Accuracy", ".3f"), "gap": ("Overconfidence", "+.3f")}
 BINNED = ["property", "method", "bin", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
 BINNED += ["confidence", "gap", "gap_low", "gap_high", "n", "tests", "seeds"]
 TRENDS = ["property", "method", "measure", "correlation", "p", "p_holm", "resolved", "n", "seeds"]
@@ -91,33 +90,20 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
     """Put `by_property` and `trends` of the same entries into words: for each property the
     strongest significant trend of accuracy and of overconfidence; last, those without one."""
-    said, none, holm = [], [], after_holm(len(trends), "tests")
+    found, without = [], []
     for name, rows in trends.groupby("property", sort=False):
         text, resolved = str(name).replace("_", " "), rows.loc[rows.resolved]
-        none += [text] * resolved.empty
-        for measure, kind in resolved.groupby("measure"):
+        without += [text] * resolved.empty
+        for _, kind in resolved.groupby("measure"):
             best = kind.loc[kind.correlation.abs().idxmax()]
             own = table.loc[(table.property == name) & (table.method == best.method)]
-            what, form = SAID[str(measure)]
-            reached = ", ".join(
-                f"{with_interval(row, str(measure), form)} at {row['low']:.3g} to {row['high']:.3g}"
-                for row in own.sort_values(by="bin").iloc[[0, -1]].to_dict("records")
-            )
-            direction = "rises" if best.correlation > 0 else "falls"
+            ends = own.sort_values(by="bin").iloc[[0, -1]].to_dict("records")
             alike = int((np.sign(kind.correlation) == np.sign(best.correlation)).sum())
-            said.append(
-                f"{what} {direction} with {text} for {alike} of {rows.method.nunique()} methods, "
-                f"most clearly for {best.method}: {reached} (rank correlation "
-                f"{best.correlation:+.2f}, {p_value(best.p_holm)} {holm}, "
-                f"{best.n:,} different galaxies, {seeds_text(best.seeds)})."
-            )
-    if none:
-        n = extent(f"{trends.n.min():,}", f"{trends.n.max():,}")
-        said.append(
-            "Neither accuracy nor overconfidence of any method changes significantly with "
-            f"{', '.join(none)} ({n} different galaxies, {holm})."
-        )
-    return said
+            found.append((text, best, ends, alike, rows.method.nunique()))
+    n = extent(f"{trends.n.min():,}", f"{trends.n.max():,}") if len(trends) else ""
+    return say(
+        "properties", trends=found, without=without, n=n, holm=after_holm(len(trends), "tests")
+    )
 
 
 def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
@@ -152,21 +138,12 @@ def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
 
 def ambiguous_sentences(table: pd.DataFrame) -> list[str]:
     """Put a table of `ambiguous` into words: a sentence for each method."""
-    said = []
-    for method, rows in table.groupby("method", sort=False):
-        if set(rows.part) == {"clean", "ambiguous"}:
-            texts = [
-                f"{with_interval(row, 'agreement', '.3f')} of {row['n']:,} {row['part']} galaxies "
-                f"(mean fraction of volunteers {row['volunteers']:.2f}, mean predicted fraction "
-                f"{row['confidence']:.2f})"
-                for row in rows.to_dict("records")
-            ]
-            said.append(
-                f"{method} predicts the volunteers' leading class for {' and '.join(texts)}, "
-                f"{seeds_text(rows.seeds.max())}."
-            )
-    unknown = "No method predicts vote fractions, so nothing is known about galaxies of no class."
-    return said or [unknown]
+    groups = [
+        (method, rows.to_dict("records"))
+        for method, rows in table.groupby("method", sort=False)
+        if set(rows.part) == {"clean", "ambiguous"}
+    ]
+    return say("ambiguous", methods=groups)
 
 
 # ---- the parts

@@ -8,10 +8,9 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import Entries, Entry, mean_probabilities
 from galaxymorph.evaluation.intervals import corrected
-from galaxymorph.evaluation.phrases import after_holm, p_value, seeds_text
+from galaxymorph.evaluation.phrases import after_holm, say
 from galaxymorph.evaluation.significance import ACCURACY, Scores, difference
 
 CELLS = ["label", "taken_for", "a", "b", "difference", "low", "high", "p", "p_holm", "resolved"]
@@ -75,23 +74,8 @@ def confusion_difference(
 
 def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:
     """Name the cells of `confusion_difference` that differ significantly, the largest first."""
-    said, holm = [], after_holm(len(table), "cells")
     resolved = table.loc[table.resolved]
     order = resolved.difference.abs().sort_values(ascending=False, kind="stable").index
-    for row in resolved.loc[order].to_dict("records"):
-        label, taken_for = row["label"], row["taken_for"]
-        wrong = f"classifies {label} as {taken_for}"
-        what = f"classifies {label} correctly" if label == taken_for else wrong
-        more, less, gain = (a, row["a"]), (b, row["b"]), [row["low"], row["high"]]
-        if row["difference"] < 0:
-            more, less, gain = less, more, [-row["high"], -row["low"]]
-        each = " each" * (row["seeds"] > 1)
-        said.append(
-            f"{more[0]} {what} more often than {less[0]}: {more[1]:.3f} against {less[1]:.3f} "
-            f"({phrases.difference(abs(row['difference']), *gain)}, {p_value(row['p_holm'])} "
-            f"{holm}, {row['n']:,} galaxies{each}, {seeds_text(row['seeds'])})."
-        )
-    return said or [
-        f"{a} and {b} are statistically tied in every cell of the confusion matrix (the smallest p "
-        f"is {table.p_holm.min():.2f} {holm}, {seeds_text(table.seeds.max())})."
-    ]
+    known = {"smallest": table.p_holm.min(), "seeds": table.seeds.max(), "a": a, "b": b}
+    rows, holm = resolved.loc[order].to_dict("records"), after_holm(len(table), "cells")
+    return say("confusion", rows=rows, holm=holm, **known)

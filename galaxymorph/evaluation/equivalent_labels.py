@@ -10,7 +10,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.optimize import isotonic_regression
 
-from galaxymorph.evaluation.entries import Entries, budget, labels
+from galaxymorph.evaluation.entries import Entries
+from galaxymorph.evaluation.phrases import say
 
 COLUMNS = ["a", "b", "n_labels", "accuracy", "labels", "low", "high", "ratio", "fewest", "most"]
 COLUMNS += ["seeds"]
@@ -84,17 +85,15 @@ def grid(entries: Entries) -> pd.DataFrame:
 
 def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
     """Put `equivalent` into words for one method: how many labels the others need to match it."""
-    said = []
+    budgets = []
     for _, rows in table.loc[table.a == method].groupby("n_labels", sort=False, dropna=False):
-        records, texts = rows.to_dict("records"), dict[str, list[str]]()
+        records, needs = rows.to_dict("records"), dict[str, list[str]]()
         for row in records:
             text, low, high = (_amount(row, name) for name in ("labels", "low", "high"))
             interval = "" if math.isnan(row["low"]) or low == high else f" ({low} to {high})"
-            texts.setdefault(text + interval, []).append(row["b"])
-        needs = "; ".join(f"{', '.join(names)} {text}" for text, names in texts.items())
-        what = f"{method} with {labels(budget(records[0]))} ({records[0]['accuracy']:.3f})"
-        said.append(f"Labels needed to match {what}, with 95 % interval: {needs}.")
-    return said
+            needs.setdefault(text + interval, []).append(row["b"])
+        budgets.append((records[0], needs))
+    return say("equivalent", budgets=budgets, method=method)
 
 
 # ---- the parts

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from galaxymorph.evaluation.entries import Entries, mean_probabilities
+from galaxymorph.evaluation.phrases import say
 
 HELD_OUT = ("val", "test")  # no method was trained on these
 NOTHING = 1e-9  # by how much a mean may miss its equals
@@ -70,27 +71,10 @@ def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.Da
 
 def suspect_sentences(suspects: pd.DataFrame, errors: pd.DataFrame) -> list[str]:
     """Put `suspects` and `label_errors` of the same entries into words."""
-    n, found = int(errors.drop_duplicates("label").n.sum()), int(errors.found.sum())
-    if suspects.empty:
-        return [f"No method doubts the label of any of the {n:,} held-out galaxies."]
-    of, most = int(suspects.of.max()), errors.loc[errors.found.idxmax()]
-    doubted, chance = "the method doubts", ""
-    compared = "a single method cannot separate these from its own mistakes"
-    if of > 1:
-        every = int((suspects.methods == suspects.of).sum())
-        doubted = f"most of {of} methods doubt; all of them doubt {every:,}"
-        chance = f" Independent methods would agree on {errors.expected.sum():.1f} by chance."
-        compared = f"{most.expected:.1f} expected by chance"
-    said = [
-        f"Of {n:,} held-out galaxies {found:,} have a label that {doubted} (confident learning).",
-        "A suspected label is not necessarily wrong: classes overlap, and methods that learned "
-        "from the same labels share their mistakes. Look at a galaxy before changing its label."
-        f"{chance}",
-        f"Most frequently, {most.found:,} galaxies labelled {most.label} are suspected to be "
-        f"{most.suspected} ({compared}); confident learning estimates {most.errors:.1f} errors "
-        f"among the {most.n:,} galaxies with that label.",
-    ]
-    return said if found else said[:2]
+    known = {"n": errors.drop_duplicates("label").n.sum(), "found": errors.found.sum()}
+    known |= {"expected": errors.expected.sum(), "every": (suspects.methods == suspects.of).sum()}
+    of, most = 0 if suspects.empty else suspects.of.max(), errors.loc[errors.found.idxmax()]
+    return say("suspects", of=of, most=most, **known)
 
 
 # ---- the parts

@@ -1,14 +1,29 @@
-"""Words that tables and sentences share."""
+"""Words that tables and sentences share; whole sentences are in `templates/*.txt`."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from galaxymorph.evaluation.entries import budget, words
+from galaxymorph.evaluation.entries import budget, labels, words
 from galaxymorph.text import listing
 
 STILL = "still improving at the last epoch in every seed: take its accuracy as a quick look"
+
+
+def say(template: str, **values: Any) -> list[str]:
+    """Return the sentences of `templates/<template>.txt`, in which blank lines separate them and
+    other white space does not count. The functions of this module can be called there."""
+    loader = PackageLoader("galaxymorph.evaluation", "templates")
+    templates = Environment(
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.globals |= globals() | {"labels": labels}
+    text = templates.get_template(f"{template}.txt").render(values)
+    lines = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text)]
+    return [re.sub(r" ([,.;:)])", r"\1", line) for line in lines if line]
 
 
 def number(value: Any, form: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation import significance
-from galaxymorph.evaluation.entries import Entries, budget, labels
-from galaxymorph.evaluation.phrases import difference, tested
+from galaxymorph.evaluation.entries import Entries
+from galaxymorph.evaluation.phrases import say
 
 INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # with so many seeds, or more
 COLUMNS = ["method", "n_labels", "accuracy", "control", "difference", "low", "high", "interval"]
@@ -58,21 +58,4 @@ def sentences(table: pd.DataFrame, *, against: Against = None) -> list[str]:
 
     Pre-training helped where the whole interval is above 0, and gave no improvement where the
     difference is 0 or less; otherwise the two are tied. Not corrected for the number of methods."""
-    said = []
-    for row in table.to_dict("records"):
-        control = (against or {}).get(row["method"], "an untrained encoder")
-        opening = f"{row['method']}, {labels(budget(row))}"
-        if not row["seeds"]:
-            said.append(f"{opening}: no seed has results for both it and {control} yet.")
-            continue
-        verdict = f"pre-training is statistically tied with {control}"
-        if row["low"] > 0:
-            verdict = f"pre-training helped, compared with {control}"
-        elif row["difference"] <= 0:
-            verdict = f"pre-training gave no improvement over {control}"
-        scores = f"{row['accuracy']:.3f} against {row['control']:.3f}"
-        gain = difference(row["difference"], row["low"], row["high"])
-        of = row["seeds"] + row["missing"]
-        missing = f"; {row['missing']} of {of} seeds missing" * bool(row["missing"])
-        said.append(f"{opening}: {verdict}, {scores} ({gain}, {tested(row)}{missing}).")
-    return said
+    return say("pretraining", rows=table.to_dict("records"), against=against or {})

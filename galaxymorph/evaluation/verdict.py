@@ -13,7 +13,7 @@ import pandas as pd
 
 from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
-from galaxymorph.evaluation.phrases import absent, after_holm, extent, listed, number
+from galaxymorph.evaluation.phrases import extent, listed, number, say
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
 BASELINE = "majority"  # the method that never looks at the images
@@ -22,11 +22,6 @@ TAKEN += ["still_improving"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_better", "ties"]
 COLUMNS += ["behind", "better", "cheapest", "cheapest_accuracy", "cheapest_seconds"]
 COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
-RELATIONS = {
-    "better": "significantly worse than {}",
-    "ties": "statistically tied with {}",
-    "behind": "significantly better than {}",
-}
 
 
 def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -82,42 +77,34 @@ def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_short(verdicts: pd.DataFrame) -> str:
-    """Say in one sentence the best choice for each number of labels, and what is tied with it."""
-    parts, records = [], verdicts.to_dict("records")
+    """Give the best choice for each number of labels, and what is tied with it, in a sentence."""
+    choices = []
+    records = verdicts.to_dict("records")
     for method, group in itertools.groupby(records, key=lambda row: row["method"]):
         rows = list(group)
         ends = (rows[0], rows[-1])
-        where = extent(*(labels(budget(row)) for row in ends)).replace(" labels to", " to")
-        scores = extent(*(number(row["accuracy"], ".2f") for row in ends))
-        text = f"with {where} the best choice is {method} (test accuracy {scores})"
         ties = [len(_names(row, "ties")) for row in rows]
-        if max(ties):
-            others = "other is" if max(ties) == 1 else "others are"
-            text += (
-                f"; {extent(str(min(ties)), str(max(ties)))} {others} statistically tied with it"
-            )
-        better = dict.fromkeys(name for row in rows for name in _names(row, "better"))
-        if better:
-            text += f", although {listed(better)} did better on test galaxies"
-        parts.append(f"{text[:1].upper()}{text[1:]}.")
-    return " ".join(parts)
+        choice: dict[str, Any] = {"method": method, "most": max(ties)}
+        choice["labels"] = extent(*(labels(budget(row)) for row in ends)).replace(
+            " labels to", " to"
+        )
+        choice["accuracy"] = extent(*(number(row["accuracy"], ".2f") for row in ends))
+        choice["ties"] = extent(str(min(ties)), str(max(ties)))
+        choice["better"] = listed(dict.fromkeys(n for row in rows for n in _names(row, "better")))
+        choices.append(choice)
+    return " ".join(say("in_short", choices=choices))
 
 
 def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """Put `verdicts` into words, a few sentences for each number of labels of the `table` they were
     made from, with what is missing or was not run, and what the majority class reaches."""
-    said, found = [], {budget(row): row for row in verdicts.to_dict("records")}
-    for n_labels, rows in _budgets(table):
-        opening = f"With {labels(n_labels)}"
-        if n_labels in found:
-            said += [f"{opening}, {text}." for text in _verdict(found[n_labels])]
-        elif any(_is_method(row) for row in rows):
-            said.append(f"{opening}: no result yet.")
-        most = f"{opening}, always predicting the most common class would reach"
-        blind = [row["accuracy"] for row in rows if row["method"] == BASELINE and row["seeds"]]
-        said += [f"{most} {accuracy:.3f}." for accuracy in blind]
-        said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
-    return said
+    found = {budget(row): row for row in verdicts.to_dict("records")}
+    budgets = [
+        (n_labels, found.get(n_labels), [row | {"is_method": _is_method(row)} for row in rows])
+        for n_labels, rows in _budgets(table)
+    ]
+    more = {"names": _names, "cheapest": _cheapest, "resolvable": _resolvable}
+    return say("verdict", budgets=budgets, BASELINE=BASELINE, **more)
 
 
 # ---- the parts
@@ -161,32 +148,6 @@ def _others(
         found["resolvable_low"] = pairs.resolvable.min()
         found["resolvable_high"] = pairs.resolvable.max()
     return found
-
-
-def _verdict(row: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the sentences for one number of labels, without their opening and full stop."""
-    method, seconds = row["method"], row["training_seconds"]
-    limits = phrases.interval(row["accuracy_low"], row["accuracy_high"])
-    cost = f", after {phrases.amount(seconds)} s of training" if seconds > 0 else ""
-    cost += " (pre-training not included)" * bool(cost and row["pretrained"])
-    scores = f"test accuracy {row['accuracy']:.3f} ({limits}, {phrases.tested(row)})"
-    where = "It was chosen on validation galaxies"
-    if row["chosen_on"] != "validation":
-        where = "It was chosen on the test galaxies themselves, so this accuracy is optimistic"
-    yield f"the best choice is {method}: {scores}{cost}. {where}"
-    if row.get("still_improving") == 1:
-        yield f"{method} was {phrases.STILL}"
-    for name, relation in RELATIONS.items():
-        if names := _names(row, name):
-            yield f"{method} is {relation.format(listed(names))}"
-    if words(row, "cheapest") not in ("", method):
-        yield f"the fastest of the tied methods is {_cheapest(row)}"
-    if rival := words(row, "rival"):
-        outcome = phrases.would(row["p_better"], f"beat {rival}")
-        yield f"if repeated with a new seed and new galaxies, {method} {outcome}"
-    if row["n_pairs"]:
-        holm = f", {after_holm(row['n_pairs'], 'pairs')}" * (row["n_pairs"] > 1)
-        yield f"this test set can detect accuracy differences above {_resolvable(row)}{holm}"
 
 
 def _names(row: Mapping[str, Any], name: str) -> list[str]:

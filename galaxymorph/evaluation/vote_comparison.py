@@ -8,14 +8,14 @@ import pandas as pd
 
 from galaxymorph.evaluation import significance, vote_metrics
 from galaxymorph.evaluation.comparison import summary
-from galaxymorph.evaluation.entries import Entries, budget, labels, words
+from galaxymorph.evaluation.entries import Entries, budget, words
 from galaxymorph.evaluation.intervals import HALVES, share, variance_of_mean
 from galaxymorph.evaluation.phrases import (
-    absent,
     head,
     interval,
     number,
     p_value,
+    say,
     tail,
     tested,
     with_interval,
@@ -53,21 +53,13 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Put tables of `compare` and `pairs` into words, for each budget: the lowest RMSE, what is
     tied with it, how much of the gap it closes, which methods contradict the tree, what is
     missing."""
-    said, records = [], table.to_dict("records")
+    budgets, records, against = [], table.to_dict("records"), pairs.to_dict("records")
     for n_labels in dict.fromkeys(map(budget, records)):
-        opening = f"With {labels(n_labels)}"
         rows = [row for row in records if budget(row) == n_labels]
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
-        own = [pair for pair in pairs.to_dict("records") if budget(pair) == n_labels]
-        said += _ranking(opening, ranked, own) if ranked else [f"{opening}: no result yet."]
-        for row in ranked:
-            if row["violations"] > 0:
-                share = f"{100 * row['violations']:.1f} % of the test galaxies"
-                which = "every test galaxy" if row["violations"] == 1 else share
-                contradicts = "gives answers that contradict the decision tree for"
-                said.append(f"{opening}, {row['method']} {contradicts} {which} ({tested(row)}).")
-        said += [f"{opening}, {sentence}" for row in rows for sentence in absent(row)]
-    return said
+        own = [pair for pair in against if budget(pair) == n_labels]
+        budgets.append((n_labels, rows, ranked, *_against_the_best(ranked, own)))
+    return say("votes", budgets=budgets)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,32 +87,20 @@ def _numbers(votes: Votes, **options: Any) -> pd.DataFrame:
     return numbers
 
 
-def _ranking(
-    opening: str, ranked: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """The sentences on the methods of one budget, the lowest RMSE first."""
-    best = ranked[0]
-    name, base = best["method"], number(best["baseline"], ".4f")
-    gap = f"predicting the mean gives {base}; the best achievable RMSE is unknown"
-    if not math.isnan(best["way"]):
-        gap = f"this closes {best['way']:.0f} % of the gap between predicting the mean ({base}) "
-        gap += f"and the best achievable ({best['floor']:.4f})"
-    verb = "has the lowest RMSE," if len(ranked) > 1 else "reaches an RMSE of"
-    limits = interval(best["rmse_low"], best["rmse_high"], ".4f")
-    said = [f"{opening}, {name} {verb} {best['rmse']:.4f} ({limits}, {tested(best)}); {gap}."]
+def _against_the_best(
+    ranked: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Return in words the methods that are tied with the one of the lowest RMSE, and the others."""
     ties, behind = [], []
     for row in ranked[1:]:
+        name = ranked[0]["method"]
         for pair in pairs:
             if {pair["a"], pair["b"]} == {name, row["method"]}:
                 sign = 1 if pair["b"] == name else -1
                 low, high = sorted((sign * pair["low"], sign * pair["high"]))
-                found = f"{sign * pair['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+                found = f"{sign * pair['difference']:+.4f}, {interval(low, high, '+.4f')}"
                 found += f", {p_value(pair['p_holm'])} after Holm's correction" * (len(pairs) > 1)
                 ahead = pair["resolved"] and sign * pair["difference"] > 0
                 text = f"{row['method']} ({row['rmse']:.4f}, {tested(row)}; {found})"
                 (behind if ahead else ties).append(text)
-    if ties:
-        said.append(f"{opening}, {name} is statistically tied with {' and with '.join(ties)}.")
-    if behind:
-        said.append(f"{opening}, {name} is significantly better than {' and '.join(behind)}.")
-    return said
+    return ties, behind
