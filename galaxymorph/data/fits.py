@@ -61,7 +61,6 @@ def find(
         ids=list(groups),
         names=[", ".join(file.name for file in group) for group in groups.values()],
         read=[reader([file.path for file in each], bands, **colour) for each in groups.values()],
-        labels=[-1] * len(groups),
         stamps=[sources.stamp(file) for file in files],
         colour={"bands": bands, **colour},
     )

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree
@@ -36,12 +35,13 @@ def galaxy_zoo(
     table = read_votes(solutions)
     problems = sources.unmatched(found, table, solutions)
     found = sources.take(found, [row for row, id in enumerate(found.ids) if id in table.index])
-    votes, classes = table.loc[found.ids].to_numpy(), galaxy_zoo_tree.CLASSES[n_classes]
+    votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
+    labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
     found = replace(
         found,
-        labels=galaxy_zoo_tree.hard_labels(votes, classes).tolist(),
+        labels=dict(zip(found.ids, labels, strict=True)),
         classes=classes,
-        votes=votes.astype(np.float32),
+        votes=votes,
         notes=[f"left out: {problem}" for problem in problems],
         problems=problems,
     )
@@ -81,12 +81,11 @@ def count_volunteers(found: Found, file: Path) -> Found:
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
         raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
-    counted = numbers.reindex(found.ids).to_numpy(np.float32)
-    unknown = np.isnan(counted)
-    if unknown.all():
+    counted = pd.Series(numbers.reindex(found.ids))
+    if counted.isna().all():
         none = f"none of {len(found.ids):,} galaxies is in column {table.index.name}"
         raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
-    if found.votes is not None:
-        unknown &= np.isfinite(found.votes).all(1)
-    note = f"number of volunteers unknown for {unknown.sum():,} galaxies: not in {file.name}"
-    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown.any()))
+    voted = found.ids if found.votes is None else found.votes.index
+    unknown = counted.loc[voted].isna().sum()
+    note = f"number of volunteers unknown for {unknown:,} galaxies: not in {file.name}"
+    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown))

@@ -5,7 +5,6 @@ Each source is a function in `SOURCES`, whose signature says which options it ha
 
 import functools
 import inspect
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
@@ -104,9 +105,8 @@ def load(
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
     root = project.root()
-    for option, parameter in options_of(name).items():
-        hint = parameter.annotation
-        if options.get(option) is not None and Path in (hint, *typing.get_args(hint)):
+    for option in ("root", "labels", "volunteers", "unlabelled_root"):
+        if options.get(option) is not None:
             options[option] = root / Path(options[option]).expanduser()
     kept = root / Path(cache or "data/cache").expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
@@ -180,14 +180,19 @@ def decoded(
     return Galaxies(
         ids=np.array(found.ids),
         images=torch.from_numpy(cutouts.open_images(folder)),
-        labels=torch.tensor(found.labels),
+        labels=torch.tensor([found.labels.get(id, -1) for id in found.ids]),
         classes=found.classes,
-        votes=None if found.votes is None else torch.from_numpy(found.votes),
-        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers),
+        votes=_known(found.votes, found.ids),
+        volunteers=_known(found.volunteers, found.ids),
         split=np.full(len(found.ids), "unlabelled"),
         cutout={"crop": crop, **found.colour},
         notes=notes,
     )
+
+
+def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor | None:
+    """The rows of these ids, NaN where there is none."""
+    return None if table is None else torch.tensor(table.reindex(ids).to_numpy(np.float32))
 
 
 def _cut(found: Found, size: int, crop: int | None) -> Found:
@@ -203,20 +208,20 @@ def _second(name: str, path: Path, found: Found) -> Found:
 
 
 _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
+_OWN["name"] = _OWN["name"].replace(annotation=Literal[tuple(SOURCES)])  # pyright: ignore
 
 
 @functools.cache
 def options_of(name: str) -> dict[str, Parameter]:
     """The options of one source by its signature; for images in files, also of `decoded`."""
-    in_files = typing.get_type_hints(SOURCES[name])["return"] is Found
-    options = {}
-    for function in (SOURCES[name], decoded) if in_files else (SOURCES[name],):
-        hints = typing.get_type_hints(function)
-        for option, parameter in inspect.signature(function).parameters.items():
-            if option not in _OWN and option != "found":
-                kind, hint = Parameter.KEYWORD_ONLY, hints[option]
-                options[option] = parameter.replace(kind=kind, annotation=hint)
-    return options
+    source = inspect.signature(SOURCES[name])
+    parameters = dict(source.parameters)
+    if source.return_annotation is Found:
+        parameters |= inspect.signature(decoded).parameters
+    own = parameters.keys() - _OWN.keys() - {"found"}
+    return {
+        option: p.replace(kind=p.KEYWORD_ONLY) for option, p in parameters.items() if option in own
+    }
 
 
 _EVERY = {option: p for name in SOURCES for option, p in options_of(name).items()}
@@ -267,7 +272,6 @@ def _check(name: str, given: dict[str, Any]) -> None:
 
 
 # What a params file may give to `load` is checked by its signature before anything runs.
-_hints = typing.get_type_hints(load) | {"name": Literal[tuple(SOURCES)]}  # pyright: ignore
-_parameters = [p.replace(annotation=_hints[p.name]) for p in _OWN.values()] + [*_EVERY.values()]
-load.__annotations__ = _hints | {option: p.annotation for option, p in _EVERY.items()}
-vars(load).update(__signature__=inspect.Signature(_parameters), refused=refused)
+vars(load).update(
+    __signature__=inspect.Signature([*_OWN.values(), *_EVERY.values()]), refused=refused
+)

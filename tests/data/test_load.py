@@ -647,7 +647,7 @@ def test_incomplete_zip(tmp_path, load):
     zips = zip_zoo(write_zoo(tmp_path / "zoo"), tmp_path / "zips")
     truncate(zips / "images_training_rev1.zip")
     with pytest.raises(
-        ValueError, match=r"images_training_rev1.zip is no complete zip .*download it again"
+        ValueError, match=r"images_training_rev1.zip is incomplete or broken .*download it again"
     ):
         load("galaxy_zoo", root=zips)
 
@@ -754,13 +754,13 @@ def test_galaxy10_with_wrong_content(tmp_path, load):
     with pytest.raises(ValueError, match=r"between 0 and 9, but does not in row 2, 4"):
         load("galaxy10", root=file)
     truncate(file)
-    with pytest.raises(ValueError, match=r"no complete HDF5 file"):
+    with pytest.raises(ValueError, match=r"incomplete or broken .*: download it again"):
         load("galaxy10", root=file)
 
 
 def test_rows_from_many_threads(tmp_path):
     images = write_galaxy10(tmp_path / "Galaxy10.h5", each=20, chunks=(7, 8, 8, 1))
-    rows = hdf5.Rows(tmp_path / "Galaxy10.h5", "images")
+    rows = hdf5.Rows(h5py.File(tmp_path / "Galaxy10.h5")["images"])
     order = np.random.default_rng(1).permutation(200)
     wrong: list[int] = []
 
@@ -1097,7 +1097,7 @@ def test_real_galaxy_zoo(tmp_path, load):
     root = Path(str(REAL), "galaxy_zoo_2")
     found = galaxy_zoo.galaxy_zoo(root, n_classes=5)
     assert len(found.ids) == 900
-    assert found.votes is not None and np.isfinite(found.votes).sum() == 700 * 37
+    assert found.votes is not None and found.votes.shape == (700, 37)
     small = tmp_path / "zoo"
     for name in ("images_training_rev1", "images_test_rev1"):
         (small / name).mkdir(parents=True)
