@@ -60,7 +60,9 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
 
     def reader(name: str) -> Callable[[], sources.RGB | sources.File]:
         is_fits = name.lower().endswith(fits.ENDINGS)
-        return fits.reader([name], **colour) if is_fits else partial(sources.read_image, name)
+        return (
+            partial(fits.read, [name], **colour) if is_fits else partial(sources.read_image, name)
+        )
 
     names = [str(file) for file in listed.values()]
     stamps = [sources.stamp(file) for file in listed.values()]

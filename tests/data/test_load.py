@@ -487,7 +487,10 @@ def test_impossible_labels_by_id(tmp_path, load):
     train, tested = every.part("train").ids.tolist(), every.part("test").ids.tolist()
     only = [id for id in train if int(id) < 20]
     for ids, message in (
-        ([*train, "0999"], "n_labels: unknown ids 0999"),
+        (
+            [*train, "0999"],
+            r"n_labels: not training galaxies with a label: 0999 \(unknown\)",
+        ),
         (
             [*train, tested[0]],
             rf"n_labels: not training galaxies with a label: {tested[0]} \(test\)",

@@ -50,7 +50,8 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
         truth = population.draw(CHUNK, framing=framing, generator=generator)
         pictures = photograph(truth, image_size=image_size, generator=generator)
         images[start : start + CHUNK] = pictures[: n - start]
-        number = crowd.draw_volunteers(CHUNK, generator=generator)
+        # Willett et al. (2013), section 2.3: at least 20 see each galaxy.
+        number = (43 + 6 * torch.randn(CHUNK, generator=generator)).round().clamp_min(20).long()
         opinions = crowd.opinions(truth, generator=generator)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
@@ -74,15 +75,6 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
     return Survey(ids, images, torch.cat(votes)[:n], torch.cat(numbers)[:n], table)
 
 
-def sersic(radius: Tensor, *, half_light: Tensor, index: Tensor) -> Tensor:
-    """Surface brightness of a round Sersic component of flux 1 (divide by the axis ratio for an
-    ellipse), with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
-    b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
-    area = 2 * torch.pi * index * half_light**2
-    log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
-    return torch.exp(b - log_total - b * (radius / half_light) ** (1 / index))
-
-
 def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Plane, Plane]:
     """Sky to face-on coordinates: major axis at `angle` from x to y, minor one stretched."""
     cosine, sine = torch.cos(angle.deg2rad()), torch.sin(angle.deg2rad())
@@ -90,9 +82,14 @@ def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Pl
 
 
 def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
-    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1)."""
+    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1): a
+    Sersic profile with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["bulge_ratio"])
-    face_on = sersic(torch.hypot(u, v), half_light=t["bulge_radius"], index=t["bulge_index"])
+    index, half_light = t["bulge_index"], t["bulge_radius"]
+    b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
+    area = 2 * torch.pi * index * half_light**2
+    log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
+    face_on = torch.exp(b - log_total - b * (torch.hypot(u, v) / half_light) ** (1 / index))
     return face_on / t["bulge_ratio"]
 
 
