@@ -3,7 +3,6 @@
 Each source is a function in `SOURCES`, whose signature says which options it has. It returns
 `Galaxies`, or the `Found` of images in files, which are then cut, joined and decoded here."""
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +47,7 @@ def simulated(
     votes, classes = np.load(folder / "votes.npy"), galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
-        images=torch.from_numpy(cutouts.open_images(folder)),
+        images=torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")),
         labels=torch.from_numpy(galaxy_zoo_tree.hard_labels(votes, classes)),
         classes=classes,
         votes=torch.from_numpy(votes),
@@ -165,7 +164,7 @@ def decoded(
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
-    remarks = cutouts.open_remarks(folder)
+    images, remarks = cutouts.opened(folder)
     bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
@@ -179,7 +178,7 @@ def decoded(
     found = sources.take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),
-        images=torch.from_numpy(cutouts.open_images(folder)),
+        images=torch.from_numpy(images),
         labels=torch.tensor([found.labels.get(id, -1) for id in found.ids]),
         classes=found.classes,
         votes=_known(found.votes, found.ids),
@@ -211,31 +210,26 @@ _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind
 _OWN["name"] = _OWN["name"].replace(annotation=Literal[tuple(SOURCES)])  # pyright: ignore
 
 
-@functools.cache
-def options_of(name: str) -> dict[str, Parameter]:
+def _options(source: Callable[..., Galaxies | Found]) -> dict[str, Parameter]:
     """The options of one source by its signature; for images in files, also of `decoded`."""
-    source = inspect.signature(SOURCES[name])
-    parameters = dict(source.parameters)
-    if source.return_annotation is Found:
-        parameters |= inspect.signature(decoded).parameters
-    own = parameters.keys() - _OWN.keys() - {"found"}
-    return {
-        option: p.replace(kind=p.KEYWORD_ONLY) for option, p in parameters.items() if option in own
-    }
+    functions = [source] if source is simulated else [source, decoded]
+    own = [p for each in functions for p in inspect.signature(each).parameters.values()]
+    return {p.name: p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in {*_OWN, "found"}}
 
 
-_EVERY = {option: p for name in SOURCES for option, p in options_of(name).items()}
+OPTIONS = {name: _options(source) for name, source in SOURCES.items()}
+_EVERY = {option: p for options in OPTIONS.values() for option, p in options.items()}
 
 
 def refused(given: Mapping[str, Any]) -> dict[str, str]:
     """Why options are refused that the source `given["name"]` does not have, but another one has;
     none where no source is named. An option at its default is never refused."""
     name = given.get("name")
-    takes = options_of(name) if isinstance(name, str) and name in SOURCES else _EVERY
+    takes = OPTIONS.get(str(name), _EVERY)
     why = {}
     for option in (option for option in given if option in _EVERY and option not in takes):
         if given[option] not in (None, _EVERY[option].default):
-            whose = listing(source for source in SOURCES if option in options_of(source))
+            whose = listing(source for source in SOURCES if option in OPTIONS[source])
             why[option] = f"the source {name!r} has no option {option!r}, but {whose}: remove it"
     return why
 
@@ -244,7 +238,7 @@ def _check(name: str, given: dict[str, Any]) -> None:
     """Raise `ValueError` for unknown sources and options, and values out of range."""
     if name not in SOURCES:
         raise ValueError(unknown("source", name, SOURCES))
-    takes = options_of(name)
+    takes = OPTIONS[name]
     wrong = list(refused({"name": name, **given}).values())
     known = [*_OWN, *takes]
     strange = [option for option in given if option not in {*known, *_EVERY}]

@@ -18,8 +18,7 @@ from PIL import Image
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data import download, galaxy_zoo, sources
 from galaxymorph.data.load import load
-from galaxymorph.data.mock import export
-from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.data.mock.survey import export_survey, mock_survey
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
@@ -277,7 +276,7 @@ def test_galaxy_mnist_without_a_parquet_reader(tmp_path, monkeypatch):
 
 
 def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
-    use = export.export_survey(tmp_path / "mock", n_galaxies=40, n_test=8, image_size=32, seed=3)
+    use = export_survey(tmp_path / "mock", n_galaxies=40, n_test=8, image_size=32, seed=3)
     assert f"root: {tmp_path / 'mock'}" in use
     found = galaxy_zoo.galaxy_zoo(tmp_path / "mock", n_classes=4)
     survey = mock_survey(48, image_size=32, seed=3, framing=8.48)
@@ -297,10 +296,10 @@ def test_exported_survey_is_read_as_galaxy_zoo(tmp_path):
 def test_export_overwrites_nothing(tmp_path):
     (tmp_path / "images_test_rev1").mkdir()
     with pytest.raises(FileExistsError, match="images_test_rev1 already"):
-        export.export_survey(tmp_path, n_galaxies=4, n_test=1, image_size=16)
+        export_survey(tmp_path, n_galaxies=4, n_test=1, image_size=16)
 
 
 def test_exported_survey_loads(tmp_path):
-    export.export_survey(tmp_path / "mock", n_galaxies=192, n_test=4, image_size=16, seed=1)
+    export_survey(tmp_path / "mock", n_galaxies=192, n_test=4, image_size=16, seed=1)
     galaxies = load("galaxy_zoo", root=tmp_path / "mock", image_size=16, cache=tmp_path / "cache")
     assert galaxies.images.shape == (196, 3, 16, 16)

@@ -24,7 +24,7 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.cache import code
 from galaxymorph.data import fits, galaxy_zoo, hdf5, sources
 from galaxymorph.data.galaxies import SPLITS, Galaxies
-from galaxymorph.data.load import SOURCES, options_of, refused
+from galaxymorph.data.load import OPTIONS, refused
 from galaxymorph.data.load import load as load_galaxies
 from galaxymorph.data.mock import survey as survey_module
 from galaxymorph.data.mock.survey import mock_survey
@@ -508,8 +508,8 @@ def test_impossible_labels_by_id(tmp_path, load):
 
 def test_load_has_the_options_of_every_source():
     signature = inspect.signature(load_galaxies)
-    for name in SOURCES:
-        assert set(options_of(name)) <= set(signature.parameters)
+    for options in OPTIONS.values():
+        assert set(options) <= set(signature.parameters)
     assert signature.parameters["stretch"].default == 0.5
     assert "found" not in signature.parameters and "options" not in signature.parameters
 

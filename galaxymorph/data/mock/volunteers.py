@@ -9,10 +9,9 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import population
 
 Votes = Float[Tensor, "galaxy 37"]
-Counts = Int[Tensor, " galaxy"]
 
 
-def vote(opinions: Votes, volunteers: Counts, *, generator: Generator) -> Votes:
+def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Generator) -> Votes:
     """Votes in Kaggle's cumulative convention.
 
     `opinions` are the probabilities of each answer for a volunteer who is asked that question (of a
