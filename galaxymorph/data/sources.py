@@ -201,8 +201,9 @@ def indexed(
     return table
 
 
-def unmatched(found: Found, table: pd.DataFrame, file: Path) -> list[str]:
-    """Name images without row and rows without image; raise `ValueError` where all are."""
+def matched(found: Found, table: pd.DataFrame, file: Path, what_then: str) -> Found:
+    """Note images without row and rows without image, and what then becomes of them, as problems.
+    Raises `ValueError` where no image has a row."""
     rows, galaxies = set(table.index), set(found.ids)
     alone = {
         f"images without a row in {file.name}": [id for id in found.ids if id not in rows],
@@ -211,7 +212,8 @@ def unmatched(found: Found, table: pd.DataFrame, file: Path) -> list[str]:
     problems = [f"{len(ids):,} {what}: {listing(ids)}" for what, ids in alone.items() if ids]
     if problems and not rows & galaxies:
         raise ValueError(f"{'; '.join(problems)}. No id is in both: give the table of these images")
-    return problems
+    notes = [*found.notes, *(f"{what_then}: {each}" for each in problems)]
+    return replace(found, notes=notes, problems=problems)
 
 
 def label(found: Found, file: Path | None, class_names: Sequence[str] | None) -> Found:
@@ -228,7 +230,7 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
             raise ValueError(f"{file}: {what}; give one for each, in order, or columns id,label")
         table = pd.DataFrame({"id": found.ids, "label": table.iloc[:, 0].to_numpy()})
     table = indexed(table, ("GalaxyID", "id"), ["label"], file)
-    problems = unmatched(found, table, file)
+    found = matched(found, table, file, "left out or taken as unlabelled")
     labels = table["label"].reindex(found.ids).dropna()
     classes = sorted(
         labels.unique(), key=lambda name: (int(name), "") if name.isdecimal() else (0, name)
@@ -237,8 +239,6 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
         found,
         labels={id: classes.index(name) for id, name in labels.items()},
         classes=_renamed(classes, class_names),
-        notes=found.notes + [f"left out or taken as unlabelled: {each}" for each in problems],
-        problems=problems,
     )
 
 
