@@ -81,7 +81,6 @@ def count_volunteers(found: Found, file: Path) -> Found:
     if counted.isna().all():
         none = f"none of {len(found.ids):,} galaxies is in column {table.index.name}"
         raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
-    voted = found.ids if found.votes is None else found.votes.index
-    unknown = counted.loc[voted].isna().sum()
+    unknown = counted.loc[list(found.labels)].isna().sum()  # of those with votes
     note = f"number of volunteers unknown for {unknown:,} galaxies: not in {file.name}"
     return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown))
