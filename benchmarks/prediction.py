@@ -29,7 +29,7 @@ import torch
 from galaxymorph.apply import stream
 from galaxymorph.apply.images import find
 from galaxymorph.data import cutouts, sources
-from galaxymorph.data.mock import export
+from galaxymorph.data.mock import survey
 from galaxymorph.learning import classifier, device, encoders, model_files, saved, train
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:
-            export.export_survey(Path(folder), n_galaxies=1, n_test=64)
+            survey.export_survey(Path(folder), n_galaxies=1, n_test=64)
             images = Path(folder, "images_test_rev1")
         torch.manual_seed(0)
         network = classifier.Classifier(encoders.encoder(options.encoder), classes=4)

@@ -171,7 +171,7 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
     if name is None:
         print(download.info())
     elif name == "export":
-        from galaxymorph.data.mock.export import export_survey
+        from galaxymorph.data.mock.survey import export_survey
 
         print(export_survey(folder or project.root() / "data" / "export", **survey))
     else:

@@ -34,7 +34,7 @@ def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
     sources.check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)
     order = sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
-    return sources.take(Found(**joined, labels=[-1] * len(ids)), order)
+    return sources.take(Found(**joined), order)
 
 
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
@@ -60,12 +60,14 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
 
     def reader(name: str) -> Callable[[], sources.RGB | sources.File]:
         is_fits = name.lower().endswith(fits.ENDINGS)
-        return fits.reader([name], **colour) if is_fits else partial(sources.read_image, name)
+        return (
+            partial(fits.read, [name], **colour) if is_fits else partial(sources.read_image, name)
+        )
 
     names = [str(file) for file in listed.values()]
     stamps = [sources.stamp(file) for file in listed.values()]
     read = [reader(name) for name in names]
-    return [Found(ids=list(listed), names=names, read=read, labels=[-1] * len(read), stamps=stamps)]
+    return [Found(ids=list(listed), names=names, read=read, stamps=stamps)]
 
 
 def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> Cutouts:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,8 +25,6 @@ CHUNK = 16  # galaxies per task: its overhead stays hidden, and the progress bar
 Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or a file not decoded yet
 Job = Callable[[], tuple[Any, str]]  # gives one galaxy, uint8 (3, size, size), and a remark or ""
 Remark = tuple[int, str, bool]  # position of a galaxy, message, whether it failed
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
@@ -91,15 +89,15 @@ def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
-) -> Generator[Result]:
+    function: Callable[[Any], Any], items: Iterable[Any], *, workers: int
+) -> Generator[Any]:
     """Call `function` on every item by as many threads as there are `workers`; yield the results in
     the order of the items.
 
     Threads suffice, because Pillow and torch work without Python's lock. Only a few items are
     handed out ahead of the one that is waited for: memory stays bounded."""
     pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[Any]] = deque()
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
@@ -129,11 +127,8 @@ def run(jobs: Sequence[Job]) -> list[tuple[ndarray | None, str]]:
     return results
 
 
-def open_images(folder: Path) -> UInt8[np.memmap, "galaxy 3 size size"]:
-    """Map the images of an entry; writing changes memory, never the file."""
-    return np.load(folder / "images.npy", mmap_mode="c")
-
-
-def open_remarks(folder: Path) -> list[Remark]:
-    """Return what the jobs failed at or had to remark when the entry was made."""
-    return [(*each,) for each in json.loads((folder / "remarks.json").read_text())]
+def opened(folder: Path) -> tuple[UInt8[np.memmap, "galaxy 3 size size"], list[Remark]]:
+    """Map the images of an entry (writing changes memory, never the file), and return what the jobs
+    failed at or had to remark when it was made."""
+    remarks = json.loads((folder / "remarks.json").read_text())
+    return np.load(folder / "images.npy", mmap_mode="c"), [(*each,) for each in remarks]

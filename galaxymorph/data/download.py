@@ -7,7 +7,7 @@ import shutil
 import tarfile
 import textwrap
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -20,17 +20,11 @@ from galaxymorph import project
 from galaxymorph.text import unknown
 
 
-class File(NamedTuple):
-    """A published file. Nothing is downloaded without a checksum that its publishers state."""
-
-    name: str
-    url: str
-    checksum: str  # "sha256:..." or "md5:..."
-
-
 class Dataset(NamedTuple):
+    """Nothing is downloaded without a checksum that its publishers state."""
+
     about: str
-    files: tuple[File, ...]
+    files: dict[str, str]  # checksum by address: "sha256:..." or "md5:..."
     use: str  # what to do with them
 
 
@@ -44,45 +38,33 @@ _KAGGLE = """Kaggle wants an account and its own client:
 There is no need to unpack these zips.
 galaxies: {name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}"""
 # Addresses and checksums as in the authors' packages astroNN and galaxy-datasets.
-_GALAXY10 = File(
-    "Galaxy10_DECals.h5",
-    "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5",
-    "sha256:19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571",
-)
-_MNIST_TRAIN = File(
-    "galaxy_mnist_train_catalog.parquet",
-    f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet"
-    "?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0",
-    "md5:cd22b21d165802f4bc1adf997424aec2",
-)
-_MNIST_TEST = File(
-    "galaxy_mnist_test_catalog.parquet",
-    f"{_DROPBOX}/9assxy247i1nq8wjy7o0a/galaxy_mnist_test_catalog.parquet"
-    "?rlkey=y1ns24xw0tcyntodi61rv14fu&dl=0",
-    "md5:c5cca8d8afb6fb0d59baeb310a35d594",
-)
-_MNIST_IMAGES = File(
-    "galaxy_mnist_images.tar.gz",
-    f"{_DROPBOX}/lj89307kjx5plme9f66js/galaxy_mnist_images.tar.gz?rlkey=gvlwx2rl3hqpo3gplb9zlqrz0",
-    "md5:1c6cb0447f2f7ed676c3363ee194ced9",
-)
 DATASETS: dict[str, Dataset] = {
     "galaxy10": Dataset(
         "Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Surveys in ten classes, 256 px, 2.5 GB"
         " (Leung & Bovy; Galaxy Zoo)",
-        (_GALAXY10,),
+        {
+            "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5": "sha256:"
+            "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"
+        },
         "galaxies: {name: galaxy10, root: data/galaxy10/Galaxy10_DECals.h5}",
     ),
     "galaxy_mnist": Dataset(
         "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley"
         " et al. 2022; Galaxy Zoo)",
-        (_MNIST_TRAIN, _MNIST_TEST, _MNIST_IMAGES),
+        {
+            f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet"
+            "?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0": "md5:cd22b21d165802f4bc1adf997424aec2",
+            f"{_DROPBOX}/9assxy247i1nq8wjy7o0a/galaxy_mnist_test_catalog.parquet"
+            "?rlkey=y1ns24xw0tcyntodi61rv14fu&dl=0": "md5:c5cca8d8afb6fb0d59baeb310a35d594",
+            f"{_DROPBOX}/lj89307kjx5plme9f66js/galaxy_mnist_images.tar.gz"
+            "?rlkey=gvlwx2rl3hqpo3gplb9zlqrz0": "md5:1c6cb0447f2f7ed676c3363ee194ced9",
+        },
         "galaxies: {name: folder, root: data/galaxy_mnist/classes}",
     ),
     "galaxy_zoo": Dataset(
         "Kaggle's Galaxy Zoo challenge: 61,578 galaxies with the volunteers' 37 vote fractions, "
         "79,975 without, 424 px, 2 GB",
-        (),
+        {},
         _KAGGLE,
     ),
 }
@@ -109,57 +91,58 @@ def download(name: str, *, folder: Path | None = None) -> str:
     folder = folder or project.root() / "data" / name
     if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
         raise ValueError("GalaxyMNIST's labels are Parquet files; first: pip install pyarrow")
-    for file in DATASETS[name].files:
-        fetch(file, folder)
+    files = [fetch(url, checksum, folder) for url, checksum in DATASETS[name].files.items()]
     if name == "galaxy_mnist":
-        _arrange_galaxy_mnist(folder)
+        _arrange_galaxy_mnist(folder, *files)
     return DATASETS[name].use
 
 
-def fetch(file: File, folder: Path) -> Path:
+def fetch(url: str, checksum: str, folder: Path) -> Path:
     """Download one file and check it, unless it is there and right; a download that broke off goes
     on where it stopped. Raises as `download` does."""
-    target, part = folder / file.name, folder / f"{file.name}.part"
-    if target.exists():
-        _check(target, file)
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    by_hand = f"Or fetch it with a browser and save it as {target}"
+    target = folder / PurePosixPath(urllib.parse.urlsplit(url).path).name
+    part = folder / f"{target.name}.part"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        _complete(url, part)
+    path = target if target.exists() else part
+    algorithm, expected = checksum.split(":")
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, algorithm).hexdigest()
+    if found != expected:
+        part.unlink(missing_ok=True)
+        what = f"the {algorithm} checksum {found}, but its publishers state {expected}"
+        raise ValueError(f"{path.name} has {what}. Remove {path} if it is there, download it again")
+    return path.replace(target)
+
+
+def _complete(url: str, part: Path) -> None:
+    """Transfer what is missing in `part`, again and again as long as anything comes."""
     while True:
-        before = _size(part)
+        before = part.stat().st_size
         try:
-            _transfer(file.url, part)
-            break
-        except urllib.error.HTTPError as error:
-            answer = f"{error.code} {error.reason}"
-            raise OSError(f"{file.url}: the server answers {answer}. {by_hand}") from error
+            _transfer(url, part)
+            return
         except (OSError, http.client.HTTPException) as error:
-            if _size(part) <= before:  # else the line is shaky, but not dead
-                kept = f"{_size(part):,} bytes are kept: the same command goes on from there"
-                message = f"cannot reach {file.url} ({error}). {kept}. {by_hand}"
+            if getattr(error, "code", None) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # nothing is missing; whether it is right, the checksum says
+            have = part.stat().st_size
+            if have <= before:  # else the line is shaky, but not dead
+                kept = f"{have:,} bytes are kept: the same command goes on from there"
+                by_hand = f"Or fetch it with a browser and save it as {part.with_suffix('')}"
+                message = f"cannot download {url} ({error}). {kept}. {by_hand}"
                 raise ConnectionError(message) from error
             time.sleep(1)
-    try:
-        _check(part, file)
-    except ValueError:
-        part.unlink()
-        raise
-    return part.replace(target)
 
 
 def _transfer(url: str, part: Path) -> None:
     """Append to `part` what is missing, or write it anew where the server sends no parts."""
-    have = _size(part)
+    have = part.stat().st_size
     headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing; whether it is right, the checksum says
-        raise
-    with response:
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
         bar = {"desc": part.stem, "initial": have, "total": total or None, **_BAR}
@@ -168,21 +151,8 @@ def _transfer(url: str, part: Path) -> None:
             tqdm.wrapattr(response, "read", **bar) as shown,
         ):
             shutil.copyfileobj(shown, opened, 1 << 20)
-    if _size(part) < total:
-        raise ConnectionError(f"the connection ended after {_size(part):,} of {total:,} bytes")
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _check(path: Path, file: File) -> None:
-    algorithm, expected = file.checksum.split(":")
-    with path.open("rb") as opened:
-        found = hashlib.file_digest(opened, algorithm).hexdigest()
-    if found != expected:
-        what = f"the {algorithm} checksum {found}, but its publishers state {expected}"
-        raise ValueError(f"{path.name} has {what}. Remove {path} if it is there, download it again")
+    if (came := part.stat().st_size) < total:
+        raise ConnectionError(f"the connection ended after {came:,} of {total:,} bytes")
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -200,13 +170,12 @@ def extract(archive: Path, folder: Path) -> None:
         opened.extractall(folder, shown, filter="data")
 
 
-def _arrange_galaxy_mnist(folder: Path) -> None:
+def _arrange_galaxy_mnist(folder: Path, train: Path, test: Path, archive: Path) -> None:
     """From catalogues and an archive to one folder per class, in one step at the end."""
     classes, part = folder / "classes", folder / "classes.part"
     if classes.exists():
         return
     shutil.rmtree(part, ignore_errors=True)
-    train, test, archive = (folder / file.name for file in DATASETS["galaxy_mnist"].files)
     images = part / "all"
     extract(archive, images)
     found = {path.name: path for path in images.rglob("*.jpg")}

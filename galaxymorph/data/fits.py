@@ -3,10 +3,9 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -55,15 +54,15 @@ def find(
     files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
         raise ValueError(f"{root}: no FITS files found, none that ends in {', '.join(ENDINGS)}")
-    colour = {"hdu": hdu, "stretch": stretch, "Q": Q, "band_weights": list(band_weights)}
+    colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
+    colour["band_weights"] = list(band_weights)
     groups = _galaxies(files, bands)
     found = Found(
         ids=list(groups),
         names=[", ".join(file.name for file in group) for group in groups.values()],
-        read=[reader([file.path for file in each], bands, **colour) for each in groups.values()],
-        labels=[-1] * len(groups),
+        read=[partial(read, [file.path for file in each], **colour) for each in groups.values()],
         stamps=[sources.stamp(file) for file in files],
-        colour={"bands": bands, **colour},
+        colour=colour,
     )
     return sources.label(found, labels, class_names)
 
@@ -95,17 +94,10 @@ def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry
     return chosen
 
 
-def reader(files: Sequence[str], bands: str | None = None, **colour: Any) -> Callable[[], RGB]:
-    """The `read` of a cube whose planes are `bands`, or of three files, bluest first."""
-    planes = bands if bands and len(files) == 1 else "gri"
-    order = [planes.index(band) for band in sorted(planes, key=WAVELENGTHS.index)]
-    return partial(read, files, order=order, **colour)
-
-
 def read(
     files: Sequence[str],
     *,
-    order: Sequence[int],
+    bands: str | None = None,
     hdu: int | None = None,
     stretch: float = STRETCH,
     Q: float = SOFTENING,
@@ -115,7 +107,7 @@ def read(
 
     Args:
         files: one cube (3, height, width), or three images (height, width).
-        order: which plane or file is the bluest, the middle and the reddest band.
+        bands: the planes of a cube; default: bluest first, as are the images.
         hdu: the extension with the image; default: the first that has one.
         stretch, Q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
         band_weights: what the bands are multiplied with, bluest first.
@@ -125,20 +117,20 @@ def read(
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
         raise ValueError(f"expected three bands of one size (a cube, or 3 files), found {shapes}")
-    weights = np.reshape(band_weights, (3, 1, 1))
-    bands = np.stack([planes[plane] for plane in order]) * weights
-    if not np.isfinite(bands).any():
+    letters = bands if bands and len(files) == 1 else "gri"
+    order = [letters.index(band) for band in sorted(letters, key=WAVELENGTHS.index)]
+    light = np.stack(planes)[order] * np.reshape(band_weights, (3, 1, 1))
+    if not np.isfinite(light).any():
         raise ValueError("no pixel has a value")
-    bands, filled = fill(bands)
-    blue, green, red = bands[:, ::-1]  # the first row of a FITS image is its lowest
+    light, filled = fill(light)
+    blue, green, red = light[:, ::-1]  # the first row of a FITS image is its lowest
     rgb = make_lupton_rgb(red, green, blue, minimum=0, stretch=stretch, Q=Q)  # pyright: ignore[reportArgumentType]
     return rgb, f"{filled:.2g} % of the pixels were missing and filled in" if filled else ""
 
 
 def _planes(file: str, hdu: int | None) -> list[ndarray]:
     try:
-        data = fits.getdata(file) if hdu is None else fits.getdata(file, hdu)
-        data = np.asarray(data, dtype=float)
+        data = np.asarray(fits.getdata(file, ext=hdu), dtype=float)
     except (OSError, TypeError, IndexError, EOFError) as error:
         raise ValueError(f"incomplete or broken FITS file, or no image in it: {error}") from error
     return [data] if data.ndim == 2 else list(data)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree
@@ -23,36 +22,33 @@ def galaxy_zoo(
     Votes are turned into `n_classes` classes by `galaxy_zoo_tree.hard_labels`; `volunteers`: see
     `count_volunteers`. Raises `FileNotFoundError` or `ValueError` where a part is missing, or has
     wrong columns or votes, or duplicate ids."""
-    training = _part(root, "images_training_rev1", "")
-    solutions = _part(root, "training_solutions_rev1", ".csv")
+    training = _part(root, "images_training_rev1")
+    solutions = _part(root, "training_solutions_rev1.csv")
     if training is None or solutions is None:
-        parts = {"images": training, "solutions": solutions}
-        missing = " and ".join(name for name, part in parts.items() if part is None)
+        missing = "images" if training is None else "solutions"
         raise FileNotFoundError(
             f"{sources.existing(root)}: no training {missing}. Expected images_training_rev1 "
             "(folder or .zip) and training_solutions_rev1 (.csv or .zip), as Kaggle has them"
         )
-    found = sources.images(training)
     table = read_votes(solutions)
-    problems = sources.unmatched(found, table, solutions)
+    found = sources.matched(sources.images(training), table, solutions, "left out")
     found = sources.take(found, [row for row, id in enumerate(found.ids) if id in table.index])
-    votes, classes = table.loc[found.ids].to_numpy(), galaxy_zoo_tree.CLASSES[n_classes]
+    votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
+    labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
     found = replace(
         found,
-        labels=galaxy_zoo_tree.hard_labels(votes, classes).tolist(),
+        labels=dict(zip(found.ids, labels, strict=True)),
         classes=classes,
-        votes=votes.astype(np.float32),
-        notes=[f"left out: {problem}" for problem in problems],
-        problems=problems,
+        votes=votes,
     )
-    if test := _part(root, "images_test_rev1", ""):
+    if test := _part(root, "images_test_rev1"):
         found = sources.join(found, sources.images(test), test.name)
     return found if volunteers is None else count_volunteers(found, volunteers)
 
 
-def _part(root: Path, name: str, ending: str) -> Path | None:
+def _part(root: Path, name: str) -> Path | None:
     """One part of the data, unpacked or as a zip; None if there is neither."""
-    paths = (root / f"{name}{each}" for each in (ending, ".zip"))
+    paths = (root / name, (root / name).with_suffix(".zip"))
     return next((path for path in paths if path.exists()), None)
 
 
@@ -81,12 +77,10 @@ def count_volunteers(found: Found, file: Path) -> Found:
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
         raise ValueError(f"{file}: {count} is no number of people (1 or more) for {wrong}")
-    counted = numbers.reindex(found.ids).to_numpy(np.float32)
-    unknown = np.isnan(counted)
-    if unknown.all():
+    counted = pd.Series(numbers.reindex(found.ids))
+    if counted.isna().all():
         none = f"none of {len(found.ids):,} galaxies is in column {table.index.name}"
         raise ValueError(f"{file}: {none}, but {listing(table.index, 3)}")
-    if found.votes is not None:
-        unknown &= np.isfinite(found.votes).all(1)
-    note = f"number of volunteers unknown for {unknown.sum():,} galaxies: not in {file.name}"
-    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown.any()))
+    unknown = counted.loc[list(found.labels)].isna().sum()  # of those with votes
+    note = f"number of volunteers unknown for {unknown:,} galaxies: not in {file.name}"
+    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown))

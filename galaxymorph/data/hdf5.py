@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy import ndarray
 
 from galaxymorph.data import sources
 from galaxymorph.data.sources import RGB, Found
@@ -31,7 +30,7 @@ def galaxy10(root: Path) -> Found:
     3), and `ans`, the class from 0 to 9. Ids are the file's name and the row. Raises `ValueError`
     for no or several files, no such arrays, wrong shapes or classes."""
     file = _one_file(root)
-    with _open(file) as opened:
+    with sources.opened(h5py.File, file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
         if not {"images", "ans"} <= arrays.keys():
             found = listing(arrays) or "none"
@@ -47,7 +46,9 @@ def galaxy10(root: Path) -> Found:
         rows = listing(wrong)
         raise ValueError(f"{file}: `ans` must lie between 0 and 9, but does not in row {rows}")
     found = _from_rows(file, "images", len(labels))
-    return replace(found, labels=labels.tolist(), classes=GALAXY10)
+    return replace(
+        found, labels=dict(zip(found.ids, labels.tolist(), strict=True)), classes=GALAXY10
+    )
 
 
 def table(
@@ -66,7 +67,7 @@ def table(
             duplicate ids; and all that `sources.label` finds.
     """
     file = _one_file(root)
-    with _open(file) as opened:
+    with sources.opened(h5py.File, file) as opened:
         datasets = [array for array in opened.values() if isinstance(array, h5py.Dataset)]
         tables = [array for array in datasets if array.dtype.names]
         if len(tables) != 1:
@@ -97,33 +98,19 @@ def _one_file(root: Path) -> Path:
     return files[0]
 
 
-def _open(file: Path) -> h5py.File:
-    try:
-        return h5py.File(file)
-    except OSError as error:
-        raise ValueError(f"{file} is no complete HDF5 file ({error}): download it again") from error
-
-
 class Rows:
     """Rows of an HDF5 array, read in blocks of whole chunks, of which the last few are kept: row by
     row, each chunk of a compressed file would be unpacked again and again. Threads wait for each
     other, as they do inside HDF5 anyway."""
 
-    def __init__(self, file: Path, key: str) -> None:
-        self.file, self.key, self.lock = file, key, threading.Lock()
-        self.block = functools.lru_cache(4)(self._block)
-        with h5py.File(file) as opened:
-            array: Any = opened[key]
-            self.size = array.chunks[0] if array.chunks else 64
+    def __init__(self, array: Any) -> None:
+        self.size = size = array.chunks[0] if array.chunks else 64
+        self.block = functools.lru_cache(4)(lambda n: array[n * size : (n + 1) * size])
+        self.lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Any:
         with self.lock:
             return self.block(row // self.size)[row % self.size]
-
-    def _block(self, number: int) -> ndarray:
-        with h5py.File(self.file) as opened:
-            array: Any = opened[self.key]
-            return array[number * self.size : (number + 1) * self.size]
 
 
 def read(rows: Rows, row: int) -> RGB:
@@ -144,6 +131,6 @@ def _from_rows(file: Path, key: str, count: int, ids: Sequence[str] = ()) -> Fou
     names = [f"{file.name} row {row}" for row in range(count)]
     ids = list(ids) or [f"{file.stem}-{row:06d}" for row in range(count)]
     sources.check_unique(ids, names, file)
-    rows = Rows(file, key)
+    rows = Rows(h5py.File(file)[key])
     reads = [partial(read, rows, row) for row in range(count)]
-    return Found(ids, names, [*reads], [-1] * count, [sources.stamp(file)])
+    return Found(ids, names, [*reads], [sources.stamp(file)])

@@ -3,9 +3,7 @@
 Each source is a function in `SOURCES`, whose signature says which options it has. It returns
 `Galaxies`, or the `Found` of images in files, which are then cut, joined and decoded here."""
 
-import functools
 import inspect
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
@@ -47,7 +47,7 @@ def simulated(
     votes, classes = np.load(folder / "votes.npy"), galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
-        images=torch.from_numpy(cutouts.open_images(folder)),
+        images=torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c")),
         labels=torch.from_numpy(galaxy_zoo_tree.hard_labels(votes, classes)),
         classes=classes,
         votes=torch.from_numpy(votes),
@@ -104,9 +104,8 @@ def load(
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
     root = project.root()
-    for option, parameter in options_of(name).items():
-        hint = parameter.annotation
-        if options.get(option) is not None and Path in (hint, *typing.get_args(hint)):
+    for option in ("root", "labels", "volunteers", "unlabelled_root"):
+        if options.get(option) is not None:
             options[option] = root / Path(options[option]).expanduser()
     kept = root / Path(cache or "data/cache").expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
@@ -165,7 +164,7 @@ def decoded(
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
-    remarks = cutouts.open_remarks(folder)
+    images, remarks = cutouts.opened(folder)
     bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
@@ -179,15 +178,20 @@ def decoded(
     found = sources.take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),
-        images=torch.from_numpy(cutouts.open_images(folder)),
-        labels=torch.tensor(found.labels),
+        images=torch.from_numpy(images),
+        labels=torch.tensor([found.labels.get(id, -1) for id in found.ids]),
         classes=found.classes,
-        votes=None if found.votes is None else torch.from_numpy(found.votes),
-        volunteers=None if found.volunteers is None else torch.from_numpy(found.volunteers),
+        votes=_known(found.votes, found.ids),
+        volunteers=_known(found.volunteers, found.ids),
         split=np.full(len(found.ids), "unlabelled"),
         cutout={"crop": crop, **found.colour},
         notes=notes,
     )
+
+
+def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor | None:
+    """The rows of these ids, NaN where there is none."""
+    return None if table is None else torch.tensor(table.reindex(ids).to_numpy(np.float32))
 
 
 def _cut(found: Found, size: int, crop: int | None) -> Found:
@@ -203,34 +207,29 @@ def _second(name: str, path: Path, found: Found) -> Found:
 
 
 _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
+_OWN["name"] = _OWN["name"].replace(annotation=Literal[tuple(SOURCES)])  # pyright: ignore
 
 
-@functools.cache
-def options_of(name: str) -> dict[str, Parameter]:
+def _options(source: Callable[..., Galaxies | Found]) -> dict[str, Parameter]:
     """The options of one source by its signature; for images in files, also of `decoded`."""
-    in_files = typing.get_type_hints(SOURCES[name])["return"] is Found
-    options = {}
-    for function in (SOURCES[name], decoded) if in_files else (SOURCES[name],):
-        hints = typing.get_type_hints(function)
-        for option, parameter in inspect.signature(function).parameters.items():
-            if option not in _OWN and option != "found":
-                kind, hint = Parameter.KEYWORD_ONLY, hints[option]
-                options[option] = parameter.replace(kind=kind, annotation=hint)
-    return options
+    functions = [source] if source is simulated else [source, decoded]
+    own = [p for each in functions for p in inspect.signature(each).parameters.values()]
+    return {p.name: p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in {*_OWN, "found"}}
 
 
-_EVERY = {option: p for name in SOURCES for option, p in options_of(name).items()}
+OPTIONS = {name: _options(source) for name, source in SOURCES.items()}
+_EVERY = {option: p for options in OPTIONS.values() for option, p in options.items()}
 
 
 def refused(given: Mapping[str, Any]) -> dict[str, str]:
     """Why options are refused that the source `given["name"]` does not have, but another one has;
     none where no source is named. An option at its default is never refused."""
     name = given.get("name")
-    takes = options_of(name) if isinstance(name, str) and name in SOURCES else _EVERY
+    takes = OPTIONS.get(str(name), _EVERY)
     why = {}
     for option in (option for option in given if option in _EVERY and option not in takes):
         if given[option] not in (None, _EVERY[option].default):
-            whose = listing(source for source in SOURCES if option in options_of(source))
+            whose = listing(source for source in SOURCES if option in OPTIONS[source])
             why[option] = f"the source {name!r} has no option {option!r}, but {whose}: remove it"
     return why
 
@@ -239,7 +238,7 @@ def _check(name: str, given: dict[str, Any]) -> None:
     """Raise `ValueError` for unknown sources and options, and values out of range."""
     if name not in SOURCES:
         raise ValueError(unknown("source", name, SOURCES))
-    takes = options_of(name)
+    takes = OPTIONS[name]
     wrong = list(refused({"name": name, **given}).values())
     known = [*_OWN, *takes]
     strange = [option for option in given if option not in {*known, *_EVERY}]
@@ -267,7 +266,6 @@ def _check(name: str, given: dict[str, Any]) -> None:
 
 
 # What a params file may give to `load` is checked by its signature before anything runs.
-_hints = typing.get_type_hints(load) | {"name": Literal[tuple(SOURCES)]}  # pyright: ignore
-_parameters = [p.replace(annotation=_hints[p.name]) for p in _OWN.values()] + [*_EVERY.values()]
-load.__annotations__ = _hints | {option: p.annotation for option, p in _EVERY.items()}
-vars(load).update(__signature__=inspect.Signature(_parameters), refused=refused)
+vars(load).update(
+    __signature__=inspect.Signature([*_OWN.values(), *_EVERY.values()]), refused=refused
+)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, UnidentifiedImageError
 
@@ -33,30 +33,24 @@ Stamp = tuple[str, int, int]  # name, bytes and time of change of a file
 
 @dataclass
 class Found:
-    """The galaxies of one source."""
+    """The galaxies of one source, with what is known of some of them, by id."""
 
     ids: list[str]
     names: list[str]  # where each lies, for messages
     read: list[Callable[[], RGB | File]]  # gives each one's picture
-    labels: list[int]  # index into `classes`, -1 where unlabelled
     stamps: list[Stamp]  # of every file that pixels come from
     classes: tuple[str, ...] = ()
-    votes: Float[ndarray, "galaxy 37"] | None = None
-    volunteers: Float[ndarray, " galaxy"] | None = None  # how many people voted, NaN where unknown
+    labels: dict[str, int] = field(default_factory=dict)  # index into `classes`, or -1
+    votes: pd.DataFrame | None = None  # (galaxy, 37)
+    volunteers: pd.Series | None = None  # how many people voted
     notes: list[str] = field(default_factory=list)  # what was left out
     problems: list[str] = field(default_factory=list)  # an error, unless they may be skipped
     colour: dict[str, Any] = field(default_factory=dict)  # options by which pixels are made
 
 
-_LISTS, _ARRAYS = ("ids", "names", "read", "labels"), ("votes", "volunteers")
-
-
 def take(found: Found, rows: Sequence[int]) -> Found:
     """Take some of the galaxies."""
-    parts = {key: [getattr(found, key)[row] for row in rows] for key in _LISTS}
-    for key in _ARRAYS:
-        if (array := getattr(found, key)) is not None:
-            parts[key] = array[list(rows)]
+    parts = {key: [getattr(found, key)[row] for row in rows] for key in ("ids", "names", "read")}
     return replace(found, **parts)
 
 
@@ -64,16 +58,11 @@ def join(found: Found, extra: Found, name: str) -> Found:
     """Add the galaxies of `extra`, called `name`, whose ids are new, as unlabelled ones."""
     ids = set(found.ids)
     new = take(extra, [row for row, id in enumerate(extra.ids) if id not in ids])
-    new.labels = [-1] * len(new.ids)
-    changes = {key: getattr(found, key) + getattr(new, key) for key in _LISTS}
-    for key in _ARRAYS:
-        if (array := getattr(found, key)) is not None:
-            unknown = np.full((len(new.ids), *array.shape[1:]), np.nan, array.dtype)
-            changes[key] = np.concatenate([array, unknown])
+    lists = ("ids", "names", "read", "stamps")
+    joined = {key: getattr(found, key) + getattr(new, key) for key in lists}
     note = f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: "
     note += f"{len(extra.ids) - len(new.ids):,} of its galaxies, which were there already"
-    notes, stamps = [*found.notes, *extra.notes, note], found.stamps + extra.stamps
-    return replace(found, **changes, notes=notes, stamps=stamps)
+    return replace(found, **joined, notes=[*found.notes, *extra.notes, note])
 
 
 def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
@@ -91,14 +80,14 @@ def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
     if set(homes) - set(classes):
         stray = [n for n, home in zip(found.names, homes, strict=True) if home not in classes]
         raise ValueError(f"{root}: images outside of the class folders: {listing(stray)}")
-    labels = [classes.index(home) for home in homes]
-    return replace(found, labels=labels, classes=_renamed(tuple(classes), class_names))
+    labels = {id: classes.index(home) for id, home in zip(found.ids, homes, strict=True)}
+    return replace(found, labels=labels, classes=_renamed(classes, class_names))
 
 
 def images(root: Path) -> Found:
     """Find unlabelled images below a folder or in a zip; the id is the name without ending."""
     if existing(root).suffix.lower() == ".zip":
-        archive = _open_zip(root)
+        archive = opened(zipfile.ZipFile, root)
         # macOS puts hidden files and a folder of its own into every zip.
         members = [member for member in archive.namelist() if "__MACOSX" not in member]
         files = sorted((member.rpartition("/")[2], member) for member in members)
@@ -116,7 +105,7 @@ def images(root: Path) -> Found:
         raise ValueError(f"{root}: no images found, no file that ends in {', '.join(IMAGES)}")
     ids = [name.rpartition(".")[0] for name, _ in files]  # ten times as fast as pathlib
     check_unique(ids, names, root)
-    return Found(ids, names, [*read], [-1] * len(ids), stamps)
+    return Found(ids, names, [*read], stamps)
 
 
 def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
@@ -130,11 +119,12 @@ def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEn
             yield item
 
 
-def _open_zip(file: Path) -> zipfile.ZipFile:
+def opened(kind: Callable[[Path], Any], file: Path) -> Any:
+    """Open a file as this kind of archive. Raises `ValueError` where it is none."""
     try:
-        return zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{file} is no complete zip ({error}): download it again") from error
+        return kind(file)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is incomplete or broken ({error}): download it again") from error
 
 
 def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
@@ -171,7 +161,7 @@ def read_table(file: Path, kinds: Any = str) -> pd.DataFrame:
     """Read a CSV file, or the one in a zip; `kinds`: of which columns, or of all."""
     content: Path | io.BytesIO = existing(file)
     if file.suffix == ".zip":
-        with _open_zip(file) as archive:
+        with opened(zipfile.ZipFile, file) as archive:
             names = [n for n in archive.namelist() if n.endswith(".csv") and "__MACOSX" not in n]
             if len(names) != 1:
                 found = listing(names) or "none"
@@ -211,8 +201,9 @@ def indexed(
     return table
 
 
-def unmatched(found: Found, table: pd.DataFrame, file: Path) -> list[str]:
-    """Name images without row and rows without image; raise `ValueError` where all are."""
+def matched(found: Found, table: pd.DataFrame, file: Path, what_then: str) -> Found:
+    """Note images without row and rows without image, and what then becomes of them, as problems.
+    Raises `ValueError` where no image has a row."""
     rows, galaxies = set(table.index), set(found.ids)
     alone = {
         f"images without a row in {file.name}": [id for id in found.ids if id not in rows],
@@ -221,7 +212,8 @@ def unmatched(found: Found, table: pd.DataFrame, file: Path) -> list[str]:
     problems = [f"{len(ids):,} {what}: {listing(ids)}" for what, ids in alone.items() if ids]
     if problems and not rows & galaxies:
         raise ValueError(f"{'; '.join(problems)}. No id is in both: give the table of these images")
-    return problems
+    notes = [*found.notes, *(f"{what_then}: {each}" for each in problems)]
+    return replace(found, notes=notes, problems=problems)
 
 
 def label(found: Found, file: Path | None, class_names: Sequence[str] | None) -> Found:
@@ -238,23 +230,21 @@ def label(found: Found, file: Path | None, class_names: Sequence[str] | None) ->
             raise ValueError(f"{file}: {what}; give one for each, in order, or columns id,label")
         table = pd.DataFrame({"id": found.ids, "label": table.iloc[:, 0].to_numpy()})
     table = indexed(table, ("GalaxyID", "id"), ["label"], file)
-    problems = unmatched(found, table, file)
-    labels = table["label"].reindex(found.ids)
-    names = labels.dropna().unique()
-    classes = sorted(names, key=lambda name: (int(name), "") if name.isdecimal() else (0, name))
+    found = matched(found, table, file, "left out or taken as unlabelled")
+    labels = table["label"].reindex(found.ids).dropna()
+    classes = sorted(
+        labels.unique(), key=lambda name: (int(name), "") if name.isdecimal() else (0, name)
+    )
     return replace(
         found,
-        labels=pd.Categorical(labels, classes).codes.tolist(),
-        classes=_renamed(tuple(classes), class_names),
-        notes=found.notes + [f"left out or taken as unlabelled: {each}" for each in problems],
-        problems=problems,
+        labels={id: classes.index(name) for id, name in labels.items()},
+        classes=_renamed(classes, class_names),
     )
 
 
-def _renamed(classes: tuple[str, ...], names: Sequence[str] | None) -> tuple[str, ...]:
+def _renamed(classes: Sequence[str], names: Sequence[str] | None) -> tuple[str, ...]:
     """`names` in place of the classes found, in the same order."""
-    if names is None:
-        return classes
+    names = classes if names is None else names
     if not len(names) == len(set(names)) == len(classes):
         wanted = f"{len(classes)} different names, for {listing(classes)}"
         raise ValueError(f"class_names has {listing(names)}, but must have {wanted}")

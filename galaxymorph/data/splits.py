@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
@@ -79,11 +80,9 @@ def limit_labels(
     ordered = strata[order]
     present = np.unique(ordered)
     if not isinstance(n_labels, Sequence):
-        place = np.empty(len(order))
-        for stratum in present:
-            same = ordered == stratum
-            place[same] = (np.arange(same.sum()) + 0.5) / same.sum()
-            place[np.flatnonzero(same)[0]] = 0
+        same = pd.Series(ordered).groupby(ordered)
+        rank = same.cumcount()
+        place = ((rank + 0.5) / same.transform("size")).where(rank > 0, 0)
         queue = order[np.argsort(place, kind="stable")]
         if n_labels is None:
             n_labels = max(len(present), round((fraction or 0) * len(queue)))
@@ -108,11 +107,10 @@ def limit_labels(
 def _rows_in_train(galaxies: Galaxies, ids: Sequence[str]) -> list[int]:
     """The rows of these ids, which have to be labelled training galaxies, each named once."""
     rows = {id: row for row, id in enumerate(galaxies.ids.tolist())}
-    if unknown := [id for id in ids if id not in rows]:
-        raise ValueError(f"n_labels: unknown ids {listing(unknown)}")
-    if twice := [id for id, count in Counter(ids).items() if count > 1]:
+    where = {id: galaxies.split[rows[id]] if id in rows else "unknown" for id in ids}
+    if len(where) < len(ids):
+        twice = [id for id, count in Counter(ids).items() if count > 1]
         raise ValueError(f"n_labels: duplicate ids {listing(twice)}")
-    split = {id: galaxies.split[rows[id]] for id in ids}
-    if others := [f"{id} ({where})" for id, where in split.items() if where != "train"]:
+    if others := [f"{id} ({split})" for id, split in where.items() if split != "train"]:
         raise ValueError(f"n_labels: not training galaxies with a label: {listing(others)}")
     return [rows[id] for id in ids]

@@ -188,14 +188,14 @@ def job(number: int) -> tuple[np.ndarray, str]:
 
 def test_decode_keeps_the_order_and_leaves_out_what_fails(tmp_path):
     cutouts.decode([partial(job, number) for number in range(100)], tmp_path, size=8)
-    images = cutouts.open_images(tmp_path)
+    images = cutouts.opened(tmp_path)[0]
     good = [number for number in range(100) if number % 7 != 6]
     assert images.shape == (len(good), 3, 8, 8)
     assert images[:, 0, 0, 0].tolist() == good
     assert (images == images[:, :1, :1, :1]).all()
     bad = [(number, f"galaxy {number} is broken", True) for number in range(100) if number % 7 == 6]
     mended = [(number, "mended", False) for number in good if number % 5 == 4]
-    assert cutouts.open_remarks(tmp_path) == sorted(bad + mended)
+    assert cutouts.opened(tmp_path)[1] == sorted(bad + mended)
 
 
 def test_only_a_few_galaxies_are_in_memory(tmp_path):
@@ -220,7 +220,7 @@ def test_only_a_few_galaxies_are_in_memory(tmp_path):
     release.set()
     thread.join()
     assert last <= cutouts.CHUNK * (3 * (os.cpu_count() or 1) + 1) < 5000
-    assert len(cutouts.open_images(tmp_path)) == 5000
+    assert len(cutouts.opened(tmp_path)[0]) == 5000
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -243,10 +243,10 @@ def test_in_order_stops_where_its_caller_does(workers):
 
 def test_images_are_mapped_and_the_file_is_safe(tmp_path):
     cutouts.decode([partial(job, 1)], tmp_path, size=8)
-    images = cutouts.open_images(tmp_path)
+    images = cutouts.opened(tmp_path)[0]
     assert isinstance(images, np.memmap)
     images[:] = 99
-    assert (cutouts.open_images(tmp_path) == 1).all()
+    assert (cutouts.opened(tmp_path)[0] == 1).all()
 
 
 def test_entry_is_made_once_for_the_same_inputs(tmp_path):
@@ -324,7 +324,7 @@ def test_a_killed_decode_leaves_no_entry(tmp_path):
         cutouts.decode([partial(job, 3)], part, size=8)
 
     entry = cache.entry(tmp_path, "inputs", write)
-    assert cutouts.open_images(entry).shape == (1, 3, 8, 8)
+    assert cutouts.opened(entry)[0].shape == (1, 3, 8, 8)
 
 
 def test_leftovers_go_after_a_day(tmp_path):

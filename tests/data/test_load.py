@@ -24,7 +24,7 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.cache import code
 from galaxymorph.data import fits, galaxy_zoo, hdf5, sources
 from galaxymorph.data.galaxies import SPLITS, Galaxies
-from galaxymorph.data.load import SOURCES, options_of, refused
+from galaxymorph.data.load import OPTIONS, refused
 from galaxymorph.data.load import load as load_galaxies
 from galaxymorph.data.mock import survey as survey_module
 from galaxymorph.data.mock.survey import mock_survey
@@ -487,7 +487,10 @@ def test_impossible_labels_by_id(tmp_path, load):
     train, tested = every.part("train").ids.tolist(), every.part("test").ids.tolist()
     only = [id for id in train if int(id) < 20]
     for ids, message in (
-        ([*train, "0999"], "n_labels: unknown ids 0999"),
+        (
+            [*train, "0999"],
+            r"n_labels: not training galaxies with a label: 0999 \(unknown\)",
+        ),
         (
             [*train, tested[0]],
             rf"n_labels: not training galaxies with a label: {tested[0]} \(test\)",
@@ -505,8 +508,8 @@ def test_impossible_labels_by_id(tmp_path, load):
 
 def test_load_has_the_options_of_every_source():
     signature = inspect.signature(load_galaxies)
-    for name in SOURCES:
-        assert set(options_of(name)) <= set(signature.parameters)
+    for options in OPTIONS.values():
+        assert set(options) <= set(signature.parameters)
     assert signature.parameters["stretch"].default == 0.5
     assert "found" not in signature.parameters and "options" not in signature.parameters
 
@@ -647,7 +650,7 @@ def test_incomplete_zip(tmp_path, load):
     zips = zip_zoo(write_zoo(tmp_path / "zoo"), tmp_path / "zips")
     truncate(zips / "images_training_rev1.zip")
     with pytest.raises(
-        ValueError, match=r"images_training_rev1.zip is no complete zip .*download it again"
+        ValueError, match=r"images_training_rev1.zip is incomplete or broken .*download it again"
     ):
         load("galaxy_zoo", root=zips)
 
@@ -754,13 +757,13 @@ def test_galaxy10_with_wrong_content(tmp_path, load):
     with pytest.raises(ValueError, match=r"between 0 and 9, but does not in row 2, 4"):
         load("galaxy10", root=file)
     truncate(file)
-    with pytest.raises(ValueError, match=r"no complete HDF5 file"):
+    with pytest.raises(ValueError, match=r"incomplete or broken .*: download it again"):
         load("galaxy10", root=file)
 
 
 def test_rows_from_many_threads(tmp_path):
     images = write_galaxy10(tmp_path / "Galaxy10.h5", each=20, chunks=(7, 8, 8, 1))
-    rows = hdf5.Rows(tmp_path / "Galaxy10.h5", "images")
+    rows = hdf5.Rows(h5py.File(tmp_path / "Galaxy10.h5")["images"])
     order = np.random.default_rng(1).permutation(200)
     wrong: list[int] = []
 
@@ -1097,7 +1100,7 @@ def test_real_galaxy_zoo(tmp_path, load):
     root = Path(str(REAL), "galaxy_zoo_2")
     found = galaxy_zoo.galaxy_zoo(root, n_classes=5)
     assert len(found.ids) == 900
-    assert found.votes is not None and np.isfinite(found.votes).sum() == 700 * 37
+    assert found.votes is not None and found.votes.shape == (700, 37)
     small = tmp_path / "zoo"
     for name in ("images_training_rev1", "images_test_rev1"):
         (small / name).mkdir(parents=True)

@@ -6,10 +6,13 @@ Everything is batched, and every galaxy may have its own pixel scale, seeing and
 blurring and resampling are two small matrix products per image, which at 64 px is faster than a
 Fourier transform and needs no padding."""
 
+import functools
+import io
 import math
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -94,12 +97,6 @@ def lupton_rgb(
     return torch.where(brightest > 255, rgb / brightest * 255, rgb).floor_()
 
 
-# Tables K.1 and K.2 of the JPEG standard (ITU T.81): steps at quality 50.
-_LUMINANCE = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56
-14 17 22 29 51 87 80 62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92
-49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
-_CHROMINANCE = """17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99
-24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99""" + (" 99" * 32)
 _YCC = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 )
@@ -107,11 +104,16 @@ _DCT = torch.cos(torch.arange(8)[:, None] * (2 * torch.arange(8) + 1) * math.pi 
 _DCT[0] /= math.sqrt(2)
 
 
-def _quantise(plane: Planes, table: str, quality: int) -> Planes:
+@functools.cache
+def _steps(quality: int) -> dict[int, list[int]]:
+    """The tables of an empty file: 64 steps each for luminance (0) and chrominance (1)."""
+    Image.new("RGB", (8, 8)).save(file := io.BytesIO(), "JPEG", quality=quality)
+    return Image.open(file).quantization  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _quantise(plane: Planes, table: list[int]) -> Planes:
     """Round the cosine coefficients of 8 x 8 blocks to multiples of the table's steps."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality  # libjpeg's
-    steps = torch.tensor([float(step) for step in table.split()]).view(8, 8)
-    steps = ((steps * scale + 50) / 100).floor().clamp(1, 255)
+    steps = torch.tensor(table, dtype=plane.dtype).view(8, 8)
     blocks = plane.shape[-1] // 8
     cosines = torch.block_diag(*[_DCT] * blocks)  # one large matrix product beats many of 8 x 8
     steps = steps.repeat(blocks, blocks)
@@ -125,9 +127,9 @@ def jpeg(rgb: Images, *, quality: int) -> Images:
     pad = -size % 16
     rgb = functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
     luminance, *chrominance = torch.einsum("cb,nbhw->cnhw", _YCC, rgb)
-    planes = [_quantise(luminance - 128, _LUMINANCE, quality) + 128]
+    planes = [_quantise(luminance - 128, _steps(quality)[0]) + 128]
     for plane in chrominance:
-        coarse = _quantise(functional.avg_pool2d(plane, 2), _CHROMINANCE, quality)
+        coarse = _quantise(functional.avg_pool2d(plane, 2), _steps(quality)[1])
         fine = functional.interpolate(coarse[:, None], scale_factor=2, mode="bilinear")
         planes.append(fine[:, 0])
     back = torch.einsum("bc,cnhw->nbhw", torch.linalg.inv(_YCC), torch.stack(planes))

@@ -15,9 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from galaxymorph.data.mock import camera
+from galaxymorph.data.mock.camera import Values
 
-Values = Float[Tensor, " galaxy"]
-Mask = Bool[Tensor, " galaxy"]
 Truth = dict[str, Tensor]  # the true parameters, each (galaxy,)
 
 HUBBLE_DISTANCE = 299792.458 / 70  # Mpc, c / H0
@@ -46,7 +45,7 @@ class Dice(NamedTuple):
     def uniform(self, low: float, high: float) -> Values:
         return low + (high - low) * torch.rand(self.n, generator=self.generator)
 
-    def chance(self, probability: float | Tensor) -> Mask:
+    def chance(self, probability: float | Tensor) -> Bool[Tensor, " galaxy"]:
         return torch.rand(self.n, generator=self.generator) < probability
 
     def one_of(self, *weights: float) -> Values:

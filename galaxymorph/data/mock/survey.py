@@ -5,16 +5,19 @@ photographs them as SDSS would (`camera`) and has volunteers classify them (`vol
 the sky are in arcsec, angles in degrees."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm.auto import tqdm
 
+from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import camera, population
 from galaxymorph.data.mock import volunteers as crowd
 from galaxymorph.data.mock.camera import Images
@@ -22,7 +25,6 @@ from galaxymorph.data.mock.population import Truth, Values, flux
 
 Plane = Float[Tensor, "galaxy rows columns"]
 PerGalaxy = Float[Tensor, "galaxy 1 1"]
-Pictures = UInt8[Tensor, "galaxy 3 size size"]
 Line = Float[Tensor, "galaxy size"]  # of pixels, in arcsec from the centre
 
 CHUNK = 32  # galaxies drawn together, each chunk from its own seed: 7 is the same whatever n is
@@ -50,7 +52,8 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
         truth = population.draw(CHUNK, framing=framing, generator=generator)
         pictures = photograph(truth, image_size=image_size, generator=generator)
         images[start : start + CHUNK] = pictures[: n - start]
-        number = crowd.draw_volunteers(CHUNK, generator=generator)
+        # Willett et al. (2013), section 2.3: at least 20 see each galaxy.
+        number = (43 + 6 * torch.randn(CHUNK, generator=generator)).round().clamp_min(20).long()
         opinions = crowd.opinions(truth, generator=generator)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
@@ -74,13 +77,33 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
     return Survey(ids, images, torch.cat(votes)[:n], torch.cat(numbers)[:n], table)
 
 
-def sersic(radius: Tensor, *, half_light: Tensor, index: Tensor) -> Tensor:
-    """Surface brightness of a round Sersic component of flux 1 (divide by the axis ratio for an
-    ellipse), with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
-    b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
-    area = 2 * torch.pi * index * half_light**2
-    log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
-    return torch.exp(b - log_total - b * (radius / half_light) ** (1 / index))
+def export_survey(
+    folder: Path,
+    *,
+    n_galaxies: int = 500,
+    n_test: int = 100,
+    image_size: int = 424,
+    framing: float = 8.48,
+    seed: int = 0,
+) -> str:
+    """Write a mock survey in Kaggle's layout; return how to load it.
+
+    `n_galaxies` have published votes, `n_test` have none; `framing` is the width of the frame in
+    Petrosian radii, by default Galaxy Zoo's. Raises `FileExistsError` rather than overwrite."""
+    training, test = folder / "images_training_rev1", folder / "images_test_rev1"
+    solutions = folder / "training_solutions_rev1.csv"
+    if there := [path.name for path in (training, solutions, test) if path.exists()]:
+        raise FileExistsError(f"{folder} has {', '.join(there)} already: choose another folder")
+    survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
+    pictures = dict(zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True))
+    for home, ids in ((training, survey.ids[:n_galaxies]), (test, survey.ids[n_galaxies:])):
+        home.mkdir(parents=True)
+        for id in ids:
+            Image.fromarray(pictures[id]).save(home / f"{id}.jpg", quality=95)
+    votes = pd.DataFrame(survey.votes[:n_galaxies].numpy(), columns=list(galaxy_zoo_tree.COLUMNS))
+    votes.insert(0, "GalaxyID", survey.ids[:n_galaxies])
+    votes.to_csv(solutions, index=False, float_format="%.6f")
+    return f"galaxies: {{name: galaxy_zoo, root: {folder}}}"
 
 
 def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Plane, Plane]:
@@ -90,9 +113,14 @@ def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Pl
 
 
 def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
-    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1)."""
+    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1): a
+    Sersic profile with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["bulge_ratio"])
-    face_on = sersic(torch.hypot(u, v), half_light=t["bulge_radius"], index=t["bulge_index"])
+    index, half_light = t["bulge_index"], t["bulge_radius"]
+    b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
+    area = 2 * torch.pi * index * half_light**2
+    log_total = torch.log(area) + b - 2 * index * b.log() + torch.lgamma(2 * index)
+    face_on = torch.exp(b - log_total - b * (torch.hypot(u, v) / half_light) ** (1 / index))
     return face_on / t["bulge_ratio"]
 
 
@@ -230,12 +258,13 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     return light
 
 
-def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Pictures:
-    """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does."""
+def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Images:
+    """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does: colour
+    pictures in whole numbers from 0 to 255."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
     # SDSS's colour pictures align the bands to whole pixels only.
     shift = 0.5 * camera.PIXEL * (torch.rand(len(pixel), 3, 2, generator=generator) - 0.5)
     seeing = truth["seeing"]
     exposed = camera.expose(light, pixel=pixel, seeing=seeing, shift=shift, generator=generator)
-    return camera.develop(exposed, zoom=pixel * image_size / truth["width"]).to(torch.uint8)
+    return camera.develop(exposed, zoom=pixel * image_size / truth["width"])

@@ -9,15 +9,9 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.data.mock import population
 
 Votes = Float[Tensor, "galaxy 37"]
-Counts = Int[Tensor, " galaxy"]
 
 
-def draw_volunteers(galaxies: int, *, generator: Generator) -> Counts:
-    """How many see each galaxy: 43 +- 6, at least 20 (Willett et al. 2013, section 2.3)."""
-    return (43 + 6 * torch.randn(galaxies, generator=generator)).round().clamp_min(20).long()
-
-
-def vote(opinions: Votes, volunteers: Counts, *, generator: Generator) -> Votes:
+def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Generator) -> Votes:
     """Votes in Kaggle's cumulative convention.
 
     `opinions` are the probabilities of each answer for a volunteer who is asked that question (of a
