@@ -20,54 +20,49 @@ NAMES = {
     "log_loss": "log loss (nats)\nless is better",
     "brier": "Brier score\nless is better",
 }
-PARTS = (
-    ("training", "train_accuracy", "^", style.ORANGE),
-    ("validation", "val_accuracy", "s", style.GREEN),
-)
+PARTS: Any = {
+    "training": {"color": style.ORANGE, "marker": "^", "ms": 6, "ls": ""},
+    "validation": {"color": style.GREEN, "marker": "s", "ms": 6, "ls": ""},
+}
 
 
 @style.styled
-def comparison(
-    table: pd.DataFrame, *, metrics: Sequence[str] = METRICS, baseline: str = BASELINE
-) -> Figure:
+def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Figure:
     """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
     baseline as a dashed line.
 
-    Rows without a result say "missing" or "not run"; the rows of the method `baseline` are no
-    points but the line (the best of them)."""
-    base, rows = table.loc[table.method == baseline], _ranked(table, metrics[0], baseline)
+    Rows without a result say "missing" or "not run"; the rows of the baseline are no points but
+    the line (the best of them)."""
+    base, rows = table.loc[table.method == BASELINE], _ranked(table, metrics[0])
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
     figure, axes = style.panels(len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=True):
-        style.estimates(ax, range(len(rows)), *style.ends(rows, metric))
+        style.estimates(ax, range(len(rows)), rows, metric)
         name = NAMES.get(metric, style.title(metric))
         style.method_axis(ax, rows, metric, name, ticks=4, margin=0.1)
         if len(base):
-            _baseline(ax, best(base, metric), baseline)
-    style.legend(figure, [style.key(style.interval(rows), **style.POINT)])
+            _baseline(ax, best(base, metric))
+    style.legend(figure, {style.interval(rows): style.POINT})
     return figure
 
 
 @style.styled
-def train_val_test(table: pd.DataFrame, *, baseline: str = BASELINE) -> Figure:
+def train_val_test(table: pd.DataFrame) -> Figure:
     """Draw the accuracy of training, validation and test galaxies of each method, the latter with
     its 95 % interval, the best on top. A large gap means overfitting."""
-    rows = _ranked(table, "accuracy", baseline)
+    rows = _ranked(table, "accuracy")
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
     figure, ax = style.panel(height=0.42 * len(rows) + 1.5)
     places = np.arange(len(rows))
     accuracies = rows[["train_accuracy", "val_accuracy", "accuracy"]].astype(float)
     ax.hlines(places, accuracies.min(axis=1), accuracies.max(axis=1), color="#cccccc", lw=1, ls="-")
-    style.estimates(ax, places, *style.ends(rows, "accuracy"), zorder=3)
-    handles = []
-    for name, column, marker, colour in PARTS:
-        look: Any = {"color": colour, "marker": marker, "ms": 6, "ls": "", "label": name}
-        handles += ax.plot(accuracies[column], places, **look)
-    handles += [style.key(f"test: {style.interval(rows)}", **style.POINT)]
+    style.estimates(ax, places, rows, "accuracy", zorder=3)
+    for column, look in zip(accuracies, PARTS.values(), strict=False):
+        ax.plot(accuracies[column], places, **look)
     style.method_axis(ax, rows, "accuracy", "accuracy")
-    style.legend(figure, handles)
+    style.legend(figure, PARTS | {f"test: {style.interval(rows)}": style.POINT})
     return figure
 
 
@@ -119,9 +114,8 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
     style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)
     of = f"mean over {table.seeds.max()} seeds; small: each of them" if several else "one seed"
-    handles = [style.key(name, **look) for name, look in looks.items()]
-    handles += [style.key(f"{of} (n = {style.span(table.n)} test galaxies)", ls="")]
-    style.legend(figure, handles)
+    text = {f"{of} (n = {style.span(table.n)} test galaxies)": {"ls": ""}}
+    style.legend(figure, looks | text)
     return figure
 
 
@@ -130,17 +124,17 @@ def best(rows: pd.DataFrame, metric: str) -> float:
     return float((np.min if metric in LOW else np.max)(rows[metric].to_numpy(float)))
 
 
-def _ranked(table: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+def _ranked(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """All rows but the baseline's, from below: those without a result, the worst, the best."""
-    rows = table.loc[table.method != baseline]
+    rows = table.loc[table.method != BASELINE]
     return rows.sort_values(by=metric, na_position="first", ascending=metric not in LOW)
 
 
-def _baseline(ax: Axes, value: float, name: str) -> None:
+def _baseline(ax: Axes, value: float) -> None:
     """A dashed line; where it would be far from the methods, and squeeze their intervals, an arrow
     that points to it."""
     low, high = ax.get_xlim()
-    text, place = f"{name} {value:.3f}", value
+    text, place = f"{BASELINE} {value:.3f}", value
     left = value < (low + high) / 2
     if low - 0.5 * (high - low) < value < high + 0.5 * (high - low):
         ax.axvline(value, color=style.ORANGE, **style.DASHED)

@@ -32,14 +32,12 @@ Front = Bool[ndarray, " row"]
 
 
 @style.styled
-def pareto(
-    table: pd.DataFrame, front: Front, *, cost: str = "training_seconds", baseline: str = BASELINE
-) -> Figure:
+def pareto(table: pd.DataFrame, front: Front, *, cost: str = "training_seconds") -> Figure:
     """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
 
     `front`: which rows no other beats (`comparison.front`); they are filled, and a line runs along
     them. Rows whose cost is not known are named as such."""
-    rows = table.assign(front=front).loc[(table.method != baseline) & (table.seeds > 0)]
+    rows = table.assign(front=front).loc[(table.method != BASELINE) & (table.seeds > 0)]
     rows = rows.assign(name=style.with_labels(rows))
     rows = rows.sort_values(by="accuracy", ascending=False)
     known = rows[cost] > 0
@@ -49,18 +47,20 @@ def pareto(
     price, ahead = rows[cost].to_numpy(float), rows.loc[rows.front].sort_values(by=cost)
     figure, ax, names = style.panel_beside([*rows["name"], *unknown])
     ax.set(xscale="log", xlim=_beyond(price), xlabel=COSTS[cost])
-    _heights(ax, rows, "accuracy", table.loc[table.method == baseline])
+    _heights(ax, rows, "accuracy", table)
     x = np.append(ahead[cost], ax.get_xlim()[1])
     y = np.append(ahead.accuracy, ahead.accuracy.max())
     line: Any = {"drawstyle": "steps-post", "color": style.INK, "lw": 1.2, "ls": "--", "zorder": 1}
-    handles = ax.plot(x, y, label="Pareto front", **line)
+    ax.plot(x, y, label="Pareto front", **line)
     for i, (row, shift) in enumerate(zip(rows.to_dict("records"), _shifts(price), strict=True)):
         aside = ax.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
         point = style.look(i, ls="", ms=8, mew=1.2, transform=aside)
         point["mfc"] = point["color"] if row["front"] else "white"
         bar = [row["accuracy_low"], row["accuracy_high"]]
         ax.plot([row[cost]] * 2, bar, color=point["color"], ls="-", transform=aside)
-        handles += ax.plot(row[cost], row["accuracy"], label=names[i], **point)
+        ax.plot(row[cost], row["accuracy"], label=names[i], **point)
+    for name in names[len(rows) :]:
+        ax.plot([], [], ls="", label=f"cost not known:\n{name}")
     low, high = ax.get_xlim()
     decades = np.log10(high / low)
     steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)  # no more than fit
@@ -69,24 +69,19 @@ def pareto(
     ax.xaxis.set_major_formatter(EngFormatter(sep=" ") if cost in COUNTS else plain)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid()
-    handles += [style.key(f"cost not known:\n{name}", ls="") for name in names[len(rows) :]]
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(loc="outside right upper")
     return figure
 
 
 @style.styled
 def label_efficiency(
-    table: pd.DataFrame,
-    *,
-    metric: str = "accuracy",
-    baseline: str = BASELINE,
-    controls: Collection[str] = (),
+    table: pd.DataFrame, *, metric: str = "accuracy", controls: Collection[str] = ()
 ) -> Figure:
     """Draw a metric against the number of labels: a line with the band of its 95 % interval for
     each method, the best with the most labels on top of the legend; `controls` are thin, grey,
     without a band, and end it. "all" labels stand where their number is; what is missing is a
     gap."""
-    rows = table.loc[(table.method != baseline) & (table.seeds > 0)]
+    rows = table.loc[(table.method != BASELINE) & (table.seeds > 0)]
     if rows.empty:
         return style.empty(style.NO_RESULT)
     rows = rows.assign(budget=rows["n_labels"].astype(float).fillna(np.inf))
@@ -107,7 +102,7 @@ def label_efficiency(
         rows[end] = rows[end].where(~thin, rows[metric])
     figure, ax, legend = style.panel_beside(names)
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
-    _heights(ax, rows, metric, table.loc[table.method == baseline])
+    _heights(ax, rows, metric, table)
     for i, name in enumerate(names):
         low, value, high = style.ends(methods[name], metric)
         line = style.look(i, ms=6, label=legend[i])
@@ -175,21 +170,18 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
     figure, axes = style.panels(len(budgets), height=height, sharey=True, sharex=True)
     for ax, budget in zip(axes.flat, budgets, strict=True):
         chosen = rows.n_labels.isna() if pd.isna(budget) else rows.n_labels == budget
-        here = rows.loc[chosen].set_index("method")
+        here = rows.loc[chosen]
         ax.axvline(0, color=style.ORANGE, **style.DASHED)
-        for place, method in enumerate(methods):
-            if method in here.index:
-                low, value, high = here.loc[method, ["low", "difference", "high"]].astype(float)
-                face = style.BLUE if low > 0 or high < 0 else "white"
-                style.estimates(ax, place, low, value, high, mfc=face)
-            else:
-                style.absent(ax, place, "missing")
+        places, apart = here.method.map(methods.index), (here.low > 0) | (here.high < 0)
+        style.estimates(ax, places[apart], here[apart], "difference")
+        style.estimates(ax, places[~apart], here[~apart], "difference", mfc="white")
+        for method in set(methods) - set(here.method):
+            style.absent(ax, methods.index(method), "missing")
         names, label = style.in_lines(methods, letters=30), f"accuracy less that\nof {control}"
         style.row_axis(ax, names, label, ticks=4)
         ax.set_title(style.labels(budget))
-    handles = [style.key("distinguished", **style.POINT)]
-    handles += [style.key("statistically tied", mfc="white", **style.POINT)]
-    style.legend(figure, handles)
+    tied = style.POINT | {"mfc": "white"}
+    style.legend(figure, {"distinguished": style.POINT, "statistically tied": tied})
     return figure
 
 
@@ -200,21 +192,22 @@ def _beyond(values: Values) -> tuple[float, float]:
     return 10 ** float(low - margin), 10 ** float(high + margin)
 
 
-def _heights(ax: Axes, rows: pd.DataFrame, metric: str, base: pd.DataFrame) -> None:
-    """The y axis of a metric: room for all intervals, and below them for the best of the baseline:
-    a line, or an arrow where it is far away."""
+def _heights(ax: Axes, rows: pd.DataFrame, metric: str, table: pd.DataFrame) -> None:
+    """The y axis of a metric: room for all intervals, and below them for the best of the table's
+    baseline: a line, or an arrow where it is far away."""
     name = NAMES.get(metric, style.title(metric)).split("\n")[0]
     ax.set_ylabel(f"test {name}, 95 % interval")
     low, _, high = style.ends(rows, metric)
     low, high = np.nanmin(low), np.nanmax(high)
     room = max(0.05 * (high - low), 0.005)
     ax.set_ylim(low - 3 * room, high + room)
+    base = table.loc[table.method == BASELINE]
     if len(base):
         value = best(base, metric)
         arrow = "" if low - room < value < high + room else "↓ " if value < low else "↑ "
         if not arrow:
             ax.axhline(value, color=style.ORANGE, **style.DASHED)
-        text = f"{arrow}{base.method.iloc[0]} {value:.3f}"
+        text = f"{arrow}{BASELINE} {value:.3f}"
         style.at_row(ax, 0.02, low - 1.6 * room, text, color=style.ORANGE, fontsize=10)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from galaxymorph.plots import style
@@ -47,7 +47,7 @@ def by_property(table: pd.DataFrame) -> Figure:
                 own = here.loc[here.method == method]
                 place = own.bin + SPREAD * (i - (n - 1) / 2) / n
                 low, value, high = style.ends(own, measure)
-                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
+                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1))
                 look: Any = {key: line[key] for key in ("color", "zorder")}
                 ax.vlines(place, low, high, lw=1, ls="-", alpha=0.6, **look)
                 ax.plot(place, value, **line)
@@ -59,42 +59,34 @@ def by_property(table: pd.DataFrame) -> Figure:
             ax.grid(axis="y")
         row[1].axhline(0, color=style.INK, lw=1, ls=":", zorder=1)
     place: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
-    handles = axes[0, 0].get_legend_handles_labels()[0]
-    style.legend(figure, handles, title="mean over seeds with 95 % interval", **place)
+    looks = {name: style.look(i, ms=5, lw=1.3) for i, name in enumerate(names)}
+    style.legend(figure, looks, title="mean over seeds with 95 % interval", **place)
     return figure
 
 
-@style.styled
-def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
+def suspects(images: Images, table: pd.DataFrame) -> Figure:
     """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
     suspected, how many of the methods do, and the probability that these give it. `images`: in the
     order of the rows of `table`, of `label_noise.suspects`."""
-    if table.empty:
-        return style.empty("no label is suspected")
     titles = [
         f"{_head(row)}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
         f"by {row['methods']} of {row['of']} method{'s' * (row['of'] > 1)}"
         for row in table.to_dict("records")
     ]
-    return examples(images, titles, columns=columns)
+    return examples(images, titles, columns=5, none="no label is suspected")
 
 
-@style.styled
-def disagreements(
-    images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
-) -> Figure:
+def disagreements(images: Images, table: pd.DataFrame, a: str, b: str) -> Figure:
     """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
     that each of them gives, with its probability. `images`: in the order of the rows of `table`, of
     `disagreement.disagreements`."""
-    if table.empty:
-        return style.empty(f"{a} and {b} name every galaxy alike")
     first, second = style.in_lines([f"{a}:", f"{b}:"], letters=20)
     titles = [
         f"{_head(row)}\n{first}\n{row['class_a']} {100 * row['probability_a']:.0f} %\n"
         f"{second}\n{row['class_b']} {100 * row['probability_b']:.0f} %"
         for row in table.to_dict("records")
     ]
-    return examples(images, titles, columns=columns)
+    return examples(images, titles, columns=5, none=f"{a} and {b} name every galaxy alike")
 
 
 @style.styled
@@ -111,7 +103,7 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     resolved = cells["resolved"][classes].to_numpy(bool)
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
     titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
-    titles = style.in_lines(titles, letters=60)
+    more, less = titles = style.in_lines(titles, letters=60)
     counts = table.drop_duplicates("label").set_index("label")["n"].to_dict()
     look: Any = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
     texts = cells["text"][classes].to_numpy(str)
@@ -124,8 +116,8 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
     label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
-    handles = [Patch(fc=style.ORANGE, label=titles[0]), Patch(fc=style.BLUE, label=titles[1])]
-    figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
+    looks = {more: {"fc": style.ORANGE}, less: {"fc": style.BLUE}, label: framed}
+    style.legend(figure, looks, loc="outside upper left", ncols=1)
     return figure
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,17 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import (
-    Images,
-    Labels,
-    Names,
-    Values,
-    examples,
-    row_title,
-    sheet,
-    show,
-    to_pixels,
-)
+from galaxymorph.plots.galaxies import Images, Labels, Names, Values, examples, sheet, to_pixels
 from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
@@ -119,10 +109,9 @@ def neighbours(
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):
         return style.empty("no galaxies")
-    figure, axes = sheet(*shown.shape, lines=1)
+    figure, axes = sheet([to_pixels(images[near.tolist()]) for near in shown], lines=1)
     fits = int(figure.get_figwidth() / shown.shape[1] / style.LETTER) - 1
     for strip, near in zip(axes, shown, strict=True):
-        show(strip, to_pixels(images[near.tolist()]))
         own = int(labels[near[0]])
         for column, (ax, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
             name = str(classes[label]) if label >= 0 else "–"
@@ -145,12 +134,9 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     residual = 100 * (_floats(originals) - _floats(reconstructed)).mean(1)
     # a star more or less does not pale all else
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
-    figure, axes = sheet(3, len(originals), left=style.LETTER * 15 + 0.2, right=0.7)
-    for row, given in zip(axes, (originals, reconstructed), strict=False):
-        _show(row, given)
-    show(axes[2], residual, cmap="RdBu_r", vmin=-most, vmax=most)
-    for ax, name in zip(axes[:, 0], ROWS, strict=True):
-        row_title(ax, name)
+    strips = [_pixels(originals), _pixels(reconstructed), residual]
+    look: Any = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    figure, axes = sheet(strips, names=ROWS, right=0.7, **look)
     tick = float(f"{0.7 * most:.1g}")
     style.colour_bar(axes[2, -1].images[0], "", [-tick, 0, tick])
     return figure
@@ -162,15 +148,12 @@ def interpolation(images: Strips) -> Figure:
     their own reconstructions."""
     if not len(images):
         return style.empty("no galaxies")
-    figure, axes = sheet(len(images), images.shape[1])
-    for row, strip in zip(axes, images, strict=True):
-        _show(row, strip)
-        for ax in row[[0, -1]]:
-            _frame(ax, INK, lw=4)
+    figure, axes = sheet([_pixels(strip) for strip in images])
+    for ax in axes[:, [0, -1]].flat:
+        _frame(ax, INK, lw=4)
     return figure
 
 
-@style.styled
 def oddest(
     images: Images, scores: Values, ids: Names, *, count: int = 15, columns: int = 5
 ) -> Figure:
@@ -192,7 +175,7 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     shown = table.head(most)[::-1]
     figure, ax = style.panel(height=0.3 * len(shown) + 1.0)
     ax.axvline(0, color=FAINT, ls=":", lw=1)
-    style.estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
+    style.estimates(ax, np.arange(len(shown)), shown, "loss")
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
     label = f"validation accuracy lost where it is shuffled\n{spread}"
@@ -211,6 +194,6 @@ def _floats(images: Any) -> Float[ndarray, "galaxy 3 size size"]:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
-def _show(axes: Any, images: Any) -> None:
+def _pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     """What is beyond black and white is cut off."""
-    show(axes, to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8)))
+    return to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8))

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
@@ -125,13 +126,13 @@ def look(i: int, **more: Any) -> dict[str, Any]:
     return {"color": COLOURS[i % 8], "ls": DASHES[other], "marker": MARKERS[other]} | more
 
 
-def key(label: str, **look: Any) -> Line2D:
-    """Make an entry of a legend: a line, a marker, or (`ls=""`) nothing but text."""
-    return Line2D([], [], label=label, **look)
-
-
-def legend(figure: Figure, handles: Sequence[Any], **more: Any) -> None:
-    """Draw a legend above the panels, at the right."""
+def legend(figure: Figure, looks: Mapping[str, Any], **more: Any) -> None:
+    """Draw a legend of names with their looks above the panels, at the right: lines and markers,
+    nothing but text (`{"ls": ""}`), and areas, whose look has a face (`fc`)."""
+    handles = [
+        Patch(label=name, **look) if "fc" in look else Line2D([], [], label=name, **look)
+        for name, look in looks.items()
+    ]
     place: Any = {"loc": "outside upper right", "ncols": min(3, len(handles) or 1)}
     figure.legend(handles=handles, **place | more)
 
@@ -146,16 +147,18 @@ def epoch_axis(ax: Axes, label: str = "epoch") -> None:
 # ---- rows of points with their intervals
 
 
-def ends(rows: pd.DataFrame, name: str) -> list[Float[ndarray, " row"]]:
-    """Return the lower end, the value and the upper end of an estimate with its interval."""
-    return [rows[f"{name}{end}"].to_numpy(float) for end in ("_low", "", "_high")]
+def ends(rows: pd.DataFrame, name: str = "value") -> list[Float[ndarray, " row"]]:
+    """Return the lower end, the value and the upper end of an estimate with its interval: the
+    columns `<name>_low`, `<name>` and `<name>_high`, or low, `<name>` and high."""
+    of = f"{name}_" if f"{name}_low" in rows else ""
+    return [rows[column].to_numpy(float) for column in (f"{of}low", name, f"{of}high")]
 
 
 def estimates(
-    ax: Axes, places: Any, low: Any, value: Any, high: Any, *, lw: float = 2, **look: Any
+    ax: Axes, places: Any, rows: pd.DataFrame, name: str = "value", *, lw: float = 2, **look: Any
 ) -> None:
-    """Draw points at heights with the lines of their intervals."""
-    look = POINT | {"ls": ""} | look
+    """Draw estimates (see `ends`) as points at heights, with the lines of their intervals."""
+    look, (low, value, high) = POINT | {"ls": ""} | look, ends(rows, name)
     ax.hlines(places, low, high, color=look["color"], lw=lw, ls="-")
     ax.plot(value, places, **look)
 

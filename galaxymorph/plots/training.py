@@ -47,11 +47,11 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
         ax.set_ylabel(MEASURES[measure])
     runs = f" ({len(histories)} runs)" * (len(histories) > 1)
     validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
-    handles = [style.key("training" + runs, lw=2, **PARTS["train"])]
-    handles += [style.key("validation" + runs, lw=2, **PARTS["val"])] if validated else []
+    looks = {"training" + runs: PARTS["train"] | {"lw": 2}}
+    looks |= {"validation" + runs: PARTS["val"] | {"lw": 2}} if validated else {}
     marked = any("best" in history for history in validated)
-    handles += [style.key("best epoch on validation", **BEST)] if marked else []
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    looks |= {"best epoch on validation": BEST} if marked else {}
+    style.legend(figure, looks, loc="outside upper center")
     return figure
 
 

@@ -11,7 +11,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
@@ -51,10 +50,10 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
         places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
-        low, way, high = style.ends(t, "way")
+        way = t["way"].to_numpy(float)
         far = (way < SHOWN[0]) | (way > SHOWN[1])
-        near, look = ~far, style.look(i, ls="")
-        style.estimates(ax, places[near], low[near], way[near], high[near], **look)
+        look = style.look(i, ls="")
+        style.estimates(ax, places[~far], t[~far], "way", **look)
         for place, value in zip(places[far], way[far], strict=True):
             x, side = (0.01, "left") if value < 0 else (0.99, "right")
             text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
@@ -83,7 +82,7 @@ def comparison(table: pd.DataFrame) -> Figure:
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
     figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
-    style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
+    style.estimates(ax, np.arange(len(rows)), rows, "rmse")
     style.method_axis(ax, rows, "rmse", "RMSE over the 37 answers (less is better)", ticks=6)
     for column, (name, _, colour, side) in YARDSTICKS.items():
         known = rows[column].dropna().to_numpy(float)
@@ -92,7 +91,7 @@ def comparison(table: pd.DataFrame) -> Figure:
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
-    style.legend(figure, [style.key(style.interval(rows), **style.POINT)])
+    style.legend(figure, {style.interval(rows): style.POINT})
     return figure
 
 
@@ -174,13 +173,13 @@ def tree(
             ax.set_title(str(votes["id"]), fontsize=10)
             if image is not None:
                 ax.imshow(to_pixels(image[None])[0])
-    handles = [
-        Patch(color=style.SKY, label="volunteers"),
-        style.key("their sampling error", color=style.INK, lw=1.2),
-        style.key("predicted", color=style.ORANGE, marker="D", ms=5, lw=1.2),
-    ]
+    looks = {
+        "volunteers": {"fc": style.SKY, "ec": style.SKY},
+        "their sampling error": {"color": style.INK, "lw": 1.2},
+        "predicted": {"color": style.ORANGE, "marker": "D", "ms": 5, "lw": 1.2},
+    }
     of = "fractions of those who answered, and how many these were"
-    style.legend(figure, handles, title=of, alignment="right")
+    style.legend(figure, looks, title=of, alignment="right")
     return figure
 
 
@@ -223,8 +222,8 @@ def _n(tables: Tables) -> int:
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None = None) -> None:
     """The names of the methods with their looks."""
     named = enumerate(name for name in methods if name)
-    handles = [style.key(name, **style.look(i, ls="-", ms=6, lw=2)) for i, name in named]
-    style.legend(figure, handles, title=of, alignment="right")
+    looks = {name: style.look(i, ls="-", ms=6, lw=2) for i, name in named}
+    style.legend(figure, looks, title=of, alignment="right")
 
 
 def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
