@@ -96,17 +96,17 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     more often; on the diagonal that is better, elsewhere worse. `table`: of
     `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
-    cells = table.assign(points=100 * table.difference)
-    cells["text"] = [_points(*cell) for cell in zip(cells.points, cells.resolved, strict=True)]
-    cells = cells.pivot(index="label", columns="taken_for").loc[classes]
-    values = cells["points"][classes].to_numpy(float)
+    cells = table.pivot(index="label", columns="taken_for").loc[classes]
+    values = 100 * cells["difference"][classes].to_numpy(float)
     resolved = cells["resolved"][classes].to_numpy(bool)
+    texts = np.char.replace(np.char.mod("%+.0f", values), "-", "−")
+    texts = np.select([np.isnan(values), np.round(values) == 0], ["–", "0"], texts)
+    texts = np.char.add(texts, np.where(resolved, "*", ""))
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
     titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
     more, less = titles = style.in_lines(titles, letters=60)
     counts = table.drop_duplicates("label").set_index("label")["n"].to_dict()
     look: Any = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
-    texts = cells["text"][classes].to_numpy(str)
     figure, ax, image = style.class_map(values, texts, counts, **look)
     width = max(figure.get_figwidth(), min(style.WIDTH, style.inches(titles) + 0.6))
     above = 0.3 + 0.22 * (style.lines(titles) + 1)
@@ -119,12 +119,6 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     looks = {more: {"fc": style.ORANGE}, less: {"fc": style.BLUE}, label: framed}
     style.legend(figure, looks, loc="outside upper left", ncols=1)
     return figure
-
-
-def _points(value: float, resolved: Any) -> str:
-    """The text of a cell of `confusion_difference`."""
-    text = "–" if np.isnan(value) else f"{value:+.0f}".replace("-", "−") if round(value) else "0"
-    return text + "*" * bool(resolved)
 
 
 def _head(row: dict[Any, Any]) -> str:

@@ -1,6 +1,5 @@
 """Figures of galaxies and of data sets: contact sheets, class balance, distributions, votes."""
 
-import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,21 +44,15 @@ def sheet(
     above = 0.19 * (lines + max((text.count("\n") + 1 for row in texts for text in row), default=0))
     width, height = left + cell * columns + right, len(strips) * (cell + above)
     figure = style.Picture(figsize=(width, height))
-    axes = figure.subplots(len(strips), columns, squeeze=False)
-    figure.subplots_adjust(
-        left=(left + gap / 2) / width,
-        right=1 - (right + gap / 2) / width,
-        bottom=gap / 2 / height,
-        top=1 - (above + gap / 2) / height,
-        wspace=gap / (cell - gap),
-        hspace=(gap + above) / (cell - gap),
-    )
-    for row, images, titles in itertools.zip_longest(axes, strips, texts, fillvalue=()):
-        for ax, image, title in itertools.zip_longest(row, images, titles):
-            ax.set_axis_off()
-            if image is not None:
-                ax.imshow(image, **look)
-            ax.set_title(title, fontsize=10, pad=3)
+    axes = np.empty((len(strips), columns), dtype=object)
+    for row, column in np.ndindex(axes.shape):
+        x, y = left + column * cell + gap / 2, height - (row + 1) * (cell + above) + gap / 2
+        place = x / width, y / height, (cell - gap) / width, (cell - gap) / height
+        ax = axes[row, column] = figure.add_axes(place)
+        ax.set_axis_off()
+        if column < len(strips[row]):
+            ax.imshow(strips[row][column], **look)
+            ax.set_title(texts[row][column] if texts else "", fontsize=10, pad=3)
     for ax, name in zip(axes[:, 0], names, strict=False):
         ax.text(-0.1, 0.5, name, ha="right", va="center", transform=ax.transAxes, fontsize=10)
     return figure, axes

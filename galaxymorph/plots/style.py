@@ -133,8 +133,7 @@ def legend(figure: Figure, looks: Mapping[str, Any], **more: Any) -> None:
         Patch(label=name, **look) if "fc" in look else Line2D([], [], label=name, **look)
         for name, look in looks.items()
     ]
-    place: Any = {"loc": "outside upper right", "ncols": min(3, len(handles) or 1)}
-    figure.legend(handles=handles, **place | more)
+    figure.legend(handles=handles, **{"loc": "outside upper right", "ncols": 3} | more)
 
 
 def epoch_axis(ax: Axes, label: str = "epoch") -> None:

@@ -164,8 +164,7 @@ def consistency(table: pd.DataFrame) -> Figure:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]
     accuracy = known.set_index("method")["value"]
-    methods = list(dict.fromkeys(table.method))
-    methods = sorted(methods, key=lambda method: -accuracy.get(method, -1.0))[::-1]
+    methods = sorted(table.method.unique(), key=lambda name: -accuracy.get(name, -1.0))[::-1]
     shown = [metric for metric in CONSISTENT if metric in set(table.metric)]
     figure, axes = style.panels(len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
     for ax, metric in zip(axes.flat, shown, strict=True):
@@ -175,9 +174,8 @@ def consistency(table: pd.DataFrame) -> Figure:
             ax.axvline(0, color=style.FAINT, ls=":", lw=1.2)
         for i, ((turns, averaged), look) in enumerate(TURNED.items()):
             rows = own.loc[(own.turns == turns) & (own.averaged == averaged)]
-            places = np.array([methods.index(method) for method in rows.method]) + 0.24 * (1 - i)
             if len(rows):
-                style.estimates(ax, places, rows, **look)
+                style.estimates(ax, rows.method.map(methods.index) + 0.24 * (1 - i), rows, **look)
         for method in set(methods) - set(own.method):
             style.absent(ax, methods.index(method), "no classes")
         names = style.in_lines(methods, letters=26)
@@ -185,6 +183,6 @@ def consistency(table: pd.DataFrame) -> Figure:
     seeds = f"{style.span(table.seeds)} seed{'s' * (style.span(table.seeds) != '1')}"
     of = f"mean with its 95 % interval (n = {style.span(table.n)} galaxies, {seeds})"
     names = ("8 orientations", "16 angles", "angles, averaged over 8 orientations")
-    looks = dict(zip(names, TURNED.values(), strict=True))
-    style.legend(figure, looks, title=of, alignment="left")
+    looks = zip(names, TURNED.values(), strict=True)
+    style.legend(figure, dict[str, Any](looks), title=of, alignment="left")
     return figure

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -16,6 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.plots import comparison as plots
 from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import to_pixels
 
@@ -78,20 +78,15 @@ def comparison(table: pd.DataFrame) -> Figure:
     """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
     baseline and noise floor (their ranges, where methods have different ones). `table`: of
     `vote_comparison.compare`."""
-    rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
-    if not rows.seeds.sum():
-        return style.empty(style.NO_RESULT)
-    figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
-    style.estimates(ax, np.arange(len(rows)), rows, "rmse")
-    style.method_axis(ax, rows, "rmse", "RMSE over the 37 answers (less is better)", ticks=6)
+    figure, rows = plots.comparison(table, metrics=["rmse"]), table[table.seeds > 0]
     for column, (name, _, colour, side) in YARDSTICKS.items():
         known = rows[column].dropna().to_numpy(float)
         if len(known):
-            mean, place = float(known.mean()), {"ha": side, "va": "center", "fontsize": 10}
+            ax, mean = figure.axes[0], float(known.mean())
+            place: Any = {"ha": side, "va": "center", "fontsize": 10}
             ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
-    style.legend(figure, {style.interval(rows): style.POINT})
     return figure
 
 
@@ -102,9 +97,8 @@ def predicted_against_votes(
     """Draw predicted against volunteers' cumulative fractions, galaxies per bin, one panel per
     answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
-    if rows.empty or not len(answers):
-        none = f"no galaxy with votes in the {split} part"
-        return style.empty(none if rows.empty else "no answers")
+    if rows.empty:
+        return style.empty(f"no galaxy with votes in the {split} part")
     figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
@@ -114,7 +108,7 @@ def predicted_against_votes(
         x, y = (rows[each].to_numpy(float) for each in (name, f"p_{name}"))
         low = np.floor(10 * min(y.min(), 0)) / 10
         high = np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
-        ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
+        *_, image = ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
         ax.axline((0, 0), slope=1, color=style.INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         ax.xaxis.set_major_locator(MaxNLocator(2))
@@ -124,7 +118,7 @@ def predicted_against_votes(
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
     place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max", "ticks": ticks}
-    bar = figure.colorbar(ScalarMappable(**look), format="%d", label="galaxies per bin", **place)
+    bar = figure.colorbar(image, format="%d", label="galaxies per bin", **place)
     bar.minorticks_off()
     return figure
 
@@ -164,8 +158,7 @@ def tree(
     for column, names in enumerate(COLUMNS):
         sizes = [len(galaxy_zoo_tree.COLUMNS[SLICES[n]]) if n in SLICES else 5 for n in names]
         cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
-        for row, name in enumerate(names):
-            ax = figure.add_subplot(cells[row])
+        for ax, name in zip(cells.subplots(), names, strict=True):
             if name in SLICES:
                 _question(ax, votes, name)
                 continue
