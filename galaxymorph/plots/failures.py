@@ -1,7 +1,6 @@
 """Figures of where methods fail: by property, suspected labels, disagreements, confusions."""
 
 import math
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ def by_property(table: pd.DataFrame) -> Figure:
         return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
     names, n = style.in_lines(map(str, methods), letters=34), len(methods)
-    columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
+    columns = 1 if n == 1 else 2 if style.inches(names) > 20 * style.LETTER else 3
     more = 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
     figure, axes = style.panels(2 * len(properties), 2, height=2.45, more=more, sharey="col")
     for row, name in zip(axes, properties, strict=True):
@@ -40,7 +39,7 @@ def by_property(table: pd.DataFrame) -> Figure:
         edges = here.drop_duplicates(subset="bin").sort_values(by="bin")
         bounds = zip(edges.low, edges.high, strict=True)
         texts = [f"{_number(low)}–\n{_number(high)}" for low, high in bounds]
-        widest = 1.3 * style.inches(["x" * max(map(len, texts))]) / 2
+        widest = 0.65 * style.LETTER * max(map(len, texts))
         step = math.ceil(widest / (style.WIDTH / 2.7 / len(texts)))
         for ax, (measure, label) in zip(row, MEASURED.items(), strict=True):
             for i, method in enumerate(methods):
@@ -123,7 +122,7 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
 
 def _head(row: dict[Any, Any]) -> str:
     """The id of a galaxy, in lines, and its label."""
-    return f"{fill(row['id'], 16)}\nlabel: {row['label']}"
+    return f"{style.in_lines([row['id']], letters=16)[0]}\nlabel: {row['label']}"
 
 
 def _number(value: float) -> str:

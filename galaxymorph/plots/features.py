@@ -44,17 +44,17 @@ def health(history: pd.DataFrame) -> Figure:
 
     `history`: a table with the column epoch and any of train_ and val_contrastive_accuracy and of
     health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
-    measured = set(history.dropna(axis="columns", how="all").columns)
-    there = {name: [part for part in PARTS if part + name in measured] for name in HEALTH}
-    there = {name: found for name, found in there.items() if found}
+    history = history.dropna(axis="columns", how="all")
+    there = [name for name in HEALTH if any(part + name in history for part in PARTS)]
     if not there:
         return style.empty("the health of the features was not measured")
     figure, axes = style.panels(len(there), 3, height=2.6, sharex=True)
-    for ax, (name, found) in zip(axes.flat, there.items(), strict=False):
-        for part in found:
-            known = history[history[part + name].notna()]
-            ax.plot(known.epoch, known[part + name], lw=2, **PARTS[part])
-        if len(found) > 1:
+    for ax, name in zip(axes.flat, there, strict=False):
+        for part, look in PARTS.items():
+            if part + name in history:
+                known = history.dropna(subset=part + name)
+                ax.plot(known.epoch, known[part + name], lw=2, **look)
+        if len(ax.lines) > 1:
             ax.legend()
         title, sense = HEALTH[name]
         ax.set_title(title, loc="left", fontsize=11)

@@ -1,6 +1,5 @@
 """Figures of galaxies and of data sets: contact sheets, class balance, distributions, votes."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ Names = Sequence[str] | ndarray
 
 
 def sheet(
-    strips: Sequence[Sequence[Any]],
+    strips: Sequence[Any],
     texts: Sequence[Sequence[str]] = (),
     names: Sequence[str] = (),
     *,
@@ -40,8 +39,8 @@ def sheet(
     columns = columns or max(map(len, strips))
     left = style.inches([*names, "(n = 10,000)"]) + 0.2 if names else 0.0
     gap, cell = 0.08, min((style.WIDTH - left - right) / columns, CELL)
-    texts = [[_wrapped(text, int(cell / style.LETTER)) for text in row] for row in texts]
-    above = 0.19 * (lines + max((text.count("\n") + 1 for row in texts for text in row), default=0))
+    texts = [style.in_lines(row, letters=int(cell / style.LETTER)) for row in texts]
+    above = 0.19 * (lines + max((style.lines([text]) for row in texts for text in row), default=0))
     width, height = left + cell * columns + right, len(strips) * (cell + above)
     figure = style.Picture(figsize=(width, height))
     axes = np.empty((len(strips), columns), dtype=object)
@@ -56,13 +55,6 @@ def sheet(
     for ax, name in zip(axes[:, 0], names, strict=False):
         ax.text(-0.1, 0.5, name, ha="right", va="center", transform=ax.transAxes, fontsize=10)
     return figure, axes
-
-
-def _wrapped(text: str, letters: int) -> str:
-    """In lines of so many letters, which end after commas where they can."""
-    lines = [x if len(x) <= letters else x.replace(", ", ",\n") for x in text.split("\n")]
-    lines = [textwrap.fill(line, letters) for line in "\n".join(lines).split("\n")]
-    return "\n".join(filter(None, lines))
 
 
 def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
@@ -87,8 +79,8 @@ def examples(
     if not len(pixels):
         return style.empty(none)
     starts = range(0, len(pixels), columns)
-    strips, texts = ([given[i : i + columns] for i in starts] for given in (pixels, titles))
-    return sheet(strips, texts)[0]
+    texts = [titles[i : i + columns] for i in starts]
+    return sheet([pixels[i : i + columns] for i in starts], texts)[0]
 
 
 @style.styled

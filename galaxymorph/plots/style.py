@@ -146,7 +146,7 @@ def epoch_axis(ax: Axes, label: str = "epoch") -> None:
 # ---- rows of points with their intervals
 
 
-def ends(rows: pd.DataFrame, name: str = "value") -> list[Float[ndarray, " row"]]:
+def ends(rows: Any, name: str = "value") -> list[Float[ndarray, " row"]]:
     """Return the lower end, the value and the upper end of an estimate with its interval: the
     columns `<name>_low`, `<name>` and `<name>_high`, or low, `<name>` and high."""
     of = f"{name}_" if f"{name}_low" in rows else ""
@@ -154,7 +154,7 @@ def ends(rows: pd.DataFrame, name: str = "value") -> list[Float[ndarray, " row"]
 
 
 def estimates(
-    ax: Axes, places: Any, rows: pd.DataFrame, name: str = "value", *, lw: float = 2, **look: Any
+    ax: Axes, places: Any, rows: Any, name: str = "value", *, lw: float = 2, **look: Any
 ) -> None:
     """Draw estimates (see `ends`) as points at heights, with the lines of their intervals."""
     look, (low, value, high) = POINT | {"ls": ""} | look, ends(rows, name)
@@ -283,15 +283,18 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
 
 
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
-    """Break long names into lines of some letters at most, after what parts their words."""
+    """Break names into lines of some letters at most, where they can after what parts words."""
+    words = re.compile(f"[^ _,]{{0,{letters}}}[ _,]+|[^ _,]{{1,{letters}}}")
     broken = []
     for name in names:
-        parts = [""]
-        for part in re.split("(?<=[ _,])", name):
-            if parts[-1] and len(parts[-1] + part.rstrip()) > letters:
-                parts.append("")
-            parts[-1] += part
-        broken.append("\n".join(line.rstrip() for line in parts))
+        parts = []
+        for line in name.split("\n"):
+            parts.append("")
+            for word in words.findall(line):
+                if parts[-1] and len(parts[-1] + word.rstrip()) > letters:
+                    parts.append("")
+                parts[-1] += word
+        broken.append("\n".join(part.rstrip() for part in parts if part))
     return broken
 
 

@@ -17,7 +17,10 @@ MEASURES = {  # of learning curves
     "accuracy": "accuracy (fraction right)",
     "mse": "mean squared error",
 }
-PARTS: Any = {"train": {"color": style.ORANGE, "ls": "--"}, "val": {"color": style.BLUE, "ls": "-"}}
+PARTS: Any = {
+    "train": ("training", {"color": style.ORANGE, "ls": "--"}),
+    "val": ("validation", {"color": style.BLUE, "ls": "-"}),
+}
 BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 
 
@@ -34,23 +37,19 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     if not measures:
         return style.empty("no training history")
     figure, axes = style.panels(len(measures), height=3.4)
+    runs, looks = f" ({len(histories)} runs)" * (len(histories) > 1), dict[str, Any]()
     for ax, measure in zip(axes.flat, measures, strict=True):
         for history in histories:
-            for part in PARTS:
+            for part, (label, look) in PARTS.items():
                 if (name := f"{part}_{measure}") in history:
-                    width = 2 if len(histories) == 1 else 1
-                    ax.plot(history.epoch, history[name], lw=width, **PARTS[part])
+                    ax.plot(history.epoch, history[name], lw=1 if runs else 2, **look)
+                    looks[label + runs] = look | {"lw": 2}
             if "best" in history and f"val_{measure}" in history:
                 last = history[history.best].tail(1)
                 ax.plot(last.epoch, last[f"val_{measure}"], zorder=3, **BEST)
+                looks["best epoch on validation"] = BEST
         style.epoch_axis(ax)
         ax.set_ylabel(MEASURES[measure])
-    runs = f" ({len(histories)} runs)" * (len(histories) > 1)
-    validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
-    looks = {"training" + runs: PARTS["train"] | {"lw": 2}}
-    looks |= {"validation" + runs: PARTS["val"] | {"lw": 2}} if validated else {}
-    marked = any("best" in history for history in validated)
-    looks |= {"best epoch on validation": BEST} if marked else {}
     style.legend(figure, looks, loc="outside upper center")
     return figure
 

@@ -80,7 +80,8 @@ def comparison(table: pd.DataFrame) -> Figure:
     `vote_comparison.compare`."""
     figure, rows = plots.comparison(table, metrics=["rmse"]), table[table.seeds > 0]
     for column, (name, _, colour, side) in YARDSTICKS.items():
-        known = rows[column].dropna().to_numpy(float)
+        known = rows[column].to_numpy(float)
+        known = known[~np.isnan(known)]
         if len(known):
             ax, mean = figure.axes[0], float(known.mean())
             place: Any = {"ha": side, "va": "center", "fontsize": 10}
@@ -102,6 +103,7 @@ def predicted_against_votes(
     figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
+    image = None
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
         column = galaxy_zoo_tree.column(question, answer)
         name = galaxy_zoo_tree.COLUMNS[column]
