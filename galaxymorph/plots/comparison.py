@@ -16,7 +16,6 @@ from numpy import ndarray
 
 from galaxymorph.plots import style
 
-METRICS = ("accuracy", "macro_f1")
 BASELINE = "majority"  # the method that others are held against
 LOW = ("log_loss", "brier", "rmse")  # metrics of which the smaller is the better
 NAMES = {
@@ -45,7 +44,7 @@ Front = Bool[ndarray, " row"]
 
 
 @style.styled
-def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Figure:
+def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> Figure:
     """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
     baseline as a dashed line.
 
@@ -57,7 +56,7 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = METRICS) -> Figu
     figure, axes = style.panels(len(metrics), height=0.42 * len(rows) + 1.5, sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=True):
         style.estimates(ax, range(len(rows)), rows, metric)
-        name = NAMES.get(metric, style.title(metric))
+        name = NAMES.get(metric, metric.replace("_", " "))
         style.method_axis(ax, rows, metric, name, ticks=4, margin=0.1)
         if len(base):
             _baseline(ax, best(base, metric))
@@ -91,8 +90,7 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
     if table.empty:
         return style.empty(style.NO_RESULT, ax)
     values = table.to_numpy(float)
-    low = float(np.floor(10 * np.nanmin(values, initial=1)) / 10)  # good methods still differ
-    low = 0.0 if np.isnan(values).all() else low
+    low = float(np.floor(10 * np.nanmin(values, initial=0.9)) / 10)  # good methods still differ
     texts = np.where(np.isnan(values), "–", np.char.mod("%.2f", values))
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
     names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
@@ -322,7 +320,7 @@ def _beyond(values: Values) -> tuple[float, float]:
 def _heights(ax: Axes, rows: pd.DataFrame, metric: str, table: pd.DataFrame) -> None:
     """The y axis of a metric: room for all intervals, and below them for the best of the table's
     baseline: a line, or an arrow where it is far away."""
-    name = NAMES.get(metric, style.title(metric)).split("\n")[0]
+    name = NAMES.get(metric, metric.replace("_", " ")).split("\n")[0]
     ax.set_ylabel(f"test {name}, 95 % interval")
     ends = style.ends(rows, metric)
     low, high = np.nanmin(ends), np.nanmax(ends)

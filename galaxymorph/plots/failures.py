@@ -52,7 +52,7 @@ def by_property(table: pd.DataFrame) -> Figure:
                 ax.plot(place, value, **line)
             ax.set_xticks(edges.bin[::step], texts[::step])
             ax.set(xlim=(-0.5, edges.bin.max() + 0.5), ylabel=label)
-            ax.set_xlabel(NAMES.get(str(name), style.title(name)))
+            ax.set_xlabel(NAMES.get(name, name.replace("_", " ")))
             ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             ax.tick_params(axis="y", labelleft=True)
             ax.grid(axis="y")

@@ -65,7 +65,6 @@ def health(history: pd.DataFrame) -> Figure:
         style.epoch_axis(ax, "")
     for ax in axes.flat[: len(there)][-axes.shape[1] :]:  # the last of each column
         ax.set_xlabel("epoch")
-        ax.tick_params(labelbottom=True)
     return figure
 
 
@@ -179,7 +178,7 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
     label = f"validation accuracy lost where it is shuffled\n{spread}"
-    style.row_axis(ax, [style.title(name) for name in shown.group], label)
+    style.row_axis(ax, [name.replace("_", " ") for name in shown.group], label)
     return figure
 
 

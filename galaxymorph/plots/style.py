@@ -87,6 +87,8 @@ def panels(
     size = WIDTH, height * rows + more
     figure = Picture(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
     axes = figure.subplots(rows, columns, squeeze=False, **share)
+    for ax in axes.flat[n - columns : n]:  # the last of each column, also where axes are shared
+        ax.tick_params(labelbottom=True)
     for ax in axes.flat[n:]:
         ax.set_axis_off()
     return figure, axes
@@ -97,9 +99,7 @@ def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tup
     if ax is None:
         figure = Picture(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure, ax
+    return ax.get_figure(root=True), ax  # pyright: ignore[reportReturnType]
 
 
 def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes, list[str]]:
@@ -252,11 +252,6 @@ def frameless(ax: Axes) -> None:
 
 
 # ---- names
-
-
-def title(name: object) -> str:
-    """Return a name as text to read."""
-    return str(name).replace("_", " ")
 
 
 def labels(n: Any) -> str:

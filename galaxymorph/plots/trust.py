@@ -52,8 +52,6 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set(xlim=(start - 0.01, 1.01), ylim=(0, 1.02))
         for axis, ticks in ((ax.xaxis, 3), (ax.yaxis, 4)):
             axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5]))
-    for ax in axes.flat[n - columns : n]:
-        ax.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=11)
     figure.supylabel("accuracy", fontsize=11)
     looks = {"calibrated": diagonal, "galaxies in the bin": bar}

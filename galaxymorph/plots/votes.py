@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -66,7 +67,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
     ax.set_xlim(*np.clip((low, high), *SHOWN))
     label = f"% of the way from baseline to floor (RMSE, {convention})"
-    style.row_axis(ax, [style.title(name) for name in names], label)
+    style.row_axis(ax, [name.replace("_", " ") for name in names], label)
     ax.invert_yaxis()
     ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
     _legend(figure, methods, f"95 % interval, n = {_n(methods):,} galaxies")
@@ -78,14 +79,12 @@ def comparison(table: pd.DataFrame) -> Figure:
     """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
     baseline and noise floor (their ranges, where methods have different ones). `table`: of
     `vote_comparison.compare`."""
-    figure, rows = plots.comparison(table, metrics=["rmse"]), table[table.seeds > 0]
+    figure, rows = plots.comparison(table, metrics=["rmse"]), table.loc[table.seeds > 0]
     for column, (name, _, colour, side) in YARDSTICKS.items():
-        known = rows[column].to_numpy(float)
-        known = known[~np.isnan(known)]
-        if len(known):
-            ax, mean = figure.axes[0], float(known.mean())
+        ax, mean = figure.axes[0], rows[column].mean()
+        if not np.isnan(mean):
             place: Any = {"ha": side, "va": "center", "fontsize": 10}
-            ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
+            ax.axvspan(rows[column].min(), rows[column].max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
     return figure
@@ -103,14 +102,13 @@ def predicted_against_votes(
     figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
-    image = None
     for ax, (question, answer) in zip(axes.flat, answers, strict=False):
         column = galaxy_zoo_tree.column(question, answer)
         name = galaxy_zoo_tree.COLUMNS[column]
         x, y = (rows[each].to_numpy(float) for each in (name, f"p_{name}"))
         low = np.floor(10 * min(y.min(), 0)) / 10
         high = np.ceil(10 * max(x.max(), y.max(), 0.1)) / 10
-        *_, image = ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
+        ax.hist2d(x, y, 25, range=((low, high), (low, high)), cmin=1, **look)
         ax.axline((0, 0), slope=1, color=style.INK, lw=1, ls="--")
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         ax.xaxis.set_major_locator(MaxNLocator(2))
@@ -120,7 +118,7 @@ def predicted_against_votes(
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
     place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max", "ticks": ticks}
-    bar = figure.colorbar(image, format="%d", label="galaxies per bin", **place)
+    bar = figure.colorbar(ScalarMappable(**look), format="%d", label="galaxies per bin", **place)
     bar.minorticks_off()
     return figure
 
@@ -160,7 +158,7 @@ def tree(
     for column, names in enumerate(COLUMNS):
         sizes = [len(galaxy_zoo_tree.COLUMNS[SLICES[n]]) if n in SLICES else 5 for n in names]
         cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
-        for ax, name in zip(cells.subplots(), names, strict=True):
+        for ax, name in zip(cells.subplots(squeeze=False).flat, names, strict=True):
             if name in SLICES:
                 _question(ax, votes, name)
                 continue
@@ -234,7 +232,7 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
             ax.errorbar(rows[x], rows[y], error, **style.look(i, ls="-", lw=1.2, ms=4))
         ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks)
         weight = "bold" if name == "overall" else "normal"
-        ax.set_title(style.title(name), fontsize=10, fontweight=weight)
+        ax.set_title(name.replace("_", " "), fontsize=10, fontweight=weight)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
     if "" not in methods:
@@ -265,7 +263,7 @@ def _question(ax: Axes, votes: pd.Series, question: str) -> None:
         ax.errorbar(p, places + 0.2, xerr=error, **point)
     known = not np.isnan(people)
     share = f"{people * answered:.0f} of {people:.0f}" if known else f"{100 * answered:.0f} %"
-    text = style.title(question) + f": {share}" * (not np.isnan(answered))
+    text = question.replace("_", " ") + f": {share}" * (not np.isnan(answered))
     ax.set_title(text, fontsize=10, loc="left", color=style.INK if alpha == 1 else style.FAINT)
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])
