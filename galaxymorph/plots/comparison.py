@@ -46,10 +46,7 @@ Front = Bool[ndarray, " row"]
 @style.styled
 def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> Figure:
     """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
-    baseline as a dashed line.
-
-    Rows without a result say "missing" or "not run"; the rows of the baseline are no points but
-    the line (the best of them)."""
+    best of the baseline as a dashed line. Rows without a result say "missing" or "not run"."""
     base, rows = table.loc[table.method == BASELINE], _ranked(table, metrics[0])
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
@@ -138,9 +135,7 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 @style.styled
 def pareto(table: pd.DataFrame, front: Front, *, cost: str = "training_seconds") -> Figure:
     """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
-
-    `front`: which rows no other beats (`comparison.front`); they are filled, and a line runs along
-    them. Rows whose cost is not known are named as such."""
+    `front`: which rows no other beats (`comparison.front`): filled, with a line along them."""
     rows = table.assign(front=front).loc[(table.method != BASELINE) & (table.seeds > 0)]
     rows = rows.assign(name=style.with_labels(rows))
     rows = rows.sort_values(by="accuracy", ascending=False)
@@ -183,8 +178,7 @@ def label_efficiency(
 ) -> Figure:
     """Draw a metric against the number of labels: a line with the band of its 95 % interval for
     each method, the best with the most labels on top of the legend; `controls` are thin, grey,
-    without a band, and end it. "all" labels stand where their number is; what is missing is a
-    gap."""
+    without a band, and end it."""
     rows = table.loc[(table.method != BASELINE) & (table.seeds > 0)]
     if rows.empty:
         return style.empty(style.NO_RESULT)

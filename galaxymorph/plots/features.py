@@ -40,10 +40,8 @@ ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
 @style.styled
 def health(history: pd.DataFrame) -> Figure:
     """Draw how a representation fares while it is learned: a panel for each measure there is,
-    against the epoch.
-
-    `history`: a table with the column epoch and any of train_ and val_contrastive_accuracy and of
-    health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
+    against the epoch. `history`: columns epoch and any of train_ and val_contrastive_accuracy and
+    of health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
     history = history.dropna(axis="columns", how="all")
     there = [name for name in HEALTH if any(part + name in history for part in PARTS)]
     if not there:
@@ -99,11 +97,9 @@ def projection(
 def neighbours(
     images: Images, rows: Queries, indices: Nearest, labels: Labels, classes: Sequence[str]
 ) -> Figure:
-    """Draw a strip per galaxy in `rows`, framed at its left, and then its nearest neighbours
-    (`indices`, of `features.neighbours`).
-
-    Each with its class; the frame and the name of a neighbour of another class are orange and
-    dashed, and those of one without a class (–) are grey."""
+    """Draw a strip per galaxy in `rows` and then its nearest neighbours (`indices`, of
+    `features.neighbours`), each with its class; the frame and the name of a neighbour of another
+    class are orange and dashed, and those of one without a class (–) are grey."""
     labels = np.asarray(labels)
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):

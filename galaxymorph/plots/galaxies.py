@@ -43,11 +43,16 @@ def sheet(
     above = 0.19 * (lines + max((style.lines([text]) for row in texts for text in row), default=0))
     width, height = left + cell * columns + right, len(strips) * (cell + above)
     figure = style.Picture(figsize=(width, height))
-    axes = np.empty((len(strips), columns), dtype=object)
-    for row, column in np.ndindex(axes.shape):
-        x, y = left + column * cell + gap / 2, height - (row + 1) * (cell + above) + gap / 2
-        place = x / width, y / height, (cell - gap) / width, (cell - gap) / height
-        ax = axes[row, column] = figure.add_axes(place)
+    axes = figure.subplots(len(strips), columns, squeeze=False)
+    figure.subplots_adjust(
+        left=(left + gap / 2) / width,
+        right=1 - (right + gap / 2) / width,
+        bottom=gap / 2 / height,
+        top=1 - (above + gap / 2) / height,
+        wspace=gap / (cell - gap),
+        hspace=(gap + above) / (cell - gap),
+    )
+    for (row, column), ax in np.ndenumerate(axes):
         ax.set_axis_off()
         if column < len(strips[row]):
             ax.imshow(strips[row][column], **look)
@@ -170,9 +175,8 @@ def vote_correlation(
     votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]
 ) -> Figure:
     """Draw Pearson's correlation between the vote fractions of all answers over galaxies, lower
-    triangle; grey where one is constant.
-
-    `labels`: names of the answers as "question: answer"; thin lines part the questions."""
+    triangle; grey where one is constant. `labels`: names of the answers as "question: answer";
+    thin lines part the questions."""
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
     figure, ax = style.panel(height=style.WIDTH * 0.97)

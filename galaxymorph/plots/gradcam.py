@@ -41,8 +41,7 @@ def overlay(
     titles: Sequence[str] | None = None,
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it, clear
-    where there is none.
+    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it.
 
     `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a
     line above each galaxy's row; `captions`: by the names of `heat`, what stands above a galaxy's
@@ -58,7 +57,8 @@ def overlay(
     above = [captions.get(name, [NAMES.get(name, name)] * n) for name in heat]
     strips = [[image, *[image.mean(-1)] * len(heat)] for image in pixels]
     room: Any = {"lines": titles is not None, "right": 0.75}
-    texts = list(zip([""] * n, *above, strict=True))
+    rows = zip([""] * n, *above, strict=True)
+    texts = [[text.replace(", ", ",\n") for text in row] for row in rows]
     figure, axes = sheet(strips, texts, cmap="gray", vmin=0, **room)
     lines = 1 + max(ax.get_title().count("\n") for ax in axes.flat)
     for row, strip in enumerate(axes):
@@ -78,10 +78,8 @@ def overlay(
 @style.styled
 def curves(table: pd.DataFrame) -> Figure:
     """Draw deletion and insertion: the score against the share of pixels, mean over galaxies, a
-    line per method, controls dotted.
-
-    `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are
-    95 % intervals."""
+    line per method with the band of its 95 % interval, and dotted ones for controls. `table`: the
+    curves of `map_scores.compare`."""
     if table.empty:
         return style.empty("no curves")
     figure, axes = style.panels(2, height=4.0, sharey=True)

@@ -27,10 +27,8 @@ BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 @style.styled
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
-    thin lines.
-
-    `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`, and best:
-    whether validation was better in this epoch than in all before. The last such is marked."""
+    thin lines. `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`,
+    and best: was validation better than in all epochs before? The last such epoch is marked."""
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     known = {name for history in histories for name in history.columns}
     measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
@@ -57,10 +55,7 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
 @style.styled
 def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw the receiver operating characteristic of each class against the rest, with the area
-    under it in the legend.
-
-    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate,
-    auc, n."""
+    under it in the legend. `points`: of `metrics.roc`."""
     figure, ax = style.panel(ax, height=4.2)
     ax.plot([0, 1], [0, 1], color=style.FAINT, ls=":", lw=1)
     place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}

@@ -87,10 +87,8 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
 def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     """Draw methods by accuracy with its 95 % interval, the best on top, and beside them a bar for
     each group of methods of which any two are statistically tied, with a point at each of its
-    members (in the manner of Demsar 2006).
-
-    `table`: of `comparison.compare`, rows of one number of labels; `groups`: of
-    `significance.cliques`. Groups of one have no bar; methods without a result are left out."""
+    members (in the manner of Demsar 2006). `table`: of `comparison.compare`, rows of one number of
+    labels; `groups`: of `significance.cliques`."""
     grouped = {method for group in groups for method in group}
     rows = table.loc[(table.seeds > 0) & table.method.isin(grouped)].sort_values(by="accuracy")
     if rows.empty:
