@@ -1,13 +1,12 @@
 """Figures of where methods fail: by property, suspected labels, disagreements, confusions."""
 
 import math
-from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from galaxymorph.plots import style
@@ -32,7 +31,7 @@ def by_property(table: pd.DataFrame) -> Figure:
         return style.empty("no galaxy has a property that was measured")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
     names, n = style.in_lines(map(str, methods), letters=34), len(methods)
-    columns = 1 if n == 1 else 2 if style.inches(names) > style.inches(["x" * 20]) else 3
+    columns = 1 if n == 1 else 2 if style.inches(names) > 20 * style.LETTER else 3
     more = 0.25 * (-(-style.lines(names) // columns) + 1) + 0.4
     figure, axes = style.panels(2 * len(properties), 2, height=2.45, more=more, sharey="col")
     for row, name in zip(axes, properties, strict=True):
@@ -40,61 +39,53 @@ def by_property(table: pd.DataFrame) -> Figure:
         edges = here.drop_duplicates(subset="bin").sort_values(by="bin")
         bounds = zip(edges.low, edges.high, strict=True)
         texts = [f"{_number(low)}–\n{_number(high)}" for low, high in bounds]
-        widest = 1.3 * style.inches(["x" * max(map(len, texts))]) / 2
+        widest = 0.65 * style.LETTER * max(map(len, texts))
         step = math.ceil(widest / (style.WIDTH / 2.7 / len(texts)))
         for ax, (measure, label) in zip(row, MEASURED.items(), strict=True):
             for i, method in enumerate(methods):
                 own = here.loc[here.method == method]
                 place = own.bin + SPREAD * (i - (n - 1) / 2) / n
                 low, value, high = style.ends(own, measure)
-                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1), label=names[i])
+                line = style.look(i, ms=5, lw=1.3, zorder=2 + 1 / (i + 1))
                 look: Any = {key: line[key] for key in ("color", "zorder")}
                 ax.vlines(place, low, high, lw=1, ls="-", alpha=0.6, **look)
                 ax.plot(place, value, **line)
             ax.set_xticks(edges.bin[::step], texts[::step])
             ax.set(xlim=(-0.5, edges.bin.max() + 0.5), ylabel=label)
-            ax.set_xlabel(NAMES.get(str(name), style.title(name)))
+            ax.set_xlabel(NAMES.get(name, name.replace("_", " ")))
             ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             ax.tick_params(axis="y", labelleft=True)
             ax.grid(axis="y")
         row[1].axhline(0, color=style.INK, lw=1, ls=":", zorder=1)
     place: Any = {"loc": "outside upper left", "ncols": columns, "alignment": "left"}
-    handles = axes[0, 0].get_legend_handles_labels()[0]
-    style.legend(figure, handles, title="mean over seeds with 95 % interval", **place)
+    looks = {name: style.look(i, ms=5, lw=1.3) for i, name in enumerate(names)}
+    style.legend(figure, looks, title="mean over seeds with 95 % interval", **place)
     return figure
 
 
-@style.styled
-def suspects(images: Images, table: pd.DataFrame, *, columns: int = 5) -> Figure:
+def suspects(images: Images, table: pd.DataFrame) -> Figure:
     """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
     suspected, how many of the methods do, and the probability that these give it. `images`: in the
     order of the rows of `table`, of `label_noise.suspects`."""
-    if table.empty:
-        return style.empty("no label is suspected")
     titles = [
         f"{_head(row)}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
         f"by {row['methods']} of {row['of']} method{'s' * (row['of'] > 1)}"
         for row in table.to_dict("records")
     ]
-    return examples(images, titles, columns=columns)
+    return examples(images, titles, columns=5, none="no label is suspected")
 
 
-@style.styled
-def disagreements(
-    images: Images, table: pd.DataFrame, a: str, b: str, *, columns: int = 5
-) -> Figure:
+def disagreements(images: Images, table: pd.DataFrame, a: str, b: str) -> Figure:
     """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
     that each of them gives, with its probability. `images`: in the order of the rows of `table`, of
     `disagreement.disagreements`."""
-    if table.empty:
-        return style.empty(f"{a} and {b} name every galaxy alike")
     first, second = style.in_lines([f"{a}:", f"{b}:"], letters=20)
     titles = [
         f"{_head(row)}\n{first}\n{row['class_a']} {100 * row['probability_a']:.0f} %\n"
         f"{second}\n{row['class_b']} {100 * row['probability_b']:.0f} %"
         for row in table.to_dict("records")
     ]
-    return examples(images, titles, columns=columns)
+    return examples(images, titles, columns=5, none=f"{a} and {b} name every galaxy alike")
 
 
 @style.styled
@@ -104,17 +95,17 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     more often; on the diagonal that is better, elsewhere worse. `table`: of
     `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
-    cells = table.assign(points=100 * table.difference)
-    cells["text"] = [_points(*cell) for cell in zip(cells.points, cells.resolved, strict=True)]
-    cells = cells.pivot(index="label", columns="taken_for").loc[classes]
-    values = cells["points"][classes].to_numpy(float)
+    cells = table.pivot(index="label", columns="taken_for").loc[classes]
+    values = 100 * cells["difference"][classes].to_numpy(float)
     resolved = cells["resolved"][classes].to_numpy(bool)
+    texts = np.char.replace(np.char.mod("%+.0f", values), "-", "−")
+    texts = np.select([np.isnan(values), np.round(values) == 0], ["–", "0"], texts)
+    texts = np.char.add(texts, np.where(resolved, "*", ""))
     most = math.ceil(max(np.nanmax(abs(values), initial=0), 1))
     titles = [f"above 0: more often by {a}", f"below 0: more often by {b}"]
-    titles = style.in_lines(titles, letters=60)
+    more, less = titles = style.in_lines(titles, letters=60)
     counts = table.drop_duplicates("label").set_index("label")["n"].to_dict()
     look: Any = {"cmap": style.DIVERGING, "vmin": -most, "vmax": most}
-    texts = cells["text"][classes].to_numpy(str)
     figure, ax, image = style.class_map(values, texts, counts, **look)
     width = max(figure.get_figwidth(), min(style.WIDTH, style.inches(titles) + 0.6))
     above = 0.3 + 0.22 * (style.lines(titles) + 1)
@@ -124,20 +115,14 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
     label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
-    handles = [Patch(fc=style.ORANGE, label=titles[0]), Patch(fc=style.BLUE, label=titles[1])]
-    figure.legend(handles=[*handles, Patch(label=label, **framed)], loc="outside upper left")
+    looks = {more: {"fc": style.ORANGE}, less: {"fc": style.BLUE}, label: framed}
+    style.legend(figure, looks, loc="outside upper left", ncols=1)
     return figure
-
-
-def _points(value: float, resolved: Any) -> str:
-    """The text of a cell of `confusion_difference`."""
-    text = "–" if np.isnan(value) else f"{value:+.0f}".replace("-", "−") if round(value) else "0"
-    return text + "*" * bool(resolved)
 
 
 def _head(row: dict[Any, Any]) -> str:
     """The id of a galaxy, in lines, and its label."""
-    return f"{fill(row['id'], 16)}\nlabel: {row['label']}"
+    return f"{style.in_lines([row['id']], letters=16)[0]}\nlabel: {row['label']}"
 
 
 def _number(value: float) -> str:

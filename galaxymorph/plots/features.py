@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,17 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import (
-    Images,
-    Labels,
-    Names,
-    Values,
-    examples,
-    row_title,
-    sheet,
-    show,
-    to_pixels,
-)
+from galaxymorph.plots.galaxies import Images, Labels, Names, Values, examples, sheet, to_pixels
 from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
@@ -50,21 +40,19 @@ ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
 @style.styled
 def health(history: pd.DataFrame) -> Figure:
     """Draw how a representation fares while it is learned: a panel for each measure there is,
-    against the epoch.
-
-    `history`: a table with the column epoch and any of train_ and val_contrastive_accuracy and of
-    health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
-    measured = set(history.dropna(axis="columns", how="all").columns)
-    there = {name: [part for part in PARTS if part + name in measured] for name in HEALTH}
-    there = {name: found for name, found in there.items() if found}
+    against the epoch. `history`: columns epoch and any of train_ and val_contrastive_accuracy and
+    of health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
+    history = history.dropna(axis="columns", how="all")
+    there = [name for name in HEALTH if any(part + name in history for part in PARTS)]
     if not there:
         return style.empty("the health of the features was not measured")
     figure, axes = style.panels(len(there), 3, height=2.6, sharex=True)
-    for ax, (name, found) in zip(axes.flat, there.items(), strict=False):
-        for part in found:
-            known = history[history[part + name].notna()]
-            ax.plot(known.epoch, known[part + name], lw=2, **PARTS[part])
-        if len(found) > 1:
+    for ax, name in zip(axes.flat, there, strict=False):
+        for part, look in PARTS.items():
+            if part + name in history:
+                known = history.dropna(subset=part + name)
+                ax.plot(known.epoch, known[part + name], lw=2, **look)
+        if len(ax.lines) > 1:
             ax.legend()
         title, sense = HEALTH[name]
         ax.set_title(title, loc="left", fontsize=11)
@@ -75,7 +63,6 @@ def health(history: pd.DataFrame) -> Figure:
         style.epoch_axis(ax, "")
     for ax in axes.flat[: len(there)][-axes.shape[1] :]:  # the last of each column
         ax.set_xlabel("epoch")
-        ax.tick_params(labelbottom=True)
     return figure
 
 
@@ -110,19 +97,16 @@ def projection(
 def neighbours(
     images: Images, rows: Queries, indices: Nearest, labels: Labels, classes: Sequence[str]
 ) -> Figure:
-    """Draw a strip per galaxy in `rows`, framed at its left, and then its nearest neighbours
-    (`indices`, of `features.neighbours`).
-
-    Each with its class; the frame and the name of a neighbour of another class are orange and
-    dashed, and those of one without a class (–) are grey."""
+    """Draw a strip per galaxy in `rows` and then its nearest neighbours (`indices`, of
+    `features.neighbours`), each with its class; the frame and the name of a neighbour of another
+    class are orange and dashed, and those of one without a class (–) are grey."""
     labels = np.asarray(labels)
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):
         return style.empty("no galaxies")
-    figure, axes = sheet(*shown.shape, lines=1)
+    figure, axes = sheet([to_pixels(images[near.tolist()]) for near in shown], lines=1)
     fits = int(figure.get_figwidth() / shown.shape[1] / style.LETTER) - 1
     for strip, near in zip(axes, shown, strict=True):
-        show(strip, to_pixels(images[near.tolist()]))
         own = int(labels[near[0]])
         for column, (ax, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
             name = str(classes[label]) if label >= 0 else "–"
@@ -145,12 +129,9 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     residual = 100 * (_floats(originals) - _floats(reconstructed)).mean(1)
     # a star more or less does not pale all else
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
-    figure, axes = sheet(3, len(originals), left=style.LETTER * 15 + 0.2, right=0.7)
-    for row, given in zip(axes, (originals, reconstructed), strict=False):
-        _show(row, given)
-    show(axes[2], residual, cmap="RdBu_r", vmin=-most, vmax=most)
-    for ax, name in zip(axes[:, 0], ROWS, strict=True):
-        row_title(ax, name)
+    strips = [_pixels(originals), _pixels(reconstructed), residual]
+    look: Any = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
+    figure, axes = sheet(strips, names=ROWS, right=0.7, **look)
     tick = float(f"{0.7 * most:.1g}")
     style.colour_bar(axes[2, -1].images[0], "", [-tick, 0, tick])
     return figure
@@ -162,15 +143,12 @@ def interpolation(images: Strips) -> Figure:
     their own reconstructions."""
     if not len(images):
         return style.empty("no galaxies")
-    figure, axes = sheet(len(images), images.shape[1])
-    for row, strip in zip(axes, images, strict=True):
-        _show(row, strip)
-        for ax in row[[0, -1]]:
-            _frame(ax, INK, lw=4)
+    figure, axes = sheet([_pixels(strip) for strip in images])
+    for ax in axes[:, [0, -1]].flat:
+        _frame(ax, INK, lw=4)
     return figure
 
 
-@style.styled
 def oddest(
     images: Images, scores: Values, ids: Names, *, count: int = 15, columns: int = 5
 ) -> Figure:
@@ -192,11 +170,11 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     shown = table.head(most)[::-1]
     figure, ax = style.panel(height=0.3 * len(shown) + 1.0)
     ax.axvline(0, color=FAINT, ls=":", lw=1)
-    style.estimates(ax, np.arange(len(shown)), shown.low, shown.loss, shown.high)
+    style.estimates(ax, np.arange(len(shown)), shown, "loss")
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
     label = f"validation accuracy lost where it is shuffled\n{spread}"
-    style.row_axis(ax, [style.title(name) for name in shown.group], label)
+    style.row_axis(ax, [name.replace("_", " ") for name in shown.group], label)
     return figure
 
 
@@ -211,6 +189,6 @@ def _floats(images: Any) -> Float[ndarray, "galaxy 3 size size"]:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
-def _show(axes: Any, images: Any) -> None:
+def _pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
     """What is beyond black and white is cut off."""
-    show(axes, to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8)))
+    return to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8))

@@ -1,7 +1,6 @@
 """Figures of galaxies and of data sets: contact sheets, class balance, distributions, votes."""
 
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,37 +22,44 @@ Names = Sequence[str] | ndarray
 
 
 def sheet(
-    rows: int, columns: int, *, lines: int = 0, left: float = 0.0, right: float = 0.0
+    strips: Sequence[Any],
+    texts: Sequence[Sequence[str]] = (),
+    names: Sequence[str] = (),
+    *,
+    columns: int = 0,
+    lines: int = 0,
+    right: float = 0.0,
+    **look: Any,
 ) -> tuple[Figure, Any]:
-    """Make a grid of square frames without axes; room for `lines` of text above each, and for
-    inches on the `left` and `right`."""
-    gap, text = 0.08, 0.19 * lines
-    cell = min((style.WIDTH - left - right) / columns, CELL)
-    width, height = left + cell * columns + right, rows * (cell + text)
+    """Draw rows of images in square frames without axes.
+
+    `texts`: above the images, in lines no wider than these; `names`: on the left of the rows;
+    `columns`: as many as the longest row where not given; `lines`: room for more text above each
+    row; `right`: inches on the right; `look`: options of `imshow`, of images without colour."""
+    columns = columns or max(map(len, strips))
+    left = style.inches([*names, "(n = 10,000)"]) + 0.2 if names else 0.0
+    gap, cell = 0.08, min((style.WIDTH - left - right) / columns, CELL)
+    texts = [style.in_lines(row, letters=int(cell / style.LETTER)) for row in texts]
+    above = 0.19 * (lines + max((style.lines([text]) for row in texts for text in row), default=0))
+    width, height = left + cell * columns + right, len(strips) * (cell + above)
     figure = style.Picture(figsize=(width, height))
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(len(strips), columns, squeeze=False)
     figure.subplots_adjust(
         left=(left + gap / 2) / width,
         right=1 - (right + gap / 2) / width,
         bottom=gap / 2 / height,
-        top=1 - (text + gap / 2) / height,
+        top=1 - (above + gap / 2) / height,
         wspace=gap / (cell - gap),
-        hspace=(gap + text) / (cell - gap),
+        hspace=(gap + above) / (cell - gap),
     )
-    for ax in axes.flat:
+    for (row, column), ax in np.ndenumerate(axes):
         ax.set_axis_off()
+        if column < len(strips[row]):
+            ax.imshow(strips[row][column], **look)
+            ax.set_title(texts[row][column] if texts else "", fontsize=10, pad=3)
+    for ax, name in zip(axes[:, 0], names, strict=False):
+        ax.text(-0.1, 0.5, name, ha="right", va="center", transform=ax.transAxes, fontsize=10)
     return figure, axes
-
-
-def show(axes: Iterable[Axes], pixels: Iterable[Any], **look: Any) -> None:
-    """Draw an image into each frame, as long as there are any."""
-    for ax, image in zip(axes, pixels, strict=False):
-        ax.imshow(image, **look)
-
-
-def row_title(ax: Axes, text: str) -> None:
-    """Write on the left of a row's first frame."""
-    ax.text(-0.1, 0.5, text, ha="right", va="center", transform=ax.transAxes, fontsize=10)
 
 
 def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
@@ -67,23 +73,19 @@ def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
 
 
 @style.styled
-def examples(images: Images, titles: Sequence[str], *, columns: int = 6) -> Figure:
-    """Draw a contact sheet of galaxies, each with a title (of one or more lines) above it."""
+def examples(
+    images: Images, titles: Sequence[str], *, columns: int = 6, none: str = "no galaxies"
+) -> Figure:
+    """Draw a contact sheet of galaxies, each with a title (of one or more lines) above it; `none`:
+    what stands there without any."""
     pixels = to_pixels(images)
     if len(pixels) != len(titles):
         raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
     if not len(pixels):
-        return style.empty("no galaxies")
-    columns = min(columns, len(pixels))
-    fits = int(min(style.WIDTH / columns, CELL) / style.LETTER)
-    split = [[textwrap.fill(line, fits) for line in title.split("\n")] for title in titles]
-    titles = ["\n".join(filter(None, lines)) for lines in split]
-    lines = max(title.count("\n") + 1 for title in titles)
-    figure, axes = sheet(-(-len(pixels) // columns), columns, lines=lines)
-    show(axes.flat, pixels)
-    for ax, title in zip(axes.flat, titles, strict=False):
-        ax.set_title(title, fontsize=10, pad=3)
-    return figure
+        return style.empty(none)
+    starts = range(0, len(pixels), columns)
+    texts = [titles[i : i + columns] for i in starts]
+    return sheet([pixels[i : i + columns] for i in starts], texts)[0]
 
 
 @style.styled
@@ -95,24 +97,17 @@ def class_examples(
     pixels, labels = to_pixels(images), np.asarray(labels)
     if not len(classes):
         return style.empty("no galaxy has a class")
-    figure, axes = sheet(len(classes), each, left=style.inches([*classes, "(n = 10,000)"]) + 0.2)
-    for k, (row, name) in enumerate(zip(axes, classes, strict=True)):
-        show(row, pixels[labels == k])
-        row_title(row[0], f"{name}\n(n = {(labels == k).sum():,})")
-    return figure
+    strips = [pixels[labels == k] for k in range(len(classes))]
+    names = [f"{name}\n(n = {len(x):,})" for name, x in zip(classes, strips, strict=True)]
+    return sheet([strip[:each] for strip in strips], names=names, columns=each)[0]
 
 
-@style.styled
-def misclassified(
-    images: Images, true: Names, taken_for: Names, probability: Values, *, columns: int = 5
-) -> Figure:
+def misclassified(images: Images, true: Names, taken_for: Names, probability: Values) -> Figure:
     """Draw a contact sheet of galaxies with their true class and, below, what they were taken for
     with which probability."""
-    if not len(images):
-        return style.empty("no galaxy is misclassified")
     rows = zip(true, taken_for, probability, strict=True)
     titles = [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows]
-    return examples(images, titles, columns=columns)
+    return examples(images, titles, columns=5, none="no galaxy is misclassified")
 
 
 @style.styled
@@ -170,8 +165,8 @@ def distributions(
     for k, ax in enumerate(axes[:, 0]):
         text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
-    handle = style.key("median (each histogram is scaled to its own peak)", color=style.INK, lw=2)
-    style.legend(figure, [handle])
+    median = "median (each histogram is scaled to its own peak)"
+    style.legend(figure, {median: {"color": style.INK, "lw": 2}})
     return figure
 
 
@@ -180,9 +175,8 @@ def vote_correlation(
     votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]
 ) -> Figure:
     """Draw Pearson's correlation between the vote fractions of all answers over galaxies, lower
-    triangle; grey where one is constant.
-
-    `labels`: names of the answers as "question: answer"; thin lines part the questions."""
+    triangle; grey where one is constant. `labels`: names of the answers as "question: answer";
+    thin lines part the questions."""
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
     figure, ax = style.panel(height=style.WIDTH * 0.97)

@@ -1,6 +1,5 @@
 """Figures of class-activation maps: on the galaxies, and how well they explain the answer."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import CELL, Images, sheet, to_pixels
+from galaxymorph.plots.galaxies import Images, sheet, to_pixels
 
 Heat = Float[ndarray | Tensor, "galaxy size size"]
 
@@ -42,8 +41,7 @@ def overlay(
     titles: Sequence[str] | None = None,
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it, clear
-    where there is none.
+    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it.
 
     `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a
     line above each galaxy's row; `captions`: by the names of `heat`, what stands above a galaxy's
@@ -56,23 +54,16 @@ def overlay(
             raise ValueError(f"{name}: {len(texts)} for {n} galaxies; expected one for each")
     if not n or not heat:
         return style.empty("no galaxies" if not n else "no maps")
-    columns, right = 1 + len(heat), 0.75
-    fits = int(min((style.WIDTH - right) / columns, CELL) / style.LETTER)
-
-    def wrapped(text: str) -> str:  # in lines that end after commas where they can
-        parts = [text] if len(text) <= fits else text.split(", ")
-        return ",\n".join(textwrap.fill(part, fits - 1) for part in parts)
-
-    above = {name: captions.get(name, [NAMES.get(name, name)] * n) for name in heat}
-    above = {name: [*map(wrapped, texts)] for name, texts in above.items()}
-    lines = 1 + max(text.count("\n") for texts in above.values() for text in texts)
-    figure, axes = sheet(n, columns, lines=lines + (titles is not None), right=right)
-    for row, (strip, image) in enumerate(zip(axes, pixels, strict=True)):
-        strip[0].imshow(image)
-        for ax, (name, texts) in zip(strip[1:], above.items(), strict=True):
-            ax.imshow(image.mean(-1), cmap="gray", vmin=0)
-            ax.imshow(np.asarray(heat[name][row]), cmap=HEAT, vmin=0, vmax=1)
-            ax.set_title(texts[row], fontsize=10, pad=3)
+    above = [captions.get(name, [NAMES.get(name, name)] * n) for name in heat]
+    strips = [[image, *[image.mean(-1)] * len(heat)] for image in pixels]
+    room: Any = {"lines": titles is not None, "right": 0.75}
+    rows = zip([""] * n, *above, strict=True)
+    texts = [[text.replace(", ", ",\n") for text in row] for row in rows]
+    figure, axes = sheet(strips, texts, cmap="gray", vmin=0, **room)
+    lines = 1 + max(ax.get_title().count("\n") for ax in axes.flat)
+    for row, strip in enumerate(axes):
+        for ax, maps in zip(strip[1:], heat.values(), strict=True):
+            ax.imshow(np.asarray(maps[row]), cmap=HEAT, vmin=0, vmax=1)
         if titles is not None:
             place: Any = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
             place |= {"xycoords": "axes fraction", "fontsize": 10, "weight": "bold"}
@@ -87,10 +78,8 @@ def overlay(
 @style.styled
 def curves(table: pd.DataFrame) -> Figure:
     """Draw deletion and insertion: the score against the share of pixels, mean over galaxies, a
-    line per method, controls dotted.
-
-    `table`: the curves of `map_scores.compare`. The bands of the methods, not of the controls, are
-    95 % intervals."""
+    line per method with the band of its 95 % interval, and dotted ones for controls. `table`: the
+    curves of `map_scores.compare`."""
     if table.empty:
         return style.empty("no curves")
     figure, axes = style.panels(2, height=4.0, sharey=True)
@@ -106,8 +95,7 @@ def curves(table: pd.DataFrame) -> Figure:
         ax.set(xlabel=f"% of the pixels {which}, hottest first", xlim=(0, 100))
         ax.grid(axis="y")
     axes[0][0].set_ylabel(f"score (mean of {table.n.max():,} galaxies, 95 %)")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -124,9 +112,9 @@ def scores(table: pd.DataFrame) -> Figure:
     figure, axes = style.panels(len(there), height=0.36 * len(methods) + 1.5, sharey=True)
     for ax, name in zip(axes.flat, there, strict=True):
         rows = table[table.score == name].set_index("method").loc[methods]
-        for place, (method, row) in enumerate(rows.iterrows()):
-            point = {"color": looks[str(method)]["color"], "marker": "os"[method in CONTROLS]}
-            style.estimates(ax, place, row.low, row.value, row.high, **point)
+        for place, method in enumerate(methods):
+            point = {"color": looks[method]["color"], "marker": "os"[method in CONTROLS]}
+            style.estimates(ax, place, rows.loc[[method]], **point)
         if "centred" in methods:
             ax.axvline(rows.value["centred"], color=style.FAINT, zorder=0, **style.DASHED)
         ax.update_datalim([(rows.value.mean() + end, 0) for end in (-CLOSE, CLOSE)])

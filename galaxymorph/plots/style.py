@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
@@ -86,6 +87,8 @@ def panels(
     size = WIDTH, height * rows + more
     figure = Picture(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
     axes = figure.subplots(rows, columns, squeeze=False, **share)
+    for ax in axes.flat[n - columns : n]:  # the last of each column, also where axes are shared
+        ax.tick_params(labelbottom=True)
     for ax in axes.flat[n:]:
         ax.set_axis_off()
     return figure, axes
@@ -96,9 +99,7 @@ def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tup
     if ax is None:
         figure = Picture(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure, ax
+    return ax.get_figure(root=True), ax  # pyright: ignore[reportReturnType]
 
 
 def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes, list[str]]:
@@ -125,15 +126,14 @@ def look(i: int, **more: Any) -> dict[str, Any]:
     return {"color": COLOURS[i % 8], "ls": DASHES[other], "marker": MARKERS[other]} | more
 
 
-def key(label: str, **look: Any) -> Line2D:
-    """Make an entry of a legend: a line, a marker, or (`ls=""`) nothing but text."""
-    return Line2D([], [], label=label, **look)
-
-
-def legend(figure: Figure, handles: Sequence[Any], **more: Any) -> None:
-    """Draw a legend above the panels, at the right."""
-    place: Any = {"loc": "outside upper right", "ncols": min(3, len(handles) or 1)}
-    figure.legend(handles=handles, **place | more)
+def legend(figure: Figure, looks: Mapping[str, Any], **more: Any) -> None:
+    """Draw a legend of names with their looks above the panels, at the right: lines and markers,
+    nothing but text (`{"ls": ""}`), and areas, whose look has a face (`fc`)."""
+    handles = [
+        Patch(label=name, **look) if "fc" in look else Line2D([], [], label=name, **look)
+        for name, look in looks.items()
+    ]
+    figure.legend(handles=handles, **{"loc": "outside upper right", "ncols": 3} | more)
 
 
 def epoch_axis(ax: Axes, label: str = "epoch") -> None:
@@ -146,16 +146,18 @@ def epoch_axis(ax: Axes, label: str = "epoch") -> None:
 # ---- rows of points with their intervals
 
 
-def ends(rows: pd.DataFrame, name: str) -> list[Float[ndarray, " row"]]:
-    """Return the lower end, the value and the upper end of an estimate with its interval."""
-    return [rows[f"{name}{end}"].to_numpy(float) for end in ("_low", "", "_high")]
+def ends(rows: Any, name: str = "value") -> list[Float[ndarray, " row"]]:
+    """Return the lower end, the value and the upper end of an estimate with its interval: the
+    columns `<name>_low`, `<name>` and `<name>_high`, or low, `<name>` and high."""
+    of = f"{name}_" if f"{name}_low" in rows else ""
+    return [rows[column].to_numpy(float) for column in (f"{of}low", name, f"{of}high")]
 
 
 def estimates(
-    ax: Axes, places: Any, low: Any, value: Any, high: Any, *, lw: float = 2, **look: Any
+    ax: Axes, places: Any, rows: Any, name: str = "value", *, lw: float = 2, **look: Any
 ) -> None:
-    """Draw points at heights with the lines of their intervals."""
-    look = POINT | {"ls": ""} | look
+    """Draw estimates (see `ends`) as points at heights, with the lines of their intervals."""
+    look, (low, value, high) = POINT | {"ls": ""} | look, ends(rows, name)
     ax.hlines(places, low, high, color=look["color"], lw=lw, ls="-")
     ax.plot(value, places, **look)
 
@@ -252,11 +254,6 @@ def frameless(ax: Axes) -> None:
 # ---- names
 
 
-def title(name: object) -> str:
-    """Return a name as text to read."""
-    return str(name).replace("_", " ")
-
-
 def labels(n: Any) -> str:
     """Return `1,000 labels`, or `all labels` where the number is missing."""
     return "all labels" if pd.isna(n) else f"{n:,} labels"
@@ -281,15 +278,18 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
 
 
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
-    """Break long names into lines of some letters at most, after what parts their words."""
+    """Break names into lines of some letters at most, where they can after what parts words."""
+    words = re.compile(f"[^ _,]{{0,{letters}}}[ _,]+|[^ _,]{{1,{letters}}}")
     broken = []
     for name in names:
-        parts = [""]
-        for part in re.split("(?<=[ _,])", name):
-            if parts[-1] and len(parts[-1] + part.rstrip()) > letters:
-                parts.append("")
-            parts[-1] += part
-        broken.append("\n".join(line.rstrip() for line in parts))
+        parts = []
+        for line in name.split("\n"):
+            parts.append("")
+            for word in words.findall(line):
+                if parts[-1] and len(parts[-1] + word.rstrip()) > letters:
+                    parts.append("")
+                parts[-1] += word
+        broken.append("\n".join(part.rstrip() for part in parts if part))
     return broken
 
 

@@ -17,51 +17,45 @@ MEASURES = {  # of learning curves
     "accuracy": "accuracy (fraction right)",
     "mse": "mean squared error",
 }
-PARTS: Any = {"train": {"color": style.ORANGE, "ls": "--"}, "val": {"color": style.BLUE, "ls": "-"}}
+PARTS: Any = {
+    "train": ("training", {"color": style.ORANGE, "ls": "--"}),
+    "val": ("validation", {"color": style.BLUE, "ls": "-"}),
+}
 BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 
 
 @style.styled
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
     """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
-    thin lines.
-
-    `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`, and best:
-    whether validation was better in this epoch than in all before. The last such is marked."""
+    thin lines. `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`,
+    and best: was validation better than in all epochs before? The last such epoch is marked."""
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     known = {name for history in histories for name in history.columns}
     measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
     if not measures:
         return style.empty("no training history")
     figure, axes = style.panels(len(measures), height=3.4)
+    runs, looks = f" ({len(histories)} runs)" * (len(histories) > 1), dict[str, Any]()
     for ax, measure in zip(axes.flat, measures, strict=True):
         for history in histories:
-            for part in PARTS:
+            for part, (label, look) in PARTS.items():
                 if (name := f"{part}_{measure}") in history:
-                    width = 2 if len(histories) == 1 else 1
-                    ax.plot(history.epoch, history[name], lw=width, **PARTS[part])
+                    ax.plot(history.epoch, history[name], lw=1 if runs else 2, **look)
+                    looks[label + runs] = look | {"lw": 2}
             if "best" in history and f"val_{measure}" in history:
                 last = history[history.best].tail(1)
                 ax.plot(last.epoch, last[f"val_{measure}"], zorder=3, **BEST)
+                looks["best epoch on validation"] = BEST
         style.epoch_axis(ax)
         ax.set_ylabel(MEASURES[measure])
-    runs = f" ({len(histories)} runs)" * (len(histories) > 1)
-    validated = [h for h in histories if any(f"val_{measure}" in h for measure in measures)]
-    handles = [style.key("training" + runs, lw=2, **PARTS["train"])]
-    handles += [style.key("validation" + runs, lw=2, **PARTS["val"])] if validated else []
-    marked = any("best" in history for history in validated)
-    handles += [style.key("best epoch on validation", **BEST)] if marked else []
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    style.legend(figure, looks, loc="outside upper center")
     return figure
 
 
 @style.styled
 def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     """Draw the receiver operating characteristic of each class against the rest, with the area
-    under it in the legend.
-
-    `points`: the table of `metrics.roc`: columns class, false_positive_rate, true_positive_rate,
-    auc, n."""
+    under it in the legend. `points`: of `metrics.roc`."""
     figure, ax = style.panel(ax, height=4.2)
     ax.plot([0, 1], [0, 1], color=style.FAINT, ls=":", lw=1)
     place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from galaxymorph.plots import style
@@ -52,13 +52,10 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         ax.set(xlim=(start - 0.01, 1.01), ylim=(0, 1.02))
         for axis, ticks in ((ax.xaxis, 3), (ax.yaxis, 4)):
             axis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5]))
-    for ax in axes.flat[n - columns : n]:
-        ax.tick_params(labelbottom=True)
     figure.supxlabel("confidence", fontsize=11)
     figure.supylabel("accuracy", fontsize=11)
-    handles: list[Any] = [style.key("accuracy with 95 % interval", lw=1.5, **point)]
-    handles += [style.key("calibrated", **diagonal), Patch(label="galaxies in the bin", **bar)]
-    style.legend(figure, handles)
+    looks = {"calibrated": diagonal, "galaxies in the bin": bar}
+    style.legend(figure, {"accuracy with 95 % interval": point | {"lw": 1.5}} | looks)
     return figure
 
 
@@ -90,10 +87,8 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
 def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     """Draw methods by accuracy with its 95 % interval, the best on top, and beside them a bar for
     each group of methods of which any two are statistically tied, with a point at each of its
-    members (in the manner of Demsar 2006).
-
-    `table`: of `comparison.compare`, rows of one number of labels; `groups`: of
-    `significance.cliques`. Groups of one have no bar; methods without a result are left out."""
+    members (in the manner of Demsar 2006). `table`: of `comparison.compare`, rows of one number of
+    labels; `groups`: of `significance.cliques`."""
     grouped = {method for group in groups for method in group}
     rows = table.loc[(table.seeds > 0) & table.method.isin(grouped)].sort_values(by="accuracy")
     if rows.empty:
@@ -105,7 +100,7 @@ def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     shape: Any = {"height": 0.42 * len(rows) + 1.5, "width_ratios": [3.0, min(wide / 4, 2.0)]}
     figure, axes = style.panels(2, sharey=True, **shape)
     left, right = axes.flat
-    style.estimates(left, range(len(rows)), *style.ends(rows, "accuracy"))
+    style.estimates(left, range(len(rows)), rows, "accuracy")
     style.row_axis(left, style.in_lines(place), "test accuracy", ticks=4, margin=0.1)
     left.grid()
     tie = style.POINT | {"color": style.INK, "lw": 1.5, "ls": "-"}
@@ -115,9 +110,8 @@ def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     style.frameless(right)
     right.tick_params(axis="y", labelleft=False)
     right.grid(axis="y")
-    handles = [style.key("mean with its 95 % interval", **style.POINT)]
-    handles += [style.key("statistically tied" if bars else "all are distinguished", **tie)]
-    style.legend(figure, handles)
+    joined = "statistically tied" if bars else "all are distinguished"
+    style.legend(figure, {"mean with its 95 % interval": style.POINT, joined: tie})
     return figure
 
 
@@ -152,7 +146,7 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
     framed: Any = {"fc": "none", "ec": style.ORANGE, "lw": 1.5}
     for i, j in np.argwhere(tied):
         ax.add_patch(Rectangle((j - 0.45, i - 0.43), 0.9, 0.86, **framed))
-    style.legend(figure, [Patch(label="= statistically tied", **framed)])
+    style.legend(figure, {"= statistically tied": framed})
     return figure
 
 
@@ -166,8 +160,7 @@ def consistency(table: pd.DataFrame) -> Figure:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]
     accuracy = known.set_index("method")["value"]
-    methods = list(dict.fromkeys(table.method))
-    methods = sorted(methods, key=lambda method: -accuracy.get(method, -1.0))[::-1]
+    methods = sorted(table.method.unique(), key=lambda name: -accuracy.get(name, -1.0))[::-1]
     shown = [metric for metric in CONSISTENT if metric in set(table.metric)]
     figure, axes = style.panels(len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
     for ax, metric in zip(axes.flat, shown, strict=True):
@@ -177,9 +170,8 @@ def consistency(table: pd.DataFrame) -> Figure:
             ax.axvline(0, color=style.FAINT, ls=":", lw=1.2)
         for i, ((turns, averaged), look) in enumerate(TURNED.items()):
             rows = own.loc[(own.turns == turns) & (own.averaged == averaged)]
-            places = np.array([methods.index(method) for method in rows.method]) + 0.24 * (1 - i)
             if len(rows):
-                style.estimates(ax, places, rows.low, rows["value"], rows.high, **look)
+                style.estimates(ax, rows.method.map(methods.index) + 0.24 * (1 - i), rows, **look)
         for method in set(methods) - set(own.method):
             style.absent(ax, methods.index(method), "no classes")
         names = style.in_lines(methods, letters=26)
@@ -187,6 +179,6 @@ def consistency(table: pd.DataFrame) -> Figure:
     seeds = f"{style.span(table.seeds)} seed{'s' * (style.span(table.seeds) != '1')}"
     of = f"mean with its 95 % interval (n = {style.span(table.n)} galaxies, {seeds})"
     names = ("8 orientations", "16 angles", "angles, averaged over 8 orientations")
-    handles = [style.key(name, **look) for name, look in zip(names, TURNED.values(), strict=True)]
-    style.legend(figure, handles, title=of, alignment="left")
+    looks = zip(names, TURNED.values(), strict=True)
+    style.legend(figure, dict[str, Any](looks), title=of, alignment="left")
     return figure

@@ -11,12 +11,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.plots import comparison as plots
 from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import to_pixels
 
@@ -51,10 +51,10 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
         places = np.arange(len(names)) + (i - (n - 1) / 2) * 0.7 / n
-        low, way, high = style.ends(t, "way")
+        way = t["way"].to_numpy(float)
         far = (way < SHOWN[0]) | (way > SHOWN[1])
-        near, look = ~far, style.look(i, ls="")
-        style.estimates(ax, places[near], low[near], way[near], high[near], **look)
+        look = style.look(i, ls="")
+        style.estimates(ax, places[~far], t[~far], "way", **look)
         for place, value in zip(places[far], way[far], strict=True):
             x, side = (0.01, "left") if value < 0 else (0.99, "right")
             text = f"← {value:.0f} %" if value < 0 else f"{value:.0f} % →"
@@ -67,7 +67,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
     ax.set_xlim(*np.clip((low, high), *SHOWN))
     label = f"% of the way from baseline to floor (RMSE, {convention})"
-    style.row_axis(ax, [style.title(name) for name in names], label)
+    style.row_axis(ax, [name.replace("_", " ") for name in names], label)
     ax.invert_yaxis()
     ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")
     _legend(figure, methods, f"95 % interval, n = {_n(methods):,} galaxies")
@@ -79,20 +79,14 @@ def comparison(table: pd.DataFrame) -> Figure:
     """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
     baseline and noise floor (their ranges, where methods have different ones). `table`: of
     `vote_comparison.compare`."""
-    rows = table.sort_values(by="rmse", ascending=False, na_position="first")  # the last is on top
-    if not rows.seeds.sum():
-        return style.empty(style.NO_RESULT)
-    figure, ax = style.panel(height=0.42 * len(rows) + 1.6)
-    style.estimates(ax, np.arange(len(rows)), *style.ends(rows, "rmse"))
-    style.method_axis(ax, rows, "rmse", "RMSE over the 37 answers (less is better)", ticks=6)
+    figure, rows = plots.comparison(table, metrics=["rmse"]), table.loc[table.seeds > 0]
     for column, (name, _, colour, side) in YARDSTICKS.items():
-        known = rows[column].dropna().to_numpy(float)
-        if len(known):
-            mean, place = float(known.mean()), {"ha": side, "va": "center", "fontsize": 10}
-            ax.axvspan(known.min(), known.max(), color=colour, alpha=0.2, lw=0)
+        ax, mean = figure.axes[0], rows[column].mean()
+        if not np.isnan(mean):
+            place: Any = {"ha": side, "va": "center", "fontsize": 10}
+            ax.axvspan(rows[column].min(), rows[column].max(), color=colour, alpha=0.2, lw=0)
             ax.axvline(mean, color=colour, **style.DASHED)
             ax.text(mean, -0.6, f" {name} {mean:.3f} ", color=colour, **place)
-    style.legend(figure, [style.key(style.interval(rows), **style.POINT)])
     return figure
 
 
@@ -103,9 +97,8 @@ def predicted_against_votes(
     """Draw predicted against volunteers' cumulative fractions, galaxies per bin, one panel per
     answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
-    if rows.empty or not len(answers):
-        none = f"no galaxy with votes in the {split} part"
-        return style.empty(none if rows.empty else "no answers")
+    if rows.empty:
+        return style.empty(f"no galaxy with votes in the {split} part")
     figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
@@ -165,8 +158,7 @@ def tree(
     for column, names in enumerate(COLUMNS):
         sizes = [len(galaxy_zoo_tree.COLUMNS[SLICES[n]]) if n in SLICES else 5 for n in names]
         cells = columns[column].subgridspec(len(names), 1, height_ratios=sizes)
-        for row, name in enumerate(names):
-            ax = figure.add_subplot(cells[row])
+        for ax, name in zip(cells.subplots(squeeze=False).flat, names, strict=True):
             if name in SLICES:
                 _question(ax, votes, name)
                 continue
@@ -174,13 +166,13 @@ def tree(
             ax.set_title(str(votes["id"]), fontsize=10)
             if image is not None:
                 ax.imshow(to_pixels(image[None])[0])
-    handles = [
-        Patch(color=style.SKY, label="volunteers"),
-        style.key("their sampling error", color=style.INK, lw=1.2),
-        style.key("predicted", color=style.ORANGE, marker="D", ms=5, lw=1.2),
-    ]
+    looks = {
+        "volunteers": {"fc": style.SKY, "ec": style.SKY},
+        "their sampling error": {"color": style.INK, "lw": 1.2},
+        "predicted": {"color": style.ORANGE, "marker": "D", "ms": 5, "lw": 1.2},
+    }
     of = "fractions of those who answered, and how many these were"
-    style.legend(figure, handles, title=of, alignment="right")
+    style.legend(figure, looks, title=of, alignment="right")
     return figure
 
 
@@ -223,8 +215,8 @@ def _n(tables: Tables) -> int:
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None = None) -> None:
     """The names of the methods with their looks."""
     named = enumerate(name for name in methods if name)
-    handles = [style.key(name, **style.look(i, ls="-", ms=6, lw=2)) for i, name in named]
-    style.legend(figure, handles, title=of, alignment="right")
+    looks = {name: style.look(i, ls="-", ms=6, lw=2) for i, name in named}
+    style.legend(figure, looks, title=of, alignment="right")
 
 
 def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
@@ -240,7 +232,7 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
             ax.errorbar(rows[x], rows[y], error, **style.look(i, ls="-", lw=1.2, ms=4))
         ax.set(xlim=limits, ylim=limits, aspect="equal", xticks=ticks, yticks=ticks)
         weight = "bold" if name == "overall" else "normal"
-        ax.set_title(style.title(name), fontsize=10, fontweight=weight)
+        ax.set_title(name.replace("_", " "), fontsize=10, fontweight=weight)
     figure.supxlabel(xlabel, fontsize=11)
     figure.supylabel(ylabel, fontsize=11)
     if "" not in methods:
@@ -271,7 +263,7 @@ def _question(ax: Axes, votes: pd.Series, question: str) -> None:
         ax.errorbar(p, places + 0.2, xerr=error, **point)
     known = not np.isnan(people)
     share = f"{people * answered:.0f} of {people:.0f}" if known else f"{100 * answered:.0f} %"
-    text = style.title(question) + f": {share}" * (not np.isnan(answered))
+    text = question.replace("_", " ") + f": {share}" * (not np.isnan(answered))
     ax.set_title(text, fontsize=10, loc="left", color=style.INK if alpha == 1 else style.FAINT)
     ax.set_yticks(places, answers)
     ax.set(xlim=(-0.04, 1.04), ylim=(len(answers) - 0.4, -0.6), xticks=[0, 0.5, 1])

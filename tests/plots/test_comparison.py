@@ -6,7 +6,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from galaxymorph.plots import comparison as comparison_plots
-from galaxymorph.plots import efficiency
 from tests.plots.test_style import NAMES, TEN, check_texts, said
 
 LONG = (
@@ -25,7 +24,7 @@ LONG = (
 )
 
 
-COSTS = tuple(efficiency.COSTS)
+COSTS = tuple(comparison_plots.COSTS)
 
 
 def compared(methods=5, budgets=(100, None), metrics=("accuracy", "macro_f1", "auc", "log_loss")):

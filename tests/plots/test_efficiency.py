@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import comparison
-from galaxymorph.plots import efficiency
+from galaxymorph.plots import comparison as comparison_plots
 from tests.plots.test_comparison import LONG, compared, many
 from tests.plots.test_style import check_texts, said
 
 
 def pareto(table, cost="training_seconds"):
-    return efficiency.pareto(table, comparison.front(table, cost=cost), cost=cost)
+    return comparison_plots.pareto(table, comparison.front(table, cost=cost), cost=cost)
 
 
 def equivalents(others, labels=(25, 50, 100, 1000, None)):
@@ -37,17 +37,23 @@ CASES = {
     "pareto of 1": lambda: pareto(compared(1, (None,)), "parameters"),
     "pareto of budgets": lambda: pareto(compared(LONG), "peak_memory_mib"),
     "pareto of nothing": lambda: pareto(compared().assign(training_seconds=np.nan)),
-    "labels": lambda: efficiency.label_efficiency(compared(3, (50, 100, 200, 400, 450, None))),
-    "labels of many": lambda: efficiency.label_efficiency(
+    "labels": lambda: comparison_plots.label_efficiency(
+        compared(3, (50, 100, 200, 400, 450, None))
+    ),
+    "labels of many": lambda: comparison_plots.label_efficiency(
         pd.concat([many(), compared(LONG, (50, 100))])
     ),
-    "labels of 1": lambda: efficiency.label_efficiency(compared(1, (None,))),
-    "labels of nothing": lambda: efficiency.label_efficiency(compared().assign(method="majority")),
-    "equivalent": lambda: efficiency.equivalent_labels(
+    "labels of 1": lambda: comparison_plots.label_efficiency(compared(1, (None,))),
+    "labels of nothing": lambda: comparison_plots.label_efficiency(
+        compared().assign(method="majority")
+    ),
+    "equivalent": lambda: comparison_plots.equivalent_labels(
         equivalents(("cnn", "classical forest")), "resnet18"
     ),
-    "equivalent of many": lambda: efficiency.equivalent_labels(equivalents(LONG), "resnet18"),
-    "equivalent of nothing": lambda: efficiency.equivalent_labels(equivalents(LONG), "nobody"),
+    "equivalent of many": lambda: comparison_plots.equivalent_labels(equivalents(LONG), "resnet18"),
+    "equivalent of nothing": lambda: comparison_plots.equivalent_labels(
+        equivalents(LONG), "nobody"
+    ),
 }
 
 
@@ -136,7 +142,7 @@ def test_twenty_methods_look_different():
 
 
 def curves(table, **more):
-    ax = efficiency.label_efficiency(table, **more).axes[0]
+    ax = comparison_plots.label_efficiency(table, **more).axes[0]
     return ax, {
         line.get_label(): line.get_xydata()
         for line in ax.lines
@@ -219,7 +225,7 @@ def test_gains_have_a_panel_for_each_budget_and_fill_what_is_distinguished():
     table = pd.DataFrame([*rows, ("absent", 50, np.nan, np.nan, np.nan, 0)], columns=names).astype(
         {"n_labels": "Int64"}
     )
-    figure = efficiency.gains(table, "scratch")
+    figure = comparison_plots.gains(table, "scratch")
     few, every = figure.axes
     assert (few.get_title(), every.get_title()) == ("50 labels", "all labels")
     assert [text.get_text() for text in few.get_yticklabels()] == [
@@ -236,12 +242,13 @@ def test_gains_have_a_panel_for_each_budget_and_fill_what_is_distinguished():
         points[0.02] == "white" and points[-0.06] != "white"
     )  # 0 is within the interval of the first alone
     assert any(
-        "no method" in text for text in said(efficiency.gains(table[table.seeds == 0], "scratch"))
+        "no method" in text
+        for text in said(comparison_plots.gains(table[table.seeds == 0], "scratch"))
     )
 
 
 def test_equivalent_labels_are_numbers_or_bounds_in_their_cells():
-    figure = efficiency.equivalent_labels(equivalents(("cnn", "forest")), "resnet18")
+    figure = comparison_plots.equivalent_labels(equivalents(("cnn", "forest")), "resnet18")
     ax = figure.axes[0]
     cells = {
         (round(t.get_position()[1]), round(t.get_position()[0])): t.get_text() for t in ax.texts
