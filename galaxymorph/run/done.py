@@ -25,7 +25,7 @@ from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN
 from galaxymorph.run.folder import Step
 from galaxymorph.run.notebooks import MODEL
-from galaxymorph.run.plan import Piece, Plan
+from galaxymorph.run.plan import Job, Plan
 from galaxymorph.text import leaves
 
 PACKAGE = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ LARGE = 64 * 2**20  # bytes; larger files are distinguished by size and time
 WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")
 
 
-def changed(plan: Plan, job: Piece) -> str:
+def changed(plan: Plan, job: Job) -> str:
     """Return why a job has to be executed: empty where it is done."""
     step = Step(plan.run, job.name)
     if not step.mark.is_file():
@@ -52,7 +52,7 @@ def is_done(plan: Plan, name: str) -> bool:
     return Step(plan.run, name).mark.is_file()
 
 
-def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: float) -> None:
+def mark(step: Step, job: Job, fingerprints: Mapping[str, str], *, seconds: float) -> None:
     """Write `done.json`; `fingerprints` are those of when the execution began."""
     content = {
         "step": job.step,
@@ -68,7 +68,7 @@ def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: fl
 # ---- what a job leaves
 
 
-def outputs(step: Step, job: Piece) -> list[Path]:
+def outputs(step: Step, job: Job) -> list[Path]:
     """Return the files that a job has to leave: those that its notebook declares, and what the
     runner writes itself."""
     declared = []
@@ -79,7 +79,7 @@ def outputs(step: Step, job: Piece) -> list[Path]:
     return [*declared, step.path / "notebook.ipynb", step.path / "params.yaml"]
 
 
-def clear(step: Step, job: Piece) -> None:
+def clear(step: Step, job: Job) -> None:
     """Remove what an earlier execution has left: old files cannot pass for new."""
     old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
     folders = [step.path, *(row.path for row in step.rows())]
@@ -92,7 +92,7 @@ def clear(step: Step, job: Piece) -> None:
             folder.rmdir()
 
 
-def unfulfilled(step: Step, job: Piece) -> str:
+def unfulfilled(step: Step, job: Job) -> str:
     """Return what is wrong with the files of a job whose notebook has come to its end."""
     for path in outputs(step, job):
         if not path.is_file():
@@ -120,7 +120,7 @@ def _shown(path: Path, step: Step) -> str:
 # ---- fingerprints
 
 
-def fingerprints(plan: Plan, job: Piece) -> dict[str, str]:
+def fingerprints(plan: Plan, job: Job) -> dict[str, str]:
     """Return hashes of everything that a job's results depend on, by kind, so that a change can be
     named."""
     code, upstream = job.notebook.code, {}

@@ -28,7 +28,7 @@ import yaml
 from galaxymorph import project
 from galaxymorph.run import folder as run_folder
 from galaxymorph.run.environment import cores
-from galaxymorph.run.plan import Piece
+from galaxymorph.run.plan import Job
 
 Variables = Mapping[str, str]  # of the environment
 NONE: Variables = MappingProxyType({})
@@ -37,7 +37,7 @@ NONE: Variables = MappingProxyType({})
 class Handle(ABC):
     """A job that has been submitted; `folder` is where it writes."""
 
-    def __init__(self, job: Piece, folder: Path, environment: Variables):
+    def __init__(self, job: Job, folder: Path, environment: Variables):
         self.job, self.folder, self.started = job, folder, time.monotonic()
         self.partial, self.said = folder / "notebook.partial.ipynb", folder / ".job"
         shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
@@ -99,7 +99,7 @@ class Executor(ABC):
         """Whether there is room for another job."""
 
     @abstractmethod
-    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+    def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         """Start to execute a job in its folder, with additional environment variables."""
 
 
@@ -117,7 +117,7 @@ class Local(Executor):
     def free(self) -> bool:
         return bool(self._free())
 
-    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+    def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         slot = self._free()[0]
         handle = Process(job, folder, environment, machine=self.environments[slot])
         self.slots[slot] = handle
@@ -127,7 +127,7 @@ class Local(Executor):
 class Process(Handle):
     """A job in a process of its own on this machine; `machine` is the process's environment."""
 
-    def __init__(self, job: Piece, folder: Path, environment: Variables, *, machine: Variables):
+    def __init__(self, job: Job, folder: Path, environment: Variables, *, machine: Variables):
         super().__init__(job, folder, environment)
         self.sockets = tempfile.mkdtemp(prefix="gm-", dir="/tmp")  # 104 letters at most with names
         with (self.said / "log").open("w") as log:

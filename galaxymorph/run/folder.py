@@ -27,7 +27,7 @@ import pandas as pd
 
 from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
-from galaxymorph.project import NAME, PIECE, model_file, root, write
+from galaxymorph.project import JOB, NAME, model_file, root, write
 from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
 
@@ -43,7 +43,7 @@ class Step:
     folder instead, the model file, too."""
 
     def __init__(self, run: str, step: str):
-        if not NAME.fullmatch(run) or not PIECE.fullmatch(step):
+        if not NAME.fullmatch(run) or not JOB.fullmatch(step):
             raise ValueError(f"run {run!r}, step {step!r}: {LETTERS}")
         self.run, self.step = run, step
         self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None

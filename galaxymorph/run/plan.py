@@ -29,7 +29,7 @@ Values = Mapping[str, Any]  # by dotted key
 
 
 @dataclass(frozen=True)
-class Piece:
+class Job:
     """One job: a notebook with its resolved parameters."""
 
     # its folder below results/<run>: the step, and the combination where the step is repeated
@@ -63,19 +63,19 @@ class Plan:
     """All jobs of a run, in order."""
 
     run: str
-    pieces: tuple[Piece, ...]
+    jobs: tuple[Job, ...]
     document: Params  # what they were made from: the params file with its overrides
 
-    def select(self, only: Sequence[str]) -> list[Piece]:
+    def select(self, only: Sequence[str]) -> list[Job]:
         """Return the jobs of these names, of steps or of single jobs; all where there are none.
         Raises `ParamsError` for other names."""
-        names = {name for job in self.pieces for name in (job.step, job.name)}
+        names = {name for job in self.jobs for name in (job.step, job.name)}
         odd = [name for name in only if name not in names]
         if odd:
             raise ParamsError(
                 f"--only {name}: there is no such step{nearest(name, names)}" for name in odd
             )
-        return [job for job in self.pieces if not only or {job.name, job.step} & set(only)]
+        return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
 def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
@@ -100,7 +100,7 @@ def changed(document: Params, step: str, values: Values) -> Params:
     return document
 
 
-def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Piece:
+def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Job:
     """Resolve a step's job with other values, for one seed (None: the step's first) and the first
     of everything else that the step is repeated over. Raises `ParamsError` where it cannot be
     executed so."""
@@ -113,7 +113,7 @@ def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None
         block["seed"] = seed
     names = [*RESERVED, *list(document)[: list(document).index(step) + 1]]
     document = {name: document[name] for name in names if name in document}  # no later steps
-    return _resolve(document, Problems(f"trial of {step}")).pieces[-1]
+    return _resolve(document, Problems(f"trial of {step}")).jobs[-1]
 
 
 def _resolve(document: Params, problems: Problems) -> Plan:
@@ -129,14 +129,14 @@ def _resolve(document: Params, problems: Problems) -> Plan:
     names = [name for name in document if name not in RESERVED]
     if not names:
         problems.add("", "there is no step; a step is a name with `notebook: NAME` below it")
-    pieces: list[Piece] = []
+    jobs: list[Job] = []
     for place, name in enumerate(names):
-        step = _Step(name, document[name], document, names[:place], pieces, problems)
+        step = _Step(name, document[name], document, names[:place], jobs, problems)
         if step.check():
-            pieces += list(step.jobs())
+            jobs += list(step.jobs())
     if problems.found:
         raise ParamsError(problems.found)
-    return Plan(document["run"], tuple(pieces), document)
+    return Plan(document["run"], tuple(jobs), document)
 
 
 @dataclass
@@ -147,7 +147,7 @@ class _Step:
     block: Any
     document: Params
     before: list[str]  # names of the earlier steps
-    earlier: list[Piece]  # their jobs; of a step with mistakes, none
+    earlier: list[Job]  # their jobs; of a step with mistakes, none
     problems: Problems
     combination: Params = field(default_factory=dict)  # of the job that is being resolved
     models: dict[str, str] = field(
@@ -212,10 +212,10 @@ class _Step:
             elif step in self.document and step not in RESERVED:
                 self._add(key, f"{value}: {step} makes it, which is not an earlier step")
 
-    def jobs(self) -> Iterator[Piece]:
+    def jobs(self) -> Iterator[Job]:
         """Resolve every combination of what the step is repeated over."""
         space = self._space()
-        gates = [piece.name for piece in self.earlier if piece.notebook.gate]
+        gates = [job.name for job in self.earlier if job.notebook.gate]
         notebook, seen = self.notebook, set[str]()
         for values in itertools.product(*self.over.values()):
             combination = self.combination = dict(zip(self.over, values, strict=True))
@@ -238,7 +238,7 @@ class _Step:
             parameters |= {"steps": reads} if "steps" in parameters else {}
             reads = tuple(dict.fromkeys([*reads, *self.models.values()]))
             needs = tuple(dict.fromkeys([*needs, *self.models.values(), *gates]))
-            yield Piece(name, self.name, combination, notebook, parameters, reads, needs, space)
+            yield Job(name, self.name, combination, notebook, parameters, reads, needs, space)
             gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:
@@ -272,10 +272,10 @@ class _Step:
     def _model_of(self, key: str, reference: Params) -> Any:
         """The model file of the earlier job that a reference means, with the options beside it."""
         step, wanted, why = reference["step"], self.combination | reference, ""
-        jobs = [piece for piece in self.earlier if piece.step == step]
+        jobs = [job for job in self.earlier if job.step == step]
         over = jobs[0].combination if jobs else {}
         options = {k: v for k, v in reference.items() if k != "step" and k not in over}
-        matching = [piece.name for piece in jobs if piece.agrees(wanted)]
+        matching = [job.name for job in jobs if job.agrees(wanted)]
         if step not in self.before:
             why = f"there is no earlier step {step}{nearest(str(step), self.before)}"
         elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
@@ -301,18 +301,18 @@ class _Step:
         """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
         steps = parameters.get("steps")
         if steps is None:
-            return [piece.name for piece in self.earlier if "steps" in parameters], []
+            return [job.name for job in self.earlier if "steps" in parameters], []
         if not isinstance(steps, list):
             self._add("steps", f"expected a list of earlier steps, found {kind_of(steps)}")
             return [], []
-        names = [*self.before, *(piece.name for piece in self.earlier)]
+        names = [*self.before, *(job.name for job in self.earlier)]
         for name in steps:
             if name not in names:
                 self._add("steps", f"there is no earlier step {name}{nearest(str(name), names)}")
         wanted = [
-            piece.name
-            for piece in self.earlier
-            if piece.name in steps or (piece.step in steps and piece.agrees(self.combination))
+            job.name
+            for job in self.earlier
+            if job.name in steps or (job.step in steps and job.agrees(self.combination))
         ]
         return wanted, wanted
 

@@ -13,7 +13,8 @@ from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import ignoring_signals, locked
-from galaxymorph.run.plan import Piece, Plan
+from galaxymorph.run.plan import Job, Plan
+from galaxymorph.run.results import planned
 from galaxymorph.run.screen import Screen
 from galaxymorph.text import duration
 
@@ -52,7 +53,7 @@ def run(
     chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
     chosen = [
-        job for job in plan.pieces if job in chosen or (job.notebook.gate and job.name in needed)
+        job for job in plan.jobs if job in chosen or (job.notebook.gate and job.name in needed)
     ]
     place = project.root() / "results" / plan.run
     outcome, screen = Outcome(), Screen(out)
@@ -89,16 +90,14 @@ def run(
 def _write_plan(plan: Plan, place: Path) -> None:
     """For readers of the run: what there should be, so that what is missing can be seen. Files that
     were brought and that no notebook declares stay in it."""
-    path = place / "plan.json"
-    there = project.read_json(path).get("pieces", {})
-    jobs = {name: job for name, job in there.items() if job["outputs"] is None}
-    for job in plan.pieces:
+    jobs = {name: job for name, job in planned(place).items() if job["outputs"] is None}
+    for job in plan.jobs:
         jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
         jobs[job.name]["outputs"] = job.notebook.outputs
-    project.write_json(path, {"pieces": jobs})
+    project.write_json(place / "plan.json", {"jobs": jobs})
 
 
-def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
+def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a job has to be executed now; where not, says why."""
     absent = [name for name in job.needs if not done.is_done(plan, name)]
     gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}

@@ -113,7 +113,7 @@ def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None
     if not metric.startswith("val_"):
         wanted = "a measure of validation galaxies, such as val_accuracy or val_loss"
         problems.append(f"--metric {metric}: expected {wanted}")
-    notebooks = {job.step: job.notebook for job in plan.pieces}
+    notebooks = {job.step: job.notebook for job in plan.jobs}
     for step in steps:
         if step not in notebooks:
             problems.append(f"tune {step}: there is no such step{nearest(step, notebooks)}")
