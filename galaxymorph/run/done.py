@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,6 @@ def unfulfilled(step: Step, job: Job) -> str:
     return ""
 
 
-def findings(step: Step) -> list[str]:
-    """Return what a step has found, in sentences: the list `findings` in its metrics.json."""
-    metrics = project.read_json(step.path / "metrics.json")
-    return [str(sentence) for sentence in metrics.get("findings", [])]
-
-
 def _shown(path: Path, step: Step) -> str:
     """A file of a job relative to the job's folder, a model relative to the project's."""
     base = step.path if path.is_relative_to(step.path) else project.root()
@@ -123,13 +117,11 @@ def _shown(path: Path, step: Step) -> str:
 def fingerprints(plan: Plan, job: Job) -> dict[str, str]:
     """Return hashes of everything that a job's results depend on, by kind, so that a change can be
     named."""
-    code, upstream = job.notebook.code, {}
-    for name in job.reads:
-        mark = Step(plan.run, name).mark
-        upstream[name] = mark.is_file() and _hash(mark.read_bytes())
+    code, marks = job.notebook.code, {name: Step(plan.run, name).mark for name in job.reads}
+    upstream = {name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()}
     inputs = {
         "parameters": job.parameters,
-        "code": [[_normal(source) for source in code], _sources(code)],
+        "code": [[_parsed(source)[0] for source in code], _sources(code)],
         "files": _files(job.parameters),
         "upstream": upstream,
     }
@@ -141,57 +133,45 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _normal(source: str) -> str:
-    """Python without comments, docstrings and layout; what is not valid Python, as it is."""
+@functools.cache
+def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
+    """Python without comments, docstrings and layout, and the dotted names of what it imports. What
+    is not valid Python stays as it is: executing it will say so."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return source
+        return source, ()
+    imported: list[str] = []
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
-            del node.body[0]
-    return ast.unparse(tree)
+        match node:
+            case ast.Import():
+                imported += [alias.name for alias in node.names]
+            case ast.ImportFrom():
+                base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
+                imported += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            case ast.Module() | ast.ClassDef() | ast.FunctionDef():
+                if ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
+                    del node.body[0]
+    return ast.unparse(tree), tuple(imported)
 
 
 def _sources(code: Sequence[str]) -> dict[str, str]:
-    """Hashes of the package's modules that code imports, directly or through each other."""
+    """Hashes of the package's modules that code imports, directly or through each other, and of the
+    packages around them."""
     found: dict[str, str] = {}
-    waiting = [module for source in code for module in _modules(source)]
+    waiting = [name for source in code for name in _parsed(source)[1]]
     while waiting:
-        name = waiting.pop()
-        place = PACKAGE.joinpath(*name.split("."))
-        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-        if name not in found and path.is_file():
-            found[name], imported = _module(path, path.stat().st_mtime_ns)
-            waiting += imported
+        top, *parts = waiting.pop().split(".")
+        if top != PACKAGE.name:
+            continue
+        for n in range(len(parts) + 1):
+            name, place = ".".join(parts[:n]) or "__init__", PACKAGE.joinpath(*parts[:n])
+            path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            if name not in found and path.is_file():
+                source, imported = _parsed(path.read_text(encoding="utf-8"))
+                found[name] = _hash(source.encode())
+                waiting += imported
     return found
-
-
-@functools.cache
-def _module(path: Path, mtime: int) -> tuple[str, tuple[str, ...]]:
-    source = path.read_text(encoding="utf-8")
-    return _hash(_normal(source).encode()), tuple(_modules(source))
-
-
-def _modules(source: str) -> Iterator[str]:
-    """Names that may be modules of the package, and those around them: the caller looks which
-    are."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return  # importing it will say so
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
-            top, *parts = name.split(".")
-            if top == PACKAGE.name:
-                yield from (".".join(parts[:n]) or "__init__" for n in range(len(parts) + 1))
 
 
 def _files(parameters: dict[str, Any]) -> dict[str, Any]:

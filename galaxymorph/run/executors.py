@@ -6,12 +6,10 @@ All that goes in and comes out are files in the job's folder, so that an executo
     params.yaml               the job's parameters
     notebook.partial.ipynb    the notebook with its outputs so far
     .job/job.json             what to execute: notebook, output, parameters, environment variables
-    .job/progress.json  log   what it says while it runs
+    .job/progress.json  log   what it says while it runs: a cell, or the epoch of a training
     .job/failure.json         why it has failed
 """
 
-import contextlib
-import csv
 import os
 import shutil
 import subprocess
@@ -26,8 +24,8 @@ from types import MappingProxyType
 import yaml
 
 from galaxymorph import project
-from galaxymorph.run import folder as run_folder
 from galaxymorph.run.environment import cores
+from galaxymorph.run.folder import SAID
 from galaxymorph.run.plan import Job
 
 Variables = Mapping[str, str]  # of the environment
@@ -39,7 +37,7 @@ class Handle(ABC):
 
     def __init__(self, job: Job, folder: Path, environment: Variables):
         self.job, self.folder, self.started = job, folder, time.monotonic()
-        self.partial, self.said = folder / "notebook.partial.ipynb", folder / ".job"
+        self.partial, self.said = folder / "notebook.partial.ipynb", folder / SAID
         shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
         self.partial.unlink(missing_ok=True)
         parameters = yaml.safe_dump(job.parameters, sort_keys=False, allow_unicode=True)
@@ -62,17 +60,7 @@ class Handle(ABC):
 
     def progress(self) -> str:
         """Return the latest epoch while the training cell is running, else the cell."""
-        cells = self.said / "progress.json"
-        # a row may just be being written
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):
-            histories = [self.folder / "history.csv", *self.folder.glob("*/history.csv")]
-            history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
-            if history.stat().st_mtime > cells.stat().st_mtime:
-                rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
-                seconds = sum(float(row["seconds"]) for row in rows)
-                return run_folder.progress(rows[-1], seconds=seconds)
-        cell = project.read_json(cells)
-        return f"cell {cell['cell']}/{cell['cells']}" if cell else "starting"
+        return project.read_json(self.said / "progress.json") or "starting"
 
     def unavailable(self) -> str:
         """Return what the notebook could not get, if an exception `Unavailable` has ended it."""

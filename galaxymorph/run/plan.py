@@ -14,8 +14,19 @@ from typing import Any
 
 from galaxymorph import project
 from galaxymorph.run import notebooks
-from galaxymorph.run.params import RESERVED, as_text, merge, named, overlap, override, read, set_key
-from galaxymorph.run.problems import ParamsError, Problems, kind_of
+from galaxymorph.run.params import (
+    RESERVED,
+    ParamsError,
+    Problems,
+    as_text,
+    kind_of,
+    merge,
+    named,
+    overlap,
+    override,
+    read,
+    set_key,
+)
 from galaxymorph.run.space import Space, tried
 from galaxymorph.text import leaves, listing, nearest
 

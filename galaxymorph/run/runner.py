@@ -47,7 +47,7 @@ def run(
         out: takes what is said.
 
     Raises:
-        problems.ParamsError: `only` has a name that is not in the plan.
+        params.ParamsError: `only` has a name that is not in the plan.
         locks.RunError: another process is executing this run.
         KeyboardInterrupt: after everything that runs has been stopped."""
     chosen = plan.select(only)
@@ -144,7 +144,8 @@ def _settle(
     else:
         done.mark(step, job, prints, seconds=seconds)
         outcome.done.append(name)
-        screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *done.findings(step)]))
+        findings = project.read_json(step.path / "metrics.json").get("findings", [])  # sentences
+        screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *findings]))
 
 
 def _leave_out(step: Step, why: str) -> None:

@@ -42,8 +42,8 @@ from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import ignoring_signals, locked
+from galaxymorph.run.params import ParamsError
 from galaxymorph.run.plan import Plan, changed, make_trial
-from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
 from galaxymorph.run.space import Range, Tried, inside, parameter, stored
 from galaxymorph.run.trial import PRUNER, storage
@@ -81,7 +81,7 @@ def tune(
         out: takes what is said.
 
     Raises:
-        problems.ParamsError: for what cannot be searched, before anything runs.
+        params.ParamsError: for what cannot be searched, before anything runs.
         locks.RunError: another process is searching the same.
         KeyboardInterrupt: after the running trial was stopped, which the next call repeats."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)

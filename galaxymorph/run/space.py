@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from galaxymorph.run.problems import ParamsError, kind_of
+from galaxymorph.run.params import ParamsError, kind_of
 
 # parameters that draw the galaxies that trials are compared on
 DRAW = ("seed", "n_labels", "galaxies", "steps")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from galaxymorph.run.params import ParamsError
 from galaxymorph.run.plan import make_plan
-from galaxymorph.run.problems import ParamsError
 
 TRAIN = """\
 run = "by_hand"  # results/<run>/<step>

@@ -437,14 +437,13 @@ def test_what_goes_in_and_comes_out_is_in_the_folder_of_the_job(handle):
 
 def test_progress_is_the_epoch_while_training_and_else_the_cell(handle):
     assert handle.progress() == "starting"
-    cells = handle.said / "progress.json"
-    cells.write_text('{"cell": 3, "cells": 9}')
+    (handle.said / "progress.json").write_text('"cell 3/9"')
     assert handle.progress() == "cell 3/9"
-    history = handle.folder / "dnn" / "history.csv"
-    history.parent.mkdir()
-    history.write_text("epoch,epochs,val_loss,seconds\n1,4,0.5,2.0\n2,4,0.25,2.0\n")
-    os.utime(cells, (1, 1))
-    assert handle.progress() == "epoch 2/4, val loss 0.250, 4 s left"
+    rows = Step("toy", "a").row("dnn")
+    rows.record({"epoch": n, "epochs": 2, "val_loss": 1 / 2**n} for n in (1, 2))
+    assert handle.progress() == "epoch 2/2, val loss 0.250"
+    rows.record([{"epoch": 1, "epochs": 3, "val_loss": 0.5}])
+    assert handle.progress() == "epoch 1/3, val loss 0.500, 0 s left"
 
 
 def test_why_a_job_has_failed(handle):
