@@ -45,7 +45,7 @@ from galaxymorph.run.locks import ignoring_signals, locked
 from galaxymorph.run.params import ParamsError
 from galaxymorph.run.plan import Plan, changed, make_trial
 from galaxymorph.run.screen import Screen
-from galaxymorph.run.space import Range, Tried, inside, parameter, stored
+from galaxymorph.run.space import Range, Tried, parameter, stored
 from galaxymorph.run.trial import PRUNER, storage
 from galaxymorph.text import duration, leaves, nearest
 
@@ -156,7 +156,7 @@ class Search:
             except KeyError:
                 problems.append(f"{begins}, which is missing; give {step}.{key}")
             else:
-                if not inside(value, space):
+                if value not in space:
                     problems.append(f"{begins}, {value!r}, which is outside; widen it")
         if problems:
             raise ParamsError(problems)
@@ -185,35 +185,50 @@ class Search:
 
 @contextmanager
 def _study(search: Search, *, restart: bool) -> Iterator[None]:
-    """Open the study; raise `SearchError` where its trials cannot be compared with new ones."""
+    """Open the study, with trials that were interrupted to be repeated; raise `SearchError` where
+    its trials cannot be compared with new ones. One without any that count begins again."""
     if restart:
         for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     with storage(search.folder) as opened:
-        search.study = optuna.create_study(
+        search.study = study = optuna.create_study(
             storage=opened,
             study_name=search.step,
             direction="minimize" if search.least else "maximize",
             pruner=PRUNER,
             load_if_exists=True,
         )
-        before, spent = search.study.user_attrs.get("setup", search.setup), len(search.spent())
-        if before == search.setup:
-            search.study.set_user_attr("setup", search.setup)
+        own = {key: stored(search.own[key], space) for key, space in search.space.items()}
+        if restart:
+            study.set_user_attr("setup", search.setup)
+            study.set_user_attr("code", search.code)
+            study.enqueue_trial(own)
+        elif search.spent():
+            _compare(search)
+            for each in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                study.tell(each.number, state=TrialState.FAIL)
+                wanted = each.system_attrs.get("fixed_params", each.params)
+                if wanted.keys() == own.keys():  # one that was killed while it was drawn has fewer
+                    study.enqueue_trial(wanted)
+        if restart or search.spent():
             yield
             return
-    if spent:
-        old, new = dict(leaves(before)), dict(leaves(search.setup))
-        pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
-        different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+    with _study(search, restart=True):  # nothing is lost
+        yield
+
+
+def _compare(search: Search) -> None:
+    """Raise `SearchError` where the trials of the study are of another search."""
+    old, new = dict(leaves(search.study.user_attrs["setup"])), dict(leaves(search.setup))
+    pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
+    different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+    if different:
         more = ["..."] if len(different) > 3 else []
         raise SearchError(
-            f"{search.folder} has {_trials(spent)} of another search "
+            f"{search.folder} has {_trials(len(search.spent()))} of another search "
             f"({'; '.join(different[:3] + more)}), with which new ones cannot be compared; "
             "--restart begins again without them, --run NAME elsewhere"
         )
-    with _study(search, restart=True):  # nothing is lost
-        yield
 
 
 def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
@@ -222,12 +237,9 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     before = f", {spent} of them done" if spent else ""
     how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
     screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
-    if search.study.user_attrs.get("code", search.code) != search.code:
+    if search.study.user_attrs["code"] != search.code:
         where = "--restart begins again where that makes a difference"
         screen.say(f"  the code has changed since the first trial; {where}")
-    else:
-        search.study.set_user_attr("code", search.code)
-    _enqueue(search)
     failed: list[bool] = []
     for number in range(spent + 1, n_trials + 1):
         failed.append(bool(_trial(search, number, n_trials, screen, executor)))
@@ -237,25 +249,6 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     trials = _write(search)
     _draw(search, trials)
     return _account(search, trials)
-
-
-def _enqueue(search: Search) -> None:
-    """Put the step's own values first, and after them those of trials that were interrupted."""
-    study = search.study
-    for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(interrupted.number, state=TrialState.FAIL)
-    failed, known = [], []
-    for each in study.get_trials(deepcopy=False):
-        if each.state == TrialState.FAIL:
-            failed.append(each.params)
-        else:
-            known.append(each.system_attrs.get("fixed_params", each.params))
-    own = {key: stored(search.own[key], space) for key, space in search.space.items()}
-    for wanted in [own, *failed]:
-        # one that was killed while it was drawn has not all of them
-        if wanted.keys() == own.keys() and wanted not in known:
-            study.enqueue_trial(wanted)
-            known.append(wanted)
 
 
 # ---- one trial
@@ -301,7 +294,6 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
             handle.stop()
             _tidy(handle, failed=bool(error))
     if error and number == 1:
-        study.tell(asked, state=TrialState.FAIL)
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
     asked.set_user_attr("epoch", epoch)
     asked.set_user_attr("seconds", round(seconds, 1))

@@ -22,6 +22,9 @@ class Range:
     log: bool  # tries as many from 0.001 to 0.01 as from 0.01 to 0.1
     whole: bool  # whole numbers
 
+    def __contains__(self, value: Any) -> bool:
+        return type(value) in (int, float) and self.low <= value <= self.high
+
 
 Tried = Range | list[Any]
 Space = dict[str, Tried]  # by dotted key
@@ -57,13 +60,6 @@ def tried(key: str, given: Any, mistakes: Callable[[Any], list[str]]) -> Tried:
         whole = not mistakes("text") or bool(mistakes(low + 0.5))  # any value: nobody knows
         return Range(low, high, log, whole and type(low) is type(high) is int)
     raise ParamsError([why])
-
-
-def inside(value: Any, space: Tried) -> bool:
-    """Return whether a value is one that may be tried."""
-    if isinstance(space, list):
-        return value in space
-    return type(value) in (int, float) and space.low <= value <= space.high
 
 
 def stored(value: Any, space: Tried) -> Any:
