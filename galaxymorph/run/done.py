@@ -47,11 +47,6 @@ def changed(plan: Plan, job: Job) -> str:
     return f"{' and '.join(kinds)} changed" if kinds else ""
 
 
-def is_done(plan: Plan, name: str) -> bool:
-    """Return whether a job, by name, has been executed, be it with other inputs than now."""
-    return Step(plan.run, name).mark.is_file()
-
-
 def mark(step: Step, job: Job, fingerprints: Mapping[str, str], *, seconds: float) -> None:
     """Write `done.json`; `fingerprints` are those of when the execution began."""
     content = {

@@ -150,10 +150,9 @@ def environments(jobs: int) -> list[dict[str, str]]:
     if jobs == 1:
         return [common]
     common = {"OMP_NUM_THREADS": str(max(1, (cores() or 1) // jobs))} | common
-    gpus = _gpus()
-    if len(gpus) < 2:
-        return [common] * jobs
-    return [common | {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} for slot in range(jobs)]
+    gpus = [{"CUDA_VISIBLE_DEVICES": name} for name in _gpus()]
+    gpus = gpus if len(gpus) > 1 else [{}]
+    return [common | gpus[slot % len(gpus)] for slot in range(jobs)]
 
 
 def _gpus() -> list[str]:

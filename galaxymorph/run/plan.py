@@ -13,21 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.run import notebooks
-from galaxymorph.run.params import (
-    RESERVED,
-    ParamsError,
-    Problems,
-    as_text,
-    kind_of,
-    merge,
-    named,
-    overlap,
-    override,
-    read,
-    set_key,
-)
-from galaxymorph.run.space import Space, tried
+from galaxymorph.run import notebooks, params
+from galaxymorph.run.params import RESERVED, ParamsError, Problems, Space, kind_of
 from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
@@ -94,10 +81,10 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
 
     Raises `ParamsError` with all mistakes, each naming file and key, what was expected, and the
     nearest valid name."""
-    document = read(path)
+    document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
-        override(document, text, problems)
+        params.override(document, text, problems)
     if run is not None:
         document["run"] = run
     return _resolve(document, problems)
@@ -107,7 +94,7 @@ def changed(document: Params, step: str, values: Values) -> Params:
     """Copy a plan's document with other values, by dotted key, of a step's parameters."""
     document = copy.deepcopy(document)
     for key, value in values.items():
-        set_key(document[step], key.split("."), copy.deepcopy(value))
+        params.set_key(document[step], key.split("."), copy.deepcopy(value))
     return document
 
 
@@ -128,7 +115,7 @@ def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None
 
 
 def _resolve(document: Params, problems: Problems) -> Plan:
-    run, galaxies = document.get("run"), named({"name": None}, document.get("galaxies", {}))
+    run, galaxies = document.get("run"), params.named({"name": None}, document.get("galaxies", {}))
     if "galaxies" in document:
         document["galaxies"] = galaxies
     if run is None:
@@ -161,9 +148,7 @@ class _Step:
     earlier: list[Job]  # their jobs; of a step with mistakes, none
     problems: Problems
     combination: Params = field(default_factory=dict)  # of the job that is being resolved
-    models: dict[str, str] = field(
-        default_factory=dict
-    )  # files that it reads: the jobs they are of
+    models: dict[str, str] = field(default_factory=dict)  # that it reads: the jobs they are of
 
     def check(self) -> bool:
         """Whether the block can be resolved."""
@@ -188,11 +173,12 @@ class _Step:
                     self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
                 elif isinstance(values, list) and any(values.count(each) > 1 for each in values):
                     self._add(f"{part}.{key}", "a value is given twice")
-        folder, name = project.root() / "notebooks", self.block["notebook"].removesuffix(".ipynb")
+        name = self.block["notebook"].removesuffix(".ipynb")
+        path = project.root() / "notebooks" / f"{name}.ipynb"
         try:
-            self.notebook = notebooks.read(folder / f"{name}.ipynb")
+            self.notebook = notebooks.read(path)
         except notebooks.NotebookError as error:
-            names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
+            names = [] if path.is_file() else [each.stem for each in path.parent.glob("*.ipynb")]
             self._add("notebook", f"{error}{nearest(RENAMED.get(name) or name, names)}")
         self._check_paths()
         return len(self.problems.found) == before
@@ -230,7 +216,7 @@ class _Step:
         notebook, seen = self.notebook, set[str]()
         for values in itertools.product(*self.over.values()):
             combination = self.combination = dict(zip(self.over, values, strict=True))
-            pairs = ",".join(f"{key}={as_text(value)}" for key, value in combination.items())
+            pairs = ",".join(f"{key}={params.as_text(value)}" for key, value in combination.items())
             name = f"{self.name}/{pairs}" if combination else self.name
             if name in seen:
                 self._add("over", f"two combinations have the same folder, {name}")
@@ -240,7 +226,7 @@ class _Step:
             for key, message in notebook.mistakes(given):
                 self._add_at(key, message)
             defaults = notebook.parameters
-            parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
+            parameters = {k: params.merge(each, given.get(k, each)) for k, each in defaults.items()}
             for key, value in leaves(parameters):
                 if value not in self.models and (file := _file(value)) and not file.is_file():
                     self._add_at(key, f"{value}: there is no such file")
@@ -259,16 +245,17 @@ class _Step:
         own = {k: self._value(k, each) for k, each in self.block.items() if k in parameters}
         given = copy.deepcopy(own)
         if "galaxies" in self.notebook.parameters:
-            given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
+            common = self.document.get("galaxies", {})
+            given["galaxies"] = params.merge(common, given.get("galaxies", {}))
         for key, value in self.combination.items():
-            if key in own or any(overlap(key, other) for other, _ in leaves(own)):
+            if key in own or any(params.overlap(key, other) for other, _ in leaves(own)):
                 self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
-            elif not set_key(given, key.split("."), self._value(key, value)):
+            elif not params.set_key(given, key.split("."), self._value(key, value)):
                 self._add(f"over.{key}", "there are no keys below it")
         return given
 
     def _value(self, key: str, value: Any) -> Any:
-        return named(self.notebook.parameters.get(key), self._with_models(key, value))
+        return params.named(self.notebook.parameters.get(key), self._with_models(key, value))
 
     def _with_models(self, key: str, value: Any) -> Any:
         """A parameter's value with the model file of every `{step: NAME}` in it."""
@@ -329,8 +316,8 @@ class _Step:
 
     def _add_at(self, key: str, message: str) -> None:
         """Add a mistake in a parameter of a job where the params file gives it."""
-        repeated = [over for over in self.combination if overlap(over, key)]
-        own = named({"name": None}, self.block.get("galaxies")) or {}
+        repeated = [over for over in self.combination if params.overlap(over, key)]
+        own = params.named({"name": None}, self.block.get("galaxies")) or {}
         if repeated:
             self._add(f"over.{repeated[0]}", message)
         elif key.startswith("galaxies.") and key.split(".")[1] not in own:
@@ -343,18 +330,18 @@ class _Step:
 
         def mistakes(value: Any) -> list[str]:  # of the parameter `key`
             given: Params = {}
-            set_key(given, key.split("."), value)
+            params.set_key(given, key.split("."), value)
             return [message for _, message in self.notebook.mistakes(given)]
 
         places = [*(("over", key) for key in self.over), *(("search", key) for key in self.search)]
         found: Space = {}
         for key, values in self.search.items():
             for part, other in places:
-                if overlap(other, key) and (part, other) != ("search", key):
+                if params.overlap(other, key) and (part, other) != ("search", key):
                     why = f"is given by {self.name}.{part}.{other}, too; leave one of the two out"
                     self._add(f"search.{key}", why)
             try:
-                found[key] = tried(key, values, mistakes)
+                found[key] = params.tried(key, values, mistakes)
             except ParamsError as error:
                 for message in error.problems:
                     self._add(f"search.{key}", message)

@@ -99,14 +99,14 @@ def _write_plan(plan: Plan, place: Path) -> None:
 
 def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a job has to be executed now; where not, says why."""
-    absent = [name for name in job.needs if not done.is_done(plan, name)]
+    absent = [name for name in job.needs if not Step(plan.run, name).mark.is_file()]
     gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}
     listed = job.parameters.get("steps") or ()  # which it can show as not run
     absent = [name for name in absent if name not in gone or name not in listed]
     if absent:
         why = f"it needs {', '.join(absent)}"
         if gone.issuperset(absent):
-            _leave_out(Step(plan.run, job.name), why)
+            project.write_json(Step(plan.run, job.name).path / NOT_RUN, {"why": why})
             outcome.left_out.append(job.name)
             screen.say(f"– {job.name}: not run, {why}")
         else:
@@ -125,7 +125,8 @@ def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Scre
 def _settle(
     handle: Handle, prints: dict[str, str], run: str, outcome: Outcome, screen: Screen
 ) -> None:
-    """After a job has ended: marks it as done or left out, or says why it has failed."""
+    """After a job has ended: marks it as done, or as left out, where that is no fault of its own
+    (the next run tries again), or says why it has failed."""
     job, seconds = handle.job, handle.seconds
     step, name, notebook = Step(run, job.name), job.name, handle.folder / "notebook.ipynb"
     if handle.partial.is_file():
@@ -134,7 +135,7 @@ def _settle(
     why = handle.failure() if handle.poll() else done.unfulfilled(step, job)
     handle.stop()
     if unavailable:
-        _leave_out(step, unavailable.split(": ")[0])
+        project.write_json(step.path / NOT_RUN, {"why": unavailable.split(": ")[0]})
         outcome.left_out.append(name)
         screen.say(f"– {name}: not run: {unavailable}")
     elif why:
@@ -146,9 +147,3 @@ def _settle(
         outcome.done.append(name)
         findings = project.read_json(step.path / "metrics.json").get("findings", [])  # sentences
         screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *findings]))
-
-
-def _leave_out(step: Step, why: str) -> None:
-    """For readers of the run: a step that could not be executed, which is no fault of its own. The
-    next run tries again."""
-    project.write_json(step.path / NOT_RUN, {"why": why})

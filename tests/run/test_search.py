@@ -25,10 +25,9 @@ from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import RunError
-from galaxymorph.run.params import ParamsError
+from galaxymorph.run.params import ParamsError, Range
 from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.search import _draw, tune
-from galaxymorph.run.space import Range
 from tests.run.test_runner import write_notebook
 
 PARAMETERS = """\
