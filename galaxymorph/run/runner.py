@@ -145,5 +145,5 @@ def _settle(
     else:
         done.mark(step, job, prints, seconds=seconds)
         outcome.done.append(name)
-        findings = project.read_json(step.path / "metrics.json").get("findings", [])  # sentences
+        findings = map(str, project.read_json(step.path / "metrics.json").get("findings", []))
         screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *findings]))
