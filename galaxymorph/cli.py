@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(**options)
     except (ValueError, OSError) as error:
-        from galaxymorph.run.problems import ParamsError
+        from galaxymorph.run.params import ParamsError
 
         if command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
             raise  # not the user's mistake
@@ -55,7 +55,7 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
     command goes on from there."""
     from galaxymorph.run import runner
     from galaxymorph.run.executors import Local
-    from galaxymorph.run.problems import ParamsError
+    from galaxymorph.run.params import ParamsError
 
     plan = _plan(**options)
     if jobs < 1:
@@ -76,7 +76,7 @@ def tune(*, params: Path | None, overrides: list[str], run: str | None, **option
     values. Each step gets the same number of trials. Ctrl-C stops at once, and the same command
     goes on from there. Of a step that trains more than once, the first training is what is tuned.
     The best values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
-    from galaxymorph.run.problems import ParamsError
+    from galaxymorph.run.params import ParamsError
 
     if not importlib.util.find_spec("optuna"):
         extra = "the extra `search`: pip install -e '.[search]'"

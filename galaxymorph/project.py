@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # of a run or a step
-PIECE = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # of a step, or one combination of a repeated one
+JOB = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # of a step, or one combination of a repeated one
 
 
 def root() -> Path:

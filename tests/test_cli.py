@@ -89,7 +89,7 @@ def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert capsys.readouterr().out.endswith("index.html\n")
 
 
-def test_list_says_what_a_piece_needs(project, capsys):
+def test_list_says_what_a_job_needs(project, capsys):
     path = project / "notebooks" / "02_a.ipynb"
     notebook = json.loads(path.read_text())
     notebook["metadata"]["galaxymorph"]["outputs"].append("model.safetensors")

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN
 from galaxymorph.run.folder import Step
 from galaxymorph.run.notebooks import MODEL
-from galaxymorph.run.plan import Piece, Plan
+from galaxymorph.run.plan import Job, Plan
 from galaxymorph.text import leaves
 
 PACKAGE = Path(__file__).parents[1]
@@ -34,7 +34,7 @@ LARGE = 64 * 2**20  # bytes; larger files are distinguished by size and time
 WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")
 
 
-def changed(plan: Plan, job: Piece) -> str:
+def changed(plan: Plan, job: Job) -> str:
     """Return why a job has to be executed: empty where it is done."""
     step = Step(plan.run, job.name)
     if not step.mark.is_file():
@@ -47,12 +47,7 @@ def changed(plan: Plan, job: Piece) -> str:
     return f"{' and '.join(kinds)} changed" if kinds else ""
 
 
-def is_done(plan: Plan, name: str) -> bool:
-    """Return whether a job, by name, has been executed, be it with other inputs than now."""
-    return Step(plan.run, name).mark.is_file()
-
-
-def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: float) -> None:
+def mark(step: Step, job: Job, fingerprints: Mapping[str, str], *, seconds: float) -> None:
     """Write `done.json`; `fingerprints` are those of when the execution began."""
     content = {
         "step": job.step,
@@ -68,7 +63,7 @@ def mark(step: Step, job: Piece, fingerprints: Mapping[str, str], *, seconds: fl
 # ---- what a job leaves
 
 
-def outputs(step: Step, job: Piece) -> list[Path]:
+def outputs(step: Step, job: Job) -> list[Path]:
     """Return the files that a job has to leave: those that its notebook declares, and what the
     runner writes itself."""
     declared = []
@@ -79,7 +74,7 @@ def outputs(step: Step, job: Piece) -> list[Path]:
     return [*declared, step.path / "notebook.ipynb", step.path / "params.yaml"]
 
 
-def clear(step: Step, job: Piece) -> None:
+def clear(step: Step, job: Job) -> None:
     """Remove what an earlier execution has left: old files cannot pass for new."""
     old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
     folders = [step.path, *(row.path for row in step.rows())]
@@ -92,7 +87,7 @@ def clear(step: Step, job: Piece) -> None:
             folder.rmdir()
 
 
-def unfulfilled(step: Step, job: Piece) -> str:
+def unfulfilled(step: Step, job: Job) -> str:
     """Return what is wrong with the files of a job whose notebook has come to its end."""
     for path in outputs(step, job):
         if not path.is_file():
@@ -105,12 +100,6 @@ def unfulfilled(step: Step, job: Piece) -> str:
     return ""
 
 
-def findings(step: Step) -> list[str]:
-    """Return what a step has found, in sentences: the list `findings` in its metrics.json."""
-    metrics = project.read_json(step.path / "metrics.json")
-    return [str(sentence) for sentence in metrics.get("findings", [])]
-
-
 def _shown(path: Path, step: Step) -> str:
     """A file of a job relative to the job's folder, a model relative to the project's."""
     base = step.path if path.is_relative_to(step.path) else project.root()
@@ -120,16 +109,14 @@ def _shown(path: Path, step: Step) -> str:
 # ---- fingerprints
 
 
-def fingerprints(plan: Plan, job: Piece) -> dict[str, str]:
+def fingerprints(plan: Plan, job: Job) -> dict[str, str]:
     """Return hashes of everything that a job's results depend on, by kind, so that a change can be
     named."""
-    code, upstream = job.notebook.code, {}
-    for name in job.reads:
-        mark = Step(plan.run, name).mark
-        upstream[name] = mark.is_file() and _hash(mark.read_bytes())
+    code, marks = job.notebook.code, {name: Step(plan.run, name).mark for name in job.reads}
+    upstream = {name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()}
     inputs = {
         "parameters": job.parameters,
-        "code": [[_normal(source) for source in code], _sources(code)],
+        "code": [[_parsed(source)[0] for source in code], _sources(code)],
         "files": _files(job.parameters),
         "upstream": upstream,
     }
@@ -141,57 +128,45 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _normal(source: str) -> str:
-    """Python without comments, docstrings and layout; what is not valid Python, as it is."""
+@functools.cache
+def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
+    """Python without comments, docstrings and layout, and the dotted names of what it imports. What
+    is not valid Python stays as it is: executing it will say so."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return source
+        return source, ()
+    imported: list[str] = []
     for node in ast.walk(tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
-            del node.body[0]
-    return ast.unparse(tree)
+        match node:
+            case ast.Import():
+                imported += [alias.name for alias in node.names]
+            case ast.ImportFrom():
+                base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
+                imported += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            case ast.Module() | ast.ClassDef() | ast.FunctionDef():
+                if ast.get_docstring(node, clean=False) is not None and len(node.body) > 1:
+                    del node.body[0]
+    return ast.unparse(tree), tuple(imported)
 
 
 def _sources(code: Sequence[str]) -> dict[str, str]:
-    """Hashes of the package's modules that code imports, directly or through each other."""
+    """Hashes of the package's modules that code imports, directly or through each other, and of the
+    packages around them."""
     found: dict[str, str] = {}
-    waiting = [module for source in code for module in _modules(source)]
+    waiting = [name for source in code for name in _parsed(source)[1]]
     while waiting:
-        name = waiting.pop()
-        place = PACKAGE.joinpath(*name.split("."))
-        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-        if name not in found and path.is_file():
-            found[name], imported = _module(path, path.stat().st_mtime_ns)
-            waiting += imported
+        top, *parts = waiting.pop().split(".")
+        if top != PACKAGE.name:
+            continue
+        for n in range(len(parts) + 1):
+            name, place = ".".join(parts[:n]) or "__init__", PACKAGE.joinpath(*parts[:n])
+            path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            if name not in found and path.is_file():
+                source, imported = _parsed(path.read_text(encoding="utf-8"))
+                found[name] = _hash(source.encode())
+                waiting += imported
     return found
-
-
-@functools.cache
-def _module(path: Path, mtime: int) -> tuple[str, tuple[str, ...]]:
-    source = path.read_text(encoding="utf-8")
-    return _hash(_normal(source).encode()), tuple(_modules(source))
-
-
-def _modules(source: str) -> Iterator[str]:
-    """Names that may be modules of the package, and those around them: the caller looks which
-    are."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return  # importing it will say so
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, (PACKAGE.name if node.level else "", node.module)))
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        for name in names:
-            top, *parts = name.split(".")
-            if top == PACKAGE.name:
-                yield from (".".join(parts[:n]) or "__init__" for n in range(len(parts) + 1))
 
 
 def _files(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -91,8 +91,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
 
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
-            progress = {"cell": next(started), "cells": cells}
-            project.write_json(said / "progress.json", progress)
+            project.write_json(said / "progress.json", f"cell {next(started)}/{cells}")
 
     papermill.execute_notebook(
         notebook,

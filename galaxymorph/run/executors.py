@@ -6,12 +6,10 @@ All that goes in and comes out are files in the job's folder, so that an executo
     params.yaml               the job's parameters
     notebook.partial.ipynb    the notebook with its outputs so far
     .job/job.json             what to execute: notebook, output, parameters, environment variables
-    .job/progress.json  log   what it says while it runs
+    .job/progress.json  log   what it says while it runs: a cell, or the epoch of a training
     .job/failure.json         why it has failed
 """
 
-import contextlib
-import csv
 import os
 import shutil
 import subprocess
@@ -26,9 +24,9 @@ from types import MappingProxyType
 import yaml
 
 from galaxymorph import project
-from galaxymorph.run import folder as run_folder
 from galaxymorph.run.environment import cores
-from galaxymorph.run.plan import Piece
+from galaxymorph.run.folder import SAID
+from galaxymorph.run.plan import Job
 
 Variables = Mapping[str, str]  # of the environment
 NONE: Variables = MappingProxyType({})
@@ -37,9 +35,9 @@ NONE: Variables = MappingProxyType({})
 class Handle(ABC):
     """A job that has been submitted; `folder` is where it writes."""
 
-    def __init__(self, job: Piece, folder: Path, environment: Variables):
+    def __init__(self, job: Job, folder: Path, environment: Variables):
         self.job, self.folder, self.started = job, folder, time.monotonic()
-        self.partial, self.said = folder / "notebook.partial.ipynb", folder / ".job"
+        self.partial, self.said = folder / "notebook.partial.ipynb", folder / SAID
         shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
         self.partial.unlink(missing_ok=True)
         parameters = yaml.safe_dump(job.parameters, sort_keys=False, allow_unicode=True)
@@ -62,17 +60,7 @@ class Handle(ABC):
 
     def progress(self) -> str:
         """Return the latest epoch while the training cell is running, else the cell."""
-        cells = self.said / "progress.json"
-        # a row may just be being written
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, IndexError):
-            histories = [self.folder / "history.csv", *self.folder.glob("*/history.csv")]
-            history = max(filter(Path.is_file, histories), key=lambda path: path.stat().st_mtime)
-            if history.stat().st_mtime > cells.stat().st_mtime:
-                rows = list(csv.DictReader(history.read_text(encoding="utf-8").splitlines()))
-                seconds = sum(float(row["seconds"]) for row in rows)
-                return run_folder.progress(rows[-1], seconds=seconds)
-        cell = project.read_json(cells)
-        return f"cell {cell['cell']}/{cell['cells']}" if cell else "starting"
+        return project.read_json(self.said / "progress.json") or "starting"
 
     def unavailable(self) -> str:
         """Return what the notebook could not get, if an exception `Unavailable` has ended it."""
@@ -99,7 +87,7 @@ class Executor(ABC):
         """Whether there is room for another job."""
 
     @abstractmethod
-    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+    def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         """Start to execute a job in its folder, with additional environment variables."""
 
 
@@ -117,7 +105,7 @@ class Local(Executor):
     def free(self) -> bool:
         return bool(self._free())
 
-    def submit(self, job: Piece, folder: Path, environment: Variables = NONE) -> Handle:
+    def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         slot = self._free()[0]
         handle = Process(job, folder, environment, machine=self.environments[slot])
         self.slots[slot] = handle
@@ -127,7 +115,7 @@ class Local(Executor):
 class Process(Handle):
     """A job in a process of its own on this machine; `machine` is the process's environment."""
 
-    def __init__(self, job: Piece, folder: Path, environment: Variables, *, machine: Variables):
+    def __init__(self, job: Job, folder: Path, environment: Variables, *, machine: Variables):
         super().__init__(job, folder, environment)
         self.sockets = tempfile.mkdtemp(prefix="gm-", dir="/tmp")  # 104 letters at most with names
         with (self.said / "log").open("w") as log:
@@ -162,10 +150,9 @@ def environments(jobs: int) -> list[dict[str, str]]:
     if jobs == 1:
         return [common]
     common = {"OMP_NUM_THREADS": str(max(1, (cores() or 1) // jobs))} | common
-    gpus = _gpus()
-    if len(gpus) < 2:
-        return [common] * jobs
-    return [common | {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} for slot in range(jobs)]
+    gpus = [{"CUDA_VISIBLE_DEVICES": name} for name in _gpus()]
+    gpus = gpus if len(gpus) > 1 else [{}]
+    return [common | gpus[slot % len(gpus)] for slot in range(jobs)]
 
 
 def _gpus() -> list[str]:

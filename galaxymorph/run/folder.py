@@ -27,11 +27,12 @@ import pandas as pd
 
 from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
-from galaxymorph.project import NAME, PIECE, model_file, root, write
+from galaxymorph.project import JOB, NAME, model_file, root, write
 from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
 
 LETTERS = "names consist of letters, digits, '.', '_' and '-'"
+SAID = ".job"  # folder of what a running job says to the runner (`executors`)
 TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of the trial of a search
 
 
@@ -43,7 +44,7 @@ class Step:
     folder instead, the model file, too."""
 
     def __init__(self, run: str, step: str):
-        if not NAME.fullmatch(run) or not PIECE.fullmatch(step):
+        if not NAME.fullmatch(run) or not JOB.fullmatch(step):
             raise ValueError(f"run {run!r}, step {step!r}: {LETTERS}")
         self.run, self.step = run, step
         self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None
@@ -94,7 +95,7 @@ class Step:
 
             rows = trial.watched(self.trial, rows)
         done: list[dict[str, Any]] = []
-        line = _Line()
+        line = _Line(self.mark.with_name(SAID))
         start = time.monotonic()
         with self.file("history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -181,14 +182,16 @@ def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
 
 
 class _Line:
-    """A line that is rewritten in a notebook, at most twice a second; nothing is shown outside."""
+    """A line that is rewritten in a notebook, and for the runner, at most twice a second."""
 
-    def __init__(self) -> None:
-        self.handle, self.last = None, -math.inf
+    def __init__(self, said: Path) -> None:
+        self.said, self.handle, self.last = said, None, -math.inf
 
     def show(self, text: str) -> None:
         if time.monotonic() - self.last >= 0.5 or "left" not in text:
             self.handle, self.last = _show(text, self.handle), time.monotonic()
+            if self.said.is_dir():
+                project.write_json(self.said / "progress.json", text)
 
 
 def _show(content: Any, handle: Any = None) -> Any:

@@ -10,7 +10,8 @@ from galaxymorph.evaluation.predictions import PREDICTIONS
 from galaxymorph.run import notebooks
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import locked
-from galaxymorph.run.plan import Piece, Plan
+from galaxymorph.run.plan import Job, Plan
+from galaxymorph.run.results import planned
 
 __all__ = ["read", "write"]
 
@@ -23,19 +24,18 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
     if not project.NAME.fullmatch(run):
         raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
     folder = project.root() / "results" / run
-    path = folder / "plan.json"
-    earlier = project.read_json(path).get("pieces", {})
-    made = {name for name, piece in earlier.items() if piece["outputs"] is None}
+    earlier = planned(folder)
+    made = {name for name, job in earlier.items() if job["outputs"] is None}
     there = folder.is_dir() and any(each.name != ".lock" for each in folder.iterdir())
     if there and (not made or set(earlier) - made - {COMPARE}):
         why = "this run is no comparison of files, and is left as it is"
         raise ValueError(f"{folder}: {why}; --run NAME makes another one")
     nothing = {"parameters": {}, "outputs": None}
-    pieces = {each.name: {"combination": each.combination, **nothing} for each in brought}
+    jobs = {each.name: {"combination": each.combination, **nothing} for each in brought}
     with locked(folder):
         for name in made:
             shutil.rmtree(folder / name.split("/")[0], ignore_errors=True)
-        project.write_json(path, {"pieces": pieces})
+        project.write_json(folder / "plan.json", {"jobs": jobs})
         for each in brought:
             step = Step(run, each.name)
             place = step.row(each.row) if each.row else step
@@ -50,6 +50,6 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
                 metrics["findings"] = [f"{each.path}: {note}" for note in each.notes]
             place.metrics(metrics)
     notebook = notebooks.read(project.root() / "notebooks" / "11_compare.ipynb")
-    parameters = notebook.parameters | {"run": run, "step": COMPARE, "steps": list(pieces)}
-    compare = Piece(COMPARE, COMPARE, {}, notebook, parameters, reads=tuple(pieces), needs=())
+    parameters = notebook.parameters | {"run": run, "step": COMPARE, "steps": list(jobs)}
+    compare = Job(COMPARE, COMPARE, {}, notebook, parameters, reads=tuple(jobs), needs=())
     return Plan(run, (compare,), {})

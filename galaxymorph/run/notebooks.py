@@ -29,11 +29,7 @@ Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected
 
 
 class NotebookError(ValueError):
-    """A notebook that cannot be used as a step; `path` is its file."""
-
-    def __init__(self, path: Path, message: str):
-        super().__init__(f"{path.name}: {message}")
-        self.path = path
+    """A notebook that cannot be used as a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +60,12 @@ class Notebook:
 
     def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]
-        if default is not None and not accepts(given, type(default)):
-            yield name, expectation(given, type(default))
-            return
+        hints = [call.passed[name] for call in self._calls if name in call.passed]
+        for hint in hints if default is None else [type(default)]:
+            if not accepts(given, hint):
+                yield name, expectation(given, hint)
+                return
         for call in self._calls:
-            if default is None and name in call.passed:
-                option = call.options.get(call.passed[name])
-                if option and not accepts(given, option.annotation):
-                    yield name, expectation(given, option.annotation)
             if name in call.unpacked and isinstance(given, dict):
                 yield from call.check(name, given)
         if default is None and isinstance(given, str) and exponent(given):
@@ -102,8 +96,8 @@ class Notebook:
     def _calls(self) -> "list[_Call]":
         """The calls of importable functions that are handed parameters."""
         imported = dict(pair for node in self._nodes for pair in _imports(node))
-        calls = [node for node in self._nodes if isinstance(node, ast.Call)]
-        found = [_call(node, imported, self.parameters) for node in calls]
+        calls = (node for node in self._nodes if isinstance(node, ast.Call))
+        found = (_call(node, imported, self.parameters) for node in calls)
         return [call for call in found if call]
 
 
@@ -111,35 +105,41 @@ def read(path: Path) -> Notebook:
     """Read a notebook. Raises `NotebookError` where it is missing, not a notebook, or has no one
     cell of parameters."""
     try:
+        return _read(path)
+    except FileNotFoundError:
+        why = f"there is no such notebook in {path.parent}"
+    except SyntaxError as error:
+        why = f"not valid Python: {error.text or error}"
+    except ValueError as error:
+        why = str(error)
+    raise NotebookError(f"{path.name}: {why}")
+
+
+def _read(path: Path) -> Notebook:
+    try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
         code = [_python("".join(cell["source"])) for cell in cells]
-    except FileNotFoundError:
-        raise NotebookError(path, f"there is no such notebook in {path.parent}") from None
     except (ValueError, KeyError, TypeError):
-        raise NotebookError(path, "not a version-4 notebook") from None
-    tagged = []
-    for cell, source in zip(cells, code, strict=True):
-        try:
-            tree = ast.parse(source)
-        except SyntaxError as error:
-            raise NotebookError(path, f"not valid Python: {error.text or source.strip()}") from None
-        tagged += [tree] if "parameters" in cell["metadata"].get("tags", []) else []
+        raise ValueError("not a version-4 notebook") from None
+    trees = [ast.parse(source) for source in code]
+    tags = [cell["metadata"].get("tags", []) for cell in cells]
+    tagged = [tree for tree, each in zip(trees, tags, strict=True) if "parameters" in each]
     if len(tagged) != 1:
-        raise NotebookError(path, f"has {len(tagged)} cells with the tag `parameters`, needs one")
+        raise ValueError(f"has {len(tagged)} cells with the tag `parameters`, needs one")
     try:
         parameters = dict(_assignments(tagged[0]))
     except ValueError as error:
-        raise NotebookError(path, f"parameters cell: {error}") from None
+        raise ValueError(f"parameters cell: {error}") from None
     for name in ("run", "step"):
         if name not in parameters:
-            raise NotebookError(path, f"has no parameter `{name}`: it cannot know where to write")
+            raise ValueError(f"has no parameter `{name}`: it cannot know where to write")
     declared = content.get("metadata", {}).get("galaxymorph", {})
     outputs = tuple(declared.get("outputs", []))
     for name in outputs:
         if not OUTPUT.fullmatch(name):
             where = "outputs are files in the step's folder, or <row>/<file>"
-            raise NotebookError(path, f"declares the output {name}; {where}")
+            raise ValueError(f"declares the output {name}; {where}")
     return Notebook(path, tuple(code), parameters, outputs, gate=declared.get("gate") is True)
 
 
@@ -187,14 +187,13 @@ class _Call:
 
     name: str  # as the notebook writes it: "train.fit"
     unpacked: set[str]  # parameters handed on as **NAME
-    passed: dict[str, str]  # parameter handed on as it is -> the option's name
+    passed: dict[str, Any]  # parameter handed on as it is -> the option's annotation
     fixed: set[str]  # options that the notebook fills itself
-    options: dict[str, inspect.Parameter]  # that the target takes by name
+    options: dict[str, inspect.Parameter]  # others that the target takes by name
     takes_all: bool  # whether it takes any others, too
     refused: Callable[[Any], dict[str, str]]  # why options do not go together, by the target
 
     def check(self, name: str, given: dict[str, Any]) -> Mistakes:
-        free = [option for option in self.options if option not in self.fixed]
         refused = self.refused(given)
         for key, value in given.items():
             place = f"{name}.{key}"
@@ -203,12 +202,12 @@ class _Call:
                 yield place, f"the notebook itself fills {key} of {self.name}; {own}"
             elif key in refused:
                 yield place, refused[key]
-            elif key in free:
+            elif key in self.options:
                 if not accepts(value, self.options[key].annotation):
                     yield place, expectation(value, self.options[key].annotation)
             elif not self.takes_all:
-                near = nearest(key, free)
-                yield place, f"{self.name} has no such option{near}; it has {', '.join(free)}"
+                near = f"{nearest(key, self.options)}; it has {', '.join(self.options)}"
+                yield place, f"{self.name} has no such option{near}"
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
@@ -244,17 +243,20 @@ def _call(
         return None
     try:
         target = pkgutil.resolve_name(".".join([imported[first], *rest]))
-        signature = list(_signature(target).parameters.values())
+        signature = _signature(target).parameters
     except (ImportError, AttributeError, TypeError, ValueError):
         return None  # executing the notebook will tell; some built-in functions have no signature
-    positional = [each.name for each in signature if each.kind != each.VAR_POSITIONAL]
+    kinds = {name: each.kind for name, each in signature.items()}
+    positional = [name for name, kind in kinds.items() if kind != inspect.Parameter.VAR_POSITIONAL]
+    fixed = {word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)])
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    options = {name: each for name, each in signature.items() if each.kind in by_name}
     return _Call(
         dotted,
         unpacked={name for option, name in handed if option is None},
-        passed={name: option for option, name in handed if option},
-        fixed={word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)]),
-        options={each.name: each for each in signature if each.kind in by_name},
-        takes_all=any(each.kind == each.VAR_KEYWORD for each in signature),
+        passed={name: options[option].annotation for option, name in handed if option in options},
+        fixed=fixed,
+        options={name: each for name, each in options.items() if name not in fixed},
+        takes_all=inspect.Parameter.VAR_KEYWORD in kinds.values(),
         refused=getattr(target, "refused", lambda given: {}),
     )

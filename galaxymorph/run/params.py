@@ -36,17 +36,54 @@ combination). A notebook that is a gate (see `notebooks`) is needed by all jobs 
 
 import copy
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from galaxymorph.run.problems import ParamsError, Problems, kind_of
 from galaxymorph.text import nearest
 
 RESERVED = ("run", "galaxies")  # keys that are not steps
+# parameters that draw the galaxies that trials are compared on
+DRAW = ("seed", "n_labels", "galaxies", "steps")
+CUT = ("galaxies.crop", "galaxies.image_size")  # but these show the same ones in another way
+
+
+class ParamsError(ValueError):
+    """What is wrong in the parameters, one line for each mistake."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass
+class Problems:
+    """The mistakes found so far, each with the file, or the override, that it was made in."""
+
+    file: str
+    found: list[str] = field(default_factory=list)
+    overridden: dict[str, str] = field(default_factory=dict)  # dotted key -> text of the override
+
+    def add(self, key: str, message: str) -> None:
+        """Add a mistake at a dotted key; an empty one is the whole file."""
+        origin = self.file
+        for dotted, text in self.overridden.items():
+            if f"{key}.".startswith(f"{dotted}."):
+                origin = f"-s {text}"
+        self.found.append(f"{origin}: {f'{key}: ' if key else ''}{message}")
+
+
+def kind_of(value: Any) -> str:
+    """Name what was found in place of what was expected."""
+    return "nothing" if value is None else repr(value)
+
+
+# ---- the file, and overrides of it
 
 
 class _Loader(yaml.SafeLoader):
@@ -152,3 +189,55 @@ def as_text(value: Any) -> str:
     """Write a value as part of a folder's name."""
     text = value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
     return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"
+
+
+# ---- what a search may try
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float | int
+    high: float | int
+    log: bool  # tries as many from 0.001 to 0.01 as from 0.01 to 0.1
+    whole: bool  # whole numbers
+
+    def __contains__(self, value: Any) -> bool:
+        return type(value) in (int, float) and self.low <= value <= self.high
+
+
+Tried = Range | list[Any]
+Space = dict[str, Tried]  # by dotted key
+
+
+def tried(key: str, given: Any, mistakes: Callable[[Any], list[str]]) -> Tried:
+    """Read what the params file gives for a parameter at a dotted key.
+
+    `mistakes` returns what is wrong with one value of the parameter. Raises `ParamsError` for a
+    value that the step could not be given, and for what is neither range nor choices."""
+    if key.split(".")[0] in DRAW and key not in CUT:
+        why = "draws other galaxies, and trials can be compared on the same ones alone"
+        raise ParamsError([why])
+    bounds = isinstance(given, dict) and {"low", "high"} <= set(given) <= {"low", "high", "log"}
+    values = [given["low"], given["high"]] if bounds else given
+    if not isinstance(values, list) or len(values) < 2:
+        wanted = "a list of two values or more, or {low: NUMBER, high: NUMBER}"
+        raise ParamsError([f"expected {wanted}, found {kind_of(given)}"])
+    if wrong := [message for value in values for message in mistakes(value)]:
+        raise ParamsError(wrong)
+    if not bounds:
+        return values
+    low, high, log = *values, given.get("log", False)
+    if not all(type(each) in (int, float) and math.isfinite(each) for each in values):
+        why = f"expected numbers as low and high, found {kind_of(low)} and {kind_of(high)}"
+    elif not low < high:
+        why = f"low has to be less than high, found {low} and {high}"
+    elif not isinstance(log, bool):
+        why = f"expected true or false as log, found {kind_of(log)}"
+    elif log and low <= 0:
+        why = f"a logarithmic range begins above 0, found low: {low}"
+    else:
+        whole = not mistakes("text") or bool(mistakes(low + 0.5))  # any value: nobody knows
+        return Range(low, high, log, whole and type(low) is type(high) is int)
+    raise ParamsError([why])

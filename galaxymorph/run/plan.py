@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.run import notebooks
-from galaxymorph.run.params import RESERVED, as_text, merge, named, overlap, override, read, set_key
-from galaxymorph.run.problems import ParamsError, Problems, kind_of
-from galaxymorph.run.space import Space, tried
+from galaxymorph.run import notebooks, params
+from galaxymorph.run.params import RESERVED, ParamsError, Problems, Space, kind_of
 from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
@@ -29,7 +27,7 @@ Values = Mapping[str, Any]  # by dotted key
 
 
 @dataclass(frozen=True)
-class Piece:
+class Job:
     """One job: a notebook with its resolved parameters."""
 
     # its folder below results/<run>: the step, and the combination where the step is repeated
@@ -63,19 +61,19 @@ class Plan:
     """All jobs of a run, in order."""
 
     run: str
-    pieces: tuple[Piece, ...]
+    jobs: tuple[Job, ...]
     document: Params  # what they were made from: the params file with its overrides
 
-    def select(self, only: Sequence[str]) -> list[Piece]:
+    def select(self, only: Sequence[str]) -> list[Job]:
         """Return the jobs of these names, of steps or of single jobs; all where there are none.
         Raises `ParamsError` for other names."""
-        names = {name for job in self.pieces for name in (job.step, job.name)}
+        names = {name for job in self.jobs for name in (job.step, job.name)}
         odd = [name for name in only if name not in names]
         if odd:
             raise ParamsError(
                 f"--only {name}: there is no such step{nearest(name, names)}" for name in odd
             )
-        return [job for job in self.pieces if not only or {job.name, job.step} & set(only)]
+        return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
 def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
@@ -83,10 +81,10 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
 
     Raises `ParamsError` with all mistakes, each naming file and key, what was expected, and the
     nearest valid name."""
-    document = read(path)
+    document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
-        override(document, text, problems)
+        params.override(document, text, problems)
     if run is not None:
         document["run"] = run
     return _resolve(document, problems)
@@ -96,11 +94,11 @@ def changed(document: Params, step: str, values: Values) -> Params:
     """Copy a plan's document with other values, by dotted key, of a step's parameters."""
     document = copy.deepcopy(document)
     for key, value in values.items():
-        set_key(document[step], key.split("."), copy.deepcopy(value))
+        params.set_key(document[step], key.split("."), copy.deepcopy(value))
     return document
 
 
-def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Piece:
+def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Job:
     """Resolve a step's job with other values, for one seed (None: the step's first) and the first
     of everything else that the step is repeated over. Raises `ParamsError` where it cannot be
     executed so."""
@@ -113,11 +111,11 @@ def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None
         block["seed"] = seed
     names = [*RESERVED, *list(document)[: list(document).index(step) + 1]]
     document = {name: document[name] for name in names if name in document}  # no later steps
-    return _resolve(document, Problems(f"trial of {step}")).pieces[-1]
+    return _resolve(document, Problems(f"trial of {step}")).jobs[-1]
 
 
 def _resolve(document: Params, problems: Problems) -> Plan:
-    run, galaxies = document.get("run"), named({"name": None}, document.get("galaxies", {}))
+    run, galaxies = document.get("run"), params.named({"name": None}, document.get("galaxies", {}))
     if "galaxies" in document:
         document["galaxies"] = galaxies
     if run is None:
@@ -129,14 +127,14 @@ def _resolve(document: Params, problems: Problems) -> Plan:
     names = [name for name in document if name not in RESERVED]
     if not names:
         problems.add("", "there is no step; a step is a name with `notebook: NAME` below it")
-    pieces: list[Piece] = []
+    jobs: list[Job] = []
     for place, name in enumerate(names):
-        step = _Step(name, document[name], document, names[:place], pieces, problems)
+        step = _Step(name, document[name], document, names[:place], jobs, problems)
         if step.check():
-            pieces += list(step.jobs())
+            jobs += list(step.jobs())
     if problems.found:
         raise ParamsError(problems.found)
-    return Plan(document["run"], tuple(pieces), document)
+    return Plan(document["run"], tuple(jobs), document)
 
 
 @dataclass
@@ -147,12 +145,10 @@ class _Step:
     block: Any
     document: Params
     before: list[str]  # names of the earlier steps
-    earlier: list[Piece]  # their jobs; of a step with mistakes, none
+    earlier: list[Job]  # their jobs; of a step with mistakes, none
     problems: Problems
     combination: Params = field(default_factory=dict)  # of the job that is being resolved
-    models: dict[str, str] = field(
-        default_factory=dict
-    )  # files that it reads: the jobs they are of
+    models: dict[str, str] = field(default_factory=dict)  # that it reads: the jobs they are of
 
     def check(self) -> bool:
         """Whether the block can be resolved."""
@@ -177,11 +173,12 @@ class _Step:
                     self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
                 elif isinstance(values, list) and any(values.count(each) > 1 for each in values):
                     self._add(f"{part}.{key}", "a value is given twice")
-        folder, name = project.root() / "notebooks", self.block["notebook"].removesuffix(".ipynb")
+        name = self.block["notebook"].removesuffix(".ipynb")
+        path = project.root() / "notebooks" / f"{name}.ipynb"
         try:
-            self.notebook = notebooks.read(folder / f"{name}.ipynb")
+            self.notebook = notebooks.read(path)
         except notebooks.NotebookError as error:
-            names = [] if error.path.is_file() else [path.stem for path in folder.glob("*.ipynb")]
+            names = [] if path.is_file() else [each.stem for each in path.parent.glob("*.ipynb")]
             self._add("notebook", f"{error}{nearest(RENAMED.get(name) or name, names)}")
         self._check_paths()
         return len(self.problems.found) == before
@@ -212,14 +209,14 @@ class _Step:
             elif step in self.document and step not in RESERVED:
                 self._add(key, f"{value}: {step} makes it, which is not an earlier step")
 
-    def jobs(self) -> Iterator[Piece]:
+    def jobs(self) -> Iterator[Job]:
         """Resolve every combination of what the step is repeated over."""
         space = self._space()
-        gates = [piece.name for piece in self.earlier if piece.notebook.gate]
+        gates = [job.name for job in self.earlier if job.notebook.gate]
         notebook, seen = self.notebook, set[str]()
         for values in itertools.product(*self.over.values()):
             combination = self.combination = dict(zip(self.over, values, strict=True))
-            pairs = ",".join(f"{key}={as_text(value)}" for key, value in combination.items())
+            pairs = ",".join(f"{key}={params.as_text(value)}" for key, value in combination.items())
             name = f"{self.name}/{pairs}" if combination else self.name
             if name in seen:
                 self._add("over", f"two combinations have the same folder, {name}")
@@ -229,7 +226,7 @@ class _Step:
             for key, message in notebook.mistakes(given):
                 self._add_at(key, message)
             defaults = notebook.parameters
-            parameters = {key: merge(each, given.get(key, each)) for key, each in defaults.items()}
+            parameters = {k: params.merge(each, given.get(k, each)) for k, each in defaults.items()}
             for key, value in leaves(parameters):
                 if value not in self.models and (file := _file(value)) and not file.is_file():
                     self._add_at(key, f"{value}: there is no such file")
@@ -238,7 +235,7 @@ class _Step:
             parameters |= {"steps": reads} if "steps" in parameters else {}
             reads = tuple(dict.fromkeys([*reads, *self.models.values()]))
             needs = tuple(dict.fromkeys([*needs, *self.models.values(), *gates]))
-            yield Piece(name, self.name, combination, notebook, parameters, reads, needs, space)
+            yield Job(name, self.name, combination, notebook, parameters, reads, needs, space)
             gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:
@@ -248,16 +245,17 @@ class _Step:
         own = {k: self._value(k, each) for k, each in self.block.items() if k in parameters}
         given = copy.deepcopy(own)
         if "galaxies" in self.notebook.parameters:
-            given["galaxies"] = merge(self.document.get("galaxies", {}), given.get("galaxies", {}))
+            common = self.document.get("galaxies", {})
+            given["galaxies"] = params.merge(common, given.get("galaxies", {}))
         for key, value in self.combination.items():
-            if key in own or any(overlap(key, other) for other, _ in leaves(own)):
+            if key in own or any(params.overlap(key, other) for other, _ in leaves(own)):
                 self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
-            elif not set_key(given, key.split("."), self._value(key, value)):
+            elif not params.set_key(given, key.split("."), self._value(key, value)):
                 self._add(f"over.{key}", "there are no keys below it")
         return given
 
     def _value(self, key: str, value: Any) -> Any:
-        return named(self.notebook.parameters.get(key), self._with_models(key, value))
+        return params.named(self.notebook.parameters.get(key), self._with_models(key, value))
 
     def _with_models(self, key: str, value: Any) -> Any:
         """A parameter's value with the model file of every `{step: NAME}` in it."""
@@ -272,10 +270,10 @@ class _Step:
     def _model_of(self, key: str, reference: Params) -> Any:
         """The model file of the earlier job that a reference means, with the options beside it."""
         step, wanted, why = reference["step"], self.combination | reference, ""
-        jobs = [piece for piece in self.earlier if piece.step == step]
+        jobs = [job for job in self.earlier if job.step == step]
         over = jobs[0].combination if jobs else {}
         options = {k: v for k, v in reference.items() if k != "step" and k not in over}
-        matching = [piece.name for piece in jobs if piece.agrees(wanted)]
+        matching = [job.name for job in jobs if job.agrees(wanted)]
         if step not in self.before:
             why = f"there is no earlier step {step}{nearest(str(step), self.before)}"
         elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
@@ -301,25 +299,25 @@ class _Step:
         """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
         steps = parameters.get("steps")
         if steps is None:
-            return [piece.name for piece in self.earlier if "steps" in parameters], []
+            return [job.name for job in self.earlier if "steps" in parameters], []
         if not isinstance(steps, list):
             self._add("steps", f"expected a list of earlier steps, found {kind_of(steps)}")
             return [], []
-        names = [*self.before, *(piece.name for piece in self.earlier)]
+        names = [*self.before, *(job.name for job in self.earlier)]
         for name in steps:
             if name not in names:
                 self._add("steps", f"there is no earlier step {name}{nearest(str(name), names)}")
         wanted = [
-            piece.name
-            for piece in self.earlier
-            if piece.name in steps or (piece.step in steps and piece.agrees(self.combination))
+            job.name
+            for job in self.earlier
+            if job.name in steps or (job.step in steps and job.agrees(self.combination))
         ]
         return wanted, wanted
 
     def _add_at(self, key: str, message: str) -> None:
         """Add a mistake in a parameter of a job where the params file gives it."""
-        repeated = [over for over in self.combination if overlap(over, key)]
-        own = named({"name": None}, self.block.get("galaxies")) or {}
+        repeated = [over for over in self.combination if params.overlap(over, key)]
+        own = params.named({"name": None}, self.block.get("galaxies")) or {}
         if repeated:
             self._add(f"over.{repeated[0]}", message)
         elif key.startswith("galaxies.") and key.split(".")[1] not in own:
@@ -332,18 +330,18 @@ class _Step:
 
         def mistakes(value: Any) -> list[str]:  # of the parameter `key`
             given: Params = {}
-            set_key(given, key.split("."), value)
+            params.set_key(given, key.split("."), value)
             return [message for _, message in self.notebook.mistakes(given)]
 
         places = [*(("over", key) for key in self.over), *(("search", key) for key in self.search)]
         found: Space = {}
         for key, values in self.search.items():
             for part, other in places:
-                if overlap(other, key) and (part, other) != ("search", key):
+                if params.overlap(other, key) and (part, other) != ("search", key):
                     why = f"is given by {self.name}.{part}.{other}, too; leave one of the two out"
                     self._add(f"search.{key}", why)
             try:
-                found[key] = tried(key, values, mistakes)
+                found[key] = params.tried(key, values, mistakes)
             except ParamsError as error:
                 for message in error.problems:
                     self._add(f"search.{key}", message)

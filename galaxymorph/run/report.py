@@ -82,23 +82,18 @@ def write(run: str) -> Path:
     steps: dict[str, list[Result]] = {}
     for result in results:
         steps.setdefault(result.step, []).append(result)
-    done = [result for result in results if result.done]
+    done = [result.path for result in results if result.done]
     page = _render(
         "report.html",
         run=run,
         results=results,
-        done=done,
-        finished=max((result.finished for result in results if result.finished), default=""),
-        galaxies=next(
-            (r.parameters["galaxies"] for r in results if "galaxies" in r.parameters), {}
-        ),
         answer=_answer(compared),
         compared=compared,
         speaking=speaking,
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
-        environment=_distinct(project.read_json(r.path / "environment.json") for r in done),
+        environment=_distinct(project.read_json(p / "environment.json") for p in done),
     )
     project.write(folder / "index.html", page)
     return folder / "index.html"
@@ -186,16 +181,16 @@ def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
         return {}
     found = {"step": done[0].step, "jobs": str(len(done))}
     for key, values in _distinct(map(_origin, done)).items():
-        known = [value for value in values if value]
-        found[key] = known[0] if len(known) == 1 else f"{len(known)} different" if known else "–"
+        known = [value for value in values if value != "–"] or ["–"]
+        found[key] = known[0] if len(known) == 1 else f"{len(known)} different"
     return found | {"time in all": duration(sum(job.seconds or 0 for job in done))}
 
 
-def _origin(job: Result) -> dict[str, str]:
+def _origin(job: Result) -> dict[str, Any]:
     made = project.read_json(job.path / "done.json").get("fingerprints", {})
     where = project.read_json(job.path / "environment.json")
     changes = " and changes" if where.get("git_changes") else ""
-    known = {
+    return {
         "parameters": made.get("parameters"),
         "galaxies": job.metrics.get("fingerprint"),
         "code": made.get("code"),
@@ -204,7 +199,6 @@ def _origin(job: Result) -> dict[str, str]:
         "torch": where.get("torch"),
         "finished (UTC)": job.finished and job.finished[:16].replace("T", " "),
     }
-    return {key: value or "" for key, value in known.items()}
 
 
 def _images(job: Result) -> list[tuple[str, str]]:

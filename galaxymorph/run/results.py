@@ -73,6 +73,12 @@ class Result:
         return replace(row, metrics=self.metrics | own, seconds=own.get("seconds"))
 
 
+def planned(folder: Path) -> dict[str, Any]:
+    """Return the jobs in the `plan.json` of a run's folder, by name; none where it has none."""
+    plan = read_json(folder / "plan.json")
+    return plan.get("jobs") or plan.get("pieces", {})  # "pieces": before version 0.2
+
+
 def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     """Read every job of a run, or those in `steps`, finished or missing, in the run's order.
 
@@ -80,17 +86,17 @@ def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     `plan.json`; of a run by hand, those that are there. Raises `FileNotFoundError` where the run
     has none, or lacks one of `steps`."""
     folder = root() / "results" / run
-    planned = read_json(folder / "plan.json").get("pieces") or _found(folder)
-    if not planned:
+    jobs = planned(folder) or _found(folder)
+    if not jobs:
         raise FileNotFoundError(f"{folder}: run {run!r} has no step yet; run one first")
-    names = {name: {name, name.split("/")[0]} for name in planned}
+    names = {name: {name, name.split("/")[0]} for name in jobs}
     unknown = set(steps or ()) - set().union(*names.values())
     if unknown:
-        there = ", ".join(dict.fromkeys(name.split("/")[0] for name in planned))
+        there = ", ".join(dict.fromkeys(name.split("/")[0] for name in jobs))
         missing = ", ".join(sorted(unknown))
         raise FileNotFoundError(f"{folder}: no step {missing} in run {run!r}; it has {there}")
-    chosen = [name for name in planned if steps is None or names[name] & set(steps)]
-    return [_result(folder / name, name, planned[name]) for name in chosen]
+    chosen = [name for name in jobs if steps is None or names[name] & set(steps)]
+    return [_result(folder / name, name, jobs[name]) for name in chosen]
 
 
 def trained(run: str, steps: Sequence[str] | None = None) -> Entries:

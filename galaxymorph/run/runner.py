@@ -13,7 +13,8 @@ from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import Step
 from galaxymorph.run.locks import ignoring_signals, locked
-from galaxymorph.run.plan import Piece, Plan
+from galaxymorph.run.plan import Job, Plan
+from galaxymorph.run.results import planned
 from galaxymorph.run.screen import Screen
 from galaxymorph.text import duration
 
@@ -46,13 +47,13 @@ def run(
         out: takes what is said.
 
     Raises:
-        problems.ParamsError: `only` has a name that is not in the plan.
+        params.ParamsError: `only` has a name that is not in the plan.
         locks.RunError: another process is executing this run.
         KeyboardInterrupt: after everything that runs has been stopped."""
     chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
     chosen = [
-        job for job in plan.pieces if job in chosen or (job.notebook.gate and job.name in needed)
+        job for job in plan.jobs if job in chosen or (job.notebook.gate and job.name in needed)
     ]
     place = project.root() / "results" / plan.run
     outcome, screen = Outcome(), Screen(out)
@@ -89,25 +90,23 @@ def run(
 def _write_plan(plan: Plan, place: Path) -> None:
     """For readers of the run: what there should be, so that what is missing can be seen. Files that
     were brought and that no notebook declares stay in it."""
-    path = place / "plan.json"
-    there = project.read_json(path).get("pieces", {})
-    jobs = {name: job for name, job in there.items() if job["outputs"] is None}
-    for job in plan.pieces:
+    jobs = {name: job for name, job in planned(place).items() if job["outputs"] is None}
+    for job in plan.jobs:
         jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
         jobs[job.name]["outputs"] = job.notebook.outputs
-    project.write_json(path, {"pieces": jobs})
+    project.write_json(place / "plan.json", {"jobs": jobs})
 
 
-def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
+def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Whether a job has to be executed now; where not, says why."""
-    absent = [name for name in job.needs if not done.is_done(plan, name)]
+    absent = [name for name in job.needs if not Step(plan.run, name).mark.is_file()]
     gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}
     listed = job.parameters.get("steps") or ()  # which it can show as not run
     absent = [name for name in absent if name not in gone or name not in listed]
     if absent:
         why = f"it needs {', '.join(absent)}"
         if gone.issuperset(absent):
-            _leave_out(Step(plan.run, job.name), why)
+            project.write_json(Step(plan.run, job.name).path / NOT_RUN, {"why": why})
             outcome.left_out.append(job.name)
             screen.say(f"– {job.name}: not run, {why}")
         else:
@@ -126,7 +125,8 @@ def _is_due(plan: Plan, job: Piece, *, force: bool, outcome: Outcome, screen: Sc
 def _settle(
     handle: Handle, prints: dict[str, str], run: str, outcome: Outcome, screen: Screen
 ) -> None:
-    """After a job has ended: marks it as done or left out, or says why it has failed."""
+    """After a job has ended: marks it as done, or as left out, where that is no fault of its own
+    (the next run tries again), or says why it has failed."""
     job, seconds = handle.job, handle.seconds
     step, name, notebook = Step(run, job.name), job.name, handle.folder / "notebook.ipynb"
     if handle.partial.is_file():
@@ -135,7 +135,7 @@ def _settle(
     why = handle.failure() if handle.poll() else done.unfulfilled(step, job)
     handle.stop()
     if unavailable:
-        _leave_out(step, unavailable.split(": ")[0])
+        project.write_json(step.path / NOT_RUN, {"why": unavailable.split(": ")[0]})
         outcome.left_out.append(name)
         screen.say(f"– {name}: not run: {unavailable}")
     elif why:
@@ -145,10 +145,5 @@ def _settle(
     else:
         done.mark(step, job, prints, seconds=seconds)
         outcome.done.append(name)
-        screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *done.findings(step)]))
-
-
-def _leave_out(step: Step, why: str) -> None:
-    """For readers of the run: a step that could not be executed, which is no fault of its own. The
-    next run tries again."""
-    project.write_json(step.path / NOT_RUN, {"why": why})
+        findings = map(str, project.read_json(step.path / "metrics.json").get("findings", []))
+        screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *findings]))

@@ -23,8 +23,8 @@ import math
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOBase
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,12 +40,11 @@ from galaxymorph import project
 from galaxymorph.plots import search as plots
 from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
-from galaxymorph.run.folder import TRIAL
+from galaxymorph.run.folder import TRIAL, Step
 from galaxymorph.run.locks import ignoring_signals, locked
+from galaxymorph.run.params import ParamsError, Range, Tried
 from galaxymorph.run.plan import Plan, changed, make_trial
-from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.screen import Screen
-from galaxymorph.run.space import Range, Tried, inside, parameter, stored
 from galaxymorph.run.trial import PRUNER, storage
 from galaxymorph.text import duration, leaves, nearest
 
@@ -81,7 +80,7 @@ def tune(
         out: takes what is said.
 
     Raises:
-        problems.ParamsError: for what cannot be searched, before anything runs.
+        params.ParamsError: for what cannot be searched, before anything runs.
         locks.RunError: another process is searching the same.
         KeyboardInterrupt: after the running trial was stopped, which the next call repeats."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -91,7 +90,8 @@ def tune(
     failed, document, accounts = [], plan.document, []
     for search in searches:
         try:
-            with locked(search.folder), _study(search, restart=restart):
+            with locked(search.folder):
+                search.study = _study(search, restart=restart)
                 accounts.append(_run(search, n_trials, screen, executor))
                 document = changed(document, search.step, search.winner())
         except SearchError as error:
@@ -113,7 +113,7 @@ def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None
     if not metric.startswith("val_"):
         wanted = "a measure of validation galaxies, such as val_accuracy or val_loss"
         problems.append(f"--metric {metric}: expected {wanted}")
-    notebooks = {job.step: job.notebook for job in plan.pieces}
+    notebooks = {job.step: job.notebook for job in plan.jobs}
     for step in steps:
         if step not in notebooks:
             problems.append(f"tune {step}: there is no such step{nearest(step, notebooks)}")
@@ -147,7 +147,7 @@ class Search:
         problems = [
             f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
             for name in job.needs
-            if not done.is_done(plan, name)
+            if not Step(plan.run, name).mark.is_file()
         ]
         for key, space in self.space.items():
             begins = f"{step}.search.{key}: begins with the step's own value"
@@ -156,7 +156,7 @@ class Search:
             except KeyError:
                 problems.append(f"{begins}, which is missing; give {step}.{key}")
             else:
-                if not inside(value, space):
+                if value not in space:
                     problems.append(f"{begins}, {value!r}, which is outside; widen it")
         if problems:
             raise ParamsError(problems)
@@ -183,37 +183,44 @@ class Search:
 # ---- the study
 
 
-@contextmanager
-def _study(search: Search, *, restart: bool) -> Iterator[None]:
-    """Open the study; raise `SearchError` where its trials cannot be compared with new ones."""
+def _study(search: Search, *, restart: bool) -> optuna.Study:
+    """Open the study, with trials that were interrupted to be repeated; raise `SearchError` where
+    its trials cannot be compared with new ones. One without any that count begins again."""
     if restart:
         for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-    with storage(search.folder) as opened:
-        search.study = optuna.create_study(
-            storage=opened,
-            study_name=search.step,
-            direction="minimize" if search.least else "maximize",
-            pruner=PRUNER,
-            load_if_exists=True,
-        )
-        before, spent = search.study.user_attrs.get("setup", search.setup), len(search.spent())
-        if before == search.setup:
-            search.study.set_user_attr("setup", search.setup)
-            yield
-            return
-    if spent:
-        old, new = dict(leaves(before)), dict(leaves(search.setup))
-        pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
-        different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+    study = optuna.create_study(
+        storage=storage(search.folder),
+        study_name=search.step,
+        direction="minimize" if search.least else "maximize",
+        pruner=PRUNER,
+        load_if_exists=True,
+    )
+    own = {key: _stored(search.own[key], space) for key, space in search.space.items()}
+    if "setup" not in study.user_attrs:  # a new one
+        study.set_user_attr("setup", search.setup)
+        study.set_user_attr("code", search.code)
+        study.enqueue_trial(own)
+        return study
+    spent = len(study.get_trials(deepcopy=False, states=SPENT))
+    if not spent:  # nothing is lost
+        return _study(search, restart=True)
+    old, new = dict(leaves(study.user_attrs["setup"])), dict(leaves(search.setup))
+    pairs = {key: (old.get(key, "nothing"), new.get(key, "nothing")) for key in old | new}
+    different = [f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b]
+    if different:
         more = ["..."] if len(different) > 3 else []
         raise SearchError(
             f"{search.folder} has {_trials(spent)} of another search "
             f"({'; '.join(different[:3] + more)}), with which new ones cannot be compared; "
             "--restart begins again without them, --run NAME elsewhere"
         )
-    with _study(search, restart=True):  # nothing is lost
-        yield
+    for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(interrupted.number, state=TrialState.FAIL)
+        wanted = interrupted.system_attrs.get("fixed_params", interrupted.params)
+        if wanted.keys() == own.keys():  # one that was killed while it was drawn has fewer
+            study.enqueue_trial(wanted)
+    return study
 
 
 def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
@@ -222,12 +229,9 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     before = f", {spent} of them done" if spent else ""
     how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
     screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
-    if search.study.user_attrs.get("code", search.code) != search.code:
+    if search.study.user_attrs["code"] != search.code:
         where = "--restart begins again where that makes a difference"
         screen.say(f"  the code has changed since the first trial; {where}")
-    else:
-        search.study.set_user_attr("code", search.code)
-    _enqueue(search)
     failed: list[bool] = []
     for number in range(spent + 1, n_trials + 1):
         failed.append(bool(_trial(search, number, n_trials, screen, executor)))
@@ -239,32 +243,30 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     return _account(search, trials)
 
 
-def _enqueue(search: Search) -> None:
-    """Put the step's own values first, and after them those of trials that were interrupted."""
-    study = search.study
-    for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(interrupted.number, state=TrialState.FAIL)
-    failed, known = [], []
-    for each in study.get_trials(deepcopy=False):
-        if each.state == TrialState.FAIL:
-            failed.append(each.params)
-        else:
-            known.append(each.system_attrs.get("fixed_params", each.params))
-    own = {key: stored(search.own[key], space) for key, space in search.space.items()}
-    for wanted in [own, *failed]:
-        # one that was killed while it was drawn has not all of them
-        if wanted.keys() == own.keys() and wanted not in known:
-            study.enqueue_trial(wanted)
-            known.append(wanted)
-
-
 # ---- one trial
 
 
-def distribution(space: Tried) -> distributions.BaseDistribution:
+def _stored(value: Any, space: Tried) -> Any:
+    """Return a value as optuna stores it: lists and dicts as text."""
+    if isinstance(space, Range):
+        return int(value) if space.whole else float(value)
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _parameter(drawn: Any, space: Tried, *, own: Any) -> Any:
+    """Return what was drawn as a parameter: a choice as it was given, a number with four digits,
+    which can be read, unless it is the step's own."""
+    if isinstance(space, list):
+        return next(each for each in space if _stored(each, space) == drawn)
+    if space.whole or drawn == own:
+        return drawn
+    return min(max(float(f"{drawn:.4g}"), float(space.low)), float(space.high))
+
+
+def _distribution(space: Tried) -> distributions.BaseDistribution:
     """Return what may be tried as optuna takes it."""
     if isinstance(space, list):
-        return distributions.CategoricalDistribution([stored(value, space) for value in space])
+        return distributions.CategoricalDistribution([_stored(value, space) for value in space])
     if space.whole:
         return distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
     return distributions.FloatDistribution(space.low, space.high, log=space.log)
@@ -277,8 +279,8 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
     study, space, own = search.study, search.space, search.own
     study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
-    asked = study.ask({key: distribution(each) for key, each in space.items()})
-    values = {key: parameter(asked.params[key], space[key], own=own[key]) for key in space}
+    asked = study.ask({key: _distribution(each) for key, each in space.items()})
+    values = {key: _parameter(asked.params[key], space[key], own=own[key]) for key in space}
     asked.set_user_attr("values", values)
     job = make_trial(search.plan, search.step, values, seed=search.seed)
     name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
@@ -301,9 +303,7 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
             handle.stop()
             _tidy(handle, failed=bool(error))
     if error and number == 1:
-        study.tell(asked, state=TrialState.FAIL)
         raise SearchError(f"the first trial, with the step's own values, has failed {error}")
-    asked.set_user_attr("epoch", epoch)
     asked.set_user_attr("seconds", round(seconds, 1))
     if error:
         asked.set_user_attr("error", error.strip().splitlines()[-1])
@@ -337,12 +337,12 @@ def _write(search: Search) -> pd.DataFrame:
     failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
     rows = []
     for number, spent in enumerate(search.spent(), start=1):
-        said: dict[str, Any] = {"error": "", **spent.user_attrs}
+        said = {"epoch": 0, "error": ""} | spent.user_attrs
         failed = bool(said["error"])
         row = {"trial": number, "state": "failed" if failed else spent.state.name.lower()}
         row |= {"value": None if failed else spent.value, "best": None}
         row |= {"epoch": said["epoch"], "seconds": said["seconds"]}
-        row |= {key: stored(said["values"][key], each) for key, each in search.space.items()}
+        row |= {key: _stored(said["values"][key], each) for key, each in search.space.items()}
         rows.append(row | {"error": said["error"]})
     trials = pd.DataFrame(rows)
     finished = trials.value.where(trials.state == "complete").astype(float)

@@ -571,8 +571,8 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
     Path("cae/seed=5/dnn/predictions.csv").write_text(OTHER)
     brought = foreign.read([names[1], "seen=one.csv", "cae/seed=5/dnn/predictions.csv"])
     plan = foreign_write("mine", brought)
-    (piece,) = plan.pieces
-    assert piece.parameters == {
+    (job,) = plan.jobs
+    assert job.parameters == {
         "run": "mine",
         "step": "compare",
         "steps": ["hard/seed=0", "seen/seed=0", "cae/seed=5"],
@@ -580,8 +580,8 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
     runner._write_plan(
         plan, project / "results" / "mine"
     )  # what the runner does before it executes the comparison
-    assert [each.name for each in results.read("mine")] == [*piece.parameters["steps"], "compare"]
-    entries = results.trained("mine", piece.parameters["steps"])
+    assert [each.name for each in results.read("mine")] == [*job.parameters["steps"], "compare"]
+    entries = results.trained("mine", job.parameters["steps"])
     assert [(each.method, each.seed, each.n_labels, each.protocol) for each in entries] == [
         ("hard", 0, None, "classes alone"),
         ("seen", 0, None, None),
@@ -613,9 +613,9 @@ def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
     step = Step("mine", "cnn")
     step.metrics({"accuracy": 0.5})
     if with_plan:
-        pieces = {"cnn": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]}}
-        pieces["brought/seed=0"] = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
-        project_write(project / "results" / "mine" / "plan.json", json.dumps({"pieces": pieces}))
+        jobs = {"cnn": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]}}
+        jobs["brought/seed=0"] = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
+        project_write(project / "results" / "mine" / "plan.json", json.dumps({"jobs": jobs}))
     before = sorted(project.rglob("*"))
     brought = foreign.read(files(one=GOOD))
     with pytest.raises(
@@ -639,13 +639,13 @@ def test_a_run_that_is_executed_is_left_alone(project, files):
 def test_the_runner_keeps_what_was_brought_and_nothing_else(project):
     folder = project / "results" / "mine"
     brought = {"combination": {"seed": 0}, "parameters": {}, "outputs": None}
-    pieces = {
+    jobs = {
         "b/seed=0": brought,
         "old": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
     }
-    project_write(folder / "plan.json", json.dumps({"pieces": pieces}))
+    project_write(folder / "plan.json", json.dumps({"jobs": jobs}))
     runner._write_plan(Plan("mine", (), {}), folder)
-    assert json.loads((folder / "plan.json").read_text()) == {"pieces": {"b/seed=0": brought}}
+    assert json.loads((folder / "plan.json").read_text()) == {"jobs": {"b/seed=0": brought}}
 
 
 def test_small_differences_are_kept_in_the_run(project, files):

@@ -262,16 +262,14 @@ def test_read_a_run_by_hand(project):
         results.read("by_hand", ["a", "c"])
 
 
-def test_rows_of_a_run_by_hand_are_no_pieces(project):
+def test_rows_of_a_run_by_hand_are_no_jobs(project):
     plain, repeated = Step("by_hand", "plain"), Step("by_hand", "repeated/seed=3,zoom=0.1")
     for step, names in ((plain, ("dnn", "linear")), (repeated, ("knn",))):
         step.environment()
         for name in names:
             step.row(name).predictions(**predictions())
             step.row(name).metrics({"n_train": 5})
-    Step("by_hand", "bare").row("dnn").predictions(
-        **predictions()
-    )  # all that there is of its piece
+    Step("by_hand", "bare").row("dnn").predictions(**predictions())  # all that there is of its job
     Step("by_hand", "both").predictions(**predictions())
     Step("by_hand", "both").row("dnn").predictions(**predictions())
     read = [(result.name, result.combination, result.rows) for result in results.read("by_hand")]
@@ -281,7 +279,7 @@ def test_rows_of_a_run_by_hand_are_no_pieces(project):
         ("plain", {}, ["dnn", "linear"]),
         ("repeated/seed=3,zoom=0.1", {"seed": 3, "zoom": 0.1}, ["knn"]),
     ]
-    assert [(piece.method, piece.seed) for piece in results.trained("by_hand")] == [
+    assert [(entry.method, entry.seed) for entry in results.trained("by_hand")] == [
         ("bare dnn", None),
         ("both", None),
         ("both dnn", None),
@@ -304,8 +302,8 @@ def test_read_a_planned_run_shows_what_is_missing(project):
     step = Step("toy", "a/seed=0")
     step.predictions(**predictions())
     step.metrics({"accuracy": 0.5})
-    pieces = {"a/seed=0": planned(seed=0), "a/seed=1": planned(seed=1)}
-    write(folder / "plan.json", json.dumps({"pieces": pieces}))
+    jobs = {"a/seed=0": planned(seed=0), "a/seed=1": planned(seed=1)}
+    write(folder / "plan.json", json.dumps({"jobs": jobs}))
     assert [result.done for result in results.read("toy")] == [
         False,
         False,
@@ -317,11 +315,18 @@ def test_read_a_planned_run_shows_what_is_missing(project):
     assert [result.name for result in results.read("toy", ["a/seed=1"])] == ["a/seed=1"]
 
 
+def test_a_plan_of_version_0_1_is_read(project):
+    folder = project / "results" / "toy"
+    write(folder / "plan.json", json.dumps({"pieces": {"a/seed=0": planned(seed=0)}}))
+    (missing,) = results.read("toy")
+    assert (missing.name, missing.done, missing.combination) == ("a/seed=0", False, {"seed": 0})
+
+
 def test_results_have_the_parameters_that_they_were_made_with(project):
     folder = project / "results" / "toy"
     write(
         folder / "plan.json",
-        json.dumps({"pieces": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}),
+        json.dumps({"jobs": {"a": planned(n_labels=50), "b": planned(n_labels=50)}}),
     )
     for name in ("a", "b"):
         step = Step("toy", name)
@@ -336,26 +341,26 @@ def test_results_have_the_parameters_that_they_were_made_with(project):
 def test_a_fraction_of_the_labels_is_counted(project):
     """Of both seeds at 10 % one is done, of 20 % none; a method with a fraction of its own; a
     protocol."""
-    pieces = {}
+    jobs = {}
     for fraction in (0.1, 0.2):
         for seed in (0, 1):
             combination = {"seed": seed, "galaxies.label_fraction": fraction}
             parameters = {"seed": seed, "galaxies": {"label_fraction": fraction}, "n_labels": None}
-            pieces[f"a/seed={seed},galaxies.label_fraction={fraction}"] = {
+            jobs[f"a/seed={seed},galaxies.label_fraction={fraction}"] = {
                 "combination": combination,
                 "parameters": parameters,
                 "outputs": ["predictions.csv"],
             }
-    pieces["b"] = planned() | {"parameters": {"seed": 0, "galaxies": {"label_fraction": 0.5}}}
-    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    jobs["b"] = planned() | {"parameters": {"seed": 0, "galaxies": {"label_fraction": 0.5}}}
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs}))
     for name, n_train in (("a/seed=0,galaxies.label_fraction=0.1", 37), ("b", 185)):
         step = Step("toy", name)
         step.predictions(**predictions())
         step.metrics({"n_train": n_train} | ({"protocol": "linear probe"} if name == "b" else {}))
         write(step.path / "done.json", json.dumps({"seconds": 2.5}))
     found = [
-        (piece.method, piece.seed, piece.n_labels, piece.protocol)
-        for piece in results.trained("toy")
+        (entry.method, entry.seed, entry.n_labels, entry.protocol)
+        for entry in results.trained("toy")
     ]
     assert found == [
         ("a", 0, 37, None),
@@ -366,8 +371,8 @@ def test_a_fraction_of_the_labels_is_counted(project):
     ]
 
 
-def test_each_row_of_a_piece_is_compared(project):
-    """Two rows of a step, one seed done: what a row says itself, what its piece says for all, what
+def test_each_row_of_a_job_is_compared(project):
+    """Two rows of a step, one seed done: what a row says itself, what its job says for all, what
     nobody says."""
     outputs = [
         "metrics.json",
@@ -376,14 +381,14 @@ def test_each_row_of_a_piece_is_compared(project):
         "dnn/model.safetensors",
         "random_dnn/predictions.csv",
     ]
-    pieces = {}
+    jobs = {}
     for seed in (0, 1):
-        pieces[f"frozen/seed={seed},zoom=0.1"] = {
+        jobs[f"frozen/seed={seed},zoom=0.1"] = {
             "combination": {"seed": seed, "zoom": 0.1},
             "parameters": {"seed": seed, "galaxies": {"label_fraction": 0.1}},
             "outputs": outputs,
         }
-    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs}))
     step = Step("toy", "frozen/seed=0,zoom=0.1")
     step.metrics({"protocol": "frozen", "n_train": 37})
     step.record([{"epoch": 1, "train_loss": 0.5}])
@@ -393,30 +398,30 @@ def test_each_row_of_a_piece_is_compared(project):
     step.row("dnn").record([{"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.4}])
     step.row("dnn").metrics({"seconds": 1.5})
     step.row("random_dnn").metrics({"protocol": "frozen, random", "n_train": 36})
-    assert {piece.predictions is None for piece in results.trained("toy")} == {
+    assert {entry.predictions is None for entry in results.trained("toy")} == {
         True
     }  # no mark: cut short
     write(step.path / "done.json", json.dumps({"seconds": 9.0}))
     found = results.trained("toy")
-    assert [(piece.method, piece.seed, piece.n_labels, piece.protocol) for piece in found] == [
+    assert [(entry.method, entry.seed, entry.n_labels, entry.protocol) for entry in found] == [
         ("frozen dnn zoom=0.1", 0, 37, "frozen"),
         ("frozen random_dnn zoom=0.1", 0, 36, "frozen, random"),
         ("frozen dnn zoom=0.1", 1, 37, None),
         ("frozen random_dnn zoom=0.1", 1, 36, None),
     ]
-    assert [piece.predictions is None for piece in found] == [False, False, True, True]
-    assert [piece.predictions.p[0, 0] for piece in found[:2]] == [0.25, 0.5]
-    assert [piece.history is not None and len(piece.history) for piece in found] == [
+    assert [entry.predictions is None for entry in found] == [False, False, True, True]
+    assert [entry.predictions.p[0, 0] for entry in found[:2]] == [0.25, 0.5]
+    assert [entry.history is not None and len(entry.history) for entry in found] == [
         2,
         False,
         False,
         False,
     ]
-    assert [piece.seconds for piece in found] == [1.5, None, None, None]  # 9 s are for all of it
+    assert [entry.seconds for entry in found] == [1.5, None, None, None]  # 9 s are for all of it
 
 
 def test_costs_are_handed_on(project):
-    """Those of a row are its own, not its piece's."""
+    """Those of a row are its own, not its job's."""
     step = Step("by_hand", "frozen/seed=0")
     step.predictions(**predictions())
     step.metrics({"costs": {"parameters": 12, "flops": 34}})
@@ -424,7 +429,7 @@ def test_costs_are_handed_on(project):
     step.row("dnn").metrics({"costs": {"parameters": 56}})
     plain = Step("by_hand", "plain")
     plain.predictions(**predictions())
-    assert [piece.costs for piece in results.trained("by_hand")] == [
+    assert [entry.costs for entry in results.trained("by_hand")] == [
         {"parameters": 12, "flops": 34},
         {"parameters": 56},
         {},
@@ -432,14 +437,14 @@ def test_costs_are_handed_on(project):
 
 
 def test_what_was_left_out_says_why(project):
-    """Also where an earlier run of the same piece has left its predictions; and until it is run
+    """Also where an earlier run of the same job has left its predictions; and until it is run
     again."""
     outputs = ["dnn/predictions.csv", "linear/predictions.csv"]
-    pieces = {"a/seed=0": planned(seed=0), "b": planned() | {"outputs": outputs}}
-    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    jobs = {"a/seed=0": planned(seed=0), "b": planned() | {"outputs": outputs}}
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs}))
     step = Step("toy", "a/seed=0")
     step.predictions(**predictions())
-    for name in pieces:
+    for name in jobs:
         folder = project / "results" / "toy" / name
         write(folder / "done.json", json.dumps({"seconds": 2.5}))
         write(folder / "not_run.json", json.dumps({"why": "weights not available offline"}))
@@ -447,12 +452,12 @@ def test_what_was_left_out_says_why(project):
         (False, "weights not available offline")
     ] * 2
     found = results.trained("toy")
-    assert [(piece.method, piece.predictions) for piece in found] == [
+    assert [(entry.method, entry.predictions) for entry in found] == [
         ("a", None),
         ("b dnn", None),
         ("b linear", None),
     ]
-    assert {piece.not_run for piece in found} == {"weights not available offline"}
+    assert {entry.not_run for entry in found} == {"weights not available offline"}
     Step("toy", "b").row("dnn").predictions(**predictions())
     step.predictions(**predictions())
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
@@ -463,7 +468,7 @@ def test_what_was_left_out_says_why(project):
 
 
 def test_what_is_compared(project):
-    pieces = {
+    jobs = {
         "data": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
         "a/n_labels=50,rate=0.1": planned(n_labels=50, rate=0.1),
         "b": planned(),
@@ -473,7 +478,7 @@ def test_what_is_compared(project):
     step.predictions(**predictions())
     step.record([{"epoch": 1, "epochs": 1, "train_loss": 0.5}])
     write(step.path / "done.json", json.dumps({"seconds": 2.5}))
-    write(project / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs}))
     missing, there = results.trained("toy")
     assert (missing.method, missing.seed, missing.n_labels, missing.predictions) == (
         "a rate=0.1",
@@ -491,7 +496,7 @@ def test_what_is_compared(project):
     assert len(there.history) == 1
     Step("by_hand", "data").metrics({})
     Step("by_hand", "b").predictions(**predictions())
-    assert [piece.method for piece in results.trained("by_hand")] == ["b"]
+    assert [entry.method for entry in results.trained("by_hand")] == ["b"]
 
 
 def votes(**change) -> dict[str, Any]:

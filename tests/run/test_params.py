@@ -2,8 +2,7 @@
 
 import pytest
 
-from galaxymorph.run.params import override, read
-from galaxymorph.run.problems import ParamsError, Problems
+from galaxymorph.run.params import ParamsError, Problems, override, read
 
 
 @pytest.mark.parametrize(

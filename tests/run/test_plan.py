@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from galaxymorph.run.params import ParamsError
 from galaxymorph.run.plan import make_plan
-from galaxymorph.run.problems import ParamsError
 
 TRAIN = """\
 run = "by_hand"  # results/<run>/<step>
@@ -84,43 +84,43 @@ def problems(project, *overrides, text=None):
     return error.value.problems
 
 
-def test_every_combination_is_a_piece_of_its_own(project):
+def test_every_combination_is_a_job_of_its_own(project):
     plan = make_plan(
         project / "params.yaml", overrides=["resnet18.over.training.learning_rate=[1.0e-3, 0.1]"]
     )
     assert plan.run == "mock"
-    assert [piece.name for piece in plan.pieces] == [
+    assert [job.name for job in plan.jobs] == [
         "resnet18/seed=0,training.learning_rate=0.001",
         "resnet18/seed=0,training.learning_rate=0.1",
         "resnet18/seed=1,training.learning_rate=0.001",
         "resnet18/seed=1,training.learning_rate=0.1",
         "compare",
     ]
-    piece = plan.pieces[1]
-    assert piece.combination == {"seed": 0, "training.learning_rate": 0.1}
-    assert piece.parameters["training"] == {"epochs": 10, "patience": None, "learning_rate": 0.1}
-    assert (piece.parameters["run"], piece.parameters["step"], piece.parameters["seed"]) == (
+    job = plan.jobs[1]
+    assert job.combination == {"seed": 0, "training.learning_rate": 0.1}
+    assert job.parameters["training"] == {"epochs": 10, "patience": None, "learning_rate": 0.1}
+    assert (job.parameters["run"], job.parameters["step"], job.parameters["seed"]) == (
         "mock",
-        piece.name,
+        job.name,
         0,
     )
 
 
 def test_defaults_stay_unless_another_thing_is_named(project):
     plan = make_plan(project / "params.yaml", overrides=["resnet18.free={depth: {b: 3}}"])
-    assert plan.pieces[0].parameters["galaxies"] == {
+    assert plan.jobs[0].parameters["galaxies"] == {
         "name": "simulated",
         "n_galaxies": 3000,
         "image_size": 32,
     }
-    assert plan.pieces[0].parameters["free"] == {"depth": {"a": 1, "b": 3}}
-    assert plan.pieces[0].parameters["classes"] == ["round", "edge-on"]
+    assert plan.jobs[0].parameters["free"] == {"depth": {"a": 1, "b": 3}}
+    assert plan.jobs[0].parameters["classes"] == ["round", "edge-on"]
     plan = make_plan(
         project / "params.yaml",
         overrides=["resnet18.encoder.name=vgg16", "resnet18.galaxies.image_size=64"],
     )
-    assert plan.pieces[0].parameters["encoder"] == {"name": "vgg16"}  # a small stem is ResNet's
-    assert plan.pieces[0].parameters["galaxies"] == {
+    assert plan.jobs[0].parameters["encoder"] == {"name": "vgg16"}  # a small stem is ResNet's
+    assert plan.jobs[0].parameters["galaxies"] == {
         "name": "simulated",
         "n_galaxies": 3000,
         "image_size": 64,
@@ -132,13 +132,13 @@ def test_run_can_be_named_from_outside(project):
     assert make_plan(project / "params.yaml", overrides=["run=2"]).run == "2"
 
 
-def test_readers_get_the_earlier_pieces(project):
+def test_readers_get_the_earlier_jobs(project):
     (project / "params.yaml").write_text(
         PARAMS
         + "late: {notebook: 10_compare, steps: [resnet18], over: {}}\n"
         + "single: {notebook: 10_compare, steps: [resnet18/seed=1]}\n"
     )
-    late = make_plan(project / "params.yaml").pieces
+    late = make_plan(project / "params.yaml").jobs
     assert (late[2].reads, late[2].needs) == (("resnet18/seed=0", "resnet18/seed=1"), ())
     assert late[2].parameters["steps"] == ["resnet18/seed=0", "resnet18/seed=1"]
     assert late[3].reads == late[3].needs == ("resnet18/seed=0", "resnet18/seed=1")
@@ -151,20 +151,18 @@ def test_a_repeated_reader_gets_its_own_combination(project):
     (project / "params.yaml").write_text(
         PARAMS + "transfer: {notebook: 06_transfer, over: {seed: [1], n_labels: [50]}}\n"
     )
-    piece = make_plan(project / "params.yaml").pieces[-1]
-    assert piece.name == "transfer/seed=1,n_labels=50"
-    assert piece.reads == piece.needs == ("resnet18/seed=1",)
+    job = make_plan(project / "params.yaml").jobs[-1]
+    assert job.name == "transfer/seed=1,n_labels=50"
+    assert job.reads == job.needs == ("resnet18/seed=1",)
 
 
 def tuned(project, *lines, **options):
-    """The pieces of a step `tuned` after those of `resnet18`; its lines are YAML."""
+    """The jobs of a step `tuned` after those of `resnet18`; its lines are YAML."""
     (project / "params.yaml").write_text(
         "\n".join([PARAMS + "tuned:", "  notebook: 02_train", *(f"  {line}" for line in lines)])
     )
     return [
-        piece
-        for piece in make_plan(project / "params.yaml", **options).pieces
-        if piece.step == "tuned"
+        job for job in make_plan(project / "params.yaml", **options).jobs if job.step == "tuned"
     ]
 
 
@@ -179,15 +177,15 @@ def test_a_text_for_what_has_a_name_is_the_name(project):
     assert text.parameters["encoder"] == {"name": "models/of/others.txt"}
     assert text.parameters["galaxies"] == {"name": "galaxy10"}
     assert other.name == "tuned/encoder=vgg16"
-    piece = make_plan(
+    job = make_plan(
         project / "params.yaml", overrides=["resnet18.encoder=resnet50", "galaxies=simulated"]
-    ).pieces[0]
-    assert piece.parameters["encoder"] == {"name": "resnet50"}
-    assert piece.parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000}
-    (piece,) = tuned(project, "galaxies: galaxy10", overrides=["tuned.galaxies.image_size=64"])
-    assert piece.parameters["galaxies"] == {"name": "galaxy10", "image_size": 64}
-    (piece,) = tuned(project, "galaxies: simulated")
-    assert piece.parameters["galaxies"] == {
+    ).jobs[0]
+    assert job.parameters["encoder"] == {"name": "resnet50"}
+    assert job.parameters["galaxies"] == {"name": "simulated", "n_galaxies": 3000}
+    (job,) = tuned(project, "galaxies: galaxy10", overrides=["tuned.galaxies.image_size=64"])
+    assert job.parameters["galaxies"] == {"name": "galaxy10", "image_size": 64}
+    (job,) = tuned(project, "galaxies: simulated")
+    assert job.parameters["galaxies"] == {
         "name": "simulated",
         "n_galaxies": 3000,
         "image_size": 32,
@@ -236,10 +234,10 @@ def test_a_model_of_an_earlier_step_is_read_and_needed(project):
     ],
 )
 def test_a_step_stands_for_its_model_file(project, lines, parameters):
-    (piece,) = tuned(project, *lines)
-    assert {key: piece.parameters[key] for key in parameters} == parameters
-    assert "resnet18/seed=1" in piece.needs or piece.needs == ("resnet18/seed=0",)
-    assert piece.reads == piece.needs
+    (job,) = tuned(project, *lines)
+    assert {key: job.parameters[key] for key in parameters} == parameters
+    assert "resnet18/seed=1" in job.needs or job.needs == ("resnet18/seed=0",)
+    assert job.reads == job.needs
 
 
 def test_a_step_that_is_not_repeated_has_one_model_for_all(project):
@@ -249,12 +247,12 @@ def test_a_step_that_is_not_repeated_has_one_model_for_all(project):
         "first: {notebook: 02_train, over: {seed: [0], zoom: [0.1, 0.2]}}\n"
         "last: {notebook: 02_train, over: {zoom: [0.2], seed: [0]}, encoder: {step: first}}\n"
     )
-    pieces = {piece.name: piece for piece in make_plan(project / "params.yaml").pieces}
+    jobs = {job.name: job for job in make_plan(project / "params.yaml").jobs}
     for seed in (0, 1):
-        piece = pieces[f"tuned/seed={seed}"]
-        assert piece.needs == ("single",)
-        assert piece.parameters["encoder"] == {"name": model("single"), "freeze": "all"}
-    assert pieces["last/zoom=0.2,seed=0"].needs == ("first/seed=0,zoom=0.2",)
+        job = jobs[f"tuned/seed={seed}"]
+        assert job.needs == ("single",)
+        assert job.parameters["encoder"] == {"name": model("single"), "freeze": "all"}
+    assert jobs["last/zoom=0.2,seed=0"].needs == ("first/seed=0,zoom=0.2",)
 
 
 def test_a_reader_of_all_steps_needs_the_model_alone(project):
@@ -263,13 +261,13 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
     (project / "params.yaml").write_text(
         f"{PARAMS}transfer: {{notebook: 06_transfer, encoder: {{step: resnet18, seed: 1}}}}\n"
     )
-    piece = make_plan(project / "params.yaml").pieces[-1]
+    job = make_plan(project / "params.yaml").jobs[-1]
     assert (
-        set(piece.reads)
+        set(job.reads)
         == {"resnet18/seed=0", "resnet18/seed=1", "compare"}
-        == set(piece.parameters["steps"])
+        == set(job.parameters["steps"])
     )
-    assert piece.needs == ("resnet18/seed=1",)
+    assert job.needs == ("resnet18/seed=1",)
 
 
 @pytest.mark.parametrize(
@@ -379,16 +377,16 @@ def test_old_forms_and_missing_models_are_named(project, lines, message):
 
 
 def test_braces_around_anything_but_a_word_are_text(project):
-    (piece,) = tuned(project, "free: {c: '{{seed}} {} { seed } {0}'}")
-    assert piece.parameters["free"]["c"] == "{{seed}} {} { seed } {0}"
+    (job,) = tuned(project, "free: {c: '{{seed}} {} { seed } {0}'}")
+    assert job.parameters["free"]["c"] == "{{seed}} {} { seed } {0}"
 
 
 def test_a_model_from_elsewhere_is_a_path(project):
     file = project / "models" / "mock" / "gone.safetensors"  # of a step no longer in params.yaml
     file.parent.mkdir(parents=True)
     file.touch()
-    (piece,) = tuned(project, "encoder: models/mock/gone.safetensors")
-    assert piece.reads == piece.needs == ()
+    (job,) = tuned(project, "encoder: models/mock/gone.safetensors")
+    assert job.reads == job.needs == ()
     (found,) = problems(project, "resnet18.encoder=models/mock/gnoe.safetensors")
     assert found.startswith(
         "-s resnet18.encoder=models/mock/gnoe.safetensors: resnet18.encoder.name: "

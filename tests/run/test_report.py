@@ -74,27 +74,27 @@ def executed(path, *, failed=False):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Two of three pieces are done; one has failed, one has never been started; names and values
+    """Two of three jobs are done; one has failed, one has never been started; names and values
     that HTML would trip over."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "params.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     galaxies = {"name": "folder", "root": "a<b>&c"}
-    pieces = {}
+    jobs = {}
     for seed in (0, 1, 2):
         name = f"net/seed={seed}"
         parameters = {"run": "toy", "step": name, "galaxies": galaxies, "seed": seed, "rate": 0.001}
-        pieces[name] = {
+        jobs[name] = {
             "combination": {"seed": seed},
             "parameters": parameters,
             "outputs": ["predictions.csv"],
         }
-    pieces["compare"] = {
+    jobs["compare"] = {
         "combination": {},
-        "parameters": {"run": "toy", "steps": list(pieces)},
+        "parameters": {"run": "toy", "steps": list(jobs)},
         "outputs": ["table.csv"],
     }
-    project.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"pieces": pieces}))
+    project.write(tmp_path / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs}))
     for name in ("net/seed=0", "compare"):
         step = Step("toy", name)
         if name != "compare":
@@ -355,7 +355,7 @@ def test_the_answer_comes_first_and_long_tables_are_folded(run):
 def test_what_speaks_of_all_methods_is_above_the_steps_and_the_audit_last(run):
     plan = json.loads((run / "plan.json").read_text())
     for name in ("audit", "failures"):
-        plan["pieces"][name] = {
+        plan["jobs"][name] = {
             "combination": {},
             "parameters": {"run": "toy"},
             "outputs": ["summary.md"],

@@ -49,7 +49,7 @@ if trouble == "offline":
 if trouble == "die":
     import os
     os._exit(9)
-if trouble == "meet":  # ends only while another piece is there, too
+if trouble == "meet":  # ends only while another job is there, too
     (there.path / "here").touch()
     deadline = time.monotonic() + 120
     while len(list(there.path.parent.glob("*/here"))) < 2:
@@ -83,7 +83,7 @@ TABLE = """\
 from galaxymorph.run import results
 from galaxymorph.run.folder import Step
 found = results.read(run, steps)
-Step(run, step).metrics({piece.name: piece.metrics.get("accuracy") for piece in found})
+Step(run, step).metrics({job.name: job.metrics.get("accuracy") for job in found})
 """
 
 
@@ -159,7 +159,7 @@ def alive(pid):
 
 def test_a_run_from_nothing_to_nothing_left_to_do(project):
     """Kernels side by side (each waits for another), the current interpreter in the project's
-    folder, skipping, and what makes a piece due again."""
+    folder, skipping, and what makes a job due again."""
     frozen = {
         "notebook": "05_frozen",
         "source": {"step": "a", "seed": 2},
@@ -191,7 +191,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert (project / "models" / "toy" / "a" / "seed=1.safetensors").is_file()
 
     outcome, said = execute(plan)
-    assert outcome.unchanged == [piece.name for piece in plan.pieces]
+    assert outcome.unchanged == [job.name for job in plan.jobs]
     assert not outcome.done
 
     (folder / "a/seed=0" / "plot.png").unlink()
@@ -199,23 +199,23 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
         project / "params.yaml",
         overrides=["a.over.seed=[0, 1]", "frozen.source.seed=1", "a.pause=0.01"],
     )
-    assert done_changed(plan, plan.pieces[0]) == "plot.png is gone"
-    assert done_changed(plan, plan.pieces[1]) == ""
-    assert done_changed(changed, changed.pieces[1]) == "parameters changed"
+    assert done_changed(plan, plan.jobs[0]) == "plot.png is gone"
+    assert done_changed(plan, plan.jobs[1]) == ""
+    assert done_changed(changed, changed.jobs[1]) == "parameters changed"
 
     done = folder / "a/seed=1" / "done.json"
     done.write_text(done.read_text() + "\n")
-    assert done_changed(plan, plan.pieces[3]) == ""  # reads another seed's model
-    assert done_changed(plan, plan.pieces[4]) == "upstream changed"
+    assert done_changed(plan, plan.jobs[3]) == ""  # reads another seed's model
+    assert done_changed(plan, plan.jobs[4]) == "upstream changed"
     done = folder / "a/seed=2" / "done.json"
     done.write_text(done.read_text() + "\n")
-    assert done_changed(plan, plan.pieces[3]) == "upstream changed"
+    assert done_changed(plan, plan.jobs[3]) == "upstream changed"
     (project / "models" / "toy" / "a" / "seed=2.safetensors").write_text("other weights")
-    assert done_changed(plan, plan.pieces[3]) == "files and upstream changed"
+    assert done_changed(plan, plan.jobs[3]) == "files and upstream changed"
     (folder / "frozen" / "dnn" / "predictions.csv").unlink()
-    assert done_changed(plan, plan.pieces[3]) == "dnn/predictions.csv is gone"
+    assert done_changed(plan, plan.jobs[3]) == "dnn/predictions.csv is gone"
     Step("toy", "frozen").row("dnn").metrics({})
-    assert done_changed(plan, plan.pieces[3]) == "new"
+    assert done_changed(plan, plan.jobs[3]) == "new"
 
 
 def test_failures_stay_with_themselves(project):
@@ -250,7 +250,7 @@ def test_failures_stay_with_themselves(project):
     ]  # no failures, but nothing that passes for a result either
     assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
     assert "after: not run, it needs offline" in said
-    assert [(piece.done, piece.not_run) for piece in results.read("toy", ["offline", "after"])] == [
+    assert [(job.done, job.not_run) for job in results.read("toy", ["offline", "after"])] == [
         (False, "weights not available offline"),
         (False, "it needs offline"),
     ]
@@ -337,14 +337,14 @@ def test_only_code_counts(project, monkeypatch):
 def test_code_of_the_notebook_counts_and_its_prose_does_not(project):
     path = project / "notebooks" / "02_train.ipynb"
     plan = make_plan(project, a={})
-    before = fingerprints(plan, plan.pieces[0])
+    before = fingerprints(plan, plan.jobs[0])
 
     def after(*sources):
         write_notebook(path, *sources)
         plan = read_plan(project / "params.yaml")
         return {
             kind
-            for kind, value in fingerprints(plan, plan.pieces[0]).items()
+            for kind, value in fingerprints(plan, plan.jobs[0]).items()
             if value != before[kind]
         }
 
@@ -393,7 +393,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_has_one_line_per_running_piece(monkeypatch):
+def test_a_terminal_has_one_line_per_running_job(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     out = Terminal()
     screen = Screen(out)
@@ -424,7 +424,7 @@ class Nothing(executors.Handle):
 
 @pytest.fixture
 def handle(project):
-    (job,) = make_plan(project, a={"seed": 3}).pieces
+    (job,) = make_plan(project, a={"seed": 3}).jobs
     return Nothing(job, Step("toy", "a").path, {"OF": "the job"})
 
 
@@ -437,14 +437,13 @@ def test_what_goes_in_and_comes_out_is_in_the_folder_of_the_job(handle):
 
 def test_progress_is_the_epoch_while_training_and_else_the_cell(handle):
     assert handle.progress() == "starting"
-    cells = handle.said / "progress.json"
-    cells.write_text('{"cell": 3, "cells": 9}')
+    (handle.said / "progress.json").write_text('"cell 3/9"')
     assert handle.progress() == "cell 3/9"
-    history = handle.folder / "dnn" / "history.csv"
-    history.parent.mkdir()
-    history.write_text("epoch,epochs,val_loss,seconds\n1,4,0.5,2.0\n2,4,0.25,2.0\n")
-    os.utime(cells, (1, 1))
-    assert handle.progress() == "epoch 2/4, val loss 0.250, 4 s left"
+    rows = Step("toy", "a").row("dnn")
+    rows.record({"epoch": n, "epochs": 2, "val_loss": 1 / 2**n} for n in (1, 2))
+    assert handle.progress() == "epoch 2/2, val loss 0.250"
+    rows.record([{"epoch": 1, "epochs": 3, "val_loss": 0.5}])
+    assert handle.progress() == "epoch 1/3, val loss 0.500, 0 s left"
 
 
 def test_why_a_job_has_failed(handle):

@@ -25,10 +25,9 @@ from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
 from galaxymorph.run.locks import RunError
+from galaxymorph.run.params import ParamsError, Range
 from galaxymorph.run.plan import make_plan as read_plan
-from galaxymorph.run.problems import ParamsError
 from galaxymorph.run.search import _draw, tune
-from galaxymorph.run.space import Range
 from tests.run.test_runner import write_notebook
 
 PARAMETERS = """\
@@ -376,13 +375,13 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     for step in ("a", "b"):
         finished = table(fast, step).query("state == 'complete'")
         winner = finished.loc[finished.value.idxmax()]
-        found = next(piece for piece in both.pieces if piece.step == step)
+        found = next(job for job in both.jobs if job.step == step)
         assert (
             found.parameters["training"]["learning_rate"]
             == winner["training.learning_rate"]
             != 1e-4
         )
-    assert both.pieces[2].parameters == plan.pieces[2].parameters
+    assert both.jobs[2].parameters == plan.jobs[2].parameters
 
 
 def test_choices_may_be_lists_and_nothing(fast):
@@ -539,7 +538,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
         executed
         == f"begins {float(winner['training.learning_rate'])!r} {winner['training.batch_size']} 0"
     )
-    assert done.changed(plan, plan.pieces[0]) == "parameters changed"
+    assert done.changed(plan, plan.jobs[0]) == "parameters changed"
 
 
 def test_ctrl_c_stops_at_once(project):
@@ -568,9 +567,9 @@ def test_ctrl_c_stops_at_once(project):
 
 def test_a_run_takes_no_notice_of_what_may_be_searched(project):
     plan, without = make_plan(project), make_plan(project, a={"search": {}})
-    assert plan.pieces[0].parameters == without.pieces[0].parameters
-    assert done.fingerprints(plan, plan.pieces[0]) == done.fingerprints(without, without.pieces[0])
-    found = plan.pieces[0].search
+    assert plan.jobs[0].parameters == without.jobs[0].parameters
+    assert done.fingerprints(plan, plan.jobs[0]) == done.fingerprints(without, without.jobs[0])
+    found = plan.jobs[0].search
     assert found["training.learning_rate"] == Range(1e-4, 0.1, log=True, whole=False)
     assert found["training.batch_size"] == [16, 32, 64]
 
@@ -581,7 +580,7 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
         "encoder.width": {"low": 16, "high": 64, "log": True},
         "galaxies.image_size": {"low": 32, "high": 64},
     }
-    found = make_plan(project, a={"search": ranges}).pieces[0].search
+    found = make_plan(project, a={"search": ranges}).jobs[0].search
     assert {key: each.whole for key, each in found.items()} == {
         "training.epochs": True,
         "training.average": False,  # `average: float`
@@ -647,7 +646,7 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
 def test_wrong_searches_are_refused_before_anything_runs(project, override, message):
     plan = make_plan(project)
     with pytest.raises(ParamsError) as error:
-        read_plan(project / "params.yaml", overrides=[f"{plan.pieces[0].step}.search.{override}"])
+        read_plan(project / "params.yaml", overrides=[f"{plan.jobs[0].step}.search.{override}"])
     key = override.partition("=")[0]
     assert any(
         f"-s a.search.{override}: a.search.{key}: {message}" in each
