@@ -39,7 +39,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "path"):
+        if tag not in ("meta", "img", "path", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):

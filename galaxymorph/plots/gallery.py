@@ -1,0 +1,76 @@
+"""A gallery of galaxies as one HTML page that can be sorted and filtered.
+
+The page (`assets/gallery.html`, `.css`, `.js`) loads nothing, and its content security policy lets
+it load nothing: it works from a file, in a mail, embedded in a report."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from PIL import Image
+
+from galaxymorph.plots.galaxies import Images, to_pixels
+
+MOST = 5000  # galaxies on a page: about 10 MB
+
+
+def page(
+    table: pd.DataFrame,
+    images: Images,
+    *,
+    title: str,
+    note: str = "",
+    unreadable: Sequence[str] = (),
+    total: int | None = None,
+    tile: int = 96,
+) -> str:
+    """Return the text of the page.
+
+    Args:
+        table: a row per galaxy. `id` names it; a column of texts (predicted, true, ...) is a
+            filter with counts; a column of numbers (probability, ...) can be sorted by. The page
+            opens in the order of the rows, filtered by nothing.
+        images: in the order of the rows.
+        note: a sentence below the title.
+        unreadable: names of files that could not be read, with why; listed at the end.
+        total: galaxies that there are, where the page shows a sample of them.
+        tile: side of a picture in pixels; larger images are shrunk.
+
+    Raises `ValueError` where table and images do not fit together, or ids are not unique."""
+    if len(table) != len(images) or "id" not in table:
+        given = f"{len(table)} rows and {len(images)} images"
+        raise ValueError(f"{given}: expected one image per row, and a column id")
+    if table["id"].duplicated().any():
+        raise ValueError(f"duplicate id {table['id'][table['id'].duplicated()].iloc[0]!r}")
+    numbers = table.select_dtypes("number").astype(float)
+    texts = table.drop(columns=["id", *numbers]).fillna("").astype(str)
+    data = {
+        "ids": table["id"].astype(str).tolist(),
+        "texts": {str(name): texts[name].tolist() for name in texts},
+        "numbers": {str(name): _rounded(numbers[name]) for name in numbers},
+        "pictures": [_picture(image, tile) for image in to_pixels(images)],
+    }
+    shown = f"{len(table):,} galaxies"
+    if total is not None and total > len(table):
+        shown = f"{len(table):,} of {total:,} galaxies, drawn at random"
+    assets = Environment(loader=PackageLoader("galaxymorph.plots", "assets"), autoescape=True)
+    assets.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    template = assets.get_template("gallery.html")
+    return template.render(title=title, note=note, shown=shown, unreadable=unreadable, data=data)
+
+
+def _rounded(values: pd.Series) -> list[float | None]:
+    """Three digits are enough to sort and to read; None where there is no number."""
+    return [float(f"{v:.3g}") if np.isfinite(v) else None for v in values]
+
+
+def _picture(image: np.ndarray, tile: int) -> str:
+    """Return an image as WebP in base64, no larger than `tile` pixels."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=80)
+    return base64.b64encode(file.getvalue()).decode()
