@@ -78,7 +78,7 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     safetensors, or what `torch.save` writes of tensors (`.pth`; no code in it is run). Raises
     `FileNotFoundError`, or `ValueError` for a file that is neither."""
     if not Path(path).is_file():
-        todo = "the step that trains it has to be run first"
+        todo = "if a step trains it, that has to be run first"
         raise FileNotFoundError(f"{path}: there is no such model file; {todo}")
     try:
         if Path(path).suffix == ".safetensors":
@@ -87,7 +87,8 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             return safetensors.torch.load_file(path), header and json.loads(header)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (*UNREADABLE, RuntimeError) as error:
-        raise ValueError(f"{path}: not a model file ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition(". ")[0]  # torch goes on with advice to run its code
+        raise ValueError(f"{path}: not a model file ({reason})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
         wanted = "expected tensors by the names of a network's parameters"

@@ -130,7 +130,7 @@ def digest(tensors: Iterable[Tensor], *values: object) -> str:
     return str(joblib.hash([[each.detach().cpu().numpy() for each in tensors], values]))
 
 
-def digest_of_learner(learner: nn.Module, views: Callable | None) -> str:
+def fingerprint(learner: nn.Module, views: Callable | None) -> str:
     """Digest a learner before its first step: its weights, and the plain options of its modules and
     views."""
     frozen = [name for name, parameter in learner.named_parameters() if not parameter.requires_grad]

@@ -21,13 +21,7 @@ from torch import Tensor, nn
 from galaxymorph.learning.architectures import Features
 from galaxymorph.learning.classifier import Outputs
 from galaxymorph.learning.device import autocast, device, to_float
-from galaxymorph.learning.state import (
-    State,
-    digest,
-    digest_of_learner,
-    optimiser,
-    warmup_and_cosine,
-)
+from galaxymorph.learning.state import State, digest, fingerprint, optimiser, warmup_and_cosine
 from galaxymorph.pixels import Images, Pixels, orientations
 
 Targets = Tensor | tuple[Tensor, ...]
@@ -149,7 +143,7 @@ def fit(
     settings |= {
         "galaxies": n,
         "data": digest(each[:: max(1, len(each) // 1000)] for each in tensors),
-        "learner": digest_of_learner(learner, views),
+        "learner": fingerprint(learner, views),
     }
     steps = optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
     schedule = warmup_and_cosine(steps, steps=n_steps(n, **length), warmup=warmup)
