@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import galaxymorph
 
-UNREADABLE = (safetensors.SafetensorError, OSError, pickle.UnpicklingError, EOFError)
+# what the libraries raise of a file that they cannot read
+UNREADABLE = (safetensors.SafetensorError, OSError, pickle.UnpicklingError, EOFError, RuntimeError)
 
 
 class Unavailable(OSError):
@@ -86,7 +87,7 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
                 header = (file.metadata() or {}).get("header")
             return safetensors.torch.load_file(path), header and json.loads(header)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, RuntimeError) as error:
+    except UNREADABLE as error:
         reason = str(error).partition(". ")[0]  # torch goes on with advice to run its code
         raise ValueError(f"{path}: not a model file ({reason})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
