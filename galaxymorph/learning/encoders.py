@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import project
-from galaxymorph.learning.architectures import SMALLEST, ConvEncoder, Features, SmallCNN, Xception
-from galaxymorph.learning.model_files import Unavailable, fetch, is_model, load, read
+from galaxymorph.learning.architectures import SMALLEST, Features, SmallCNN, Xception
+from galaxymorph.learning.cae import ConvEncoder
+from galaxymorph.learning.model_files import Unavailable, fetch, load, read
 from galaxymorph.pixels import Images
 from galaxymorph.text import nearest, unknown
 
@@ -180,7 +181,7 @@ def encoder(
       the cells instead of the two layers of 4,096 that follow.
     * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head.
     * `xception`: `architectures.Xception`.
-    * `conv`: `architectures.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
+    * `conv`: `cae.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
       `aligned` and the `image_size` that it is for, which means nothing to the others.
     * `timm/NAME`: any network of the package timm (extra `models`) that takes images of any size.
     * `FILE.safetensors`: the encoder of a model file; a path relative to the project's folder.
@@ -203,7 +204,7 @@ def encoder(
     if file is None:
         made = _new(name, options, weights, image_size)
     elif weights == "none":
-        made = _trained(file, options)
+        made = _trained(file, *load(file), options)
     else:
         raise ValueError(f"encoder {name} is trained; leave out weights={weights!r}")
     made.freeze(freeze)
@@ -235,20 +236,21 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         raise ValueError(f"encoder {name} has no option {', '.join(wrong)}; it has {has}")
     if name == "conv" and image_size is not None:
         options |= {"image_size": image_size}
-    path = project.root() / Path(weights).expanduser()
-    if weights not in ("none", "imagenet") and is_model(path):
-        return _trained(path, {"name": name, **options, **shown})
+    state, source = None, weights
+    if weights not in ("none", "imagenet"):
+        path = project.root() / Path(weights).expanduser()
+        state, header = read(path)
+        if header is not None:
+            return _trained(path, state, header, {"name": name, **options, **shown})
     body, num_features, stated = _body(name, options, imagenet=weights == "imagenet")
-    shown = {**(stated if weights != "none" else {}), **shown}
-    options = {"name": name, **getattr(body, "options", options), **shown}
-    made = Encoder(body, num_features, options)
-    if weights == "imagenet":
-        made.published = "imagenet"
-        if name in PUBLISHED:
-            _load(made, fetch(PUBLISHED[name].url), name)
-    elif weights != "none":
-        made.published = "file"
-        _load(made, read(path), weights)
+    shown = shown if weights == "none" else stated | shown
+    made = Encoder(body, num_features, {"name": name, **getattr(body, "options", options), **shown})
+    if weights == "imagenet" and name in PUBLISHED:
+        state, source = fetch(PUBLISHED[name].url), name
+    if state is not None:
+        _load(made, state, source)
+    if weights != "none":
+        made.published = "imagenet" if weights == "imagenet" else "file"
     return made
 
 
@@ -311,8 +313,10 @@ def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
         raise ValueError(f"{source}: not the weights of {name}: {why}") from error
 
 
-def _trained(path: Path, options: dict[str, Any]) -> Encoder:
-    state, header = load(path)
+def _trained(
+    path: Path, state: dict[str, Tensor], header: dict[str, Any], options: dict[str, Any]
+) -> Encoder:
+    """The encoder of a model file, if it has these `options`."""
     start = "encoder."
     state = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
     if not state or "encoder" not in header:

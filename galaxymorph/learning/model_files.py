@@ -6,7 +6,7 @@ import pickle
 import urllib.error
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -14,28 +14,20 @@ import torch
 from torch import Tensor, nn
 
 import galaxymorph
-from galaxymorph.pixels import Pixels
 
-UNREADABLE = (safetensors.SafetensorError, OSError)
+# what the libraries raise of a file that they cannot read
+UNREADABLE = (safetensors.SafetensorError, OSError, pickle.UnpicklingError, EOFError, RuntimeError)
 
 
 class Unavailable(OSError):
     """Published weights that would have to be downloaded, and cannot be."""
 
 
-@runtime_checkable
-class Sample(Protocol):
-    """Galaxies as `save` needs them."""
-
-    images: Pixels
-    cutout: dict[str, Any]
-
-
 def save(
     path: Path | str,
     model: nn.Module,
     *,
-    sample: Sample,
+    sample: Any,
     learned_from: Iterable[str],
     labels: bool,
     part: str | None = None,
@@ -44,7 +36,8 @@ def save(
     """Write a trained model to `path`, with the header that every use of the file relies on.
 
     Args:
-        sample: the galaxies that it was trained on, or others of the same data set.
+        sample: the galaxies that it was trained on, or others of the same data set, with `images`
+            and `cutout`.
         learned_from: ids of the galaxies that it was trained on; they join the encoder's `seen`.
         labels: whether it was told their labels or votes; they then join `seen_labels`, too.
         part: the name of the submodule to keep; None: the whole model.
@@ -72,50 +65,36 @@ def write(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the state dict and the header of a model file. Raises `FileNotFoundError`, or
-    `ValueError` for a file that is none."""
-    if not Path(path).is_file():
-        todo = "the step that trains it has to be run first"
-        raise FileNotFoundError(f"{path}: there is no such model file; {todo}")
-    wanted = "expected a model file as galaxymorph.learning.model_files.save writes it"
-    try:
-        header = _header(path)
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: not a model file ({error}); {wanted}") from error
+    """Read the state dict and the header of a model file. Raises as `read` does, and `ValueError`
+    for weights of others."""
+    state, header = read(path)
     if header is None:
+        wanted = "expected a model file as galaxymorph.learning.model_files.save writes it"
         raise ValueError(f"{path}: weights without a header; {wanted}")
-    return safetensors.torch.load_file(path), json.loads(header)
+    return state, header
 
 
-def is_model(path: Path | str) -> bool:
-    """Whether a file is one of this package's, with a header."""
-    try:
-        return _header(path) is not None
-    except UNREADABLE:
-        return False
-
-
-def _header(path: Path | str) -> str | None:
-    with safetensors.safe_open(path, framework="pt") as file:
-        return (file.metadata() or {}).get("header")
-
-
-def read(path: Path | str) -> dict[str, Tensor]:
-    """Read the state dict in a file of others: safetensors, or what `torch.save` writes of tensors
-    (`.pth`; no code in it is run). Raises `FileNotFoundError` or `ValueError`."""
+def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """Read the state dict of a model file and its header, or of a file of others, which has none:
+    safetensors, or what `torch.save` writes of tensors (`.pth`; no code in it is run). Raises
+    `FileNotFoundError`, or `ValueError` for a file that is neither."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: there is no such file of weights")
+        todo = "if a step trains it, that has to be run first"
+        raise FileNotFoundError(f"{path}: there is no such model file; {todo}")
     try:
         if Path(path).suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, framework="pt") as file:
+                header = (file.metadata() or {}).get("header")
+            return safetensors.torch.load_file(path), header and json.loads(header)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*UNREADABLE, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
+    except UNREADABLE as error:
+        reason = str(error).partition(". ")[0]  # torch goes on with advice to run its code
+        raise ValueError(f"{path}: not a model file ({reason})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
         wanted = "expected tensors by the names of a network's parameters"
-        raise ValueError(f"{path}: not a file of weights; {wanted}")
-    return state
+        raise ValueError(f"{path}: not a model file; {wanted}")
+    return state, None
 
 
 def fetch(url: str) -> dict[str, Tensor]:

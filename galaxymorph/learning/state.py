@@ -1,43 +1,49 @@
-"""What a training is between two epochs, and the checkpoint that it goes on from."""
+"""What a training is between two epochs: weights, what moves them, and the checkpoint that it goes
+on from."""
 
-import hashlib
+import copy
 import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from galaxymorph.learning.device import device
 
 ERRORS = ("loss", "mse")  # measures of which the smaller is the better
-VALUES = ("settings", "best", "best_score", "rows")  # of a checkpoint, beside weights and draws
+VALUES = ("settings", "best", "rows")  # of a checkpoint, beside weights and draws
 
 
-@dataclass
 class State:
-    """What a checkpoint holds."""
+    """A learner in training, at the end of an epoch.
 
-    learner: nn.Module
-    optimiser: torch.optim.Optimizer
-    schedule: LambdaLR
-    averaged: AveragedModel | None
-    average: float  # decay per step
-    shuffle: torch.Generator
-    settings: dict[str, str]
-    best: dict[str, Tensor]  # the weights of the best epoch so far
-    best_score: float = math.inf
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    `best` are the weights of the best epoch so far, `rows` what `fit` has yielded, `judged` is what
+    is validated and kept, `average` its decay per step (0: the learner itself)."""
 
-    @property
-    def judged(self) -> nn.Module:
-        """What is validated and kept."""
-        return self.averaged.module if self.averaged else self.learner
+    def __init__(
+        self,
+        learner: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        schedule: LambdaLR,
+        *,
+        average: float,
+        seed: int,
+        settings: Mapping[str, object],
+    ):
+        self.learner, self.optimiser, self.schedule = learner, optimiser, schedule
+        self.average = average
+        self.averaged = AveragedModel(learner, use_buffers=True) if average else None
+        self.judged: nn.Module = self.averaged.module if self.averaged else learner
+        self.shuffle = torch.Generator().manual_seed(seed)
+        self.settings = {name: str(value) for name, value in settings.items()}
+        self.best = copy.deepcopy(self.judged.state_dict())
+        self.rows = list[dict[str, Any]]()
 
     @property
     def best_epoch(self) -> int:
@@ -49,10 +55,32 @@ class State:
             return True
         if monitor not in validated:
             raise ValueError(f"monitor={monitor!r}: the learner measures {', '.join(validated)}")
-        score = validated[monitor] if monitor in ERRORS else -validated[monitor]
-        better = score < self.best_score
-        self.best_score = min(score, self.best_score)
-        return better
+        sign = 1 if monitor in ERRORS else -1
+        before = (sign * row[f"val_{monitor}"] for row in self.rows)
+        return sign * validated[monitor] < min(before, default=math.inf)
+
+    def step(self, loss: Tensor) -> None:
+        """Move the weights by one step."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        if self.averaged:
+            self._follow(self.averaged)
+
+    def _follow(self, averaged: AveragedModel) -> None:
+        """Step the moving average of weights and BatchNorm's statistics; other buffers (a queue, a
+        counter) are the latest.
+
+        The decay is (1 + t) / (10 + t) after t steps where that is less: BatchNorm's variances
+        begin with 1, often a hundred times too much, which a short training would not forget."""
+        t = int(averaged.n_averaged)  # on the CPU, whatever the device
+        averaged.multi_avg_fn = get_ema_multi_avg_fn(min(self.average, (1 + t) / (10 + t)))
+        averaged.update_parameters(self.learner)
+        pairs = zip(self.judged.named_buffers(), self.learner.buffers(), strict=True)
+        for (name, old), new in pairs:
+            if not name.endswith(("running_mean", "running_var")):
+                old.copy_(new)
 
     def _parts(self) -> dict[str, Any]:
         names = ("learner", "optimiser", "schedule", "averaged")
@@ -85,7 +113,7 @@ class State:
             now = f"training starts anew, that one is {aside.name} now"
             warnings.warn(f"{what}; {now}", stacklevel=3)
             return
-        self.best, self.best_score, self.rows = (state[name] for name in VALUES[1:])
+        self.best, self.rows = state["best"], state["rows"]
         if keep:
             self.judged.load_state_dict(self.best)
             keep(self.judged)
@@ -97,19 +125,12 @@ class State:
             torch.cuda.set_rng_state(state["random_cuda"].cpu())
 
 
-def digest(*parts: object) -> str:
-    """Digest tensors, by shape and values, and texts of other values."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            found.update(f"{tuple(part.shape)}".encode())
-            found.update(part.detach().cpu().contiguous().numpy().tobytes())
-        else:
-            found.update(f"{part} ".encode())
-    return found.hexdigest()[:16]
+def digest(tensors: Iterable[Tensor], *values: object) -> str:
+    """Digest tensors, and plain values."""
+    return str(joblib.hash([[each.detach().cpu().numpy() for each in tensors], values]))
 
 
-def digest_of_learner(learner: nn.Module, views: Callable | None) -> str:
+def fingerprint(learner: nn.Module, views: Callable | None) -> str:
     """Digest a learner before its first step: its weights, and the plain options of its modules and
     views."""
     frozen = [name for name, parameter in learner.named_parameters() if not parameter.requires_grad]
@@ -121,4 +142,42 @@ def digest_of_learner(learner: nn.Module, views: Callable | None) -> str:
         for name, value in sorted(getattr(each, "__dict__", {}).items())
         if isinstance(value, int | float | str) and name != "training"
     ]
-    return digest(frozen, *tensors, *tensors.values(), options)
+    return digest(tensors.values(), *tensors, frozen, options)
+
+
+def optimiser(
+    learner: nn.Module, name: str, learning_rate: float, weight_decay: float, layer_decay: float
+) -> torch.optim.Optimizer:
+    """Make AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not
+    decayed. Each stage of the learner is `layer_decay` times as fast as the next later one.
+
+    Raises `ValueError` for another name, or a learner without `stages()` whose stages differ."""
+    if layer_decay != 1 and not hasattr(learner, "stages"):
+        why = f"{type(learner).__name__} does not say its stages; leave it at 1"
+        raise ValueError(f"layer_decay={layer_decay}: {why}")
+    modules: Any = [[learner]] if layer_decay == 1 else learner.stages()  # pyright: ignore
+    stages = [[p for part in stage for p in part.parameters()] for stage in modules]
+    groups = []
+    for earlier, parameters in enumerate(reversed(stages)):
+        rate = learning_rate * layer_decay**earlier
+        for decay, flat in ((0.0, True), (weight_decay, False)):
+            some = [p for p in parameters if p.requires_grad and (p.ndim <= 1) == flat]
+            groups += [{"params": some, "weight_decay": decay, "lr": rate}] if some else []
+    groups.reverse()
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # a third of a step's time
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
+    raise ValueError(f"optimizer={name!r}: one of adamw, sgd")
+
+
+def warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: float) -> LambdaLR:
+    """Schedule a linear rise over the fraction `warmup` of all steps, then a cosine to zero."""
+    rise = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return LambdaLR(optimiser, factor)

@@ -11,20 +11,17 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from galaxymorph.learning.architectures import Features
 from galaxymorph.learning.classifier import Outputs
 from galaxymorph.learning.device import autocast, device, to_float
-from galaxymorph.learning.optimiser import follow, optimiser, warmup_and_cosine
-from galaxymorph.learning.state import State, digest, digest_of_learner
+from galaxymorph.learning.state import State, digest, fingerprint, optimiser, warmup_and_cosine
 from galaxymorph.pixels import Images, Pixels, orientations
 
 Targets = Tensor | tuple[Tensor, ...]
@@ -145,21 +142,12 @@ def fit(
     tensors = train[0], *_tuple(train[1]), val[0], *_tuple(val[1])
     settings |= {
         "galaxies": n,
-        "data": digest(*(each[:: max(1, len(each) // 1000)] for each in tensors)),
-        "learner": digest_of_learner(learner, views),
+        "data": digest(each[:: max(1, len(each) // 1000)] for each in tensors),
+        "learner": fingerprint(learner, views),
     }
     steps = optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
-    averaged = AveragedModel(learner, use_buffers=True) if average else None
-    state = State(
-        learner=learner,
-        optimiser=steps,
-        schedule=warmup_and_cosine(steps, steps=n_steps(n, **length), warmup=warmup),
-        averaged=averaged,
-        average=average,
-        shuffle=torch.Generator().manual_seed(seed),
-        settings={name: str(value) for name, value in settings.items()},
-        best=copy.deepcopy((averaged.module if averaged else learner).state_dict()),
-    )
+    schedule = warmup_and_cosine(steps, steps=n_steps(n, **length), warmup=warmup)
+    state = State(learner, steps, schedule, average=average, seed=seed, settings=settings)
     if checkpoint is not None:
         state.resume(checkpoint, keep)
     if where.type == "cuda" and train[0].nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
@@ -215,12 +203,7 @@ def _epoch(
         batch = views(batch) if views else batch
         with autocast(precision, where):
             measured = _measures(state.learner, batch, targets, rows)
-        state.optimiser.zero_grad(set_to_none=True)
-        measured["loss"].backward()
-        state.optimiser.step()
-        state.schedule.step()
-        if state.averaged:
-            follow(state.averaged, state.learner, state.average)
+        state.step(measured["loss"])
         for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + value.detach() * len(rows)
         met += len(rows)
@@ -268,52 +251,40 @@ def predict(
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Outputs:
-    """Compute class probabilities of galaxies, in order and eval mode, on the CPU.
+    """Compute class probabilities of galaxies as `embed` does features.
 
     With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy."""
-    how = {"each": average_orientations, "batch_size": batch_size, "precision": precision}
-    outputs: Any = learner.predict
-    return torch.cat([batch.mean(0) for batch in _outputs(learner, outputs, images, **how)])
+    how = {"each_orientation": average_orientations, "batch_size": batch_size}
+    found = embed(learner, images, outputs=learner.predict, precision=precision, **how)  # pyright: ignore
+    return found.mean(0) if average_orientations else found
 
 
+@torch.no_grad()
 def embed(
     encoder: nn.Module,
-    images: Pixels,
+    images: Pixels | Float[Tensor, "galaxy _"],
     *,
+    outputs: Callable[[Tensor], Tensor] | None = None,
     each_orientation: bool = False,
     views: Views | None = None,
     seed: int = 0,
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Features | Float[Tensor, "8 galaxy feature"]:
-    """Compute features of galaxies as `predict` does probabilities.
+    """Compute features of galaxies, in order and eval mode, on the CPU.
 
-    With `each_orientation`, of each of a galaxy's 8 rotations and mirror images (`orientations`).
-    With `views`, of a random view of each galaxy, drawn from `seed`."""
-    drawn = views and partial(views, generator=torch.Generator(device()).manual_seed(seed))
-    how = {"each": each_orientation, "batch_size": batch_size, "precision": precision}
-    features = torch.cat(_outputs(encoder, encoder, images, views=drawn, **how), 1)
-    return features if each_orientation else features[0]
-
-
-@torch.no_grad()
-def _outputs(
-    network: nn.Module,
-    outputs: Callable[[Tensor], Tensor],
-    images: Tensor,
-    *,
-    each: bool,
-    batch_size: int,
-    precision: str,
-    views: Views | None = None,
-) -> list[Tensor]:
-    """Outputs (orientation, galaxy, output) of each batch, of a single orientation or `each`."""
+    With `outputs`, what that function computes in place of the encoder itself. With
+    `each_orientation`, of each of a galaxy's 8 rotations and mirror images (`orientations`). With
+    `views`, of a random view of each galaxy, drawn from `seed`."""
     where, found = device(), list[Tensor]()
-    network.to(where).eval()
+    generator = torch.Generator(where).manual_seed(seed)
+    encoder.to(where).eval()
     for batch in images.split(batch_size):
         pixels = to_float(batch, where)
-        pixels = views(pixels) if views else pixels
+        pixels = views(pixels, generator=generator) if views else pixels
         with autocast(precision, where):
-            turned = orientations(pixels) if each else [pixels]
-            found.append(torch.stack([outputs(image).float() for image in turned]).cpu())
-    return found
+            turned = orientations(pixels) if each_orientation else [pixels]
+            computed = [(outputs or encoder)(image).float() for image in turned]
+        found.append(torch.stack(computed).cpu())
+    features = torch.cat(found, 1)  # (orientation, galaxy, feature)
+    return features if each_orientation else features[0]

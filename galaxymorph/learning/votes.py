@@ -46,15 +46,11 @@ def log_fractions(logits: Votes) -> Votes:
 
 def cumulative(logs: Votes) -> Votes:
     """Compute cumulative vote fractions from `log_fractions`."""
-    reached: dict[str, Tensor] = {}
-    for question, where in galaxy_zoo_tree.SLICES.items():  # parents stand before their children
-        parent = galaxy_zoo_tree.PARENTS[question]
-        reached[question] = logs[:, where]
-        if parent is not None:
-            name, _ = galaxy_zoo_tree.ANSWERS[parent]
-            column = parent - galaxy_zoo_tree.SLICES[name].start
-            reached[question] = reached[question] + reached[name][:, column, None]
-    return torch.cat(list(reached.values()), 1).exp()
+    columns: list[Tensor] = []
+    parts = zip(logs.split(SIZES, 1), galaxy_zoo_tree.PARENTS.values(), strict=True)
+    for part, parent in parts:  # parents stand before their children
+        columns += (part if parent is None else part + columns[parent][:, None]).unbind(1)
+    return torch.stack(columns, 1).exp()
 
 
 class VoteRegressor(Headed):

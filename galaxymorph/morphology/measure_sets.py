@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import sys
 import time
 import warnings
@@ -82,21 +81,20 @@ def _kept(name: str, images: Images, pixels: str, folder: Path) -> Measured:
     def write(home: Path) -> None:
         start = time.perf_counter()
         table = {"light": measures.features, "hog": hog, "statmorph": statmorph}[name](images)
-        told = {"columns": list(table.columns), "seconds": time.perf_counter() - start}
-        np.save(home / "values.npy", table.to_numpy(np.float32))
-        (home / "table.json").write_text(json.dumps(told))
+        values, seconds = table.to_numpy(np.float32), time.perf_counter() - start
+        np.savez(home / "table.npz", values=values, columns=list(table), seconds=seconds)
 
     inputs = [name, pixels, list(images.shape), _version(name), code(sys.modules[__name__])]
     home = entry(folder, inputs, write)
-    known = json.loads((home / "table.json").read_text())
-    table = pd.DataFrame(np.load(home / "values.npy"), columns=known["columns"])
+    known = np.load(home / "table.npz")
+    table = pd.DataFrame(known["values"], columns=known["columns"].tolist())
     if name == "statmorph":
         flagged = {word: table.statmorph_flag == flag for flag, word in FLAGS.items()}
         flagged["bad Sersic fit"] = table.statmorph_flag_sersic > 0
     else:
         flagged = {"failed": table.isna().all(axis=1)}
     counts = {f"{name} {word}": int(which.sum()) for word, which in flagged.items()}
-    return Measured(table, known["seconds"], counts)
+    return Measured(table, float(known["seconds"]), counts)
 
 
 def _version(name: str) -> str | None:

@@ -73,13 +73,10 @@ def half_light_radius(images: Images) -> Values:
     ring = torch.hypot(at, at[:, None]).round().long().flatten()  # of each pixel, by whole radius
     rings = torch.zeros(len(images), int(ring.max()) + 1, device=images.device)
     rings.index_add_(1, ring, light(images).flatten(1))
-    within = rings[:, : size // 2].cumsum(1)  # (galaxy, radius): light within radius + 1/2
-    half = within[:, -1:] / 2
-    after = (within >= half).float().argmax(1, keepdim=True)  # first ring that reaches the half
-    before = torch.where(after > 0, within.gather(1, (after - 1).clamp_min(0)), 0.0)
-    step = (half - before) / (within.gather(1, after) - before)
-    radius = (after + step - 0.5).clamp_min(0)[:, 0]
-    return torch.where(half[:, 0] > 0, radius, torch.nan)
+    # (galaxy, radius): light within radius - 1/2, from 0
+    within = functional.pad(rings[:, : size // 2].cumsum(1), (1, 0))
+    half = within[:, -1] / 2
+    return torch.where(half > 0, (reached(within, half) - 0.5).clamp_min(0), torch.nan)
 
 
 def features(images: Images) -> pd.DataFrame:
@@ -98,8 +95,7 @@ def features(images: Images) -> pd.DataFrame:
             parts = list(pool.map(_measured, images.split(CHUNK)))
     finally:
         torch.set_num_threads(threads)
-    columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in MEASURES}
-    return pd.DataFrame(columns)
+    return pd.concat(parts, ignore_index=True)
 
 
 def apparent(images: Images) -> pd.DataFrame:
@@ -134,7 +130,7 @@ def _pixel_noise(grey: Planes) -> Values:
     return torch.where(empty.flatten(1).any(1), noises, torch.nan)
 
 
-def _measured(images: Images) -> dict[str, Values]:
+def _measured(images: Images) -> pd.DataFrame:
     size = images.shape[-1]
     grey = light(images)
     galaxy, others = segment(grey)
@@ -180,7 +176,8 @@ def _measured(images: Images) -> dict[str, Values]:
     measured |= _colours(images, others, away, half, major)
     measured |= _waves(blurred(clean, torch.ones(1)), ellipses, half)
     seen = galaxy.any(2).any(1)
-    return {name: torch.where(seen, values, torch.nan) for name, values in measured.items()}
+    known = {name: torch.where(seen, measured[name], torch.nan).numpy() for name in MEASURES}
+    return pd.DataFrame(known)
 
 
 def _centre(own: Planes) -> tuple[Values, Values]:

@@ -5,7 +5,7 @@ it load nothing: it works from a file, in a mail, embedded in a report."""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,8 +43,9 @@ def page(
     if len(table) != len(images) or "id" not in table:
         given = f"{len(table)} rows and {len(images)} images"
         raise ValueError(f"{given}: expected one image per row, and a column id")
-    if table["id"].duplicated().any():
-        raise ValueError(f"duplicate id {table['id'][table['id'].duplicated()].iloc[0]!r}")
+    twice = table.loc[table["id"].duplicated(), "id"].tolist()
+    if twice:
+        raise ValueError(f"duplicate id {twice[0]!r}")
     numbers = table.select_dtypes("number").astype(float)
     texts = table.drop(columns=["id", *numbers]).fillna("").astype(str)
     data = {
@@ -62,7 +63,7 @@ def page(
     return template.render(title=title, note=note, shown=shown, unreadable=unreadable, data=data)
 
 
-def _rounded(values: pd.Series) -> list[float | None]:
+def _rounded(values: Iterable[float]) -> list[float | None]:
     """Three digits are enough to sort and to read; None where there is no number."""
     return [float(f"{v:.3g}") if np.isfinite(v) else None for v in values]
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from galaxymorph.learning import augment, train
-from galaxymorph.learning.architectures import ConvEncoder, orientation, turned
-from galaxymorph.learning.cae import CAE
+from galaxymorph.learning.cae import CAE, ConvEncoder, orientation, turned
 from galaxymorph.learning.encoders import encoder
 
 SMALL = dict(channels=(8, 8, 8, 8), image_size=32)

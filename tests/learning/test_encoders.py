@@ -261,7 +261,7 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
     ):
         encoder("resnet18", weights=str(tmp_path / "grey.pth"))
     (tmp_path / "torn.pth").write_bytes((tmp_path / "r.pth").read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"torn.pth: not a file of weights"):
+    with pytest.raises(ValueError, match=r"torn.pth: not a model file"):
         encoder("resnet18", weights=str(tmp_path / "torn.pth"))
     with pytest.raises(FileNotFoundError, match=r"none.pth"):
         encoder("resnet18", weights=str(tmp_path / "none.pth"))

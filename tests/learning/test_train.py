@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from galaxymorph import pixels
-from galaxymorph.learning import augment, device, optimiser, train
+from galaxymorph.learning import augment, device, state, train
 from galaxymorph.learning.classifier import (
     DNN,
     Classifier,
@@ -216,7 +216,7 @@ def test_balanced_draws_meet_a_rare_class_as_often_as_a_common_one():
 
 def test_the_learning_rate_rises_linearly_and_falls_to_zero_as_a_cosine():
     sgd = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = optimiser.warmup_and_cosine(sgd, steps=10, warmup=0.2)
+    schedule = state.warmup_and_cosine(sgd, steps=10, warmup=0.2)
     rates = []
     for _ in range(10):
         rates.append(schedule.get_last_lr()[0])
@@ -501,7 +501,9 @@ def test_without_a_monitor_the_last_epoch_is_kept():
 
 def test_early_stages_learn_slower_by_the_layer_decay():
     learner = small_classifier()
-    adamw = optimiser.optimiser(learner, "adamw", 1e-3, 0.05, 0.5)
+    adamw = state.optimiser(
+        learner, "adamw", learning_rate=1e-3, layer_decay=0.5, weight_decay=0.05
+    )
     rates = {id(p): group["lr"] for group in adamw.param_groups for p in group["params"]}
     stages = [
         learner.encoder.body.conv1,
