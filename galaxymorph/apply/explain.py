@@ -12,11 +12,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.apply.images import cutouts_of, find
-from galaxymorph.apply.predict import Say
+from galaxymorph.apply.images import Say, find, read
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import gradcam, map_scores
-from galaxymorph.diagnostics.targets import Answer, answers, captions
+from galaxymorph.diagnostics.targets import answers, captions
 from galaxymorph.learning import saved, train
 from galaxymorph.pixels import Pixels
 from galaxymorph.plots import gradcam as gradcam_plots
@@ -47,7 +46,7 @@ def explain(
     not there, with the nearest names."""
     learner, header = saved.load(model)
     told = answers(learner, header)
-    chosen = _chosen(told, question, answer)
+    chosen = _chosen(header.get("classes"), question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
@@ -64,41 +63,39 @@ def explain(
     say(str(out))
 
 
-def _chosen(told: dict[str, Answer], question: str | None, answer: str | None) -> list[str]:
+def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | None) -> list[str]:
     """The names of what is to be explained: `bar: yes`, or a class."""
-    kind = "answer" if any(": " in name for name in told) else "class"
-    if question is None and kind == "answer":
-        raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
-    if question is not None:
-        if kind == "class":
-            advice = f"give one of {', '.join(told)} as the answer"
+    if classes:
+        if question is not None:
+            advice = f"give one of {', '.join(classes)} as the answer"
             raise ValueError(f"the model tells classes, not answers of questions: {advice}")
-        question = question.replace("_", " ")
-        known = [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES]
-        if question not in known:
-            raise ValueError(unknown("question", question, known))
-        told = {name: each for name, each in told.items() if name.startswith(f"{question}: ")}
-    names = {name.rpartition(": ")[2]: name for name in told}
+        kind, names = "class", {name: name for name in classes}
+    else:
+        if question is None:
+            raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
+        question = question.replace(" ", "_")
+        if question not in galaxy_zoo_tree.SLICES:
+            raise ValueError(unknown("question", question, galaxy_zoo_tree.SLICES))
+        labels = galaxy_zoo_tree.LABELS[galaxy_zoo_tree.SLICES[question]]
+        kind, names = "answer", {label.partition(": ")[2]: label for label in labels}
     if answer is not None and answer not in names:
         raise ValueError(unknown(kind, answer, names))
-    return list(told) if answer is None else [names[answer]]
+    return list(names.values()) if answer is None else [names[answer]]
 
 
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
 ) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
     """Cutouts of the galaxies, and their votes if they are of the mock survey."""
-    size, cutout = header["image_size"], header.get("cutout", {})
     if images:
-        found = find(images, cutout)
-        cut = cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))
-        return torch.from_numpy(cut), None
+        return torch.from_numpy(read(find(images, header, crop), ids)), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         named = "galaxies of the mock survey are called mock-0-0000007"
         raise ValueError(f"{named}; of {', '.join(ids)}, give the images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
+    size = header["image_size"]
     surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])
     return pixels, torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()

@@ -269,6 +269,11 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     listed = sorted(cubes.iterdir(), reverse=True)
     predict.predict(file, listed, tmp_path / "files.csv")
     assert (tmp_path / "files.csv").read_bytes() == (tmp_path / "folder.csv").read_bytes()
+    for images, name in (([cubes], "cropped folder.csv"), (listed, "cropped files.csv")):
+        predict.predict(file, images, tmp_path / name, crop=30)
+    cropped = (tmp_path / "cropped files.csv").read_bytes()
+    assert cropped == (tmp_path / "cropped folder.csv").read_bytes()
+    assert cropped != (tmp_path / "files.csv").read_bytes()
 
     galaxies = load(
         "fits",
@@ -541,6 +546,16 @@ def test_a_turned_galaxy_is_the_same_in_the_mean_over_orientations(models, tmp_p
     options = {"n": 1, "average_orientations": True, "crop": SIZE}  # no resampling
     similar.similar(models[0] / "votes.safetensors", [tmp_path], "g3", out=tmp_path, **options)
     assert (tmp_path / "similar_g3.csv").read_text() == "id,similarity\nturned,1.000000\n"
+
+
+def test_similar_goes_on_after_a_batch_of_which_nothing_can_be_read(models, tmp_path):
+    for number in range(3):
+        picture(number).save(tmp_path / f"g{number}.png")
+        (tmp_path / f"broken{number}.png").write_text("no image")
+    model = models[0] / "votes.safetensors"
+    remarks = similar.similar(model, [tmp_path], "g0", out=tmp_path / "near", batch_size=3)
+    assert len(remarks) == 3
+    assert len((tmp_path / "near" / "similar_g0.csv").read_text().splitlines()) == 3
 
 
 def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
