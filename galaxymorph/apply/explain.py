@@ -42,18 +42,18 @@ def explain(
 
     The galaxies are those with these ids among `images`, or, without any, of the mock survey
     ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose one answer, or
-    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for what is
-    not there, with the nearest names."""
+    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for an
+    unknown name, with the nearest ones."""
     learner, header = saved.load(model)
-    told = answers(learner, header)
+    known = answers(learner, header)
     chosen = _chosen(header.get("classes"), question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
     for name, method in itertools.product(chosen, methods):
         key = name if len(methods) == 1 else f"{name}, {method}"
-        heat[key] = gradcam.maps(learner, pixels, told[name].target, method=method, layer=layer)
-        below = captions(name, told[name], predicted, votes)
+        heat[key] = gradcam.maps(learner, pixels, known[name].target, method=method, layer=layer)
+        below = captions(name, known[name], predicted, votes)
         texts[key] = [f"{method}\n{text}" for text in below]
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
@@ -68,7 +68,7 @@ def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | N
     if classes:
         if question is not None:
             advice = f"give one of {', '.join(classes)} as the answer"
-            raise ValueError(f"the model tells classes, not answers of questions: {advice}")
+            raise ValueError(f"the model predicts classes, not answers to questions: {advice}")
         kind, names = "class", {name: name for name in classes}
     else:
         if question is None:
@@ -92,7 +92,7 @@ def _galaxies(
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         named = "galaxies of the mock survey are called mock-0-0000007"
-        raise ValueError(f"{named}; of {', '.join(ids)}, give the images")
+        raise ValueError(f"{named}; for other galaxies ({', '.join(ids)}), give --images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
     size = header["image_size"]

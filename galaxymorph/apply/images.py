@@ -35,12 +35,7 @@ class Remark(NamedTuple):
     left_out: bool  # whether the galaxy is left out for that
 
 
-class Batch(NamedTuple):
-    """Ids and outputs of the galaxies of a batch that could be read."""
-
-    ids: list[str]
-    values: Values
-    remarks: list[Remark]
+Batch = tuple[list[str], Values, list[Remark]]  # ids and outputs of the galaxies that could be read
 
 
 def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = None) -> Found:
@@ -49,7 +44,7 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     pictures are cut as those of the model with this header, or with another `crop` (px).
 
     Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
-    an id stands twice."""
+    an id occurs twice."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become a picture
     usual = colour.pop("crop", None)
     cut = {"size": header["image_size"], "crop": crop or usual}
@@ -69,8 +64,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     readable = sources.IMAGES + fits.ENDINGS
     if path.is_dir():
         readers = {sources.IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
-        present = [end for end in readers if list(sources.files_below(path, end))]
-        parts = [readers[end](path) for end in present]
+        parts = [read(path) for end, read in readers.items() if [*sources.files_below(path, end)]]
         if not parts:
             raise ValueError(f"{path}: no images found, no file that ends in {', '.join(readable)}")
         for part in parts:
@@ -141,9 +135,9 @@ def stream(
         remarks = [Remark(name, why, image is None) for _, name, (image, why) in results if why]
         images = {id: image for id, _, (image, _) in results if image is not None}
         if not images:
-            return Batch([], np.empty((0, 1), np.float32), remarks)
+            return [], np.empty((0, 1), np.float32), remarks
         values = compute(outputs, np.stack([*images.values()]), average_orientations)
-        return Batch([*images], values, remarks)
+        return [*images], values, remarks
 
     n, threads = len(found.ids), torch.get_num_threads()
     starts = range(done * batch_size, n, batch_size)

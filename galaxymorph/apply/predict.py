@@ -11,7 +11,7 @@ import pandas as pd
 
 import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
-from galaxymorph.apply.images import BATCH, Batch, Remark, Say, check_positive, find, stream
+from galaxymorph.apply.images import BATCH, Remark, Say, Values, check_positive, find, stream
 from galaxymorph.learning import saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
@@ -37,15 +37,15 @@ def predict(
     * classes: `id, p_<class>..., label`, the label being the most probable class.
 
     `crop` (px) is that of the training if not given. An image that cannot be read has a remark and
-    no row. Until all is done, rows lie in `.<out>.partial`, from where the same call goes on if it
-    was interrupted. `<out>.json` records model, images, options and remarks, by which the same call
-    finds that all is done; any other file at `out` is replaced with `force` only. Raises
+    no row. Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes
+    if it was interrupted. `<out>.json` records model, images, options and remarks, by which the
+    same call finds that all is done; any other file at `out` is replaced with `force` only. Raises
     `ValueError`, or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
     check_positive(batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
         advice = "train one with 02_supervised or 08_vote_fractions"
-        raise ValueError(f"{model} has no head, as it learned without labels: {advice}")
+        raise ValueError(f"{model} has no head, because it was trained without labels: {advice}")
     found, classes = find(images, header, crop), header.get("classes")
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
     how = {"average_orientations": average_orientations, "batch_size": batch_size}
@@ -60,8 +60,8 @@ def predict(
     if out.exists() and not force:
         made = project.read_json(record)
         if made != made | settings or made["table"] != _digest(out.read_bytes()):
-            other = "is there, but not of this model, images and options"
-            raise FileExistsError(f"{out} {other}: use another name, or --force")
+            other = "exists, but was made with another model, images or options"
+            raise FileExistsError(f"{out} {other}: choose another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         return [Remark(*remark) for remark in made["remarks"]]
 
@@ -69,8 +69,8 @@ def predict(
     batches, start = _resume(journal, settings, say), time.perf_counter()
     new = max(0, len(found.ids) - len(batches) * batch_size)
     with journal.open("a", encoding="utf-8") as file:
-        for batch in stream(learner.predict, found, done=len(batches), **how):
-            batches.append([len(batch.ids), _rows(batch, classes), batch.remarks])
+        for ids, values, remarks in stream(learner.predict, found, done=len(batches), **how):
+            batches.append([len(ids), _rows(ids, values, classes), remarks])
             file.write(json.dumps(batches[-1]) + "\n")
             file.flush()
     seconds = time.perf_counter() - start
@@ -92,27 +92,26 @@ def predict(
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:
     """The batches in the journal of an interrupted run (number of galaxies, rows, remarks), a line
-    for each; a last one that is cut off is removed. A journal of other settings is begun anew."""
+    for each, without a last one that is cut off. A journal of other settings is begun again."""
     text = journal.read_text(encoding="utf-8") if journal.is_file() else ""
     whole = text.rpartition("\n")[0].splitlines()
     before, *batches = [json.loads(line) for line in whole] or [{}]
     if before == settings:
         size = settings["batch_size"]
-        say(f"going on after {len(batches):,} batches of {size} galaxies: {journal}")
+        say(f"resuming after {len(batches):,} batches of {size} galaxies: {journal}")
     elif text:
         changed = listing(key for key in settings if before.get(key) != settings[key])
-        say(f"starting anew, as what there is was made with another setting ({changed}): {journal}")
+        say(f"starting again: {journal} was made with other settings ({changed})")
         batches = []
     lines = [json.dumps(each) + "\n" for each in (settings, *batches)]
     project.write(journal, "".join(lines))
     return batches
 
 
-def _rows(batch: Batch, classes: Sequence[str] | None) -> str:
-    columns = len(classes or galaxy_zoo_tree.COLUMNS)
-    table = pd.DataFrame(batch.values[:, :columns].clip(0, 1), batch.ids)
+def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
+    table = pd.DataFrame(values[:, : len(classes or galaxy_zoo_tree.COLUMNS)].clip(0, 1), ids)
     if classes:
-        table["label"] = [classes[k] for k in batch.values.argmax(1)]
+        table["label"] = [classes[k] for k in values.argmax(1)]
     return table.to_csv(header=False, float_format="%.6f", lineterminator="\n")
 
 

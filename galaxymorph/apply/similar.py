@@ -46,14 +46,13 @@ def similar(
     encoder: Any = learner.encoder
     how = {"average_orientations": average_orientations}
     own = _unit(compute(encoder, read(found, [galaxy]), **how))[0]
-    ids, similarity, remarks = list[str](), list[float](), list[Remark]()
-    for batch in stream(encoder, found, batch_size=batch_size, **how):
-        remarks += batch.remarks
-        if batch.ids:
-            ids += batch.ids
-            similarity += (_unit(batch.values) @ own).tolist()
-    table = pd.DataFrame({"id": ids, "similarity": similarity})
-    table = table.loc[table["id"] != galaxy]
+    cosines, remarks = dict[str, float](), list[Remark]()
+    for ids, values, more in stream(encoder, found, batch_size=batch_size, **how):
+        remarks += more
+        if ids:
+            cosines |= zip(ids, (_unit(values) @ own).tolist(), strict=True)
+    cosines.pop(galaxy, None)
+    table = pd.DataFrame(cosines.items(), columns=["id", "similarity"])
     table = table.sort_values(by="similarity", ascending=False, kind="stable").head(n)
     if not len(table):
         raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")

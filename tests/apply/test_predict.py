@@ -435,7 +435,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
     _, expected = run(models, "votes", galaxies, tmp_path / "whole.csv", batch_size=2)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert remarks == expected and len(remarks) == 1
-    assert said[0].startswith("going on after 2 batches") and said[1].startswith("8 galaxies in")
+    assert said[0].startswith("resuming after 2 batches") and said[1].startswith("8 galaxies in")
     assert sorted(path.name for path in tmp_path.glob("*out.csv*")) == ["out.csv", "out.csv.json"]
     assert not journal.exists()
 
@@ -468,7 +468,7 @@ def test_a_changed_run_starts_anew(models, galaxies, tmp_path, monkeypatch, name
     out, said = tmp_path / "out.csv", []
     interrupted(models, galaxies, out, monkeypatch)
     run(models, name, galaxies, out, batch_size=3, say=said.append, **options)
-    assert f"starting anew, as what there is was made with another setting ({changed})" in said[0]
+    assert f"was made with other settings ({changed})" in said[0]
     run(models, name, galaxies, tmp_path / "whole.csv", batch_size=3, **options)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
@@ -486,7 +486,9 @@ def test_changed_images_start_anew(models, galaxies, tmp_path, monkeypatch):
 def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     out, said = tmp_path / "out.csv", []
     out.write_text("a file of somebody else\n")
-    with pytest.raises(FileExistsError, match="out.csv is there, but not of this model.*--force"):
+    with pytest.raises(
+        FileExistsError, match="out.csv exists, but was made with another model.*--force"
+    ):
         run(models, "votes", galaxies, out)
     assert out.read_text() == "a file of somebody else\n"
     table, _ = run(models, "votes", galaxies, out, force=True)
