@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from galaxymorph.apply import stream
+from galaxymorph.apply import stream as source
 from galaxymorph.apply.images import find
 from galaxymorph.data import cutouts, sources
 from galaxymorph.data.mock import survey
@@ -43,28 +43,26 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     """Prints the rates of reading, of the model and of both, measured in turns."""
     learner, header = saved.load(model)
     assert isinstance(learner, classifier.Classifier)
-    found = find([images], {})
+    found = find([images], header, options.crop)
     found = sources.take(found, [row % len(found.ids) for row in range(options.galaxies)])
     n, size, threads = options.galaxies, header["image_size"], torch.get_num_threads()
-    pixels = {"size": size, "crop": options.crop}
-    jobs = [partial(cutouts.read, read, **pixels) for read in found.read]
-    batches = [jobs[start : start + stream.BATCH] for start in range(0, n, stream.BATCH)]
-    resident = np.stack([image for image, _ in cutouts.run(jobs) if image is not None])
+    batches = [found.read[start : start + source.BATCH] for start in range(0, n, source.BATCH)]
+    resident = np.stack([image for image, _ in cutouts.run(found.read) if image is not None])
     stacks = np.array_split(resident, len(batches))
 
     def read() -> None:
         list(cutouts.in_order(cutouts.run, batches, workers=threads))
 
     def model_with_all_threads() -> None:
-        train.predict(learner, torch.from_numpy(resident), batch_size=stream.BATCH)
+        train.predict(learner, torch.from_numpy(resident), batch_size=source.BATCH)
 
     def model_with_a_batch_per_thread() -> None:
         torch.set_num_threads(1)
-        list(cutouts.in_order(partial(stream.compute, learner.predict), stacks, workers=threads))
+        list(cutouts.in_order(partial(source.compute, learner.predict), stacks, workers=threads))
         torch.set_num_threads(threads)
 
     def both() -> None:
-        list(stream.stream(learner.predict, found, **pixels))
+        list(source.stream(learner.predict, found))
 
     works = (read, model_with_all_threads, model_with_a_batch_per_thread, both)
     for work in works:

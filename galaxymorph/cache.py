@@ -28,7 +28,10 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
     if final.is_dir():
         return final
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    for left in folder.glob("*.part"):  # by killed processes, if old; others may be at work
+        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+            if left.stat().st_mtime < time.time() - 86400:
+                shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(part, ignore_errors=True)  # a killed process may have had the same number
     part.mkdir()
     try:
@@ -43,24 +46,14 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
     return final
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left behind a day ago or earlier; others may be at work."""
-    for part in folder.glob("*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
-            if part.stat().st_mtime < time.time() - 86400:
-                shutil.rmtree(part, ignore_errors=True)
-
-
 def code(*modules: ModuleType) -> str:
     """Hash the source of modules and of all in this package that they import."""
-    seen = {module.__name__: module for module in modules}
+    texts: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
-        for value in vars(waiting.pop()).values():
-            module = value if isinstance(value, ModuleType) else inspect.getmodule(value)
-            name = module.__name__ if module else ""
-            if module and name.startswith("galaxymorph.") and name not in seen:
-                seen[name] = module
-                waiting.append(module)
-    texts = [inspect.getsource(seen[name]) for name in sorted(seen)]
-    return hashlib.sha256("".join(texts).encode()).hexdigest()
+        module = waiting.pop()
+        if module.__name__ not in texts:
+            texts[module.__name__] = inspect.getsource(module)
+            used = {inspect.getmodule(value) for value in vars(module).values()}
+            waiting += [each for each in used if each and each.__name__.startswith("galaxymorph.")]
+    return hashlib.sha256("".join(texts[name] for name in sorted(texts)).encode()).hexdigest()

@@ -24,10 +24,10 @@ ID: Any = {"metavar": "ID", "required": True}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, 1 where a step has failed, 2 for wrong parameters or arguments, 3
-    where images could not be read, 130 after Ctrl-C."""
+    """Return the exit status: 0, 1 where a step or a download has failed, 2 for wrong parameters or
+    arguments, 3 where images could not be read, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
-    command, status = options.pop("command"), options.pop("status")
+    command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
         return command(**options)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
             raise  # not the user's mistake
         print(error, file=sys.stderr)
-        return status
+        return 1 if command is data else 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
@@ -49,11 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) -> int:
     """Train, evaluate, compare, report: execute the steps of params.yaml.
 
-    Every step is a notebook in a process of its own; the report is made at the end. Every key is
+    Every step is a notebook in its own process; the report is made at the end. All parameters are
     checked before anything runs. A step whose inputs (parameters, code, data, steps that it reads)
-    have not changed is skipped. Ctrl-C stops at once; what is finished stays finished, and the same
-    command goes on from there."""
-    from galaxymorph.run import runner
+    have not changed is skipped. Ctrl-C stops at once; finished jobs are kept, and the same command
+    continues from there."""
     from galaxymorph.run.executors import Local
     from galaxymorph.run.params import ParamsError
 
@@ -61,21 +60,20 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
     if jobs < 1:
         raise ParamsError([f"--jobs {jobs}: at least 1"])
     if show:
-        print(_listing(plan, only))
+        _list(plan, only)
         return 0
-    outcome = runner.run(plan, only=only, force=force, executor=Local(jobs), out=sys.stdout)
-    _show(plan.run)
-    return _failed(outcome.failed)
+    return _execute(plan, only=only, force=force, executor=Local(jobs))
 
 
 def tune(*, params: Path | None, overrides: list[str], run: str | None, **options: Any) -> int:
     """Search hyper-parameters of steps on validation galaxies alone.
 
-    What may be tried is the key `search` of a step's block. A trial trains as the step's notebook
-    does, with other values, for one seed, and predicts nothing; the first has the step's own
-    values. Each step gets the same number of trials. Ctrl-C stops at once, and the same command
-    goes on from there. Of a step that trains more than once, the first training is what is tuned.
-    The best values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
+    The key `search` of a step's block lists the values to try. A trial trains as the step's
+    notebook does, with other values, for one seed, and predicts nothing; the first trial has the
+    step's own values. Each step gets the same number of trials, including earlier ones. If a step
+    trains more than once, its first training is tuned. Losses and errors are minimised, other
+    metrics maximised. Ctrl-C stops at once, and the same command continues from there. The best
+    values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
     from galaxymorph.run.params import ParamsError
 
     if not importlib.util.find_spec("optuna"):
@@ -86,32 +84,34 @@ def tune(*, params: Path | None, overrides: list[str], run: str | None, **option
     return _failed(search.tune(_plan(params, overrides, run), **options, out=sys.stdout))
 
 
-def report(**options: Any) -> int:
-    """Show what was compared, and write results/RUN/index.html."""
-    _show(options["run"] or _plan(**options).run)
+def report(*, run: str | None, **options: Any) -> int:
+    """Show the comparison, and write results/RUN/index.html."""
+    from galaxymorph.run.report import text, write
+
+    name = run or _plan(run=None, **options).run
+    path, compared = write(name), text(name)
+    print(f"\n{compared}\n" if compared else "")
+    print(path)
     return 0
 
 
 def compare(*, files: list[str], labels: Path | None, run: str) -> int:
     """Compare methods, whoever made them, by their files of predictions alone.
 
-    This makes the comparison and the report of a run. A FILE is CSV with a row for each galaxy:
-    id,p_<class>,p_<class>,... and, if wanted, label (the true class) and split (train, val, test,
-    unlabelled; without it, all are test galaxies). A column `prediction` may stand for p_<class>.
-    The method is the file's name, or NAME in NAME=FILE; a run's files (cnn/seed=0/predictions.csv)
-    are called as they are there. Several files of a method are its seeds.
+    The comparison and its report are a run of their own. A FILE is CSV with a row for each galaxy:
+    id,p_<class>,p_<class>,... and optionally label (the true class) and split (train, val, test,
+    unlabelled; without it, all are test galaxies). A column `prediction` may replace p_<class>. The
+    method is the file's name, or NAME in NAME=FILE; files of a run (cnn/seed=0/predictions.csv)
+    keep their names. Several files of one method are its seeds.
 
-    Everything is checked before anything is written: mistakes are said with file, line and galaxy,
-    and the exit status is 2. An earlier comparison with the same --run is replaced."""
-    from galaxymorph.run import runner
+    Everything is checked before anything is written: errors are reported with file, line and
+    galaxy, and the exit status is 2. An earlier comparison with the same --run is replaced."""
     from galaxymorph.run.foreign import read, write
 
     brought = read(files, labels=labels)
     plan = write(run, brought)
     print("\n".join(map(str, brought)))
-    outcome = runner.run(plan, force=True, out=sys.stdout)
-    _show(plan.run)
-    return _failed(outcome.failed)
+    return _execute(plan, force=True)
 
 
 def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
@@ -121,13 +121,13 @@ def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
     return make_plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
 
 
-def _show(run: str) -> None:
-    """Writes the report, and prints what it compares and where it is."""
-    from galaxymorph.run.report import text, write
+def _execute(plan: Any, **options: Any) -> int:
+    """Execute a plan and report its results; return the exit status."""
+    from galaxymorph.run import runner
 
-    path, compared = write(run), text(run)
-    print("\n".join(["", compared, ""] if compared else [""]))
-    print(path)
+    outcome = runner.run(plan, **options, out=sys.stdout)
+    report(run=plan.run)
+    return _failed(outcome.failed)
 
 
 def _failed(names: Sequence[str]) -> int:
@@ -136,25 +136,23 @@ def _failed(names: Sequence[str]) -> int:
     return 1 if names else 0
 
 
-def _listing(plan: Any, only: Sequence[str]) -> str:
-    """Every job: whether it is done, its notebook, its parameters, and the defaults of what
-    differs."""
+def _list(plan: Any, only: Sequence[str]) -> None:
+    """Print every job: its notebook, whether it is done, its parameters, and the defaults that
+    differ from them."""
     from galaxymorph.run import done
     from galaxymorph.text import leaves
 
-    lines = []
     for job in plan.select(only):
         why = done.changed(plan, job)
         state = f"to be executed ({why})" if why else "done"
         needs = f", needs {', '.join(job.needs)}" if job.needs else ""
-        lines.append(f"{job.name}: {job.notebook.path.name}, {state}{needs}")
+        print(f"{job.name}: {job.notebook.path.name}, {state}{needs}")
         defaults = dict(leaves(job.notebook.parameters))
         given = {k: v for k, v in job.parameters.items() if k not in ("run", "step", "steps")}
         for key, value in leaves(given):
             default = defaults.get(key, value)
             other = f"  (default {default!r})" if default != value else ""
-            lines.append(f"  {key}: {value!r}{other}")
-    return "\n".join(lines)
+            print(f"  {key}: {value!r}{other}")
 
 
 # ---- data
@@ -163,7 +161,7 @@ def _listing(plan: Any, only: Sequence[str]) -> str:
 def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
     """Download published galaxies and check them, or export the mock survey.
 
-    Without NAME, says which there are and how each is used. The survey is written in the layout of
+    Without NAME, list the data sets and how to use them. The survey is written in the layout of
     Kaggle's Galaxy Zoo challenge."""
     from galaxymorph import project
     from galaxymorph.data import download
@@ -183,10 +181,10 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
 
 
 def predict(**options: Any) -> int:
-    """Predict vote fractions or classes of galaxies by a trained model, from its file alone.
+    """Predict vote fractions or classes of galaxies with a trained model, from its file alone.
 
     A model of vote fractions writes GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
-    challenge; one of classes id,p_<class>...,label. Rows are sorted by id, which is the file's name
+    challenge; a model of classes id,p_<class>...,label. Rows are sorted by id, the file's name
     without its ending. An image that cannot be read is named at the end and has no row; the exit
     status is then 3. Run the same command again to resume."""
     from galaxymorph.apply.predict import predict
@@ -195,20 +193,20 @@ def predict(**options: Any) -> int:
 
 
 def similar(**options: Any) -> int:
-    """Find the galaxies that look most like one of them to a trained model.
+    """Find the galaxies most similar to one of them, by the features of a trained model.
 
-    These are the nearest by cosine in feature space. Writes a table (id,similarity) and a picture.
-    Any model file will do, also one that was trained without labels."""
+    Similarity is the cosine in feature space. Writes a table (id,similarity) and a picture. The
+    model may have been trained without labels."""
     from galaxymorph.apply.similar import similar
 
     return _left_out(similar(**options))
 
 
 def gradcam(**options: Any) -> int:
-    """Draw class-activation maps: where a trained model sees a class, or an answer of a question.
+    """Draw class-activation maps: where a trained model sees a class, or an answer to a question.
 
-    The volunteers' share stands above a map where it is known, as for galaxies of the mock survey,
-    beside the model's."""
+    Above each map is the model's prediction, with the volunteers' share where it is known, as for
+    galaxies of the mock survey."""
     from galaxymorph.apply.explain import explain
 
     explain(**options)
@@ -216,9 +214,9 @@ def gradcam(**options: Any) -> int:
 
 
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
-    """Says which images could not be read, or had to be mended."""
+    """Name images that could not be read or had to be mended; return the exit status."""
     for what, wanted in (("mended", False), ("left out", True)):
-        rows = [f"\n  {name}: {said}" for name, said, left_out in remarks if left_out == wanted]
+        rows = [f"\n  {name}: {why}" for name, why, left_out in remarks if left_out == wanted]
         if rows:
             rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
             print(f"images {what}: {len(rows):,}{''.join(rows[:MOST])}{rest}", file=sys.stderr)
@@ -234,8 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(function: Callable[..., int], *, status: int = 2) -> Any:
-        """Add a command, which ends with `status` after an error; return how it gets arguments."""
+    def command(function: Callable[..., int]) -> Any:
+        """Add a command; return the method that adds its arguments."""
         text = inspect.getdoc(function) or ""
         added = commands.add_parser(
             function.__name__,
@@ -243,41 +241,38 @@ def _parser() -> argparse.ArgumentParser:
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(command=function, status=status)
+        added.set_defaults(command=function)
         return added.add_argument
 
     add = command(run)
     _plan_arguments(add)
     add("--only", **STEPS, default=[], help="execute only these steps, or single combinations")
-    add("--force", **FLAG, help="also execute what has not changed")
-    add("--jobs", **NUMBER, default=1, help="how many jobs to execute side by side (default: 1)")
-    add("--list", **FLAG, dest="show", help="execute nothing; show every job with its parameters")
+    add("--force", **FLAG, help="also execute unchanged steps")
+    add("--jobs", **NUMBER, default=1, help="how many jobs to execute in parallel (default: 1)")
+    add("--list", **FLAG, dest="show", help="execute nothing; list all jobs with their parameters")
 
     add = command(tune)
     add("steps", **STEPS, help="steps of the parameters")
     _plan_arguments(add)
-    trials = "for each step, with those done before (default: 20)"
-    add("--trials", **NUMBER, dest="n_trials", default=20, help=trials)
-    metric = "column of history.csv (default: val_accuracy); of a loss or error the least is best"
+    add("--trials", **NUMBER, dest="n_trials", default=20, help="of each step (default: 20)")
+    metric = "column of history.csv (default: val_accuracy)"
     add("--metric", **NAME, default="val_accuracy", help=metric)
-    add(
-        "--seed", **NUMBER, help="of all trials (default: the first that the step is repeated over)"
-    )
-    add("--restart", **FLAG, help="begin again, without the trials done before")
+    add("--seed", **NUMBER, help="of all trials (default: the step's first seed)")
+    add("--restart", **FLAG, help="discard earlier trials")
 
     _plan_arguments(command(report))
 
     add = command(compare)
     add("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
-    add("--labels", **FILE, help="true classes: CSV of id,label and, if wanted, split")
-    add("--run", **NAME, default="brought", help="the run that this makes (default: brought)")
+    add("--labels", **FILE, help="true classes: CSV of id,label and optionally split")
+    add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
 
-    add = command(data, status=1)
+    add = command(data)
     add("name", **NAME, nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export")
-    add("--folder", type=Path, help="where to (default: data/NAME of the project)")
-    add("--n-galaxies", **NUMBER, default=500, help="to export with published votes (default: 500)")
-    add("--n-test", **NUMBER, default=100, help="to export without (default: 100)")
-    add("--image-size", **PIXELS, default=424, help="of the export (default: 424, as Kaggle's)")
+    add("--folder", type=Path, help="target (default: data/NAME in the project)")
+    add("--n-galaxies", **NUMBER, default=500, help="exported with published votes (default: 500)")
+    add("--n-test", **NUMBER, default=100, help="exported without votes (default: 100)")
+    add("--image-size", **PIXELS, default=424, help="exported (default: 424, as Kaggle's)")
     add("--seed", **NUMBER, default=0, help="of the survey to export (default: 0)")
 
     add = command(predict)
@@ -287,17 +282,17 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(similar)
     _image_arguments(add, several=True)
-    add("--galaxy", **ID, help="the one to compare with, among the images")
+    add("--galaxy", **ID, help="id of the galaxy to compare with, among the images")
     add("--n", **NUMBER, default=12, help="how many to find (default: 12)")
     add("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
 
     add = command(gradcam)
     _image_arguments(add, several=False)
     add("--galaxy", **ID, dest="ids", nargs="+", help="a row of the picture for each")
-    add("--question", **NAME, help="such as bar, spiral, edge_on; of a model of vote fractions")
-    add("--answer", **NAME, help="one answer (default: all of the question), or one class")
-    methods = {"dest": "methods", "nargs": "+", "default": ["gradcam"]}
-    add("--method", **NAME, **methods, help="gradcam, gradcam++, hirescam, ...")
+    add("--question", **NAME, help="for a model of vote fractions: bar, spiral, edge_on, ...")
+    add("--answer", **NAME, help="one answer (default: all to the question), or one class")
+    more = {"dest": "methods", "nargs": "+", "default": ["gradcam"]}
+    add("--method", **NAME, **more, help="gradcam (default), gradcam++, hirescam, ...")
     add("--layer", **NAME, help="such as encoder.body.layer2")
     add("--out", **FILE, default=Path("gradcam.png"), help="default: gradcam.png")
     return parser
@@ -313,10 +308,8 @@ def _plan_arguments(add: Any) -> None:
 
 def _image_arguments(add: Any, *, several: bool) -> None:
     add("--model", **FILE, required=True, help="models/RUN/STEP.safetensors")
-    images = "folders of JPEG, PNG, TIFF or FITS images, zips, CSV files with a column `file`, "
-    images += "images, FITS cubes"
-    if not several:
-        images += " (default: the mock survey, whose galaxies are called mock-0-0000007)"
+    mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
+    images = f"folders of JPEG, PNG, TIFF or FITS, zips, CSV lists (column `file`), files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
     add("--images", **path, required=several, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")

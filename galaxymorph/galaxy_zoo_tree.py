@@ -22,47 +22,40 @@ Votes = Float[ndarray, "galaxy 37"]
 class Question(NamedTuple):
     """One question of the tree, with the answer that leads to it."""
 
-    number: int  # in Kaggle's columns
     name: str
-    text: str
     answers: tuple[str, ...]
     parent: tuple[str, str] | None  # (question name, answer); None: everybody is asked
 
 
-# Kaggle's normalisation: questions 3, 4 and 5 are asked of every disc that is not edge-on, question
-# 6 of everybody.
-_DISC, _FACE_ON, _SPIRAL = ("smooth", "features"), ("edge_on", "no"), ("spiral", "yes")
+# In the order of Kaggle's columns, and with its normalisation: questions 3, 4 and 5 are asked of
+# every disc that is not edge-on, question 6 ("Is there anything odd?") of everybody.
+_FACE_ON, _SPIRAL = ("edge_on", "no"), ("spiral", "yes")
 _ODD = ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane")
-_BULGE = ("none", "noticeable", "obvious", "dominant")
-_BOX = ("rounded", "boxy", "none")
-_ARMS = ("1", "2", "3", "4", "more", "can't tell")
 QUESTIONS = (
-    Question(1, "smooth", "Smooth, features or a star?", ("smooth", "features", "artifact"), None),
-    Question(2, "edge_on", "Could this be a disc seen edge-on?", ("yes", "no"), _DISC),
-    Question(3, "bar", "Is there a bar?", ("yes", "no"), _FACE_ON),
-    Question(4, "spiral", "Is there a spiral pattern?", ("yes", "no"), _FACE_ON),
-    Question(5, "bulge", "How prominent is the bulge?", _BULGE, _FACE_ON),
-    Question(6, "odd", "Is there anything odd?", ("yes", "no"), None),
-    Question(
-        7, "roundness", "How rounded is it?", ("round", "in-between", "cigar"), ("smooth", "smooth")
-    ),
-    Question(8, "odd_feature", "What is odd?", _ODD, ("odd", "yes")),
-    Question(9, "bulge_shape", "What shape is the edge-on bulge?", _BOX, ("edge_on", "yes")),
-    Question(
-        10, "winding", "How tightly wound are the arms?", ("tight", "medium", "loose"), _SPIRAL
-    ),
-    Question(11, "arms", "How many spiral arms?", _ARMS, _SPIRAL),
+    Question("smooth", ("smooth", "features", "artifact"), None),
+    Question("edge_on", ("yes", "no"), ("smooth", "features")),
+    Question("bar", ("yes", "no"), _FACE_ON),
+    Question("spiral", ("yes", "no"), _FACE_ON),
+    Question("bulge", ("none", "noticeable", "obvious", "dominant"), _FACE_ON),
+    Question("odd", ("yes", "no"), None),
+    Question("roundness", ("round", "in-between", "cigar"), ("smooth", "smooth")),
+    Question("odd_feature", _ODD, ("odd", "yes")),
+    Question("bulge_shape", ("rounded", "boxy", "none"), ("edge_on", "yes")),  # seen edge-on
+    Question("winding", ("tight", "medium", "loose"), _SPIRAL),
+    Question("arms", ("1", "2", "3", "4", "more", "can't tell"), _SPIRAL),
 )
 
 ANSWERS = tuple((q.name, a) for q in QUESTIONS for a in q.answers)  # 37 (question, answer)
-COLUMNS = tuple(f"Class{q.number}.{i + 1}" for q in QUESTIONS for i in range(len(q.answers)))
+COLUMNS = tuple(
+    f"Class{k}.{i}" for k, q in enumerate(QUESTIONS, 1) for i in range(1, 1 + len(q.answers))
+)
 LABELS = tuple(f"{question.replace('_', ' ')}: {answer}" for question, answer in ANSWERS)
 _STARTS = {q.name: ANSWERS.index((q.name, q.answers[0])) for q in QUESTIONS}
 SLICES = {q.name: slice(_STARTS[q.name], _STARTS[q.name] + len(q.answers)) for q in QUESTIONS}
 
 
 def column(question: str, answer: str) -> int:
-    """Return the column (0 to 36) of an answer. Raises `KeyError` that lists what there is."""
+    """Return the column (0 to 36) of an answer. Raises `KeyError` that lists the valid ones."""
     known = [a for q, a in ANSWERS if q == question]
     if not known:
         raise KeyError(f"unknown question {question!r}. Known: {', '.join(SLICES)}")
@@ -127,9 +120,7 @@ def _places(classes: Sequence[str]) -> list[int]:
 
 def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]:
     """Return the class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule
-    holds, or rules of two classes do.
-
-    Where `classes` has no cigar, a cigar counts as edge-on."""
+    holds, or rules of two classes do. Where `classes` has no cigar, a cigar counts as edge-on."""
     fractions = np.nan_to_num(per_question(votes))
     fits = np.zeros((len(votes), len(classes)), bool)
     for place, rule in zip(_places(classes), RULES.values(), strict=True):
@@ -140,10 +131,8 @@ def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]
 
 def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
     """Return how votes are shared among classes: the fraction of volunteers who arrive at the last
-    answer of a class's rule, divided by the sum over classes; the same for all where there is no
-    such volunteer. Fractions below 0 count as 0.
-
-    Where `classes` has no cigar, a cigar counts as edge-on."""
+    answer of a class's rule, divided by the sum over classes; equal shares if nobody does.
+    Fractions below 0 count as 0. Where `classes` has no cigar, a cigar counts as edge-on."""
     shares = np.zeros((len(votes), len(classes)))
     for place, rule in zip(_places(classes), RULES.values(), strict=True):
         question, answer, _ = rule[-1]
@@ -153,7 +142,8 @@ def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "gal
 
 
 def shares(fractions: Votes) -> Votes:
-    """Return what each answer has of all to its question, clipped at 0; NaN where these have 0."""
+    """Return each answer's share of all answers to its question, without negative ones; NaN where
+    the question has none."""
     fractions = np.maximum(fractions, 0)
     total = np.empty_like(fractions)
     for where in SLICES.values():

@@ -1,4 +1,4 @@
-"""Geometry and blur of a batch of images, whatever for."""
+"""Geometry and blur of batches of images."""
 
 import math
 
@@ -14,13 +14,13 @@ Squares = Shaped[Tensor, "*batch size size"]
 
 
 def orientations(images: Squares) -> list[Squares]:
-    """The 8 rotations by 90 degrees and mirror images (the dihedral group D4), not resampled."""
+    """Return the 8 rotations by 90 degrees and mirror images (dihedral group D4), not resampled."""
     turned = [torch.rot90(images, k, (-2, -1)) for k in range(4)]
     return turned + [image.flip(-1) for image in turned]
 
 
 def resampled(images: Images, *matrix: Each) -> Images:
-    """Each image by its own affine map, whose 2 x 3 matrix (6 numbers, row by row) leads from a
+    """Map each image by its own affine map, whose 2 x 3 matrix (6 numbers, row by row) leads from a
     place in the new image to one in the old, in half sides from the centre. Bilinear; beyond the
     frame the image is mirrored, so the sky goes on."""
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round places
@@ -31,7 +31,7 @@ def resampled(images: Images, *matrix: Each) -> Images:
 
 
 def gaussian_blur(images: Images, sigma: Each) -> Images:
-    """Each image convolved with a Gaussian PSF of its own `sigma` (pixels; 0: unchanged)."""
+    """Convolve each image with a Gaussian PSF of its own `sigma` (pixels; 0: unchanged)."""
     n, bands, height, width = images.shape
     reach = max(1, math.ceil(3 * float(sigma.max())))
     x = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)

@@ -5,9 +5,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# The ending of an id that is the name of a file.
-ENDING = re.compile(r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$", re.IGNORECASE)
-
 
 def duration(seconds: float | int) -> str:
     """`8 s`, `2 min 05 s`, `1 h 12 min`."""
@@ -30,7 +27,9 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def plain_id(name: str) -> str:
     """An id without folder, ending and leading zeros: equal for two spellings of one galaxy."""
-    return ENDING.sub("", re.split(r"[/\\]", str(name))[-1]).lstrip("0") or "0"
+    ending = r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$"
+    name = re.split(r"[/\\]", str(name))[-1]
+    return re.sub(ending, "", name, flags=re.IGNORECASE).lstrip("0") or "0"
 
 
 def listing(items: Iterable[object], most: int = 10) -> str:

@@ -356,7 +356,7 @@ def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
 def test_predict_refuses_with_a_message(galaxies, capsys):
     Path("p.csv").write_text("of somebody else")
     for arguments, words in (
-        (["predict", *galaxies, "--out", "p.csv"], "p.csv is there"),
+        (["predict", *galaxies, "--out", "p.csv"], "p.csv exists"),
         (["predict", *galaxies, "--crop", "0"], "crop=0"),
         (["predict", *galaxies, "nowhere"], "nowhere does not exist"),
         (

@@ -148,12 +148,3 @@ def test_nothing_large_or_made_is_committed():
     fixtures = PROJECT / "tests" / "fixtures"  # a few kB that an earlier version wrote
     elsewhere = [path for path in files if not path.is_relative_to(fixtures)]
     assert [path.name for path in elsewhere if path.suffix in made] == []
-
-
-def test_the_readme_names_every_module_and_notebook():
-    text = (PROJECT / "README.md").read_text()
-    modules = [name for name, path in PATHS.items() if path.stem != "__init__" and "." in name]
-    names = [name.split(".")[-1] for name in modules]
-    missing = [name for name in names if f"{name}.py" not in text]
-    assert missing + [path.stem for path in NOTEBOOKS if path.stem not in text] == []
-    assert "@" not in text.replace("@article", "")  # no placeholder is left

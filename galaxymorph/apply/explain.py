@@ -12,11 +12,11 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.apply.images import cutouts_of, find
-from galaxymorph.apply.predict import Say
+from galaxymorph.apply.images import find, read
+from galaxymorph.apply.stream import Say
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.diagnostics import gradcam, map_scores
-from galaxymorph.diagnostics.targets import Answer, answers, captions
+from galaxymorph.diagnostics.targets import answers, captions
 from galaxymorph.learning import saved, train
 from galaxymorph.pixels import Pixels
 from galaxymorph.plots import gradcam as gradcam_plots
@@ -43,18 +43,18 @@ def explain(
 
     The galaxies are those with these ids among `images`, or, without any, of the mock survey
     ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose one answer, or
-    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for what is
-    not there, with the nearest names."""
+    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for an
+    unknown name, with the nearest ones."""
     learner, header = saved.load(model)
-    told = answers(learner, header)
-    chosen = _chosen(told, question, answer)
+    known = answers(learner, header)
+    chosen = _chosen(header.get("classes"), question, answer)
     pixels, votes = _galaxies(ids, images, header, crop)
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
     for name, method in itertools.product(chosen, methods):
         key = name if len(methods) == 1 else f"{name}, {method}"
-        heat[key] = gradcam.maps(learner, pixels, told[name].target, method=method, layer=layer)
-        below = captions(name, told[name], predicted, votes)
+        heat[key] = gradcam.maps(learner, pixels, known[name].target, method=method, layer=layer)
+        below = captions(name, known[name], predicted, votes)
         texts[key] = [f"{method}\n{text}" for text in below]
     out.parent.mkdir(parents=True, exist_ok=True)
     gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
@@ -64,41 +64,39 @@ def explain(
     say(str(out))
 
 
-def _chosen(told: dict[str, Answer], question: str | None, answer: str | None) -> list[str]:
+def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | None) -> list[str]:
     """The names of what is to be explained: `bar: yes`, or a class."""
-    kind = "answer" if any(": " in name for name in told) else "class"
-    if question is None and kind == "answer":
-        raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
-    if question is not None:
-        if kind == "class":
-            advice = f"give one of {', '.join(told)} as the answer"
-            raise ValueError(f"the model tells classes, not answers of questions: {advice}")
-        question = question.replace("_", " ")
-        known = [name.replace("_", " ") for name in galaxy_zoo_tree.SLICES]
-        if question not in known:
-            raise ValueError(unknown("question", question, known))
-        told = {name: each for name, each in told.items() if name.startswith(f"{question}: ")}
-    names = {name.rpartition(": ")[2]: name for name in told}
+    if classes:
+        if question is not None:
+            advice = f"give one of {', '.join(classes)} as the answer"
+            raise ValueError(f"the model predicts classes, not answers to questions: {advice}")
+        kind, names = "class", {name: name for name in classes}
+    else:
+        if question is None:
+            raise ValueError(f"which question? Known: {', '.join(galaxy_zoo_tree.SLICES)}")
+        question = question.replace(" ", "_")
+        if question not in galaxy_zoo_tree.SLICES:
+            raise ValueError(unknown("question", question, galaxy_zoo_tree.SLICES))
+        labels = galaxy_zoo_tree.LABELS[galaxy_zoo_tree.SLICES[question]]
+        kind, names = "answer", {label.partition(": ")[2]: label for label in labels}
     if answer is not None and answer not in names:
         raise ValueError(unknown(kind, answer, names))
-    return list(told) if answer is None else [names[answer]]
+    return list(names.values()) if answer is None else [names[answer]]
 
 
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
 ) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
     """Cutouts of the galaxies, and their votes if they are of the mock survey."""
-    size, cutout = header["image_size"], header.get("cutout", {})
     if images:
-        found = find(images, cutout)
-        cut = cutouts_of(found, ids, size=size, crop=crop or cutout.get("crop"))
-        return torch.from_numpy(cut), None
+        return torch.from_numpy(read(find(images, header, crop), ids)), None
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         named = "galaxies of the mock survey are called mock-0-0000007"
-        raise ValueError(f"{named}; of {', '.join(ids)}, give the images")
+        raise ValueError(f"{named}; for other galaxies ({', '.join(ids)}), give --images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
     lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
+    size = header["image_size"]
     surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])
     return pixels, torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()

@@ -1,4 +1,4 @@
-"""Galaxies for a model file: where their images lie, and their cutouts as in training."""
+"""Find galaxies for a model file, and cut their images as in training."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,21 +15,23 @@ from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
 
 Cutouts = UInt8[ndarray, "galaxy 3 size size"]
-COLOUR = ("bands", "hdu", "stretch", "Q", "band_weights")  # how FITS bands become a picture
 
 
-def find(paths: Sequence[Path], cutout: Mapping[str, Any]) -> Found:
+def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = None) -> Found:
     """Find the galaxies of all paths, sorted by id, as numbers where all are: folders of images or
-    FITS images, zips, CSV lists of files (`sources.listed`), single images, FITS cubes. `cutout`:
-    how the model's galaxies were cut (its header).
+    FITS images, zips, CSV lists of files (`sources.listed`), single images, FITS cubes. Their
+    pictures are cut as those of the model with this header, or with another `crop` (px).
 
     Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
-    an id stands twice."""
-    colour = {key: cutout[key] for key in COLOUR if key in cutout}
+    an id occurs twice."""
+    colour = dict(header.get("cutout", {}))  # how FITS bands become a picture
+    usual = colour.pop("crop", None)
+    cut = {"size": header["image_size"], "crop": crop or usual}
     parts = [part for path in paths for part in _found(sources.existing(path), colour)]
     joined: dict[str, Any] = {}
     for key in ("ids", "names", "read", "stamps"):
         joined[key] = [each for part in parts for each in getattr(part, key)]
+    joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
     sources.check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)
@@ -41,8 +43,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     readable = sources.IMAGES + fits.ENDINGS
     if path.is_dir():
         readers = {sources.IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
-        present = [end for end in readers if list(sources.files_below(path, end))]
-        parts = [readers[end](path) for end in present]
+        parts = [read(path) for end, read in readers.items() if [*sources.files_below(path, end)]]
         if not parts:
             raise ValueError(f"{path}: no images found, no file that ends in {', '.join(readable)}")
         for part in parts:
@@ -70,17 +71,24 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     return [Found(ids=list(listed), names=names, read=read, stamps=stamps)]
 
 
-def cutouts_of(found: Found, ids: Sequence[str], *, size: int, crop: int | None = None) -> Cutouts:
+def read(found: Found, ids: Sequence[str]) -> Cutouts:
     """Read cutouts of galaxies by id. Raises `ValueError` for an unknown id, with the nearest, or
     an image that cannot be read."""
-    places, read = {id: row for row, id in enumerate(found.ids)}, []
+    places, images = {id: row for row, id in enumerate(found.ids)}, []
     for id in ids:
         if id not in places:
             near = listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
             known = f"{len(found.ids):,}; the nearest ids are {near}"
             raise ValueError(f"no galaxy {id!r} among {known}")
         try:
-            read.append(cutouts.read(found.read[places[id]], size=size, crop=crop)[0])
+            images.append(found.read[places[id]]()[0])
         except (ValueError, OSError) as error:
             raise ValueError(f"the galaxy {id!r} cannot be read: {error}") from error
-    return np.stack(read)
+    return np.stack(images)
+
+
+def check_positive(**options: int | None) -> None:
+    """Raise `ValueError` for a number below 1."""
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: at least 1")

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxymorph.apply.images import cutouts_of, find
-from galaxymorph.apply.predict import Say, check_positive, progress
-from galaxymorph.apply.stream import BATCH, Remark, Values, compute, stream
+from galaxymorph.apply.images import check_positive, find, read
+from galaxymorph.apply.stream import BATCH, Remark, Say, Values, compute, progress, stream
 from galaxymorph.learning import saved
 from galaxymorph.plots.galaxies import examples
 
@@ -34,21 +33,18 @@ def similar(
     an unknown id."""
     check_positive(n=n, batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
-    cutout = header.get("cutout", {})
-    found = find(images, cutout)
+    found = find(images, header, crop)
     encoder: Any = learner.encoder
-    pixels = {"size": header["image_size"], "crop": crop or cutout.get("crop")}
-    view = {"average_orientations": average_orientations}
-
-    query = _unit(compute(encoder, cutouts_of(found, [galaxy], **pixels), **view))[0]
-    ids, similarity, remarks = list[str](), list[float](), list[Remark]()
-    batches = stream(encoder, found, **pixels, **view, batch_size=batch_size)
-    for batch in progress(batches, len(found.ids)):
-        ids += batch.ids
-        similarity += (_unit(batch.values) @ query).tolist()
-        remarks += batch.remarks
-    table = pd.DataFrame({"id": ids, "similarity": similarity})
-    table = table.loc[table["id"] != galaxy]
+    how = {"average_orientations": average_orientations}
+    own = _unit(compute(encoder, read(found, [galaxy]), **how))[0]
+    cosines, remarks = dict[str, float](), list[Remark]()
+    batches = stream(encoder, found, batch_size=batch_size, **how)
+    for ids, values, more in progress(batches, len(found.ids)):
+        remarks += more
+        if ids:
+            cosines |= zip(ids, (_unit(values) @ own).tolist(), strict=True)
+    cosines.pop(galaxy, None)
+    table = pd.DataFrame(cosines.items(), columns=["id", "similarity"])
     table = table.sort_values(by="similarity", ascending=False, kind="stable").head(n)
     if not len(table):
         raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")
@@ -58,7 +54,7 @@ def similar(
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
     near = zip(table["id"], table["similarity"], strict=True)
     titles = [f"{galaxy}\nasked for", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
-    figure = examples(cutouts_of(found, [galaxy, *table["id"]], **pixels), titles, columns=7)
+    figure = examples(read(found, [galaxy, *table["id"]]), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")
     return remarks

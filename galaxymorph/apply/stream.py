@@ -1,9 +1,8 @@
-"""Outputs of a network for any number of galaxies, a batch at a time in constant memory."""
+"""Apply a model to any number of images, a batch in memory at a time."""
 
 import contextlib
 import warnings
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
+from tqdm import tqdm
 
 from galaxymorph.apply.images import Cutouts
 from galaxymorph.data import cutouts, sources
@@ -20,6 +20,7 @@ from galaxymorph.pixels import Images, orientations
 
 BATCH = 64  # galaxies
 Values = Float[ndarray, "galaxy output"]
+Say = Callable[[str], object]
 Outputs = Callable[[Images], Float[Tensor, "galaxy output"]]
 
 
@@ -29,19 +30,11 @@ class Remark(NamedTuple):
     left_out: bool  # whether the galaxy is left out for that
 
 
-class Batch(NamedTuple):
-    """Ids and outputs of the galaxies of a batch that could be read."""
-
-    ids: list[str]
-    values: Values
-    remarks: list[Remark]
-
-
-Batches = Generator[Batch, None, None]
+Batch = tuple[list[str], Values, list[Remark]]  # ids and outputs of the galaxies that could be read
 
 
 @torch.inference_mode()
-def compute(outputs: Outputs, images: Cutouts, *, average_orientations: bool = False) -> Values:
+def compute(outputs: Outputs, images: Cutouts, average_orientations: bool = False) -> Values:
     """Apply `outputs` to a batch; with `average_orientations`, the mean over the 8 rotations and
     mirror images of each galaxy."""
     where = device.device()
@@ -55,32 +48,24 @@ def stream(
     outputs: Outputs,
     found: Found,
     *,
-    size: int,
-    crop: int | None,
     batch_size: int = BATCH,
     done: int = 0,
     average_orientations: bool = False,
-) -> Batches:
+) -> Generator[Batch]:
     """Read and `compute` all galaxies' cutouts, batch by batch in the order of `found`, from the
-    batch number `done` on.
+    batch number `done` on. Prints nothing.
 
     As many batches as torch has threads are in work at a time, each by a single thread: no thread
     ever waits for another, so that reading costs no more than its own time."""
 
     def work(batch: Found) -> Batch:
-        jobs = [partial(cutouts.read, read, size=size, crop=crop) for read in batch.read]
-        ids, images, remarks = list[str](), list[ndarray](), list[Remark]()
-        cut = zip(batch.ids, batch.names, cutouts.run(jobs), strict=True)
-        for id, name, (image, message) in cut:
-            if message:
-                remarks.append(Remark(name, message, image is None))
-            if image is not None:
-                ids.append(id)
-                images.append(image)
-        if not ids:
-            return Batch([], np.empty((0, 1), np.float32), remarks)
-        values = compute(outputs, np.stack(images), average_orientations=average_orientations)
-        return Batch(ids, values, remarks)
+        results = list(zip(batch.ids, batch.names, cutouts.run(batch.read), strict=True))
+        remarks = [Remark(name, why, image is None) for _, name, (image, why) in results if why]
+        images = {id: image for id, _, (image, _) in results if image is not None}
+        if not images:
+            return [], np.empty((0, 1), np.float32), remarks
+        values = compute(outputs, np.stack([*images.values()]), average_orientations)
+        return [*images], values, remarks
 
     n, threads = len(found.ids), torch.get_num_threads()
     starts = range(done * batch_size, n, batch_size)
@@ -95,3 +80,11 @@ def stream(
             yield from results
     finally:
         torch.set_num_threads(threads)
+
+
+def progress(batches: Generator[Batch], total: int, before: int = 0) -> Generator[Batch]:
+    """Show a progress bar of `total` galaxies on stderr, `before` of them done already."""
+    with contextlib.closing(batches), tqdm(total=total, initial=before, unit=" galaxies") as bar:
+        for ids, values, remarks in batches:
+            yield ids, values, remarks
+            bar.update(len(ids) + sum(remark.left_out for remark in remarks))

@@ -156,7 +156,7 @@ class FakeFigure:
             {"question": "bar", "answer": "maybe"},
             "unknown answer 'maybe'.* Known: yes, no",
         ),
-        ("classes", {"question": "bar"}, "tells classes"),
+        ("classes", {"question": "bar"}, "predicts classes"),
         ("classes", {"answer": "spirals"}, "unknown class 'spirals'; did you mean 'spiral'"),
         ("none", {"answer": "spiral"}, "learned without labels"),
         ("classes", {"ids": ["587722"]}, "called mock-0-0000007"),
@@ -187,7 +187,7 @@ def test_the_command_draws_and_says_what_is_wrong(files, tmp_path, capsys):
         and "spiral, layercam, heat on the galaxy: mock-0-0000003" in capsys.readouterr().out
     )
     assert cli.main([*given, "--question", "bar"]) == 2
-    assert "tells classes, not answers" in capsys.readouterr().err
+    assert "predicts classes, not answers" in capsys.readouterr().err
     assert (
         cli.main(
             ["gradcam", "--model", str(tmp_path / "none.safetensors"), "--galaxy", "mock-0-0000003"]

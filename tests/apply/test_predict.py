@@ -269,6 +269,11 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     listed = sorted(cubes.iterdir(), reverse=True)
     predict.predict(file, listed, tmp_path / "files.csv")
     assert (tmp_path / "files.csv").read_bytes() == (tmp_path / "folder.csv").read_bytes()
+    for images, name in (([cubes], "cropped folder.csv"), (listed, "cropped files.csv")):
+        predict.predict(file, images, tmp_path / name, crop=30)
+    cropped = (tmp_path / "cropped files.csv").read_bytes()
+    assert cropped == (tmp_path / "cropped folder.csv").read_bytes()
+    assert cropped != (tmp_path / "files.csv").read_bytes()
 
     galaxies = load(
         "fits",
@@ -430,7 +435,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(models, galaxies, tmp_path):
     _, expected = run(models, "votes", galaxies, tmp_path / "whole.csv", batch_size=2)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert remarks == expected and len(remarks) == 1
-    assert said[0].startswith("going on after 2 batches") and said[1].startswith("8 galaxies in")
+    assert said[0].startswith("resuming after 2 batches") and said[1].startswith("8 galaxies in")
     assert sorted(path.name for path in tmp_path.glob("*out.csv*")) == ["out.csv", "out.csv.json"]
     assert not journal.exists()
 
@@ -463,7 +468,7 @@ def test_a_changed_run_starts_anew(models, galaxies, tmp_path, monkeypatch, name
     out, said = tmp_path / "out.csv", []
     interrupted(models, galaxies, out, monkeypatch)
     run(models, name, galaxies, out, batch_size=3, say=said.append, **options)
-    assert f"starting anew, as what there is was made with another setting ({changed})" in said[0]
+    assert f"was made with other settings ({changed})" in said[0]
     run(models, name, galaxies, tmp_path / "whole.csv", batch_size=3, **options)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
@@ -481,7 +486,9 @@ def test_changed_images_start_anew(models, galaxies, tmp_path, monkeypatch):
 def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     out, said = tmp_path / "out.csv", []
     out.write_text("a file of somebody else\n")
-    with pytest.raises(FileExistsError, match="out.csv is there, but not of this model.*--force"):
+    with pytest.raises(
+        FileExistsError, match="out.csv exists, but was made with another model.*--force"
+    ):
         run(models, "votes", galaxies, out)
     assert out.read_text() == "a file of somebody else\n"
     table, _ = run(models, "votes", galaxies, out, force=True)
@@ -541,6 +548,16 @@ def test_a_turned_galaxy_is_the_same_in_the_mean_over_orientations(models, tmp_p
     options = {"n": 1, "average_orientations": True, "crop": SIZE}  # no resampling
     similar.similar(models[0] / "votes.safetensors", [tmp_path], "g3", out=tmp_path, **options)
     assert (tmp_path / "similar_g3.csv").read_text() == "id,similarity\nturned,1.000000\n"
+
+
+def test_similar_goes_on_after_a_batch_of_which_nothing_can_be_read(models, tmp_path):
+    for number in range(3):
+        picture(number).save(tmp_path / f"g{number}.png")
+        (tmp_path / f"broken{number}.png").write_text("no image")
+    model = models[0] / "votes.safetensors"
+    remarks = similar.similar(model, [tmp_path], "g0", out=tmp_path / "near", batch_size=3)
+    assert len(remarks) == 3
+    assert len((tmp_path / "near" / "similar_g0.csv").read_text().splitlines()) == 3
 
 
 def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
