@@ -11,7 +11,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LISTED = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=PROJECT, capture_output=True, text=True, check=False
 ).stdout.split()
-PAGES = [PROJECT / name for name in LISTED if not name.endswith("summary.md")] or [
+PAGES = [PROJECT / name for name in sorted(set(LISTED)) if not name.endswith("summary.md")] or [
     *PROJECT.glob("*.md"),
     *PROJECT.glob("*/README.md"),
 ]
