@@ -2,6 +2,7 @@
 by 90 degrees, mirrored, shifted by a few pixels or compressed again."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from PIL import Image
-from scipy import linalg, spatial
+from scipy import linalg, ndimage, spatial
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,11 +53,7 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
        core counts no more than the sky) and the difference of colours over 4 x 4 px, relative to
        their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
     """
-    # filled in place: results kept between large buffers would keep their memory, too
-    totals = np.empty((len(images), 6), int)
-    for start in range(0, len(images), CHUNK):
-        totals[start : start + CHUNK] = sums(images[start : start + CHUNK])
-    exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images, totals)]
+    exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images)]
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
     pairs = _candidates(images, rows, neighbours=neighbours, seed=seed)
     parts = np.array_split(pairs, max(1, len(pairs) // 64))
@@ -70,13 +67,18 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
 
 def sums(images: Images) -> Sums:
     """Sum pixel values and their squares, by band."""
-    values = images.flatten(2).int()
-    return torch.cat([values.sum(2), (values * values).sum(2)], 1).numpy()
+    # filled in place: results kept between large buffers would keep their memory, too
+    totals = np.empty((len(images), 6), int)
+    for start in range(0, len(images), CHUNK):
+        values = images[start : start + CHUNK].flatten(2).int()
+        totals[start : start + CHUNK, :3] = values.sum(2)
+        totals[start : start + CHUNK, 3:] = (values * values).sum(2)
+    return totals
 
 
-def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
+def _identical(images: Images) -> list[tuple[int, int]]:
     """Pairs of rows, the first and each other one, with the same bytes in some orientation."""
-    _, key, count = np.unique(totals, axis=0, return_inverse=True, return_counts=True)
+    _, key, count = np.unique(sums(images), axis=0, return_inverse=True, return_counts=True)
     first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
         canonical = min(turned.numpy().tobytes() for turned in orientations(images[row]))
@@ -86,11 +88,8 @@ def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
 
 
 def _small(images: Images, side: int) -> Float[Tensor, "galaxy 3 new new"]:
-    """As float in [0, 255], shrunk to `side` px by averages."""
-    pixels = images.float()
-    if pixels.shape[-1] <= side:
-        return pixels
-    return functional.interpolate(pixels, size=(side, side), mode="area")
+    """As float in [0, 255], shrunk to at most `side` px by averages."""
+    return functional.adaptive_avg_pool2d(images.float(), min(side, images.shape[-1]))
 
 
 def _amplitudes(images: Images) -> Float[Tensor, "galaxy wave 4"]:
@@ -159,20 +158,12 @@ def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, 
     return rows[pairs[np.concatenate(close)]]
 
 
-def _blur(planes: Planes, width: float) -> Planes:
-    """Convolved with a Gaussian of this standard deviation in px."""
-    reach = min(round(3 * width), planes.shape[-1] - 1)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
-    kernel = (kernel / kernel.sum())[None, None, None]
-    padded = functional.pad(planes[:, None], (reach,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel), kernel.mT)[:, 0]
-
-
 def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Planes:
     """Local structure of the brightness, equally strong wherever it is more than rounding."""
-    grey = pixels.mean(1)
-    detail = _blur(grey, 1.0) - _blur(grey, 4.0)
-    return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
+    blurred = partial(ndimage.gaussian_filter, axes=(1, 2), mode="nearest", truncate=3)
+    grey = pixels.mean(1).numpy()
+    detail = blurred(grey, 1) - blurred(grey, 4)
+    return torch.from_numpy(detail / np.sqrt(blurred(detail**2, 4) + 4))  # 2 of 255 levels
 
 
 def _verified(images: Images, pairs: Pairs) -> Float[ndarray, "pair 2"]:

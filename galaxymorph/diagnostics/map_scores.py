@@ -1,10 +1,9 @@
 """Scores of class-activation maps, one per galaxy: whether to believe what `gradcam.maps` shows."""
 
 import copy
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,9 @@ from numpy import ndarray
 from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
+from torch.nn import functional
 
+from galaxymorph import pixels
 from galaxymorph.diagnostics import scoring
 from galaxymorph.diagnostics.gradcam import CONTROLS, METHODS, maps
 from galaxymorph.diagnostics.scoring import Floats, Heat, Images, PerGalaxy, Target
@@ -22,9 +23,8 @@ from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
 from galaxymorph.evaluation.phrases import interval
 
 Curve = Float[Tensor, "galaxy step"]
-Kind = Literal["deletion", "insertion"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = ("deletion", "insertion")
 # the scores of `compare`, and what is better
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
@@ -33,12 +33,13 @@ VERBS = {1: "beats", 0: "is statistically tied with", -1: "is worse than"}
 DRAWS = 2000  # of a bootstrap
 STEPS = 16  # of a deletion or insertion curve
 BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
+BACK = (0, 3, 2, 1, 4, 5, 6, 7)  # which of the orientations turns each of them back
 FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least
 
 
 @torch.no_grad()
 def curve(
-    model: nn.Module, images: Images, target: Target, heat: Heat, kind: Kind, batch_size: int = 64
+    model: nn.Module, images: Images, target: Target, heat: Heat, kind: str, batch_size: int = 64
 ) -> Curve:
     """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
     fast where the map is good.
@@ -125,8 +126,7 @@ def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
 def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
     """Pearson's; 0 where one of them is constant."""
     a, b = (each.flatten(1).double() for each in both)
-    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
+    return functional.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True))
 
 
 def ssim(first: Heat, second: Heat) -> PerGalaxy:
@@ -174,21 +174,9 @@ def rotation_agreement(
     """Correlate a galaxy's map over pixels with that of the turned galaxy, turned back: mean of the
     7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a
     map that is the same everywhere. `options` are those of `maps`."""
-
-    def heat(mirrored: bool, turns: int) -> Heat:
-        moved = torch.rot90(images.flip(-1) if mirrored else images, turns, (-2, -1))
-        back = torch.rot90(maps(model, moved, target, **options), -turns, (-2, -1))
-        return back.flip(-1) if mirrored else back
-
-    first, *others = itertools.starmap(heat, itertools.product((False, True), range(4)))
+    heat = [maps(model, view, target, **options) for view in pixels.orientations(images)]
+    first, *others = (pixels.orientations(each)[BACK[k]] for k, each in enumerate(heat))
     return torch.stack([_correlation(first, other) for other in others]).mean(0)
-
-
-class Compared(NamedTuple):
-    """Several methods on the same galaxies (`compare`)."""
-
-    scores: pd.DataFrame
-    curves: pd.DataFrame
 
 
 def compare(
@@ -199,8 +187,9 @@ def compare(
     methods: Sequence[str] = (*METHODS, *CONTROLS),
     score: Target | None = None,
     **options: Any,
-) -> Compared:
-    """Score several methods on the same galaxies, with their curves of deletion and insertion.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score several methods on the same galaxies; return the scores, and the curves of deletion and
+    insertion.
 
     `score` is what the curves follow, by default the target: a probability says more than the logit
     that the map explains. `options` are those of `maps`.
@@ -237,7 +226,7 @@ def compare(
     lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
     along = [point for each in curves.values() for point in each.numpy().T]
     lines[["value", "low", "high"]] = _means(along)
-    return Compared(scores, lines.assign(n=len(images)))
+    return scores, lines.assign(n=len(images))
 
 
 def _means(measures: Sequence[Float[ndarray, " galaxy"]]) -> Float[ndarray, "measure 3"]:
