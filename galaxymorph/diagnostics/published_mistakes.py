@@ -36,8 +36,8 @@ Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
 Bands = float | Sequence[float]
 Row = dict[str, Any]  # of a history
-# all of a `Replay` but name and n
-Made = tuple[float, float, Finding | None, Mapping[str, float | int]]
+# reported, honest, finding and beside of a `Replay`
+Made = tuple[float, float, Finding | str, Mapping[str, float | int]]
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
 NOT_GIVEN = "no check; train.fit is not given the test galaxies"
@@ -66,7 +66,7 @@ def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, 
     return model, history
 
 
-@replays("best epoch chosen on test galaxies", "ResNet50", direction=1, prevented=NOT_GIVEN)
+@replays("best epoch chosen on test galaxies", "ResNet50", direction=1)
 def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
     """The largest test accuracy of all epochs, against that of the epoch with the smallest
     validation loss; one training."""
@@ -76,7 +76,7 @@ def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
         "epoch chosen on test galaxies": int(history.epoch[test.idxmax()]),
         "epoch chosen on validation galaxies": int(chosen.epoch),
     }
-    return float(test.max()), float(chosen.test_accuracy), None, beside
+    return float(test.max()), float(chosen.test_accuracy), NOT_GIVEN, beside
 
 
 @replays("test galaxies in the training set", FIVE, direction=1)
@@ -229,7 +229,7 @@ def pretrained(
     return encoder
 
 
-@replays("one of two views not augmented", DNN, direction=-1, prevented=DRAWS_BOTH)
+@replays("one of two views not augmented", DNN, direction=-1)
 def one_view(
     sample: Galaxies, encoder: nn.Module, fresh: Fresh, *, views: Views, **options: Any
 ) -> Made:
@@ -238,7 +238,7 @@ def one_view(
     careless = pretrained(sample, fresh, views=of_keys_alone(views), **options)
     learned = (careless, encoder, _untrained(fresh, **options))
     reported, right, random = (_probed(sample, partial(train.embed, each)) for each in learned)
-    return reported, right, None, {"random weights": random}
+    return reported, right, DRAWS_BOTH, {"random weights": random}
 
 
 def of_keys_alone(views: Views) -> Views:
