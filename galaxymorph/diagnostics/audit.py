@@ -214,7 +214,7 @@ def trained(
         sample = samples[key] = samples.get(key) or load(**options)
         for each in tables:
             if each.predictions is not None:
-                found[each.name] = predictions(each.predictions.table(), sample)
+                found[each.name] = predictions(each.predictions, sample)
         if file.is_file():
             learner, header = saved.load(file)
             of_model = found[f"{result.name}, model"] = model(header, sample)

@@ -31,11 +31,10 @@ from galaxymorph.diagnostics.mistakes import replays
 from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.predictions import predictions_of
 from galaxymorph.learning import classifier, device, moco, train
+from galaxymorph.learning.train import Views
 
-Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
 Bands = float | Sequence[float]
-Row = dict[str, Any]  # of a history
 # reported, honest, finding and beside of a `Replay`
 Made = tuple[float, float, Finding | str, Mapping[str, float | int]]
 
@@ -133,7 +132,7 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
     names = ("precision", "recall")
     beside = {f"macro {name}, shuffled": float(found[f"macro_{name}"]) for name in names}
     beside["accuracy, not shuffled"] = float(true["accuracy"])
-    finding = _of(predictions(wrong.table(), sample), "order")
+    finding = _of(predictions(wrong, sample), "order")
     return float(found["macro_f1"]), float(true["macro_f1"]), finding, beside
 
 
@@ -279,7 +278,9 @@ def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> nn.Module:
     return fresh()
 
 
-def _fitted(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, list[Row]]:
+def _fitted(
+    sample: Galaxies, fresh: Fresh, **training: Any
+) -> tuple[nn.Module, list[dict[str, Any]]]:
     """A network trained with these galaxies, and its history."""
     model = _untrained(fresh, **training)
     return model, list(train.fit(model, *_parts(sample), **training))
@@ -290,7 +291,7 @@ def _parts(sample: Galaxies) -> list[train.Part]:
     return [(part.images, part.labels) for part in (sample.part("train"), sample.part("val"))]
 
 
-def _validated(rows: Sequence[Row]) -> float:
+def _validated(rows: Sequence[Mapping[str, Any]]) -> float:
     """The validation accuracy of the epoch that was kept."""
     return [row["val_accuracy"] for row in rows if row["best"]][-1]
 

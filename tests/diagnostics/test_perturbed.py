@@ -158,13 +158,13 @@ def broken(**changes):
         (broken()[:3], "perturbations are reference: at least two"),
         (broken()[3:], "perturbations are 1, 2: at least two, one of them 'reference'"),
         (broken()[:0], "perturbations are none"),
-        (broken().drop(index=4), "not there under both 'reference' and '1': y"),
+        (broken().drop(index=4), "not there under both 'reference' and '1' with one label: y"),
         (broken(id=(4, "x")), "under '1': duplicate id 'x'"),
         (broken(p_a=(4, 0.9)), r"under '1': .* sum to 1 in 1 rows: 3 \(id y, sum 1.4\)"),
         (broken(p_a=(4, np.nan)), r"\(id y, sum nan\)"),
         (broken(label=(3, "d")), r"under '1': labels that are not a class .*\(d\); .* a, b, c"),
-        (broken(label=(3, "c")), "label differs between perturbations: x"),
-        (broken(label=(8, "c")), "label differs between perturbations: z"),
+        (broken(label=(3, "c")), "not there under both 'reference' and '1' with one label: x"),
+        (broken(label=(8, "c")), "not there under both 'reference' and '2' with one label: z"),
     ],
 )
 def test_faulty_tables_are_refused(table, message):
