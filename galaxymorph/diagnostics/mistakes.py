@@ -56,9 +56,8 @@ def replays(
 
 
 def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
-    """List the replays, a row each: mistake, seed, measure, reported, honest, difference and n.
-    `replays`: of each mistake one for each of the `seeds`, in their order. Raises `ValueError`
-    where there are more or fewer."""
+    """List the replays, a row each. `replays`: of each mistake one for each of the `seeds`, in
+    their order. Raises `ValueError` where there are more or fewer."""
     made: Any = _with_difference(replays)
     for name, n in made["mistake"].value_counts(sort=False).items():
         if n != len(seeds):

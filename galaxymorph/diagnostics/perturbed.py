@@ -44,14 +44,13 @@ def table(
     probabilities: Outputs,
     *,
     ids: Shaped[ndarray, " galaxy"],
-    labels: Shaped[ndarray, " galaxy"] | None = None,
+    labels: Shaped[ndarray, " galaxy"],
     classes: Sequence[str],
 ) -> pd.DataFrame:
     """Make the table of predictions. `labels`: names of classes, empty where unknown."""
-    turns = np.repeat(list(probabilities), len(ids))
-    head = {"id": np.tile(ids, len(probabilities)), "perturbation": turns}
-    if labels is not None:
-        head["label"] = np.tile(labels, len(probabilities))
+    n = len(probabilities)
+    head = {"id": np.tile(ids, n), "perturbation": np.repeat(list(probabilities), len(ids))}
+    head["label"] = np.tile(labels, n)
     p = torch.cat(list(probabilities.values())).double().numpy()
     return pd.DataFrame(head | {f"p_{name}": p[:, k] for k, name in enumerate(classes)})
 

@@ -23,7 +23,7 @@ def table_of(p, labels=None):
     outputs = named(p)
     n, n_classes = outputs["reference"].shape
     ids = np.array([*"xyz"] if n == 3 else [f"g{i}" for i in range(n)])
-    labels = None if labels is None else np.array(labels)
+    labels = np.array(labels if labels is not None else [""] * n)
     return perturbed.table(outputs, ids=ids, labels=labels, classes="abcdef"[:n_classes])
 
 
@@ -70,6 +70,8 @@ def test_a_table_by_hand():
     assert (found.low["same"], found.high["same"]) == wilson(1, 3)
     assert (found.low["accuracy"], found.high["accuracy"]) == wilson(0, 2)
     assert list(measured(HAND).index) == ["agreement", "same", "spread"]  # no labels
+    without = perturbed.of_predictions(table_of(HAND).drop(columns="label"))
+    pd.testing.assert_frame_equal(without.set_index("metric"), measured(HAND))
 
 
 def test_the_order_of_rows_and_columns_of_others_mean_nothing():
