@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int
+from jaxtyping import Shaped
 from numpy import ndarray
 from scipy import sparse, stats
 
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
 from galaxymorph.diagnostics.audit_predictions import batch_independent, predictions
-from galaxymorph.diagnostics.duplicates import CHUNK, duplicates, sums
+from galaxymorph.diagnostics.duplicates import duplicates, sums
 from galaxymorph.diagnostics.findings import Finding, Severity
 from galaxymorph.evaluation.intervals import holm
 from galaxymorph.learning import encoders, saved, train
@@ -28,20 +27,16 @@ from galaxymorph.text import listing, plain_id
 # ---- galaxies, before anything is trained
 
 
-def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[Finding]:
+def galaxies(sample: Galaxies, *, least: int = 5) -> list[Finding]:
     """Check for ids and looks (`duplicates`) that occur twice, and how classes are spread over the
     splits.
 
     The same galaxy in validation or test and in another split is a leak, unlabelled galaxies
     included, as methods learn from their images; twice in one split, or in train and among the
-    unlabelled, it is a warning. Ids are compared without folder, ending and leading zeros.
-
-    Args:
-        least: galaxies of each class in each split, below which there is a warning.
-        level: family-wise error of the test for class-skewed splits (chi-square of each split
-            against the others, by resampling where a count of less than 5 is expected; Holm over
-            splits).
-    """
+    unlabelled, it is a warning. Ids are compared without folder, ending and leading zeros. A split
+    is skewed where a chi-square test against the others has p < 0.01, corrected for the number of
+    splits (`holm`). `least`: galaxies of each class in each split, below which there is a
+    warning."""
     found, n = duplicates(sample.images), len(sample)
     pairs = (found["first"], found["second"])
     links = sparse.coo_array((np.ones(len(found)), pairs), shape=(n, n))
@@ -49,42 +44,40 @@ def galaxies(sample: Galaxies, *, least: int = 5, level: float = 0.01) -> list[F
     return [
         shared_ids(sample),
         _repeated("duplicates", "image, rotated, mirrored, shifted or compressed,", alike, sample),
-        *_classes(sample, least=least, level=level),
+        *_classes(sample, least),
     ]
 
 
 def shared_ids(sample: Galaxies) -> Finding:
     """Check for ids that occur twice: the quick part of `galaxies`, which needs no images."""
-    names = [plain_id(each) for each in sample.ids]
-    return _repeated("ids", "id", np.unique(names, return_inverse=True)[1], sample)
+    return _repeated("ids", "id", np.array([plain_id(each) for each in sample.ids]), sample)
 
 
-def _repeated(name: str, what: str, group: Int[ndarray, " galaxy"], sample: Galaxies) -> Finding:
+def _repeated(name: str, what: str, group: Shaped[ndarray, " galaxy"], sample: Galaxies) -> Finding:
     """Galaxies of the same group, in one split or in several."""
-    order, n = np.argsort(group, kind="stable"), len(sample)
-    sets = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    sets = [rows for rows in sets if len(rows) > 1]
-    across = [rows for rows in sets if len(set(sample.split[rows])) > 1]
-    judged = [rows for rows in across if set(sample.split[rows]) & {"val", "test"}]
+    n, table = len(sample), pd.DataFrame({"id": sample.ids, "split": sample.split, "group": group})
+    table = table[table.duplicated("group", keep=False)]
+    sets = [same for _, same in table.groupby("group")]
+    across = [same for same in sets if same.split.nunique() > 1]
+    judged = [same for same in across if same.split.isin(["val", "test"]).any()]
     shown = judged or sets
     if not shown:
         return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)
-    texts = [" = ".join(f"{sample.ids[row]} ({sample.split[row]})" for row in r) for r in shown]
+    texts = [" = ".join(same.id + " (" + same.split + ")") for same in shown]
     where = "in different splits" if judged else "twice within a split or what is learned from"
     within = len(sets) - len(shown)
     rest = f"; {within:,} more within a split" if within else ""
-    ids = tuple(str(sample.ids[row]) for rows in shown for row in rows)
+    ids = tuple(pd.concat(shown).id)
     groups = f"{len(shown):,} groups of {len(ids):,} galaxies"
     text = f"the same {what} {where}: {groups}: {listing(texts, 3)}{rest}"
     return Finding(name, "leak" if judged else "warning", text, ids, n)
 
 
-def _classes(sample: Galaxies, *, least: int, level: float) -> list[Finding]:
+def _classes(sample: Galaxies, least: int) -> list[Finding]:
     """Whether class fractions agree between the splits, and each has enough of each class."""
-    labels = sample.labels.numpy()
-    counts = pd.crosstab(sample.split[labels >= 0], labels[labels >= 0])  # by split that has any
-    counts = counts.reindex(columns=range(len(sample.classes)), fill_value=0)
-    counts.columns, n = list(sample.classes), int((labels >= 0).sum())
+    counts = sample.counts().drop(index="unlabelled").T.sort_index()
+    counts = counts[counts.any(axis=1)]  # splits that have labels
+    n = int(counts.to_numpy().sum())
 
     def judged(name: str, wrong: list[str], text: str, well: str) -> Finding:
         said = f"{text} {listing(wrong, 3)}" if wrong else well
@@ -92,7 +85,7 @@ def _classes(sample: Galaxies, *, least: int, level: float) -> list[Finding]:
 
     p = np.array([_p_value(counts.loc[split], counts.drop(split).sum()) for split in counts.index])
     adjusted, skewed = holm(p), list[str]()
-    for row in (row for row in np.argsort(p) if adjusted[row] < level):
+    for row in (row for row in np.argsort(p) if adjusted[row] < 0.01):
         each = ", ".join(f"{name} {k}" for name, k in counts.iloc[row].items())
         skewed.append(f"{counts.index[row]} (p = {adjusted[row]:.2g}: {each})")
     agree = "labels in fewer than two splits: nothing to compare"
@@ -175,10 +168,12 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
         text = f"measured on {len(ids):,} galaxies, {len(beyond):,} of them not in train"
         text += f": {listing(beyond, 3)}" if beyond else ""
         return found("leak" if beyond else "passed", text, tuple(beyond), len(ids))
+    totals, pixels = sums(sample.images), 255 * sample.images[0, 0].numel()
     tried = ("train", "train, unlabelled", "train, val", "train, test", "train, val, test", "test")
     for splits in (*tried, "train, val, test, unlabelled"):
         rows = np.flatnonzero(np.isin(sample.split, splits.split(", ")))
-        if len(rows) and np.allclose(_bands(_mean(sample, rows)), given[0], rtol=1e-4):
+        mean = totals[rows, :3].sum(0) / max(1, pixels * len(rows))
+        if len(rows) and np.allclose(_bands(mean), given[0], rtol=1e-4):
             ids = tuple(sample.ids[rows[np.isin(sample.split[rows], ("val", "test"))]].tolist())
             text = f"the mean is that of the {len(rows):,} galaxies in {splits}"
             return found("leak" if ids else "passed", text, ids, len(rows))
@@ -191,21 +186,14 @@ def _bands(value: Any) -> list[float]:
     return [round(float(each), 6) for each in np.broadcast_to(np.asarray(value, float), 3)]
 
 
-def _mean(sample: Galaxies, rows: Int[ndarray, " row"]) -> Float[ndarray, " band"]:
-    """The mean of each band, in [0, 1]."""
-    parts = np.array_split(rows, -(-len(rows) // CHUNK))
-    total = np.sum([sums(sample.images[torch.from_numpy(part)]).sum(0) for part in parts], axis=0)
-    return total[:3] / (255 * len(rows) * sample.images.shape[-1] ** 2)
-
-
 # ---- all that a run has made
 
 
 def trained(
-    results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None, few: int = 6
+    results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None
 ) -> dict[str, list[Finding]]:
     """Check what jobs have made, each against the data set that it was made from: tables by
-    `predictions`, model files by `model` and, of classifiers, `batch_independent` on a `few` test
+    `predictions`, model files by `model` and, of classifiers, `batch_independent` on a few test
     galaxies.
 
     `results`: what `run.results.read` gives of each job, and where its model file would be; jobs
@@ -226,12 +214,12 @@ def trained(
         sample = samples[key] = samples.get(key) or load(**options)
         for each in tables:
             if each.predictions is not None:
-                found[each.name] = predictions(each.predictions.table(), sample)
+                found[each.name] = predictions(each.predictions, sample)
         if file.is_file():
             learner, header = saved.load(file)
             of_model = found[f"{result.name}, model"] = model(header, sample)
             if "classes" in header:
                 predict = functools.partial(train.predict, learner)
-                images = sample.part("test").images[:few]
-                of_model += batch_independent(predict, images, network=learner)
+                few = sample.part("test").images[:6]
+                of_model += batch_independent(predict, few, network=learner)
     return found

@@ -1,8 +1,6 @@
-"""The audit of predictions: whether their table fits the data set, and whether a prediction depends
-on which galaxies are predicted with it."""
+"""The audit of predictions: whether they fit the data set, and whether one depends on the galaxies
+that are predicted with it."""
 
-import contextlib
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,62 +10,53 @@ import torch
 from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.diagnostics.findings import Finding
+from galaxymorph.evaluation.predictions import Predictions
 from galaxymorph.text import listing
 
 Names = Shaped[ndarray, " row"]  # of classes
 
 
-def predictions(table: pd.DataFrame, sample: Galaxies) -> list[Finding]:
-    """Check rows, labels, splits and order of a predictions table (`id, split, label,
-    p_<class>...`) against the data set.
+def predictions(made: Predictions, sample: Galaxies) -> list[Finding]:
+    """Check rows, labels, splits and order of predictions against the data set.
 
-    Every labelled galaxy has to be there once, with its own label and split. Labels that are moved
+    Every labelled galaxy has to be there, with its own label and split. Labels that are moved
     by some rows, exchanged between classes or shuffled are distinguished. Probabilities in another
     order than labels agree better with labels some rows away, or no better than by chance.
 
-    Raises `ValueError` for a table without these columns or with other classes."""
-    wanted = ["id", "split", "label", *(f"p_{name}" for name in sample.classes)]
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise ValueError(f"no column {listing(missing, 3)}; expected {', '.join(wanted)}")
-    ids = pd.Series(table["id"].to_numpy(str), dtype=object)
+    Raises `ValueError` for predictions of other classes."""
+    if set(made.classes) != set(sample.classes):
+        classes = f"predictions of {', '.join(made.classes)}"
+        raise ValueError(f"{classes}; the data set has {', '.join(sample.classes)}")
     row = {name: k for k, name in enumerate(sample.ids.tolist())}
-    at = np.array([row.get(name, -1) for name in ids], dtype=int)
-    there = at >= 0
-    rows, ids = _rows(ids, there, sample), ids[there].to_numpy()
-    names = np.array([*sample.classes, ""], dtype=object)
-    label, true = table.label.to_numpy(object)[there], names[sample.labels.numpy()[at[there]]]
-    labels = _labels(label, true, ids, sample.classes)
-    wrong, n = ids[table.split.to_numpy(object)[there] != sample.split[at[there]]], len(ids)
+    at = np.array([row.get(name, -1) for name in made.ids], dtype=int)
+    there, label = at >= 0, np.array([*made.classes, ""], dtype=object)[made.labels]
+    true = np.array([*sample.classes, ""], dtype=object)[sample.labels.numpy()[at]]
+    ids, n = made.ids[there], int(there.sum())
+    wrong = ids[(made.split != sample.split[at])[there]]
     splits = _compared("splits", n, f"the splits of {n:,} galaxies are those of the data set")
     if len(wrong):
         text = f"{len(wrong):,} of {n:,} galaxies are in another split than in the data set"
         splits = Finding("splits", "leak", f"{text}: {listing(wrong, 3)}", tuple(wrong), n)
-    return [rows, labels, splits, _order(table, sample.classes)]
+    labels = _labels(label[there], true[there], ids, made.classes)
+    return [_rows(made.ids, there, sample), labels, splits, _order(made, label)]
 
 
 def _compared(name: str, n: int, text: str) -> Finding:
     return Finding(name, *(("passed", text) if n else ("warning", "no galaxy to compare")), n=n)
 
 
-def _rows(ids: pd.Series, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
-    labelled, twice = sample.ids[sample.labels.numpy() >= 0], ids.duplicated()
+def _rows(ids: Names, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
     parts = {
-        "ids are there more than once": ids[twice].unique(),
-        "ids are none of the data set": ids[~there].unique(),
-        "labelled galaxies are missing": np.setdiff1d(labelled, ids.to_numpy(str)),
+        "ids are none of the data set": ids[~there],
+        "labelled galaxies are missing": np.setdiff1d(sample.ids[sample.labels.numpy() >= 0], ids),
     }
     texts = [
         f"{len(part):,} {what}: {listing(part, 3)}" for what, part in parts.items() if len(part)
     ]
-    if twice.any():
-        again, values = int(twice.to_numpy().argmax()), ids.to_numpy()
-        if (values == values[np.arange(len(values)) % again]).all():
-            why = "numbered within each batch, not within the data set"
-            texts.insert(0, f"ids begin again every {again} rows: {why}")
     named = tuple(str(each) for part in parts.values() for each in part)
     well = f"every labelled galaxy is there once, in {len(ids):,} rows"
     return Finding("rows", "leak" if texts else "passed", "; ".join(texts) or well, named, len(ids))
@@ -112,26 +101,24 @@ def _better_than_chance(one: Names, other: Names) -> float:
     return float(((one == other).mean() - chance) / error)
 
 
-def _order(table: pd.DataFrame, classes: Sequence[str]) -> Finding:
+def _order(made: Predictions, label: Names) -> Finding:
     """Whether probabilities and labels belong to the same rows; within each split, as splits may
     have been predicted apart."""
-    known = table[table.label != ""]
-    values = known[[f"p_{name}" for name in classes]].to_numpy(float)
-    taken = known.assign(guess=np.array(classes, dtype=object)[values.argmax(1)])
-    chance = []
-    for name, part in taken.groupby("split", sort=False):
-        guess, true, n = part.guess.to_numpy(object), part.label.to_numpy(object), len(part)
+    guessed, chance = np.array(made.classes, dtype=object)[made.p.argmax(1)], []
+    for name in pd.unique(made.split[made.answered]):
+        rows = made.rows(name)
+        guess, true, n = guessed[rows], label[rows], len(rows)
         if n < 30 or len(set(guess)) < 2 or len(set(true)) < 2:
             continue
         right = (guess == true).sum()
-        rows, agree = _best_move(guess, true, classes)
+        moved, agree = _best_move(guess, true, made.classes)
         if agree - right > 3 * np.sqrt(n):  # twice that of the best of all moves by chance
             text = f"in {name}, probabilities agree with labels in {right:,} of {n:,} rows"
-            text += f", moved by {rows:+d} rows in {agree:,}"
-            return Finding("order", "leak", text, tuple(part["id"].astype(str)), n)
+            text += f", moved by {moved:+d} rows in {agree:,}"
+            return Finding("order", "leak", text, tuple(made.ids[rows]), n)
         if _better_than_chance(guess, true) < 2.33:
             chance.append(f"{name} ({right:,} of {n:,})")
-    n = len(known)
+    n = int(made.answered.sum())
     if chance:
         text = f"predictions agree with labels no better than shuffled ones in {listing(chance, 3)}"
         return Finding("order", "warning", text, n=n)
@@ -144,14 +131,13 @@ def batch_independent(
     images: UInt8[Tensor, "galaxy 3 size size"],
     *,
     network: nn.Module | None = None,
-    tolerance: float = 0.1,
 ) -> list[Finding]:
     """Check whether predictions (or features) of a galaxy depend on which others are predicted with
     it, or on chance.
 
     `images`: at least 4, predicted together, again, one by one, and by halves in reverse order.
-    Allowed is `tolerance` of the spread among galaxies, as bfloat16 rounds differently in batches
-    of other sizes.
+    Allowed is a tenth of the spread among galaxies, as bfloat16 rounds differently in batches of
+    other sizes.
 
     A `predict` that hands galaxies to its network one by one, in training mode, gives the same each
     time: with `network`, the modes of its layers are watched, and whether its parameters or buffers
@@ -161,20 +147,18 @@ def batch_independent(
         raise ValueError(f"{n} images: at least 4 are needed to be predicted in other batches")
     watched = nn.Module() if network is None else network
     sensitive = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+    names = {layer: name for name, layer in watched.named_modules()}
     ran, training = set[str](), dict[str, str]()  # layers by name
 
-    def note(name: str, layer: nn.Module, _: Any) -> None:
-        ran.add(name)
-        if layer.training:
-            training[name] = f"{name} ({type(layer).__name__})"
+    def note(layer: nn.Module, _: Any) -> None:
+        if layer in names and isinstance(layer, sensitive):
+            ran.add(names[layer])
+            if layer.training:
+                training[names[layer]] = f"{names[layer]} ({type(layer).__name__})"
 
     state = {name: value.clone() for name, value in watched.state_dict().items()}
     others, texts = {}, []
-    with contextlib.ExitStack() as hooks:
-        for name, layer in watched.named_modules():
-            if isinstance(layer, sensitive):
-                hook = layer.register_forward_pre_hook(functools.partial(note, name))
-                hooks.callback(hook.remove)
+    with register_module_forward_pre_hook(note):
         together, others["predicted again"] = predict(images).float(), predict(images).float()
         others["alone"] = torch.cat([predict(image[None]).float() for image in images])
         halves = [predict(part).float() for part in images.flip(0).tensor_split(2)]
@@ -182,7 +166,7 @@ def batch_independent(
     spread = together.std(0).square().mean().sqrt() + 1e-6
     for what, other in others.items():
         apart = ((other - together).square().mean().sqrt() / spread).item()
-        if not apart <= tolerance:
+        if not apart <= 0.1:
             texts.append(f"{what} they differ by {apart:.2g} of their spread")
     if training:
         texts.append(

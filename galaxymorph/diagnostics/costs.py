@@ -1,9 +1,10 @@
 """What a method costs: parameters, floating-point operations, speed of prediction, memory."""
 
+import copy
 import resource
 import statistics
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from galaxymorph.diagnostics import scoring
+from galaxymorph.learning.device import device, to_float
 
 Inputs = Shaped[Tensor, "galaxy ..."]  # images, uint8 or float in [0, 1], or features, float
 
@@ -51,30 +52,28 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
     A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
     count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
     a ResNet less than one per cent."""
-    where = scoring.device_of(model)
-    model.to(where)  # a head that is new may not be where its encoder is
-    one = inputs[:1].to(where)
+    where = device()
+    asked = copy.deepcopy(model).to(where).eval()
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
     try:
-        with scoring.unchanged(model), FlopCounterMode(display=False) as counter:
-            model(one if one.is_floating_point() else one.float() / 255)
+        with FlopCounterMode(display=False) as counter:
+            asked(to_float(inputs[:1], where))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops()
 
 
-def speed(predict: Callable[[Any], Any], inputs: Inputs, *, passes: int = 3) -> float:
-    """Time galaxies per second: the median of some `passes` over all `inputs`, after one untimed
+def speed(predict: Callable[[Any], Any], inputs: Inputs) -> float:
+    """Time galaxies per second: the median of three passes over all `inputs`, after one untimed
     pass that may have to allocate or to choose algorithms."""
-    predict(inputs)
-    seconds = []
-    for _ in range(passes):
-        start = time.perf_counter()
+
+    def computed() -> None:
         predict(inputs)
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # what is still computing counts
-        seconds.append(time.perf_counter() - start)
+
+    _, *seconds = timeit.repeat(computed, number=1, repeat=4)
     return len(inputs) / statistics.median(seconds)
 
 

@@ -2,6 +2,7 @@
 by 90 degrees, mirrored, shifted by a few pixels or compressed again."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from PIL import Image
-from scipy import linalg, spatial
+from scipy import linalg, ndimage, spatial
 from torch import Tensor
 from torch.nn import functional
 
-from galaxymorph.pixels import orientations
+from galaxymorph.pixels import Pixels, orientations
 
-Images = UInt8[Tensor, "galaxy 3 size size"]
 Planes = Float[Tensor, "galaxy size size"]
 Sums = Int[ndarray, "galaxy 6"]
 Pairs = Int[ndarray, "pair 2"]  # of rows
@@ -27,13 +27,14 @@ REACH = 3  # px by which copies may be shifted
 # shift by 1 or 2 px and JPEG quality 60 to 90, copies had a correlation above 0.87 and a difference
 # below 0.11; of other galaxies, those with a correlation above 0.75 differed by 0.2 and more.
 CORRELATION, DIFFERENCE = 0.8, 0.12
+NEIGHBOURS = 5  # that are looked at more closely
 CHUNK = 128  # galaxies that are worked on together
 # How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn
 # changes none.
 TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 
 
-def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.DataFrame:
+def duplicates(images: Pixels) -> pd.DataFrame:
     """Find pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
     `correlation`, `difference`.
 
@@ -45,20 +46,16 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
     2. Candidates: amplitudes of low spatial frequencies do not depend on where a galaxy is, and
        sorted over the 8 symmetries of the square not on how it is turned. Linear combinations that
        differ most between galaxies, and least between a few of them and shifted, compressed copies
-       (linear discriminants), are points of a k-d tree, whose `neighbours` nearest points within
+       (linear discriminants), are points of a k-d tree, whose 5 nearest points within
        reach of such copies are taken if the unsorted amplitudes, in one orientation, agree too.
     3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation
        of local structure (differences of Gaussians, divided by their local spread, so that a bright
        core counts no more than the sky) and the difference of colours over 4 x 4 px, relative to
        their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
     """
-    # filled in place: results kept between large buffers would keep their memory, too
-    totals = np.empty((len(images), 6), int)
-    for start in range(0, len(images), CHUNK):
-        totals[start : start + CHUNK] = sums(images[start : start + CHUNK])
-    exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images, totals)]
+    exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images)]
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
-    pairs = _candidates(images, rows, neighbours=neighbours, seed=seed)
+    pairs = _candidates(images, rows)
     parts = np.array_split(pairs, max(1, len(pairs) // 64))
     verified = np.concatenate([_verified(images, part) for part in parts])
     good = (verified[:, 0] >= CORRELATION) & (verified[:, 1] <= DIFFERENCE)
@@ -68,15 +65,20 @@ def duplicates(images: Images, *, neighbours: int = 5, seed: int = 0) -> pd.Data
     return pd.DataFrame(exact + near, columns=columns)
 
 
-def sums(images: Images) -> Sums:
+def sums(images: Pixels) -> Sums:
     """Sum pixel values and their squares, by band."""
-    values = images.flatten(2).int()
-    return torch.cat([values.sum(2), (values * values).sum(2)], 1).numpy()
+    # filled in place: results kept between large buffers would keep their memory, too
+    totals = np.empty((len(images), 6), int)
+    for start in range(0, len(images), CHUNK):
+        values = images[start : start + CHUNK].flatten(2).int()
+        totals[start : start + CHUNK, :3] = values.sum(2)
+        totals[start : start + CHUNK, 3:] = (values * values).sum(2)
+    return totals
 
 
-def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
+def _identical(images: Pixels) -> list[tuple[int, int]]:
     """Pairs of rows, the first and each other one, with the same bytes in some orientation."""
-    _, key, count = np.unique(totals, axis=0, return_inverse=True, return_counts=True)
+    _, key, count = np.unique(sums(images), axis=0, return_inverse=True, return_counts=True)
     first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
         canonical = min(turned.numpy().tobytes() for turned in orientations(images[row]))
@@ -85,15 +87,12 @@ def _identical(images: Images, totals: Sums) -> list[tuple[int, int]]:
     return pairs
 
 
-def _small(images: Images, side: int) -> Float[Tensor, "galaxy 3 new new"]:
-    """As float in [0, 255], shrunk to `side` px by averages."""
-    pixels = images.float()
-    if pixels.shape[-1] <= side:
-        return pixels
-    return functional.interpolate(pixels, size=(side, side), mode="area")
+def _small(images: Pixels, side: int) -> Float[Tensor, "galaxy 3 new new"]:
+    """As float in [0, 255], shrunk to at most `side` px by averages."""
+    return functional.adaptive_avg_pool2d(images.float(), min(side, images.shape[-1]))
 
 
-def _amplitudes(images: Images) -> Float[Tensor, "galaxy wave 4"]:
+def _amplitudes(images: Pixels) -> Float[Tensor, "galaxy wave 4"]:
     """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours
     (3): where 0 <= b <= a in a circle, one of each set that the symmetries map to each other."""
     red, green, blue = _small(images, SIDE // 2).unbind(1)
@@ -124,11 +123,11 @@ def _shaken(image: One, generator: np.random.Generator) -> One:
     return np.asarray(Image.open(file)).transpose(2, 0, 1)
 
 
-def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, seed: int) -> Pairs:
+def _candidates(images: Pixels, rows: Int[ndarray, " row"]) -> Pairs:
     """Pairs of rows whose amplitudes differ no more than those of copies."""
     if len(rows) < 2:
         return np.empty((0, 2), int)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     parts = np.array_split(rows, -(-len(rows) // CHUNK))
     found = torch.cat([_amplitudes(images[torch.from_numpy(part)]) for part in parts])
     tried = generator.integers(0, len(rows), 500)
@@ -142,7 +141,7 @@ def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, 
     axes = linalg.eigh(np.cov(ordered[:: 1 + len(rows) // 5000].T), within)[1][:, -12:]
     # nearly all copies lie within: a few, with a bright neighbour at the edge, move far
     reach = 1.6 * np.quantile(np.linalg.norm(noise @ axes, axis=1), 0.995)
-    points, k = ordered @ axes, neighbours + 1
+    points, k = ordered @ axes, NEIGHBOURS + 1
     near = spatial.KDTree(points).query(points, k=k, distance_upper_bound=reach, workers=-1)[1]
     first, second = np.repeat(np.arange(len(rows)), k), near.ravel()
     there = (second < len(rows)) & (second != first)  # the tree says len(rows) where there is none
@@ -159,23 +158,15 @@ def _candidates(images: Images, rows: Int[ndarray, " row"], *, neighbours: int, 
     return rows[pairs[np.concatenate(close)]]
 
 
-def _blur(planes: Planes, width: float) -> Planes:
-    """Convolved with a Gaussian of this standard deviation in px."""
-    reach = min(round(3 * width), planes.shape[-1] - 1)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / width) ** 2)
-    kernel = (kernel / kernel.sum())[None, None, None]
-    padded = functional.pad(planes[:, None], (reach,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel), kernel.mT)[:, 0]
-
-
 def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Planes:
     """Local structure of the brightness, equally strong wherever it is more than rounding."""
-    grey = pixels.mean(1)
-    detail = _blur(grey, 1.0) - _blur(grey, 4.0)
-    return detail / (_blur(detail.square(), 4.0) + 4.0).sqrt()  # 2 of 255 levels
+    blurred = partial(ndimage.gaussian_filter, axes=(1, 2), mode="nearest", truncate=3)
+    grey = pixels.mean(1).numpy()
+    detail = blurred(grey, 1) - blurred(grey, 4)
+    return torch.from_numpy(detail / np.sqrt(blurred(detail**2, 4) + 4))  # 2 of 255 levels
 
 
-def _verified(images: Images, pairs: Pairs) -> Float[ndarray, "pair 2"]:
+def _verified(images: Pixels, pairs: Pairs) -> Float[ndarray, "pair 2"]:
     """Correlation and difference of each pair, in the best orientation and at the best shift."""
     if not len(pairs):
         return np.empty((0, 2))

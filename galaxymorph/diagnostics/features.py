@@ -3,7 +3,7 @@ Features are on the CPU."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.utils import check_array
 from torch import Tensor
 
 Features = Float[ndarray | Tensor, "galaxy feature"]
@@ -43,13 +45,9 @@ def uniformity(features: Features) -> float:
     unit, n = _unit(features), len(features)
     if n < 2:
         raise ValueError(f"{n} galaxy: uniformity is of pairs, so it needs 2 or more")
-
-    def summed(cosine: Float[ndarray, "*shape"]) -> float:
-        return np.exp(-2 * np.maximum(2 - 2 * cosine, 0)).sum()
-
     parts = (unit[start : start + 1024] for start in range(0, n, 1024))  # to save memory
-    total = sum(summed(part @ unit.T) for part in parts)
-    return float(np.log((total - summed(np.square(unit).sum(1))) / (n * (n - 1))))
+    total = sum(rbf_kernel(part, unit, gamma=2).sum() for part in parts)
+    return float(np.log((total - n) / (n * (n - 1))))  # each galaxy has 1 with itself
 
 
 def spread(features: Features) -> float:
@@ -65,7 +63,7 @@ def effective_rank(features: Features) -> float:
     divided by their sum, of the features less their mean. 1 to the smaller of galaxies - 1 and
     dimensions; 0 where nothing varies. Roy & Vetterli 2007 (15th European Signal Processing
     Conference, 606), definition 1."""
-    values = _checked(features)
+    values = check_array(features, dtype="float64", input_name="features")
     singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
     rounding = max(values.shape) * np.finfo(np.float32).eps * np.abs(values).max()
     singular = singular[singular > rounding]  # of constant features none is left
@@ -86,8 +84,8 @@ def knn_accuracy(
         n = f"{known.sum()} labelled galaxies to train and {asked.sum()} to validate with"
         raise ValueError(f"{n}: at least 1 of each")
     classifier = KNeighborsClassifier(min(k, int(known.sum())), metric="cosine", algorithm="brute")
-    classifier.fit(_checked(train)[known], train_labels[known])
-    return float(classifier.score(_checked(val)[asked], val_labels[asked]))
+    classifier.fit(np.asarray(train, float)[known], train_labels[known])
+    return float(classifier.score(np.asarray(val, float)[asked], val_labels[asked]))
 
 
 def health(
@@ -110,17 +108,14 @@ def health(
     return measured
 
 
-def collapse(
-    health: Mapping[str, float], *, least_spread: float = 0.02, least_rank: float = 3.0
-) -> str:
-    """Name the collapse that `health` shows, in plain words; empty for a healthy encoder. A spread
-    of 0.02 is a mean cosine similarity of 0.9996 between two galaxies."""
+def collapse(health: Mapping[str, float]) -> str:
+    """Name the collapse that `health` shows, in plain words; empty for a healthy encoder."""
     spread, rank = health["spread"], health["effective_rank"]
-    if spread < least_spread:
+    if spread < 0.02:  # a mean cosine similarity of 0.9996 between two galaxies
         what = f"spread {spread:.2g}; 0 is a single point, 1 all directions alike"
         return f"complete collapse: all galaxies have nearly the same features ({what})"
     few = f"the features vary in a few directions only (effective rank {rank:.1f})"
-    return f"dimensional collapse: {few}" if rank < least_rank else ""
+    return f"dimensional collapse: {few}" if rank < 3 else ""
 
 
 def watch(
@@ -170,7 +165,7 @@ def project(
     three. (UMAP would bring numba, a compiler: too heavy a dependency.)
 
     Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions."""
-    values = _checked(features)
+    values = check_array(features, dtype="float64", input_name="features")
     if method not in ("pca", "tsne"):
         raise ValueError(f"method={method!r}: one of pca, tsne")
     if min(len(values) - 1, values.shape[1]) < dimensions:
@@ -206,19 +201,7 @@ def neighbours(
     return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
 
 
-def _checked(features: Features) -> Float[ndarray, "galaxy feature"]:
-    """In double precision. Raises `ValueError` where there is none, or one is not finite."""
-    values = np.asarray(features, dtype=float)
-    if not values.size:
-        raise ValueError(f"features {values.shape}: expected (galaxy, feature), at least one")
-    broken = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(broken):
-        where = f"of {len(broken)} galaxies are not finite, the first in row {broken[0]}"
-        raise ValueError(f"the features {where}")
-    return values
-
-
 def _unit(features: Features) -> Float[ndarray, "galaxy feature"]:
-    """To length 1; what has no length stays zero."""
-    values = _checked(features)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    """To length 1, in double precision; what has no length stays zero."""
+    unit: Any = normalize(check_array(features, dtype="float64", input_name="features"))
+    return unit

@@ -4,22 +4,28 @@ A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one s
 what the model gives: that of a class, `lambda logits: logits[:, k]`, of an answer
 (`VoteRegressor.answer`), or of a direction in feature space, `lambda features: features @ d`.
 
-Images are uint8, or float in [0, 1]. The model stays on its device and afterwards is as it was
-(`scoring.unchanged`); maps are on the CPU. Any map looks plausible on a galaxy in the middle of its
-frame: each is held against controls that know nothing of the model (`map_scores`)."""
+Images are uint8, or float in [0, 1]. A copy of the model is asked (`frozen`), on its device; maps
+are on the CPU. Any map looks plausible on a galaxy in the middle of its frame: each is held against
+controls that know nothing of the model (`map_scores`)."""
 
-import contextlib
+import copy
 import difflib
 import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.module import register_module_forward_hook
 
-from galaxymorph.diagnostics import scoring
-from galaxymorph.diagnostics.scoring import Floats, Heat, Images, Target
+Floats = Float[Tensor, "galaxy 3 size size"]  # in [0, 1]
+Images = UInt8[Tensor, "galaxy 3 size size"] | Floats
+Heat = Float[Tensor, "galaxy size size"]  # of a class-activation map, 0 to 1
+PerGalaxy = Float[Tensor, " galaxy"]
+Target = Callable[[Tensor], Tensor]  # of a model's outputs, (galaxy, ...) to (galaxy,)
 
 BY_LAYER = ("gradcam", "gradcam++", "hirescam", "layercam")
 METHODS = (*BY_LAYER, "occlusion")
@@ -75,12 +81,11 @@ def maps(
     if method in CONTROLS:
         found = _control(method, images, seed)
     else:
-        heat = _occlusion
+        heat, asked = _occlusion, frozen(model)
         if method in BY_LAYER:
-            heat = partial(_by_layer, method=method, layer=_full_name(model, images, layer))
-        batches = scoring.batches(model, images, batch_size)
-        with scoring.unchanged(model):
-            found = torch.cat([heat(model, batch, target).cpu() for batch in batches])
+            heat = partial(_by_layer, method=method, layer=_full_name(asked, images, layer))
+        each = batches(model, images, batch_size)
+        found = torch.cat([heat(asked, batch, target).cpu() for batch in each])
     return found / found.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
 
 
@@ -88,17 +93,16 @@ def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
     """List the modules that give maps of more than one cell, in the order in which they finish:
     name to channels, height, width. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4,
     `layer4` 2 x 2.)"""
-    found: dict[str, tuple[int, ...]] = {}
+    found, asked = dict[str, tuple[int, ...]](), frozen(model)
+    names = {module: name for name, module in asked.named_modules() if name}
 
-    def note(name: str, _module: nn.Module, _given: Any, output: Any) -> None:
-        found.pop(name, None)
+    def note(module: nn.Module, _given: Any, output: Any) -> None:
+        found.pop(names.get(module, ""), None)
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-            found[name] = tuple(output.shape[1:])
+            found[names[module]] = tuple(output.shape[1:])
 
-    with scoring.unchanged(model), torch.no_grad(), contextlib.ExitStack() as hooks:
-        for name, module in list(model.named_modules())[1:]:  # without the model itself
-            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
-        model(next(scoring.batches(model, images, 1)))
+    with torch.no_grad(), register_module_forward_hook(note):
+        asked(next(batches(model, images, 1)))
     return found
 
 
@@ -127,9 +131,10 @@ def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, 
         kept[:] = [output.detach().requires_grad_()]
         return kept[0].clone()  # which the next layer may change in place
 
-    with torch.enable_grad(), contextlib.ExitStack() as hooks:
-        hooks.callback(model.get_submodule(layer).register_forward_hook(keep).remove)
-        total, g = scoring.score(model, images, target).sum(), None
+    hook = model.get_submodule(layer).register_forward_hook(keep)
+    # the gradient, too, in full precision
+    with torch.enable_grad(), torch.autocast(images.device.type, enabled=False), hook:
+        total, g = score(model, images, target).sum(), None
         if total.requires_grad:
             (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
     if g is None:
@@ -151,13 +156,13 @@ def _occlusion(model: nn.Module, images: Floats, target: Target) -> Heat:
     size = images.shape[-1]
     side = max(2, round(PATCH * size))
     starts = sorted({*range(0, size - side, side // 2), size - side})
-    whole, ground = scoring.score(model, images, target), scoring.sky(images)
+    whole, ground = score(model, images, target), sky(images)
     fall, patches = torch.zeros_like(images[:, 0]), torch.zeros_like(images[0, 0])
     for top, left in itertools.product(starts, starts):
         patch = (..., slice(top, top + side), slice(left, left + side))
         covered = images.clone()
         covered[patch] = ground
-        fall[patch] += (whole - scoring.score(model, covered, target))[:, None, None]
+        fall[patch] += (whole - score(model, covered, target))[:, None, None]
         patches[patch] += 1
     return (fall / patches).relu()
 
@@ -169,3 +174,51 @@ def _control(method: str, images: Images, seed: int) -> Heat:
         return functional.interpolate(drawn, (size, size), mode="bilinear")[:, 0]
     line = torch.exp(-0.5 * ((torch.arange(size) + 0.5) / size - 0.5).square() / CENTRED**2)
     return (line * line[:, None]).repeat(n, 1, 1)
+
+
+# ---- what maps and their scores share: a model that stays as it was, one score per galaxy
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """Copy a model, in eval mode and without gradients of weights."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model's weights are; the CPU where it has none."""
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
+
+
+def batches(model: nn.Module, images: Images, batch_size: int) -> Iterator[Floats]:
+    """Yield images in [0, 1], batch by batch, on the device of the model."""
+    return (floats(batch.to(device_of(model))) for batch in images.split(batch_size))
+
+
+def floats(images: Images) -> Floats:
+    """Return images in [0, 1]."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def score(model: nn.Module, images: Floats, target: Target) -> PerGalaxy:
+    """Return what the target makes of the model's outputs, in full precision.
+
+    Raises `ValueError` for a target that gives anything but one score per galaxy."""
+    with torch.autocast(images.device.type, enabled=False):
+        found, n = target(model(images)), len(images)
+    if found.shape != (n,):
+        given = f"{tuple(found.shape)} for {n} galaxies"
+        raise ValueError(f"the target gives {given}; expected one score for each")
+    return found
+
+
+def border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape pixel"]:
+    """Return the frame's outermost pixels, 1/16 of its side."""
+    edge = max(1, images.shape[-1] // 16)
+    outer = torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
+    outer[edge:-edge, edge:-edge] = False
+    return images[..., outer]
+
+
+def sky(images: Floats) -> Float[Tensor, "galaxy 3 1 1"]:
+    """Return the median of each band over the frame's border."""
+    return border(images).median(-1).values[..., None, None]

@@ -1,10 +1,9 @@
 """Scores of class-activation maps, one per galaxy: whether to believe what `gradcam.maps` shows."""
 
 import copy
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +13,17 @@ from numpy import ndarray
 from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
+from torch.nn import functional
 
-from galaxymorph.diagnostics import scoring
-from galaxymorph.diagnostics.gradcam import CONTROLS, METHODS, maps
-from galaxymorph.diagnostics.scoring import Floats, Heat, Images, PerGalaxy, Target
+from galaxymorph import pixels
+from galaxymorph.diagnostics import gradcam
+from galaxymorph.diagnostics.gradcam import Floats, Heat, Images, PerGalaxy, Target
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles
 from galaxymorph.evaluation.phrases import interval
 
 Curve = Float[Tensor, "galaxy step"]
-Kind = Literal["deletion", "insertion"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS = ("deletion", "insertion")
 # the scores of `compare`, and what is better
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
@@ -33,18 +32,19 @@ VERBS = {1: "beats", 0: "is statistically tied with", -1: "is worse than"}
 DRAWS = 2000  # of a bootstrap
 STEPS = 16  # of a deletion or insertion curve
 BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
+BACK = (0, 3, 2, 1, 4, 5, 6, 7)  # which of the orientations turns each of them back
 FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least
 
 
 @torch.no_grad()
 def curve(
-    model: nn.Module, images: Images, target: Target, heat: Heat, kind: Kind, batch_size: int = 64
+    model: nn.Module, images: Images, target: Target, heat: Heat, kind: str, batch_size: int = 64
 ) -> Curve:
     """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
     fast where the map is good.
 
     Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. In a `deletion` these pixels are
-    replaced by sky (`scoring.sky`), and the score should fall. In an `insertion` only they are
+    replaced by sky (`gradcam.sky`), and the score should fall. In an `insertion` only they are
     sharp, and it should rise; the others are blurred by a Gaussian of 1/16 of the image's side, as
     pieces of a galaxy on a plain ground would have edges of their own. Pixels that are equally hot,
     as where a map's ReLU is zero, go in random order."""
@@ -52,17 +52,16 @@ def curve(
     by_heat = heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
     order = mixed[by_heat]  # (galaxy, pixel)
     place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # from 0, the hottest, below 1
-    parts = zip(scoring.batches(model, images, batch_size), place.split(batch_size), strict=True)
-    found = []
-    with scoring.unchanged(model):
-        for whole, places in parts:
-            new, old = whole, scoring.sky(whole)
-            if kind == "insertion":
-                new, old = _blurred(whole), whole
-            hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
-            mixtures = (torch.where(hot < k / STEPS, old, new) for k in range(STEPS + 1))
-            points = [scoring.score(model, mixture, target) for mixture in mixtures]
-            found.append(torch.stack(points, 1).cpu())
+    parts = zip(gradcam.batches(model, images, batch_size), place.split(batch_size), strict=True)
+    found, asked = [], gradcam.frozen(model)
+    for whole, places in parts:
+        new, old = whole, gradcam.sky(whole)
+        if kind == "insertion":
+            new, old = _blurred(whole), whole
+        hot = places.to(whole)[:, None]  # (galaxy, 1, size, size)
+        mixtures = (torch.where(hot < k / STEPS, old, new) for k in range(STEPS + 1))
+        points = [gradcam.score(asked, mixture, target) for mixture in mixtures]
+        found.append(torch.stack(points, 1).cpu())
     return torch.cat(found)
 
 
@@ -108,9 +107,9 @@ def randomisation(model: nn.Module, images: Images, target: Target, **options: A
 
     A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv
     1810.03292), section 3, the cascading randomisation."""
-    heat, rows = maps(model, images, target, **options), []
+    heat, rows = gradcam.maps(model, images, target, **options), []
     for stages in range(len(_stages(model)) + 1):
-        other = maps(randomised(model, stages=stages), images, target, **options)
+        other = gradcam.maps(randomised(model, stages=stages), images, target, **options)
         alike = {"rank_correlation": rank_correlation(heat, other), "ssim": ssim(heat, other)}
         rows.append(pd.DataFrame({"stages": stages, "galaxy": range(len(images))} | alike))
     return pd.concat(rows, ignore_index=True)
@@ -125,8 +124,7 @@ def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
 def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
     """Pearson's; 0 where one of them is constant."""
     a, b = (each.flatten(1).double() for each in both)
-    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
-    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
+    return functional.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True))
 
 
 def ssim(first: Heat, second: Heat) -> PerGalaxy:
@@ -142,18 +140,18 @@ def ssim(first: Heat, second: Heat) -> PerGalaxy:
     return torch.from_numpy(local.mean((1, 2)))
 
 
-def galaxy_mask(images: Images, *, sigmas: float = 3.0) -> Bool[Tensor, "galaxy size size"]:
-    """Mask the pixels of the central galaxy: those brighter than the sky by `sigmas` of its noise
+def galaxy_mask(images: Images) -> Bool[Tensor, "galaxy size size"]:
+    """Mask the pixels of the central galaxy: those brighter than the sky by 3 sigma of its noise
     and by 2 % of full brightness that hang together with the one of them nearest to the centre.
 
     Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median
     absolute deviation of the frame's border. Thresholding as Bertin & Arnouts 1996 (A&AS 117, 393),
     but without deblending: a neighbour that touches the galaxy counts as part of it."""
-    light = scoring.floats(images.cpu()).mean(1)
-    outer = scoring.border(light)  # (galaxy, pixel)
+    light = gradcam.floats(images.cpu()).mean(1)
+    outer = gradcam.border(light)  # (galaxy, pixel)
     ground = outer.median(1, keepdim=True).values
     noise = 1.4826 * (outer - ground).abs().median(1, keepdim=True).values
-    above = (light > (ground + (sigmas * noise).clamp_min(FAINTEST))[..., None]).numpy()
+    above = (light > (ground + (3 * noise).clamp_min(FAINTEST))[..., None]).numpy()
     x = np.arange(light.shape[-1]) - (light.shape[-1] - 1) / 2
     for bright in above:
         objects: Any = ndimage.label(bright)
@@ -174,21 +172,9 @@ def rotation_agreement(
     """Correlate a galaxy's map over pixels with that of the turned galaxy, turned back: mean of the
     7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a
     map that is the same everywhere. `options` are those of `maps`."""
-
-    def heat(mirrored: bool, turns: int) -> Heat:
-        moved = torch.rot90(images.flip(-1) if mirrored else images, turns, (-2, -1))
-        back = torch.rot90(maps(model, moved, target, **options), -turns, (-2, -1))
-        return back.flip(-1) if mirrored else back
-
-    first, *others = itertools.starmap(heat, itertools.product((False, True), range(4)))
+    heat = [gradcam.maps(model, view, target, **options) for view in pixels.orientations(images)]
+    first, *others = (pixels.orientations(each)[BACK[k]] for k, each in enumerate(heat))
     return torch.stack([_correlation(first, other) for other in others]).mean(0)
-
-
-class Compared(NamedTuple):
-    """Several methods on the same galaxies (`compare`)."""
-
-    scores: pd.DataFrame
-    curves: pd.DataFrame
 
 
 def compare(
@@ -196,11 +182,12 @@ def compare(
     images: Images,
     target: Target,
     *,
-    methods: Sequence[str] = (*METHODS, *CONTROLS),
+    methods: Sequence[str] = (*gradcam.METHODS, *gradcam.CONTROLS),
     score: Target | None = None,
     **options: Any,
-) -> Compared:
-    """Score several methods on the same galaxies, with their curves of deletion and insertion.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score several methods on the same galaxies; return the scores, and the curves of deletion and
+    insertion.
 
     `score` is what the curves follow, by default the target: a probability says more than the logit
     that the map explains. `options` are those of `maps`.
@@ -218,11 +205,11 @@ def compare(
     values: dict[tuple[str, str], ndarray] = {}
     for method in dict.fromkeys(methods):
         how: dict[str, Any] = {"method": method} | options
-        heat = maps(model, images, target, **how)
+        heat = gradcam.maps(model, images, target, **how)
         for kind in KINDS:
             curves[method, kind] = curve(model, images, follow, heat, kind)
             values[method, kind] = area(curves[method, kind]).numpy()
-        other = maps(untrained, images, target, **how)
+        other = gradcam.maps(untrained, images, target, **how)
         values[method, "randomised"] = rank_correlation(heat, other).numpy()
         values[method, "on galaxy"] = heat_on_galaxy(images, heat).numpy()
         values[method, "rotation"] = rotation_agreement(model, images, target, **how).numpy()
@@ -237,7 +224,7 @@ def compare(
     lines = pd.DataFrame(points, columns=["method", "curve", "fraction"])
     along = [point for each in curves.values() for point in each.numpy().T]
     lines[["value", "low", "high"]] = _means(along)
-    return Compared(scores, lines.assign(n=len(images)))
+    return scores, lines.assign(n=len(images))
 
 
 def _means(measures: Sequence[Float[ndarray, " galaxy"]]) -> Float[ndarray, "measure 3"]:
@@ -252,7 +239,9 @@ def sentences(table: pd.DataFrame) -> list[str]:
     control: where the whole interval of the gain is above 0. No correction for the number of
     methods."""
     said = []
-    for row in table.loc[~table.method.isin(CONTROLS) & table.score.isin(KINDS)].itertuples():
+    for row in table.loc[
+        ~table.method.isin(gradcam.CONTROLS) & table.score.isin(KINDS)
+    ].itertuples():
         low, high = row.gain_low, row.gain_high
         control = row.value - SIGN[BETTER[row.score]] * row.gain
         text = "nothing can be said without the centred control and two galaxies or more"

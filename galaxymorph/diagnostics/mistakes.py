@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from galaxymorph.data.galaxies import Galaxies
@@ -15,45 +16,39 @@ from galaxymorph.evaluation.phrases import tested
 Make = Callable[..., tuple]
 
 
-class Mistake(NamedTuple):
-    """A mistake that was published."""
+class Replay(NamedTuple):
+    """A published mistake that was made once."""
 
-    name: str
+    mistake: str
     published_in: str
     what: str
-    measure: str = "accuracy"
-    direction: int = 0  # the sign that reported less honest should have (0: either)
-    prevented: str = ""  # where no check can find it afterwards: why it cannot happen here
-
-
-class Replay(NamedTuple):
-    """A mistake that was made once."""
-
-    mistake: str  # one of MISTAKES
     reported: float
     honest: float
     n: int  # test galaxies that the honest number is of
-    finding: Finding | None  # what the audit says to it; None where no check is meant for it
+    finding: Finding | str  # what the audit says to it, or why it cannot happen here
     beside: Mapping[str, float]  # further numbers, by name
+    measure: str = "accuracy"
+    direction: int = 0  # the sign that reported less honest should have (0: either)
 
 
-MISTAKES: dict[str, Mistake] = {}  # by the function of `published_mistakes` that makes it
-NUMBERS = ["reported", "honest", "difference", "n"]  # of a replay
+NUMBERS = ["reported", "honest", "difference"]
 
 
-def replays(name: str, published_in: str, **more: Any) -> Callable[[Make], Callable[..., Replay]]:
-    """Decorate what makes a mistake again, with a data set: it returns all of a `Replay` but name
-    and n, and the first paragraph of its docstring is `what` the mistake is. `more`: of a
-    `Mistake`."""
+def replays(
+    mistake: str, published_in: str, **more: Any
+) -> Callable[[Make], Callable[..., Replay]]:
+    """Decorate what makes a mistake again, with a data set: it returns reported, honest, finding
+    and beside of a `Replay`, and the first paragraph of its docstring is `what` the mistake is.
+    `more`: measure and direction."""
 
     def decorate(make: Make) -> Callable[..., Replay]:
         what = " ".join(str(inspect.getdoc(make)).split("\n\n")[0].split())
-        MISTAKES[make.__name__] = Mistake(name, published_in, what, **more)
 
         @functools.wraps(make)
         def replay(sample: Galaxies, *given: Any, **options: Any) -> Replay:
-            reported, honest, *rest = make(sample, *given, **options)
-            return Replay(make.__name__, reported, honest, len(sample.part("test")), *rest)
+            reported, honest, *found = make(sample, *given, **options)
+            n = len(sample.part("test"))
+            return Replay(mistake, published_in, what, reported, honest, n, *found, **more)
 
         return replay
 
@@ -61,79 +56,75 @@ def replays(name: str, published_in: str, **more: Any) -> Callable[[Make], Calla
 
 
 def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
-    """List the replays, a row each: mistake, seed, measure, reported, honest, difference and n.
-    `replays`: of each mistake one for each of the `seeds`, in their order. Raises `ValueError`
-    where there are more or fewer."""
-    rows = []
-    for name, made in _by_mistake(replays).items():
-        if len(made) != len(seeds):
-            n = f"{len(made)} replays for {len(seeds)} seeds"
-            raise ValueError(f"{name}: {n}; make each mistake once for every seed")
-        head = {"mistake": MISTAKES[name].name, "seed": seeds, "measure": MISTAKES[name].measure}
-        rows.append(made.assign(**head)[[*head, *NUMBERS]])
-    return pd.concat(rows, ignore_index=True)
+    """List the replays, a row each. `replays`: of each mistake one for each of the `seeds`, in
+    their order. Raises `ValueError` where there are more or fewer."""
+    made: Any = _with_difference(replays)
+    for name, n in made["mistake"].value_counts(sort=False).items():
+        if n != len(seeds):
+            text = f"{n} replays for {len(seeds)} seeds"
+            raise ValueError(f"{name}: {text}; make each mistake once for every seed")
+    made["seed"] = np.take(seeds, made.groupby("mistake").cumcount())
+    return made[["mistake", "seed", "measure", *NUMBERS, "n"]]
 
 
 def table(replays: Sequence[Replay]) -> pd.DataFrame:
-    """Gather each mistake, the one that was worth the most first: mistake, published_in, measure,
-    reported, honest and difference (means over seeds), low and high (the smallest and the largest
-    difference), n, seeds, found_by (the check of the audit), beside (further numbers, means over
-    seeds) and what. `replays`: one of each mistake for each seed."""
-    rows = []
-    for name, made in _by_mistake(replays).items():
-        title, published_in, what, measure, *_ = MISTAKES[name]
-        row: dict[str, Any] = {"mistake": title, "published_in": published_in, "measure": measure}
-        row |= made[NUMBERS[:3]].mean().to_dict()
-        row |= {"low": made.difference.min(), "high": made.difference.max()}
-        row |= {"n": made.n.min(), "seeds": len(made), "found_by": _found_by(name, made.finding)}
-        beside = pd.DataFrame(made.beside.tolist()).mean().items()
-        text = "; ".join(f"{key} {value:.3g}" for key, value in beside)
-        rows.append(row | {"beside": text, "what": what})
-    return pd.DataFrame(rows).sort_values(
+    """Gather each mistake, the one that was worth the most first: means over seeds, low and high
+    (the smallest and the largest difference), found_by (the check of the audit), and what it is.
+    `replays`: one of each mistake for each seed."""
+    groups: Any = _with_difference(replays).groupby("mistake", sort=False)
+    rows = groups[["published_in", "measure"]].first()
+    rows[NUMBERS] = groups[NUMBERS].mean()
+    rows["low"], rows["high"] = groups.difference.min(), groups.difference.max()
+    rows["n"], rows["seeds"] = groups.n.min(), groups.size()
+    rows["found_by"] = groups.finding.agg(_found_by)
+    rows["beside"] = groups.beside.agg(_beside)
+    rows["what"] = groups.what.first()
+    return rows.reset_index().sort_values(
         "difference", key=abs, ascending=False, kind="stable", ignore_index=True
     )
 
 
-def _by_mistake(replays: Sequence[Replay]) -> dict[str, pd.DataFrame]:
-    """The replays of each mistake, a row each, with their difference."""
-    made = pd.DataFrame([each._asdict() for each in replays])
-    made["difference"] = made.reported - made.honest
-    groups = made.groupby("mistake", sort=False)
-    return {str(name): rows.reset_index(drop=True) for name, rows in groups}
+def _with_difference(replays: Sequence[Replay]) -> pd.DataFrame:
+    return pd.DataFrame(replays).assign(difference=lambda made: made.reported - made.honest)
 
 
-def _found_by(mistake: str, made: pd.Series) -> str:
-    """The check that noticed, and how often where not always."""
-    findings = [finding for finding in made if finding is not None]
-    if not findings:
-        return MISTAKES[mistake].prevented
+def _found_by(findings: pd.Series) -> str:
+    """The check that noticed, and how often where not always; or why none has to."""
+    first: Finding | str = findings.iloc[0]
+    if isinstance(first, str):
+        return first
     noticed = sum(finding.severity != "passed" for finding in findings)
-    often = f" in {noticed} of {len(made)} seeds" if noticed else ", which missed it"
-    return f"audit: {findings[0].check}{'' if noticed == len(made) else often}"
+    often = f" in {noticed} of {len(findings)} seeds" if noticed else ", which missed it"
+    return f"audit: {first.check}{'' if noticed == len(findings) else often}"
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
-    """Say of each mistake in a `table` what it reports, what is right, and whether that was to be
-    expected."""
-    said, rows = [], list[Any](table.itertuples())
-    for row in rows:
+def _beside(numbers: pd.Series) -> str:
+    """Their means over seeds."""
+    means = pd.DataFrame(numbers.tolist()).mean().items()
+    return "; ".join(f"{key} {value:.3g}" for key, value in means)
+
+
+def sentences(replays: Sequence[Replay]) -> list[str]:
+    """Say of each mistake in their `table` what it reports, what is right, and whether that was to
+    be expected."""
+    direction, said = {each.mistake: each.direction for each in replays}, []
+    for row in list[Any](table(replays).itertuples()):
         extremes = f"{row.low:+.3f} to {row.high:+.3f} over " if row.seeds > 1 else ""
         beside = f" Beside it: {row.beside}." if row.beside else ""
         n = tested({"seeds": row.seeds, "n_test": row.n})
         said.append(
             f"{row.mistake[0].upper()}{row.mistake[1:]} ({row.published_in}): reports "
             f"{row.measure} {row.reported:.3f} where the honest one is {row.honest:.3f}, "
-            f"{row.difference:+.3f} ({extremes}{n}): {_verdict(row)}. "
+            f"{row.difference:+.3f} ({extremes}{n}): {_verdict(row, direction[row.mistake])}. "
             f"Found by: {row.found_by}.{beside}"
         )
     return said
 
 
-def _verdict(row: Any) -> str:
+def _verdict(row: Any, direction: int) -> str:
     if row.low <= 0 <= row.high:
         differ = "the seeds do not agree that it made a difference"
         return differ if row.low < row.high else "it made no difference"
-    (direction,) = (each.direction for each in MISTAKES.values() if each.name == row.mistake)
     text = "too good" if row.difference > 0 else "too low"
     text += ", the other way than expected" if direction * row.difference < 0 else ""
     low, high = wilson(round(row.honest * row.n), int(row.n))

@@ -44,14 +44,13 @@ def table(
     probabilities: Outputs,
     *,
     ids: Shaped[ndarray, " galaxy"],
-    labels: Shaped[ndarray, " galaxy"] | None = None,
+    labels: Shaped[ndarray, " galaxy"],
     classes: Sequence[str],
 ) -> pd.DataFrame:
     """Make the table of predictions. `labels`: names of classes, empty where unknown."""
-    turns = np.repeat(list(probabilities), len(ids))
-    head = {"id": np.tile(ids, len(probabilities)), "perturbation": turns}
-    if labels is not None:
-        head["label"] = np.tile(labels, len(probabilities))
+    n = len(probabilities)
+    head = {"id": np.tile(ids, n), "perturbation": np.repeat(list(probabilities), len(ids))}
+    head["label"] = np.tile(labels, n)
     p = torch.cat(list(probabilities.values())).double().numpy()
     return pd.DataFrame(head | {f"p_{name}": p[:, k] for k, name in enumerate(classes)})
 
@@ -166,14 +165,10 @@ def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilitie
             raise ValueError(f"under {name!r}: {error}") from None
     first = parts[REFERENCE]
     for name, part in parts.items():
-        odd = sorted(set(first.ids) ^ set(part.ids))
+        pairs = (zip(each.ids, each.labels, strict=True) for each in (first, part))
+        odd = sorted({galaxy for galaxy, _ in set.symmetric_difference(*map(set, pairs))})
         if odd:
-            both = f"both {REFERENCE!r} and {name!r}"
+            both = f"both {REFERENCE!r} and {name!r} with one label"
             raise ValueError(f"galaxies that are not there under {both}: {listing(odd, 5)}")
-        differ = first.ids[first.labels != part.labels]
-        if len(differ):
-            raise ValueError(
-                f"galaxies whose label differs between perturbations: {listing(differ, 5)}"
-            )
     p = np.stack([part.p for part in parts.values()])
     return first.labels, p / p.sum(2, keepdims=True)

@@ -31,13 +31,12 @@ from galaxymorph.diagnostics.mistakes import replays
 from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.predictions import predictions_of
 from galaxymorph.learning import classifier, device, moco, train
+from galaxymorph.learning.train import Views
 
-Views = Callable[..., Float[Tensor, "galaxy 3 size size"]]
 Fresh = Callable[[], nn.Module]
 Bands = float | Sequence[float]
-Row = dict[str, Any]  # of a history
-# all of a `Replay` but name and n
-Made = tuple[float, float, Finding | None, Mapping[str, float | int]]
+# reported, honest, finding and beside of a `Replay`
+Made = tuple[float, float, Finding | str, Mapping[str, float | int]]
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
 NOT_GIVEN = "no check; train.fit is not given the test galaxies"
@@ -66,7 +65,7 @@ def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, 
     return model, history
 
 
-@replays("best epoch chosen on test galaxies", "ResNet50", direction=1, prevented=NOT_GIVEN)
+@replays("best epoch chosen on test galaxies", "ResNet50", direction=1)
 def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
     """The largest test accuracy of all epochs, against that of the epoch with the smallest
     validation loss; one training."""
@@ -76,7 +75,7 @@ def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
         "epoch chosen on test galaxies": int(history.epoch[test.idxmax()]),
         "epoch chosen on validation galaxies": int(chosen.epoch),
     }
-    return float(test.max()), float(chosen.test_accuracy), None, beside
+    return float(test.max()), float(chosen.test_accuracy), NOT_GIVEN, beside
 
 
 @replays("test galaxies in the training set", FIVE, direction=1)
@@ -133,7 +132,7 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
     names = ("precision", "recall")
     beside = {f"macro {name}, shuffled": float(found[f"macro_{name}"]) for name in names}
     beside["accuracy, not shuffled"] = float(true["accuracy"])
-    finding = _of(predictions(wrong.table(), sample), "order")
+    finding = _of(predictions(wrong, sample), "order")
     return float(found["macro_f1"]), float(true["macro_f1"]), finding, beside
 
 
@@ -229,7 +228,7 @@ def pretrained(
     return encoder
 
 
-@replays("one of two views not augmented", DNN, direction=-1, prevented=DRAWS_BOTH)
+@replays("one of two views not augmented", DNN, direction=-1)
 def one_view(
     sample: Galaxies, encoder: nn.Module, fresh: Fresh, *, views: Views, **options: Any
 ) -> Made:
@@ -238,7 +237,7 @@ def one_view(
     careless = pretrained(sample, fresh, views=of_keys_alone(views), **options)
     learned = (careless, encoder, _untrained(fresh, **options))
     reported, right, random = (_probed(sample, partial(train.embed, each)) for each in learned)
-    return reported, right, None, {"random weights": random}
+    return reported, right, DRAWS_BOTH, {"random weights": random}
 
 
 def of_keys_alone(views: Views) -> Views:
@@ -279,7 +278,9 @@ def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> nn.Module:
     return fresh()
 
 
-def _fitted(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, list[Row]]:
+def _fitted(
+    sample: Galaxies, fresh: Fresh, **training: Any
+) -> tuple[nn.Module, list[dict[str, Any]]]:
     """A network trained with these galaxies, and its history."""
     model = _untrained(fresh, **training)
     return model, list(train.fit(model, *_parts(sample), **training))
@@ -290,7 +291,7 @@ def _parts(sample: Galaxies) -> list[train.Part]:
     return [(part.images, part.labels) for part in (sample.part("train"), sample.part("val"))]
 
 
-def _validated(rows: Sequence[Row]) -> float:
+def _validated(rows: Sequence[Mapping[str, Any]]) -> float:
     """The validation accuracy of the epoch that was kept."""
     return [row["val_accuracy"] for row in rows if row["best"]][-1]
 

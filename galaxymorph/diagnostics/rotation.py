@@ -18,17 +18,17 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 from torch.nn import functional
 
 from galaxymorph import pixels
 from galaxymorph.diagnostics.perturbed import REFERENCE, Output, outputs
 from galaxymorph.evaluation import intervals, phrases
+from galaxymorph.pixels import Pixels
 
 ANGLES = tuple(22.5 * turn for turn in range(16))  # degrees
 DIFFERENT = 4  # of these, once averaged over the 8 orientations
@@ -39,11 +39,10 @@ SETTINGS = (("orientations", False), ("angles", False), ("angles", True))  # and
 KEYS = ["method", "turns", "averaged", "metric"]  # of a row over seeds
 LOWEST = {"gain": -1.0, "cosine": -1.0}  # of metrics that do not begin at 0; all end at 1
 
-Images = UInt8[Tensor, "galaxy 3 size size"]
-Predict = Callable[[Images], Output]
+Predict = Callable[[Pixels], Output]
 
 
-def rotated(images: Images, angle: float | int, *, batch_size: int = 256) -> Images:
+def rotated(images: Pixels, angle: float | int) -> Pixels:
     """Turn galaxies by an angle in degrees, counterclockwise as by `torch.rot90`; on the CPU.
     Bilinear and `OFF_GRID`, then rounded to 8 bits, so that any method can be asked.
 
@@ -59,19 +58,19 @@ def rotated(images: Images, angle: float | int, *, batch_size: int = 256) -> Ima
     # (1, size, size, 2), 1 is the outermost pixel
     grid = (torch.stack([across, down], -1) * inwards[..., None] + OFF_GRID)[None] / half
     found = []
-    for batch in images.cpu().split(batch_size):
+    for batch in images.cpu().split(256):
         places = grid.expand(len(batch), -1, -1, -1)
         sampled = functional.grid_sample(batch.float(), places, align_corners=True)
         found.append(sampled.round().byte())
     return torch.cat(found)
 
 
-def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[Images], Images]]:
+def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[Pixels], Pixels]]:
     """Name the turns, `orientations` or `angles`, turn 0 as `REFERENCE`; of angles, only those that
     still differ where predictions are `averaged` over the orientations.
 
     Raises `ValueError` for other turns."""
-    named: dict[str, Callable[[Images], Images]] = {}
+    named: dict[str, Callable[[Pixels], Pixels]] = {}
     if turns == "angles":
         for angle in ANGLES[:DIFFERENT] if averaged else ANGLES:
             named[f"{angle:g} degrees" if angle else REFERENCE] = partial(rotated, angle=angle)
@@ -85,14 +84,14 @@ def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[
 
 
 def turned(
-    predict: Predict, images: Images, *, turns: str, average_orientations: bool = False
+    predict: Predict, images: Pixels, *, turns: str, average_orientations: bool = False
 ) -> dict[str, Output]:
     """Ask a method about galaxies in every turn (`perturbed.outputs` under `perturbations`).
 
     With `average_orientations`, the mean of its answers over the 8 orientations of each turned
     galaxy (test-time averaging), for the angles that then still differ."""
 
-    def averaged(images: Images) -> Output:
+    def averaged(images: Pixels) -> Output:
         return torch.stack([predict(view) for view in pixels.orientations(images)]).mean(0)
 
     asked = averaged if average_orientations else predict
@@ -137,10 +136,11 @@ def methods(models: Sequence[str]) -> dict[str, str]:
         raise ValueError("models: none is given; name the model files to be measured")
     found: dict[str, str] = {}
     for path in models:
-        below = re.fullmatch(r"(?:.*/)?models/[^/]+/([^/]+)(?:/(.+))?\.safetensors", path)
-        step = below[1] if below else path.rsplit("/", 1)[-1].removesuffix(".safetensors")
-        pairs = (below[2] or "").split(",") if below else []
-        kept = [pair for pair in pairs if pair and not re.match("seed=|n_labels=null$", pair)]
+        file = PurePath(path)
+        step, pairs = file.stem, list[str]()
+        if "=" in file.stem:
+            step, pairs = file.parent.name, file.stem.split(",")
+        kept = [pair for pair in pairs if not re.match("seed=|n_labels=null$", pair)]
         method = " ".join([step, *kept])
         if method in found:
             both = f"{found[method]} and {path} are both of {method}"

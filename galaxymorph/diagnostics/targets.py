@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.diagnostics.scoring import Target
+from galaxymorph.diagnostics.gradcam import Target
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
 

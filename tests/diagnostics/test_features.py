@@ -122,11 +122,9 @@ def test_features_that_are_not_finite_are_refused():
         features.effective_rank,
         features.project,
     ):
-        with pytest.raises(ValueError, match="of 1 galaxies are not finite, the first in row 3"):
+        with pytest.raises(ValueError, match="Input features contains NaN"):
             measure(given)
-    with pytest.raises(
-        ValueError, match="expected (galaxy, feature)".replace("(", r"\(").replace(")", r"\)")
-    ):
+    with pytest.raises(ValueError, match="0 sample"):
         features.spread(np.zeros((0, 4)))
 
 

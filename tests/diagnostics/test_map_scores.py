@@ -21,13 +21,13 @@ from tests.diagnostics.test_gradcam import Toy, first, images
 def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     given, labels, _ = planted(24, seed=2)
     given = given[labels == 1]
-    table = map_scores.compare(
+    table, _ = map_scores.compare(
         knows_blobs,
         given,
         lambda logits: logits[:, 1] - logits[:, 0],
         methods=("gradcam", "centred", "random"),
         score=lambda logits: logits.softmax(1)[:, 1],
-    ).scores
+    )
     assert list(table.columns) == [
         "method",
         "score",
@@ -61,7 +61,7 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
     against = f"{of['gradcam']} against {of['centred']}"
     assert against in insertion and f"{len(given)} galaxies" in insertion
 
-    curves = map_scores.compare(knows_blobs, given, first, methods=("gradcam", "centred")).curves
+    _, curves = map_scores.compare(knows_blobs, given, first, methods=("gradcam", "centred"))
     assert list(curves.columns) == ["method", "curve", "fraction", "value", "low", "high", "n"]
     line = curves[(curves.method == "gradcam") & (curves.curve == "deletion")]
     heat = gradcam.maps(knows_blobs, given, first)
@@ -72,14 +72,14 @@ def test_scores_tell_a_good_map_from_the_controls(knows_blobs):
 
 
 def test_sentences_follow_the_interval():
-    table = map_scores.compare(Toy(), images(1), first, methods=("gradcam", "centred")).scores
+    table, _ = map_scores.compare(Toy(), images(1), first, methods=("gradcam", "centred"))
     assert (
         table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()
     )  # one galaxy: no interval
     assert [said.split(": ")[1] for said in map_scores.sentences(table)] == [
         "nothing can be said without the centred control and two galaxies or more."
     ] * 2
-    alone = map_scores.compare(Toy(), images(3), first, methods=("gradcam",)).scores
+    alone, _ = map_scores.compare(Toy(), images(3), first, methods=("gradcam",))
     assert alone.gain.isna().all() and alone.low.notna().all()
     table = table.assign(value=0.5, gain=0.1, gain_low=-0.1, gain_high=0.3)
     assert (

@@ -23,7 +23,7 @@ def table_of(p, labels=None):
     outputs = named(p)
     n, n_classes = outputs["reference"].shape
     ids = np.array([*"xyz"] if n == 3 else [f"g{i}" for i in range(n)])
-    labels = None if labels is None else np.array(labels)
+    labels = np.array(labels if labels is not None else [""] * n)
     return perturbed.table(outputs, ids=ids, labels=labels, classes="abcdef"[:n_classes])
 
 
@@ -70,6 +70,8 @@ def test_a_table_by_hand():
     assert (found.low["same"], found.high["same"]) == wilson(1, 3)
     assert (found.low["accuracy"], found.high["accuracy"]) == wilson(0, 2)
     assert list(measured(HAND).index) == ["agreement", "same", "spread"]  # no labels
+    without = perturbed.of_predictions(table_of(HAND).drop(columns="label"))
+    pd.testing.assert_frame_equal(without.set_index("metric"), measured(HAND))
 
 
 def test_the_order_of_rows_and_columns_of_others_mean_nothing():
@@ -158,13 +160,13 @@ def broken(**changes):
         (broken()[:3], "perturbations are reference: at least two"),
         (broken()[3:], "perturbations are 1, 2: at least two, one of them 'reference'"),
         (broken()[:0], "perturbations are none"),
-        (broken().drop(index=4), "not there under both 'reference' and '1': y"),
+        (broken().drop(index=4), "not there under both 'reference' and '1' with one label: y"),
         (broken(id=(4, "x")), r"under '1': duplicate id, .* line \d \(id x\)"),
         (broken(p_a=(4, 0.9)), r"under '1': .* sum to 1, 1 of \d+ rows: line 3 \(id y\) 1.4"),
         (broken(p_a=(4, np.nan)), r"line 3 \(id y\) nan"),
         (broken(label=(3, "d")), r"under '1': label is not a class, .*\(id x\) 'd'; .* a, b, c"),
-        (broken(label=(3, "c")), "label differs between perturbations: x"),
-        (broken(label=(8, "c")), "label differs between perturbations: z"),
+        (broken(label=(3, "c")), "not there under both 'reference' and '1' with one label: x"),
+        (broken(label=(8, "c")), "not there under both 'reference' and '2' with one label: z"),
     ],
 )
 def test_faulty_tables_are_refused(table, message):
