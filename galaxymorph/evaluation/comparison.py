@@ -26,15 +26,15 @@ VARIANCE_DRAWS = 200  # of a bootstrap of which only the variance is wanted
 def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Return one row per method and budget, over its seeds, in the order of the entries.
 
-    Columns: method, protocol (where an entry has one), n_labels (integer, <NA> for all), n_train
-    and n_test (labelled galaxies per seed; the fewest), n_test_all (different galaxies tested over
-    all seeds), seeds (those that are there), missing (those that are not), not_run (why entries
-    were skipped, which do not count as missing; where there are some), seconds (mean; of the whole
-    step), those of `COSTS` (means; NaN where unknown), peak_memory_of (what was measured), interval
-    (what low and high are), still_improving (share of seeds whose best epoch is the last one; NaN
-    for methods without epochs), train_accuracy, val_accuracy (means; NaN where a table has no such
-    part), and for every metric of `metrics.OVERALL`, of the test part: <metric> (mean over seeds),
-    <metric>_std (over seeds, n - 1), <metric>_low and <metric>_high.
+    Columns: method, title and protocol (where an entry has one), n_labels (integer, <NA> for all),
+    n_train and n_test (labelled galaxies per seed; the fewest), n_test_all (different galaxies
+    tested over all seeds), seeds (those that are there), missing (those that are not), not_run (why
+    entries were skipped, which do not count as missing; where there are some), seconds (mean; of
+    the whole step), those of `COSTS` (means; NaN where unknown), peak_memory_of (what was
+    measured), interval (what low and high are), still_improving (share of seeds whose best epoch is
+    the last one; NaN for methods without epochs), train_accuracy, val_accuracy (means; NaN where a
+    table has no such part), and for every metric of `metrics.OVERALL`, of the test part: <metric>
+    (mean over seeds), <metric>_std (over seeds, n - 1), <metric>_low and <metric>_high.
 
     low and high: with two seeds or more the 95 % t-interval of `intervals.over_seeds`, cut off
     where the metric ends; with one the bootstrap interval over galaxies of `metrics.evaluate`,
@@ -64,7 +64,7 @@ def summary(
             one seed) and variance; with the number of draws and the seed of a bootstrap.
         ends: the smallest and the largest value of each statistic, which are shown in this order.
         columns: those of `compare` between protocol and the statistics."""
-    rows = []
+    rows, titles = [], entries.titles()
     for (method, n_labels), group in entries.groups().items():
         tables = [(entry, entry.table(kind)) for entry in group]
         there = [(entry, table) for entry, table in tables if table is not None]
@@ -73,6 +73,7 @@ def summary(
         row: dict[str, Any] = {"method": method, "n_labels": n_labels, "seeds": len(there)}
         row |= {"missing": len(absent) - len(skipped), "not_run": _joined(skipped)}
         row |= {"protocol": _joined(entry.protocol for entry in group), "interval": ""}
+        row["title"] = titles[method] if titles[method] != method else None
         if there:
             several = len(there) > 1
             row["interval"] = "t over seeds" if several else "bootstrap over galaxies"
@@ -88,12 +89,14 @@ def summary(
             row |= _means([entry for entry, _ in there])
             row |= _spread(found, share_in_common(ids), ends)
         rows.append(row)
-    every = ["method", "protocol", "n_labels", *columns]
+    every = ["method", "title", "protocol", "n_labels", *columns]
     every += [f"{name}{end}" for name in ends for end in ("", "_std", "_low", "_high")]
     counts = [name for name in every if name.startswith("n_")]
     table = pd.DataFrame(rows, columns=every).astype(dict.fromkeys(counts, "Int64"))
     used = table.dropna(axis="columns", how="all").columns
-    return table.drop(columns=[name for name in ("protocol", "not_run") if name not in used])
+    return table.drop(
+        columns=[name for name in ("title", "protocol", "not_run") if name not in used]
+    )
 
 
 def _joined(texts: Iterable[str | None]) -> str | None:

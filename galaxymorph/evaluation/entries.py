@@ -111,7 +111,8 @@ class Entries(tuple[Entry, ...]):
 
     def titles(self) -> dict[str, str]:
         """Return what figures and reports call each method; its name is added to a shared title."""
-        found = {entry.method: entry.title or entry.method for entry in self}
+        found = {entry.method: entry.method for entry in self}
+        found |= {entry.method: entry.title for entry in self if entry.title}
         n = Counter(found.values())
         return {name: t if n[t] == 1 else f"{t} ({name})" for name, t in found.items()}
 

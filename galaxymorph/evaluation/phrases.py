@@ -39,7 +39,8 @@ def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:
 
 def head(row: Mapping[str, Any]) -> dict[str, str]:
     """What a readable row begins with: protocol, method, labels and seeds."""
-    text = {name: words(row, name) for name in ("protocol", "method") if name in row}
+    text = {"protocol": words(row, "protocol")} if "protocol" in row else {}
+    text["method"] = words(row, "title") or words(row, "method")
     text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
     missing = f" ({row['missing']} missing)" if row["missing"] else ""
     return text | {"seeds": f"{row['seeds']}{missing}"}

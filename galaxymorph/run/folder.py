@@ -124,15 +124,17 @@ class Step:
         text = frame.to_csv(index=False, float_format=number, lineterminator="\n")
         write(self.file(f"{name}.csv"), text)
 
-    def figure(self, figure: Any, name: str) -> None:
+    def figure(self, figure: Any, name: str, caption: str | None = None) -> None:
         """Save a matplotlib figure as `<name>.png` at 150 dpi, show it in the notebook, close it.
 
+        With a caption, a sentence that says what it shows, it also stands in the report.
         What a file's name cannot hold becomes `-`: methods may be named after settings
         (`galaxies.root=data/a`)."""
         from matplotlib import pyplot
 
         name = re.sub(r"[^\w.=+-]+", "-", name.removesuffix(".png"))
-        figure.savefig(self.file(f"{name}.png"), dpi=150, bbox_inches="tight")
+        about = {"Description": caption} if caption else {}
+        figure.savefig(self.file(f"{name}.png"), dpi=150, bbox_inches="tight", metadata=about)
         _show(figure)
         pyplot.close(figure)
 

@@ -22,7 +22,7 @@ from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
 MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
-OF_STEP = ("notebook", "over", "search")  # keys of a step that are not parameters
+OF_STEP = ("notebook", "title", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
 Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there

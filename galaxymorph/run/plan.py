@@ -39,6 +39,7 @@ class Job:
     reads: tuple[str, ...]  # names of the earlier jobs that it reads
     needs: tuple[str, ...]  # those of them without which it is pointless, and gates
     search: Space = field(default_factory=dict)  # what a search may try
+    title: str | None = None  # of the step, for readers
 
     def value(self, key: str) -> Any:
         """Return the value at a dotted key, given or by default. Raises `KeyError` where neither
@@ -162,6 +163,9 @@ class _Step:
         if self.name == "tune":
             why = "results/<run>/tune is the folder of `galaxymorph tune`"
             self.problems.add(self.name, f"{why}; give the step another name")
+        self.title = self.block.get("title")
+        if not isinstance(self.title, str | None):
+            self._add("title", f"expected a text, found {kind_of(self.title)}")
         self.over, self.search = self.block.get("over", {}), self.block.get("search", {})
         for part, wanted in (("over", "lists of values"), ("search", "ranges or lists of values")):
             given = self.block.get(part, {})
@@ -235,7 +239,8 @@ class _Step:
             parameters |= {"steps": reads} if "steps" in parameters else {}
             reads = tuple(dict.fromkeys([*reads, *self.models.values()]))
             needs = tuple(dict.fromkeys([*needs, *self.models.values(), *gates]))
-            yield Job(name, self.name, combination, notebook, parameters, reads, needs, space)
+            inputs = (parameters, reads, needs, space, self.title)
+            yield Job(name, self.name, combination, notebook, *inputs)
             gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:

@@ -30,6 +30,7 @@ class Result:
     seconds: float | None = None  # that the notebook took; None where it was executed by hand
     finished: str | None = None  # UTC
     not_run: str | None = None  # why it was skipped: "weights not available offline"
+    title: str | None = None  # of its step, for readers
 
     @property
     def step(self) -> str:
@@ -143,8 +144,18 @@ def _entry(result: Result, row: str) -> tuple[Entry, Any, int | None]:
         result.seconds,
         result.metrics.get("costs", {}),
         result.not_run,
+        _title(result, row, settings),
     )
     return entry, fraction, result.metrics.get("n_train")
+
+
+def _title(result: Result, row: str, settings: Sequence[str]) -> str | None:
+    """What readers call a method: the title of its step, which stands for {} in the title that a
+    notebook gives a row; None where the step has none, or the row is not there yet."""
+    named = result.metrics.get("title") if row else "{}"
+    if not result.title or not named:
+        return None
+    return " ".join([named.replace("{}", result.title), *settings])
 
 
 def _found(folder: Path) -> dict[str, dict[str, Any]]:

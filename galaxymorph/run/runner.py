@@ -93,7 +93,7 @@ def _write_plan(plan: Plan, place: Path) -> None:
     jobs = {name: job for name, job in planned(place).items() if job["outputs"] is None}
     for job in plan.jobs:
         jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
-        jobs[job.name]["outputs"] = job.notebook.outputs
+        jobs[job.name] |= {"outputs": job.notebook.outputs, "title": job.title}
     project.write_json(place / "plan.json", {"jobs": jobs})
 
 
