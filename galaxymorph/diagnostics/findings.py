@@ -81,11 +81,12 @@ def overview(found: Mapping[str, Sequence[Finding]]) -> pd.DataFrame:
 
 
 def sentences(found: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """Say the same in words: how many checks passed, and a sentence for each that did not, the
+    """Put `overview` into words: how many checks passed, and a sentence for each that did not, the
     leaks first."""
     table = overview(found)
     made, passed = table.of.sum(), (table.of - table.warnings - table.leaks).sum()
-    said = [f"Audit of {len(found):,} things: {passed:,} of {made:,} checks passed."]
+    share = f"all {made:,} checks" if passed == made else f"{passed:,} of {made:,} checks"
+    said = [f"Leak audit: {share} passed ({len(found):,} data sets, models and prediction files)."]
     bad = table.query("result != 'passed'").sort_values(by="leaks", ascending=False, kind="stable")
     for row in bad.to_dict("records"):
         share = f", {row['leaks'] + row['warnings']} of {row['of']}" if row["of"] > 1 else ""

@@ -19,7 +19,8 @@ from galaxymorph.text import listing
 
 CONTROLS = ("control", "random encoder")  # in the protocol of what is a yardstick and not a method
 BETWEEN = " / "  # names of methods in one cell
-NAMING = ("method", "a", "b", "rival", "cheapest", "ties", "behind", "better")  # columns of names
+# columns with names of methods
+NAMING = ("method", "a", "b", "rival", "cheapest", "ties", "behind", "better", "against")
 Key = tuple[str, int | None]  # method and budget
 
 

@@ -173,7 +173,7 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     style.estimates(ax, np.arange(len(shown)), shown, "loss")
     rest = f"; the other {len(table) - len(shown)} lose less" if len(table) > len(shown) else ""
     spread = f"(line: 16 to 84 % of the shuffles{rest})"
-    label = f"validation accuracy lost where it is shuffled\n{spread}"
+    label = f"drop in validation accuracy when the feature is shuffled\n{spread}"
     style.row_axis(ax, [name.replace("_", " ") for name in shown.group], label)
     return figure
 

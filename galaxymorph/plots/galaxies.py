@@ -103,10 +103,10 @@ def class_examples(
 
 
 def misclassified(images: Images, true: Names, taken_for: Names, probability: Values) -> Figure:
-    """Draw a contact sheet of galaxies with their true class and, below, what they were taken for
-    with which probability."""
+    """Draw a contact sheet of galaxies with their true and their predicted class, and its
+    probability."""
     rows = zip(true, taken_for, probability, strict=True)
-    titles = [f"{t}, taken for\n{other} ({100 * p:.0f} %)" for t, other, p in rows]
+    titles = [f"true: {t}\npredicted: {other}\n({100 * p:.0f} %)" for t, other, p in rows]
     return examples(images, titles, columns=5, none="no galaxy is misclassified")
 
 

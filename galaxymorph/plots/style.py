@@ -219,7 +219,7 @@ def heat_map(
 def class_map(
     values: Cells, texts: ndarray, counts: Mapping[str, Any], ax: Axes | None = None, **look: Any
 ) -> tuple[Figure, Axes, AxesImage]:
-    """Draw a heat map of true classes (rows; `counts`: their galaxies) and what they were taken for
+    """Draw a heat map of true classes (rows; `counts`: their galaxies) and predicted ones
     (columns). `look`: options of `heat_map`; `size` is that of text in small cells."""
     names, n = [f"{name} (n = {count:,})" for name, count in counts.items()], len(counts)
     left = inches(names) + 0.5
@@ -227,7 +227,7 @@ def class_map(
     figure, ax = panel(ax, width=left + cell * n + 1.2, height=cell * n + 0.5)
     size = 10 if cell > 0.5 else look.pop("size", 10)
     image = heat_map(ax, values, texts, names, **look | {"size": size, "aspect": "equal"})
-    ax.set(xlabel="taken for", ylabel="true class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     if names_below(ax, list(counts), pitch=cell):
         figure.set_figheight(figure.get_figheight() + 0.6 * inches(list(counts)))
     return figure, ax, image

@@ -46,7 +46,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     chosen = f"metric == 'rmse' and scope != 'answer' and convention == {convention!r}"
     methods = {name: t.query(chosen).set_index("name") for name, t in _methods(tables).items()}
     if all(t["way"].isna().all() for t in methods.values()):
-        return style.empty(f"no way from baseline to noise floor: {UNKNOWN}")
+        return style.empty(f"the best achievable RMSE is unknown: {UNKNOWN}")
     names, n = next(iter(methods.values())).index, len(methods)
     figure, ax = style.panel(height=max(0.36, 0.19 * n + 0.1) * len(names) + 1.5)
     for i, t in enumerate(methods.values()):
@@ -66,7 +66,8 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
     low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
     ax.set_xlim(*np.clip((low, high), *SHOWN))
-    label = f"% of the way from baseline to floor (RMSE, {convention})"
+    label = "gap closed between predicting the mean (0) and the best achievable (100)\n"
+    label += f"% of the RMSE, {convention}"
     style.row_axis(ax, [name.replace("_", " ") for name in names], label)
     ax.invert_yaxis()
     ax.axhline(0.5, color=style.FAINT, lw=0.8, ls="-")

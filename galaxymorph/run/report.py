@@ -1,11 +1,11 @@
 """The report of a run: one self-contained `results/<run>/index.html`, and beside each executed
 notebook a page of it, rendered from `templates/`.
 
-Nothing is loaded from elsewhere: pictures are data URIs, styles are inline. A report can be mailed.
-The only scripts are in pages that steps have written (`plots.cloud3d`), in frames that cannot reach
-the report."""
+Nothing is loaded from elsewhere and there is no script: pictures are data URIs, styles are inline.
+A report can be mailed; pages that steps have written (galleries, features in 3-D) are linked."""
 
 import base64
+import io
 import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +14,18 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
+from PIL import Image
 
 from galaxymorph import project
 from galaxymorph.evaluation import comparison, export, verdict, vote_comparison
+from galaxymorph.evaluation.entries import titled
 from galaxymorph.run.results import Result, read
 from galaxymorph.text import duration, leaves
 
 # columns of a comparison, of classes and of vote fractions, that fit a terminal's width
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE")
 FIRST += ("gap closed (%)", "seconds")
+WIDEST = 1200  # pixels of a figure
 
 
 # ---- the comparison table
@@ -70,9 +73,10 @@ def write(run: str) -> Path:
     """Write the report of a run, finished or not; return its path. Raises `FileNotFoundError` where
     there is no such run.
 
-    First the answer, then the steps that compare, then those that speak of all methods (they leave
-    a `summary.md`: where methods fail, the audit, ...), then every step by itself, and where each
-    row comes from."""
+    First the recommendation; then a section for each step that speaks of several methods (it leaves
+    a `table.csv` or a `summary.md`: comparisons, failures, the audit, ...); then every step by
+    itself, folded; last, where each row comes from. Of the figures only those with a caption are in
+    it, the others are in the notebooks' pages."""
     results = read(run)
     folder = project.root() / "results" / run
     pages = {result.name: page for result in results if (page := notebook(result)) is not None}
@@ -89,7 +93,7 @@ def write(run: str) -> Path:
         results=results,
         answer=_answer(compared),
         compared=compared,
-        speaking=speaking,
+        topics=compared + speaking,
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
@@ -136,27 +140,36 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
-    """Which method to take, by number of labels: of the step that compares the most numbers of
-    them, and pairs of methods."""
-    paths = [result.path / "answer.csv" for result in compared]
-    found = [pd.read_csv(path, dtype={"n_labels": "Int64"}) for path in paths if path.is_file()]
-    verdicts = max(found, key=lambda each: (len(each), each.n_pairs.sum()), default=None)
-    if verdicts is None or verdicts.empty:
+    """The best choice for each number of labels: of the step that compares the most numbers of
+    them, and pairs of methods; and the methods that were still improving."""
+    found = []
+    for job in compared:
+        if (job.path / "answer.csv").is_file():
+            answer, table = (
+                pd.read_csv(job.path / f"{name}.csv", dtype={"n_labels": "Int64"})
+                for name in ("answer", "table")
+            )
+            found.append((len(answer), answer.n_pairs.sum(), job, answer, table))
+    if not found or not max(found, key=lambda each: each[:2])[0]:
         return None
-    return {"sentence": verdict.in_short(verdicts), "table": verdict.readable(verdicts)}
+    *_, job, answer, table = max(found, key=lambda each: each[:2])
+    titles = dict(zip(table.method, table.get("title", table.method), strict=True))
+    verdicts = titled(answer, {name: title for name, title in titles.items() if pd.notna(title)})
+    last = table.loc[table.get("still_improving", pd.Series(0, table.index)) == 1]
+    return {
+        "job": job,
+        "sentence": verdict.in_short(verdicts),
+        "table": verdict.readable(verdicts),
+        "improving": list(dict.fromkeys(titled(last, titles).method)),
+    }
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
-    """What stands in the table; of a value with its interval (`{"value": ..., "low": ..., ...}`),
-    the value alone."""
-    found = {}
-    for key, value in metrics.items():
-        if isinstance(value, dict):
-            inner = {"": value["value"]} if "value" in value else _numbers(value)
-            found |= {f"{key} {name}".strip(): number for name, number in inner.items()}
-        elif isinstance(value, int | float):
-            found[key] = value
-    return found
+    """The numbers of a job in the report: those of the test galaxies, and single ones; of a value
+    with its interval (`{"value": ..., "low": ..., ...}`) the value alone."""
+    tests = {k: v["value"] for k, v in metrics.get("test", {}).items() if isinstance(v, dict)}
+    single = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+    return {f"test {name}": number for name, number in tests.items()} | single
 
 
 def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
@@ -201,18 +214,26 @@ def _origin(job: Result) -> dict[str, Any]:
     }
 
 
-def _images(job: Result) -> list[tuple[str, str]]:
-    """The pictures of a job, in the order in which they were made, by name."""
-    paths = list(job.path.glob("*.png"))
-    paths.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return [(_plain(path.stem), base64.b64encode(path.read_bytes()).decode()) for path in paths]
+def _images(job: Result) -> list[dict[str, Any]]:
+    """The figures of a job that have a caption (`Step.figure`), in the order in which they were
+    made, as WebP no wider than `WIDEST`."""
+    paths, found = sorted(job.path.glob("*.png"), key=lambda path: path.stat().st_mtime_ns), []
+    for path in paths:
+        with Image.open(path) as picture:
+            if caption := picture.info.get("Description"):
+                shown, file = picture.convert("RGB"), io.BytesIO()
+                shown.thumbnail((WIDEST, 4 * WIDEST), Image.Resampling.LANCZOS)
+                shown.save(file, "WEBP", quality=85)
+                data = base64.b64encode(file.getvalue()).decode()
+                width, height = shown.size
+                found.append({"caption": caption, "data": data, "width": width, "height": height})
+    return found
 
 
-def _pages(job: Result) -> list[tuple[str, str]]:
-    """The pages that a job has written, by name."""
+def _pages(job: Result) -> list[str]:
+    """The names of pages that a job has written, such as a gallery."""
     own = ("notebook.html", "table.html")
-    paths = [path for path in sorted(job.path.glob("*.html")) if path.name not in own]
-    return [(_plain(path.stem), path.read_text(encoding="utf-8")) for path in paths]
+    return [path.name for path in sorted(job.path.glob("*.html")) if path.name not in own]
 
 
 # ---- values

@@ -261,7 +261,8 @@ def test_all_that_a_run_has_made_is_held_against_its_own_split(finished):
         **dict.fromkeys(["normalisation", "labels seen", "galaxies seen", "batches"], 1),
         **dict.fromkeys(["rows", "labels", "splits", "order"], 2),
     }
-    assert findings.sentences(found) == ["Audit of 3 things: 12 of 12 checks passed."]
+    passed = "Leak audit: all 12 checks passed (3 data sets, models and prediction files)."
+    assert findings.sentences(found) == [passed]
     assert trained(survey, ["forest"]).keys() == {"forest/seed=1"}
     assert audit.trained([], galaxies=survey) == {}
 
@@ -286,7 +287,7 @@ def test_a_table_of_another_split_and_a_model_that_knew_the_test_are_named(finis
         table.what["splits"].startswith("forest/seed=1: ") and "2 of" in table.what["labels seen"]
     )
     said = findings.sentences(found)
-    assert said[0] == "Audit of 3 things: 10 of 12 checks passed." and len(said) == 3
+    assert said[0].startswith("Leak audit: 10 of 12 checks passed (3 data sets") and len(said) == 3
     assert any(sentence.startswith("splits (leak, 1 of 2): forest/seed=1: ") for sentence in said)
     with pytest.raises(findings.Leak, match="labels seen"):
         findings.check([each for several in found.values() for each in several], allow=["splits"])

@@ -23,7 +23,7 @@ def differences(entries, **more):
 
 
 def sentences(entries, **more):
-    return pretraining_gain.sentences(differences(entries, **more), **more)
+    return pretraining_gain.sentences(differences(entries, **more))
 
 
 def test_seeds_are_paired():

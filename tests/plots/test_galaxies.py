@@ -93,11 +93,15 @@ def test_class_sheet_has_a_row_per_class_and_leaves_out_the_unlabelled():
     ]
 
 
-def test_misclassified_say_what_they_were_taken_for():
+def test_misclassified_galaxies_have_both_classes():
     figure = galaxies.misclassified(
         images(2), ["spiral", "round"], ["edge-on", "spiral"], np.array([0.871, 1.0])
     )
-    assert said(figure) == ["spiral, taken for\nedge-on (87 %)", "round, taken for\nspiral (100 %)"]
+    first, second = (
+        "true: spiral\npredicted: edge-on\n(87 %)",
+        "true: round\npredicted: spiral\n(100 %)",
+    )
+    assert said(figure) == [first, second]
     assert said(galaxies.misclassified(images(0), [], [], [])) == ["no galaxy is misclassified"]
 
 

@@ -149,5 +149,5 @@ def test_confusion_states_counts_and_per_cent_of_the_true_class():
     assert [t.get_text() for t in ax.get_yticklabels()] == [
         f"{n} (n = {c})" for n, c in zip(NAMES, (100, 7, 4, 0), strict=True)
     ]
-    assert ax.get_ylabel() == "true class" and ax.get_xlabel() == "taken for"
+    assert ax.get_ylabel() == "true class" and ax.get_xlabel() == "predicted class"
     assert ax.yaxis_inverted()  # the first class on top
