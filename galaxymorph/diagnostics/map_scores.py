@@ -13,7 +13,6 @@ from numpy import ndarray
 from scipy import ndimage
 from scipy.stats import rankdata
 from torch import Tensor, nn
-from torch.nn import functional
 
 from galaxymorph import pixels
 from galaxymorph.diagnostics import gradcam
@@ -124,7 +123,8 @@ def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
 def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
     """Pearson's; 0 where one of them is constant."""
     a, b = (each.flatten(1).double() for each in both)
-    return functional.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True))
+    a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
 
 
 def ssim(first: Heat, second: Heat) -> PerGalaxy:
