@@ -100,7 +100,7 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
 def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Draw what mistakes report, as rings, and what is honest, as points, joined by arrows; the one
     that is worth the most on top. Below each arrow the same of every seed, small. `table`, `seeds`:
-    of `published_mistakes.table` and `by_seed`."""
+    of `mistakes.table` and `by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
     figure, ax = style.panel(height=0.72 * len(rows) + 1.4)
     several = table.seeds.max() > 1
