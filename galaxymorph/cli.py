@@ -278,6 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(predict)
     _image_arguments(add, several=True)
     add("--out", **FILE, default=Path("predictions.csv"), help="default: predictions.csv")
+    add("--gallery", **FLAG, help="also write a page to look at, beside the table (.html)")
     add("--force", **FLAG, help="replace another file at --out")
 
     add = command(similar)

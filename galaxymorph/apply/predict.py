@@ -11,6 +11,7 @@ import pandas as pd
 
 import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
+from galaxymorph.apply import gallery as galleries
 from galaxymorph.apply.images import check_positive, find
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, progress, stream
 from galaxymorph.learning import saved
@@ -28,6 +29,7 @@ def predict(
     batch_size: int = BATCH,
     crop: int | None = None,
     force: bool = False,
+    gallery: bool = False,
     say: Say = print,
 ) -> list[Remark]:
     """Write a table of predictions to `out`, a row for each galaxy in the order of `find`; return
@@ -37,6 +39,7 @@ def predict(
       Galaxy Zoo challenge;
     * classes: `id, p_<class>..., label`, the label being the most probable class.
 
+    With `gallery` also a page `<out>.html` to look at (`apply.gallery`).
     `crop` (px) is that of the training if not given. An image that cannot be read has a remark and
     no row. Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes
     if it was interrupted. `<out>.json` records model, images, options and remarks, by which the
@@ -64,7 +67,10 @@ def predict(
             other = "exists, but was made with another model, images or options"
             raise FileExistsError(f"{out} {other}: choose another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
-        return [Remark(*remark) for remark in made["remarks"]]
+        remarks = [Remark(*remark) for remark in made["remarks"]]
+        if gallery:
+            say(str(galleries.write(out, found, remarks, model=model.stem)))
+        return remarks
 
     out.parent.mkdir(parents=True, exist_ok=True)
     batches, start = _resume(journal, settings, say), time.perf_counter()
@@ -89,6 +95,8 @@ def predict(
     project.write(out, table)
     journal.unlink()
     say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
+    if gallery:
+        say(str(galleries.write(out, found, remarks, model=model.stem)))
     return remarks
 
 
