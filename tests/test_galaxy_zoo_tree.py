@@ -14,9 +14,6 @@ from hypothesis.extra.numpy import arrays
 from galaxymorph import galaxy_zoo_tree
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(
-    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
-)
 
 KAGGLE = (  # the header of training_solutions_rev1.csv
     "Class1.1,Class1.2,Class1.3,Class2.1,Class2.2,Class3.1,Class3.2,Class4.1,Class4.2,Class5.1,Class5.2,Class5.3,Class5.4,"
@@ -203,7 +200,7 @@ def test_a_galaxy_of_two_classes_has_none():
     assert label(flat, 4) == "edge-on"  # where cigar and edge-on are one class, there is no doubt
 
 
-@needs_data
+@pytest.mark.real
 def test_clean_sample_is_reproduced_from_debiased_votes():
     """All 506 published labels, and none for the other 194 galaxies: also where the rules of two
     classes hold."""
@@ -220,7 +217,7 @@ def test_clean_sample_is_reproduced_from_debiased_votes():
     assert (published != "none").sum() == 506
 
 
-@needs_data
+@pytest.mark.real
 def test_clean_sample_is_nearly_reproduced_from_kaggles_votes():
     """Kaggle's normalisation of the same votes moves some over a threshold, but never from one
     class to another."""

@@ -30,9 +30,6 @@ from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes import VoteRegressor
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(
-    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
-)
 SIZE, CLASSES = 32, ("round", "edge-on, or so", "spiral")
 BODY = {"name": "conv", "channels": [4, 4, 8, 8], "latent": 6, "aligned": False, "image_size": SIZE}
 HEADER = {
@@ -375,7 +372,7 @@ def test_options_out_of_range(models, galaxies, tmp_path, option):
         run(models, "votes", galaxies, tmp_path / "out.csv", **option)
 
 
-@needs_data
+@pytest.mark.real
 def test_real_galaxies(models, tmp_path):
     """424 px JPEG files and FITS images, one of them broken on purpose."""
     places = [Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1", Path(REAL or "") / "fits"]

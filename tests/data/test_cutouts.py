@@ -18,9 +18,6 @@ from galaxymorph import cache
 from galaxymorph.data import cutouts, sources
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(
-    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
-)
 
 
 def numbered(height: int, width: int) -> np.ndarray:
@@ -155,7 +152,7 @@ def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
     assert image.size == (120, 100)
 
 
-@needs_data
+@pytest.mark.real
 @pytest.mark.parametrize(("size", "crop"), [(64, None), (64, 212), (128, None)])
 def test_real_galaxies_change_as_little_as_promised(monkeypatch, size, crop):
     files = sorted((Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1").glob("*.jpg"))[:60]

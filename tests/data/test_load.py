@@ -31,9 +31,6 @@ from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.data.splits import drawn_split
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(
-    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
-)
 
 
 @pytest.fixture
@@ -1077,13 +1074,13 @@ def test_cache_follows_thecode():
 # --- real galaxies --------------------------------------------------------------------------------
 
 
-@needs_data
+@pytest.mark.real
 def test_real_class_folders(load):
     galaxies = load("folder", root=Path(str(REAL), "four_class"), image_size=64)
     assert torch.bincount(galaxies.labels).tolist() == [226, 236, 131, 216]
 
 
-@needs_data
+@pytest.mark.real
 def test_real_unlabelled_galaxies_are_found_twice():
     """177 of them are also in the class folders: without the join they would leak."""
     root = Path(str(REAL))
@@ -1095,7 +1092,7 @@ def test_real_unlabelled_galaxies_are_found_twice():
     assert len(joined.ids) == len(set(joined.ids)) == 809 + 6567 - 177
 
 
-@needs_data
+@pytest.mark.real
 def test_real_galaxy_zoo(tmp_path, load):
     root = Path(str(REAL), "galaxy_zoo_2")
     found = galaxy_zoo.galaxy_zoo(root, n_classes=5)
@@ -1116,13 +1113,13 @@ def test_real_galaxy_zoo(tmp_path, load):
     assert centre > 3 * corner  # the galaxies are in the middle
 
 
-@needs_data
+@pytest.mark.real
 def test_real_galaxy10(load):
     galaxies = load("galaxy10", root=Path(str(REAL), "Galaxy10_DECals_sample.h5"), image_size=64)
     assert torch.bincount(galaxies.labels).tolist() == [10] * 10
 
 
-@needs_data
+@pytest.mark.real
 def test_real_fits(load):
     with pytest.raises(
         ValueError, match=r"1 of 7 images cannot be used: decals_grz_truncated.fits"

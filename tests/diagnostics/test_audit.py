@@ -20,9 +20,6 @@ from galaxymorph.project import model_file, root
 from galaxymorph.run.results import read
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
-needs_data = pytest.mark.skipif(
-    not REAL, reason="GALAXYMORPH_DATA is not set: no real galaxies to test against"
-)
 
 
 def result(findings, check):
@@ -304,7 +301,7 @@ def cut_out(paths, crop=None):
     return torch.stack(found)
 
 
-@needs_data
+@pytest.mark.real
 def test_galaxies_that_two_real_sets_share_are_found_by_id():
     root = Path(str(REAL))
     labelled, unlabelled = (
@@ -322,7 +319,7 @@ def test_galaxies_that_two_real_sets_share_are_found_by_id():
     assert (found.severity, len(found.ids), len(set(found.ids))) == ("leak", 2 * 177, 177)
 
 
-@needs_data
+@pytest.mark.real
 def test_galaxies_that_two_real_sets_share_are_found_by_look_at_another_scale():
     """The same galaxies cut from 424 px and from 128 px files, among others."""
     root = Path(str(REAL))
