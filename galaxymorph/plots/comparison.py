@@ -42,6 +42,8 @@ DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 Values = Float[ndarray, " value"]
 Front = Bool[ndarray, " row"]
 
+MOST = 8  # lines that an eye can follow
+
 
 @style.styled
 def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> Figure:
@@ -177,8 +179,8 @@ def label_efficiency(
     table: pd.DataFrame, *, metric: str = "accuracy", controls: Collection[str] = ()
 ) -> Figure:
     """Draw a metric against the number of labels: a line with the band of its 95 % interval for
-    each method, the best with the most labels on top of the legend; `controls` are thin, grey,
-    without a band, and end it."""
+    each method, the best with the most labels on top of the legend. `controls`, and what is not
+    among the best `MOST`, are thin, grey, without a band, and end it."""
     rows = table.loc[(table.method != BASELINE) & (table.seeds > 0)]
     if rows.empty:
         return style.empty(style.NO_RESULT)
@@ -194,16 +196,17 @@ def label_efficiency(
         return name in controls, list(values if metric in LOW else -values)
 
     names = sorted(methods, key=rank)
-    alpha = min(0.12, 0.8 / max(1, sum(name not in controls for name in names)))
+    faint = {*controls, *names[MOST:]}
+    alpha = min(0.12, 0.8 / max(1, len(names) - len(faint)))
     ends = [f"{metric}_low", f"{metric}_high"]
-    rows.loc[rows.method.isin(list(controls)), ends] = np.nan  # so that no room is left for them
+    rows.loc[rows.method.isin(list(faint)), ends] = np.nan  # so that no room is left for them
     figure, ax, legend = style.panel_beside(names)
     ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
     _heights(ax, rows, metric, table)
     for i, name in enumerate(names):
         low, value, high = style.ends(methods[name], metric)
         line = style.look(i, ms=6, label=legend[i])
-        if name in controls:
+        if name in faint:
             line |= {"color": style.FAINT, "ms": 4, "lw": 0.8, "zorder": 1.5}
         else:
             ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
