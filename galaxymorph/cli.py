@@ -24,8 +24,9 @@ ID: Any = {"metavar": "ID", "required": True}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 if a step or download failed, 2 for invalid
-    parameters or arguments, 3 if images could not be read, 130 after Ctrl-C."""
+    """Run a command and return its exit status.
+    0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
+    images; 130: Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C

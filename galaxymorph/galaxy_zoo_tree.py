@@ -129,9 +129,9 @@ def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]
 
 
 def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
-    """Return each class's share of the votes: the fraction of volunteers who reach the last answer
-    of its rule, normalised over classes; equal shares if nobody reaches any.
-    Negative fractions count as 0. If `classes` lacks cigar, cigars count as edge-on."""
+    """Return each class's share of the votes, or equal shares if no class has any.
+    A share is the fraction of volunteers who reach the last answer of a rule, normalised over
+    classes. Negative fractions count as 0. If `classes` lacks cigar, cigars count as edge-on."""
     shares = np.zeros((len(votes), len(classes)))
     for place, rule in zip(_places(classes), RULES.values(), strict=True):
         question, answer, _ = rule[-1]

@@ -189,8 +189,8 @@ def check_columns(columns: Iterable[str], wanted: Iterable[str], file: Path) -> 
 def indexed(
     table: pd.DataFrame, names: Sequence[str], columns: Sequence[str], file: Path
 ) -> pd.DataFrame:
-    """Check that a table has these columns, and index it by its id: the first of `names` that it
-    has. Raises `ValueError` for missing columns, and empty or duplicate ids."""
+    """Check the columns and ids of a table; index it by the first column in `names` that it has.
+    Raises `ValueError` for missing columns, and empty or duplicate ids."""
     ids = next((name for name in names if name in table.columns), names[-1])
     check_columns(table.columns, [ids, *columns], file)
     table = table.set_index(ids)
@@ -202,8 +202,8 @@ def indexed(
 
 
 def matched(found: Found, table: pd.DataFrame, file: Path, what_then: str) -> Found:
-    """Record images without a row and rows without an image as problems, and note `what_then`
-    happens to them. Raises `ValueError` if no image has a row."""
+    """Record images without a row and rows without an image as problems.
+    The notes say `what_then` happens to them. Raises `ValueError` if no image has a row."""
     rows, galaxies = set(table.index), set(found.ids)
     unmatched = {
         f"images without a row in {file.name}": [id for id in found.ids if id not in rows],

@@ -260,8 +260,8 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
 
 
 def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Images:
-    """Observe frames of `truth["width"]` arcsec, sampled no finer than by the camera; return colour
-    pictures in whole numbers from 0 to 255."""
+    """Observe frames of `truth["width"]` arcsec; return colour pictures, whole numbers, 0 to 255.
+    Frames are sampled no finer than by the camera."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
     # SDSS colour pictures align the bands only to whole pixels.
