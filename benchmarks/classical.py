@@ -1,6 +1,6 @@
-"""How fast galaxies are measured, beside the time that a ResNet18 takes to predict the same ones.
+"""Compare the speed of measuring galaxies with that of classifying them by a ResNet18.
 
-Both are measured in turns, so that a busy machine slows both:
+The two are timed in alternation, so that a busy machine slows both:
 
     python benchmarks/classical.py --galaxies 1000 --size 64 --turns 5
 """
@@ -20,11 +20,10 @@ from galaxymorph.morphology import measures
 
 
 def rates(work: Callable[[], object], n: int) -> tuple[float, float]:
-    """Galaxies per second by the clock, and per second of the processor's time that this process
-    got."""
-    clock, processor = time.perf_counter(), time.process_time()
+    """Return galaxies per second of wall-clock time, and per second of CPU time."""
+    clock, cpu = time.perf_counter(), time.process_time()
     work()
-    return n / (time.perf_counter() - clock), n / (time.process_time() - processor)
+    return n / (time.perf_counter() - clock), n / (time.process_time() - cpu)
 
 
 def main() -> None:
@@ -45,20 +44,16 @@ def main() -> None:
     for work in works:
         work()  # warm-up
     turns = [[rates(work, n) for work in works] for _ in range(options.turns)]
-    (by_clock, by_processor), (network, network_processor) = (
+    (by_clock, by_cpu), (network, network_cpu) = (
         [statistics.median(column) for column in zip(*turn, strict=True)]
         for turn in zip(*turns, strict=True)
     )
     ratio = statistics.median(measured[1] / predicted[1] for measured, predicted in turns)
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     print(f"{versions}, {torch.get_num_threads()} threads, median of {options.turns} turns")
-    print(
-        f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s by the"
-    )
-    print(
-        f"clock, {by_processor:.0f} per second of processor time; ResNet18 predicts {network:.0f}"
-    )
-    print(f"and {network_processor:.0f}: measuring is {ratio:.2f} times as fast")
+    print(f"{len(measures.MEASURES)} measures at {options.size} px: {by_clock:.0f} galaxies/s,")
+    print(f"{by_cpu:.0f} per second of CPU time; ResNet18: {network:.0f} galaxies/s,")
+    print(f"{network_cpu:.0f} per second of CPU time; measuring is {ratio:.2f} times as fast")
 
 
 if __name__ == "__main__":

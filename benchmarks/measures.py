@@ -1,11 +1,9 @@
-"""Do the built-in measures rank galaxies as statmorph does? Spearman's correlation of each on the
-mock survey.
+"""Compare the built-in measures with statmorph: Spearman correlations on the mock survey.
 
     python benchmarks/measures.py --galaxies 250
 
-Galaxies that statmorph flags as bad or gives up on are left out and counted. It takes about a
-second for each galaxy and core, and what it has measured is kept in data/cache. Needs the extra
-`classical`."""
+Galaxies that statmorph flags as bad or fails on are left out and counted. It takes about a second
+per galaxy and core; its results are cached in data/cache. Needs the extra `classical`."""
 
 import argparse
 
@@ -25,7 +23,7 @@ SAME = {
     "half_light_radius": "r50",
     "r80": "r80",
     "petrosian_radius": "rpetro_circ",
-}  # statmorph's names; its ellipticity is 1 less the axis ratio
+}  # names in statmorph; its ellipticity is 1 - axis ratio
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""Does the mock survey teach? A ResNet trained on simulated galaxies alone, tested on all galaxies
-of a folder of real ones.
+"""Train a ResNet on simulated galaxies only, and test it on all galaxies in a real data set.
 
     python benchmarks/mock_to_real.py --real FOLDER
 
 FOLDER has one subfolder per class: 0 round, 1 in-between, 2 edge-on or cigar, 3 spiral. No real
-galaxy is used in training, validation or the choice of the epoch."""
+galaxy is used for training, validation or the choice of the epoch."""
 
 import argparse
 import platform
@@ -33,7 +32,7 @@ def main() -> None:
         help="simulated galaxies, about a fifth of them ambiguous",
     )
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and views")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batches and views")
     parser.add_argument("--survey-seed", type=int, default=7)
     given = parser.parse_args()
 

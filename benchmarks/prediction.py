@@ -1,8 +1,7 @@
-"""How much of the possible rate prediction from image files keeps, and how much memory it takes.
+"""Measure the speed of prediction from image files, as a fraction of its limits, and its memory.
 
-The limits are to read the same files into cutouts and do no more, and the model on cutouts that are
-in memory already: the faster of two ways to share out the processor. All are measured in turns, so
-that a busy machine slows all:
+The limits are reading the same files into cutouts, and predicting cutouts already in memory, by the
+faster of two ways to share the CPU. All are timed in alternation, so that a busy machine slows all:
 
     python benchmarks/prediction.py --images path/to/images_test_rev1 --turns 7
     python benchmarks/prediction.py --images path/to/images_test_rev1 --memory 60000
@@ -40,7 +39,7 @@ def rate(work: Callable[[], object], n: int) -> float:
 
 
 def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
-    """Prints the rates of reading, of the model and of both, measured in turns."""
+    """Print the rates of reading, of the model and of both, timed in alternation."""
     learner, header = saved.load(model)
     assert isinstance(learner, classifier.Classifier)
     found = find([images], header, options.crop)
@@ -73,15 +72,14 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     print(
         f"{options.encoder} at {size} px from JPEG files, crop {options.crop}: reading alone "
         f"{medians[0]:.0f} images/s, model alone {medians[1]:.0f} (all threads on a batch) or "
-        f"{medians[2]:.0f} (a batch per thread), both {medians[3]:.0f}: it keeps "
-        f"{statistics.median(kept):.0%} of the slower one (median of {len(kept)} turns, "
+        f"{medians[2]:.0f} (a batch per thread), both {medians[3]:.0f}, "
+        f"{statistics.median(kept):.0%} of the slower limit (median of {len(kept)} turns, "
         f"{kept[0]:.0%} to {kept[-1]:.0%})"
     )
 
 
 def memory(model: Path, images: Path, n: int, folder: Path) -> None:
-    """Prints the time and the largest memory of `galaxymorph predict` on `n` files, links to those
-    of `images`."""
+    """Print the time and peak memory of `galaxymorph predict` on `n` links to files in `images`."""
     files = sorted(path for path in images.iterdir() if path.suffix == ".jpg")
     many = folder / "many"
     many.mkdir()
@@ -91,7 +89,7 @@ def memory(model: Path, images: Path, n: int, folder: Path) -> None:
     command += ["--images", str(many), "--out", str(folder / "predictions.csv")]
     subprocess.run(command, check=True)
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB
-    print(f"{n:,} files: {largest / 2**20:.2f} GiB at most")
+    print(f"{n:,} files: {largest / 2**20:.2f} GiB of peak memory")
 
 
 def main() -> None:
@@ -105,7 +103,7 @@ def main() -> None:
     parser.add_argument("--galaxies", type=int, default=256, help="per turn")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument(
-        "--memory", type=int, metavar="N", help="predict N files, and tell the memory; nothing else"
+        "--memory", type=int, metavar="N", help="only predict N files and print the memory used"
     )
     options = parser.parse_args()
     where = device.device()

@@ -1,9 +1,9 @@
-"""How much of the possible training rate the pipeline keeps, and how fast the mock survey is.
+"""Measure the speed of training, as a fraction of its limit, and that of the mock survey.
 
-The limit is the same model, optimiser and precision fed one resident random batch over and over.
-The pipeline is `train.fit` on a data set, with random views. For MoCo the limit is its two forward
-passes and one backward pass, and the pipeline adds two views of each galaxy, the optimiser, the
-momentum encoder and the queue. Both are measured in turns, so that a busy machine slows both:
+The limit is the same model, optimiser and precision on one random batch that stays on the device.
+The pipeline is `train.fit` on a data set, with random views. For MoCo, the limit is its two forward
+passes and one backward pass; the pipeline adds two views per galaxy, the optimiser, the momentum
+encoder and the queue. Both are timed in alternation, so that a busy machine slows both:
 
     python benchmarks/throughput.py --encoders resnet18 resnet50 --size 64 --turns 7
 """
@@ -26,7 +26,7 @@ Limit = Callable[
 
 
 def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
-    """Images per second of forward, backward and optimizer step on one resident batch."""
+    """Return images per second of forward, backward and optimiser step on one resident batch."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)  # as train.fit
     model.train()
     start = time.perf_counter()
@@ -43,8 +43,7 @@ def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, ste
 def contrast_limit(
     model: moco.MoCo, batch: torch.Tensor, numbers: torch.Tensor, steps: int
 ) -> float:
-    """Images per second of MoCo's two forward passes and one backward pass on one resident batch,
-    and nothing else."""
+    """Return images per second of MoCo's two forward and one backward pass on a resident batch."""
     model.train()
     target = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
     start = time.perf_counter()
@@ -67,8 +66,7 @@ def compare(
     classes: int,
     **settings: Any,
 ) -> None:
-    """Prints limit and pipeline of a learner, measured in turns; targets are numbers below
-    `classes`."""
+    """Print the rates of limit and pipeline, timed in alternation; targets are below `classes`."""
     where = device.device()
     n = options.steps * options.batch_size
     images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
@@ -94,7 +92,7 @@ def compare(
     kept = sorted(b / a for a, b in pairs)
     print(
         f"{name} at {options.size} px: limit {statistics.median(limits):.0f} images/s, pipeline "
-        f"{statistics.median(pipeline):.0f} images/s; it keeps {statistics.median(kept):.1%} "
+        f"{statistics.median(pipeline):.0f} images/s, {statistics.median(kept):.1%} of the limit "
         f"(median of {len(kept)} turns, {kept[0]:.1%} to {kept[-1]:.1%})"
     )
 

@@ -1,7 +1,7 @@
-"""Cache entries: folders that are named by the hash of all that went into them.
+"""Cache results in folders named by a hash of their inputs.
 
-An entry is written under another name and renamed when it is complete, so that a killed process
-leaves nothing that could be taken for an entry."""
+An entry is written under a temporary name and renamed when complete, so that a killed process never
+leaves a partial entry."""
 
 import contextlib
 import hashlib
@@ -16,29 +16,29 @@ from types import ModuleType
 
 
 def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
-    """Return the folder of one entry, made by `write(folder)` unless it exists.
+    """Return the folder of one entry; create it with `write(folder)` if it does not exist.
 
     Args:
-        folder: where the entries of one kind lie.
-        inputs: all that the entry depends on, as JSON can express it.
-        write: writes the entry's files into the folder that it is given.
+        folder: parent folder of all entries of one kind.
+        inputs: everything that the entry depends on, JSON-serialisable.
+        write: function that writes the entry's files into the given folder.
     """
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     final, part = folder / digest, folder / f"{digest}.{os.getpid()}.part"
     if final.is_dir():
         return final
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("*.part"):  # by killed processes, if old; others may be at work
-        with contextlib.suppress(FileNotFoundError):  # another process has just completed it
+    for left in folder.glob("*.part"):  # old ones are from killed processes
+        with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
             if left.stat().st_mtime < time.time() - 86400:
                 shutil.rmtree(left, ignore_errors=True)
-    shutil.rmtree(part, ignore_errors=True)  # a killed process may have had the same number
+    shutil.rmtree(part, ignore_errors=True)  # from a killed process with the same id
     part.mkdir()
     try:
         write(part)
         try:
             part.replace(final)
-        except OSError:  # another process was faster: its entry has the same content
+        except OSError:  # another process was faster; its entry has the same content
             if not final.is_dir():
                 raise
     finally:
@@ -47,7 +47,7 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
 
 
 def code(*modules: ModuleType) -> str:
-    """Hash the source of modules and of all in this package that they import."""
+    """Hash the source code of modules and of all package modules that they import."""
     texts: dict[str, str] = {}
     waiting = list(modules)
     while waiting:

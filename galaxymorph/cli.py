@@ -1,5 +1,5 @@
-"""The command line: `galaxymorph COMMAND`. Each command is a function whose docstring is its help
-and whose parameters are its arguments; what it needs is imported when it is called."""
+"""The command line, `galaxymorph COMMAND`. Each command is a function, with its docstring as help
+and its parameters as arguments. It imports what it needs, so that the command line starts fast."""
 
 import argparse
 import importlib.util
@@ -12,7 +12,7 @@ from typing import Any
 
 import galaxymorph
 
-MOST = 20  # images to be named
+MOST = 20  # images to list
 # kinds of arguments
 FLAG: Any = {"action": "store_true"}
 NUMBER: Any = {"metavar": "N", "type": int}
@@ -24,18 +24,19 @@ ID: Any = {"metavar": "ID", "required": True}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0, 1 where a step or a download has failed, 2 for wrong parameters or
-    arguments, 3 where images could not be read, 130 after Ctrl-C."""
+    """Run a command and return its exit status.
+    0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
+    images; 130: Ctrl-C."""
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     try:
         return command(**options)
     except (ValueError, OSError) as error:
         from galaxymorph.run.params import ParamsError
 
         if command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
-            raise  # not the user's mistake
+            raise  # a bug, not a user error
         print(error, file=sys.stderr)
         return 1 if command is data else 2
     except KeyboardInterrupt:
@@ -49,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) -> int:
     """Train, evaluate, compare, report: execute the steps of params.yaml.
 
-    Every step is a notebook in its own process; the report is made at the end. All parameters are
-    checked before anything runs. A step whose inputs (parameters, code, data, steps that it reads)
-    have not changed is skipped. Ctrl-C stops at once; finished jobs are kept, and the same command
-    continues from there."""
+    Each step is a notebook in its own process; the report is written at the end. All parameters are
+    checked before anything runs. Steps with unchanged inputs (parameters, code, data, steps that
+    they read) are skipped. Ctrl-C stops at once; the same command resumes, and keeps finished
+    jobs."""
     from galaxymorph.run.executors import Local
     from galaxymorph.run.params import ParamsError
 
@@ -66,14 +67,14 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
 
 
 def tune(*, params: Path | None, overrides: list[str], run: str | None, **options: Any) -> int:
-    """Search hyper-parameters of steps on validation galaxies alone.
+    """Tune the hyper-parameters of steps on validation galaxies only.
 
-    The key `search` of a step's block lists the values to try. A trial trains as the step's
-    notebook does, with other values, for one seed, and predicts nothing; the first trial has the
+    The key `search` in a step's block lists the values to try. A trial trains like the step's
+    notebook, but with these values, for one seed and without predictions; the first trial uses the
     step's own values. Each step gets the same number of trials, including earlier ones. If a step
     trains more than once, its first training is tuned. Losses and errors are minimised, other
-    metrics maximised. Ctrl-C stops at once, and the same command continues from there. The best
-    values are written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
+    metrics maximised. Ctrl-C stops at once, and the same command resumes. The best values are
+    written to results/RUN/tune/STEP/best.yaml, for galaxymorph run --params."""
     from galaxymorph.run.params import ParamsError
 
     if not importlib.util.find_spec("optuna"):
@@ -96,21 +97,21 @@ def report(*, run: str | None, **options: Any) -> int:
 
 
 def compare(*, files: list[str], labels: Path | None, run: str) -> int:
-    """Compare methods, whoever made them, by their files of predictions alone.
+    """Compare methods from any code, given only their predictions.
 
-    The comparison and its report are a run of their own. A FILE is CSV with a row for each galaxy:
+    The comparison and its report form a run of their own. FILE is CSV with one row per galaxy:
     id,p_<class>,p_<class>,... and optionally label (the true class) and split (train, val, test,
     unlabelled; without it, all are test galaxies). A column `prediction` may replace p_<class>. The
     method is the file's name, or NAME in NAME=FILE; files of a run (cnn/seed=0/predictions.csv)
-    keep their names. Several files of one method are its seeds.
+    keep their names. Several files of one method count as its seeds.
 
     Everything is checked before anything is written: errors are reported with file, line and
     galaxy, and the exit status is 2. An earlier comparison with the same --run is replaced."""
     from galaxymorph.run.foreign import read, write
 
-    brought = read(files, labels=labels)
-    plan = write(run, brought)
-    print("\n".join(map(str, brought)))
+    methods = read(files, labels=labels)
+    plan = write(run, methods)
+    print("\n".join(map(str, methods)))
     return _execute(plan, force=True)
 
 
@@ -137,8 +138,7 @@ def _failed(names: Sequence[str]) -> int:
 
 
 def _list(plan: Any, only: Sequence[str]) -> None:
-    """Print every job: its notebook, whether it is done, its parameters, and the defaults that
-    differ from them."""
+    """Print each job: notebook, state, parameters, and the defaults that they replace."""
     from galaxymorph.run import done
     from galaxymorph.text import leaves
 
@@ -159,7 +159,7 @@ def _list(plan: Any, only: Sequence[str]) -> None:
 
 
 def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
-    """Download published galaxies and check them, or export the mock survey.
+    """Download published galaxies and verify them, or export the mock survey.
 
     Without NAME, list the data sets and how to use them. The survey is written in the layout of
     Kaggle's Galaxy Zoo challenge."""
@@ -181,21 +181,21 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
 
 
 def predict(**options: Any) -> int:
-    """Predict vote fractions or classes of galaxies with a trained model, from its file alone.
+    """Predict vote fractions or classes of galaxies with a trained model, given only its file.
 
-    A model of vote fractions writes GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
-    challenge; a model of classes id,p_<class>...,label. Rows are sorted by id, the file's name
-    without its ending. An image that cannot be read is named at the end and has no row; the exit
-    status is then 3. Run the same command again to resume."""
+    Models of vote fractions write GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
+    challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
+    without extension. Unreadable images have no row and are listed at the end; the exit status is
+    then 3. Run the same command again to resume."""
     from galaxymorph.apply.predict import predict
 
     return _left_out(predict(**options))
 
 
 def similar(**options: Any) -> int:
-    """Find the galaxies most similar to one of them, by the features of a trained model.
+    """Find the galaxies most similar to a given one, by the features of a trained model.
 
-    Similarity is the cosine in feature space. Writes a table (id,similarity) and a picture. The
+    Similarity is the cosine in feature space. Writes a table (id,similarity) and a figure. The
     model may have been trained without labels."""
     from galaxymorph.apply.similar import similar
 
@@ -205,7 +205,7 @@ def similar(**options: Any) -> int:
 def gradcam(**options: Any) -> int:
     """Draw class-activation maps: where a trained model sees a class, or an answer to a question.
 
-    Above each map is the model's prediction, with the volunteers' share where it is known, as for
+    Above each map is the model's prediction, with the volunteers' vote fraction if known, as for
     galaxies of the mock survey."""
     from galaxymorph.apply.explain import explain
 
@@ -214,8 +214,8 @@ def gradcam(**options: Any) -> int:
 
 
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
-    """Name images that could not be read or had to be mended; return the exit status."""
-    for what, wanted in (("mended", False), ("left out", True)):
+    """List the images that were repaired or left out; return the exit status."""
+    for what, wanted in (("repaired", False), ("left out", True)):
         rows = [f"\n  {name}: {why}" for name, why, left_out in remarks if left_out == wanted]
         if rows:
             rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(run)
     _plan_arguments(add)
-    add("--only", **STEPS, default=[], help="execute only these steps, or single combinations")
+    add("--only", **STEPS, default=[], help="execute only these steps or combinations")
     add("--force", **FLAG, help="also execute unchanged steps")
     add("--jobs", **NUMBER, default=1, help="how many jobs to execute in parallel (default: 1)")
     add("--list", **FLAG, dest="show", help="execute nothing; list all jobs with their parameters")
@@ -254,10 +254,10 @@ def _parser() -> argparse.ArgumentParser:
     add = command(tune)
     add("steps", **STEPS, help="steps of the parameters")
     _plan_arguments(add)
-    add("--trials", **NUMBER, dest="n_trials", default=20, help="of each step (default: 20)")
+    add("--trials", **NUMBER, dest="n_trials", default=20, help="trials per step (default: 20)")
     metric = "column of history.csv (default: val_accuracy)"
     add("--metric", **NAME, default="val_accuracy", help=metric)
-    add("--seed", **NUMBER, help="of all trials (default: the step's first seed)")
+    add("--seed", **NUMBER, help="seed of all trials (default: the step's first)")
     add("--restart", **FLAG, help="discard earlier trials")
 
     _plan_arguments(command(report))
@@ -270,16 +270,16 @@ def _parser() -> argparse.ArgumentParser:
     add = command(data)
     add("name", **NAME, nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export")
     add("--folder", type=Path, help="target (default: data/NAME in the project)")
-    add("--n-galaxies", **NUMBER, default=500, help="exported with published votes (default: 500)")
-    add("--n-test", **NUMBER, default=100, help="exported without votes (default: 100)")
-    add("--image-size", **PIXELS, default=424, help="exported (default: 424, as Kaggle's)")
-    add("--seed", **NUMBER, default=0, help="of the survey to export (default: 0)")
+    add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
+    add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
+    add("--image-size", **PIXELS, default=424, help="size of exported images (default: 424)")
+    add("--seed", **NUMBER, default=0, help="seed of the exported survey (default: 0)")
 
     add = command(predict)
     _image_arguments(add, several=True)
     add("--out", **FILE, default=Path("predictions.csv"), help="default: predictions.csv")
-    add("--gallery", **FLAG, help="also write a page to look at, beside the table (.html)")
-    add("--force", **FLAG, help="replace another file at --out")
+    add("--gallery", **FLAG, help="also write an .html page of the galaxies by predicted class")
+    add("--force", **FLAG, help="overwrite a different file at --out")
 
     add = command(similar)
     _image_arguments(add, several=True)
@@ -289,18 +289,18 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(gradcam)
     _image_arguments(add, several=False)
-    add("--galaxy", **ID, dest="ids", nargs="+", help="a row of the picture for each")
+    add("--galaxy", **ID, dest="ids", nargs="+", help="ids of the galaxies to draw")
     add("--question", **NAME, help="for a model of vote fractions: bar, spiral, edge_on, ...")
-    add("--answer", **NAME, help="one answer (default: all to the question), or one class")
+    add("--answer", **NAME, help="one class, or one answer (default: all answers to the question)")
     more = {"dest": "methods", "nargs": "+", "default": ["gradcam"]}
     add("--method", **NAME, **more, help="gradcam (default), gradcam++, hirescam, ...")
-    add("--layer", **NAME, help="such as encoder.body.layer2")
+    add("--layer", **NAME, help="layer to explain, such as encoder.body.layer2")
     add("--out", **FILE, default=Path("gradcam.png"), help="default: gradcam.png")
     return parser
 
 
 def _plan_arguments(add: Any) -> None:
-    add("--params", **FILE, help="parameters (default: params.yaml of the project)")
+    add("--params", **FILE, help="parameter file (default: the project's params.yaml)")
     change = "change one parameter, such as -s resnet18.training.epochs=3; may be repeated"
     more = {"metavar": "KEY=VALUE", "action": "append", "default": [], "dest": "overrides"}
     add("-s", "--set", **more, help=change)
@@ -315,5 +315,5 @@ def _image_arguments(add: Any, *, several: bool) -> None:
     add("--images", **path, required=several, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")
     if several:
-        add("--average-orientations", **FLAG, help="mean of 8 rotations and mirror images; slower")
-        add("--batch-size", **NUMBER, default=64, help="galaxies at a time (default: 64)")
+        add("--average-orientations", **FLAG, help="mean of 8 rotations and reflections; slower")
+        add("--batch-size", **NUMBER, default=64, help="galaxies per batch (default: 64)")

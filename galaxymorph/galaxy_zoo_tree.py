@@ -3,11 +3,10 @@
 One table, `QUESTIONS`, holds the tree; Kaggle's column names, slices, parents, plot labels and the
 hard classes all derive from it. Votes come in two conventions, both `(galaxy, 37)`:
 
-* cumulative (Kaggle): the fraction of *all* volunteers who arrived at an answer; the answers of a
+* cumulative (Kaggle): the fraction of *all* volunteers who gave an answer; the answers to a
   question sum to the answer that leads to it, so a child never exceeds its parent;
-* per question: the fraction of those *who were asked*; the answers of a question sum to 1, NaN
-  where nobody was asked.
-"""
+* per question: the fraction of *those asked*; the answers to a question sum to 1, or are NaN if
+  nobody was asked."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,11 +23,11 @@ class Question(NamedTuple):
 
     name: str
     answers: tuple[str, ...]
-    parent: tuple[str, str] | None  # (question name, answer); None: everybody is asked
+    parent: tuple[str, str] | None  # (question name, answer); None: everyone is asked
 
 
-# In the order of Kaggle's columns, and with its normalisation: questions 3, 4 and 5 are asked of
-# every disc that is not edge-on, question 6 ("Is there anything odd?") of everybody.
+# In the order of Kaggle's columns and with its normalisation: questions 3, 4 and 5 are asked about
+# every disc that is not edge-on, question 6 ("Is there anything odd?") about every galaxy.
 _FACE_ON, _SPIRAL = ("edge_on", "no"), ("spiral", "yes")
 _ODD = ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane")
 QUESTIONS = (
@@ -55,7 +54,7 @@ SLICES = {q.name: slice(_STARTS[q.name], _STARTS[q.name] + len(q.answers)) for q
 
 
 def column(question: str, answer: str) -> int:
-    """Return the column (0 to 36) of an answer. Raises `KeyError` that lists the valid ones."""
+    """Return the column (0 to 36) of an answer. A `KeyError` lists the valid names."""
     known = [a for q, a in ANSWERS if q == question]
     if not known:
         raise KeyError(f"unknown question {question!r}. Known: {', '.join(SLICES)}")
@@ -64,7 +63,7 @@ def column(question: str, answer: str) -> int:
     return ANSWERS.index((question, answer))
 
 
-# For each question the column of the answer that leads to it, or None where everybody is asked.
+# Column of the answer that leads to each question; None if everyone is asked.
 PARENTS = {q.name: None if q.parent is None else column(*q.parent) for q in QUESTIONS}
 
 
@@ -76,7 +75,7 @@ def reached(votes: Votes) -> Float[ndarray, "galaxy 11"]:
 
 
 def per_question(votes: Votes) -> Votes:
-    """Turn cumulative votes into fractions of those who were asked; NaN where nobody was."""
+    """Convert cumulative votes to fractions of those asked; NaN if nobody was asked."""
     fractions = np.full_like(votes, np.nan)
     for asked, where in zip(reached(votes).T[..., None], SLICES.values(), strict=True):
         np.divide(votes[:, where], asked, out=fractions[:, where], where=asked > 0)
@@ -84,20 +83,20 @@ def per_question(votes: Votes) -> Votes:
 
 
 def cumulative(fractions: Votes) -> Votes:
-    """Turn fractions of those who were asked into cumulative votes: every answer times the
-    probability of reaching its question.
+    """Convert fractions of those asked to cumulative votes.
 
-    NaN (nobody was asked) becomes 0, so `cumulative(per_question(votes))` gives `votes` back."""
+    Each answer is multiplied by the probability of reaching its question. NaN (nobody was asked)
+    becomes 0, so `cumulative(per_question(votes))` returns `votes`."""
     votes = np.nan_to_num(fractions)
-    for question, where in SLICES.items():  # parents stand before their children in the table
+    for question, where in SLICES.items():  # parents precede their children in the table
         parent = PARENTS[question]
         if parent is not None:
             votes[:, where] *= votes[:, parent, None]
     return votes
 
 
-# Hard classes: every (question, answer, least per-question fraction) of a rule must hold.
-# Thresholds as published with the Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used
+# Hard classes: all (question, answer, minimum per-question fraction) of a rule must be met.
+# Thresholds of the Galaxy Zoo 2 "clean" samples (Willett et al. 2013, table 3; used
 # by Zhu et al. 2019, arXiv 1807.10406).
 _SMOOTH, _FEATURES = ("smooth", "smooth", 0.469), ("smooth", "features", 0.430)
 RULES: dict[str, tuple[tuple[str, str, float], ...]] = {
@@ -108,19 +107,19 @@ RULES: dict[str, tuple[tuple[str, str, float], ...]] = {
     "spiral": (_FEATURES, ("edge_on", "no", 0.715), ("spiral", "yes", 0.619)),
 }
 CLASSES: dict[int, tuple[str, ...]] = {
-    4: ("round", "in-between", "edge-on", "spiral"),  # a cigar is taken for an edge-on disc
+    4: ("round", "in-between", "edge-on", "spiral"),  # a cigar counts as edge-on
     5: ("round", "in-between", "cigar", "edge-on", "spiral"),
 }
 
 
 def _places(classes: Sequence[str]) -> list[int]:
-    """The class that each rule is for; where `classes` has no cigar, a cigar counts as edge-on."""
+    """Return the class of each rule; if `classes` lacks cigar, cigars count as edge-on."""
     return [list(classes).index(name if name in classes else "edge-on") for name in RULES]
 
 
 def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]:
-    """Return the class of each galaxy by `RULES`, as an index into `classes`; -1 where no rule
-    holds, or rules of two classes do. Where `classes` has no cigar, a cigar counts as edge-on."""
+    """Assign a class to each galaxy by `RULES`: an index into `classes`, -1 if none or several fit.
+    If `classes` lacks cigar, cigars count as edge-on."""
     fractions = np.nan_to_num(per_question(votes))
     fits = np.zeros((len(votes), len(classes)), bool)
     for place, rule in zip(_places(classes), RULES.values(), strict=True):
@@ -130,9 +129,9 @@ def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]
 
 
 def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "galaxy class"]:
-    """Return how votes are shared among classes: the fraction of volunteers who arrive at the last
-    answer of a class's rule, divided by the sum over classes; equal shares if nobody does.
-    Fractions below 0 count as 0. Where `classes` has no cigar, a cigar counts as edge-on."""
+    """Return each class's share of the votes, or equal shares if no class has any.
+    A share is the fraction of volunteers who reach the last answer of a rule, normalised over
+    classes. Negative fractions count as 0. If `classes` lacks cigar, cigars count as edge-on."""
     shares = np.zeros((len(votes), len(classes)))
     for place, rule in zip(_places(classes), RULES.values(), strict=True):
         question, answer, _ = rule[-1]
@@ -142,8 +141,8 @@ def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "gal
 
 
 def shares(fractions: Votes) -> Votes:
-    """Return each answer's share of all answers to its question, without negative ones; NaN where
-    the question has none."""
+    """Return each answer's share of the answers to its question; negative fractions count as 0.
+    NaN if the question has no answers."""
     fractions = np.maximum(fractions, 0)
     total = np.empty_like(fractions)
     for where in SLICES.values():

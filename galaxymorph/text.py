@@ -1,4 +1,4 @@
-"""Words for messages: lists, durations, what somebody may have meant."""
+"""Format messages: durations, lists, and suggestions for misspelt names."""
 
 import difflib
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def duration(seconds: float | int) -> str:
-    """`8 s`, `2 min 05 s`, `1 h 12 min`."""
+    """Format a duration: `8 s`, `2 min 05 s`, `1 h 12 min`."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -17,7 +17,7 @@ def duration(seconds: float | int) -> str:
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All values of nested dicts and lists, with their dotted keys."""
+    """Yield all values of nested dicts and lists with their dotted keys."""
     if not isinstance(tree, dict | list):
         yield prefix, tree
         return
@@ -26,27 +26,27 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def plain_id(name: str) -> str:
-    """An id without folder, ending and leading zeros: equal for two spellings of one galaxy."""
+    """Strip folder, extension and leading zeros, so that all spellings of an id are equal."""
     ending = r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$"
     name = re.split(r"[/\\]", str(name))[-1]
     return re.sub(ending, "", name, flags=re.IGNORECASE).lstrip("0") or "0"
 
 
 def listing(items: Iterable[object], most: int = 10) -> str:
-    """The first items, separated by commas, and how many more there are."""
+    """Join the first items with commas, and count the rest: `a, b and 3 more`."""
     items = [str(item) for item in items]
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """` (did you mean seed?)`, or nothing where no word is near."""
+    """Return ` (did you mean seed?)`, or an empty string if no word is close."""
     found = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
 def unknown(thing: str, word: object, known: Iterable[str]) -> str:
-    """`unknown split 'tets'; did you mean 'test'? Known: train, val, test`."""
+    """Return `unknown split 'tets'; did you mean 'test'? Known: train, val, test`."""
     known = list(known)
     found = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f"; did you mean {found[0]!r}?" if found else "."

@@ -343,8 +343,7 @@ def test_predict_writes_a_table_and_names_what_it_left_out(galaxies, capsys):
     captured = capsys.readouterr()
     assert "5 galaxies in" in captured.out and "images/s: new/p.csv" in captured.out
     assert captured.err.endswith(
-        "images left out: 1\n"
-        "  images/7.jpg: neither JPEG nor PNG nor TIFF, or broken at its beginning\n"
+        "images left out: 1\n  images/7.jpg: not a valid JPEG, PNG or TIFF file\n"
     )
     lines = Path("new/p.csv").read_text().splitlines()
     assert lines[0] == "id,p_a,p_b,label" and [line[0] for line in lines[1:]] == list("0123")

@@ -1,4 +1,4 @@
-"""Decode every galaxy once into one memory-mapped uint8 array, an entry of the cache."""
+"""Cut out and decode each galaxy once, into a memory-mapped uint8 array in the cache."""
 
 import itertools
 import json
@@ -19,26 +19,25 @@ from tqdm import tqdm
 
 from galaxymorph.data import sources
 
-LEAST = 1.5  # pixels of a JPEG, decoded at a fraction of its size, for each pixel of the cutout
-CHUNK = 16  # galaxies per task: its overhead stays hidden, and the progress bar smooth
+LEAST = 1.5  # minimum number of decoded JPEG pixels per cutout pixel, along each axis
+CHUNK = 16  # galaxies per task: little overhead, and a smooth progress bar
 
-Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or a file not decoded yet
-Job = Callable[[], tuple[Any, str]]  # gives one galaxy, uint8 (3, size, size), and a remark or ""
-Remark = tuple[int, str, bool]  # position of a galaxy, message, whether it failed
+Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or a file not yet decoded
+Job = Callable[[], tuple[Any, str]]  # returns uint8 (3, size, size) and a remark or ""
+Remark = tuple[int, str, bool]  # row of the galaxy, message, whether it failed
 
 
 def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "3 {size} {size}"]:
-    """Resample the central `crop` pixels of an image (default: its largest central square) to
-    `size` pixels.
+    """Cut out the central `crop` pixels (default: the largest square) and resample them to `size`.
 
-    Lanczos resampling weighs all source pixels around a new one, so shrinking does not alias.
-    Plain averages to three times the size first (`reducing_gap`) take half of the time and change
-    real galaxies by 0.2 of 255 levels, at most by 3. A JPEG is decoded at 1/2, 1/4 or 1/8 of its
-    size where `LEAST` of its pixels are then left for each new one (`Image.draft`), in half of the
-    time: real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 levels in the mean,
-    2 values in 1,000 by more than 2, none by more than 12.
+    Lanczos resampling weights all source pixels near a new pixel, so shrinking does not alias.
+    Averaging first to three times the size (`reducing_gap`) halves the time and changes real
+    galaxies by 0.2 of 255 levels, at most 3. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+    (`Image.draft`) if at least `LEAST` pixels per new pixel remain, which halves the time again:
+    real galaxies of 424 px, shrunk to 32 to 128 px, change by 0.2 to 0.4 levels on average, 2
+    values in 1,000 by more than 2, none by more than 12.
 
-    Raises `ValueError` where `crop` is larger than the image."""
+    Raises `ValueError` if `crop` is larger than the image."""
     if isinstance(picture, ndarray):
         picture = Image.fromarray(picture)
     width, height = picture.size
@@ -51,7 +50,7 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
     scale = drafted[1][2] / width if drafted else 1.0
     left, top = scale * ((width - side) // 2), scale * ((height - side) // 2)
     x, y, wide = math.floor(left), math.floor(top), scale * side
-    edges = (x, y, math.ceil(left + wide), math.ceil(top + wide))  # nothing beyond leaks in
+    edges = (x, y, math.ceil(left + wide), math.ceil(top + wide))  # nothing from outside leaks in
     square = sources.to_rgb(picture).crop(edges)
     if side != size:
         box = (left - x, top - y, left - x + wide, top - y + wide)
@@ -62,16 +61,17 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
 def read(
     original: Callable[[], tuple[Picture, str]], *, size: int, crop: int | None
 ) -> tuple[UInt8[ndarray, "3 {size} {size}"], str]:
-    """Cut out of the picture that `original()` gives, and pass on the remark that comes with it."""
+    """Cut out the picture that `original()` returns; return the cutout and the remark."""
     picture, remark = original()
     return cutout(picture, size=size, crop=crop), remark
 
 
 def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
-    """Run all jobs in parallel and write `images.npy`, uint8 (galaxy, 3, size, size), and
-    `remarks.json` into `folder`. A job that fails takes no row, but a `Remark`."""
+    """Run all jobs in parallel and write their images and remarks into `folder`.
+
+    `images.npy` is uint8 (galaxy, 3, size, size). A failed job adds a `Remark`, but no image."""
     remarks: list[Remark] = []
-    # Which warnings are shown is a setting of the whole process: not to be changed in a thread.
+    # Warning filters are shared by the whole process and must not be changed in a thread.
     with warnings.catch_warnings(), (folder / "images.npy").open("wb") as file:
         warnings.simplefilter("ignore")
         _header(file, len(jobs), size)
@@ -91,11 +91,10 @@ def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:
 def in_order(
     function: Callable[[Any], Any], items: Iterable[Any], *, workers: int
 ) -> Generator[Any]:
-    """Call `function` on every item by as many threads as there are `workers`; yield the results in
-    the order of the items.
+    """Call `function` on each item in `workers` threads; yield the results in order.
 
-    Threads suffice, because Pillow and torch work without Python's lock. Only a few items are
-    handed out ahead of the one that is waited for: memory stays bounded."""
+    Threads suffice because Pillow and torch release the GIL. Only a few items are submitted in
+    advance, which bounds the memory."""
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[Any]] = deque()
     try:
@@ -105,30 +104,31 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # also where the caller is stopped: then nothing new is begun
+    finally:  # also if the caller stops early: start nothing new
         pool.shutdown(cancel_futures=True)
 
 
 def _header(file: IO[bytes], rows: int, size: int) -> None:
-    """Write the header of a `.npy` file; NumPy pads it, so that another number of rows fits."""
+    """Write the header of a `.npy` file; NumPy pads it, so the number of rows can change later."""
     file.seek(0)
     description = {"descr": "|u1", "fortran_order": False, "shape": (rows, 3, size, size)}
     np.lib.format.write_array_header_1_0(file, description)
 
 
 def run(jobs: Sequence[Job]) -> list[tuple[ndarray | None, str]]:
-    """Return the result of every job, or None and its error's message."""
+    """Return the result of each job, or None and the error message if it failed."""
     results: list[tuple[ndarray | None, str]] = []
     for job in jobs:
         try:
             results.append(job())
-        except Exception as error:  # a broken file makes a decoder raise just anything
+        except Exception as error:  # decoders raise all kinds of errors on broken files
             results.append((None, str(error) or type(error).__name__))
     return results
 
 
 def opened(folder: Path) -> tuple[UInt8[np.memmap, "galaxy 3 size size"], list[Remark]]:
-    """Map the images of an entry (writing changes memory, never the file), and return what the jobs
-    failed at or had to remark when it was made."""
+    """Memory-map the images of a cache entry, and read the remarks made when it was written.
+
+    Changes to the array stay in memory and never reach the file."""
     remarks = json.loads((folder / "remarks.json").read_text())
     return np.load(folder / "images.npy", mmap_mode="c"), [(*each,) for each in remarks]

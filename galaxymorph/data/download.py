@@ -1,4 +1,4 @@
-"""Fetch published data sets, checked and resumable."""
+"""Download published data sets: checksums are verified, broken downloads resumed."""
 
 import hashlib
 import http.client
@@ -21,27 +21,27 @@ from galaxymorph.text import unknown
 
 
 class Dataset(NamedTuple):
-    """Nothing is downloaded without a checksum that its publishers state."""
+    """A published data set, whose files have checksums stated by the publishers."""
 
     about: str
     files: dict[str, str]  # checksum by address: "sha256:..." or "md5:..."
-    use: str  # what to do with them
+    use: str  # how to load or obtain them
 
 
 _DROPBOX = "https://dl.dropboxusercontent.com/s"
-_KAGGLE = """Kaggle wants an account and its own client:
+_KAGGLE = """Kaggle requires an account and its own client:
   pip install kaggle
   accept the rules at https://www.kaggle.com/c/galaxy-zoo-the-galaxy-challenge/rules
-  create a token as https://github.com/Kaggle/kaggle-api says, then for each FILE of
+  create a token (see https://github.com/Kaggle/kaggle-api), then, for each FILE of
   images_training_rev1.zip, training_solutions_rev1.zip, images_test_rev1.zip (optional, unlabelled)
   kaggle competitions download -c galaxy-zoo-the-galaxy-challenge -p data/galaxy_zoo -f FILE
-There is no need to unpack these zips.
+The zips can stay packed.
 galaxies: {name: galaxy_zoo, root: data/galaxy_zoo, crop: 212}"""
 # Addresses and checksums as in the authors' packages astroNN and galaxy-datasets.
 DATASETS: dict[str, Dataset] = {
     "galaxy10": Dataset(
-        "Galaxy10 DECaLS: 17,736 galaxies of the DESI Legacy Surveys in ten classes, 256 px, 2.5 GB"
-        " (Leung & Bovy; Galaxy Zoo)",
+        "Galaxy10 DECaLS: 17,736 galaxies from the DESI Legacy Surveys in ten classes, 256 px, 2.5 "
+        "GB (Leung & Bovy; Galaxy Zoo)",
         {
             "https://zenodo.org/records/10845026/files/Galaxy10_DECals.h5": "sha256:"
             "19aefc477c41bb7f77ff07599a6b82a038dc042f889a111b0d4d98bb755c1571"
@@ -49,8 +49,8 @@ DATASETS: dict[str, Dataset] = {
         "galaxies: {name: galaxy10, root: data/galaxy10/Galaxy10_DECals.h5}",
     ),
     "galaxy_mnist": Dataset(
-        "GalaxyMNIST: 10,000 galaxies of DECaLS in four classes, labelled with confidence (Walmsley"
-        " et al. 2022; Galaxy Zoo)",
+        "GalaxyMNIST: 10,000 galaxies from DECaLS in four classes, confidently labelled "
+        "(Walmsley et al. 2022; Galaxy Zoo)",
         {
             f"{_DROPBOX}/6xlym0ney5q9aec14vvy1/galaxy_mnist_train_catalog.parquet"
             "?rlkey=fc5knqscwk2h6r4z5d3156vzr&dl=0": "md5:cd22b21d165802f4bc1adf997424aec2",
@@ -68,29 +68,28 @@ DATASETS: dict[str, Dataset] = {
         _KAGGLE,
     ),
 }
-# As its authors name the labels 0 to 3.
+# Labels 0 to 3, as named by the authors.
 GALAXY_MNIST = ("smooth_round", "smooth_cigar", "edge_on_disk", "unbarred_spiral")
-_BAR: dict[str, Any] = {"mininterval": 1, "delay": 1}  # of a progress bar
+_BAR: dict[str, Any] = {"mininterval": 1, "delay": 1}  # progress bar
 
 
 def info() -> str:
-    """Say which data sets there are, and how each is used."""
+    """List the data sets and how to use each."""
     parts = {name: f"{each.about}\n{each.use}" for name, each in DATASETS.items()}
     return "\n\n".join(f"{name}\n{textwrap.indent(part, '  ')}" for name, part in parts.items())
 
 
 def download(name: str, *, folder: Path | None = None) -> str:
-    """Get a data set into `folder` (default: data/NAME in the project); return what to do next.
+    """Download a data set into `folder` (default: data/NAME in the project); return how to load it.
 
     Raises:
-        ValueError: an unknown data set, or a wrong checksum.
-        OSError: network or server failed; the message says how to go on.
-    """
+        ValueError: unknown data set, missing package or wrong checksum.
+        OSError: network or server error; the message says how to resume."""
     if name not in DATASETS:
         raise ValueError(unknown("data set", name, DATASETS))
     folder = folder or project.root() / "data" / name
     if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError("GalaxyMNIST's labels are Parquet files; first: pip install pyarrow")
+        raise ValueError("GalaxyMNIST's Parquet labels need pyarrow: pip install pyarrow")
     files = [fetch(url, checksum, folder) for url, checksum in DATASETS[name].files.items()]
     if name == "galaxy_mnist":
         _arrange_galaxy_mnist(folder, *files)
@@ -98,8 +97,9 @@ def download(name: str, *, folder: Path | None = None) -> str:
 
 
 def fetch(url: str, checksum: str, folder: Path) -> Path:
-    """Download one file and check it, unless it is there and right; a download that broke off goes
-    on where it stopped. Raises as `download` does."""
+    """Download a file, unless it exists, and verify its checksum.
+
+    A broken download is resumed. Raises the same errors as `download`."""
     target = folder / PurePosixPath(urllib.parse.urlsplit(url).path).name
     part = folder / f"{target.name}.part"
     if not target.exists():
@@ -112,13 +112,13 @@ def fetch(url: str, checksum: str, folder: Path) -> Path:
         found = hashlib.file_digest(opened, algorithm).hexdigest()
     if found != expected:
         part.unlink(missing_ok=True)
-        what = f"the {algorithm} checksum {found}, but its publishers state {expected}"
-        raise ValueError(f"{path.name} has {what}. Remove {path} if it is there, download it again")
+        what = f"its {algorithm} checksum is {found}, but its publishers state {expected}"
+        raise ValueError(f"{path.name} is not valid: {what}. Delete {path} if it exists; try again")
     return path.replace(target)
 
 
 def _complete(url: str, part: Path) -> None:
-    """Transfer what is missing in `part`, again and again as long as anything comes."""
+    """Transfer the missing part of a file, retrying as long as some data arrive."""
     while True:
         before = part.stat().st_size
         try:
@@ -126,18 +126,18 @@ def _complete(url: str, part: Path) -> None:
             return
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "code", None) == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return  # nothing is missing; whether it is right, the checksum says
+                return  # already complete; the checksum is verified later
             have = part.stat().st_size
-            if have <= before:  # else the line is shaky, but not dead
-                kept = f"{have:,} bytes are kept: the same command goes on from there"
-                by_hand = f"Or fetch it with a browser and save it as {part.with_suffix('')}"
+            if have <= before:  # no progress, so retrying is pointless
+                kept = f"{have:,} bytes are kept: run the same command again to resume"
+                by_hand = f"Or download it with a browser and save it as {part.with_suffix('')}"
                 message = f"cannot download {url} ({error}). {kept}. {by_hand}"
                 raise ConnectionError(message) from error
             time.sleep(1)
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append to `part` what is missing, or write it anew where the server sends no parts."""
+    """Append the missing bytes to `part`; start again if the server does not support ranges."""
     have = part.stat().st_size
     headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"}
     headers |= {"Range": f"bytes={have}-"} if have else {}
@@ -156,22 +156,22 @@ def _transfer(url: str, part: Path) -> None:
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpack a tar file that holds nothing but files and folders, all of them inside of `folder`.
-    Raises `ValueError`, and unpacks nothing, where a member may land elsewhere, or is a link or a
-    device."""
+    """Unpack a tar file of plain files and folders.
+
+    Raises `ValueError`, and unpacks nothing, if a member is a link, a device or lands elsewhere."""
     with tarfile.open(archive) as opened:
         members = opened.getmembers()
         for member in members:
             path = PurePosixPath(member.name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                what = f"its member {member.name!r} may write elsewhere. Nothing unpacked"
-                raise ValueError(f"{archive} is not to be trusted: {what}")
+                what = f"member {member.name!r} may write outside the folder; nothing unpacked"
+                raise ValueError(f"{archive} is not a safe archive: {what}")
         shown = tqdm(members, "unpacking", unit=" files", leave=False, **_BAR)
         opened.extractall(folder, shown, filter="data")
 
 
 def _arrange_galaxy_mnist(folder: Path, train: Path, test: Path, archive: Path) -> None:
-    """From catalogues and an archive to one folder per class, in one step at the end."""
+    """Sort the images into one folder per class; `classes` appears only when complete."""
     classes, part = folder / "classes", folder / "classes.part"
     if classes.exists():
         return

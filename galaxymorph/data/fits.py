@@ -1,4 +1,4 @@
-"""FITS images: which files make a galaxy, and from three bands to a colour picture."""
+"""Find FITS images, group them by galaxy, and combine three bands into a colour picture."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from galaxymorph.data.sources import RGB, Found
 from galaxymorph.text import listing
 
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
-WAVELENGTHS = "ugrizy"  # the bands' letters, bluest first
+WAVELENGTHS = "ugrizy"  # band letters, bluest first
 
 STRETCH, SOFTENING, WEIGHTS = 0.5, 8.0, (2.5, 1.5, 1.0)  # defaults of stretch, Q, band_weights
 
@@ -37,23 +37,23 @@ def find(
     Q: float = SOFTENING,
     band_weights: Sequence[float] = WEIGHTS,
 ) -> Found:
-    """Find FITS images anywhere below a folder, plain or compressed: cubes of three bands
-    `<id>.fits`, or one file per band `<id>_<band>.fits` with a band of u, g, r, i, z, y (or in
-    capitals). The band in the header is ignored: it is often wrong.
+    """Find FITS images anywhere below a folder, plain or compressed.
+
+    A galaxy is a cube of three bands, `<id>.fits`, or one file per band, `<id>_<band>.fits`, with
+    band u, g, r, i, z or y (or capitals). The band in the header is ignored, as it is often wrong.
 
     Args:
-        labels: a CSV file, see `sources.label`; default: all unlabelled.
+        labels: CSV file, see `sources.label` (default: all unlabelled).
         class_names: names for the classes, in the order of the sorted labels.
-        bands: the planes of a cube (default: bluest first), or the single files to use, as "gri".
-        hdu, stretch, Q, band_weights: see `read`.
-    """
+        bands: order of a cube's planes (default: bluest first), or the files to use, e.g. "gri".
+        hdu, stretch, Q, band_weights: see `read`."""
     if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
-        raise ValueError(f"bands must be three different ones of {WAVELENGTHS}, not {bands!r}")
+        raise ValueError(f"bands must be three different letters of {WAVELENGTHS}, not {bands!r}")
     if len(band_weights) != 3:
         raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
     files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
-        raise ValueError(f"{root}: no FITS files found, none that ends in {', '.join(ENDINGS)}")
+        raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
     colour["band_weights"] = list(band_weights)
     groups = _galaxies(files, bands)
@@ -68,7 +68,7 @@ def find(
 
 
 def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry]]:
-    """For every id its cube, or its three files from blue to red."""
+    """Group files by id: a cube, or three files from blue to red."""
     groups: dict[str, dict[str, Entry]] = defaultdict(dict)  # "" is the band of a cube
     for file in files:
         stem = sources.without_ending(file.name)
@@ -77,7 +77,7 @@ def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry
         group = groups[id]
         if band in group or (group and "" in (band, *group)):
             others = listing(other.path for other in group.values())
-            raise ValueError(f"{file.path} is a second image of {id!r}, beside {others}")
+            raise ValueError(f"duplicate id {id!r} ({others}, {file.path}); remove or rename one")
         group[band] = file
     chosen, wrong = {}, []
     for id, group in groups.items():
@@ -88,8 +88,8 @@ def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry
             wrong.append(f"{id} ({', '.join(group)})")
     if wrong:
         raise ValueError(
-            "expected a cube <id>.fits, or files <id>_<band>.fits of three bands; these have other "
-            f"bands: {listing(wrong)}. Add files, or say which to use, such as bands: gri"
+            "expected a cube <id>.fits, or files <id>_<band>.fits in three bands; these have other "
+            f"bands: {listing(wrong)}. Add files, or choose three bands, such as bands: gri"
         )
     return chosen
 
@@ -103,16 +103,16 @@ def read(
     Q: float = SOFTENING,
     band_weights: Sequence[float] = WEIGHTS,
 ) -> RGB:
-    """Make a colour picture of three bands, by Lupton et al. (2004)'s arcsinh stretch.
+    """Combine three bands into a colour picture with the stretch of Lupton et al. (2004).
 
     Args:
         files: one cube (3, height, width), or three images (height, width).
-        bands: the planes of a cube; default: bluest first, as are the images.
-        hdu: the extension with the image; default: the first that has one.
-        stretch, Q: in units of the weighted pixels, see `astropy.visualization.make_lupton_rgb`.
-        band_weights: what the bands are multiplied with, bluest first.
+        bands: order of the planes in a cube (default: bluest first); images are bluest first.
+        hdu: extension with the image (default: the first that has one).
+        stretch, Q: see `astropy.visualization.make_lupton_rgb`; stretch in weighted pixel units.
+        band_weights: factors for the bands, bluest first.
 
-    Raises `ValueError` for a broken file, other than three bands, and bands of several sizes."""
+    Raises `ValueError` for a broken file, or unless there are three bands of the same size."""
     planes = [plane for file in files for plane in _planes(file, hdu)]
     if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
         shapes = " and ".join(str(plane.shape) for plane in planes)
@@ -121,9 +121,9 @@ def read(
     order = [letters.index(band) for band in sorted(letters, key=WAVELENGTHS.index)]
     light = np.stack(planes)[order] * np.reshape(band_weights, (3, 1, 1))
     if not np.isfinite(light).any():
-        raise ValueError("no pixel has a value")
+        raise ValueError("all pixels are missing")
     light, filled = fill(light)
-    blue, green, red = light[:, ::-1]  # the first row of a FITS image is its lowest
+    blue, green, red = light[:, ::-1]  # the first row of a FITS image is at the bottom
     rgb = make_lupton_rgb(red, green, blue, minimum=0, stretch=stretch, Q=Q)  # pyright: ignore[reportArgumentType]
     return rgb, f"{filled:.2g} % of the pixels were missing and filled in" if filled else ""
 
@@ -139,9 +139,9 @@ def _planes(file: str, hdu: int | None) -> list[ndarray]:
 def fill(bands: Bands) -> tuple[Bands, float]:
     """Fill in missing pixels; return the bands and the percentage that was filled.
 
-    Missing is what is not finite, and an exact 0 where another band has light, as surveys write it
-    where they have no data. A band takes the mean of the others there, which keeps the shape in
-    grey; without any, the mean of the neighbourhood, or else the median, which is the sky."""
+    A pixel is missing if it is not finite, or exactly 0 where another band has light, as surveys
+    mark areas without data. It becomes the mean of the other bands, which keeps the shape in grey;
+    if all bands are missing, the mean of its neighbourhood, or else the median, i.e. the sky."""
     missing = ~np.isfinite(bands)
     missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
     if not missing.any():
@@ -151,7 +151,7 @@ def fill(bands: Bands) -> tuple[Bands, float]:
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        # Takes half a second to import, for a few files.
+        # Slow to import (0.5 s) and rarely needed.
         from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
 
         kernel = Gaussian2DKernel(2)

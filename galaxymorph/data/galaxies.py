@@ -1,4 +1,4 @@
-"""The one data set type: galaxies with pixels, classes, votes, and the split of each."""
+"""The data set type: galaxies with their images, classes, votes and splits."""
 
 import hashlib
 import json
@@ -20,55 +20,57 @@ SPLITS: tuple[str, ...] = get_args(Split)
 
 @dataclass
 class Galaxies:
-    """Galaxies of the main source first, each source by id. `images` of a source in files are
-    mapped from the cache: they take memory only as far as they are used."""
+    """A set of galaxies: those of the main source first, each source sorted by id.
+
+    `images` are memory-mapped from the cache, so only those in use take memory."""
 
     ids: Shaped[ndarray, " galaxy"]  # str
     images: UInt8[Tensor, "galaxy 3 size size"]
     labels: Int64[Tensor, " galaxy"]  # index into `classes`, -1 where unlabelled
     classes: tuple[str, ...]
-    votes: Float[Tensor, "galaxy 37"] | None  # cumulative; NaN rows where nobody voted
-    split: Shaped[ndarray, " galaxy"]  # str, of `SPLITS`
-    volunteers: Float[Tensor, " galaxy"] | None = None  # how many people voted; NaN where unknown
-    cutout: dict[str, Any] = field(default_factory=dict)  # options by which pixels were cut
-    notes: list[str] = field(default_factory=list)  # left out, filled in or joined: for results
+    votes: Float[Tensor, "galaxy 37"] | None  # cumulative; rows of NaN where nobody voted
+    split: Shaped[ndarray, " galaxy"]  # str, one of `SPLITS`
+    volunteers: Float[Tensor, " galaxy"] | None = None  # number of voters; NaN if unknown
+    cutout: dict[str, Any] = field(default_factory=dict)  # options of the cutouts
+    notes: list[str] = field(default_factory=list)  # what was left out, repaired or joined
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, *splits: Split) -> "Galaxies":
-        """Copy the galaxies of one split, or of several. Raises `ValueError` for an unknown split,
-        or an empty one: methods rely on all but "unlabelled"."""
+        """Copy the galaxies of one or more splits.
+
+        Raises `ValueError` for an unknown split, or an empty one other than "unlabelled"."""
         for split in splits:
             if split not in SPLITS:
                 raise ValueError(unknown("split", split, SPLITS))
             if split == "unlabelled" or (self.split == split).any():
                 continue
             if (self.labels < 0).all():
-                why = "no galaxy has a label: give the source labels, or use a method without"
+                why = "no galaxy has a label: add labels, or use a method that needs none"
             elif split == "train":
-                why = "all galaxies with a label are in other splits: take more of the data"
+                why = "all labelled galaxies are in other splits: use more galaxies"
             else:
-                why = f"the data were loaded with {split} = 0: give {split} a fraction, such as 0.2"
-            raise ValueError(f"the split {split!r} is empty, as {why}")
+                why = f"the data were loaded with {split} = 0: set {split}, for example to 0.2"
+            raise ValueError(f"split {split!r} is empty because {why}")
         return self.take(np.flatnonzero(np.isin(self.split, splits)))
 
     def take(self, rows: Shaped[ndarray, " row"]) -> "Galaxies":
-        """Copy the galaxies of these rows, by number or by a mask, in this order."""
+        """Copy the galaxies of these rows (indices in any order, or a mask)."""
         index = torch.from_numpy(rows)
         tensors = {key: getattr(self, key) for key in ("images", "labels", "votes", "volunteers")}
         taken = {key: each[index] for key, each in tensors.items() if each is not None}
         return replace(self, ids=self.ids[rows], split=self.split[rows], **taken)
 
     def counts(self) -> pd.DataFrame:
-        """Count the galaxies of each class (rows, and the unlabelled) in each split (columns)."""
+        """Count galaxies per class (rows, with the unlabelled last) and split (columns)."""
         rows = [*self.classes, "unlabelled"]
-        table = pd.crosstab(np.array(rows)[self.labels.numpy()], self.split)  # -1 is the last
+        table = pd.crosstab(np.array(rows)[self.labels.numpy()], self.split)  # -1: unlabelled
         table = table.reindex(index=rows, columns=list(SPLITS), fill_value=0)
         return table.rename_axis(index="class", columns="split")
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of ids, classes, labels and splits, equal where two runs used the same."""
+        """Short hash of ids, classes, labels and splits, to compare the data of two runs."""
         rows = zip(self.ids.tolist(), self.labels.tolist(), self.split.tolist(), strict=True)
         return hashlib.sha256(json.dumps([self.classes, sorted(rows)]).encode()).hexdigest()[:12]

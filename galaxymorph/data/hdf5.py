@@ -1,5 +1,4 @@
-"""Galaxies in HDF5 files: arrays as Galaxy10 has them, and tables as the published CAE and MoCo
-code reads them."""
+"""Read galaxies from HDF5: Galaxy10's arrays, or tables for the published CAE and MoCo code."""
 
 import functools
 import threading
@@ -18,7 +17,7 @@ from galaxymorph.text import listing
 
 ENDINGS = (".h5", ".hdf5")
 
-# The ten classes as the makers of Galaxy10 DECaLS name them (https://github.com/henrysky/Galaxy10).
+# The ten classes, named as in Galaxy10 DECaLS (https://github.com/henrysky/Galaxy10).
 _SMOOTH = ("round smooth", "in-between round smooth", "cigar-shaped smooth")
 _SPIRALS = ("barred spiral", "unbarred tight spiral", "unbarred loose spiral")
 _EDGE_ON = ("edge-on without bulge", "edge-on with bulge")
@@ -26,9 +25,10 @@ GALAXY10 = ("disturbed", "merging", *_SMOOTH, *_SPIRALS, *_EDGE_ON)
 
 
 def galaxy10(root: Path) -> Found:
-    """Find galaxies in Galaxy10's layout: an HDF5 file with `images`, uint8 (galaxy, height, width,
-    3), and `ans`, the class from 0 to 9. Ids are the file's name and the row. Raises `ValueError`
-    for no or several files, no such arrays, wrong shapes or classes."""
+    """Find galaxies in Galaxy10's layout.
+
+    The HDF5 file has `images`, uint8 (galaxy, height, width, 3), and `ans`, the class from 0 to 9;
+    ids combine file name and row. Raises `ValueError` for no, several or malformed files."""
     file = _one_file(root)
     with sources.opened(h5py.File, file) as opened:
         arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
@@ -54,18 +54,18 @@ def galaxy10(root: Path) -> Found:
 def table(
     root: Path, *, labels: Path | None = None, class_names: Sequence[str] | None = None
 ) -> Found:
-    """Find galaxies in the layout of the published CAE and MoCo code: an astropy table in HDF5,
-    columns `r`, `g`, `b` of images in [-0.5, 0.5]. Ids are those of a column `id` or `GalaxyID`, or
-    else the file's name and the row.
+    """Find galaxies in the layout of the published CAE and MoCo code.
+
+    The astropy table in HDF5 has columns `r`, `g`, `b` with images in [-0.5, 0.5]. Ids come from a
+    column `id` or `GalaxyID`, or else combine file name and row.
 
     Args:
-        labels: CSV file, see `sources.label`; default: that of the same name beside the table.
+        labels: CSV file, see `sources.label` (default: same name as the table, if it exists).
         class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
-        ValueError: no or several files or tables, no such columns, images of several sizes,
-            duplicate ids; and all that `sources.label` finds.
-    """
+        ValueError: not exactly one file or table, missing columns, images of different sizes,
+            duplicate ids, or labels that `sources.label` rejects."""
     file = _one_file(root)
     with sources.opened(h5py.File, file) as opened:
         datasets = [array for array in opened.values() if isinstance(array, h5py.Dataset)]
@@ -83,12 +83,12 @@ def table(
         known = array[named] if named else []
         ids = [id.decode() if isinstance(id, bytes) else str(id) for id in known]
         found = _from_rows(file, str(array.name), len(array), ids)
-    beside = file.with_suffix(".csv")
-    return sources.label(found, labels or (beside if beside.exists() else None), class_names)
+    default = file.with_suffix(".csv")
+    return sources.label(found, labels or (default if default.exists() else None), class_names)
 
 
 def _one_file(root: Path) -> Path:
-    """The HDF5 file itself, or the only one in a folder."""
+    """Return `root` if it is a file, or else the only HDF5 file in it."""
     if sources.existing(root).is_file():
         return root
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in ENDINGS)
@@ -99,9 +99,9 @@ def _one_file(root: Path) -> Path:
 
 
 class Rows:
-    """Rows of an HDF5 array, read in blocks of whole chunks, of which the last few are kept: row by
-    row, each chunk of a compressed file would be unpacked again and again. Threads wait for each
-    other, as they do inside HDF5 anyway."""
+    """Rows of an HDF5 array, read in blocks of whole chunks; the last few blocks are cached.
+
+    Otherwise compressed chunks would be unpacked for every row. Threads take turns, as in HDF5."""
 
     def __init__(self, array: Any) -> None:
         self.size = size = array.chunks[0] if array.chunks else 64
@@ -114,20 +114,21 @@ class Rows:
 
 
 def read(rows: Rows, row: int) -> RGB:
-    """Read a row of an array of images, uint8 (height, width, 3), or of a table with columns r, g,
-    b: images in [-0.5, 0.5], black to white. Raises `ValueError` for other values there, or NaN."""
+    """Read one image as uint8 (height, width, 3), from an array of images or a table.
+
+    A table has columns r, g, b in [-0.5, 0.5], black to white; other values raise `ValueError`."""
     record = rows[row]
     if not record.dtype.names:
         return np.array(record), ""
     image = np.stack([record[band] for band in "rgb"], axis=-1).astype(float) + 0.5
     low, high = image.min(), image.max()
-    if not (low >= -0.01 and high <= 1.01):  # so that NaN fails, too
+    if not (low >= -0.01 and high <= 1.01):  # also true for NaN
         raise ValueError(f"values from {low - 0.5:.3g} to {high - 0.5:.3g}, expected -0.5 to 0.5")
     return np.round(image.clip(0, 1) * 255).astype(np.uint8), ""
 
 
 def _from_rows(file: Path, key: str, count: int, ids: Sequence[str] = ()) -> Found:
-    """The unlabelled galaxies of an array; `ids`: by default the file's name and the row."""
+    """Return the unlabelled galaxies of an array; default `ids` combine file name and row."""
     names = [f"{file.name} row {row}" for row in range(count)]
     ids = list(ids) or [f"{file.stem}-{row:06d}" for row in range(count)]
     sources.check_unique(ids, names, file)

@@ -1,7 +1,7 @@
-"""`load(name, ...)`: galaxies from anything that astronomers have on disk, or simulated ones.
+"""Load galaxies from files in common formats, or simulate them: `load(name, ...)`.
 
-Each source is a function in `SOURCES`, whose signature says which options it has. It returns
-`Galaxies`, or the `Found` of images in files, which are then cut, joined and decoded here."""
+Each source is a function in `SOURCES`, whose signature defines its options. It returns `Galaxies`,
+or, for images in files, `Found`, which is then cut out, joined and decoded here."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,8 @@ def simulated(
     image_size: int,
     cache: Path,
 ) -> Galaxies:
-    """Simulate the mock survey (`mock.survey`), or open it from the cache; `n_classes`: classes
-    that votes are turned into, `galaxy_zoo_tree.CLASSES`."""
+    """Simulate the mock survey (`mock.survey`), or load it from the cache.
+    `galaxy_zoo_tree.CLASSES` lists the `n_classes` classes that votes are turned into."""
 
     def write(folder: Path) -> None:
         survey = mock.mock_survey(n_galaxies, image_size=image_size, seed=survey_seed)
@@ -80,27 +80,25 @@ def load(
     cache: str | Path | None = None,
     **options: Any,
 ) -> Galaxies:
-    """Load galaxies from a source, decoded once and cached, split into train, val and test. Paths
-    are relative to the project's folder; `~` is the home folder.
+    """Load galaxies from a source, decode and cache them, and split them into train, val and test.
 
     Args:
-        name: of the source, each described by its function in `SOURCES`.
-        image_size: of the square images that come out, in pixels.
-        target: what is to be learned. `classes`: galaxies that fit no class are unlabelled.
-            `votes`: all galaxies with votes are split, those of no class, too; those of a class lie
-            in the same split as with `classes`.
-        n_labels: keep the labels of this many training galaxies, see `limit_labels`, or of those
-            with these ids; the others become unlabelled. Validation and test stay as they are.
-        label_fraction: the same as a fraction of the training galaxies.
+        name: source, a key of `SOURCES`.
+        image_size: side of the square images, in pixels.
+        target: what to learn. `classes`: galaxies that fit no class are unlabelled. `votes`: all
+            galaxies with votes are split; those with a class stay in the same split.
+        n_labels: number (see `limit_labels`) or ids of the training galaxies that keep their
+            labels; the others become unlabelled. Validation and test galaxies are unaffected.
+        label_fraction: `n_labels` as a fraction of the training galaxies.
         test, val: fraction of each class, at least one galaxy unless 0.
-        seed: of the splits and the choice of labels.
-        cache: folder for decoded images; default: `data/cache` in the project.
-        options: those of the source's function; if it reads files, also those of `decoded`.
+        seed: seed for the splits and the choice of labels.
+        cache: folder for decoded images (default: `data/cache` in the project).
+        options: options of the source's function; if it reads files, also those of `decoded`.
+            Paths are relative to the project's folder; `~` is the home folder.
 
     Raises:
-        ValueError, FileNotFoundError: whatever would spoil an experiment; the message names files,
-            rows or options.
-    """
+        ValueError, FileNotFoundError: anything that would invalidate an experiment; the message
+            names files, rows or options."""
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
     root = project.root()
@@ -113,11 +111,11 @@ def load(
     if isinstance(galaxies, Found):
         galaxies = _call(partial(decoded, galaxies), options)
     strata = strata_of(galaxies, target)
-    remedy = "Add galaxies of it, or take its labels away: those galaxies are then unlabelled"
+    remedy = "Add galaxies, or remove the labels so that these galaxies become unlabelled"
     if name == "simulated":
-        remedy = "Simulate more by n_galaxies"
+        remedy = "Increase n_galaxies"
     if options.get("n_classes") == 5:
-        remedy += ", or use n_classes: 4, which has larger classes"
+        remedy += ", or use n_classes: 4, with larger classes"
     remedy = remedy if target == "classes" else None
     drawn_split(galaxies, strata, test=test, val=val, seed=seed, remedy=remedy)
     limit_labels(galaxies, strata, target, n_labels=n_labels, fraction=label_fraction, seed=seed)
@@ -125,9 +123,9 @@ def load(
 
 
 def _call(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """Call a function with those of the options that it has."""
-    has = inspect.signature(function).parameters
-    return function(**{option: value for option, value in options.items() if option in has})
+    """Call a function with the options that it accepts."""
+    accepted = inspect.signature(function).parameters
+    return function(**{option: value for option, value in options.items() if option in accepted})
 
 
 def decoded(
@@ -141,21 +139,20 @@ def decoded(
     unlabelled_crop: int | None = None,
     on_bad: Literal["raise", "skip"] = "raise",
 ) -> Galaxies:
-    """Cut square images out of what a source found and decode them, or open them from the cache.
+    """Cut out and decode the images that a source found, or load them from the cache.
 
     Args:
-        crop: take the central `crop` pixels of the source's images before resizing; default: the
-            largest central square.
-        unlabelled_root: a second source, for methods that learn without labels: a folder or zip of
-            images, an HDF5 file of the same layout, or a folder of FITS images if the first is one.
-            Ids that the first source has are left out.
+        crop: side of the central square to cut out before resizing, in pixels of the source
+            (default: the largest square).
+        unlabelled_root: second source, for methods that learn without labels: a folder or zip of
+            images, an HDF5 file in the same layout, or a folder of FITS images if the first source
+            is FITS. Ids of the first source are left out.
         unlabelled_crop: `crop` for the second source.
-        on_bad: whether to stop at images that cannot be read, images without label and labels
-            without image, or to go on without them and say so in `notes`.
-    """
+        on_bad: `raise` an error for unreadable images, images without a label and labels without
+            an image, or `skip` them and list them in `notes`."""
     if found.problems and on_bad == "raise":
         problems = "; ".join(found.problems)
-        raise ValueError(f"{problems}. Complete the data, or go on without these by on_bad: skip")
+        raise ValueError(f"{problems}. Complete the data, or ignore these with on_bad: skip")
     options = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
     found = _cut(found, image_size, crop)
     if unlabelled_root is not None:
@@ -171,10 +168,10 @@ def decoded(
         each = listing(f"{found.names[at]} ({why})" for at, why in bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
         if on_bad == "raise" or len(bad) == total:
-            raise ValueError(f"{message}. Repair or remove them, or leave them out: on_bad: skip")
+            raise ValueError(f"{message}. Repair or remove them, or ignore them with on_bad: skip")
         notes.append(f"left out: {message}")
-    if mended := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
-        notes.append(f"mended {len(mended):,} images: {listing(mended)}")
+    if repaired := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
+        notes.append(f"repaired {len(repaired):,} images: {listing(repaired)}")
     found = sources.take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),
@@ -190,17 +187,17 @@ def decoded(
 
 
 def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor | None:
-    """The rows of these ids, NaN where there is none."""
+    """Return the rows of these ids; NaN if missing."""
     return None if table is None else torch.tensor(table.reindex(ids).to_numpy(np.float32))
 
 
 def _cut(found: Found, size: int, crop: int | None) -> Found:
-    """The same galaxies, with square cutouts as pixels: uint8 (3, size, size)."""
+    """Replace the pictures by square cutouts, uint8 (3, size, size)."""
     return replace(found, read=[partial(cutouts.read, r, size=size, crop=crop) for r in found.read])
 
 
 def _second(name: str, path: Path, found: Found) -> Found:
-    """The galaxies of a second source, with the colours of the first, `found`."""
+    """Find the galaxies of a second source, with the colour options of the first, `found`."""
     if path.suffix.lower() in hdf5.ENDINGS:
         return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path)
     return fits.find(path, **found.colour) if name == "fits" else sources.images(path)
@@ -211,7 +208,7 @@ _OWN["name"] = _OWN["name"].replace(annotation=Literal[tuple(SOURCES)])  # pyrig
 
 
 def _options(source: Callable[..., Galaxies | Found]) -> dict[str, Parameter]:
-    """The options of one source by its signature; for images in files, also of `decoded`."""
+    """Return the options of a source; if it reads files, also those of `decoded`."""
     functions = [source] if source is simulated else [source, decoded]
     own = [p for each in functions for p in inspect.signature(each).parameters.values()]
     return {p.name: p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in {*_OWN, "found"}}
@@ -222,20 +219,20 @@ _EVERY = {option: p for options in OPTIONS.values() for option, p in options.ite
 
 
 def refused(given: Mapping[str, Any]) -> dict[str, str]:
-    """Why options are refused that the source `given["name"]` does not have, but another one has;
-    none where no source is named. An option at its default is never refused."""
+    """Explain, by option, which options the source `given["name"]` lacks although others have them.
+    Options at their default are ignored, and all of them if no source is named."""
     name = given.get("name")
     takes = OPTIONS.get(str(name), _EVERY)
     why = {}
     for option in (option for option in given if option in _EVERY and option not in takes):
         if given[option] not in (None, _EVERY[option].default):
             whose = listing(source for source in SOURCES if option in OPTIONS[source])
-            why[option] = f"the source {name!r} has no option {option!r}, but {whose}: remove it"
+            why[option] = f"option {option!r} applies to {whose}, not to {name!r}: remove it"
     return why
 
 
 def _check(name: str, given: dict[str, Any]) -> None:
-    """Raise `ValueError` for unknown sources and options, and values out of range."""
+    """Raise `ValueError` for unknown sources or options, and for values out of range."""
     if name not in SOURCES:
         raise ValueError(unknown("source", name, SOURCES))
     takes = OPTIONS[name]
@@ -246,11 +243,11 @@ def _check(name: str, given: dict[str, Any]) -> None:
     given = {option: value for option, value in given.items() if value is not None}
     for option, parameter in takes.items():
         if parameter.default is Parameter.empty and option not in given:
-            wrong.append(f"the source {name!r} needs `{option}`, the folder or file to read")
+            wrong.append(f"source {name!r} needs `{option}`, the folder or file to read")
     if given["target"] == "votes" and "n_classes" not in takes:
-        wrong.append(f"the source {name!r} has no votes: remove target: votes")
+        wrong.append(f"source {name!r} has no votes: remove target: votes")
     if "unlabelled_crop" in given and "unlabelled_root" not in given:
-        wrong.append("unlabelled_crop needs unlabelled_root, the second source that it is for")
+        wrong.append("unlabelled_crop needs unlabelled_root, the second source that it crops")
     if {"n_labels", "label_fraction"} <= given.keys():
         wrong.append("give n_labels or label_fraction, not both")
     for option in ("image_size", "crop", "unlabelled_crop", "n_galaxies"):
@@ -265,7 +262,7 @@ def _check(name: str, given: dict[str, Any]) -> None:
         raise ValueError("; ".join(wrong))
 
 
-# What a params file may give to `load` is checked by its signature before anything runs.
+# The options in a params file are checked against this signature before anything runs.
 vars(load).update(
     __signature__=inspect.Signature([*_OWN.values(), *_EVERY.values()]), refused=refused
 )

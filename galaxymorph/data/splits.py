@@ -1,4 +1,4 @@
-"""Splits and sets of labels, which depend on nothing but the seed and each galaxy's id."""
+"""Draw splits and label sets that depend only on the seed and each galaxy's id."""
 
 import hashlib
 from collections import Counter
@@ -19,13 +19,13 @@ Strata = Int64[ndarray, " galaxy"]
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:
-    """Return row numbers in a seeded order, in which a galaxy more or less moves no other."""
+    """Return row numbers in a seeded order; adding or removing galaxies keeps the others' order."""
     keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
     return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
 
 
 def strata_of(galaxies: Galaxies, target: Target) -> Strata:
-    """Return each galaxy's class, -1 if unlabelled; for votes, one more for those of no class."""
+    """Return each galaxy's class, -1 if unlabelled; votes without a class are an extra stratum."""
     strata = galaxies.labels.numpy().copy()
     if target == "votes" and galaxies.votes is not None:
         voted = galaxies.votes.isfinite().all(1).numpy()
@@ -36,8 +36,9 @@ def strata_of(galaxies: Galaxies, target: Target) -> Strata:
 def drawn_split(
     galaxies: Galaxies, strata: Strata, *, test: float, val: float, seed: int, remedy: str | None
 ) -> None:
-    """Give the galaxies of each stratum, in seeded order, to test, val and train. `remedy` is for
-    the error where a stratum is too small; without one, its galaxies are to train on."""
+    """Assign the galaxies of each stratum, in seeded order, to test, val and train.
+
+    `remedy` is part of the error for too small a class; if None, its galaxies go to train first."""
     galaxies.split = np.full(len(galaxies), "unlabelled")
     order = drawn_order(galaxies.ids, seed)
     ordered = strata[order]
@@ -67,12 +68,12 @@ def limit_labels(
     fraction: float | None,
     seed: int,
 ) -> None:
-    """Take labels and votes from all training galaxies but `n_labels`, or but those with these ids.
+    """Remove labels and votes from all training galaxies except `n_labels`, or except these ids.
 
-    All training galaxies stand in one queue, in which every stratum is spread evenly, its first
-    galaxy at the very front. The first `n_labels`, or this fraction of all, keep their labels: a
-    smaller set is part of every larger one, and has at least one of each class. Raises `ValueError`
-    for too few or too many; for unknown or duplicate ids, or not in train; for none of a class."""
+    Training galaxies form one queue in which each stratum is spread evenly, with its first galaxy
+    at the front. The first `n_labels`, or `fraction` of all, keep their labels, so a smaller set is
+    part of every larger one and has at least one galaxy per class. Raises `ValueError` for too few
+    or too many labels, a class without any, and ids that are unknown, duplicate or not in train."""
     if n_labels is None and fraction is None:
         return
     order = drawn_order(galaxies.ids, seed)
@@ -105,7 +106,7 @@ def limit_labels(
 
 
 def _rows_in_train(galaxies: Galaxies, ids: Sequence[str]) -> list[int]:
-    """The rows of these ids, which have to be labelled training galaxies, each named once."""
+    """Return the rows of these ids, which must be labelled training galaxies, each given once."""
     rows = {id: row for row, id in enumerate(galaxies.ids.tolist())}
     where = {id: galaxies.split[rows[id]] if id in rows else "unknown" for id in ids}
     if len(where) < len(ids):

@@ -94,6 +94,7 @@ def write(run: str) -> Path:
         answer=_answer(compared),
         compared=compared,
         topics=compared + speaking,
+        said=_once({job.name: sentences(job) for job in compared + speaking}),
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
@@ -149,19 +150,29 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
                 pd.read_csv(job.path / f"{name}.csv", dtype={"n_labels": "Int64"})
                 for name in ("answer", "table")
             )
-            found.append((len(answer), answer.n_pairs.sum(), job, answer, table))
+            found.append((len(answer), answer.n_pairs.sum(), answer, table))
     if not found or not max(found, key=lambda each: each[:2])[0]:
         return None
-    *_, job, answer, table = max(found, key=lambda each: each[:2])
-    titles = dict(zip(table.method, table.get("title", table.method), strict=True))
-    verdicts = titled(answer, {name: title for name, title in titles.items() if pd.notna(title)})
+    *_, answer, table = max(found, key=lambda each: each[:2])
+    named = table.get("title", table.method).fillna(table.method)
+    titles = dict(zip(table.method, named, strict=True))
+    verdicts = titled(answer, titles)
     last = table.loc[table.get("still_improving", pd.Series(0, table.index)) == 1]
     return {
-        "job": job,
+        "job": compared[0],  # whose first figure is shown
         "sentence": verdict.in_short(verdicts),
         "table": verdict.readable(verdicts),
         "improving": list(dict.fromkeys(titled(last, titles).method)),
     }
+
+
+def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The sentences of each step that no earlier step has said."""
+    seen, found = set[str](), {}
+    for name, own in sentences.items():
+        found[name] = [sentence for sentence in own if sentence not in seen]
+        seen |= set(own)
+    return found
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:

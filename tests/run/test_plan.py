@@ -422,7 +422,7 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
         ),
         (
             "galaxies.crop=40",
-            "galaxies.crop: the source 'simulated' has no option 'crop', but folder, galaxy_zoo, ",
+            "galaxies.crop: option 'crop' applies to folder, galaxy_zoo, ",
         ),
         (
             "resnet18.galaxies.image_sise=3",

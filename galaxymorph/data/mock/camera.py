@@ -1,10 +1,9 @@
-"""From light on the sky to an 8-bit colour picture, as the Sloan Digital Sky Survey and Galaxy
-Zoo's cutouts make it.
+"""Turn light on the sky into 8-bit colour pictures like Galaxy Zoo's cutouts from SDSS.
 
-Images are surface brightness in nanomaggies per square arcsecond, bands in the order g, r, i.
-Everything is batched, and every galaxy may have its own pixel scale, seeing and enlargement:
-blurring and resampling are two small matrix products per image, which at 64 px is faster than a
-Fourier transform and needs no padding."""
+Images are surface brightness in nanomaggies per square arcsecond, with bands in the order g, r, i.
+Everything is batched, and each galaxy may have its own pixel scale, seeing and zoom: blurring and
+resampling are two small matrix products per image, which at 64 px is faster than a Fourier
+transform and needs no padding."""
 
 import functools
 import io
@@ -21,35 +20,35 @@ Images = Float[Tensor, "galaxy 3 size size"]
 Planes = Float[Tensor, "galaxy size size"]
 Shape = Float[Tensor, "*shape"]
 
-PIXEL = 0.396  # arcsec, the SDSS camera's pixel
+PIXEL = 0.396  # arcsec, pixel scale of the SDSS camera
 # Median seeing (full width at half maximum, arcsec), sky noise (nanomaggies per camera pixel) and
 # photo-electrons per nanomaggy of the bands g, r, i in a 54 s exposure (Stoughton et al. 2002; Gunn
 # et al. 1998; data model of SDSS `frame` files).
 SEEING = (1.44, 1.32, 1.26)
 SKY_NOISE = (0.014, 0.028, 0.039)
 ELECTRONS = (900.0, 950.0, 700.0)
-# Colour: weights that give the three bands of a white object equal brightness, then Lupton's asinh.
+# Colour: weights that make a white object equally bright in all bands, then Lupton's asinh.
 WEIGHTS = (2.4, 1.5, 1.22)
 STRETCH, Q = 0.62, 8.0  # nanomaggies per camera pixel
 
 
 def gaussian(deviation: Shape) -> Shape:
-    """Normal weights of deviations in standard deviations, summing to 1 along the last axis; cut
-    off at 1e-13, as denormal numbers make matrix products several times slower."""
+    """Return Gaussian weights of deviations in units of sigma; they sum to 1 along the last axis.
+    Floored at 1e-13 of the peak: denormals make matrix products several times slower."""
     return (-0.5 * deviation**2).clamp_min_(-30).softmax(-1)
 
 
 def blur_matrix(size: int, sigma: Values, shift: Values) -> Planes:
-    """Rows blur a line of `size` pixels by a Gaussian of `sigma` pixels and move it by `shift`
-    pixels; each row sums to 1, as if the image went on beyond its edge. Blurring an image is
-    `matrix @ image @ matrix.mT`."""
+    """Return matrices that blur by a Gaussian of `sigma` pixels and shift by `shift` pixels.
+
+    Apply them as `matrix @ image @ matrix.mT`. Rows sum to 1, so edges are not darkened."""
     pixel = torch.arange(size, dtype=sigma.dtype)
     distance = pixel[:, None] - pixel - shift[:, None, None]  # (galaxy, size, size)
     return gaussian(distance / sigma[:, None, None])
 
 
 def enlarge_matrix(size: int, zoom: Values) -> Planes:
-    """Rows stretch the central 1/`zoom` of a line of `size` pixels to `size`, linearly."""
+    """Return matrices that enlarge the central 1/`zoom` of `size` pixels to `size`, linearly."""
     centre = (size - 1) / 2
     pixel = torch.arange(size, dtype=zoom.dtype)
     source = centre + (pixel - centre) / zoom[:, None]  # (galaxy, size), in pixels of the original
@@ -61,20 +60,20 @@ def expose(
 ) -> Images:
     """Blur by the atmosphere and the pixel, and add photon and sky noise.
 
-    `pixel` is the scale in arcsec (where coarser than the camera's, camera pixels are averaged),
-    `seeing` multiplies the median `SEEING`, `shift` (galaxy, 3, 2) moves each band by (x, y)
-    arcsec. The point spread function is SDSS's double Gaussian: 90 % of the light in the core, 10 %
-    in a wing of 2.5 times its width."""
+    `pixel` is the scale in arcsec (if coarser than the camera's, camera pixels are averaged),
+    `seeing` multiplies the median `SEEING`, and `shift` (galaxy, 3, 2) moves each band by (x, y)
+    arcsec. The PSF is SDSS's double Gaussian: 90 % of the light in the core, 10 % in wings 2.5
+    times as wide."""
     galaxies, bands, size, _ = light.shape
     flat = light.reshape(galaxies * bands, size, size)
     fwhm = seeing[:, None] * torch.tensor(SEEING)  # (galaxy, band)
     sigma = (((fwhm / 2.3548) ** 2 + pixel[:, None] ** 2 / 12).sqrt() / pixel[:, None]).flatten()
     x, y = (shift / pixel[:, None, None]).flatten(0, 1).unbind(1)  # (galaxy band)
     core = blur_matrix(size, sigma, y) @ flat @ blur_matrix(size, sigma, x).mT
-    wing = blur_matrix(size, 2.3 * sigma, torch.zeros_like(sigma))  # on the core: sqrt(1 + 2.3²)
+    wing = blur_matrix(size, 2.3 * sigma, torch.zeros_like(sigma))  # sqrt(1 + 2.3²) = 2.5 in total
     blurred = torch.lerp(core, wing @ core @ wing.mT, 0.1).view_as(light)
 
-    # Noise falls with the square root of the camera pixels in a pixel.
+    # Noise falls with the square root of the number of camera pixels per pixel.
     averaged = (PIXEL / pixel).view(-1, 1, 1, 1)
     sky = torch.tensor(SKY_NOISE).view(3, 1, 1) / PIXEL**2
     photons = blurred.clamp_min(0) / (torch.tensor(ELECTRONS).view(3, 1, 1) * PIXEL**2)
@@ -85,9 +84,10 @@ def expose(
 def lupton_rgb(
     red: Shape, green: Shape, blue: Shape, *, stretch: float, Q: float
 ) -> Float[Tensor, "*shape 3"]:
-    """Batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133): asinh of
-    the mean intensity, colours kept, in whole numbers from 0 to 255; where a band exceeds 255 all
-    three are scaled down together."""
+    """Stretch by the asinh of the mean intensity, preserving colours; whole numbers, 0 to 255.
+
+    A batched `astropy.visualization.make_lupton_rgb` (Lupton et al. 2004, PASP 116, 133); if a band
+    exceeds 255, all three are scaled down together."""
     bands = torch.stack((red, green, blue), -1)
     intensity = bands.mean(-1, keepdim=True)
     slope = 0.1 * 255 / math.asinh(0.1 * Q)
@@ -106,7 +106,7 @@ _DCT[0] /= math.sqrt(2)
 
 @functools.cache
 def _steps(quality: int) -> dict[int, list[int]]:
-    """The tables of an empty file: 64 steps each for luminance (0) and chrominance (1)."""
+    """Return the quantisation tables: 64 steps each for luminance (0) and chrominance (1)."""
     Image.new("RGB", (8, 8)).save(file := io.BytesIO(), "JPEG", quality=quality)
     return Image.open(file).quantization  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -122,7 +122,7 @@ def _quantise(plane: Planes, table: list[int]) -> Planes:
 
 
 def jpeg(rgb: Images, *, quality: int) -> Images:
-    """What JPEG leaves of an image (0 to 255): colour at half resolution, coarse steps."""
+    """Degrade images (0 to 255) as JPEG does: colour at half resolution, coarse quantisation."""
     size = rgb.shape[-1]
     pad = -size % 16
     rgb = functional.pad(rgb, (0, pad, 0, pad), mode="replicate")
@@ -137,9 +137,9 @@ def jpeg(rgb: Images, *, quality: int) -> Images:
 
 
 def develop(exposed: Images, *, zoom: Values) -> Images:
-    """Colour picture (0 to 255, channels red, green, blue) of an exposure in g, r, i, as Galaxy Zoo
-    shows it: Lupton's composite, saved as JPEG, the central 1/`zoom` enlarged to the full frame,
-    and saved again."""
+    """Make Galaxy Zoo's colour picture (0 to 255, RGB) of an exposure in g, r, i.
+
+    Lupton's composite is saved as JPEG; its central 1/`zoom` is enlarged and saved again."""
     blue, green, red = (exposed * (torch.tensor(WEIGHTS).view(3, 1, 1) * PIXEL**2)).unbind(1)
     picture = jpeg(lupton_rgb(red, green, blue, stretch=STRETCH, Q=Q).movedim(-1, 1), quality=75)
     enlarge = enlarge_matrix(exposed.shape[-1], zoom)[:, None]

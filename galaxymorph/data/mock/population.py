@@ -1,11 +1,10 @@
-"""What there is to see: the true parameters of a flux-limited population of galaxies, and from
-which distributions they come.
+"""Draw the true parameters of a flux-limited population of galaxies.
 
-Values are round numbers close to galaxies of the SDSS main sample: sizes after Shen et al. (2003,
+Values are round numbers close to the SDSS main galaxy sample: sizes after Shen et al. (2003,
 MNRAS 343, 978), colours and their K-correction after Strateva et al. (2001, AJ 122, 1861) and
-Chilingarian et al. (2010, MNRAS 405, 1409), the mixture of types and the share of bars after
-Willett et al. (2013, MNRAS 435, 2835); colours, framing and the share of plain discs are tuned by
-eye against Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degrees."""
+Chilingarian et al. (2010, MNRAS 405, 1409), the mix of types and the bar fraction after Willett et
+al. (2013, MNRAS 435, 2835); colours, framing and the fraction of featureless discs are tuned by eye
+to Galaxy Zoo cutouts. Sizes on the sky are in arcsec, angles in degrees."""
 
 from collections import namedtuple
 from typing import NamedTuple
@@ -21,18 +20,18 @@ Truth = dict[str, Tensor]  # the true parameters, each (galaxy,)
 
 HUBBLE_DISTANCE = 299792.458 / 70  # Mpc, c / H0
 
-# Masks of the galaxies of each kind; an artifact is a frame spoilt by a bright star.
+# A mask for each kind; an artifact is a frame spoilt by a bright star.
 Kinds = namedtuple("Kinds", "elliptical lenticular spiral irregular merger artifact")
-MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)  # their shares, in this order
+MIXTURE = (0.32, 0.10, 0.52, 0.025, 0.02, 0.015)  # their fractions, in this order
 
 
 def kinds(truth: Truth) -> Kinds:
-    """Masks from the codes in `truth["kind"]`, the positions in `Kinds`."""
+    """Return masks from the codes in `truth["kind"]`, which are positions in `Kinds`."""
     return Kinds(*(truth["kind"] == code for code in range(len(Kinds._fields))))
 
 
 class Dice(NamedTuple):
-    """Draws one value for each of `n` galaxies; normal ones are clipped to `low` and `high`."""
+    """Draw one value for each of `n` galaxies; normal deviates are clipped to `low` and `high`."""
 
     n: int
     generator: Generator
@@ -54,7 +53,7 @@ class Dice(NamedTuple):
 
 
 def draw(n: int, *, framing: float = 3.2, generator: Generator) -> Truth:
-    """The true parameters of `n` galaxies; `framing` as in `survey.mock_survey`."""
+    """Draw the parameters of `n` galaxies; `framing` as in `survey.mock_survey`."""
     dice = Dice(n, generator)
     t = {"kind": dice.one_of(*MIXTURE)}
     k = kinds(t)
@@ -66,21 +65,21 @@ def draw(n: int, *, framing: float = 3.2, generator: Generator) -> Truth:
 
 
 def flux(magnitude: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Nanomaggies of an AB magnitude."""
+    """Convert AB magnitudes to nanomaggies."""
     return 10 ** ((22.5 - magnitude) / 2.5)
 
 
 def _distance_and_size(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Counts of a Euclidean universe to r = 16.8, luminosities that scatter around L*.
+    """Draw Euclidean number counts to r = 16.8, and luminosities scattered around L*.
 
     The luminosity distance d_L = z + (1 - q0) / 2 z² (in Hubble distances, q0 = -0.55) gives the
-    redshift, the angular diameter distance d_L / (1 + z)² the size on the sky; surface brightness
-    so falls as (1 + z)^-4."""
+    redshift, the angular diameter distance d_L / (1 + z)² the size on the sky, so that surface
+    brightness falls as (1 + z)^-4."""
     t["magnitude"] = (16.8 + dice.uniform(1e-4, 1.0).log10() / 0.6).clamp_min(12.5)
     t["absolute"] = dice.normal(-20.9 - 0.4 * k.elliptical + 2.0 * k.irregular, 0.8)
     distance = 10 ** ((t["magnitude"] - t["absolute"] - 25) / 5) / HUBBLE_DISTANCE
     t["redshift"] = (((1 + 4 * 0.775 * distance).sqrt() - 1) / (2 * 0.775)).clamp(0.003, 0.3)
-    brighter = -0.4 * (t["absolute"] + 21)  # log of the luminosity relative to M = -21
+    brighter = -0.4 * (t["absolute"] + 21)  # log10 of the luminosity relative to M = -21
     slope = torch.where(k.elliptical, 0.6, 0.4)
     log_kpc = dice.normal(0.66 - 0.07 * k.elliptical, 0.15) + slope * brighter
     arcsec = 10**log_kpc / 1000 / (HUBBLE_DISTANCE * distance / (1 + t["redshift"]) ** 2) * 206265
@@ -88,7 +87,7 @@ def _distance_and_size(t: Truth, k: Kinds, dice: Dice) -> None:
 
 
 def _bulge_and_disc(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Bulge and sizes; random inclinations, and thick discs project to oblate spheroids."""
+    """Draw bulges and sizes; discs are randomly inclined oblate spheroids."""
     lenticular, other = dice.normal(0.42, 0.15, 0.1, 0.8), dice.normal(0.16, 0.14, 0.0, 0.6)
     bulge = torch.where(k.irregular, 0.0, torch.where(k.lenticular, lenticular, other))
     bulge = torch.where(k.elliptical | k.artifact, 1.0, bulge)
@@ -110,12 +109,12 @@ def _bulge_and_disc(t: Truth, k: Kinds, dice: Dice) -> None:
 
 
 def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
-    """Arms, bar, ring, clumps, asymmetry, dust lane, colours of old and young light (g - r)."""
+    """Draw arms, bar, ring, clumps, asymmetry, dust lane, and g - r of old and young stars."""
     cosine = t["inclination"].deg2rad().cos()
     disc, disturbed = k.spiral | k.lenticular, k.irregular | k.merger
     t["arms"] = 1 + dice.one_of(0.1, 0.58, 0.14, 0.1, 0.08)
     t["pitch"] = dice.normal(17.0, 6.0, 7.0, 40.0) + 12 * k.merger
-    armed = k.merger | (k.spiral & dice.chance(0.78))  # other spirals are plain discs, blue, smooth
+    armed = k.merger | (k.spiral & dice.chance(0.78))  # the others are smooth blue discs
     t["arm_contrast"] = torch.where(armed, dice.normal(0.78, 0.22, 0.0, 1.0), 0.0)
     t["arm_sharpness"] = dice.uniform(1.0, 3.5)
     t["arm_twist"] = dice.uniform(0.0, 360.0)
@@ -141,9 +140,8 @@ def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
 
 
 def _frame(t: Truth, k: Kinds, dice: Dice, framing: float) -> None:
-    """The frame around the galaxy, the seeing, a second galaxy (for a merger close and bright),
-    stars in the field. Petrosian radii are those of circles, hence smaller in flat galaxies, and
-    include the seeing."""
+    """Draw the frame, the seeing, a neighbour (close and bright for a merger) and field stars.
+    Petrosian radii are circular, hence smaller for flattened galaxies, and include the seeing."""
     shape = 0.62 + 0.38 * t["ratio"]
     t["r50"] = t["radius"] * shape
     r90 = torch.where(k.elliptical, 1.85, 2.0) * t["radius"] * shape

@@ -1,7 +1,7 @@
-"""A mock galaxy survey with known truth: the data set that is always there.
+"""Simulate a galaxy survey with known truth, a data set that needs no download.
 
-`mock_survey(n)` draws galaxies (`population`), paints their light in g, r and i (`paint`),
-photographs them as SDSS would (`camera`) and has volunteers classify them (`volunteers`). Sizes on
+`mock_survey(n)` draws galaxies (`population`), renders their light in g, r and i (`paint`),
+observes them as SDSS would (`camera`) and simulates their classification (`volunteers`). Sizes on
 the sky are in arcsec, angles in degrees."""
 
 from concurrent.futures import ThreadPoolExecutor
@@ -25,23 +25,24 @@ from galaxymorph.data.mock.population import Truth, Values, flux
 
 Plane = Float[Tensor, "galaxy rows columns"]
 PerGalaxy = Float[Tensor, "galaxy 1 1"]
-Line = Float[Tensor, "galaxy size"]  # of pixels, in arcsec from the centre
+Line = Float[Tensor, "galaxy size"]  # pixel positions in arcsec from the centre
 
-CHUNK = 32  # galaxies drawn together, each chunk from its own seed: 7 is the same whatever n is
+CHUNK = 32  # galaxies per chunk; each chunk has its own seed, so galaxies do not depend on n
 
 
 class Survey(NamedTuple):
     ids: np.ndarray
     images: Tensor  # uint8 (galaxy, 3, size, size)
     votes: Tensor  # cumulative, (galaxy, 37)
-    volunteers: Tensor  # how many voted
+    volunteers: Tensor  # number of voters
     truth: pd.DataFrame
 
 
 def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
-    """Simulate `n` galaxies; the same arguments give the same bytes, and the first galaxies do not
-    depend on `n`. `framing` is the median width of the frame in Petrosian radii R90: Galaxy Zoo
-    shows 8.48, data sets made from it usually keep the central 3 to 4.5."""
+    """Simulate `n` galaxies, reproducible to the byte; the first galaxies do not depend on `n`.
+
+    `framing` is the median width of the frame in Petrosian radii R90: 8.48 in Galaxy Zoo, and
+    usually 3 to 4.5 in data sets that keep the central part of its images."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
@@ -52,12 +53,12 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
         truth = population.draw(CHUNK, framing=framing, generator=generator)
         pictures = photograph(truth, image_size=image_size, generator=generator)
         images[start : start + CHUNK] = pictures[: n - start]
-        # Willett et al. (2013), section 2.3: at least 20 see each galaxy.
+        # Willett et al. (2013), section 2.3: at least 20 people classify each galaxy.
         number = (43 + 6 * torch.randn(CHUNK, generator=generator)).round().clamp_min(20).long()
         opinions = crowd.opinions(truth, generator=generator)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
-    # A chunk's tensors are too small to be shared among threads: chunks run in parallel.
+    # A chunk is too small to be shared among threads, so whole chunks run in parallel.
     threads = torch.get_num_threads()
     workers = max(1, min(threads, 2_000_000 // (CHUNK * image_size**2)))
     torch.set_num_threads(threads // workers)
@@ -88,12 +89,12 @@ def export_survey(
 ) -> str:
     """Write a mock survey in Kaggle's layout; return how to load it.
 
-    `n_galaxies` have published votes, `n_test` have none; `framing` is the width of the frame in
-    Petrosian radii, by default Galaxy Zoo's. Raises `FileExistsError` rather than overwrite."""
+    `n_galaxies` have published votes, `n_test` do not; for `framing`, see `mock_survey` (default:
+    Galaxy Zoo's). Raises `FileExistsError` instead of overwriting."""
     training, test = folder / "images_training_rev1", folder / "images_test_rev1"
     solutions = folder / "training_solutions_rev1.csv"
     if there := [path.name for path in (training, solutions, test) if path.exists()]:
-        raise FileExistsError(f"{folder} has {', '.join(there)} already: choose another folder")
+        raise FileExistsError(f"{folder} already has {', '.join(there)}: choose another folder")
     survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
     pictures = dict(zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True))
     for home, ids in ((training, survey.ids[:n_galaxies]), (test, survey.ids[n_galaxies:])):
@@ -107,14 +108,14 @@ def export_survey(
 
 
 def plane(x: Plane, y: Plane, *, angle: PerGalaxy, ratio: PerGalaxy) -> tuple[Plane, Plane]:
-    """Sky to face-on coordinates: major axis at `angle` from x to y, minor one stretched."""
+    """Deproject sky to face-on coordinates; `angle` is that of the major axis, from x to y."""
     cosine, sine = torch.cos(angle.deg2rad()), torch.sin(angle.deg2rad())
     return torch.addcmul(x * cosine, y, sine), torch.addcmul(x * (-sine / ratio), y, cosine / ratio)
 
 
 def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
-    """Surface brightness of a bulge (or elliptical) of flux 1, by parameters (galaxy, 1, 1): a
-    Sersic profile with b from Ciotti & Bertin (1999), eq. 18, good to 1e-4 for n > 0.5."""
+    """Return the surface brightness of a bulge or elliptical of flux 1 (`t`: (galaxy, 1, 1) each).
+    Sersic profile with b from Ciotti & Bertin (1999), eq. 18, accurate to 1e-4 for n > 0.5."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["bulge_ratio"])
     index, half_light = t["bulge_index"], t["bulge_radius"]
     b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
@@ -125,12 +126,12 @@ def bulge_light(t: Truth, x: Plane, y: Plane) -> Plane:
 
 
 def disc_light(t: Truth, x: Plane, y: Plane, clumps: Plane) -> tuple[Plane, Plane, Plane]:
-    """Surface brightness of the old disc, of the young one and of the bar, each of flux about 1.
+    """Return the surface brightness of old disc, young disc and bar, each of flux about 1.
 
-    Both discs are exponential and end near four scale lengths, which costs them 11.8 % of an
-    endless disc's flux. Logarithmic arms, which start at the bar's ends, modulate the young disc
-    with the galaxy's arm contrast and the old one with a third of it. `clumps` is a random field of
-    unit variance."""
+    Both discs are exponential and truncated near four scale lengths, which removes 11.8 % of the
+    flux of an infinite disc. Logarithmic arms, starting at the ends of the bar, modulate the young
+    disc with the galaxy's arm contrast and the old disc with a third of it. `clumps` is a random
+    field of unit variance."""
     u, v = plane(x, y, angle=t["angle"], ratio=t["ratio"])
     # Seen edge-on, a disc is a lozenge rather than an ellipse.
     power = 2 - 0.6 * ((t["inclination"] - 72) / 12).clamp(0, 1)
@@ -162,25 +163,25 @@ def disc_light(t: Truth, x: Plane, y: Plane, clumps: Plane) -> tuple[Plane, Plan
 
 
 def spectrum(colour: Values) -> Float[Tensor, "galaxy 3"]:
-    """Fluxes in g, r, i for a flux of 1 in r and this g - r: r - i = 0.4 (g - r) + 0.07."""
+    """Return fluxes in g, r, i for flux 1 in r and this g - r; r - i = 0.4 (g - r) + 0.07."""
     return 10 ** (0.4 * torch.stack((-colour, torch.zeros_like(colour), 0.4 * colour + 0.07), 1))
 
 
 def _grid(line: Line) -> tuple[Plane, Plane]:
-    """The x and y of a square of points whose rows and columns lie at `line`."""
+    """Return x and y of a square grid whose rows and columns lie at `line`."""
     size = line.shape[1]
     return line[:, None, :].expand(-1, size, -1), line[:, :, None].expand(-1, -1, size)
 
 
 def paint(truth: Truth, *, size: int, pixel: Values, generator: Generator) -> Images:
-    """The light of each field above the atmosphere, in nanomaggies per square arcsec in g, r, i;
-    `pixel` in arcsec. `generator` draws what `truth` does not list: the pattern of clumps, and
-    where the field's stars are."""
+    """Render fields above the atmosphere, in nanomaggies per square arcsec in g, r, i.
+
+    `pixel` is in arcsec. `generator` draws the clumps and the positions of field stars."""
     t = {name: value[:, None, None] for name, value in truth.items()}
     line = (torch.arange(size) - (size - 1) / 2) * pixel[:, None]  # (galaxy, size), arcsec
     x, y = _grid(line)
 
-    # A bulge's cusp is narrower than a pixel: average 4 x 4 points in each of the central pixels.
+    # A bulge's cusp is narrower than a pixel: average 4 x 4 points in each central pixel.
     bulge = bulge_light(t, x, y)
     centre = slice(size // 2 - 4, size // 2 + 4)
     points = (torch.arange(4) - 1.5) / 4 * pixel[:, None, None]
@@ -223,7 +224,7 @@ def paint(truth: Truth, *, size: int, pixel: Values, generator: Generator) -> Im
 
 
 def dim_by_dust(light: Images, truth: Truth, x: Plane, y: Plane) -> None:
-    """Put a dust lane before edge-on galaxies that have one, deeper in the blue, in place."""
+    """Dim edge-on galaxies by their dust lane, more in the blue, in place."""
     dusty = (truth["dust"] > 0).nonzero().squeeze(1)
     t = {name: value[dusty, None, None] for name, value in truth.items()}
     u, v = plane(x[dusty], y[dusty], angle=t["angle"], ratio=torch.ones_like(t["angle"]))
@@ -233,7 +234,7 @@ def dim_by_dust(light: Images, truth: Truth, x: Plane, y: Plane) -> None:
 
 
 def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
-    """Light of the field's stars; in an artifact's frame one far too bright, with spikes."""
+    """Render the field stars; in an artifact's frame, one is saturated and has spikes."""
     galaxies, most = len(line), 4
     pixel = (line[:, 1] - line[:, 0])[:, None]
     x, y = (torch.rand(2, galaxies, most, generator=generator) - 0.5) * truth["width"][:, None]
@@ -241,7 +242,7 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
     colour = 0.3 + 1.2 * torch.rand(galaxies, most, generator=generator)
     brightness = flux(magnitude) * (torch.arange(most) < truth["stars"][:, None])
     bands = brightness[..., None] * spectrum(colour.flatten()).view(galaxies, most, 3)
-    # Each star is a point on the pixel grid, of total 1: (galaxy, star, size).
+    # Each star is a point of total flux 1 on the pixel grid: (galaxy, star, size).
     places = torch.stack((x, y))[..., None]  # (axis, galaxy, star, 1)
     lines = camera.gaussian((line[:, None] - places) / (0.4 * pixel[..., None])) / pixel[..., None]
     along_x, along_y = lines
@@ -259,11 +260,11 @@ def stars(truth: Truth, line: Line, *, generator: Generator) -> Images:
 
 
 def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Images:
-    """Galaxies in frames of `truth["width"]` arcsec, not sampled finer than the camera does: colour
-    pictures in whole numbers from 0 to 255."""
+    """Observe frames of `truth["width"]` arcsec; return colour pictures, whole numbers, 0 to 255.
+    Frames are sampled no finer than by the camera."""
     pixel = (truth["width"] / image_size).clamp_min(camera.PIXEL)
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
-    # SDSS's colour pictures align the bands to whole pixels only.
+    # SDSS colour pictures align the bands only to whole pixels.
     shift = 0.5 * camera.PIXEL * (torch.rand(len(pixel), 3, 2, generator=generator) - 0.5)
     seeing = truth["seeing"]
     exposed = camera.expose(light, pixel=pixel, seeing=seeing, shift=shift, generator=generator)

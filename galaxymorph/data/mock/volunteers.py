@@ -1,5 +1,4 @@
-"""Simulated volunteers who walk the Galaxy Zoo 2 decision tree: from probabilities per answer to
-vote fractions."""
+"""Simulate volunteers who answer the questions of the Galaxy Zoo 2 decision tree."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +11,11 @@ Votes = Float[Tensor, "galaxy 37"]
 
 
 def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Generator) -> Votes:
-    """Votes in Kaggle's cumulative convention.
+    """Draw vote fractions in Kaggle's cumulative convention.
 
-    `opinions` are the probabilities of each answer for a volunteer who is asked that question (of a
-    question they need not sum to 1). The votes on a question are multinomial, with as many trials
-    as there were votes for the answer that leads to it."""
+    `opinions` are the probabilities of each answer for a volunteer who is asked that question; they
+    need not sum to 1. The votes on a question are multinomial, with as many trials as votes for the
+    answer that leads to it."""
     votes = torch.zeros_like(opinions)
     everybody = volunteers.to(opinions.dtype)
     for question, where in galaxy_zoo_tree.SLICES.items():
@@ -34,25 +33,25 @@ def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Gene
 
 
 def opinions(truth: population.Truth, *, generator: Generator) -> Votes:
-    """Probability of each answer for a volunteer who is asked, from what can be seen of a galaxy of
-    `population.draw`: structure as far as its contrast, the galaxy's size in seeing discs and its
-    signal to noise allow. `generator` adds what crowds agree on without a reason that the truth
-    knows (0.4 in the logit)."""
+    """Return the probability of each answer for a volunteer who is asked that question.
+
+    Structure is visible as far as its contrast, the galaxy's size in seeing discs and its signal to
+    noise allow. `generator` adds scatter shared by all volunteers (0.4 in the logit)."""
     k, t = population.kinds(truth), truth
     disc = ~(k.elliptical | k.artifact)
     beams = t["r90"] / (1.3 * t["seeing"])  # radius in seeing discs
     clarity = (beams / 5).log().clamp(-1.5, 1.0) + 0.7 * (t["snr"] / 5).log().clamp(-1.5, 1.0)
 
-    # The axis ratio of the blurred image decides on roundness.
+    # Roundness follows from the axis ratio of the blurred image.
     bulge = t["bulge_fraction"]
     blur = (0.6 * t["seeing"] / t["r50"]) ** 2
     ratio2 = bulge * t["bulge_ratio"] ** 2 + (1 - bulge) * t["ratio"] ** 2
     ratio = ((ratio2 + blur) / (1 + blur)).sqrt()
     flat = (0.38 - (t["ratio"] ** 2 + 0.5 * blur).div(1 + 0.5 * blur).sqrt()) / 0.06
 
-    # A Gaussian blur of sigma weakens a pattern of wavelength L by exp(-2 (pi sigma / L)²), and
-    # arms are 2 pi R tan(pitch) / number apart; the old stars, whose arms are a third as strong,
-    # and the bulge dilute them, and a slant hides them.
+    # A Gaussian blur of sigma damps a pattern of wavelength L by exp(-2 (pi sigma / L)²), and arms
+    # are 2 pi R tan(pitch) / number apart. Old stars (arms a third as strong) and the bulge dilute
+    # them; inclination hides them.
     apart = 2 * torch.pi * t["radius"] * t["pitch"].deg2rad().tan() / t["arms"] * t["ratio"].sqrt()
     blurred = torch.exp(-2 * (torch.pi * 0.62 * t["seeing"] / apart) ** 2)
     contrast = t["arm_contrast"] * (blurred * (0.35 + 0.65 * t["young"])) * (1 - bulge)
