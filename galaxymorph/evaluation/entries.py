@@ -88,8 +88,8 @@ class Entries(tuple[Entry, ...]):
                 other, others = first.setdefault((kind, entry.seed), (entry, ids))
                 if ids != others:
                     raise ValueError(
-                        f"{entry}: tested on {len(ids):,} galaxies, of which only "
-                        f"{len(ids & others):,} are among the {len(others):,} of {other.method}; "
+                        f"{entry}: tested on {len(ids):,} galaxies, of which {len(ids & others):,} "
+                        f"are among the {len(others):,} of {other.method}; "
                         "rerun both with the same galaxies"
                     )
         return self

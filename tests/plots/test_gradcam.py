@@ -127,7 +127,7 @@ def test_captions_stand_in_place_of_names():
         "odd feature: lens or arc 0.50, predicted 0.25",
     } <= lines
     assert targets.caption("edge_on", "yes", float("nan"), 0.5) == "edge on: yes, predicted 0.50"
-    with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one for each"):
+    with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one per galaxy"):
         overlay(titles=["one"])
     with pytest.raises(ValueError, match="bar: 2 for 3 galaxies"):
         overlay(names=captions(), captions=captions(2))
@@ -147,7 +147,9 @@ def test_curves_are_distinguished_and_only_methods_have_bands():
         assert len({(to_hex(line.get_color()), str(line._dash_pattern)) for line in ax.lines}) == 7
         assert len({str(line._dash_pattern) for line in ax.lines}) == 7  # not by colour alone
         assert len(ax.collections) == len(gradcam.METHODS)
-    assert {"deletion: less area is better", "insertion: more area is better"} <= set(said(figure))
+    assert {"deletion (area: lower is better)", "insertion (area: higher is better)"} <= set(
+        said(figure)
+    )
     assert any("1,234 galaxies" in text for text in said(figure))
 
 
