@@ -155,8 +155,9 @@ def test_curves_are_distinguished_and_only_methods_have_bands():
 
 def test_scores_have_their_interval_and_the_control_is_a_line():
     figure = gradcam_plots.scores(scores())
+    senses = {"less": "lower", "more": "higher"}
     assert [ax.get_xlabel() for ax in figure.axes] == [
-        f"{name}\n{better} is better" for name, better in map_scores.BETTER.items()
+        f"{name}\n{senses[sense]} is better" for name, sense in map_scores.BETTER.items()
     ]
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
         gradcam_plots.NAMES.get(method, method) for method in reversed(METHODS)

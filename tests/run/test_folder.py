@@ -124,7 +124,7 @@ def test_wrong_predictions_are_refused(project, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,label,p_a\n", "column 'split' is missing"),
+        ("id,label,p_a\n", "missing column 'split'"),
         ("id,split,label,a,p_b\n", "unknown column 'a'; expected id, split, label, p_<class>"),
         ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' is not numeric"),
         (
@@ -557,7 +557,7 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     table = pd.read_csv(path, dtype={"id": str})
     texts = table.assign(**{"p_Class3.2": ["x", "0.1"]})
     for change, message in (
-        (table.drop(columns="p_Class3.2"), r"votes.csv: column 'p_Class3.2' is missing"),
+        (table.drop(columns="p_Class3.2"), r"votes.csv: missing column 'p_Class3.2'"),
         (texts, r"votes.csv: column 'p_Class3.2' is not numeric"),
         (table.assign(id="7"), r"votes.csv: duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
     ):
