@@ -87,7 +87,7 @@ def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataF
     Cumulative convention, over all answers. Columns: value, low, high, variance (of the draws)."""
     cells = _cells(votes, "test", CONVENTIONS[0])
     found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
-    chosen = [*METRICS, *KINDS[1:]]  # the values of all metrics, and the yardsticks of the first
+    chosen = [*METRICS, *KINDS[1:]]  # values of all metrics; reference values of the RMSE
     columns = {name: [*each[0, 0], *each[1:, 0, 0]] for name, each in found.items()}
     return pd.DataFrame(columns, index=pd.Index(chosen))
 

@@ -85,9 +85,7 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
     if table.empty:
         return style.empty(style.NO_RESULT, ax)
     values = table.to_numpy(float)
-    low = float(
-        np.floor(10 * np.nanmin(values, initial=0.9)) / 10
-    )  # so that good methods differ visibly
+    low = float(np.floor(10 * np.nanmin(values, initial=0.9)) / 10)  # resolves good methods
     texts = np.where(np.isnan(values), "–", np.char.mod("%.2f", values))
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
     names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
@@ -211,9 +209,7 @@ def label_efficiency(
         else:
             ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
         there = np.isfinite(value)
-        alone = (
-            there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]
-        )  # no neighbour for a band
+        alone = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]  # without a band
         ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")
         ax.plot(x, value, **line)
     few, last = x[np.isfinite(budgets)], x[np.isinf(budgets)]
