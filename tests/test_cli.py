@@ -269,9 +269,7 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     assert lines[0].startswith(
         "bad.csv: p_<class> are not probabilities that sum to 1, 47 of 47 rows: line 2 (id 000) ["
     )
-    assert lines[1].startswith(
-        "bad.csv: seed 0 lacks 1 of 16 test galaxies that good.csv has: 047; "
-    )
+    assert lines[1].startswith("bad.csv: seed 0 lacks 1 of the 16 test galaxies of good.csv: 047; ")
     assert (len(lines), captured.out) == (2, "")
     assert not (elsewhere.parent / "project" / "results").exists()
     Step("mine", "cnn").metrics({"accuracy": 0.5})

@@ -1,7 +1,7 @@
-"""On which galaxies methods fail: by their properties, and by how far the volunteers agreed.
+"""Accuracy as a function of galaxy properties and of the agreement between volunteers.
 
-All take the entries of one budget (`Entries.trained_methods`). A galaxy tested under several seeds
-counts once where galaxies are counted; intervals allow for the galaxies that seeds share.
+All functions take entries with one budget (`Entries.trained_methods`). A galaxy tested with several
+seeds is counted once; intervals account for the galaxies that seeds share.
 """
 
 import math
@@ -19,7 +19,7 @@ from galaxymorph.evaluation.intervals import corrected, share_right
 from galaxymorph.evaluation.phrases import after_holm, extent, say
 from galaxymorph.text import listing
 
-MEASURES = {"accuracy": "right", "gap": "gap"}  # of `trends`, and where they are in `_judged`
+MEASURES = {"accuracy": "right", "gap": "gap"}  # measures of `trends`: columns of `_judged`
 BINNED = ["property", "method", "bin", "low", "high", "accuracy", "accuracy_low", "accuracy_high"]
 BINNED += ["confidence", "gap", "gap_low", "gap_high", "n", "tests", "seeds"]
 TRENDS = ["property", "method", "measure", "correlation", "p", "p_holm", "resolved", "n", "seeds"]
@@ -28,23 +28,22 @@ ASKED += ["volunteers", "n", "seeds"]
 
 
 def by_property(entries: Entries, properties: pd.DataFrame, *, bins: int = 4) -> pd.DataFrame:
-    """Tabulate how accurate and how confident each method is, in bins of each property.
+    """Tabulate the accuracy and confidence of each method in bins of each property.
 
     Args:
-        properties: a row per galaxy, with ids in the index or in the column id, and a column of
-            numbers per property; galaxies without a value (NaN) are left out.
-        bins: of about as many different test galaxies each, the same for all methods; there are
-            fewer where galaxies have equal values.
+        properties: one row per galaxy, with ids as index or column `id`, and one numeric column
+            per property; NaN values are ignored.
+        bins: number of bins, with about equal numbers of test galaxies and the same for all
+            methods; equal values share a bin, so there may be fewer.
 
-    Columns: property, method, bin (from 0), low and high (extreme values in the bin), accuracy with
-    its interval, confidence (mean of the largest probability), gap (confidence less accuracy: above
-    0 a method is overconfident) with its interval (taking the confidence as known), n (different
-    galaxies), tests (galaxies, over all seeds) and seeds. Accuracy and confidence are means over
-    seeds.
+    Columns: property, method, bin (from 0), low and high (range of values), accuracy with its
+    interval, confidence (mean largest probability), gap (confidence - accuracy; positive if
+    overconfident) with its interval (neglecting the error of the confidence), n (distinct
+    galaxies), tests (summed over seeds) and seeds. Accuracy and confidence are means over seeds.
 
-    Raises `ValueError` for properties that are faulty or lack a tested galaxy."""
+    Raises `ValueError` if properties are invalid or a tested galaxy has no row."""
     if bins < 1:
-        raise ValueError(f"bins={bins}: at least 1")
+        raise ValueError(f"bins={bins}: expected at least 1")
     judged, rows = _judged(entries), []
     for name, values in _values(properties, judged).items():
         values = values.dropna()
@@ -61,16 +60,15 @@ def by_property(entries: Entries, properties: pd.DataFrame, *, bins: int = 4) ->
 
 
 def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
-    """Test whether methods fail more, or are more overconfident, the larger a property is.
+    """Test whether accuracy or overconfidence of the methods correlates with each property.
 
     Columns: property, method, measure ("accuracy" or "gap"), correlation, p, p_holm, resolved, n
-    (different galaxies) and seeds. correlation: Spearman's, over different galaxies, of the
-    property with a galaxy's mean over its tests of being right, or of confidence less that. As
-    each galaxy counts once, p (two-sided, Student's t of the rank correlation) is that of galaxies
-    alone, with the seeds as they are. p_holm: corrected for all rows (Holm 1979); resolved: below
-    0.05. Where all galaxies are alike the correlation is NaN and p is 1.
+    (distinct galaxies) and seeds. correlation: Spearman's, between the property and each galaxy's
+    mean accuracy or gap over its tests. p: two-sided, from Student's t; each galaxy counts once, so
+    the variance between seeds is not included. p_holm: corrected for all rows (Holm 1979);
+    resolved: p_holm < 0.05. If all galaxies are equal, the correlation is NaN and p is 1.
 
-    A trend is no cause: classes differ in size and brightness, and properties go together.
+    Correlation is not causation: classes differ in size and brightness, and properties correlate.
     """
     judged, rows = _judged(entries), []
     judged["gap"] = judged["confidence"] - judged["right"]
@@ -88,8 +86,9 @@ def trends(entries: Entries, properties: pd.DataFrame) -> pd.DataFrame:
 
 
 def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
-    """Put `by_property` and `trends` of the same entries into words: for each property the
-    strongest significant trend of accuracy and of overconfidence; last, those without one."""
+    """Describe `by_property` and `trends` of the same entries in words.
+
+    Gives the strongest significant trends with each property, then the properties without one."""
     found, without = [], []
     for name, rows in trends.groupby("property", sort=False):
         text, resolved = str(name).replace("_", " "), rows.loc[rows.resolved]
@@ -107,17 +106,15 @@ def property_sentences(table: pd.DataFrame, trends: pd.DataFrame) -> list[str]:
 
 
 def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
-    """Compare clean test galaxies, whose votes fit a class, with ambiguous ones, whose votes fit
-    none.
+    """Compare test galaxies with a clear class with ambiguous ones, whose votes fit no class.
 
-    Only methods that predict votes say anything about the latter; others have no row. What is asked
-    is which class the most volunteers arrive at (`galaxy_zoo_tree.class_fractions`), as an
-    ambiguous galaxy has no right answer.
+    Only methods that predict votes have rows. Ambiguous galaxies have no true class, so predictions
+    are compared with the class that most volunteers arrive at (`galaxy_zoo_tree.class_fractions`).
 
-    Columns: method, part ("clean" or "ambiguous"), agreement (share of galaxies whose leading class
-    is that of the volunteers, mean over seeds) with its interval, confidence (mean of the predicted
-    share of that class), volunteers (mean of their own share of their leading class), n (different
-    galaxies) and seeds."""
+    Columns: method, part ("clean" or "ambiguous"), agreement (share of galaxies whose predicted
+    leading class is the volunteers' one, mean over seeds) with its interval, confidence (mean
+    predicted fraction of the predicted class), volunteers (mean voted fraction of their leading
+    class), n (distinct galaxies) and seeds."""
     rows = []
     for method, group in entries.methods().items():
         asked = []
@@ -137,7 +134,7 @@ def ambiguous(entries: Entries, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def ambiguous_sentences(table: pd.DataFrame) -> list[str]:
-    """Put a table of `ambiguous` into words: a sentence for each method."""
+    """Describe a table of `ambiguous`, one sentence per method."""
     groups = [
         (method, rows.to_dict("records"))
         for method, rows in table.groupby("method", sort=False)
@@ -150,8 +147,7 @@ def ambiguous_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def _judged(entries: Entries) -> pd.DataFrame:
-    """Return a row for each test of a galaxy: method, seed (its place among those of the method),
-    id, right (1 or 0), confidence."""
+    """Return one row per tested galaxy and seed: method, seed (index), id, right, confidence."""
     found = []
     for method, group in entries.methods().items():
         for seed, table in enumerate(entry.predictions for entry in group if entry.predictions):
@@ -163,8 +159,7 @@ def _judged(entries: Entries) -> pd.DataFrame:
 
 
 def _values(properties: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
-    """Return the properties of the different galaxies of a table of `_judged`, by id, NaN where one
-    is not finite."""
+    """Return the properties of the galaxies in `judged` by id, with NaN for infinite values."""
     table = properties.set_index("id") if "id" in properties else properties
     table = table.set_axis(table.index.astype(str), axis=0)
     if table.index.has_duplicates:
@@ -184,7 +179,7 @@ def _values(properties: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy(tests: pd.DataFrame) -> dict[str, Any]:
-    """Return what `by_property` says of the tests of some galaxies by one method."""
+    """Return accuracy, confidence and gap of one method for some tests (see `by_property`)."""
     seeds = [each for _, each in tests.groupby("seed")]
     right, ids = ([each[name].to_numpy() for each in seeds] for name in ("right", "id"))
     value, low, high = share_right(right, ids)

@@ -1,9 +1,8 @@
-"""Whether probabilities mean what they say, and how many galaxies could be left to a classifier.
+"""Calibration of class probabilities, and the fraction of galaxies to classify automatically.
 
-A galaxy's confidence is its largest probability. A classifier is calibrated if it is right about
-80 % of the galaxies to which it gives a confidence of 0.8 (Guo et al. 2017). Everything that is
-chosen, a temperature or a threshold, is chosen on the validation galaxies. Each function raises
-`ValueError` for a split without labelled galaxies.
+The confidence is the largest probability of a galaxy. A calibrated classifier is right for 80 % of
+the galaxies with a confidence of 0.8 (Guo et al. 2017). Temperatures and thresholds are chosen on
+validation galaxies only. All functions raise `ValueError` if a split has no labelled galaxies.
 """
 
 import dataclasses
@@ -22,18 +21,20 @@ from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.intervals import bootstrap_means, percentiles, share
 from galaxymorph.evaluation.predictions import Numbers, Predictions, Probabilities
 
-HOTTEST = 20.0  # a temperature is between 1 / HOTTEST and HOTTEST
-LEVELS = 10  # shares of the validation galaxies that are tried: all, 90 %, ...
-DOUBT = 0.05  # that the accuracy of what is left to a classifier is smaller than asked for
+HOTTEST = 20.0  # temperatures range from 1 / HOTTEST to HOTTEST
+LEVELS = 10  # fractions of the validation galaxies to try: 100 %, 90 %, ...
+DOUBT = 0.05  # probability that the true accuracy is below the requested one
 EPS = np.finfo(float).eps
 SCORES = ["log_loss", "error", "by_chance", "temperature", "log_loss_tempered", "error_tempered"]
 SCORES += ["area", "automatic", "automatic_accuracy", "automatic_seeds"]
 
 
 def reliability(predictions: Predictions, *, bins: int = 10) -> pd.DataFrame:
-    """Tabulate accuracy against confidence, in bins of about as many galaxies each: columns low and
-    high (extreme confidences), confidence (mean), accuracy, accuracy_low, accuracy_high (95 %
-    interval of Wilson 1927) and n. There are fewer bins where galaxies have the same confidence."""
+    """Tabulate accuracy against confidence in bins with about equal numbers of galaxies.
+
+    Columns: low, high (range of confidence), confidence (mean), accuracy, accuracy_low,
+    accuracy_high (95 % Wilson interval) and n. Equal confidences share a bin, so there may be fewer
+    than `bins`."""
     part, rows = predictions.labelled(), []
     which = equal_bins(part.confidence, bins)
     for k in range(which.max() + 1):
@@ -46,16 +47,18 @@ def reliability(predictions: Predictions, *, bins: int = 10) -> pd.DataFrame:
 def calibration_error(
     predictions: Predictions, *, bins: int = 10, n_bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """Return the expected calibration error (Naeini et al. 2015): mean over galaxies of |accuracy -
-    mean confidence| of their bin, for the bins of `reliability`. Keys: error, low, high, by_chance,
-    n.
+    """Return the expected calibration error (Naeini et al. 2015).
 
-    The error is never negative, and so is too large on average, the more the fewer galaxies a bin
-    has. by_chance: its mean if every galaxy were right with the probability that its confidence
-    says; an error of about that size is indistinguishable from perfect calibration. low and high:
-    the 95 % interval of a bootstrap of the galaxies, reflected, 2 error - draw (Davison & Hinkley
-    1997, eq. 5.6), which takes the same bias of the draws off, and cut off at 0; where the error is
-    mostly bias, it may lie below the error itself."""
+    This is |accuracy - mean confidence| of the bins of `reliability`, averaged over galaxies. It is
+    never negative and therefore biased high, especially for small bins.
+
+    Returns:
+        error: the calibration error.
+        low, high: 95 % basic bootstrap interval, 2 error - draw (Davison & Hinkley 1997, eq. 5.6),
+            which removes the bias, clipped at 0; it may lie below an error that is mostly bias.
+        by_chance: mean error of a perfectly calibrated classifier with the same confidences; an
+            error of about this size is indistinguishable from perfect calibration.
+        n: number of galaxies."""
     part = predictions.labelled()
     which, n = equal_bins(part.confidence, bins), len(part.ids)
     inside = which[:, None] == np.arange(which.max() + 1)
@@ -73,11 +76,10 @@ def calibration_error(
 
 
 def temperature(predictions: Predictions) -> float:
-    """Return the T of temperature scaling (Guo et al. 2017): p^(1 / T), normalised, has the
-    smallest log loss on the validation galaxies. Above 1 the classifier was overconfident.
+    """Fit the T of temperature scaling (Guo et al. 2017) to the validation galaxies.
 
-    Between 1 / 20 and 20: where all galaxies are right, no T is small enough.
-    """
+    T minimises the log loss of the normalised p^(1 / T). T > 1 indicates overconfidence. T is
+    limited to 1/20 to 20, as the optimum is 0 if all galaxies are right."""
     part, end = predictions.labelled("val"), math.log(HOTTEST)
 
     def loss(log_temperature: float) -> float:
@@ -88,16 +90,16 @@ def temperature(predictions: Predictions) -> float:
 
 
 def tempered(predictions: Predictions, temperature: float) -> Predictions:
-    """Return the predictions with p^(1 / temperature), normalised, in the order that they had."""
+    """Return the predictions with the normalised probabilities p^(1 / temperature)."""
     return dataclasses.replace(predictions, p=np.exp(_scaled(predictions.p, temperature)))
 
 
 def risk_coverage(predictions: Predictions) -> pd.DataFrame:
-    """Tabulate the share of wrong galaxies among the 1, 2, ... all most confident ones: columns
-    coverage, risk, confidence (the smallest among them).
+    """Tabulate the fraction of errors among the 1, 2, ... n most confident galaxies.
 
-    Among galaxies of the same confidence any order is as good as another: risk is the mean over all
-    of them. The mean of `risk` is the area under the curve (Geifman & El-Yaniv 2019)."""
+    Columns: coverage, risk, confidence (the smallest included). Galaxies of equal confidence count
+    with their mean error. The mean of `risk` is the area under the risk-coverage curve (Geifman &
+    El-Yaniv 2019)."""
     part = predictions.labelled()
     order = np.argsort(-part.confidence, kind="stable")
     confidence, wrong = part.confidence[order], pd.Series(1.0 - part.right[order])
@@ -107,26 +109,27 @@ def risk_coverage(predictions: Predictions) -> pd.DataFrame:
 
 
 def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, Any]:
-    """Estimate how many galaxies could be classified without a person looking, at some accuracy.
+    """Estimate the fraction of galaxies that can be classified automatically at some accuracy.
 
-    Keys: threshold (on the confidence), share (of the test galaxies that reach it), n (their
-    number), test_accuracy of these with its 95 % interval (Wilson 1927; for the threshold as it
-    is), needed (validation galaxies without which no threshold can be found) and note (why there is
-    none, else empty). Without a threshold share and n are 0, the rest NaN.
+    The threshold on the confidence is chosen on validation galaxies. Of the most confident 100 %,
+    90 %, ... 10 %, the largest sample is accepted whose accuracy is at least `accuracy` with 95 %
+    confidence: one-sided lower bound of Clopper & Pearson (1934), with Bonferroni's correction for
+    the number of samples tried. An accuracy of 0.99 takes at least 299 galaxies, all of them right.
 
-    The threshold is chosen on validation galaxies: the most confident 100 %, 90 %, ... 10 % of them
-    are tried, as far as there are enough of them, and the largest share taken of which the accuracy
-    is at least `accuracy` with a certainty of 0.95: the lower bound of Clopper & Pearson (1934),
-    one-sided, corrected for the number of shares that are tried (Bonferroni). At 0.99 even a
-    single share takes 299 galaxies that are all right."""
+    Returns:
+        threshold: on the confidence; NaN if none was found.
+        share, n: fraction and number of test galaxies above the threshold; 0 without one.
+        test_accuracy: of these, with its 95 % Wilson interval at this threshold (_low, _high).
+        needed: the smallest number of validation galaxies with which a threshold can be found.
+        note: why there is no threshold, else empty."""
     if not 0 < accuracy < 1:
-        raise ValueError(f"accuracy={accuracy}: between 0 and 1")
+        raise ValueError(f"accuracy={accuracy}: expected a number between 0 and 1")
     part = predictions.labelled("val")
     ranked, n = np.sort(part.confidence)[::-1], len(part.ids)
     ends = [math.ceil(n * k / LEVELS) - 1 for k in range(1, LEVELS + 1)]
-    thresholds = sorted({float(ranked[end]) for end in ends})  # most galaxies reach the first
+    thresholds = sorted({float(ranked[end]) for end in ends})  # the first includes most galaxies
     above = [part.right[part.confidence >= threshold] for threshold in thresholds]
-    # how many have to be there, all of them right, where k shares are tried
+    # minimum sample size, if all are right, when k samples are tried
     enough = [math.log(DOUBT / k) / math.log(accuracy) for k in range(1, len(above) + 1)]
     tried = max((k for k, own in enumerate(above, 1) if len(own) >= enough[k - 1]), default=0)
     needed = math.ceil(enough[0])
@@ -138,21 +141,20 @@ def automatic(predictions: Predictions, *, accuracy: float = 0.99) -> dict[str, 
             found = _accuracy(tested.right[tested.confidence >= threshold], "test_accuracy")
             found |= {"threshold": threshold, "share": found["n"] / len(tested.ids)}
             return found | {"needed": needed, "note": ""}
-    few = f"{needed} validation galaxies are needed at least, there are {n}"
-    note = "no share of validation galaxies is accurate enough" if tried else few
+    few = f"at least {needed} validation galaxies are needed, but there are {n}"
+    note = "no sample of validation galaxies is accurate enough" if tried else few
     found = _accuracy(np.empty(0), "test_accuracy") | {"threshold": math.nan, "share": 0.0}
     return found | {"needed": needed, "note": note}
 
 
 def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
-    """Tabulate what is above for each method and budget: means over seeds, on the test galaxies.
+    """Tabulate the calibration of each method and budget: test galaxies, mean over seeds.
 
-    Columns: method, n_labels (integer, <NA> for all), seeds, log_loss, error and by_chance (of
-    `calibration_error`); temperature, log_loss_tempered and error_tempered (after temperature
-    scaling on the validation galaxies); area (under the curve of risk against coverage); automatic
-    (share of the test galaxies at `accuracy`), automatic_accuracy (of these galaxies, over the
-    seeds that have some) and automatic_seeds (how many have a threshold). NaN where a seed has no
-    validation galaxies."""
+    Columns: method, n_labels (integer, <NA> for all), seeds, log_loss, error and by_chance (see
+    `calibration_error`), temperature, log_loss_tempered and error_tempered (after temperature
+    scaling on validation galaxies), area (under the risk-coverage curve), automatic (share of test
+    galaxies, see `automatic`), automatic_accuracy (over seeds with such galaxies) and
+    automatic_seeds (with a threshold). NaN if a seed has no validation galaxies."""
     rows = []
     for (method, n_labels), group in entries.groups().items():
         there = [entry.predictions for entry in group if entry.predictions]
@@ -167,7 +169,7 @@ def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
 
 
 def equal_bins(values: Numbers, bins: int) -> Int[ndarray, " galaxy"]:
-    """Return the bin of each value, from 0, of about as many values each; equals in the same."""
+    """Assign values to bins (from 0) of about equal size; equal values share a bin."""
     edges = np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf")
     return np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)[1]
 
@@ -176,7 +178,7 @@ def equal_bins(values: Numbers, bins: int) -> Int[ndarray, " galaxy"]:
 
 
 def _accuracy(right: ndarray, name: str = "accuracy") -> dict[str, Any]:
-    """Return the share of galaxies that are right, its 95 % interval, and n; NaN of none."""
+    """Return the accuracy, its 95 % interval, and n; NaN without galaxies."""
     names = (name, f"{name}_low", f"{name}_high")
     return dict(zip(names, share(right), strict=True)) | {"n": len(right)}
 
@@ -198,6 +200,6 @@ def _row(predictions: Predictions, accuracy: float) -> dict[str, float]:
 
 
 def _scaled(p: Probabilities, temperature: float) -> Probabilities:
-    """Return log p^(1 / temperature), normalised."""
+    """Return the logarithm of the normalised p^(1 / temperature)."""
     scaled = np.log(np.clip(p, EPS, 1)) / temperature
     return scaled - np.logaddexp.reduce(scaled, axis=1)[:, None]

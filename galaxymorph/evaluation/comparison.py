@@ -1,4 +1,4 @@
-"""From entries to a comparison of methods: a row per method and budget, and a table to read."""
+"""Compare methods that predict classes: a row per method and budget, and a readable table."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +13,7 @@ from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.entries import Entries, Entry, labels, named, words
 from galaxymorph.evaluation.intervals import over_seeds, share_in_common
 from galaxymorph.evaluation.phrases import costs, head, number, tail, with_interval
+from galaxymorph.text import unknown
 
 COSTS = ("parameters", "flops", "training_seconds", "images_per_second", "peak_memory_mib")
 SHOWN = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
@@ -20,26 +21,25 @@ SHOWN += ("log_loss",)
 TITLES = {"accuracy": "test accuracy", "macro_f1": "macro F1", "auc": "AUC"}
 ENDS = dict.fromkeys(metrics.OVERALL, (0.0, 1.0))
 ENDS |= {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0)}
-VARIANCE_DRAWS = 200  # of a bootstrap of which only the variance is wanted
+VARIANCE_DRAWS = 200  # bootstrap draws if only the variance is needed
 
 
 def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Return one row per method and budget, over its seeds, in the order of the entries.
+    """Summarise the test results of each method and budget over seeds, in the order of entries.
 
-    Columns: method, title and protocol (where an entry has one), n_labels (integer, <NA> for all),
-    n_train and n_test (labelled galaxies per seed; the fewest), n_test_all (different galaxies
-    tested over all seeds), seeds (those that are there), missing (those that are not), not_run (why
-    entries were skipped, which do not count as missing; where there are some), seconds (mean; of
-    the whole step), those of `COSTS` (means; NaN where unknown), peak_memory_of (what was
-    measured), interval (what low and high are), still_improving (share of seeds whose best epoch is
-    the last one; NaN for methods without epochs), train_accuracy, val_accuracy (means; NaN where a
-    table has no such part), and for every metric of `metrics.OVERALL`, of the test part: <metric>
-    (mean over seeds), <metric>_std (over seeds, n - 1), <metric>_low and <metric>_high.
+    Columns: method, title and protocol (if any entry has one), n_labels (integer, <NA> for all),
+    n_train and n_test (labelled galaxies; minimum over seeds), n_test_all (distinct test galaxies
+    of all seeds), seeds (with results), missing (seeds without), not_run (why entries were skipped;
+    these are not counted as missing), seconds (mean duration of the step), `COSTS` (means; NaN if
+    unknown), peak_memory_of (what was measured), interval (kind), still_improving (fraction of
+    seeds whose best epoch is the last; NaN without epochs), train_accuracy and val_accuracy (means;
+    NaN without such galaxies), and for each metric in `metrics.OVERALL`: <metric> (mean over
+    seeds), <metric>_std (over seeds, ddof = 1), <metric>_low and <metric>_high.
 
-    low and high: with two seeds or more the 95 % t-interval of `intervals.over_seeds`, cut off
-    where the metric ends; with one the bootstrap interval over galaxies of `metrics.evaluate`,
-    which knows nothing of the spread between seeds. `n_bootstrap=0` leaves out both, but for the
-    accuracy over seeds."""
+    The 95 % interval is the t-interval of `intervals.over_seeds`, clipped to the range of the
+    metric. For a single seed it is the bootstrap interval of `metrics.evaluate`, which does not
+    include the variance between seeds. With `n_bootstrap=0` only the accuracy over several seeds
+    has an interval."""
     columns = ["n_train", "n_test", "n_test_all", "seeds", "missing", "not_run", "seconds", *COSTS]
     columns += ["peak_memory_of", "interval", "still_improving", "train_accuracy", "val_accuracy"]
     options = {"n_bootstrap": n_bootstrap, "seed": seed}
@@ -56,14 +56,14 @@ def summary(
     n_bootstrap: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the rows of `compare`, for either table of an entry and any statistics of it.
+    """Summarise any statistics of predictions or votes over seeds (see `compare`).
 
     Args:
         kind: "predictions" or "votes".
-        numbers: the statistics of such a table, a row each with the columns value, low, high (for
-            one seed) and variance; with the number of draws and the seed of a bootstrap.
-        ends: the smallest and the largest value of each statistic, which are shown in this order.
-        columns: those of `compare` between protocol and the statistics."""
+        numbers: function of such a table, n_bootstrap and seed that returns one row per statistic,
+            with the columns value, low, high (used for a single seed) and variance.
+        ends: smallest and largest possible value by statistic, in the order of the columns.
+        columns: columns between n_labels and the statistics."""
     rows, titles = [], entries.titles()
     for (method, n_labels), group in entries.groups().items():
         tables = [(entry, entry.table(kind)) for entry in group]
@@ -100,12 +100,12 @@ def summary(
 
 
 def _joined(texts: Iterable[str | None]) -> str | None:
-    """Different texts, as one seed may have seen test galaxies and another not."""
+    """Join distinct texts; seeds may differ, for instance in their protocol."""
     return " / ".join(dict.fromkeys(text for text in texts if text)) or None
 
 
 def _means(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What entries of a group cost, and how accurate they are on other parts, means over seeds."""
+    """Return mean costs and mean training and validation accuracy over seeds."""
     spent = pd.DataFrame([{"seconds": e.seconds, **e.costs} for e in entries], dtype=object)
     means = spent.reindex(columns=["seconds", *COSTS]).astype(float).mean().to_dict()
     histories = [entry.history for entry in entries if entry.history is not None]
@@ -120,7 +120,7 @@ def _means(entries: Sequence[Entry]) -> dict[str, Any]:
 def _spread(
     found: Sequence[pd.DataFrame], common: float, ends: Mapping[str, tuple[float, float]]
 ) -> dict[str, float]:
-    """Mean, standard deviation and interval over seeds of each statistic."""
+    """Return mean, standard deviation and interval over seeds of each statistic."""
     row = {}
     for name, (least, most) in ends.items():
         values, variances = ([t.at[name, what] for t in found] for what in ("value", "variance"))
@@ -133,10 +133,11 @@ def _spread(
 
 
 def per_class(entries: Entries, *, metric: str = "f1") -> pd.DataFrame:
-    """Return a metric of `metrics.PER_CLASS` on the test part, mean over seeds: methods (and
-    budgets, where there are several) by classes. Missing entries are skipped."""
+    """Tabulate a metric of `metrics.PER_CLASS` (test galaxies, mean over seeds).
+
+    Rows are methods (with their budget, if there are several), columns are classes."""
     if metric not in metrics.PER_CLASS:
-        raise ValueError(f"metric={metric!r}: one of {', '.join(metrics.PER_CLASS)}")
+        raise ValueError(unknown("metric", metric, metrics.PER_CLASS))
     several, found = len(entries.budgets()) > 1, {}
     for entry in entries:
         if entry.predictions is not None:
@@ -148,20 +149,22 @@ def per_class(entries: Entries, *, metric: str = "f1") -> pd.DataFrame:
 
 
 def front(table: pd.DataFrame, *, cost: str, baseline: str = "majority") -> Bool[ndarray, " row"]:
-    """Return which rows of a table of `compare` are on the Pareto front of accuracy against a cost,
-    one of `COSTS` of which less is better: no other is at least as accurate at no greater cost, and
-    better in one of the two. Rows without either number, and the `baseline`, take no part."""
+    """Return which rows of `compare` are on the Pareto front of accuracy and a cost in `COSTS`.
+
+    No other row is at least as good in both and better in one. Rows with missing values and the
+    `baseline` are excluded."""
     known = table[[cost, "accuracy"]].notna().all(axis=1) & (table["method"] != baseline)
     numbers = table[[cost, "accuracy"]].astype(float).where(known).to_numpy(float)
     price, accuracy = numbers.T
-    # [i, j]: i is no worse than j; never of a NaN
+    # [i, j]: i is no worse than j; False for NaN
     no_worse = (price[:, None] <= price) & (accuracy[:, None] >= accuracy)
     return known.to_numpy(bool) & ~(no_worse & ~no_worse.T).any(0)
 
 
 def readable(table: pd.DataFrame, *, shown: Sequence[str] = SHOWN) -> pd.DataFrame:
-    """Return a table of `compare` to look at: metrics that are `shown` as `0.903 [0.885, 0.921]`, a
-    missing value as an en dash. What was not run says so instead of its accuracy."""
+    """Format a table of `compare`: `0.903 [0.885, 0.921]`, or an en dash if missing.
+
+    `shown` are the metrics to include. Skipped methods show the reason in place of the accuracy."""
     rows = []
     for row in table.to_dict("records"):
         parts = ("train_accuracy", "val_accuracy")

@@ -1,6 +1,6 @@
-"""Where two methods differ: on which galaxies, and in which cells of the confusion matrix.
+"""Galaxies, and cells of the confusion matrix, for which two methods differ.
 
-Both functions take the entries of one budget, and compare the seeds that both methods have.
+All functions take entries with one budget and compare the seeds that both methods have.
 """
 
 import dataclasses
@@ -18,14 +18,14 @@ CELLS += ["n", "seeds"]
 
 
 def disagreements(entries: Entries, a: str, b: str) -> pd.DataFrame:
-    """List the test galaxies that two methods classify differently, those first of which both are
-    surest: by the smaller of the two probabilities.
+    """List the test galaxies that two methods classify differently, most confident ones first.
 
-    Columns: id, label, class_a, probability_a, class_b, probability_b, right ("a", "b" or
-    "neither"). Probabilities are means over the seeds that both have and that test the galaxy."""
+    Sorted by the smaller of the two probabilities. Columns: id, label, class_a, probability_a,
+    class_b, probability_b and right ("a", "b" or "neither"). Probabilities are means over the
+    common seeds in whose test set the galaxy is."""
     both = Entries(entry for pair in entries.pairs(a, b) for entry in pair)
     found, names = mean_probabilities(both, ("test",))
-    index = found[a].index  # that of b as well: tested on the same galaxies
+    index = found[a].index  # equal to that of b, tested on the same galaxies
     table = pd.DataFrame({name: index.get_level_values(name) for name in ("id", "label")})
     for which, method in (("a", a), ("b", b)):
         p = found[method].to_numpy()
@@ -34,32 +34,30 @@ def disagreements(entries: Entries, a: str, b: str) -> pd.DataFrame:
     right = [table.class_a == table.label, table.class_b == table.label]
     table["right"] = np.select(right, ["a", "b"], "neither")
     table = table.loc[table.class_a != table.class_b]
-    surest = table[["probability_a", "probability_b"]].min(axis=1)
-    order = surest.sort_values(ascending=False, kind="stable").index
+    smaller = table[["probability_a", "probability_b"]].min(axis=1)
+    order = smaller.sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 
 
 def confusion_difference(
     entries: Entries, a: str, b: str, *, n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Subtract the confusion matrix of b from that of a, both as fractions of the true class (row),
-    mean over the seeds that both have.
+    """Subtract the confusion matrix of b from that of a: fractions of the true class, over seeds.
 
-    One row per cell. Columns: label, taken_for, a, b (fractions), difference, low, high (its 95 %
-    interval), p, p_holm, resolved, n (galaxies of the label per seed; the fewest) and seeds.
-    Interval and p are those of `significance.difference`, of the galaxies with this label and of
-    being taken for that class: paired over the same galaxies, McNemar's exact test with one seed.
-    p_holm: corrected for all cells; resolved: below 0.05. A class without test galaxies has NaN,
-    and p 1."""
+    One row per cell. Columns: label, taken_for (predicted class), a, b (mean fractions),
+    difference, low, high (95 % interval), p, p_holm, resolved, n (galaxies with this label; minimum
+    over seeds) and seeds. Interval and p are those of `significance.difference`, paired over the
+    galaxies with this label; McNemar's exact test for one seed. p_holm: corrected for all cells;
+    resolved: p_holm < 0.05. For a class without test galaxies the numbers are NaN and p is 1."""
     both, rows = entries.pairs(a, b), []
     names = entries.methods()[a][0].predictions.classes  # pyright: ignore
     for i, j in np.ndindex(len(names), len(names)):
 
-        def scores(entry: Entry, label: int = i, taken_for: int = j) -> Scores:
+        def scores(entry: Entry, label: int = i, predicted: int = j) -> Scores:
             part = entry.predictions.labelled()  # pyright: ignore
             own = part.true == label
-            taken = (part.predicted == taken_for).astype(float)
-            return Scores(part.ids[own], taken[own], part.true[own])
+            in_cell = (part.predicted == predicted).astype(float)
+            return Scores(part.ids[own], in_cell[own], part.true[own])
 
         cells = [pair for pair in both if len(scores(pair[0]).ids)]
         row = {"label": names[i], "taken_for": names[j], "p": 1.0, "n": 0, "seeds": len(cells)}
@@ -73,7 +71,7 @@ def confusion_difference(
 
 
 def confusion_sentences(table: pd.DataFrame, a: str, b: str) -> list[str]:
-    """Name the cells of `confusion_difference` that differ significantly, the largest first."""
+    """Describe the cells that differ significantly, largest difference first."""
     resolved = table.loc[table.resolved]
     order = resolved.difference.abs().sort_values(ascending=False, kind="stable").index
     known = {"smallest": table.p_holm.min(), "seeds": table.seeds.max(), "a": a, "b": b}

@@ -1,4 +1,4 @@
-"""How many labels a method is worth: the number that another one needs to be as accurate."""
+"""Equivalent labels: how many labels one method needs to match the accuracy of another."""
 
 import math
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from galaxymorph.evaluation.phrases import say
 COLUMNS = ["a", "b", "n_labels", "accuracy", "labels", "low", "high", "ratio", "fewest", "most"]
 COLUMNS += ["seeds"]
 Curves = Float[ndarray, "_ seed"]  # accuracy by budget and seed
-ALL = -1  # stands for a budget of all labels in an index
+ALL = -1  # stands for "all labels" in an index
 
 
 def accuracies(entries: Entries) -> pd.DataFrame:
-    """Tabulate the test accuracy of every entry: columns method, seed, n_labels (<NA> for all),
-    n_train (labels that there were) and accuracy (NaN where it is missing), without the baseline
-    `majority`."""
+    """Tabulate the test accuracy of every entry except the baseline `majority`.
+
+    Columns: method, seed, n_labels (<NA> for all), n_train (available labels) and accuracy."""
     rows = []
     for entry in entries.where(lambda entry: entry.method != "majority"):
         there = entry.predictions
@@ -33,19 +33,19 @@ def accuracies(entries: Entries) -> pd.DataFrame:
 
 
 def equivalent(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Tabulate, for every ordered pair of methods and every budget of a, how many labels b needs to
-    be as accurate as a.
+    """Estimate, for every ordered pair of methods, how many labels b needs to match a.
 
-    Columns: a, b, n_labels (integer, <NA> for all), accuracy (of a, mean over the seeds that both
-    have), labels (that b needs), low, high, ratio (labels by those of a), fewest and most (that b
-    was tried with) and seeds. labels, low and high are 0 where b is as accurate with the fewest
-    already, and infinite where it is not with the most: nothing is extrapolated.
+    One row per pair and budget of a, if b has at least two budgets. Columns: a, b, n_labels
+    (integer, <NA> for all), accuracy (of a, mean over common seeds), labels (needed by b), low,
+    high, ratio (of labels to the labels of a), fewest and most (labels in b's learning curve) and
+    seeds. labels, low and high are 0 if b matches a even with its fewest labels, and infinite if b
+    does not match a even with its most: nothing is extrapolated.
 
-    The accuracy of b is made to rise with its labels, or stay (isotonic regression, Barlow et al.
-    1972), and is taken to be straight in the logarithm of their number in between. low and high are
-    the 2.5 and 97.5 percentiles over `n_bootstrap` draws of the seeds, both methods on the same
-    draw: they say what another split and other first weights would change, and with few seeds
-    rather too little; NaN with one. Pairs with a single budget of b have no row."""
+    The learning curve of b is made monotonic by isotonic regression (Barlow et al. 1972) and
+    interpolated linearly in the logarithm of the number of labels. low and high are the 2.5th and
+    97.5th percentiles over `n_bootstrap` resamplings of the seeds, paired between methods; NaN with
+    one seed. They cover the variation between splits and initial weights, but are too narrow when
+    there are few seeds."""
     cells, found = accuracies(entries), []
     grids = {str(name): _grid(each) for name, each in cells.groupby("method", sort=False)}
     for a, ours in grids.items():
@@ -53,13 +53,13 @@ def equivalent(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> p
             seeds = [key for key in ours.columns if key in theirs.columns]
             if a == b or len(theirs) < 2 or not seeds:
                 continue
-            n, rng = len(seeds), np.random.default_rng(seed)  # whatever else is compared
+            n, rng = len(seeds), np.random.default_rng(seed)  # independent of other pairs
             draws = [np.arange(n), *rng.integers(0, n, (n_bootstrap * (n > 1), n))]
             accuracy, reached = ours[seeds].to_numpy(), theirs[seeds].to_numpy()
             tried = theirs.index.get_level_values("labels").to_numpy(float)
             needed = np.array([_needed(accuracy[:, d], reached[:, d], tried) for d in draws])
             ends = np.full((2, len(ours)), math.nan)
-            if n > 1:  # one of the draws, as some may be infinite
+            if n > 1:  # without interpolation, as draws may be infinite
                 ends = np.quantile(needed[1:], [0.025, 0.975], axis=0, method="inverted_cdf")
             for row, (n_train, n_labels) in enumerate(ours.index):
                 each = {"a": a, "b": b, "n_labels": None if n_labels == ALL else n_labels}
@@ -71,8 +71,7 @@ def equivalent(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> p
 
 
 def grid(entries: Entries) -> pd.DataFrame:
-    """Tabulate how many seeds each method has with each budget, of how many there should be, as `5`
-    or `3 of 5`; empty where the run has no such entry."""
+    """Tabulate completed seeds by method and budget, as `5` or `3 of 5`; empty without entries."""
     cells = accuracies(entries)
     cells["labels"] = cells.n_labels.astype(float).fillna(math.inf)
     groups = cells.groupby(["method", "labels"], sort=False).accuracy
@@ -84,7 +83,7 @@ def grid(entries: Entries) -> pd.DataFrame:
 
 
 def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
-    """Put `equivalent` into words for one method: how many labels the others need to match it."""
+    """Describe a table of `equivalent`: how many labels other methods need to match `method`."""
     budgets = []
     for _, rows in table.loc[table.a == method].groupby("n_labels", sort=False, dropna=False):
         records, needs = rows.to_dict("records"), dict[str, list[str]]()
@@ -100,8 +99,9 @@ def sentences(table: pd.DataFrame, *, method: str) -> list[str]:
 
 
 def _grid(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the accuracy of a method by its labels (index: labels, rising, and the budget) and
-    seed; only seeds that have every budget."""
+    """Return the learning curve of one method for each seed that has every budget.
+
+    The index holds the number of labels (ascending) and the budget."""
     name = cells.n_labels.fillna(ALL)
     count = cells.groupby(name).n_train.transform("median").rename("labels")
     table = cells.set_index([count, name, cells.seed.map(str)]).accuracy.unstack()
@@ -109,14 +109,13 @@ def _grid(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _needed(accuracy: Curves, reached: Curves, tried: Float[ndarray, " _"]) -> Float[ndarray, " _"]:
-    """Return how many labels b needs for each mean accuracy of a: 0 for at most the fewest,
-    infinite for more than the most."""
+    """Return how many labels b needs to reach each mean accuracy of a (0, inf: out of range)."""
     curve, wanted = isotonic_regression(reached.mean(1)).x, accuracy.mean(1) - 1e-12
     return np.exp(np.interp(wanted, curve, np.log(tried), left=-math.inf, right=math.inf))
 
 
 def _amount(row: Mapping[str, Any], name: str) -> str:
-    """`230` labels, `≤ 25` where the fewest are enough, `> 487` where the most are not."""
+    """Format labels as `230`, `≤ 25` (fewest tried suffice) or `> 487` (most tried do not)."""
     if row[name] == 0:
         return f"≤ {row['fewest']:,.0f}"
     return f"> {row['most']:,.0f}" if math.isinf(row[name]) else f"{row[name]:,.0f}"

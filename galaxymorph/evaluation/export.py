@@ -1,4 +1,4 @@
-"""A table of `comparison.compare` for others to take along: as a web page, as LaTeX."""
+"""Export a table of `comparison.compare` as a web page or as LaTeX."""
 
 import re
 from collections.abc import Mapping
@@ -15,19 +15,20 @@ SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 SPECIAL |= {"–": "--", "[": "{[}", "*": "{*}"}
 SHORT = {"macro_precision": "precision", "macro_recall": "recall", "macro_f1": "F1", "auc": "AUC"}
-SHORT |= {"balanced_accuracy": "balanced"}  # beside accuracy
+SHORT |= {"balanced_accuracy": "balanced"}  # next to accuracy
 PARTS = {"train": "train_accuracy", "val": "val_accuracy", "test": "accuracy"}
 
 
 def html(table: pd.DataFrame) -> str:
-    """Return a table of `compare` as a web page that loads nothing: `comparison.readable`."""
+    """Format a table of `compare` as a self-contained web page (see `comparison.readable`)."""
     cells = comparison.readable(table).to_html(index=False, border=0)
     return _render("comparison.html", cells=narrow(cells))
 
 
 def narrow(cells: str) -> str:
-    """Set what explains a number (`0.903 [0.885, 0.921]`, `2 (1 missing)`), and why a method was
-    not run, in small letters below, in a table as HTML."""
+    """Set intervals, numbers of missing seeds and reasons for skipping in small type below.
+
+    Takes an HTML table with cells like `0.903 [0.885, 0.921]`, `2 (1 missing)`, `not run: ...`."""
     explained = r"<td>([^<\s]+) (\[[^<\]]+\]|\(\d+ missing\))</td>"
     cells = re.sub(explained, r"<td>\1<small>\2</small></td>", cells)
     why = r"<td>\1<small class='words'>\2</small></td>"
@@ -35,9 +36,10 @@ def narrow(cells: str) -> str:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """Return a table of `compare` as two LaTeX tables as wide as a page: metrics, with their
-    intervals as `0.903^{+0.018}_{-0.018}`; and accuracies of all parts with costs. Both need the
-    package booktabs. Where there is no result, a single cell says why."""
+    """Format a table of `compare` as two full-width LaTeX tables, which need booktabs.
+
+    The first has metrics with intervals, `0.903^{+0.018}_{-0.018}`; the second the accuracy in each
+    split and the costs. A method without results has a single cell with the reason."""
     rows = []
     for row in table.to_dict("records"):
         scores = {name: _interval(row, name) for name in comparison.SHOWN}
@@ -52,7 +54,7 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text as LaTeX prints it to the letter."""
+    """Escape text for LaTeX, which then prints it literally."""
     return "".join(SPECIAL.get(character, character) for character in text)
 
 
@@ -65,7 +67,7 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def _render(template: str, **values: Any) -> str:
-    """Fill in a template, in which braces are those of CSS and LaTeX."""
+    """Fill in a template that may contain the braces of CSS and LaTeX."""
     templates = Environment(
         *("<%", "%>", "<<", ">>", "<#", "#>"),
         loader=PackageLoader("galaxymorph.evaluation", "templates"),

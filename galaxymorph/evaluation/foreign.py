@@ -1,24 +1,23 @@
-"""Predictions that others have made, from their CSV files alone: `galaxymorph compare a.csv b.csv
---labels truth.csv`.
+"""Read predictions made elsewhere, for `galaxymorph compare a.csv b.csv --labels truth.csv`.
 
-A file has a header and a row for each galaxy, in any order:
+A CSV file has a header and one row per galaxy, in any order:
 
-    id           or one of `IDS`, in capitals or not
-    p_<class>    a column for each class: probabilities that sum to 1. Or, instead of all of them,
-    prediction   or one of `TAKEN`: the class alone, as a probability of 1; AUC, log loss and
-                 calibration then mean nothing
-    split        train, val, test or unlabelled; without it, all are test galaxies
-    label        the true class; without it, that of the other files, or of a file of labels: id,
-                 label (or class), split
+    id           or another name in `IDS`, upper or lower case
+    p_<class>    one column per class with probabilities that sum to 1; or instead
+    prediction   or another name in `TAKEN`: the predicted class only, treated as probability 1
+                 (AUC, log loss and calibration are then meaningless)
+    split        train, val, test or unlabelled; if missing, all are test galaxies
+    label        the true class; if missing, taken from the other files or from a file of labels
+                 with the columns id, label (or class) and optionally split
 
-A column `label` that names the most probable class in every row, as `galaxymorph predict` writes
-it, is the prediction and not the truth: it counts as the truth only where other labels say the
-same. Other columns are ignored, with a note.
+If the column `label` equals the most probable class in every row, as in files written by
+`galaxymorph predict`, it is regarded as a prediction, and as the truth only if other labels
+confirm it. Other columns are ignored, with a note.
 
-The method is the file's name without ending, or NAME in NAME=FILE. The files of a run are called
-what they are called there: `cnn/seed=0/predictions.csv` is `cnn` with the seed 0,
-`cae_frozen/seed=0/dnn/predictions.csv` is `cae_frozen dnn`. Several files of a method are its
-seeds, numbered from 0 where no folder gives one.
+The method is named after the file (without extension), or NAME in NAME=FILE. Files of a run keep
+their names: `cnn/seed=0/predictions.csv` is `cnn` with seed 0, and
+`cae_frozen/seed=0/dnn/predictions.csv` is `cae_frozen dnn`. Several files with the same method are
+different seeds, numbered from 0 unless their folder gives the seed.
 """
 
 import csv
@@ -47,34 +46,34 @@ from galaxymorph.project import NAME
 from galaxymorph.text import listing, plain_id
 
 IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
-TAKEN = ("prediction", "predicted", "class")  # of a method without probabilities
+TAKEN = ("prediction", "predicted", "class")  # for methods without probabilities
 FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
 SPLITS = ("train", "val", "test", "unlabelled")
-COMPARE = "compare"  # the step that compares
-OCCUPIED = (COMPARE, "majority", "tune")  # names of steps and rows that a comparison has itself
-PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # the folder of a repeated step
+COMPARE = "compare"  # name of the step that compares
+OCCUPIED = (COMPARE, "majority", "tune")  # reserved names of steps and rows
+PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # folder of a job, such as seed=0
 EMPTY = ("", "nan", "na", "null", "none")
-MOST = 5  # rows, or galaxies, that a message names
-HARD = "classes without probabilities: AUC, log loss, Brier score and calibration mean nothing"
-NOT_TRUE = "label is the most probable class in every row: the prediction, not the truth"
+MOST = 5  # rows or galaxies listed in a message
+HARD = "no probabilities: AUC, log loss, Brier score and calibration are meaningless"
+NOT_TRUE = "label equals the most probable class in every row: a prediction, not the truth"
 
 
 @dataclass(eq=False)
 class Brought:
-    """One file: the predictions of a method with one seed.
+    """A file with the predictions of one method for one seed.
 
-    `rows`, by line, as text: id, split, label, taken, empty where the file does not say. What all
-    files together say is filled in later: key, by which ids match; what is known of the
-    galaxy (`_known`); and whether it is tested."""
+    `rows` (index: line) has the text columns id, split, label and taken (predicted class), empty if
+    missing. Columns added later combine all files: key (matches ids), those of `_known`, and
+    tested."""
 
     path: Path
     step: str = ""
-    row: str = ""  # of a job with several rows: dnn; else empty
+    row: str = ""  # such as dnn, for a job with several rows
     pairs: tuple[str, ...] = ()  # settings of the job: seed=0, ...
     rows: pd.DataFrame = field(init=False)
-    p: pd.DataFrame = field(init=False)  # by line, a column for each class
-    hard: bool = False  # classes without probabilities: p is 1 for the class `taken`
-    notes: tuple[str, ...] = ()  # on how it was read
+    p: pd.DataFrame = field(init=False)  # index: line; one column per class
+    hard: bool = False  # no probabilities: p is 1 for the class `taken`
+    notes: tuple[str, ...] = ()  # how the file was interpreted
     problems: list[str] = field(default_factory=list)
     predictions: Predictions = field(init=False)
 
@@ -84,7 +83,7 @@ class Brought:
 
     @property
     def name(self) -> str:
-        """The name of its job: cnn/seed=0."""
+        """Name of the job, such as cnn/seed=0."""
         return f"{self.step}/{','.join(self.pairs)}"
 
     @property
@@ -98,8 +97,7 @@ class Brought:
         return "\n  ".join([head, *self.notes])
 
     def wrong_in(self, which: Any, mistake: str, cells: Any = None) -> None:
-        """Note a mistake, `what is wrong; what to do`, in some rows, where there are any, with what
-        stands there."""
+        """Record a mistake, `what is wrong; what to do`, for the rows of `which`, if any."""
         if np.any(which):
             what, _, advice = mistake.partition("; ")
             where = in_rows(which, self.rows["id"], cells, lines=self.rows.index)
@@ -107,15 +105,15 @@ class Brought:
 
 
 def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
-    """Read and check files, each `FILE` or `NAME=FILE`, and the file of `labels`.
+    """Read and check files, each given as `FILE` or `NAME=FILE`, and an optional file of `labels`.
 
-    With `labels`, these alone are the truth; a column `label` elsewhere has to agree with them,
-    unless it is the prediction. Ids that differ in folder, ending and leading zeros only are the
-    same, unless two of one file would be. With one seed, all methods have to have the same test
-    galaxies: those of `labels` where that has splits.
+    `labels` are the truth; a column `label` in other files must agree with them, unless it is a
+    prediction. Ids that differ only in folder, extension or leading zeros match, unless this is
+    ambiguous within a file. All methods with the same seed must have the same test galaxies, those
+    of `labels` if it has splits.
 
-    Raises `ValueError` with the mistakes of all files, a line for each: the file, its rows (by
-    line, of which the header is the first) and galaxies, what was expected, what to do."""
+    Raises `ValueError` that lists the mistakes in all files, one per line: file, rows (by line
+    number; the header is line 1), ids, what was expected, and what to do."""
     brought = [_placed(text) for text in files]
     _check_names(brought)
     truth = Brought(labels) if labels is not None else None
@@ -135,7 +133,7 @@ def read(files: Sequence[str], *, labels: Path | None = None) -> list[Brought]:
 
 
 def _placed(text: str) -> Brought:
-    """Return the file of an argument of the command line, called as it says or by its folder."""
+    """Parse a command-line argument; the method is named by NAME=, the folder or the file."""
     given, _, rest = text.partition("=")
     named = bool(rest and NAME.fullmatch(given)) and not Path(text).exists()
     path = Path(rest).expanduser() if named else Path(text)
@@ -153,7 +151,7 @@ def _pairs(folder: Path) -> tuple[str, ...]:
 
 
 def _check_names(files: Sequence[Brought]) -> None:
-    """Number seeds, and check that names can be those of steps and are different."""
+    """Number the seeds, and check that names are valid and unique."""
     n, names = Counter[str](), dict[str | Path, Path]()
     for file in files:
         if "seed" not in file.combination:
@@ -162,20 +160,21 @@ def _check_names(files: Sequence[Brought]) -> None:
             n[alike] += 1
         fits = all(map(NAME.fullmatch, [file.step, file.row or "x"]))
         if file.step in OCCUPIED or not fits:
-            why = "it is reserved" if fits else "names are of letters, digits, '.', '_' and '-'"
-            file.problems.append(f"cannot be called {file.method!r}: {why}; give NAME=FILE")
+            why = "reserved" if fits else "expected letters, digits, '.', '_' and '-'"
+            file.problems.append(f"not a valid name: {file.method!r} ({why}); use NAME=FILE")
         name, place = ", ".join([file.method, *file.pairs]), file.path.resolve()
         if place in names:
             file.problems.append("given twice; leave one out")
         elif name in names:
-            what = f"called {name}, as {names[name]} is"
-            file.problems.append(f"{what}; give one another name by NAME=FILE")
+            what = f"same name and settings as {names[name]} ({name})"
+            file.problems.append(f"{what}; rename one with NAME=FILE")
         names = {name: file.path, place: file.path} | names
 
 
 def _filled(file: Brought, *, truth: bool) -> bool:
-    """Read a file of predictions, or of labels (`truth`), and note its mistakes; False where it is
-    unknown which galaxies it has."""
+    """Read a file of predictions, or of labels (`truth`), and record its mistakes.
+
+    Returns False if its galaxies cannot be identified."""
     try:
         cells = _cells(file.path)
         used, p = _columns(list(map(str, cells.columns)), truth=truth)
@@ -192,14 +191,13 @@ def _filled(file: Brought, *, truth: bool) -> bool:
     lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
     odd = ~file.rows.split.isin(SPLITS) & ("split" in used)
     file.wrong_in(odd, f"unknown split; known: {', '.join(SPLITS)}", rows.split.map(repr))
-    file.wrong_in(lacking, "no id; give each galaxy its id")
+    file.wrong_in(lacking, "no id; give every galaxy an id")
     file.wrong_in(twice, "duplicate id; keep one row per galaxy")
     return not (lacking | twice).any()
 
 
 def _columns(columns: Sequence[str], *, truth: bool) -> tuple[dict[str, str], list[str]]:
-    """Return the column of each of `FIELDS`, where it is there, and the columns p_<class>. Raises
-    `ValueError` for a missing one, and for vote fractions."""
+    """Find the columns of `FIELDS` and p_<class>. Raises `ValueError` if one is missing."""
     p = [] if truth else [name for name in columns if name.startswith("p_")]
     wanted = FIELDS | ({"label": ("label", "class")} if truth else {})
     wanted |= {"taken": ()} if truth or p else {}
@@ -209,17 +207,19 @@ def _columns(columns: Sequence[str], *, truth: bool) -> tuple[dict[str, str], li
     missing += ["label (or class)"] * (truth and "label" not in used)
     missing += ["p_<class> (one for each class)"] * (not truth and not p and "taken" not in used)
     if set(galaxy_zoo_tree.COLUMNS) & {name.removeprefix("p_") for name in columns}:
-        raise ValueError("vote fractions instead of classes; give p_<class> for each class")
+        raise ValueError("vote fractions instead of classes; expected one p_<class> per class")
     if missing:
-        raise ValueError(f"no column {', nor '.join(missing)}; it has {listing(columns, 12)}")
+        have = listing(columns, 12)
+        raise ValueError(f"missing column {' and '.join(missing)}; the file has {have}")
     if len(p) == 1:
-        raise ValueError(f"{p[0]} is the only column p_<class>; give one for each class")
+        raise ValueError(f"{p[0]} is the only column p_<class>; expected one per class")
     return used, p
 
 
 def _cells(path: Path) -> pd.DataFrame:
-    """Return the cells of a CSV file, all text; the index is the line on which a row begins. Blank
-    lines do not count. Raises `ValueError` that names the lines, or an `OSError`."""
+    """Read a CSV file as text without blank lines; the index is the line where a row begins.
+
+    Raises `ValueError` that names the faulty lines, or `OSError`."""
     found, line = {}, 1
     try:
         text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
@@ -231,12 +231,12 @@ def _cells(path: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise ValueError(f"not valid UTF-8 (byte {error.start + 1}); save it in UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"line {line} is not a row of a CSV file: {error}") from None
+        raise ValueError(f"not a valid CSV file: line {line}: {error}") from None
     if len(found) < 2:
-        raise ValueError("no rows; expected a header, and below it a row for each galaxy")
+        raise ValueError("no rows; expected a header and one row per galaxy")
     columns = found.pop(next(iter(found)))
     if len(columns) == 1:
-        raise ValueError(f"one column, {columns[0]!r}; expected several, separated by commas")
+        raise ValueError(f"only one column, {columns[0]!r}; expected commas between columns")
     duplicates = listing(name for name, n in Counter(columns).items() if n > 1)
     if duplicates:
         raise ValueError(f"duplicate columns {duplicates}; keep one of each")
@@ -247,18 +247,18 @@ def _cells(path: Path) -> pd.DataFrame:
 
 
 def _probabilities(file: Brought, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers in the columns p_<class>, from 0 to 1; NaN where there is none."""
+    """Return the probabilities in the columns p_<class>, and record mistakes."""
     values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
     for (name, text), odd in zip(cells.items(), ~np.isfinite(values.T), strict=True):
-        mistake = f"{name} is not a number; fill it, or leave these galaxies out"
+        mistake = f"column {str(name)!r} is not numeric; fill it in, or remove these galaxies"
         file.wrong_in(odd, mistake, text.map(repr))
     if np.isfinite(values).all():
         total, outside = values.sum(1), ((values < -ROUNDING) | (values > 1 + ROUNDING)).any(1)
-        advice = "give the probabilities of all classes, of which each galaxy has one"
+        advice = "give the probabilities of all classes, which must be mutually exclusive"
         if outside.any():
             advice = "these look like logits: apply a softmax"
         if (values >= 0).all() and (abs(total / 100 - 1) <= TOLERANCE).all():
-            advice = "these look like percentages: divide them by 100"
+            advice = "these look like percentages: divide by 100"
         mistake = f"p_<class> are not probabilities that sum to 1; {advice}"
         texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
         file.wrong_in(outside | (abs(total - 1) > TOLERANCE), mistake, texts)
@@ -272,15 +272,16 @@ def _probabilities(file: Brought, cells: pd.DataFrame) -> pd.DataFrame:
 def _checked_together(
     every: Sequence[Brought], truth: Brought | None, problems: list[str], *, complete: bool
 ) -> list[str]:
-    """Check files against each other, and return their classes. Only where all could be read
-    (`complete`) are missing labels a mistake, in `problems` if no file has any."""
+    """Check files against each other, and return their classes.
+
+    Missing labels are a mistake only if all files could be read (`complete`)."""
     known = _known(every, truth)
     files = [file for file in every if file is not truth]
     if complete and not truth and known.true.isna().all():
         predicted = listing((file.path for file in files if NOT_TRUE in file.notes), MOST)
         why = f"in {predicted} {NOT_TRUE}" if predicted else "no file has a column label"
-        advice = "gives the true classes (that file again, if these are the true ones)"
-        problems.append(f"no labels: {why}; --labels FILE {advice}")
+        advice = "give the true classes with --labels FILE (the same file, if its labels are true)"
+        problems.append(f"no labels: {why}; {advice}")
         complete = False
     given = [list(file.p.columns) for file in files if not file.hard]
     classes = given[0] if given else sorted(known.true.dropna().unique())
@@ -292,9 +293,8 @@ def _checked_together(
         file.rows["tested"] = (file.rows.split == "test") & (file.rows.true != "")
         own = list(file.p.columns) if file in files and not file.hard else classes
         if set(own) != set(classes):
-            others = f"its classes are {', '.join(own)}, those of the others {', '.join(classes)}"
-            advice = "all files need the same columns p_<class>, in any order"
-            file.problems.append(f"{others}; {advice}")
+            others = f"classes are {', '.join(own)}; other files have {', '.join(classes)}"
+            file.problems.append(f"{others}; use the same columns p_<class> in all files")
         label, taken = file.rows.label, file.rows.taken
         mistake = f"is not a class; classes are {', '.join(own)}"
         odd = ~label.isin([*own, ""]) & file.rows.key.isin(predicted)
@@ -307,15 +307,16 @@ def _checked_together(
 
 
 def _known(files: Sequence[Brought], truth: Brought | None) -> pd.DataFrame:
-    """Give all rows a key, the same for the same galaxy. Return what is known of each (index: key):
-    name, the id as the first file spells it; true, its class; source, the file that says so; there,
-    its split in the file of labels. Forget labels that are the prediction."""
+    """Give each row a key that identifies its galaxy, and discard labels that are predictions.
+
+    Returns, by key: name (id as spelled in the first file), true (class), source (file with this
+    label) and there (split in the file of labels)."""
     plain = not any(file.rows.id.map(plain_id).duplicated().any() for file in files)
     for file in files:
         file.rows["key"] = file.rows.id.map(plain_id) if plain else file.rows.id
     predicted = [file for file in files if file is not truth and _is_prediction(file)]
     known = pd.DataFrame(columns=["true", "source"])
-    # the truth first, last those that others have to confirm
+    # the file of labels first; last, labels that need confirmation
     for file in [*(file for file in files if file not in predicted), *predicted]:
         own = file.rows.loc[file.rows.label != ""].set_index("key").label
         both = own.index.intersection(known.index)
@@ -330,7 +331,7 @@ def _known(files: Sequence[Brought], truth: Brought | None) -> pd.DataFrame:
 
 
 def _is_prediction(file: Brought) -> bool:
-    """Whether every label is the most probable class, or one of several equally probable ones."""
+    """Return whether every label is the most probable class, or tied for it."""
     rows = file.rows.loc[file.rows.label != ""]
     column, p = file.p.columns.get_indexer(pd.Index(rows.label)), file.p.loc[rows.index].to_numpy()
     most = (column >= 0) & (p[np.arange(len(p)), column] >= p.max(1))
@@ -338,31 +339,33 @@ def _is_prediction(file: Brought) -> bool:
 
 
 def _compare(file: Brought, truth: Brought | None, *, complete: bool) -> None:
-    """Compare a file with what is known of its galaxies, and fill in the splits of one without any:
-    those of the file of labels, or else test."""
+    """Check ids, splits and labels against the other files, and fill in missing splits.
+
+    They are taken from the file of labels, else they are "test"."""
     rows, whose = file.rows, truth.path if truth else "any file"
     other = rows.loc[rows.id != rows.name]
     if len(other):
         example = f"{other.id.iloc[0]} is {other.name.iloc[0]}"
-        file.notes += (f"{len(other):,} ids are spelled in another way: {example}",)
+        file.notes += (f"{len(other):,} ids are spelled differently: {example}",)
     other = (rows.split != "") & (rows.there != "") & (rows.split != rows.there)
-    mistake = f"split differs from {whose}; mend one, or remove the column from one"
+    mistake = f"split differs from {whose}; correct one, or remove the column from one"
     file.wrong_in(other, mistake, rows.split + ", there " + rows.there)
     rows["split"] = rows.split.where(rows.split != "", rows.there.where(rows.there != "", "test"))
     if "test" not in set(rows.split):
-        file.problems.append("no galaxy of the split test, and these are what is compared")
+        file.problems.append("no galaxies in split 'test'; methods are compared on these")
     other = (rows.label != "") & (rows.true != "") & (rows.label != rows.true)
-    mistake = f"label differs from {listing(rows.source[other].unique())}; mend one, or remove "
+    mistake = f"label differs from {listing(rows.source[other].unique())}; correct one, or remove "
     mistake += "the column if it is a prediction"
     file.wrong_in(other, mistake, rows.label + ", there " + rows.true)
     bare = (rows.true == "") & (rows.split != "unlabelled") & complete
-    mistake = f"no label in {whose}; add their labels, or leave them out of all files"
+    mistake = f"no label in {whose}; add labels, or remove these galaxies from all files"
     file.wrong_in(bare, mistake)
 
 
 def _check_test_galaxies(files: Sequence[Brought], truth: Brought | None) -> None:
-    """Check that methods with one seed are tested on the same galaxies: on those of the file of
-    labels if that has splits, else on those of most methods."""
+    """Check that methods with the same seed have the same test galaxies.
+
+    The reference is the file of labels if it has splits, else the most common set."""
     tested = [frozenset(file.rows.key[file.rows.tested]) for file in files]
     whose = files[int(np.argmax([tested.count(each) for each in tested]))]
     if truth and truth.rows.tested.any():
@@ -372,11 +375,11 @@ def _check_test_galaxies(files: Sequence[Brought], truth: Brought | None) -> Non
         seed, lacking = file.combination["seed"], list(wanted - own)
         if lacking:
             other = Counter(file.rows.split[file.rows.key.isin(lacking)])
-            but = "".join(f" ({n:,} of them it has in {split})" for split, n in other.items())
+            but = "".join(f" ({n:,} of them are in {split} here)" for split, n in other.items())
             ids = listing(whose.rows.name[whose.rows.key.isin(lacking)], MOST)
-            of = f"{len(lacking):,} of {len(wanted):,} test galaxies that {whose.path} has{but}"
-            advice = "predict these, too, or leave them out of the other files"
+            of = f"{len(lacking):,} of the {len(wanted):,} test galaxies of {whose.path}{but}"
+            advice = "predict these as well, or remove them from the other files"
             file.problems.append(f"seed {seed} lacks {of}: {ids}; {advice}")
-        mistake = f"seed {seed} has test galaxies that {whose.path} lacks; leave them out, or "
-        mistake += "predict them everywhere"
+        mistake = f"seed {seed} has test galaxies that {whose.path} lacks; remove them, or predict "
+        mistake += "them in all files"
         file.wrong_in(file.rows.key.isin(list(own - wanted)), mistake)

@@ -1,25 +1,23 @@
-"""The statistics of every table: one variance of a mean over seeds, one bootstrap, one correction.
+"""Statistics behind all tables: variance of a mean over seeds, bootstrap, multiple testing.
 
-**Mean over seeds.** Each seed draws another split, other first weights and another order, but the
-test galaxies of two seeds are in general neither the same nor different ones. The variance of the
-mean of S seeds is taken as
+**Mean over seeds.** Each seed changes the split, the initial weights and the order of the data, but
+the test sets of two seeds usually overlap. The variance of the mean of S seeds is estimated as
 
     max(s^2, (1 - r) v) / S + r v
 
-s^2: variance between seeds; v: variance of one seed's number that comes from its choice of test
-galaxies (mean over seeds); r: share of test galaxies that two seeds have in common (mean over their
-pairs), as measured. What common galaxies add to all seeds alike cannot be seen between seeds, so
-r v is added: without it (the plain t-interval) five seeds with the same test galaxies count as five
-times the galaxies. Where splits are drawn at random, r = n_test / (n_test + n_train), and this is
-in expectation the corrected variance (1 / S + n_test / n_train) s^2 of Nadeau & Bengio (2003), a
-heuristic that it follows; but r is still right where few training galaxies have labels, and where
-the test galaxies are always the same. r v is rather too much, as a galaxy that one seed gets right
-another may not. The galaxies that training sets have in common are not accounted for, which no
-estimate can do without bias (Bengio & Grandvalet 2004). Student's t has the degrees of freedom of
-Satterthwaite (1946): S - 1 for the first term, no limit for the second.
+s^2: variance between seeds; v: variance of a single seed's value due to the sampling of its test
+galaxies (mean over seeds); r: measured fraction of test galaxies that two seeds share (mean over
+pairs). The contribution of shared galaxies is the same for all seeds and does not appear in s^2, so
+r v is added. Without it (plain t-interval), five seeds with the same test galaxies would count as
+five times as many galaxies. For random splits r = n_test / (n_test + n_train), and the expectation
+is the corrected variance (1 / S + n_test / n_train) s^2 of Nadeau & Bengio (2003), the heuristic
+that this follows; but a measured r also holds for few labels and for a fixed test set. r v is
+conservative, as two seeds may classify the same galaxy differently. Overlap of the training sets is
+neglected; no unbiased estimate of it exists (Bengio & Grandvalet 2004). The degrees of freedom of
+Student's t follow Satterthwaite (1946): S - 1 for the first term, infinite for the second.
 
-**Bootstrap.** Galaxies are drawn with replacement (Efron 1979), within strata where there are some;
-intervals are percentiles. It covers the choice of the galaxies alone, not of the training run.
+**Bootstrap.** Galaxies are drawn with replacement (Efron 1979), within strata if there are any;
+intervals are percentiles. They cover the sampling of galaxies only, not of training runs.
 """
 
 import math
@@ -34,14 +32,14 @@ from numpy import ndarray
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-LEVEL = 0.05  # of the tests; intervals are of 1 - LEVEL
-BLOCK = 2**22  # weights of galaxies in memory at once while bootstrapping
-HALVES = ((0.0, 1.0), (1.0, 1.0))  # two more galaxies, one right: no share has a variance of 0
+LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
+BLOCK = 2**22  # bootstrap weights in memory at once
+HALVES = ((0.0, 1.0), (1.0, 1.0))  # add one right and one wrong galaxy: variance is never 0
 
 Values = Float[ndarray, " galaxy"]
 Names = Shaped[ndarray, " galaxy"]
 Strata = Int[ndarray, " galaxy"]
-OfSeeds = Sequence[Shaped[ndarray, " _"]]  # seeds need not have as many galaxies
+OfSeeds = Sequence[Shaped[ndarray, " _"]]  # lengths may differ
 
 
 class Mean(NamedTuple):
@@ -49,34 +47,33 @@ class Mean(NamedTuple):
 
     value: float
     error: float
-    freedom: float  # degrees of freedom of Student's t; infinite (a normal) for one seed
+    freedom: float  # degrees of freedom of Student's t; infinite (normal) for one seed
 
     def margin(self, level: float = LEVEL) -> float:
-        """Half the width of the interval; also the smallest difference from 0 with p < level."""
+        """Half the width of the interval, and the smallest |value| with p < level."""
         return float(student.ppf(1 - level / 2, self.freedom)) * self.error
 
     def interval(self, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
-        """The 95 % interval, cut off where the statistic ends."""
+        """The 95 % interval, clipped to the range of the statistic."""
         margin = self.margin()
         return max(self.value - margin, least), min(self.value + margin, most)
 
     @property
     def p(self) -> float:
-        """Two-sided, of the value being 0."""
+        """Two-sided p-value for a true value of 0."""
         if not self.error:
             return 1.0 if not self.value else 0.0
         return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
 
 
 def over_seeds(values: Sequence[float], variances: Sequence[float], common: float) -> Mean:
-    """Return the mean over seeds with the variance above.
+    """Return the mean over seeds, with the variance defined in the module's docstring.
 
     Args:
-        values: one number per seed.
-        variances: of each, by the choice of its test galaxies (`variance_of_mean`, or that of
-            bootstrap draws).
-        common: share of test galaxies that two seeds have in common (`share_in_common`).
-    """
+        values: one per seed.
+        variances: of each value, due to the sampling of its test galaxies (`variance_of_mean`, or
+            from bootstrap draws).
+        common: fraction of test galaxies that two seeds share (`share_in_common`)."""
     n, v = len(values), float(np.mean(variances))
     between = float(np.var(values, ddof=1)) if n > 1 else 0.0
     own = max(between, (1 - common) * v) / n
@@ -86,10 +83,10 @@ def over_seeds(values: Sequence[float], variances: Sequence[float], common: floa
 
 
 def variance_of_mean(values: Values, added: Sequence[tuple[float, float]] = ()) -> float:
-    """Return the variance of a mean over galaxies by their choice.
+    """Return the sampling variance of a mean over galaxies.
 
-    `added`: (value, weight) of galaxies to add (Agresti & Min 2005), so that numbers that are all
-    the same, as of a method that gets every galaxy right, have a variance, too."""
+    `added` are (value, weight) pairs of pseudo-galaxies (Agresti & Min 2005), so that the variance
+    is not 0 if all values are equal, such as for a method that is always right."""
     weight, more = np.array([w for _, w in added]), np.array([x for x, _ in added])
     size = len(values) + weight.sum()
     total, squares = (float((values**k).sum() + (weight * more**k).sum()) for k in (1, 2))
@@ -97,7 +94,7 @@ def variance_of_mean(values: Values, added: Sequence[tuple[float, float]] = ()) 
 
 
 def share_in_common(ids: OfSeeds) -> float:
-    """Return the share of galaxies that two seeds have in common, mean over pairs; 1 for one."""
+    """Return the mean fraction of galaxies that two seeds share; 1 for a single seed."""
     sets = [set(each) for each in ids]
     pairs = combinations(sets, 2)
     shares = [len(a & b) / math.sqrt(len(a) * len(b)) for a, b in pairs]
@@ -105,8 +102,9 @@ def share_in_common(ids: OfSeeds) -> float:
 
 
 def share_right(right: OfSeeds, ids: OfSeeds) -> tuple[float, float, float]:
-    """Return the mean over seeds of the share of galaxies that are right, and its 95 % interval:
-    that of Wilson for one seed, else Student's t. One array of 0 and 1, and of ids, per seed."""
+    """Return the mean accuracy over seeds and its 95 % interval (low, high).
+
+    Wilson's interval for one seed, else Student's t. Takes outcomes (0 or 1) and ids by seed."""
     shares = [share(each) for each in right]
     if len(right) == 1:
         return shares[0]
@@ -116,13 +114,13 @@ def share_right(right: OfSeeds, ids: OfSeeds) -> tuple[float, float, float]:
 
 
 def share(right: Shaped[ndarray, " _"]) -> tuple[float, float, float]:
-    """Return the share of ones among zeros and ones, and its interval (`wilson`); NaN of none."""
+    """Return the fraction of ones in an array of 0 and 1, and its Wilson interval; NaN if empty."""
     count, n = int(right.sum()), len(right)
     return count / n if n else math.nan, *wilson(count, n)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a fraction, `right` of `n` (Wilson 1927); NaN of none."""
+    """Return the 95 % interval of the fraction right / n (Wilson 1927); NaN if n is 0."""
     if not n:
         return math.nan, math.nan
     interval = binomtest(right, n).proportion_ci(method="wilson")
@@ -130,9 +128,9 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
-    """Correct the p-values of several tests, so that the chance of any false alarm is no larger
-    than the level (Holm 1979): the smallest of m times m, the next times m - 1, ..., none smaller
-    than the one before, none above 1."""
+    """Correct p-values for multiple testing; controls the family-wise error rate (Holm 1979).
+
+    Multiplies the smallest of m values by m, the next by m - 1, ...; monotonic, at most 1."""
     order = np.argsort(p, kind="stable")
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
@@ -140,7 +138,7 @@ def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
 
 
 def corrected(table: pd.DataFrame) -> pd.DataFrame:
-    """Add p_holm (`holm` of the column p) and resolved (whether it is below 0.05) to a table."""
+    """Add p_holm (`holm` of the column p) and resolved (p_holm < 0.05) to a table."""
     p_holm = holm(table["p"].to_numpy(float))
     return table.assign(p_holm=p_holm, resolved=p_holm < LEVEL)
 
@@ -151,10 +149,9 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
 def draws(
     n: int, *, n_bootstrap: int, seed: int, strata: Strata | None = None
 ) -> Iterator[Float[ndarray, "draw galaxy"]]:
-    """Yield how often each of n galaxies counts in each draw, block by block.
+    """Yield the number of times that each of n galaxies is drawn, in blocks of draws.
 
-    A galaxy's place is taken by a random one of its stratum, so that every draw holds as many of
-    each as there are."""
+    Galaxies are drawn within strata, so every draw preserves the size of each stratum."""
     rng = np.random.default_rng(seed)
     order = np.arange(n) if strata is None else np.argsort(strata, kind="stable")
     group = np.zeros(n, int) if strata is None else strata[order]
@@ -172,8 +169,7 @@ def draws(
 
 
 def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
-    """Return the 2.5 and 97.5 percentiles over the draws, NaN where there is none; a draw that is
-    NaN does not count."""
+    """Return the 2.5th and 97.5th percentiles over draws, ignoring NaN; NaN without draws."""
     if not len(drawn):
         return np.full((2, *drawn.shape[1:]), np.nan)
     if not np.isnan(drawn).any():
@@ -184,13 +180,11 @@ def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
 
 
 def estimated(scores: Callable[[Any], Any], n: int, **options: Any) -> dict[str, ndarray]:
-    """Return the scores of n galaxies as they are (value), and low, high (`percentiles`) and
-    variance of those of each draw, NaN without draws.
+    """Return the scores of n galaxies (value) with their bootstrap low, high and variance.
 
     Args:
-        scores: a function of `(draw, galaxy)` weights that returns `(draw, ...)` numbers.
-        options: of `draws`.
-    """
+        scores: function of weights `(draw, galaxy)` that returns an array `(draw, ...)`.
+        options: passed to `draws`; without draws, low, high and variance are NaN."""
     value = scores(np.ones((1, n)))
     drawn = np.concatenate([value[:0], *map(scores, draws(n, **options))])
     low, high = percentiles(drawn)
@@ -201,7 +195,7 @@ def estimated(scores: Callable[[Any], Any], n: int, **options: Any) -> dict[str,
 def bootstrap_means(
     values: Float[ndarray, "galaxy measure"], **options: Any
 ) -> Float[ndarray, "draw measure"]:
-    """Return the mean of each measure over the galaxies of each draw; options are of `draws`."""
+    """Return the mean of each measure in each bootstrap draw; `options` are those of `draws`."""
     blocks = draws(len(values), **options)
     means = [weights @ values / len(values) for weights in blocks]
     return np.concatenate([np.empty((0, values.shape[1])), *means])

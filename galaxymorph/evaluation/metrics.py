@@ -1,22 +1,20 @@
-"""From predictions to numbers: metrics with intervals.
+"""Classification metrics with bootstrap intervals.
 
-A galaxy is named after the class of the largest probability (the first of equals). Each metric:
+The predicted class is the one with the largest probability (the first in case of ties). Metrics:
 
-* accuracy: the fraction of galaxies whose class is right. balanced_accuracy: the mean over classes
-  of recall (Brodersen et al. 2010), hence the same number as macro_recall, under the name that the
-  literature uses.
-* precision of a class: right / named, 0 where it was never named; recall: right / truly of it; f1:
-  their harmonic mean; macro_*: the unweighted mean over classes.
-* auc of a class: area under the receiver operating characteristic of the class against the rest,
-  the probability that a galaxy of the class has a larger p_<class> than one of the rest, ties
-  counting half (Hanley & McNeil 1982); overall: the mean.
-* log_loss: mean of -ln p of the true class, in nats, p no smaller than float64's epsilon (2.2e-16).
-* brier: mean over galaxies of the sum over classes of (p - [is the class])^2, from 0 to 2 (Brier
-  1950).
+* accuracy: fraction of correctly classified galaxies. balanced_accuracy: mean recall over classes
+  (Brodersen et al. 2010); identical to macro_recall, but the usual name in the literature.
+* precision: correct / predicted as the class (0 if it is never predicted); recall: correct / all
+  galaxies of the class; f1: harmonic mean of the two; macro_*: unweighted means over classes.
+* auc: area under the receiver operating characteristic, one class against the rest, which is the
+  probability that a galaxy of the class has a larger p_<class> than one of the rest, ties counting
+  half (Hanley & McNeil 1982); overall: mean over classes.
+* log_loss: mean of -ln p(true class) in nats, with p clipped at float64's epsilon (2.2e-16).
+* brier: mean over galaxies of sum_k (p_k - [k is the true class])^2, from 0 to 2 (Brier 1950).
 
-A class without a galaxy in the part under test has no recall, f1 or AUC: its rows are NaN, means go
-over the other classes, and the row's `note` says so. The numbers are those of scikit-learn, which
-cannot compute them for a thousand draws of the bootstrap at once.
+Recall, f1 and AUC are NaN for a class without galaxies in the split; means are then taken over the
+other classes, and the `note` says so. All values agree with scikit-learn, which cannot evaluate a
+thousand bootstrap draws at once.
 """
 
 from collections.abc import Iterator
@@ -43,19 +41,17 @@ OfClasses = Bool[ndarray, " class"]
 def evaluate(
     predictions: Predictions, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return all metrics of the labelled galaxies of a split, each with its interval.
+    """Compute all metrics, with intervals, for the labelled galaxies of a split.
 
-    The tidy table has the columns metric, `class` (empty for overall metrics), value, low, high,
-    variance, n (galaxies; of a class: its own) and note (why a value is NaN or follows a
-    convention, else empty).
+    Columns: metric, `class` (empty for overall metrics), value, low, high, variance, n (galaxies,
+    or galaxies of the class) and note (why a value is NaN or set by convention, else empty).
 
-    low and high: the central 95 % of a bootstrap of the galaxies, stratified by true class, NaN
-    without draws (`n_bootstrap=0`). They collapse to a point where every galaxy is right; see
-    `significance.pairs` for what such a test set can tell. variance: that of the value by the
-    choice of the galaxies, as `intervals.over_seeds` takes it; of the accuracy in closed form, of
-    others that of the draws.
+    low and high: central 95 % of the bootstrap draws, stratified by true class; NaN if
+    `n_bootstrap=0`. They coincide if all galaxies are classified correctly; see `resolvable` in
+    `significance.pairs` for the sensitivity of such a test set. variance: sampling variance of the
+    value, for `intervals.over_seeds`; closed form for the accuracy, else from the draws.
 
-    Raises `ValueError` where the split has no labelled galaxies."""
+    Raises `ValueError` if the split has no labelled galaxies."""
     part = predictions.labelled(split)
     options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": part.true}
     numbers = estimated(lambda weights: _scores(weights, part), len(part.true), **options)
@@ -66,30 +62,30 @@ def evaluate(
 
 
 def overall(predictions: Predictions, **options: Any) -> pd.DataFrame:
-    """Return the metrics over all classes of `evaluate`, one row each, by metric."""
+    """Return the overall metrics of `evaluate`, indexed by metric."""
     table = evaluate(predictions, **options)
     return table[table["class"] == ""].set_index("metric")
 
 
 def confusion(predictions: Predictions, *, split: str = "test") -> Int[ndarray, "true predicted"]:
-    """Count how many labelled galaxies of a class (row) were given which class (column)."""
+    """Return the confusion matrix: numbers of galaxies by true (row) and predicted class."""
     part = predictions.labelled(split)
     return sk.confusion_matrix(part.true, part.predicted, labels=range(part.p.shape[1]))
 
 
 def accuracy(predictions: Predictions | None, split: str = "test") -> float:
-    """Return the share of labelled galaxies of a split whose class is right; NaN without any."""
+    """Return the accuracy for the labelled galaxies of a split; NaN without any."""
     if predictions is None or not predictions.has(split):
         return float("nan")
     return float(predictions.labelled(split).right.mean())
 
 
 def roc(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
-    """Return the points of the receiver operating characteristic of each class against the rest.
+    """Return the receiver operating characteristic of each class against the rest.
 
     Columns: `class`, false_positive_rate, true_positive_rate, threshold (on p_<class>), auc and n
-    (galaxies of the class), the last two the same in all rows of a class. A class without a galaxy
-    in the split, or without any other, has no rows."""
+    (galaxies of the class; both constant within a class). Classes with no or all galaxies of the
+    split have no rows."""
     part, names, curves = predictions.labelled(split), predictions.classes, []
     for k in np.flatnonzero(_classes(part)[1]):
         false, true, threshold = sk.roc_curve(part.true == k, part.p[:, k])
@@ -101,8 +97,9 @@ def roc(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
 
 
 def mistakes(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
-    """Return the misclassified galaxies of a split, the most confident first: columns id, label,
-    taken_for and probability (of `taken_for`); the index is the row among all predictions."""
+    """List the misclassified galaxies of a split, the most confident ones first.
+
+    Columns: id, label, taken_for (predicted class) and its probability; index: prediction row."""
     part, names = predictions.labelled(split), np.array(predictions.classes)
     named = {"id": part.ids, "label": names[part.true], "taken_for": names[part.predicted]}
     table = pd.DataFrame(named | {"probability": part.confidence}, predictions.rows(split))
@@ -111,8 +108,9 @@ def mistakes(predictions: Predictions, *, split: str = "test") -> pd.DataFrame:
 
 
 def majority(predictions: Predictions) -> Predictions:
-    """Return what a baseline that never looks at the images would predict: every galaxy gets the
-    frequencies of the classes among the labelled training galaxies, and so the largest class."""
+    """Predict the class frequencies of the labelled training galaxies for every galaxy.
+
+    This is a majority-class baseline that never looks at the images."""
     train = predictions.labelled("train").true
     frequency = np.bincount(train, minlength=len(predictions.classes)) / len(train)
     return replace(predictions, p=np.tile(frequency, (len(predictions.ids), 1)))
@@ -122,35 +120,36 @@ def majority(predictions: Predictions) -> Predictions:
 
 
 def _classes(part: Part) -> tuple[OfClasses, OfClasses]:
-    """Which classes have galaxies in them, and which also outside, as an ROC needs."""
+    """Return which classes have galaxies, and which also have others to be compared with (ROC)."""
     count = np.bincount(part.true, minlength=part.p.shape[1])
     return count > 0, (count > 0) & (count < len(part.true))
 
 
 def _rows(part: Part, names: tuple[str, ...], split: str) -> Iterator[dict[str, Any]]:
-    """What a table of metrics says beside the numbers."""
+    """Yield metric, class, n and note for each row of `evaluate`."""
     (present, two_sided), n_classes = _classes(part), len(names)
     named, count = (np.bincount(each, minlength=n_classes) for each in (part.predicted, part.true))
-    one = f"the {split} part has one class only"
+    one = f"the {split} split has only one class"
     for metric in OVERALL:
         over = two_sided if metric == "auc" else present
         mean = metric in ("balanced_accuracy", "auc") or metric.startswith("macro")
-        some = f"mean over the {over.sum()} of {n_classes} classes in the {split} part"
+        some = f"mean over the {over.sum()} of {n_classes} classes in the {split} split"
         note = one if not over.any() else some if mean and not over.all() else ""
         yield {"metric": metric, "class": "", "n": len(part.true), "note": note}
     for metric in PER_CLASS:
         for k, name in enumerate(names):
-            note = "" if present[k] else f"no galaxy of this class in the {split} part"
+            note = "" if present[k] else f"no galaxy of this class in the {split} split"
             if present[k] and metric == "auc" and not two_sided[k]:
                 note = one
             if present[k] and metric == "precision" and not named[k]:
-                note = "no galaxy was taken for this class: precision counts as 0"
+                note = "this class was never predicted: precision is set to 0"
             yield {"metric": metric, "class": name, "n": int(count[k]), "note": note}
 
 
 def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:
-    """Every metric, in the order of `_rows`, for many weightings of the same galaxies at once. The
-    weights of each class sum to its number of galaxies in every draw."""
+    """Compute all metrics, in the order of `_rows`, for many weightings of the galaxies at once.
+
+    In every draw the weights of a class sum to its number of galaxies."""
     true, p = part.true, part.p
     n, n_classes = p.shape
     cell = np.eye(n_classes**2)[true * n_classes + part.predicted]
@@ -176,9 +175,9 @@ def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:
 def _auc(
     weights: Weights, positive: Bool[ndarray, " galaxy"], score: Numbers
 ) -> Float[ndarray, " draw"]:
-    """The weighted fraction of pairs of a positive and a negative in order, ties counting half."""
+    """Return the weighted fraction of correctly ordered (positive, negative) pairs; ties: 1/2."""
     order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # of each group of equal scores
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # of groups with equal scores
     up, down = (
         np.add.reduceat(np.where(which[order], weights[:, order], 0), starts, axis=1)
         for which in (positive, ~positive)

@@ -1,4 +1,4 @@
-"""Words that tables and sentences share; whole sentences are in `templates/*.txt`."""
+"""Phrases shared by tables and sentences; whole sentences are in `templates/*.txt`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from galaxymorph.evaluation.entries import budget, labels, words
 from galaxymorph.text import listing
 
-STILL = "still improving at the last epoch in every seed: take its accuracy as a quick look"
+STILL = "still improving at the last epoch for every seed, so its accuracy is preliminary"
 
 
 def say(template: str, **values: Any) -> list[str]:
-    """Return the sentences of `templates/<template>.txt`, in which blank lines separate them and
-    other white space does not count. The functions of this module can be called there."""
+    """Render `templates/<template>.txt` into a list of sentences.
+
+    Blank lines separate sentences; other white space is collapsed. Templates can call the functions
+    of this module."""
     loader = PackageLoader("galaxymorph.evaluation", "templates")
     templates = Environment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -27,18 +29,18 @@ def say(template: str, **values: Any) -> list[str]:
 
 
 def number(value: Any, form: str) -> str:
-    """A number, or an en dash where there is none."""
+    """Format a number, or return an en dash if it is missing."""
     return "–" if bool(pd.isna(value)) else format(value, form)
 
 
 def with_interval(row: Mapping[str, Any], name: str, form: str) -> str:
-    """`0.903 [0.885, 0.921]`, from the columns <name>, <name>_low and <name>_high."""
+    """Format <name>, <name>_low and <name>_high as `0.903 [0.885, 0.921]`."""
     limits = [number(row[f"{name}_{end}"], form) for end in ("low", "high")]
     return number(row[name], form) + ("" if "–" in limits else f" [{', '.join(limits)}]")
 
 
 def head(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a readable row begins with: protocol, method, labels and seeds."""
+    """Return the first cells of a readable row: protocol, method, labels and seeds."""
     text = {"protocol": words(row, "protocol")} if "protocol" in row else {}
     text["method"] = words(row, "title") or words(row, "method")
     text["labels"] = "all" if budget(row) is None else f"{budget(row):,}"
@@ -47,7 +49,7 @@ def head(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def costs(row: Mapping[str, Any]) -> dict[str, str]:
-    """The costs of a row to read; a table that an earlier version wrote has none."""
+    """Return the costs of a readable row; tables of early versions lack them."""
     memory = number(row.get("peak_memory_mib"), ",.0f")
     gpu = " (GPU)" * (words(row, "peak_memory_of") == "GPU tensors" and memory != "–")
     text = {"parameters": si(row.get("parameters")), "FLOPs per galaxy": si(row.get("flops"))}
@@ -57,41 +59,41 @@ def costs(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tail(row: Mapping[str, Any]) -> dict[str, str]:
-    """What it ends with: galaxies, what the intervals are, and the seconds of the whole step."""
+    """Return the last cells of a readable row: galaxies, kind of interval, seconds of the step."""
     text = {f"{part} galaxies": number(row[f"n_{part}"], ",.0f") for part in ("train", "test")}
     return text | {"interval": words(row, "interval"), "seconds": amount(row["seconds"])}
 
 
 def absent(row: Mapping[str, Any]) -> list[str]:
-    """Sentences on what of a row is missing or was skipped; they begin with the method."""
-    said = []
+    """Describe missing or skipped seeds of a row, in sentences that begin with the method."""
+    found = []
     if row["missing"]:
         of = row["missing"] + row["seeds"]
-        said.append(f"{row['method']} lacks {row['missing']} of {of} seeds.")
+        found.append(f"{row['method']} lacks results for {row['missing']} of {of} seeds.")
     if words(row, "not_run"):
         some = " for some seeds" * (row["seeds"] > 0)
-        said.append(f"{row['method']} was not run{some}: {row['not_run']}.")
-    return said
+        found.append(f"{row['method']} was not run{some}: {row['not_run']}.")
+    return found
 
 
 def tested(row: Mapping[str, Any]) -> str:
-    """`3 seeds, 161 test galaxies each`, from the columns seeds and n_test."""
+    """Return `3 seeds, 161 test galaxies each`, from the columns seeds and n_test."""
     each = " each" * bool(row["seeds"] != 1)
     return f"{seeds_text(row['seeds'])}, {row['n_test']:,} test galaxies{each}"
 
 
 def interval(low: float, high: float, form: str = ".3f") -> str:
-    """`95 % interval 0.801 to 0.843`."""
+    """Return `95 % interval 0.801 to 0.843`."""
     return f"95 % interval {low:{form}} to {high:{form}}"
 
 
 def amount(value: Any) -> str:
-    """A cost, as exact as it is worth: `3.2`, `41`, `1,204`."""
+    """Format a cost with a sensible number of digits: `3.2`, `41`, `1,204`."""
     return number(value, ".2g" if not bool(pd.isna(value)) and value < 9.95 else ",.0f")
 
 
 def si(value: Any) -> str:
-    """Three digits and a prefix of the SI: `11.2 M`."""
+    """Format with three digits and an SI prefix: `11.2 M`."""
     if bool(pd.isna(value)):
         return "–"
     power = 0
@@ -101,7 +103,7 @@ def si(value: Any) -> str:
 
 
 def would(p: float, what: str) -> str:
-    """`would probably beat b (86 %)`, of something that happens with probability p."""
+    """Return `would probably beat b (86 %)` for an event of probability p."""
     likely = "probably" if p >= 0.6 else "probably not" if p <= 0.4 else "perhaps"
     return f"would {likely} {what} ({min(max(100 * p, 1), 99):.0f} %)"
 
@@ -115,22 +117,22 @@ def seeds_text(n: Any) -> str:
 
 
 def difference(value: float, low: float, high: float) -> str:
-    """`difference +0.020, 95 % interval -0.003 to +0.043`."""
+    """Return `difference +0.020, 95 % interval -0.003 to +0.043`."""
     return f"difference {value:+.3f}, {interval(low, high, '+.3f')}"
 
 
 def after_holm(n: int, tests: str) -> str:
-    """`after Holm's correction for 15 pairs`."""
+    """Return `after Holm's correction for 15 pairs`."""
     return f"after Holm's correction for {n} {tests}"
 
 
 def extent(*texts: str) -> str:
-    """`0.750 to 0.900`; one text where they are the same, none where one is an en dash."""
+    """Return `0.750 to 0.900`; a single text if all are equal, "" if one is an en dash."""
     return "" if "–" in texts else " to ".join(dict.fromkeys(texts))
 
 
 def listed(names: Iterable[str], most: int = 6) -> str:
-    """`a, b and c`; of more than `most`, the first ones and how many more."""
+    """Return `a, b and c`; of more than `most` names, the first and the number of the rest."""
     names = list(names)
     if not 1 < len(names) <= most:
         return listing(names, most)

@@ -1,13 +1,13 @@
-"""The contract for predictions: tables of classes and of vote fractions, checked once, here.
+"""Validated tables of predicted classes and of predicted vote fractions.
 
     predictions.csv   id, split, label, p_<class>, p_<class>, ...
     votes.csv         id, split, volunteers, Class1.1, ..., p_Class1.1, ..., s_<question>, ...
 
 `label` is a class, or empty for an unlabelled galaxy. `Class...` are the volunteers' cumulative
 fractions, all empty for a galaxy without votes; `s_<question>` is the concentration of the
-Dirichlet distribution of a question's answers, of models that predict distributions. Whatever has
-a `Predictions` or a `Votes` in hand need not check it again. Errors count rows as the lines of a
-file, of which the header is the first.
+Dirichlet distribution of a question's answers, for models that predict distributions. `Predictions`
+and `Votes` are valid by construction and need no further checks. Errors give rows as line numbers
+of the file, where the header is line 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +24,8 @@ from galaxymorph import galaxy_zoo_tree
 from galaxymorph.text import listing
 
 PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
-TOLERANCE = 1e-3  # by how much the rounded probabilities of a galaxy may miss a sum of 1
-ROUNDING = 1e-6  # of numbers with six decimals
+TOLERANCE = 1e-3  # largest deviation from 1 of the sum of rounded probabilities
+ROUNDING = 1e-6  # precision of numbers with six decimals
 VOTED = list(galaxy_zoo_tree.COLUMNS)  # columns of votes.csv
 PREDICTED = [f"p_{name}" for name in VOTED]
 SPREAD = [f"s_{name}" for name in galaxy_zoo_tree.SLICES]
@@ -39,8 +39,9 @@ Table = TypeVar("Table", bound="Galaxies")
 
 
 def in_rows(which: Any, ids: Any, cells: Any = None, *, lines: Any = None) -> str:
-    """Name the rows of `which` (booleans) by their lines in a file, from 2 on where these are not
-    given, their ids and cells: `2 of 3 rows: line 2 (id a) 1.1, line 4 (id c) 1.2`."""
+    """Describe the rows where `which` is true by line (from 2 by default), id and cell.
+
+    For example `2 of 3 rows: line 2 (id a) 1.1, line 4 (id c) 1.2`."""
     lines = range(2, len(ids) + 2) if lines is None else lines
     cells = [""] * len(ids) if cells is None else [f" {cell}" for cell in cells]
     wrong = [row for *row, odd in zip(lines, ids, cells, which, strict=True) if odd]
@@ -50,11 +51,11 @@ def in_rows(which: Any, ids: Any, cells: Any = None, *, lines: Any = None) -> st
 
 @dataclass(frozen=True, eq=False)
 class Galaxies:
-    """What both tables are: different galaxies, each in a split, of which some have an answer."""
+    """Base class of both tables: galaxies with unique ids, each in a split, some with an answer."""
 
     ids: Names
     split: Names
-    ANSWERED: ClassVar[str]  # what a galaxy with an answer is called
+    ANSWERED: ClassVar[str]  # name for a galaxy with an answer
 
     def __post_init__(self) -> None:
         sizes = {name: len(p) for name, p in vars(self).items() if isinstance(p, ndarray)}
@@ -72,11 +73,11 @@ class Galaxies:
         raise NotImplementedError
 
     def rows(self, split: str) -> Rows:
-        """Return which rows are galaxies of a split that have an answer."""
+        """Return the row numbers of the galaxies of a split that have an answer."""
         return np.flatnonzero((self.split == split) & self.answered)
 
     def has(self, split: str) -> bool:
-        """Whether a split has galaxies with an answer."""
+        """Return whether a split has galaxies with an answer."""
         return len(self.rows(split)) > 0
 
     def _some_rows(self, split: str) -> Rows:
@@ -84,7 +85,7 @@ class Galaxies:
         if not len(rows):
             counted = pd.Series(self.split, dtype=object).value_counts(sort=False)
             have = ", ".join(f"{name} ({n:,} rows)" for name, n in counted.items()) or "no rows"
-            raise ValueError(f"no {self.ANSWERED} in split {split!r}; there are {have}")
+            raise ValueError(f"no {self.ANSWERED} in split {split!r}; the table has {have}")
         return rows
 
 
@@ -97,7 +98,7 @@ class Part(NamedTuple):
 
     @property
     def predicted(self) -> Int[ndarray, " galaxy"]:
-        """The class of the largest probability, the first of equals."""
+        """The class with the largest probability, the first in case of ties."""
         return self.p.argmax(1)
 
     @property
@@ -112,9 +113,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Galaxies):
-    """Predicted classes, a galaxy per row, checked when it is made.
+    """Predicted classes, one galaxy per row.
 
-    Raises `ValueError` for a duplicate id, a label that is not a class, and probabilities that are
+    Raises `ValueError` for duplicate ids, labels that are not a class, and probabilities that are
     negative or do not sum to 1 (within 0.001)."""
 
     labels: Int[ndarray, " galaxy"]  # indices into `classes`, -1 for unlabelled
@@ -126,12 +127,12 @@ class Predictions(Galaxies):
         super().__post_init__()
         k = len(self.classes)
         if self.p.shape[1] != k:
-            raise ValueError(f"{self.p.shape[1]} probabilities per galaxy for {k} classes")
+            raise ValueError(f"{self.p.shape[1]} probabilities per galaxy, but {k} classes")
         if len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < k:
             reach = f"{self.labels.min()} to {self.labels.max()}"
-            raise ValueError(f"labels reach from {reach} with {k} classes (-1: unlabelled)")
+            raise ValueError(f"labels range from {reach}; expected -1 (unlabelled) to {k - 1}")
         total = self.p.sum(1)
-        bad = ~((self.p >= -ROUNDING).all(1) & (abs(total - 1) <= TOLERANCE))  # NaN is neither
+        bad = ~((self.p >= -ROUNDING).all(1) & (abs(total - 1) <= TOLERANCE))  # true for NaN
         self._refuse(bad, "p_<class> are not probabilities that sum to 1", total.round(4))
 
     @property
@@ -139,28 +140,28 @@ class Predictions(Galaxies):
         return self.labels >= 0
 
     def labelled(self, split: str = "test") -> Part:
-        """Return the labelled galaxies of a split. Raises `ValueError` where there are none."""
+        """Return the labelled galaxies of a split. Raises `ValueError` if there are none."""
         rows = self._some_rows(split)
         p = np.maximum(self.p[rows], 0)
         return Part(self.ids[rows], self.labels[rows], p / p.sum(1, keepdims=True))
 
     def table(self) -> pd.DataFrame:
-        """Return the table as it stands in predictions.csv, unrounded."""
-        names = np.array([*self.classes, ""], dtype=object)  # -1 takes the last
+        """Return the table in the format of predictions.csv, unrounded."""
+        names = np.array([*self.classes, ""], dtype=object)  # -1 selects ""
         head = {"id": self.ids, "split": self.split, "label": names[self.labels]}
         return pd.DataFrame(head | {f"p_{c}": self.p[:, k] for k, c in enumerate(self.classes)})
 
 
 @dataclass(frozen=True, eq=False)
 class Votes(Galaxies):
-    """Predicted vote fractions beside those of the volunteers, checked when it is made.
+    """Predicted vote fractions together with those of the volunteers.
 
-    Raises `ValueError` for a duplicate id, a fraction of the volunteers outside [0, 1], votes that
-    are there for some answers of a galaxy only, a number of volunteers or a concentration that is
-    not positive, and a prediction that is not finite."""
+    Raises `ValueError` for duplicate ids, voted fractions outside [0, 1] or missing for some of a
+    galaxy's answers, numbers of volunteers or concentrations that are not positive, and predictions
+    that are not finite."""
 
     true: Fractions  # cumulative; NaN for a galaxy without votes
-    volunteers: Numbers  # who voted; NaN where unknown
+    volunteers: Numbers  # number who voted; NaN if unknown
     predicted: Fractions
     concentration: Float[ndarray, "galaxy 11"] | None = None
     ANSWERED: ClassVar[str] = "galaxy with votes"
@@ -185,11 +186,11 @@ class Votes(Galaxies):
         return np.any(~np.isnan(self.true), axis=1)
 
     def voted(self, split: str = "test") -> "Votes":
-        """Return the galaxies of a split that have votes; there may be none."""
+        """Return the galaxies of a split that have votes, possibly none."""
         return self._at(self.rows(split))
 
     def labelled(self, split: str = "test") -> "Votes":
-        """Return the same. Raises `ValueError` where there are none."""
+        """Return the galaxies of a split that have votes. Raises `ValueError` if there are none."""
         return self._at(self._some_rows(split))
 
     def _at(self, rows: Rows) -> "Votes":
@@ -197,7 +198,7 @@ class Votes(Galaxies):
         return Votes(**parts)
 
     def table(self) -> pd.DataFrame:
-        """Return the table as it stands in votes.csv, unrounded."""
+        """Return the table in the format of votes.csv, unrounded."""
         head = {"id": self.ids, "split": self.split, "volunteers": self.volunteers}
         numbers = [(VOTED, self.true), (PREDICTED, self.predicted)]
         if self.concentration is not None:
@@ -212,7 +213,7 @@ class Votes(Galaxies):
 def predictions_of(
     *, ids: Any, split: Any, labels: Any, probabilities: Any, classes: Sequence[str]
 ) -> Predictions:
-    """Return predictions from arrays or CPU tensors; `labels` are indices, -1 for unlabelled."""
+    """Build predictions from arrays or CPU tensors; `labels` are indices, -1 for unlabelled."""
     p = np.asarray(getattr(probabilities, "float", lambda: probabilities)(), dtype=float)
     return Predictions(_texts(ids), _texts(split), np.asarray(labels, int), p, tuple(classes))
 
@@ -220,13 +221,13 @@ def predictions_of(
 def votes_of(
     *, ids: Any, split: Any, votes: Any, volunteers: Any, predicted: Any, outputs: Sequence[str]
 ) -> Votes:
-    """Return vote fractions from arrays or CPU tensors.
+    """Build a table of vote fractions from arrays or CPU tensors.
 
     Args:
         votes: cumulative fractions `(galaxy, 37)`; NaN for a galaxy without votes.
-        volunteers: how many people voted `(galaxy,)`; None where that is unknown.
-        predicted: `(galaxy, output)`, of which the first 37 are the answers.
-        outputs: names of the outputs; after the answers come `s_<question>`, or nothing.
+        volunteers: number of people who voted `(galaxy,)`, or None if unknown.
+        predicted: `(galaxy, output)`; the first 37 outputs are the answers.
+        outputs: names of the outputs: the answers, optionally followed by all `s_<question>`.
     """
     expected = [*VOTED, *SPREAD]
     if list(outputs) not in (VOTED, expected):
@@ -241,7 +242,7 @@ def votes_of(
 
 
 def predictions_in(table: pd.DataFrame) -> Predictions:
-    """Return the predictions in a table of the columns id, split, label, p_<class>."""
+    """Build predictions from a table with the columns id, split, label, p_<class>, ..."""
     head, columns = ["id", "split", "label"], [str(name) for name in table.columns]
     classes = [name.removeprefix("p_") for name in columns if name.startswith("p_")]
     _check_columns(table, head if classes else [*head, "p_<class>"])
@@ -249,7 +250,7 @@ def predictions_in(table: pd.DataFrame) -> Predictions:
     if other:
         raise ValueError(f"unknown column {other[0]!r}; expected id, split, label, p_<class>, ...")
     label = pd.Series(table["label"])
-    if pd.api.types.is_float_dtype(label):  # classes named by numbers, some labels empty
+    if pd.api.types.is_float_dtype(label):  # numeric class names, some labels empty
         label = label.astype("Int64")
     text = label.astype(str).where(label.notna(), "")
     unknown = ~text.isin([*classes, ""])
@@ -262,7 +263,7 @@ def predictions_in(table: pd.DataFrame) -> Predictions:
 
 
 def votes_in(table: pd.DataFrame) -> Votes:
-    """Return the vote fractions in a table of the columns of votes.csv."""
+    """Build a table of vote fractions from one with the columns of votes.csv."""
     spread = SPREAD if any(name in table.columns for name in SPREAD) else []
     _check_columns(table, ["id", "split", "volunteers", *VOTED, *PREDICTED, *spread])
     true, people = _numeric(table, VOTED), _numeric(table, ["volunteers"])[:, 0]
@@ -272,12 +273,12 @@ def votes_in(table: pd.DataFrame) -> Votes:
 
 
 def read_predictions(path: Path | str) -> Predictions:
-    """Read predictions.csv. Raises `ValueError` that names the file and the column or row."""
+    """Read predictions.csv. Raises `ValueError` with the file and the faulty column or row."""
     return _read(path, predictions_in)
 
 
 def read_votes(path: Path | str) -> Votes:
-    """Read votes.csv. Raises `ValueError` that names the file and the column or row."""
+    """Read votes.csv. Raises `ValueError` with the file and the faulty column or row."""
     return _read(path, votes_in, na_values=[""])
 
 
@@ -298,7 +299,7 @@ def _check_columns(table: pd.DataFrame, wanted: Sequence[str]) -> None:
     missing = [name for name in wanted if name not in table.columns]
     if missing:
         have = listing(table.columns, 5)
-        raise ValueError(f"column {listing(map(repr, missing), 3)} is missing; there are {have}")
+        raise ValueError(f"missing column {listing(map(repr, missing), 3)}; the table has {have}")
 
 
 def _numeric(table: pd.DataFrame, columns: Sequence[str]) -> Float[ndarray, "galaxy column"]:

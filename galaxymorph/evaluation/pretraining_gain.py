@@ -1,9 +1,9 @@
-"""Did pre-training help? Each method against its control, the same on an untrained encoder.
+"""Gain from pre-training: the accuracy of each method minus that of its control.
 
-The control of the method `<step> <row>` is `<step> random_<row>`: `moco_frozen dnn` is compared
-with `moco_frozen random_dnn`. The control of any other method is what `against` names: a
-fine-tuned network is compared with the same one from scratch. Both had the same labelled galaxies
-and are tested on the same ones, so that their difference is known better than either.
+The control of `<step> <row>` is the same classifier on an untrained encoder, `<step> random_<row>`:
+`moco_frozen dnn` is compared with `moco_frozen random_dnn`. Other controls are named by `against`:
+a fine-tuned network is compared with the same network from scratch. Both are trained and tested on
+the same galaxies, so the difference is better determined than either accuracy.
 """
 
 from collections.abc import Mapping
@@ -15,26 +15,25 @@ from galaxymorph.evaluation import significance
 from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.phrases import say
 
-INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # with so many seeds, or more
+INTERVALS = ("", "bootstrap over galaxies", "t over seeds")  # for 0, 1, 2 or more seeds
 COLUMNS = ["method", "n_labels", "accuracy", "control", "difference", "low", "high", "interval"]
 COLUMNS += ["seeds", "missing", "n_test", "against"]
-Against = Mapping[str, str] | None  # methods with the names of their controls
+Against = Mapping[str, str] | None  # control by method
 
 
 def differences(
     entries: Entries, *, against: Against = None, n_bootstrap: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
-    """Subtract from the test accuracy of every method that of its control, where it has one: one
-    row per method and budget.
+    """Subtract the control's test accuracy from that of each method that has a control.
 
-    Columns: method, n_labels (integer, <NA> for all), accuracy and control (means over the seeds
-    where both are there), difference, low, high (the 95 % interval of `significance.difference`),
-    interval (what that is), seeds, missing (seeds where one of the two is not there), n_test
-    (galaxies per seed; the fewest) and against (the control's name; empty for an untrained
-    encoder). NaN without a seed."""
+    One row per method and budget. Columns: method, n_labels (integer, <NA> for all), accuracy and
+    control (means over common seeds), difference, low, high (95 % interval, see
+    `significance.difference`), interval (its kind), seeds, missing (seeds that lack one of the
+    two), n_test (galaxies; minimum over seeds) and against (name of the control; empty for an
+    untrained encoder). Without a common seed the numbers are NaN."""
     groups, rows = entries.groups(), []
     for (method, n_labels), group in groups.items():
-        step, _, name = method.partition(" ")  # settings that follow (`dnn zoom=0.1`) stay
+        step, _, name = method.partition(" ")  # name may include settings: `dnn zoom=0.1`
         named = (against or {}).get(method, "")
         control = named or f"{step} random_{name}"
         ours, theirs = (
@@ -56,8 +55,8 @@ def differences(
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Put a table of `differences` into words, a sentence for each method and budget.
+    """Describe a table of `differences`, one sentence per method and budget.
 
-    Pre-training helped where the whole interval is above 0, and gave no improvement where the
-    difference is 0 or less; otherwise the two are tied. Not corrected for the number of methods."""
+    Pre-training helped if the whole interval is above 0, and gave no improvement if the difference
+    is 0 or negative; otherwise the two are tied. Not corrected for the number of methods."""
     return say("pretraining", rows=table.to_dict("records"))

@@ -1,11 +1,10 @@
-"""Which methods differ: every pair with the same labels, on the same test galaxies.
+"""Significance of differences between methods with the same labels and test galaxies.
 
-Two methods that are tested on the same galaxies are right or wrong together about most of them;
-what separates them are those about which one alone is right. So each difference is taken galaxy by
-galaxy and seed by seed, for accuracy and for the error of vote fractions alike. With more seeds
-than one its variance is that of `intervals`. With one seed, accuracies have McNemar's exact test
-(McNemar 1947) and an interval from the bootstrap. p-values are corrected for the number of pairs
-with the same labels (Holm 1979); what is not resolved then is a tie.
+Methods agree on most galaxies; only those that one of the two gets right tell them apart. All
+comparisons are therefore paired by galaxy and seed, both for the accuracy and for the RMSE of vote
+fractions. For several seeds the variance is that of `intervals`. For a single seed, accuracies are
+compared by McNemar's exact test (McNemar 1947), with a bootstrap interval. p-values are corrected
+for the number of pairs with the same labels (Holm 1979); methods are tied if not resolved then.
 """
 
 import math
@@ -37,7 +36,7 @@ from galaxymorph.evaluation.predictions import Votes
 
 
 class Scores(NamedTuple):
-    """A number for each test galaxy of an entry; `strata` are what a bootstrap draws within."""
+    """One value per test galaxy of an entry; the bootstrap draws within `strata`."""
 
     ids: Names
     values: Values
@@ -46,18 +45,17 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Statistic:
-    """What methods are compared by: a share, the mean of zeros and ones, of which more is better;
-    or else the root of a mean of squared errors, of which less is."""
+    """Statistic for comparisons: a fraction (larger is better), or an RMSE (smaller is better)."""
 
     name: str
-    scores: Callable[[Entry], Scores | None]  # of each galaxy; None where the entry is missing
-    share: bool
+    scores: Callable[[Entry], Scores | None]  # None if the entry is missing
+    share: bool  # a mean of 0 and 1; else the root of a mean of squared errors
 
     def of_mean(self, mean: Any) -> Any:
         return mean if self.share else np.sqrt(mean)
 
     def linear(self, values: Values) -> Values:
-        """Numbers whose mean varies with the choice of the galaxies as the statistic does."""
+        """Linearise: values whose mean has the same sampling variance as the statistic."""
         return values if self.share else 0.5 / math.sqrt(values.mean() or 1) * values
 
 
@@ -69,7 +67,7 @@ def _right(entry: Entry) -> Scores | None:
 
 
 def squared_errors(votes: Votes) -> Scores:
-    """Return the squared error of each test galaxy, mean over its answers."""
+    """Return the squared error of each test galaxy, averaged over the answers."""
     part = votes.labelled("test")
     errors = ((part.predicted - part.true) ** 2).mean(1)
     return Scores(part.ids, errors, np.zeros(len(errors), int))
@@ -77,7 +75,7 @@ def squared_errors(votes: Votes) -> Scores:
 
 ACCURACY = Statistic("accuracy", _right, share=True)
 RMSE = Statistic("rmse", lambda entry: entry.votes and squared_errors(entry.votes), share=False)
-# half a galaxy for each of the four ways in which two methods can be right
+# half a pseudo-galaxy for each of the four outcomes of two methods
 HALF_EACH = ((-1.0, 0.5), (0.0, 1.0), (1.0, 0.5))
 
 
@@ -89,15 +87,15 @@ def pairs(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compare every pair of methods with the same number of labels: one row each, in their order.
+    """Compare every pair of methods with the same number of labels, without the `baseline`.
 
-    The method `baseline` is left out. A pair counts the seeds where both are there, and has no row
-    without one. Columns: a, b, n_labels (integer, <NA> for all), and those of `difference`; and
+    One row per pair with at least one common seed. Columns: a, b, n_labels (integer, <NA> for all),
+    those of `difference`, and
 
     * p_holm: p, corrected for the number of pairs with the same labels (Holm 1979).
-    * resolved: p_holm < 0.05. Else it is a tie.
-    * resolvable: the smallest difference that would be resolved, whatever the other pairs do, with
-      as many galaxies about which the two disagree: where p is 0.05 / the number of pairs.
+    * resolved: p_holm < 0.05; otherwise the methods are statistically tied.
+    * resolvable: smallest difference that would be resolved regardless of the other pairs, i.e.
+      with p = 0.05 / number of pairs, for the observed number of disagreements.
     """
     found = []
     for n_labels in dict.fromkeys(entry.n_labels for entry in entries):
@@ -132,32 +130,32 @@ def difference(
     n_bootstrap: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compare two methods, given their entries seed by seed: the first less the second.
+    """Compare two methods, given pairs of entries with the same seed.
 
-    * <statistic>_a, <statistic>_b: means over seeds; difference; seeds; n_test (galaxies per seed;
-      the fewest)
-    * low, high: its 95 % interval. With one seed the percentiles of a bootstrap of the test
-      galaxies, both methods on the same draw, stratified by true class; with more Student's t.
-    * p, two-sided: of accuracies with one seed McNemar's, exact; else that of the t (of one seed:
-      normal); and test: which of these.
-    * p_better: the probability that the first is better with some seed and other galaxies: the
-      share of bootstrap draws where it is, one that is equal counting half, mean over seeds. (Over
-      seeds as Bouthillier et al. 2021.)
-    """
+    Returns:
+        <statistic>_a, <statistic>_b: means over seeds.
+        difference: the first minus the second.
+        seeds, n_test: number of seeds, and of test galaxies (minimum over seeds).
+        low, high: 95 % interval of the difference: Student's t, or for one seed the percentiles of
+            a paired bootstrap of the test galaxies, stratified by true class.
+        p, test: two-sided p-value and its test: Student's t, or for one seed McNemar's exact test
+            (accuracy) or a normal distribution.
+        p_better: probability that the first is better with a new seed and new galaxies: fraction of
+            bootstrap draws, ties counting half, mean over seeds (cf. Bouthillier et al. 2021)."""
     pairs = [dict(zip("ab", pair, strict=True)) for pair in both]
     tested = [_tested(pair, statistic, n_bootstrap, seed) for pair in pairs]
     return _compared(tested, "a", "b", statistic)[0]
 
 
 def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return the largest groups of methods of which no two differ, from `pairs` of one budget.
+    """Return the maximal groups of mutually tied methods, from `pairs` of one budget.
 
-    A method that differs from all others is a group of its own. Found by insertion and absorption
-    (Piepho 2004): from one group of all, each pair that is resolved splits the groups that hold
-    both. Two that were never compared stay together."""
+    A method that differs from all others forms its own group. Uses insertion and absorption (Piepho
+    2004): starting from a single group, each resolved pair splits the groups that contain both.
+    Methods that were never compared count as tied."""
     budgets = table.n_labels.nunique(dropna=False)
     if budgets > 1:
-        raise ValueError(f"pairs of {budgets} budgets: give those of one")
+        raise ValueError(f"pairs of {budgets} budgets; select one")
     methods = list(dict.fromkeys([*table.a, *table.b]))
     groups = {frozenset(methods)} if methods else set()
     for row in table.loc[table.resolved].to_dict("records"):
@@ -173,16 +171,16 @@ def cliques(table: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 class _Tested(NamedTuple):
-    """The methods of one seed (columns) on its test galaxies."""
+    """Results of all methods (columns) for one seed."""
 
-    values: pd.DataFrame  # of each galaxy (index id)
-    draws: pd.DataFrame  # the statistic in each draw, the same draws for all
+    values: pd.DataFrame  # scores by galaxy (index id)
+    draws: pd.DataFrame  # statistic by bootstrap draw, paired between methods
 
 
 def _tested(
     entries: Mapping[str, Entry], statistic: Statistic, n_bootstrap: int, seed: int
 ) -> _Tested:
-    """The scores of entries with one seed, which have the same test galaxies (`Entries`)."""
+    """Score entries with the same seed, and hence the same test galaxies (see `Entries`)."""
     found = {name: statistic.scores(entry) for name, entry in entries.items()}
     scores = {name: each for name, each in found.items() if each is not None}
     if not scores:
@@ -198,7 +196,7 @@ def _tested(
 def _compared(
     tested: Sequence[_Tested], a: str, b: str, statistic: Statistic
 ) -> tuple[dict[str, Any], Callable[[float], float]]:
-    """What `difference` says, and the smallest difference that has a given p."""
+    """Return `difference`, and a function that gives the smallest difference with a given p."""
     both = [each.values[[a, b]].to_numpy().T for each in tested]
     of_a, of_b = np.array([[statistic.of_mean(x.mean()) for x in pair] for pair in both]).T
     influences = (statistic.linear(x) - statistic.linear(y) for x, y in both)
@@ -225,10 +223,10 @@ def _compared(
 
 
 def _exact(disagreed: int, n: int) -> Callable[[float], float]:
-    """The smallest difference that McNemar's test resolves, with as many disagreements."""
+    """Return the smallest difference resolved by McNemar's test, as a function of its level."""
 
     def least(level: float) -> float:
-        apart = max(disagreed, math.ceil(1 - math.log2(level)))  # with fewer no p is small enough
+        apart = max(disagreed, math.ceil(1 - math.log2(level)))  # with fewer, p > level always
         lost: Int[ndarray, " _"] = np.arange(apart // 2 + 1)
         most = lost[2 * binom.cdf(lost, apart, 0.5) <= level].max()
         return float(apart - 2 * most) / n

@@ -1,7 +1,6 @@
-"""The verdict: the best choice for each number of labels, how certain it is, what it costs, and
-which methods are tied with it.
+"""Recommend a method for each number of labels, with its uncertainty, cost and ties.
 
-Made from a table of `comparison.compare` and one of `significance.pairs` of the same entries.
+Takes tables of `comparison.compare` and `significance.pairs` of the same entries.
 """
 
 import itertools
@@ -15,8 +14,8 @@ from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
 from galaxymorph.evaluation.phrases import extent, listed, number, say
 
-OTHERS = ("frozen", "fine-tuned", "partly")  # protocols of methods whose encoder was trained before
-BASELINE = "majority"  # the method that never looks at the images
+OTHERS = ("frozen", "fine-tuned", "partly")  # protocols with a pre-trained encoder
+BASELINE = "majority"  # never looks at the images
 TAKEN = ["accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test", "training_seconds"]
 TAKEN += ["still_improving"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_better", "ties"]
@@ -25,24 +24,24 @@ COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
 
 
 def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Recommend a method for each number of labels, one row each, the fewest first.
+    """Recommend a method for each number of labels, in ascending order.
 
-    The best choice has the highest accuracy on *validation* galaxies, mean over seeds, so that its
-    test accuracy is not optimistic. If a table has no validation galaxies, the test galaxies are
-    used, and `chosen_on` says so. Controls (untrained encoders, pixels alone) and the majority
-    class are never recommended, nor counted among the others.
+    The best choice has the highest mean accuracy on *validation* galaxies, so its test accuracy is
+    unbiased by the choice. If any method lacks validation galaxies, test galaxies are used, and
+    `chosen_on` says so. Controls (untrained encoders, raw pixels) and the majority baseline are
+    never recommended or listed as alternatives.
 
     Columns: n_labels (integer, <NA> for all), method, chosen_on ("validation" or "test"), accuracy
-    with its interval, seeds, n_test, training_seconds (NaN where unknown; without pre-training, see
-    pretrained), still_improving (of `comparison.compare`), pretrained, and
+    with its interval, seeds, n_test, training_seconds (NaN if unknown; excludes pre-training),
+    still_improving (see `comparison.compare`), pretrained, and
 
-    * rival, p_better: the most accurate of the others on test galaxies, and the probability that
-      the method beats it with a new seed and new galaxies;
-    * ties, behind, better: the methods that are tied with it, significantly worse, and
-      significantly better (after Holm's correction), the most accurate first, joined by " / ";
-    * cheapest, cheapest_accuracy, cheapest_seconds: the fastest to train of it and its ties;
-    * resolvable_low, resolvable_high, n_pairs: the smallest difference that can be detected, which
-      depends on the pair, and the number of pairs."""
+    * rival, p_better: the alternative with the highest test accuracy, and the probability that the
+      method beats it with a new seed and new galaxies;
+    * ties, behind, better: alternatives that are statistically tied, significantly worse and
+      significantly better (after Holm's correction), most accurate first, joined by " / ";
+    * cheapest, cheapest_accuracy, cheapest_seconds: fastest to train of the method and its ties;
+    * resolvable_low, resolvable_high, n_pairs: range over the pairs of the smallest detectable
+      difference, and the number of pairs."""
     found = []
     for n_labels, rows in _budgets(table):
         ranked = [row for row in rows if row["seeds"] and _is_method(row)]
@@ -60,7 +59,7 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `verdicts` to look at."""
+    """Format a table of `verdicts` for display."""
     rows = []
     for row in verdicts.to_dict("records"):
         cost = phrases.amount(row["training_seconds"])
@@ -77,7 +76,7 @@ def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_short(verdicts: pd.DataFrame) -> str:
-    """Give the best choice for each number of labels, and what is tied with it, in a sentence."""
+    """Summarise the best choices and the number of their ties, one sentence per method."""
     choices = []
     records = verdicts.to_dict("records")
     for method, group in itertools.groupby(records, key=lambda row: row["method"]):
@@ -96,8 +95,9 @@ def in_short(verdicts: pd.DataFrame) -> str:
 
 
 def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """Put `verdicts` into words, a few sentences for each number of labels of the `table` they were
-    made from, with what is missing or was not run, and what the majority class reaches."""
+    """Describe `verdicts` in words for each number of labels.
+
+    Takes from `table` what is missing or was skipped, and the accuracy of the majority baseline."""
     found = {budget(row): row for row in verdicts.to_dict("records")}
     budgets = [
         (n_labels, found.get(n_labels), [row | {"is_method": _is_method(row)} for row in rows])
@@ -123,7 +123,7 @@ def _is_method(row: Mapping[str, Any]) -> bool:
 def _others(
     best: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], pairs: pd.DataFrame
 ) -> dict[str, Any]:
-    """Return what the pairs with the same labels say of the other methods."""
+    """Compare the best choice with the other methods, from the pairs with the same labels."""
     turned = {"a": pairs.b, "b": pairs.a, "difference": -pairs.difference}
     both = pd.concat([pairs, pairs.assign(**turned, p_better=1 - pairs.p_better)])
     against = both.loc[both.a == best["method"]].set_index("b").to_dict("index")
@@ -155,7 +155,7 @@ def _names(row: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _resolvable(row: Mapping[str, Any]) -> str:
-    """The smallest difference that can be detected, which depends on the pair."""
+    """Format the smallest detectable difference, a range if it depends on the pair."""
     found = extent(*(number(row[f"resolvable_{end}"], ".3f") for end in ("low", "high")))
     return f"{found} (by pair)" if " to " in found else found
 

@@ -1,4 +1,4 @@
-"""Whether predicted vote fractions mean what they say: coverage and calibration."""
+"""Coverage and calibration of predicted vote fractions."""
 
 from collections.abc import Sequence
 
@@ -31,19 +31,19 @@ def coverage(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how many of the volunteers' counts lie within the central predicted interval of each
-    level: as many as the level says, if the predicted distributions are right.
+    """Return the fraction of vote counts within the central predicted interval of each level.
 
-    Of n people who answer, the number who give an answer is predicted to be beta-binomial(n, s p, s
-    (1 - p)), the marginal of the Dirichlet-multinomial (Walmsley et al. 2022, arXiv 2102.08414),
-    where the table has concentrations s, and binomial(n, p) where it has none. Counts are discrete,
-    so that no interval of theirs has a given level: whether a count lies within is decided by its
-    randomised probability integral transform u = F(k - 1) + v f(k) with v uniform in [0, 1] (Czado
-    et al. 2009), which is uniform if F is right: within, where |u - 0.5| <= level / 2.
+    If the predicted distributions are correct, this fraction equals the level. With concentrations
+    s, the number of n people who choose an answer is predicted as beta-binomial(n, s p, s (1 - p)),
+    the marginal of the Dirichlet-multinomial (Walmsley et al. 2022, arXiv 2102.08414), else as
+    binomial(n, p). As counts are discrete, no interval has exactly a given level. Instead the
+    randomised probability integral transform u = F(k - 1) + v f(k), with v uniform in [0, 1] (Czado
+    et al. 2009), is used, which is uniform if F is correct; a count is inside if |u - 0.5| <=
+    level / 2.
 
-    Columns: question (or overall), level, coverage (share of all counts), low, high (bootstrap over
-    galaxies), error (the mean of |coverage - level| over all levels of the question) and n
-    (galaxies with a known number of people who answered)."""
+    Columns: question (or overall), level, coverage, low, high (bootstrap over galaxies), error
+    (mean |coverage - level| over the levels of the question) and n (galaxies with a known number of
+    people who answered)."""
     u, scopes = _transform(votes.labelled(split), seed=seed), MEMBERS[:12].T
     wide = np.array(levels)[:, None, None] / 2
     inside, there = (np.abs(u - 0.5) <= wide) @ scopes, np.isfinite(u) @ scopes  # counts
@@ -63,12 +63,11 @@ def coverage(
 
 
 def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
-    """Return predicted fractions of those who answered, in bins of equal width, against what the
-    volunteers of these galaxies said.
+    """Compare predicted with voted fractions per question, in bins of equal width.
 
-    Columns: question (or overall; all its answers together), bin (centre), predicted, observed
-    (means), low, high (1.96 standard errors of `observed` around it, answers counting as
-    independent) and n (answers of galaxies). Empty bins are left out."""
+    Columns: question (all its answers together; or overall), bin (centre), predicted, observed
+    (means), low, high (observed +- 1.96 standard errors, treating answers as independent) and n
+    (pairs of galaxy and answer). Empty bins are omitted."""
     part = votes.labelled(split)
     true, predicted = observed(part), shares(part.predicted)
     there = np.isfinite(true)
@@ -89,8 +88,9 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
 
 
 def _transform(part: Votes, *, seed: int) -> Fractions:
-    """The randomised probability integral transform of each count of votes (`coverage`); NaN where
-    nobody answered, or the number of volunteers is unknown."""
+    """Return the randomised probability integral transform of each vote count (see `coverage`).
+
+    NaN if nobody answered or the number of volunteers is unknown."""
     counts = np.round(part.volunteers[:, None] * part.true)
     asked = np.add.reduceat(counts, STARTS, axis=1)[:, QUESTION_OF]
     there = asked > 0
@@ -101,7 +101,7 @@ def _transform(part: Votes, *, seed: int) -> Fractions:
         s = part.concentration[:, QUESTION_OF][there]
         a, b = np.maximum(s * p, 1e-9), np.maximum(s * (1 - p), 1e-9)
         below = np.zeros(len(k))
-        for j in range(k.max(initial=0)):  # betabinom.cdf takes a hundred times as long
+        for j in range(k.max(initial=0)):  # a hundred times faster than betabinom.cdf
             more = k > j
             below[more] += betabinom.pmf(j, n[more], a[more], b[more])
         upto = below + betabinom.pmf(k, n, a, b)

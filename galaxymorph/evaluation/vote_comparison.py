@@ -1,4 +1,4 @@
-"""From entries to a comparison of methods that predict vote fractions, and what it says."""
+"""Compare methods that predict vote fractions: a row per method and budget, and sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,28 +31,27 @@ SHOWN |= {"way": ("gap closed (%)", ".1f")}
 
 
 def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Return one row per method and budget, over its seeds, in the order of the entries.
+    """Summarise the test results of each method and budget over seeds, in the order of entries.
 
     Columns as in `comparison.compare`: method, protocol, n_labels, n_train and n_test (galaxies
-    with votes per seed; the fewest), seeds, missing, not_run, seconds, interval, and for each of
-    `COMPARED`, of the test galaxies in the cumulative convention: mean over seeds, <name>_std,
-    <name>_low and <name>_high. `violations` is the share of galaxies that break the tree, with one
-    seed in the interval of Wilson (1927)."""
-
+    with votes; minimum over seeds), seeds, missing, not_run, seconds, interval, and for each name
+    in `COMPARED` (cumulative convention) the mean over seeds, <name>_std, <name>_low, <name>_high.
+    `violations` is the fraction of galaxies whose predictions contradict the tree; for a single
+    seed its interval is that of Wilson (1927)."""
     columns = ["n_train", "n_test", "seeds", "missing", "not_run", "seconds", "interval"]
     options = {"n_bootstrap": n_bootstrap, "seed": seed}
     return summary(entries, "votes", _numbers, COMPARED, columns, **options)
 
 
 def pairs(entries: Entries, **options: Any) -> pd.DataFrame:
-    """Compare the RMSE of every pair of methods with the same labels, as `significance.pairs`."""
+    """Compare the RMSE of every pair of methods with equal labels (see `significance.pairs`)."""
     return significance.pairs(entries, statistic=significance.RMSE, **options)
 
 
 def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """Put tables of `compare` and `pairs` into words, for each budget: the lowest RMSE, what is
-    tied with it, how much of the gap it closes, which methods contradict the tree, what is
-    missing."""
+    """Describe tables of `compare` and `pairs` in words.
+
+    For each budget: the lowest RMSE, its ties, the gap closed, contradictions, missing results."""
     budgets, records, against = [], table.to_dict("records"), pairs.to_dict("records")
     for n_labels in dict.fromkeys(map(budget, records)):
         rows = [row for row in records if budget(row) == n_labels]
@@ -63,8 +62,7 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `compare` to look at: each number as `0.1303 [0.1285, 0.1321]`, a missing
-    value as an en dash."""
+    """Format a table of `compare`: `0.1303 [0.1285, 0.1321]`, or an en dash if missing."""
     shown = []
     for row in table.to_dict("records"):
         text = head(row) | {t: with_interval(row, name, form) for name, (t, form) in SHOWN.items()}
@@ -78,11 +76,11 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _numbers(votes: Votes, **options: Any) -> pd.DataFrame:
-    """Each of `COMPARED` (index), of the test part."""
+    """Return each statistic in `COMPARED` (index) for the test split."""
     numbers = vote_metrics.overall(votes, **options)
     broken = (vote_metrics.broken(votes)["any of these"] > vote_metrics.TOLERANCE).to_numpy(float)
     numbers.loc["violations"] = [*share(broken), variance_of_mean(broken, HALVES)]
-    errors = significance.squared_errors(votes).values  # the variance of the RMSE in closed form
+    errors = significance.squared_errors(votes).values  # closed-form variance of the RMSE
     numbers.loc["rmse", "variance"] = variance_of_mean(significance.RMSE.linear(errors))
     return numbers
 
@@ -90,7 +88,7 @@ def _numbers(votes: Votes, **options: Any) -> pd.DataFrame:
 def _against_the_best(
     ranked: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], list[str]]:
-    """Return in words the methods that are tied with the one of the lowest RMSE, and the others."""
+    """Describe the methods that are tied with the best one, and those that are worse."""
     ties, behind = [], []
     for row in ranked[1:]:
         name = ranked[0]["method"]

@@ -1,23 +1,21 @@
-"""From vote fractions to numbers: errors between two yardsticks, leading answers, broken trees.
+"""Errors of vote fractions relative to baseline and noise floor, leading answers, violations.
 
 Two conventions (see `galaxy_zoo_tree`):
 
-* cumulative: the 37 columns as they are; their RMSE is the score of Kaggle's Galaxy Zoo challenge;
-* per question: fractions of those who answered the question, among galaxies where at least two
-  people are known to have (where the number of volunteers is unknown: anybody). Predictions, too,
-  are divided by the sum of the question's answers, once negative ones are set to 0; where that
-  leaves nothing, all answers are taken as equally likely.
+* cumulative: the 37 columns as given; their RMSE is the score of Kaggle's Galaxy Zoo challenge;
+* per question: fractions of those who answered the question, for galaxies where at least two people
+  did (at least one, if the number of volunteers is unknown). Predictions are normalised in the same
+  way after setting negative values to 0; if all are 0, a uniform distribution is assumed.
 
-Two yardsticks show what an error is worth:
+Two reference values put errors into perspective:
 
 * baseline: the error of predicting the mean vote of the training galaxies for every galaxy;
-* floor: the error that is left for someone who knows the opinion of all mankind, as N volunteers
-  are but a sample of it. With the true fraction q, the fraction v that N people vote has the
-  variance q (1 - q) / N (binomial), and since E[v (1 - v)] = q (1 - q) (N - 1) / N, the unbiased
-  estimate of this variance is v (1 - v) / (N - 1). The floor of the RMSE is the root of its mean
-  over cells (galaxy, answer) with N known and at least 2; per question, N are those who answered.
-  (If weights were given to volunteers, as in Galaxy Zoo 2, N counts too many, and the floor is
-  rather low.)
+* floor: the best achievable error, due to the finite number N of volunteers. For a true fraction q
+  the voted fraction v has the binomial variance q (1 - q) / N. As E[v (1 - v)] = q (1 - q)
+  (N - 1) / N, its unbiased estimate is v (1 - v) / (N - 1). The floor of the RMSE is the square
+  root of the mean over all (galaxy, answer) with known N >= 2; per question, N is the number of
+  people who answered. (With weighted volunteers, as in Galaxy Zoo 2, the effective N is smaller and
+  the floor is underestimated.)
 """
 
 import math
@@ -37,14 +35,14 @@ from galaxymorph.evaluation.predictions import Fractions, Votes
 CONVENTIONS = ("cumulative", "per question")
 METRICS = ("rmse", "mae", "r2")
 KINDS = ("value", "baseline", "floor", "way")
-ROUNDING = 1e-5  # what fractions of six decimals lose, with a margin
-TOLERANCE = 0.01  # by how much predictions may break a rule of the tree
+ROUNDING = 1e-5  # of fractions with six decimals, with a margin
+TOLERANCE = 0.01  # tolerated violation of a rule of the tree
 QUESTIONS = tuple(tree.SLICES)
 STARTS = [where.start for where in tree.SLICES.values()]
 QUESTION_OF = np.repeat(np.arange(11), [len(q.answers) for q in tree.QUESTIONS])  # (37,)
 SCOPES = [("overall", "overall"), *(("question", name) for name in QUESTIONS)]
 SCOPES += [("answer", name) for name in tree.LABELS]
-# (scope, answer): 1 where it belongs
+# (scope, answer): 1 if the scope contains the answer
 MEMBERS = np.vstack([np.ones(37), np.eye(11)[:, QUESTION_OF], np.eye(37)])
 
 Weights = Float[ndarray, "draw galaxy"]
@@ -53,23 +51,22 @@ Weights = Float[ndarray, "draw galaxy"]
 def evaluate(
     votes: Votes, *, split: str = "test", n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Return errors of a split's galaxies in both conventions, overall, per question and answer.
+    """Compute the errors for a split in both conventions: overall, per question and per answer.
 
-    The tidy table has the columns scope (overall, question or answer), name (overall, a question,
-    or an answer as in `galaxy_zoo_tree.LABELS`), convention, metric, value, low, high, n
-    (galaxies), baseline, floor, way, way_low and way_high.
+    Columns: scope (overall, question or answer), name (overall, a question, or an answer as in
+    `galaxy_zoo_tree.LABELS`), convention, metric, value, low, high, n (galaxies), baseline, floor,
+    way, way_low and way_high.
 
-    rmse: the root of the mean squared error over all cells of the scope. mae: the mean absolute
-    error. r2: 1 - the sum of squared errors / that of the differences to each answer's mean, both
-    over all cells; NaN where votes do not vary. baseline and floor are in the metric's own unit; no
-    unbiased floor of the mae is known, it is NaN. way: per cent of the way from baseline to floor
-    that the method has gone; NaN where the floor is not below the baseline: there is nothing to
-    predict.
+    rmse, mae: root mean squared and mean absolute error over all galaxies and answers of the scope.
+    r2: 1 - (sum of squared errors) / (sum of squared deviations from each answer's mean); NaN if
+    the votes do not vary. baseline and floor have the unit of the metric; for the mae no unbiased
+    floor is known, and it is NaN. way: percentage of the gap between baseline and floor that the
+    method closes; NaN if the floor is not below the baseline, as there is nothing to predict.
 
-    low and high: the central 95 % of a bootstrap of the galaxies (`n_bootstrap` draws, NaN
-    without): it covers the choice of the galaxies alone, not of the training run.
+    low and high: central 95 % of `n_bootstrap` bootstrap draws, NaN without. They cover the
+    sampling of galaxies only, not of training runs.
 
-    Raises `ValueError` where the split has no galaxies with votes."""
+    Raises `ValueError` if the split has no galaxies with votes."""
     cells = [_cells(votes, split, convention) for convention in CONVENTIONS]
     found = [_estimated(each, n_bootstrap=n_bootstrap, seed=seed) for each in cells]
     value, low, high = (
@@ -85,11 +82,12 @@ def evaluate(
 
 
 def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Return rmse, mae, r2 and the baseline, floor and way of the RMSE (index), cumulative, over
-    all cells of the test galaxies: columns value, low, high and variance (of the draws)."""
+    """Return rmse, mae, r2 and the baseline, floor and way of the RMSE for the test galaxies.
+
+    Cumulative convention, over all answers. Columns: value, low, high, variance (of the draws)."""
     cells = _cells(votes, "test", CONVENTIONS[0])
     found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
-    chosen = [*METRICS, *KINDS[1:]]  # the values of all metrics, and the yardsticks of the first
+    chosen = [*METRICS, *KINDS[1:]]  # values of all metrics; reference values of the RMSE
     columns = {name: [*each[0, 0], *each[1:, 0, 0]] for name, each in found.items()}
     return pd.DataFrame(columns, index=pd.Index(chosen))
 
@@ -97,14 +95,14 @@ def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataF
 def leading(
     votes: Votes, *, split: str = "test", agreed: float = 0.8, asked: int = 10
 ) -> pd.DataFrame:
-    """Return how often the leading answer of a question is predicted, among galaxies where the
-    volunteers agree on it.
+    """Return the accuracy of the leading answer of each question, where volunteers agree on it.
 
-    They agree where the leading fraction of those who answered is at least `agreed` and at least
-    `asked` people answered (where the number of volunteers is unknown: half of them). Columns:
-    question, accuracy, low, high (95 % Wilson interval), n (galaxies), always (the accuracy of
-    always giving the answer that leads most often in such training galaxies) and most_common (that
-    answer)."""
+    Args:
+        agreed: smallest leading fraction among those who answered.
+        asked: smallest number of people who answered (if unknown: half of the volunteers).
+
+    Columns: question, accuracy, low, high (95 % Wilson interval), n (galaxies), always (accuracy of
+    always predicting the most common leading answer in training) and most_common (its name)."""
     part, train = votes.labelled(split), votes.voted("train")
     here, there = (_agree(each, agreed, asked) for each in (part, train))
     rows = []
@@ -122,10 +120,10 @@ def leading(
 
 
 def violations(votes: Votes, *, tolerance: float = TOLERANCE, split: str = "test") -> pd.DataFrame:
-    """Return how many galaxies have predictions that contradict the tree by more than `tolerance`.
+    """Count galaxies whose predictions violate the rules of the tree by more than `tolerance`.
 
-    Columns: rule (the last, "any of these", for all together), count, share, largest (by how much a
-    rule is broken at most, however little; 0: never) and n (galaxies)."""
+    Columns: rule (finally "any of these"), count, share, largest (violation, also below
+    `tolerance`; 0 if there is none) and n (galaxies)."""
     sizes = broken(votes, split=split)
     above = sizes > tolerance
     found = {"rule": sizes.columns, "count": above.sum(), "share": above.mean()}
@@ -133,8 +131,9 @@ def violations(votes: Votes, *, tolerance: float = TOLERANCE, split: str = "test
 
 
 def broken(votes: Votes, *, split: str = "test") -> pd.DataFrame:
-    """Return by how much each galaxy's predictions (rows) break each rule of the tree (columns),
-    0 where they do not; the last column, "any of these", is the largest."""
+    """Return by how much each galaxy (row) violates each rule of the tree (column), or 0.
+
+    The last column, "any of these", is the maximum."""
     p = votes.labelled(split).predicted
     asked = tree.reached(p)
     rules = {
@@ -150,8 +149,9 @@ def broken(votes: Votes, *, split: str = "test") -> pd.DataFrame:
 def classes_agreement(
     votes: Votes, *, classes: Sequence[str] = tree.CLASSES[4], split: str = "test"
 ) -> pd.DataFrame:
-    """Count galaxies by the class that follows from the volunteers' votes (row) and from predicted
-    ones (column), by the thresholds of `galaxy_zoo_tree.hard_labels`; the last is "no class"."""
+    """Cross-tabulate the classes that follow from the volunteers' (row) and the predicted votes.
+
+    Classes are those of `galaxy_zoo_tree.hard_labels`, followed by "no class"."""
     part, names = votes.labelled(split), np.array([*classes, "no class"])
     true, named = (names[tree.hard_labels(each, classes)] for each in (part.true, part.predicted))
     cells = pd.crosstab(true, named, rownames=["by votes"], colnames=["by prediction"])
@@ -159,14 +159,13 @@ def classes_agreement(
 
 
 def shares(predicted: Fractions) -> Fractions:
-    """Return predicted fractions of those who answer each question: from 0 to 1, summing to 1."""
+    """Normalise predictions per question: fractions from 0 to 1 that sum to 1."""
     found = tree.shares(predicted)
     return np.where(np.isnan(found), 1 / MEMBERS[1:12].sum(1)[QUESTION_OF], found)
 
 
 def observed(part: Votes) -> Fractions:
-    """Return the volunteers' fractions per question; NaN where nobody answered, or, as far as is
-    known, one."""
+    """Return the voted fractions per question; NaN if nobody, or only one person, answered."""
     answered = _answered(part)
     enough = (answered > ROUNDING) & ~(part.volunteers[:, None] * answered < 1.5)
     return np.divide(part.true, answered, out=np.full(answered.shape, np.nan), where=enough)
@@ -176,12 +175,12 @@ def observed(part: Votes) -> Fractions:
 
 
 def _answered(part: Votes) -> Fractions:
-    """The share of a galaxy's volunteers who answered each question, in its answers' columns."""
+    """Return the fraction of volunteers who answered each question, repeated for its answers."""
     return np.add.reduceat(part.true, STARTS, axis=1)[:, QUESTION_OF]
 
 
 def _agree(part: Votes, agreed: float, asked: int) -> Bool[ndarray, "galaxy 11"]:
-    """Where the volunteers agree on the leading answer of a question (`leading`)."""
+    """Return where volunteers agree on the leading answer of a question (see `leading`)."""
     asked_of = _answered(part)[:, STARTS]
     people = part.volunteers[:, None] * asked_of
     most = np.maximum.reduceat(part.true, STARTS, axis=1)
@@ -190,12 +189,12 @@ def _agree(part: Votes, agreed: float, asked: int) -> Bool[ndarray, "galaxy 11"]
 
 
 class _Cells(NamedTuple):
-    """What errors are made of."""
+    """Values from which errors are computed, by galaxy and answer."""
 
-    observed: Fractions  # NaN where it does not count
+    observed: Fractions  # NaN if excluded
     predicted: Fractions
-    mean: Float[ndarray, " 37"]  # vote of the training galaxies
-    noise: Fractions  # variance of the volunteers' sampling; NaN where unknown
+    mean: Float[ndarray, " 37"]  # mean vote of the training galaxies
+    noise: Fractions  # sampling variance of the votes; NaN if unknown
 
 
 def _cells(votes: Votes, split: str, convention: str) -> _Cells:
@@ -207,25 +206,25 @@ def _cells(votes: Votes, split: str, convention: str) -> _Cells:
         people = people * _answered(part)
     blank = np.full(true.shape, np.nan)
     noise = np.divide(true * (1 - true), people - 1, out=blank, where=people > 1.5)
-    return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)  # without NaN
+    return _Cells(true, predicted, pd.DataFrame(past).mean().to_numpy(float), noise)
 
 
 def _estimated(cells: _Cells, **options: Any) -> dict[str, Float[ndarray, "4 scope 3"]]:
-    """Each of `KINDS` in each of `SCOPES` of each of `METRICS`."""
+    """Return value, low, high and variance for all `KINDS`, `SCOPES` and `METRICS`."""
     return estimated(lambda weights: _scores(weights, cells), len(cells.observed), **options)
 
 
 def _scores(weights: Weights, cells: _Cells) -> Float[ndarray, "draw 4 scope 3"]:
-    """The same, for many weightings of the same galaxies at once."""
+    """Compute all `KINDS`, `SCOPES` and `METRICS` for many weightings of the galaxies at once."""
     observed, predicted, mean, noise = cells
     there, known = np.isfinite(observed), np.isfinite(noise)
     error, away = predicted - observed, mean - observed
-    centred = observed - np.where(there, observed, 0).mean(0)  # small numbers, for precision
+    centred = observed - np.where(there, observed, 0).mean(0)  # for numerical precision
 
     def total(values: Fractions | float, where: Bool[ndarray, "galaxy 37"] = there) -> Any:
         return weights @ np.where(where, values, 0.0)  # (draw, 37)
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: nobody in a draw was asked
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: nobody answered in a draw
         n = total(1.0)
         size = n @ MEMBERS.T  # (draw, scope)
         losses = (error**2, abs(error), away**2, abs(away))

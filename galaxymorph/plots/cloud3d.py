@@ -1,9 +1,8 @@
-"""Features in three dimensions as one HTML page: to turn with mouse, finger or keys, each point a
-galaxy with its picture.
+"""An interactive 3D scatter plot of features as a single HTML page, with a picture per galaxy.
 
-The page (`assets/cloud3d.html`, `.css`, `.js`) loads nothing, and is told to load nothing (its
-content security policy): it works from a file, in a mail, embedded in a report. It needs no
-library, which would be megabytes in each page."""
+The page (`assets/cloud3d.html`, `.css`, `.js`) is self-contained, which its content security policy
+enforces: it works from a file, in an e-mail, or embedded in a report. It uses no plotting library,
+which would add megabytes to each page."""
 
 import base64
 import io
@@ -19,7 +18,7 @@ from PIL import Image
 from galaxymorph.plots.galaxies import Images, Labels, Names, to_pixels
 from galaxymorph.plots.style import COLOURS
 
-# what the markers of `style.MARKERS` look like, as SVG paths of radius about 1
+# the markers of `style.MARKERS` as SVG paths with a radius of about 1
 SHAPES = (
     "M1,0A1,1 0 1 1 -1,0A1,1 0 1 1 1,0Z",
     "M-.85,-.85H.85V.85H-.85Z",
@@ -44,19 +43,20 @@ def page(
     tile: int = 48,
     seed: int = 0,
 ) -> str:
-    """Return the text of the page. `points`: a row per galaxy, three columns named as axes
-    (`features.project`).
+    """Return the HTML of the page.
 
-    Each class has a colour and a marker of its own and can be switched off; galaxies without a
-    class (-1) are small and grey. Of more than `most` galaxies, that many are drawn from `seed`.
-    The pictures are `tile` pixels wide: about 1 kB each.
+    Args:
+        points: one row per galaxy; three columns, named like the axes (`features.project`).
+        labels: class of each galaxy; those without a class (-1) are small and grey.
+        most: largest number of galaxies; a larger sample is drawn at random from `seed`.
+        tile: width of the pictures in pixels; 48 pixels take about 1 kB.
 
-    Raises `ValueError` where points, labels, images and ids do not fit together."""
+    Raises `ValueError` if the lengths of points, labels, images and ids differ."""
     n = len(points)
     if not n == len(labels) == len(images) == len(ids) or points.shape[1] != 3:
         given = f"{n} points, {len(labels)} labels, {len(images)} images, {len(ids)} ids"
         given = f"{given} in {points.shape[1]} dimensions"
-        raise ValueError(f"{given}: expected as many of each, in 3 dimensions")
+        raise ValueError(f"{given}: expected equal numbers, in 3 dimensions")
     labels, chosen = np.asarray(labels), np.arange(n)
     if n > most:
         chosen = np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
@@ -82,15 +82,14 @@ def page(
 
 
 def _look(k: int) -> dict[str, str | float]:
-    """Of a class, or of none (-1)."""
+    """Return the look of a class, or of galaxies without a class (-1)."""
     if k < 0:
         return {"colour": "faint", "shape": SHAPES[0], "size": 0.7}
     return {"colour": COLOURS[k % 8].replace("#000000", "ink"), "shape": SHAPES[k % 8], "size": 1.0}
 
 
 def _in_ball(points: Float[ndarray, "galaxy 3"]) -> Float[ndarray, "galaxy 3"]:
-    """Moved and scaled, by the same factor along each axis, so that 98 % of the points are less
-    than 1 from the middle."""
+    """Centre and scale points isotropically, so that 98 % are within a radius of 1."""
     if not len(points):
         return points
     points = points - np.median(points, axis=0)
@@ -99,7 +98,7 @@ def _in_ball(points: Float[ndarray, "galaxy 3"]) -> Float[ndarray, "galaxy 3"]:
 
 
 def _sprite(pixels: UInt8[ndarray, "galaxy size size 3"], *, columns: int, tile: int) -> bytes:
-    """All pictures in one JPEG, in rows of `columns`."""
+    """Return all pictures in a single JPEG, in rows of `columns`."""
     sheet = Image.new("RGB", (columns * tile, max(1, -(-len(pixels) // columns)) * tile))
     for i, image in enumerate(pixels):
         small = Image.fromarray(image).resize((tile, tile), Image.Resampling.LANCZOS)

@@ -1,5 +1,4 @@
-"""Figures of comparisons of methods: how good they are, and at what cost in computing time, memory
-and above all labels. `table` is of `evaluation.comparison.compare` unless stated otherwise."""
+"""Figures that compare methods. `table` is of `evaluation.comparison.compare` by default."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -16,14 +15,14 @@ from numpy import ndarray
 
 from galaxymorph.plots import style
 
-BASELINE = "majority"  # the method that others are held against
-LOW = ("log_loss", "brier", "rmse")  # metrics of which the smaller is the better
+BASELINE = "majority"  # reference method
+LOW = ("log_loss", "brier", "rmse")  # metrics for which lower is better
 NAMES = {
     "macro_f1": "macro F1",
     "auc": "AUC",
-    "log_loss": "log loss (nats)\nless is better",
-    "brier": "Brier score\nless is better",
-    "rmse": "RMSE over the 37 answers\nless is better",
+    "log_loss": "log loss (nats)\nlower is better",
+    "brier": "Brier score\nlower is better",
+    "rmse": "RMSE over the 37 answers\nlower is better",
 }
 PARTS: Any = {
     "training": {"color": style.ORANGE, "marker": "^", "ms": 6, "ls": ""},
@@ -31,12 +30,12 @@ PARTS: Any = {
 }
 COSTS = {
     "parameters": "parameters",
-    "flops": "floating-point operations to predict a galaxy",
-    "training_seconds": "seconds of training",
-    "peak_memory_mib": "memory at its peak (MiB)",
+    "flops": "floating-point operations per galaxy",
+    "training_seconds": "training time (s)",
+    "peak_memory_mib": "peak memory (MiB)",
 }
-COUNTS = ("parameters", "flops")  # those that are no measurements
-AXES = 4.3  # inches that a legend beside the axes leaves, about
+COUNTS = ("parameters", "flops")  # exact numbers, not measurements
+AXES = 4.3  # approximate width of axes next to a legend, inches
 DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 
 Values = Float[ndarray, " value"]
@@ -47,8 +46,9 @@ MOST = 8  # lines that an eye can follow
 
 @style.styled
 def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> Figure:
-    """Draw each metric of each method as a point with its 95 % interval, the best on top, and the
-    best of the baseline as a dashed line. Rows without a result say "missing" or "not run"."""
+    """Draw metrics with 95 % intervals by method, the best on top.
+
+    A dashed line marks the baseline. Rows without results are marked "missing" or "not run"."""
     base, rows = table.loc[table.method == BASELINE], _ranked(table, metrics[0])
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
@@ -65,8 +65,7 @@ def comparison(table: pd.DataFrame, *, metrics: Sequence[str] = ("accuracy", "ma
 
 @style.styled
 def train_val_test(table: pd.DataFrame) -> Figure:
-    """Draw the accuracy of training, validation and test galaxies of each method, the latter with
-    its 95 % interval, the best on top. A large gap means overfitting."""
+    """Draw training, validation and test accuracy by method. A large gap means overfitting."""
     rows = _ranked(table, "accuracy")
     if not rows.seeds.sum():
         return style.empty(style.NO_RESULT)
@@ -84,12 +83,11 @@ def train_val_test(table: pd.DataFrame) -> Figure:
 
 @style.styled
 def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None) -> Figure:
-    """Draw a metric from 0 to 1 as a heat map, methods by classes, index and columns of `table`
-    (`comparison.per_class`); grey where undefined."""
+    """Draw a table of `comparison.per_class`, with a metric from 0 to 1, as a heat map."""
     if table.empty:
         return style.empty(style.NO_RESULT, ax)
     values = table.to_numpy(float)
-    low = float(np.floor(10 * np.nanmin(values, initial=0.9)) / 10)  # good methods still differ
+    low = float(np.floor(10 * np.nanmin(values, initial=0.9)) / 10)  # resolves good methods
     texts = np.where(np.isnan(values), "–", np.char.mod("%.2f", values))
     figure, ax = style.panel(ax, height=0.42 * len(table) + 1.5)
     names, classes = style.in_lines(map(str, table.index)), [str(name) for name in table.columns]
@@ -100,9 +98,10 @@ def per_class(table: pd.DataFrame, *, metric: str = "F1", ax: Axes | None = None
 
 @style.styled
 def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
-    """Draw what mistakes report, as rings, and what is honest, as points, joined by arrows; the one
-    that is worth the most on top. Below each arrow the same of every seed, small. `table`, `seeds`:
-    of `mistakes.table` and `by_seed`."""
+    """Draw arrows from the honest result (point) to the one reported with a mistake (ring).
+
+    The mistake with the largest effect is on top; small symbols below are single seeds. `table`,
+    `seeds`: of `mistakes.table` and `by_seed`."""
     rows = table.iloc[::-1].to_dict("records")
     figure, ax = style.panel(height=0.72 * len(rows) + 1.4)
     several = table.seeds.max() > 1
@@ -118,17 +117,17 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
                 ax.plot(each[name], [place - 0.3] * len(each), **look | small)
         text = f"{row['difference']:+.3f}" + f"\n{row['measure']}" * (row["measure"] != "accuracy")
         style.at_row(ax, 1.02, place, text, fontsize=10)
-    label = "accuracy" + " (or what stands on the right)" * any(table.measure != "accuracy")
+    label = "accuracy" + " (or the metric on the right)" * any(table.measure != "accuracy")
     names = [style.in_lines([row["mistake"], row["published_in"]]) for row in rows]
     style.row_axis(ax, [f"{a}\n({b})" for a, b in names], label, ticks=5, margin=0.06)
     low, high = ax.get_xlim()
     arrow = {"arrowstyle": "-|>", "color": style.INK, "lw": 1.2, "shrinkA": 4, "shrinkB": 6.5}
     for place, row in enumerate(rows):
-        if abs(row["difference"]) > 0.05 * (high - low):  # less would be under the ring
+        if abs(row["difference"]) > 0.05 * (high - low):  # shorter arrows are hidden by the ring
             tip, tail = (row["reported"], place), (row["honest"], place)
             ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
     style.at_row(ax, 1.02, len(rows) - 0.4, "difference", va="bottom", fontsize=10)
-    of = f"mean over {table.seeds.max()} seeds; small: each of them" if several else "one seed"
+    of = f"mean over {table.seeds.max()} seeds; small: single seeds" if several else "one seed"
     text = {f"{of} (n = {style.span(table.n)} test galaxies)": {"ls": ""}}
     style.legend(figure, looks | text)
     return figure
@@ -136,15 +135,16 @@ def mistakes(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 
 @style.styled
 def pareto(table: pd.DataFrame, front: Front, *, cost: str = "training_seconds") -> Figure:
-    """Draw accuracy with its 95 % interval against a cost, one of `COSTS`, on a logarithmic axis.
-    `front`: which rows no other beats (`comparison.front`): filled, with a line along them."""
+    """Draw accuracy with its 95 % interval against a cost in `COSTS`, on a logarithmic axis.
+
+    `front`: rows on the Pareto front (`comparison.front`), with filled symbols and a line."""
     rows = table.assign(front=front).loc[(table.method != BASELINE) & (table.seeds > 0)]
     rows = rows.assign(name=style.with_labels(rows))
     rows = rows.sort_values(by="accuracy", ascending=False)
     known = rows[cost] > 0
     unknown, rows = [str(name) for name in rows.loc[~known, "name"]], rows.loc[known]
     if rows.empty:
-        return style.empty(f"no method says its {COSTS[cost]}")
+        return style.empty(f"{COSTS[cost]}: unknown for all methods")
     price, ahead = rows[cost].to_numpy(float), rows.loc[rows.front].sort_values(by=cost)
     figure, ax, names = style.panel_beside([*rows["name"], *unknown])
     ax.set(xscale="log", xlim=_beyond(price), xlabel=COSTS[cost])
@@ -161,10 +161,10 @@ def pareto(table: pd.DataFrame, front: Front, *, cost: str = "training_seconds")
         ax.plot([row[cost]] * 2, bar, color=point["color"], ls="-", transform=aside)
         ax.plot(row[cost], row["accuracy"], label=names[i], **point)
     for name in names[len(rows) :]:
-        ax.plot([], [], ls="", label=f"cost not known:\n{name}")
+        ax.plot([], [], ls="", label=f"cost unknown:\n{name}")
     low, high = ax.get_xlim()
     decades = np.log10(high / low)
-    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)  # no more than fit
+    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 4 else (1,)  # as many as fit
     ax.xaxis.set_major_locator(LogLocator(subs=steps))
     plain = StrMethodFormatter("{x:,g}")
     ax.xaxis.set_major_formatter(EngFormatter(sep=" ") if cost in COUNTS else plain)
@@ -178,9 +178,10 @@ def pareto(table: pd.DataFrame, front: Front, *, cost: str = "training_seconds")
 def label_efficiency(
     table: pd.DataFrame, *, metric: str = "accuracy", controls: Collection[str] = ()
 ) -> Figure:
-    """Draw a metric against the number of labels: a line with the band of its 95 % interval for
-    each method, the best with the most labels on top of the legend. `controls`, and what is not
-    among the best `MOST`, are thin, grey, without a band, and end it."""
+    """Draw a metric against the number of labels, with bands for 95 % intervals.
+
+    The legend is sorted by the result with the most labels. `controls`, and methods beyond the
+    best `MOST`, come last, as thin grey lines without bands."""
     rows = table.loc[(table.method != BASELINE) & (table.seeds > 0)]
     if rows.empty:
         return style.empty(style.NO_RESULT)
@@ -199,9 +200,9 @@ def label_efficiency(
     faint = {*controls, *names[MOST:]}
     alpha = min(0.12, 0.8 / max(1, len(names) - len(faint)))
     ends = [f"{metric}_low", f"{metric}_high"]
-    rows.loc[rows.method.isin(list(faint)), ends] = np.nan  # so that no room is left for them
+    rows.loc[rows.method.isin(list(faint)), ends] = np.nan  # do not extend the y axis
     figure, ax, legend = style.panel_beside(names)
-    ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled galaxies to learn from")
+    ax.set(xscale="log", xlim=_beyond(x), xlabel="labelled training galaxies")
     _heights(ax, rows, metric, table)
     for i, name in enumerate(names):
         low, value, high = style.ends(methods[name], metric)
@@ -211,14 +212,14 @@ def label_efficiency(
         else:
             ax.fill_between(x, low, high, color=line["color"], alpha=alpha, lw=0)
         there = np.isfinite(value)
-        alone = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]  # no band between two
+        alone = there & ~np.r_[False, there[:-1]] & ~np.r_[there[1:], False]  # without a band
         ax.vlines(x[alone], low[alone], high[alone], color=line["color"], lw=1.2, ls="-")
         ax.plot(x, value, **line)
     few, last = x[np.isfinite(budgets)], x[np.isinf(budgets)]
     few = _apart(few, x)
     ax.set_xticks(few, [f"{n:,.0f}" for n in few])
     ax.set_xticks(last, [f"all ({n:,.0f})" for n in last], minor=True)
-    # below the others, of which the last may be near
+    # below the other tick labels, as the last may be near
     pad = 20 if len(few) else rcParams["xtick.minor.pad"]
     ax.tick_params(axis="x", which="minor", length=rcParams["xtick.major.size"], pad=pad)
     ax.grid(axis="y")
@@ -228,12 +229,12 @@ def label_efficiency(
 
 @style.styled
 def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
-    """Draw how many labels other methods need (rows) to be as accurate as one with some number of
-    labels (columns): the number, and as colour its ratio to those of the one, on a scale of
-    doublings. `table`: of `equivalent_labels.equivalent`."""
+    """Draw how many labels other methods (rows) need to match `method` by its labels (columns).
+
+    Colour shows the ratio on a logarithmic scale. `table`: of `equivalent_labels.equivalent`."""
     rows = table.loc[table.a == method]
     if rows.empty:
-        return style.empty(f"no method has several numbers of labels beside {method}")
+        return style.empty(f"no method but {method} has several numbers of labels")
     rows = rows.assign(budget=rows.n_labels.astype(float).fillna(np.inf))
     rows["doublings"] = np.log2(rows.ratio.astype(float).clip(1 / 16, 16))
     needed, fewest, most = (rows[x].map("{:,.0f}".format) for x in ("labels", "fewest", "most"))
@@ -245,22 +246,23 @@ def equivalent_labels(table: pd.DataFrame, method: str) -> Figure:
     doublings, texts = cells["doublings"].to_numpy(float), cells["text"].fillna("").to_numpy(str)
     look: Any = {"cmap": style.DIVERGING, "vmin": -4, "vmax": 4}
     image = style.heat_map(ax, doublings, texts, names, **look)
-    style.colour_bar(image, "labels needed for each", DOUBLINGS)
+    style.colour_bar(image, "ratio of labels needed", DOUBLINGS)
     scores = rows.drop_duplicates("budget").set_index("budget").accuracy.sort_index().items()
     below = [f"{'all' if n == np.inf else f'{n:,.0f}'}\n({score:.3f})" for n, score in scores]
     ax.set_xticks(range(len(below)), below)
-    ax.set_xlabel(f"labels of {method} (its accuracy)")
+    ax.set_xlabel(f"labels of {method} (accuracy)")
     return figure
 
 
 @style.styled
 def gains(differences: pd.DataFrame, control: str) -> Figure:
-    """Draw by how much methods are better than their control with the same labels, with 95 %
-    intervals: a panel for each number of labels, a row for each method; filled where the two can be
-    distinguished. `differences`: of `pretraining_gain.differences`."""
+    """Draw the gain of methods (rows) over their control, with a panel per number of labels.
+
+    Error bars are 95 % intervals; symbols are filled if they exclude 0. `differences`: of
+    `pretraining_gain.differences`."""
     rows = differences[differences.seeds > 0]
     if rows.empty:
-        return style.empty(f"no method has a result beside {control} yet")
+        return style.empty(f"no method can be compared with {control} yet")
     methods = list(dict.fromkeys(rows.method))[::-1]
     budgets = rows.groupby("n_labels", dropna=False)
     height = 0.42 * len(methods) + 1.5
@@ -272,28 +274,27 @@ def gains(differences: pd.DataFrame, control: str) -> Figure:
         style.estimates(ax, places[~apart], here[~apart], "difference", mfc="white")
         for method in set(methods) - set(here.method):
             style.absent(ax, methods.index(method), "missing")
-        names, label = style.in_lines(methods, letters=30), f"accuracy less that\nof {control}"
+        names, label = style.in_lines(methods, letters=30), f"accuracy minus that\nof {control}"
         style.row_axis(ax, names, label, ticks=4)
         ax.set_title(style.labels(budget))
     tied = style.POINT | {"mfc": "white"}
-    style.legend(figure, {"distinguished": style.POINT, "statistically tied": tied})
+    style.legend(figure, {"significant": style.POINT, "statistically tied": tied})
     return figure
 
 
 def best(rows: pd.DataFrame, metric: str) -> float:
-    """Return the best value of a metric in any of the rows."""
+    """Return the best value of a metric among the rows."""
     return float((np.min if metric in LOW else np.max)(rows[metric].to_numpy(float)))
 
 
 def _ranked(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """All rows but the baseline's, from below: those without a result, the worst, the best."""
+    """Sort rows from bottom to top: without results, worst, ..., best; without the baseline."""
     rows = table.loc[table.method != BASELINE]
     return rows.sort_values(by=metric, na_position="first", ascending=metric not in LOW)
 
 
 def _baseline(ax: Axes, value: float) -> None:
-    """A dashed line; where it would be far from the methods, and squeeze their intervals, an arrow
-    that points to it."""
+    """Draw the baseline as a dashed line, or as an arrow if it is far from the methods."""
     low, high = ax.get_xlim()
     text, place = f"{BASELINE} {value:.3f}", value
     left = value < (low + high) / 2
@@ -308,15 +309,14 @@ def _baseline(ax: Axes, value: float) -> None:
 
 
 def _beyond(values: Values) -> tuple[float, float]:
-    """The limits of a logarithmic axis on which there is room on both sides."""
+    """Return limits of a logarithmic axis with margins on both sides."""
     low, high = np.log10([values.min(), values.max()])
     margin = max(0.06 * (high - low), 0.1)
     return 10 ** float(low - margin), 10 ** float(high + margin)
 
 
 def _heights(ax: Axes, rows: pd.DataFrame, metric: str, table: pd.DataFrame) -> None:
-    """The y axis of a metric: room for all intervals, and below them for the best of the table's
-    baseline: a line, or an arrow where it is far away."""
+    """Set up the y axis of a metric, and show the baseline as a line, or an arrow if far away."""
     name = NAMES.get(metric, metric.replace("_", " ")).split("\n")[0]
     ax.set_ylabel(f"test {name}, 95 % interval")
     ends = style.ends(rows, metric)
@@ -334,13 +334,13 @@ def _heights(ax: Axes, rows: pd.DataFrame, metric: str, table: pd.DataFrame) -> 
 
 
 def _inches(values: Values, among: Float[ndarray, " _"]) -> Values:
-    """About where values are on the logarithmic axis of `_beyond` of all that it shows."""
+    """Return approximate positions on the logarithmic axis of `_beyond(among)`, in inches."""
     low, high = np.log10(_beyond(among))
     return AXES * (np.log10(values) - low) / (high - low)
 
 
 def _apart(values: Values, among: Float[ndarray, " _"]) -> list[float]:
-    """Those of rising values that have room for a tick label before the next; the last always."""
+    """Select ascending values with room for a tick label before the next; always the last."""
     shown, last = [], np.inf
     for value, place in zip(values[::-1], _inches(values, among)[::-1], strict=True):
         if place <= last - 0.5:
@@ -349,7 +349,7 @@ def _apart(values: Values, among: Float[ndarray, " _"]) -> list[float]:
 
 
 def _shifts(values: Values) -> Values:
-    """By how many inches points of methods that cost the same are moved aside."""
+    """Return shifts in inches that separate points with nearly equal costs."""
     places = pd.Series(_inches(values, values)).sort_values(kind="stable")
     groups = places.groupby((places.diff() > 0.06).cumsum())
     sizes: Any = groups.transform("size")

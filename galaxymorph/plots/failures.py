@@ -1,4 +1,4 @@
-"""Figures of where methods fail: by property, suspected labels, disagreements, confusions."""
+"""Figures on failures: accuracy by property, suspected labels, disagreements, confusion."""
 
 import math
 from typing import Any
@@ -12,23 +12,23 @@ from matplotlib.ticker import MaxNLocator
 from galaxymorph.plots import style
 from galaxymorph.plots.galaxies import Images, examples
 
-NAMES = {  # of properties that have units
+NAMES = {  # axis labels with units
     "half_light_radius": "half-light radius (px)",
-    "brightness": "brightness (pixels of white)",
-    "vote_agreement": "vote agreement (share of volunteers)",
+    "brightness": "brightness (in white pixels)",
+    "vote_agreement": "vote agreement (fraction)",
 }
-SPREAD = 0.7  # of the methods side by side, in the width of a bin
-MEASURED = {"accuracy": "accuracy", "gap": "confidence\nless accuracy"}
+SPREAD = 0.7  # of the methods next to each other, as a fraction of the bin width
+MEASURED = {"accuracy": "accuracy", "gap": "confidence\nminus accuracy"}
 
 
 @style.styled
 def by_property(table: pd.DataFrame) -> Figure:
-    """Draw accuracy (left) and confidence less accuracy (right) in bins of each property (rows), a
-    line with 95 % intervals for each method. Above 0 on the right a method is too sure. The bins of
-    a property stand side by side, whatever their width; below each, the values that it holds.
-    `table`: of `by_property.by_property`."""
+    """Draw accuracy (left) and confidence minus accuracy (right) in bins of each property (rows).
+
+    Positive values on the right mean overconfidence. Bins are equally spaced, whatever their width,
+    and labelled with their range. `table`: of `by_property.by_property`."""
     if table.empty:
-        return style.empty("no galaxy has a property that was measured")
+        return style.empty("no measured galaxy properties")
     properties, methods = list(dict.fromkeys(table.property)), list(dict.fromkeys(table.method))
     names, n = style.in_lines(map(str, methods), letters=34), len(methods)
     columns = 1 if n == 1 else 2 if style.inches(names) > 20 * style.LETTER else 3
@@ -64,9 +64,9 @@ def by_property(table: pd.DataFrame) -> Figure:
 
 
 def suspects(images: Images, table: pd.DataFrame) -> Figure:
-    """Draw a contact sheet of galaxies whose label is suspected: id, label, the class that is
-    suspected, how many of the methods do, and the probability that these give it. `images`: in the
-    order of the rows of `table`, of `label_noise.suspects`."""
+    """Draw galaxies with suspected labels: label, suspected class, its probability, and methods.
+
+    `images`: in the order of the rows of `table`, which is of `label_noise.suspects`."""
     titles = [
         f"{_head(row)}\n{row['suspected']}? {100 * row['probability']:.0f} %\n"
         f"by {row['methods']} of {row['of']} method{'s' * (row['of'] > 1)}"
@@ -76,24 +76,24 @@ def suspects(images: Images, table: pd.DataFrame) -> Figure:
 
 
 def disagreements(images: Images, table: pd.DataFrame, a: str, b: str) -> Figure:
-    """Draw a contact sheet of galaxies that two methods name differently: id, label, and the class
-    that each of them gives, with its probability. `images`: in the order of the rows of `table`, of
-    `disagreement.disagreements`."""
+    """Draw galaxies that two methods classify differently, with both classes and probabilities.
+
+    `images`: in the order of the rows of `table`, which is of `disagreement.disagreements`."""
     first, second = style.in_lines([f"{a}:", f"{b}:"], letters=20)
     titles = [
         f"{_head(row)}\n{first}\n{row['class_a']} {100 * row['probability_a']:.0f} %\n"
         f"{second}\n{row['class_b']} {100 * row['probability_b']:.0f} %"
         for row in table.to_dict("records")
     ]
-    return examples(images, titles, columns=5, none=f"{a} and {b} name every galaxy alike")
+    return examples(images, titles, columns=5, none=f"{a} and {b} agree on every galaxy")
 
 
 @style.styled
 def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
-    """Draw the confusion matrix of a less that of b as a heat map, in percentage points of the true
-    class (row); cells that can be distinguished from 0 are framed and marked "*". Orange: a does it
-    more often; on the diagonal that is better, elsewhere worse. `table`: of
-    `disagreement.confusion_difference`."""
+    """Draw the confusion matrix of a minus that of b, in percentage points of the true class (row).
+
+    Significant differences are framed and marked "*". Orange: more often by a, which is better on
+    the diagonal and worse elsewhere. `table`: of `disagreement.confusion_difference`."""
     classes = list(dict.fromkeys(table.label))
     cells = table.pivot(index="label", columns="taken_for").loc[classes]
     values = 100 * cells["difference"][classes].to_numpy(float)
@@ -114,17 +114,17 @@ def confusion_difference(table: pd.DataFrame, a: str, b: str) -> Figure:
     framed: Any = {"fc": "none", "ec": style.INK, "lw": 1.8}
     for row, column in np.argwhere(resolved):
         ax.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, **framed))
-    label = "* distinguished from 0" if resolved.any() else "none is distinguished from 0"
+    label = "* significant difference" if resolved.any() else "no significant difference"
     looks = {more: {"fc": style.ORANGE}, less: {"fc": style.BLUE}, label: framed}
     style.legend(figure, looks, loc="outside upper left", ncols=1)
     return figure
 
 
 def _head(row: dict[Any, Any]) -> str:
-    """The id of a galaxy, in lines, and its label."""
+    """Return the id of a galaxy, line-wrapped, and its label."""
     return f"{style.in_lines([row['id']], letters=16)[0]}\nlabel: {row['label']}"
 
 
 def _number(value: float) -> str:
-    """Three digits, none of them after the point of large numbers."""
+    """Format a number with three digits, or as an integer from 100."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

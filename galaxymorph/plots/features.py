@@ -1,4 +1,4 @@
-"""Figures of features: their health over the epochs, neighbours, reconstructions, importances."""
+"""Figures of features: quality during training, neighbours, reconstructions, importances."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +22,10 @@ Queries = Int[ndarray | Tensor, " query"] | Sequence[int]
 Nearest = Int[ndarray | Tensor, "query k"]
 
 HEALTH = {
-    "contrastive_accuracy": ("contrastive accuracy", "more is better"),
-    "health_knn_accuracy": ("kNN accuracy", "more is better"),
-    "health_alignment": ("alignment", "less is better"),
-    "health_uniformity": ("uniformity", "less is better"),
+    "contrastive_accuracy": ("contrastive accuracy", "higher is better"),
+    "health_knn_accuracy": ("kNN accuracy", "higher is better"),
+    "health_alignment": ("alignment", "lower is better"),
+    "health_uniformity": ("uniformity", "lower is better"),
     "health_spread": ("spread", "0: complete collapse"),
     "health_effective_rank": ("effective rank", "1: dimensional collapse"),
 }
@@ -39,13 +39,14 @@ ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
 
 @style.styled
 def health(history: pd.DataFrame) -> Figure:
-    """Draw how a representation fares while it is learned: a panel for each measure there is,
-    against the epoch. `history`: columns epoch and any of train_ and val_contrastive_accuracy and
-    of health_<measure> (`features.watch`), which are empty in epochs that were not measured."""
+    """Draw measures of a representation against the epoch during pre-training.
+
+    `history`: columns epoch and any of train_ and val_contrastive_accuracy and health_<measure>
+    (`features.watch`), NaN in epochs without a measurement."""
     history = history.dropna(axis="columns", how="all")
     there = [name for name in HEALTH if any(part + name in history for part in PARTS)]
     if not there:
-        return style.empty("the health of the features was not measured")
+        return style.empty("no measurements of feature quality")
     figure, axes = style.panels(len(there), 3, height=2.6, sharex=True)
     for ax, name in zip(axes.flat, there, strict=False):
         for part, look in PARTS.items():
@@ -70,8 +71,9 @@ def health(history: pd.DataFrame) -> Figure:
 def projection(
     points: pd.DataFrame, labels: Labels, classes: Sequence[str], *, ax: Axes | None = None
 ) -> Figure:
-    """Draw galaxies in two dimensions (`features.project`, whose columns are named as axes), each
-    class in a colour and a marker of its own; those without a class (-1) in grey behind."""
+    """Draw a 2D projection of features (`features.project`) with a colour and marker per class.
+
+    Galaxies without a class (-1) are grey and in the background."""
     figure, ax = style.panel(ax, height=5.0)
     labels = np.asarray(labels)
     x, y = points.to_numpy(float)[:, :2].T
@@ -97,9 +99,10 @@ def projection(
 def neighbours(
     images: Images, rows: Queries, indices: Nearest, labels: Labels, classes: Sequence[str]
 ) -> Figure:
-    """Draw a strip per galaxy in `rows` and then its nearest neighbours (`indices`, of
-    `features.neighbours`), each with its class; the frame and the name of a neighbour of another
-    class are orange and dashed, and those of one without a class (–) are grey."""
+    """Draw each galaxy in `rows`, followed by its nearest neighbours, with their classes.
+
+    `indices`: of `features.neighbours`. Frames are dashed and orange for neighbours of a different
+    class, and grey for those without a class (–)."""
     labels = np.asarray(labels)
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):
@@ -121,13 +124,14 @@ def neighbours(
 
 @style.styled
 def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
-    """Draw three rows: galaxies, their reconstructions, and the residuals (original less
-    reconstruction, mean over the colours), in per cent of full brightness: blue where the
-    reconstruction is too bright, red where it is too dark."""
+    """Draw galaxies, their reconstructions and the residuals (original minus reconstruction).
+
+    Residuals are means over colours in per cent of full brightness; blue: reconstruction too
+    bright, red: too faint."""
     if not len(originals):
         return style.empty("no galaxies")
     residual = 100 * (_floats(originals) - _floats(reconstructed)).mean(1)
-    # a star more or less does not pale all else
+    # robust against residuals of single stars
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
     strips = [_pixels(originals), _pixels(reconstructed), residual]
     look: Any = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
@@ -139,8 +143,7 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
 
 @style.styled
 def interpolation(images: Strips) -> Figure:
-    """Draw a strip per pair of galaxies: what is drawn on the way from one to the other; framed,
-    their own reconstructions."""
+    """Draw interpolations between pairs of galaxies; their own reconstructions are framed."""
     if not len(images):
         return style.empty("no galaxies")
     figure, axes = sheet([_pixels(strip) for strip in images])
@@ -152,8 +155,7 @@ def interpolation(images: Strips) -> Figure:
 def oddest(
     images: Images, scores: Values, ids: Names, *, count: int = 15, columns: int = 5
 ) -> Figure:
-    """Draw a contact sheet of the `count` galaxies with the largest scores, such as the error of
-    their reconstruction."""
+    """Draw the `count` galaxies with the largest scores, such as reconstruction errors."""
     values = np.asarray(scores, dtype=float)
     order = np.argsort(-values, kind="stable")[:count]
     titles = [f"{ids[i]}\nerror {values[i]:.2g}" for i in order]
@@ -162,11 +164,11 @@ def oddest(
 
 @style.styled
 def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
-    """Draw the most important measures as points, the most important on top, each with the spread
-    of its shuffles; 0 is of no use. `table`: of `classifiers.importances`: columns group, loss,
-    low, high."""
+    """Draw permutation importances, largest on top, with their spread; 0 means no importance.
+
+    `table`: of `classifiers.importances`, with the columns group, loss, low, high."""
     if table.empty:
-        return style.empty("no measure was shuffled")
+        return style.empty("no importances were measured")
     shown = table.head(most)[::-1]
     figure, ax = style.panel(height=0.3 * len(shown) + 1.0)
     ax.axvline(0, color=FAINT, ls=":", lw=1)
@@ -184,11 +186,11 @@ def _frame(ax: Axes, colour: str, **look: Any) -> None:
 
 
 def _floats(images: Any) -> Float[ndarray, "galaxy 3 size size"]:
-    """In [0, 1]."""
+    """Return images as floats in [0, 1]."""
     pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
 
 
 def _pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
-    """What is beyond black and white is cut off."""
+    """Return images as uint8, clipped to the range from black to white."""
     return to_pixels(np.round(255 * _floats(images).clip(0, 1)).astype(np.uint8))

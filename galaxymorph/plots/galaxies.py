@@ -14,7 +14,7 @@ from torch import Tensor
 
 from galaxymorph.plots import style
 
-CELL = 1.6  # of a galaxy, inches at most
+CELL = 1.6  # maximum size of a galaxy, inches
 Images = UInt8[ndarray | Tensor, "galaxy 3 size size"]
 Labels = Int[ndarray | Tensor, " galaxy"]
 Values = Real[ndarray | Tensor, " galaxy"] | Sequence[float | int]
@@ -33,9 +33,9 @@ def sheet(
 ) -> tuple[Figure, Any]:
     """Draw rows of images in square frames without axes.
 
-    `texts`: above the images, in lines no wider than these; `names`: on the left of the rows;
-    `columns`: as many as the longest row where not given; `lines`: room for more text above each
-    row; `right`: inches on the right; `look`: options of `imshow`, of images without colour."""
+    `texts`: titles of the images, line-wrapped; `names`: labels of the rows; `columns`: default is
+    the length of the longest row; `lines`: lines of space above each row; `right`: inches on the
+    right; `look`: options of `imshow`, for images without colour."""
     columns = columns or max(map(len, strips))
     left = style.inches([*names, "(n = 10,000)"]) + 0.2 if names else 0.0
     gap, cell = 0.08, min((style.WIDTH - left - right) / columns, CELL)
@@ -63,8 +63,9 @@ def sheet(
 
 
 def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
-    """Return images of a data set as matplotlib wants them. Raises `ValueError` for anything else
-    than uint8 `(galaxy, 3, size, size)`."""
+    """Return images as `(galaxy, size, size, 3)` for matplotlib.
+
+    Raises `ValueError` unless they are uint8 `(galaxy, 3, size, size)`."""
     pixels = np.asarray(images.cpu() if isinstance(images, Tensor) else images)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         given = f"{pixels.dtype} {pixels.shape}"
@@ -76,11 +77,10 @@ def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:
 def examples(
     images: Images, titles: Sequence[str], *, columns: int = 6, none: str = "no galaxies"
 ) -> Figure:
-    """Draw a contact sheet of galaxies, each with a title (of one or more lines) above it; `none`:
-    what stands there without any."""
+    """Draw a contact sheet of galaxies with titles; `none` is the note if there are none."""
     pixels = to_pixels(images)
     if len(pixels) != len(titles):
-        raise ValueError(f"{len(pixels)} images and {len(titles)} titles: give each galaxy its own")
+        raise ValueError(f"{len(pixels)} images and {len(titles)} titles; expected one per galaxy")
     if not len(pixels):
         return style.empty(none)
     starts = range(0, len(pixels), columns)
@@ -92,8 +92,7 @@ def examples(
 def class_examples(
     images: Images, labels: Labels, classes: Sequence[str], *, each: int = 7
 ) -> Figure:
-    """Draw a contact sheet with a row per class: its first `each` galaxies, in the order given. -1
-    is unlabelled and not shown."""
+    """Draw the first `each` galaxies of each class, one row per class, without unlabelled (-1)."""
     pixels, labels = to_pixels(images), np.asarray(labels)
     if not len(classes):
         return style.empty("no galaxy has a class")
@@ -103,17 +102,15 @@ def class_examples(
 
 
 def misclassified(images: Images, true: Names, taken_for: Names, probability: Values) -> Figure:
-    """Draw a contact sheet of galaxies with their true and their predicted class, and its
-    probability."""
+    """Draw galaxies with true class, predicted class (`taken_for`), and its probability."""
     rows = zip(true, taken_for, probability, strict=True)
-    titles = [f"true: {t}\npredicted: {other}\n({100 * p:.0f} %)" for t, other, p in rows]
+    titles = [f"true: {t}\npredicted: {name}\n({100 * p:.0f} %)" for t, name, p in rows]
     return examples(images, titles, columns=5, none="no galaxy is misclassified")
 
 
 @style.styled
 def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draw galaxies per class (index of `counts`) and split (columns) as bars with their numbers;
-    the title states the imbalance."""
+    """Draw the number of galaxies per class (index) and split (columns); imbalance in the title."""
     if counts.empty:
         return style.empty("no galaxy has a class", ax)
     figure, ax = style.panel(ax, height=3.8)
@@ -141,9 +138,9 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 def distributions(
     quantities: Mapping[str, Values], labels: Labels, classes: Sequence[str]
 ) -> Figure:
-    """Draw how quantities of the galaxies (columns; by name with unit), such as brightness and
-    size, are distributed in each class (rows): a histogram with its median. Galaxies with label -1
-    and values that are not finite are left out."""
+    """Draw histograms with medians of quantities such as brightness (columns) per class (rows).
+
+    `quantities`: by name with unit. Unlabelled galaxies (-1) and non-finite values are omitted."""
     if not len(classes) or not len(quantities):
         return style.empty("no galaxy has a class" if len(quantities) else "nothing was measured")
     labels, n = np.asarray(labels), len(classes)
@@ -174,9 +171,9 @@ def distributions(
 def vote_correlation(
     votes: Float[ndarray | Tensor, "galaxy answer"], labels: Sequence[str]
 ) -> Figure:
-    """Draw Pearson's correlation between the vote fractions of all answers over galaxies, lower
-    triangle; grey where one is constant. `labels`: names of the answers as "question: answer";
-    thin lines part the questions."""
+    """Draw Pearson's correlation between the vote fractions of all answers (lower triangle).
+
+    Grey if one is constant. `labels`: "question: answer"; thin lines separate questions."""
     correlation = pd.DataFrame(np.asarray(votes, dtype=float)).corr().to_numpy()
     n = len(labels)
     figure, ax = style.panel(height=style.WIDTH * 0.97)

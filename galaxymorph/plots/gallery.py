@@ -1,7 +1,7 @@
-"""A gallery of galaxies as one HTML page that can be sorted and filtered.
+"""A gallery of galaxies as a single HTML page that can be sorted and filtered.
 
-The page (`assets/gallery.html`, `.css`, `.js`) loads nothing, and its content security policy lets
-it load nothing: it works from a file, in a mail, embedded in a report."""
+The page (`assets/gallery.html`, `.css`, `.js`) is self-contained, which its content security policy
+enforces: it works from a file, in an e-mail, or embedded in a report."""
 
 import base64
 import io
@@ -27,19 +27,19 @@ def page(
     total: int | None = None,
     tile: int = 96,
 ) -> str:
-    """Return the text of the page.
+    """Return the HTML of the page.
 
     Args:
-        table: a row per galaxy. `id` names it; a column of texts (predicted, true, ...) is a
-            filter with counts; a column of numbers (probability, ...) can be sorted by. The page
-            opens in the order of the rows, filtered by nothing.
+        table: one row per galaxy with a unique `id`. Text columns (predicted, true, ...) become
+            filters with counts; numeric columns (probability, ...) can be sorted by. The page opens
+            unfiltered, in the order of the rows.
         images: in the order of the rows.
         note: a sentence below the title.
-        unreadable: names of files that could not be read, with why; listed at the end.
-        total: galaxies that there are, where the page shows a sample of them.
+        unreadable: names of files that could not be read, with the reason; listed at the end.
+        total: total number of galaxies, if the page shows a sample.
         tile: side of a picture in pixels; larger images are shrunk.
 
-    Raises `ValueError` where table and images do not fit together, or ids are not unique."""
+    Raises `ValueError` if numbers of rows and images differ, or ids are not unique."""
     if len(table) != len(images) or "id" not in table:
         given = f"{len(table)} rows and {len(images)} images"
         raise ValueError(f"{given}: expected one image per row, and a column id")
@@ -64,12 +64,12 @@ def page(
 
 
 def _rounded(values: Iterable[float]) -> list[float | None]:
-    """Three digits are enough to sort and to read; None where there is no number."""
+    """Round to three digits; None if not finite."""
     return [float(f"{v:.3g}") if np.isfinite(v) else None for v in values]
 
 
 def _picture(image: np.ndarray, tile: int) -> str:
-    """Return an image as WebP in base64, no larger than `tile` pixels."""
+    """Return an image as base64-encoded WebP of at most `tile` pixels."""
     picture = Image.fromarray(image)
     picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
     file = io.BytesIO()

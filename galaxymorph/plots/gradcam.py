@@ -1,4 +1,4 @@
-"""Figures of class-activation maps: on the galaxies, and how well they explain the answer."""
+"""Figures of class-activation maps: overlays on galaxies, and scores of the explanations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from galaxymorph.plots.galaxies import Images, sheet, to_pixels
 
 Heat = Float[ndarray | Tensor, "galaxy size size"]
 
-# distinguishable for the colour-blind, and on black and on white; the galaxy stays visible
+# colour-blind safe, visible on black and white, and transparent enough to see the galaxy
 _ramp = matplotlib.colormaps["plasma"](np.linspace(0, 1, 256))
 _ramp[:, 3] = 0.65 * np.linspace(0, 1, 256) ** 0.7
 HEAT = ListedColormap(_ramp, "heat")
@@ -29,9 +29,9 @@ CONTROLS: Any = {
     "random": {"color": style.FAINT, "ls": (0, (1, 4))},
 }
 SCORES = ("deletion", "insertion", "randomised", "on galaxy", "rotation")
-BETTER = {name: "less" if name in ("deletion", "randomised") else "more" for name in SCORES}
-REPLACED = {"deletion": "replaced by sky", "insertion": "that are sharp"}
-CLOSE = 0.06  # a score that differs by less shall not look as if it differed much
+BETTER = {name: "lower" if name in ("deletion", "randomised") else "higher" for name in SCORES}
+REPLACED = {"deletion": "replaced by sky", "insertion": "restored"}
+CLOSE = 0.06  # half the smallest range of a score axis, so that small differences look small
 
 
 @style.styled
@@ -41,17 +41,16 @@ def overlay(
     titles: Sequence[str] | None = None,
     captions: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """Draw a row per galaxy: itself, and then in grey with the heat of each map over it.
+    """Draw a row per galaxy: its image, followed by each map over the image in grey.
 
-    `heat`: maps (`gradcam.maps`) by method, or by whatever differs, such as the answer; `titles`: a
-    line above each galaxy's row; `captions`: by the names of `heat`, what stands above a galaxy's
-    map in place of that name, such as its vote fraction (`targets.caption`). Raises `ValueError`
-    where there is not one of each for each galaxy."""
+    `heat`: maps (`gradcam.maps`) by name, such as the method or the answer; `titles`: one line per
+    galaxy, above its row; `captions`: by name of the map, texts per galaxy to replace that name,
+    such as vote fractions (`targets.caption`). Raises `ValueError` if lengths differ."""
     pixels, captions = to_pixels(images), captions or {}
     n = len(pixels)
     for name, texts in {"titles": titles, **heat, **captions}.items():
         if texts is not None and len(texts) != n:
-            raise ValueError(f"{name}: {len(texts)} for {n} galaxies; expected one for each")
+            raise ValueError(f"{name}: {len(texts)} for {n} galaxies; expected one per galaxy")
     if not n or not heat:
         return style.empty("no galaxies" if not n else "no maps")
     above = [captions.get(name, [NAMES.get(name, name)] * n) for name in heat]
@@ -77,9 +76,9 @@ def overlay(
 
 @style.styled
 def curves(table: pd.DataFrame) -> Figure:
-    """Draw deletion and insertion: the score against the share of pixels, mean over galaxies, a
-    line per method with the band of its 95 % interval, and dotted ones for controls. `table`: the
-    curves of `map_scores.compare`."""
+    """Draw deletion and insertion curves: the mean score against the fraction of pixels.
+
+    Bands are 95 % intervals; controls are dotted. `table`: the curves of `map_scores.compare`."""
     if table.empty:
         return style.empty("no curves")
     figure, axes = style.panels(2, height=4.0, sharey=True)
@@ -91,8 +90,8 @@ def curves(table: pd.DataFrame) -> Figure:
             ax.plot(percent, rows.value, lw=2, label=label, **look)
             if method not in CONTROLS:
                 ax.fill_between(percent, rows.low, rows.high, color=look["color"], alpha=0.1, lw=0)
-        ax.set_title(f"{name}: {BETTER[name]} area is better", loc="left", fontsize=11)
-        ax.set(xlabel=f"% of the pixels {which}, hottest first", xlim=(0, 100))
+        ax.set_title(f"{name} (area: {BETTER[name]} is better)", loc="left", fontsize=11)
+        ax.set(xlabel=f"% of pixels {which}, hottest first", xlim=(0, 100))
         ax.grid(axis="y")
     axes[0][0].set_ylabel(f"score (mean of {table.n.max():,} galaxies, 95 %)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -101,8 +100,9 @@ def curves(table: pd.DataFrame) -> Figure:
 
 @style.styled
 def scores(table: pd.DataFrame) -> Figure:
-    """Draw a panel for each score, with each method as a point with its 95 % interval, and the
-    centred control as a dashed line. `table`: the scores of `map_scores.compare`."""
+    """Draw scores with 95 % intervals by method, with the centred control as a dashed line.
+
+    `table`: the scores of `map_scores.compare`."""
     if table.empty:
         return style.empty("no scores")
     there = [name for name in BETTER if name in set(table.score)]
@@ -124,7 +124,7 @@ def scores(table: pd.DataFrame) -> Figure:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """A colour and a dash of its own for each method; controls in ink and grey."""
+    """Return a distinct colour and dash for each method; controls are black and grey."""
     methods = [method for method in table.method.unique() if method not in CONTROLS]
     dashes = [dash for dash in style.DASHES if dash != ":"]
     looks = enumerate(methods)

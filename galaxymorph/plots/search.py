@@ -1,7 +1,6 @@
-"""Figures of a hyper-parameter search: how it went on, and which parameters matter.
+"""Figures of a hyper-parameter search: its history and the importance of parameters.
 
-In the look and by the rules of `style`. Those of optuna.visualization show neither pruned nor
-failed trials, nor which one has the step's own values."""
+Unlike optuna.visualization, they show pruned and failed trials and the step's own values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +19,10 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @style.styled
 def history(trials: pd.DataFrame, *, measure: str) -> Figure:
-    """Draw the value of each trial and the best so far; pruned trials at the value that they were
-    pruned at.
+    """Draw the value of each trial (for pruned trials, the last one) and the best so far.
 
-    `trials`: the table of a search: columns trial, state (complete, pruned or failed), value, best.
-    The first trial has the step's own values. A failed trial has no value and stands on the axis.
-    """
+    `trials`: columns trial, state (complete, pruned or failed), value, best. The first trial has
+    the step's own values. Failed trials have no value and are drawn on the axis."""
     figure, ax = style.panel(height=3.8)
     line: Any = {"where": "post", "color": style.BLUE, "ls": "-", "lw": 1.5}
     ax.step(trials.trial, trials.best, label="best so far", **line)
@@ -37,7 +34,7 @@ def history(trials: pd.DataFrame, *, measure: str) -> Figure:
         if len(some):
             ax.plot(some.trial, some.value, ls="", label=f"{name} ({len(some)})", **look)
     own: Any = {"marker": "*", "ls": "", "ms": 13, "color": style.INK}
-    ax.plot(trials.trial[:1], trials.value[:1], label="own values of the step", **own)
+    ax.plot(trials.trial[:1], trials.value[:1], label="the step's own values", **own)
     style.epoch_axis(ax, "trial")
     ax.set_ylabel(measure)
     figure.legend(loc="outside upper center", ncols=5)
@@ -46,13 +43,11 @@ def history(trials: pd.DataFrame, *, measure: str) -> Figure:
 
 @style.styled
 def importance(shares: Mapping[str, float], *, n: int) -> Figure:
-    """Draw how much of the differences between trials each parameter accounts for, the largest on
-    top.
+    """Draw the share of the variance between trials that is due to each parameter.
 
-    `shares`: parameter to share, which sum to 1; empty where that is unknown. `n`: finished trials
-    that they are from."""
+    `shares`: by parameter, with sum 1; empty if unknown. `n`: finished trials they are based on."""
     if not shares:
-        return style.empty(f"{n} finished trials do not tell which parameters matter")
+        return style.empty(f"importance of parameters is unknown after {n} finished trials")
     ranked = pd.Series(shares).sort_values()
     figure, ax = style.panel(height=0.42 * len(ranked) + 1.1)
     bars = ax.barh(ranked.index, ranked, height=0.6, color=style.BLUE)

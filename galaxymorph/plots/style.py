@@ -1,12 +1,12 @@
-"""The look of all figures, and the parts that they are made of.
+"""Common style and building blocks of all figures.
 
-Functions that draw return a `Figure` that pyplot does not know: a notebook shows it once, as the
-value of a cell, and nothing has to be closed. Some with a single panel draw into `ax` where one is
-given. They compute nothing but bins, shares and error bars for display, and write nothing.
+Plotting functions return a `Figure` that is not registered with pyplot, so a notebook shows it once
+and it need not be closed. Some functions with a single panel accept an existing `ax`. They compute
+only bins, fractions and error bars for display, and write no files.
 
-One look for all (`STYLE`): 8 inches wide, so that text of 10 points and more stays legible at a
-README's 800 pixels; the colours of Okabe & Ito (2008), which the colour-blind can distinguish, and
-never colour alone: lines differ in dashes, points in markers."""
+Style (`STYLE`): 8 inches wide, so that text of at least 10 points is legible at the 800 pixels of a
+README; colour-blind safe colours (Okabe & Ito 2008), always combined with different dashes or
+markers."""
 
 import io
 import re
@@ -28,8 +28,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
-WIDTH = 8.0  # of a figure, inches
-LETTER = 0.075  # of 10 points, inches, rather more than the average: to lay out before drawing
+WIDTH = 8.0  # figure width, inches
+LETTER = 0.075  # inches per character at 10 points (an upper estimate), for layout before drawing
 INK, FAINT, PALE = "#222222", "#767676", "#dddddd"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 COLOURS = (BLUE, "#E69F00", GREEN, PINK, SKY, ORANGE, "#000000", FAINT)
@@ -58,15 +58,15 @@ STYLE: Any = {
     "image.cmap": "cividis",
 }
 POINT: Any = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}  # an estimate with its interval
-DASHED: Any = {"ls": "--", "lw": 1.5}  # a yardstick: baseline, control, noise floor
+DASHED: Any = {"ls": "--", "lw": 1.5}  # reference: baseline, control, noise floor
 NO_RESULT = "no method has a result yet"
 Cells = Float[ndarray, "row column"]
 
-styled = rc_context(STYLE)  # what each function that draws is decorated with
+styled = rc_context(STYLE)  # decorator of all plotting functions
 
 
 class Picture(Figure):
-    """A figure that a notebook shows sharp on any screen, whichever backend matplotlib has."""
+    """A figure that notebooks show in high resolution with any matplotlib backend."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
         file = io.BytesIO()
@@ -80,14 +80,15 @@ class Picture(Figure):
 def panels(
     n: int, columns: int | None = None, *, height: float, more: float = 0.0, **share: Any
 ) -> tuple[Figure, Any]:
-    """Make `n` panels in so many columns (or in one row), as wide as a figure may be, each row of
-    some `height`, with `more` inches for all."""
+    """Make `n` panels of full width in a number of columns (default: one row).
+
+    `height`: inches per row; `more`: additional inches for the figure."""
     columns = min(columns or n, n)
     rows = -(-n // columns)
     size = WIDTH, height * rows + more
     figure = Picture(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1))
     axes = figure.subplots(rows, columns, squeeze=False, **share)
-    for ax in axes.flat[n - columns : n]:  # the last of each column, also where axes are shared
+    for ax in axes.flat[n - columns : n]:  # the last of each column, also for shared axes
         ax.tick_params(labelbottom=True)
     for ax in axes.flat[n:]:
         ax.set_axis_off()
@@ -95,7 +96,7 @@ def panels(
 
 
 def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tuple[Figure, Axes]:
-    """Return the given panel with its figure, or a new one."""
+    """Return the given panel and its figure, or new ones."""
     if ax is None:
         figure = Picture(figsize=(width, height), layout="constrained")
         return figure, figure.add_subplot()
@@ -103,14 +104,14 @@ def panel(ax: Axes | None = None, *, width: float = WIDTH, height: float) -> tup
 
 
 def panel_beside(names: Sequence[str]) -> tuple[Figure, Axes, list[str]]:
-    """Make a panel as high as a legend of these names beside it; return also these, in lines."""
+    """Make a panel with room for a legend of `names` on its right; return them line-wrapped."""
     names = in_lines(names, letters=30)
     figure, ax = panel(height=max(4.2, 1.2 + 0.205 * lines(names)))
     return figure, ax, names
 
 
 def empty(text: str, ax: Axes | None = None) -> Figure:
-    """Make a figure, or fill a given panel, that says why there is nothing to see."""
+    """Make a figure, or fill a panel, with a note on why it is empty."""
     figure, ax = panel(ax, height=0.6)
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
@@ -121,14 +122,15 @@ def empty(text: str, ax: Axes | None = None) -> Figure:
 
 
 def look(i: int, **more: Any) -> dict[str, Any]:
-    """Return colour, dashes and marker of the i-th of many, different for the first 64."""
+    """Return colour, dashes and marker of the i-th item; the first 64 are distinct."""
     other = (i + i // 8) % 8
     return {"color": COLOURS[i % 8], "ls": DASHES[other], "marker": MARKERS[other]} | more
 
 
 def legend(figure: Figure, looks: Mapping[str, Any], **more: Any) -> None:
-    """Draw a legend of names with their looks above the panels, at the right: lines and markers,
-    nothing but text (`{"ls": ""}`), and areas, whose look has a face (`fc`)."""
+    """Draw a legend at the upper right of the panels, from looks by name.
+
+    A look describes a line or marker, an area (with a face colour `fc`), or text (`{"ls": ""}`)."""
     handles = [
         Patch(label=name, **look) if "fc" in look else Line2D([], [], label=name, **look)
         for name, look in looks.items()
@@ -137,7 +139,7 @@ def legend(figure: Figure, looks: Mapping[str, Any], **more: Any) -> None:
 
 
 def epoch_axis(ax: Axes, label: str = "epoch") -> None:
-    """Name the x axis of a panel in which something changes with a whole number."""
+    """Label an x axis that shows integers."""
     ax.set_xlabel(label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y")
@@ -147,8 +149,7 @@ def epoch_axis(ax: Axes, label: str = "epoch") -> None:
 
 
 def ends(rows: Any, name: str = "value") -> list[Float[ndarray, " row"]]:
-    """Return the lower end, the value and the upper end of an estimate with its interval: the
-    columns `<name>_low`, `<name>` and `<name>_high`, or low, `<name>` and high."""
+    """Return the columns `<name>_low`, `<name>` and `<name>_high`, or low, `<name>` and high."""
     of = f"{name}_" if f"{name}_low" in rows else ""
     return [rows[column].to_numpy(float) for column in (f"{of}low", name, f"{of}high")]
 
@@ -156,7 +157,7 @@ def ends(rows: Any, name: str = "value") -> list[Float[ndarray, " row"]]:
 def estimates(
     ax: Axes, places: Any, rows: Any, name: str = "value", *, lw: float = 2, **look: Any
 ) -> None:
-    """Draw estimates (see `ends`) as points at heights, with the lines of their intervals."""
+    """Draw estimates (see `ends`) as points with error bars at the heights `places`."""
     look, (low, value, high) = POINT | {"ls": ""} | look, ends(rows, name)
     ax.hlines(places, low, high, color=look["color"], lw=lw, ls="-")
     ax.plot(value, places, **look)
@@ -165,8 +166,7 @@ def estimates(
 def row_axis(
     ax: Axes, names: Sequence[str], label: str = "", *, ticks: int = 0, margin: float = 0.05
 ) -> None:
-    """Name the heights 0, 1, ... of a panel, and its x axis, with room at both ends; `ticks`: at
-    most so many."""
+    """Label the heights 0, 1, ... with `names`, and the x axis; `ticks`: maximum number."""
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(-0.6, len(names) - 0.4), xlabel=label, xmargin=margin)
     ax.tick_params(axis="y", length=0)
@@ -176,7 +176,7 @@ def row_axis(
 
 
 def method_axis(ax: Axes, rows: pd.DataFrame, column: str, label: str, **axis: Any) -> None:
-    """Name the heights of a panel after rows of a comparison; those without a value say so."""
+    """Label the heights with the methods of a comparison, and note missing values."""
     names = zip(in_lines(with_labels(rows)), rows.seeds, strict=True)
     names = [f"{name} ({n} seed{'s' * (n != 1)})" for name, n in names]
     row_axis(ax, names, label, **axis)
@@ -187,12 +187,12 @@ def method_axis(ax: Axes, rows: pd.DataFrame, column: str, label: str, **axis: A
 
 
 def absent(ax: Axes, height: int, text: str) -> None:
-    """Say in a row why nothing is there."""
+    """Note in a row why it is empty."""
     at_row(ax, 0.02, height, text, color=FAINT, bbox={"fc": "white", "ec": "none", "pad": 1})
 
 
 def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> None:
-    """Write at a height of the data, and a share of the panel's width."""
+    """Write text at a height in data units, and `x` as a fraction of the panel's width."""
     ax.text(x, height, text, **{"va": "center", "transform": ax.get_yaxis_transform()} | look)
 
 
@@ -202,8 +202,9 @@ def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> N
 def heat_map(
     ax: Axes, values: Cells, texts: ndarray, names: Sequence[str], size: int = 10, **look: Any
 ) -> AxesImage:
-    """Draw values as colours, grey where undefined, with a text in each cell, which is faint where
-    the value is 0 or undefined; `names` of the rows; `look`: options of `imshow`."""
+    """Draw values as colours (grey if NaN) with `texts` in the cells, faint if 0 or NaN.
+
+    `names`: labels of the rows; `look`: options of `imshow`."""
     shown = np.ma.masked_invalid(values)
     image = ax.imshow(shown, **{"cmap": SEQUENTIAL, "aspect": "auto"} | look)
     dark = image.to_rgba(shown)[..., :3] @ [0.2126, 0.7152, 0.0722] < 0.52
@@ -219,8 +220,9 @@ def heat_map(
 def class_map(
     values: Cells, texts: ndarray, counts: Mapping[str, Any], ax: Axes | None = None, **look: Any
 ) -> tuple[Figure, Axes, AxesImage]:
-    """Draw a heat map of true classes (rows; `counts`: their galaxies) and predicted ones
-    (columns). `look`: options of `heat_map`; `size` is that of text in small cells."""
+    """Draw a heat map of true classes (rows) and predicted classes (columns).
+
+    `counts`: galaxies by true class; `look`: options of `heat_map` (`size`: in small cells)."""
     names, n = [f"{name} (n = {count:,})" for name, count in counts.items()], len(counts)
     left = inches(names) + 0.5
     cell = min(max(0.85, 1.6 / n), (WIDTH - left - 1.2) / n)
@@ -234,7 +236,7 @@ def class_map(
 
 
 def colour_bar(image: AxesImage, label: str, ticks: Any = None) -> Axes:
-    """Draw a colour bar as high as the image's axes; its `ticks` may have names (a dict)."""
+    """Draw a colour bar as high as the image's axes; `ticks` may be a dict with labels."""
     ax = image.axes
     width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
     place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
@@ -246,7 +248,7 @@ def colour_bar(image: AxesImage, label: str, ticks: Any = None) -> Axes:
 
 
 def frameless(ax: Axes) -> None:
-    """Leave nothing around the axes but names."""
+    """Remove spines and tick marks, but keep tick labels."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
@@ -255,30 +257,30 @@ def frameless(ax: Axes) -> None:
 
 
 def labels(n: Any) -> str:
-    """Return `1,000 labels`, or `all labels` where the number is missing."""
+    """Return `1,000 labels`, or `all labels` if the number is missing."""
     return "all labels" if pd.isna(n) else f"{n:,} labels"
 
 
 def span(values: pd.Series) -> str:
-    """Return `160 to 162`, or `160` where all values are the same."""
+    """Return `160 to 162`, or `160` if all values are equal."""
     return " to ".join(f"{n:,}" for n in sorted({values.min(), values.max()}))
 
 
 def interval(rows: pd.DataFrame) -> str:
-    """Say what a point with its line is, of rows of a comparison."""
+    """Describe the points and error bars of a comparison for a legend."""
     of = "mean over seeds" if rows.seeds.max() > 1 else "one seed"
     return f"{of} with its 95 % interval (n = {span(rows.n_test)} test galaxies)"
 
 
 def with_labels(rows: pd.DataFrame) -> list[str]:
-    """Return method and, where there are several, number of labels of rows of a comparison."""
+    """Return the method of each row, with its number of labels if there are several."""
     several = len(set(map(labels, rows.n_labels))) > 1
     pairs = zip(rows.method, rows.n_labels, strict=True)
     return [f"{method}, {labels(n)}" if several else method for method, n in pairs]
 
 
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
-    """Break names into lines of some letters at most, where they can after what parts words."""
+    """Wrap names into lines of at most `letters`, preferably after spaces, `_` and commas."""
     words = re.compile(f"[^ _,]{{0,{letters}}}[ _,]+|[^ _,]{{1,{letters}}}")
     broken = []
     for name in names:
@@ -294,17 +296,17 @@ def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
 
 
 def lines(names: Sequence[str]) -> int:
-    """Count the lines of all names."""
+    """Return the total number of lines of all names."""
     return sum(1 + name.count("\n") for name in names)
 
 
 def inches(names: Sequence[str]) -> float:
-    """Return how wide the longest line of any name is, about."""
+    """Estimate the width of the longest line of any name, in inches."""
     return LETTER * max(len(line) for name in names for line in name.split("\n"))
 
 
 def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
-    """Name 0, 1, ... of the x axis; slant (and return True) what needs more than `pitch` inches."""
+    """Label 0, 1, ... on the x axis; slant labels wider than `pitch` inches, and return whether."""
     slanted = inches(names) > pitch
     ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
     return slanted

@@ -1,4 +1,4 @@
-"""Figures of a classifier's training and evaluation: learning curves, confusion matrix, ROC."""
+"""Figures of training and evaluation: learning curves, confusion matrix, ROC curves."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from galaxymorph.plots import style
 
 MEASURES = {  # of learning curves
     "loss": "loss",
-    "accuracy": "accuracy (fraction right)",
+    "accuracy": "accuracy (fraction correct)",
     "mse": "mean squared error",
 }
 PARTS: Any = {
@@ -26,9 +26,10 @@ BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 
 @style.styled
 def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
-    """Draw loss, accuracy and error of training and validation against the epoch; several seeds as
-    thin lines. `histories`: columns epoch and, where known, train_ and val_ of each of `MEASURES`,
-    and best: was validation better than in all epochs before? The last such epoch is marked."""
+    """Draw training and validation loss, accuracy and error by epoch; several seeds as thin lines.
+
+    `histories`: columns epoch, train_ and val_ of any of `MEASURES`, and optionally best (whether
+    validation improved on all previous epochs; the last such epoch is marked)."""
     histories = [histories] if isinstance(histories, pd.DataFrame) else list(histories)
     known = {name for history in histories for name in history.columns}
     measures = [m for m in MEASURES if known & {f"train_{m}", f"val_{m}"}]
@@ -54,8 +55,9 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
 
 @style.styled
 def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
-    """Draw the receiver operating characteristic of each class against the rest, with the area
-    under it in the legend. `points`: of `metrics.roc`."""
+    """Draw the receiver operating characteristic of each class against the rest, with its AUC.
+
+    `points`: of `metrics.roc`."""
     figure, ax = style.panel(ax, height=4.2)
     ax.plot([0, 1], [0, 1], color=style.FAINT, ls=":", lw=1)
     place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
@@ -74,10 +76,9 @@ def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
 
 @style.styled
 def confusion(
-    matrix: Int[ndarray, "true taken_for"], classes: Sequence[str], *, ax: Axes | None = None
+    matrix: Int[ndarray, "true predicted"], classes: Sequence[str], *, ax: Axes | None = None
 ) -> Figure:
-    """Draw the number of galaxies and, below it, per cent of the true class (row); the colour shows
-    the per cent."""
+    """Draw a confusion matrix: numbers of galaxies, and percentages of the true class (colour)."""
     total = matrix.sum(1, keepdims=True)
     undefined = np.full(matrix.shape, np.nan)
     percent = np.divide(100 * matrix, total, out=undefined, where=total > 0)

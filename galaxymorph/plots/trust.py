@@ -1,4 +1,4 @@
-"""Figures of how far results can be trusted: calibration, ties, consistency under rotation."""
+"""Figures on the reliability of results: calibration, ties, consistency under rotation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,25 +11,26 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from galaxymorph.plots import style
 
-TALLEST = 0.2  # of the bars of galaxies, in the height of a panel
-TURNED: Any = {  # how galaxies are turned, and whether predictions are averaged over orientations
+TALLEST = 0.2  # height of the tallest histogram bar, as a fraction of the panel
+TURNED: Any = {  # (kind of rotation, predictions averaged over orientations)
     ("orientations", False): {"color": style.BLUE, "marker": "o", "ms": 5.5, "lw": 1.5},
     ("angles", False): {"color": style.ORANGE, "marker": "s", "ms": 5.5, "lw": 1.5},
     ("angles", True): {"color": style.GREEN, "marker": "^", "ms": 5.5, "lw": 1.5},
 }
-NO_PAIR = "no two methods have a result yet"
+NO_PAIR = "no results for any two methods yet"
 CONSISTENT = {
-    "agreement": "agreement\nof the class",
-    "gain": "accuracy gained\nby averaging",
-    "cosine": "cosine\nof features",
+    "agreement": "agreement of\npredicted class",
+    "gain": "accuracy gain\nfrom averaging",
+    "cosine": "cosine similarity\nof features",
 }
 
 
 @style.styled
 def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw accuracy against confidence, a panel for each method: a point with its 95 % interval for
-    each bin, and below it how many galaxies the bin has. On the diagonal a classifier is
-    calibrated; below it, it is too sure. `tables`: of `calibration.reliability`, by method."""
+    """Draw reliability diagrams: accuracy against confidence in bins, a panel for each method.
+
+    Bars show the number of galaxies per bin. On the diagonal a classifier is calibrated, below it
+    overconfident. `tables`: of `calibration.reliability`, by method."""
     if not tables:
         return style.empty(style.NO_RESULT)
     n, columns = len(tables), min(3, len(tables))
@@ -61,9 +62,9 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 @style.styled
 def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the share of wrong galaxies among the most confident ones against how many these are, a
-    line for each method; the least area below the curve on top of the legend. `curves`: of
-    `calibration.risk_coverage`, by method."""
+    """Draw the error rate of the most confident galaxies against their fraction, by method.
+
+    The legend is sorted by the area under the curve. `curves`: of `calibration.risk_coverage`."""
     if not curves:
         return style.empty(style.NO_RESULT)
     areas = {name: float(curve.risk.mean()) for name, curve in curves.items()}
@@ -73,29 +74,29 @@ def risk_coverage(curves: Mapping[str, pd.DataFrame]) -> Figure:
     for i, (name, label) in enumerate(zip(names, legend, strict=True)):
         look = style.look(i, marker="", lw=1.8, label=label)
         ax.plot(curves[name].coverage, curves[name].risk, **look)
-    ax.set(xlabel="share of the galaxies, the most confident first", xlim=(0, 1))
-    ax.set(ylabel="share of these that is wrong", ylim=(0, None))
+    ax.set(xlabel="fraction of galaxies, most confident first", xlim=(0, 1))
+    ax.set(ylabel="fraction of these misclassified", ylim=(0, None))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     ax.grid(axis="y")
-    of = "method (area below the curve)"
+    of = "method (area under curve)"
     figure.legend(loc="outside right upper", title=of, alignment="left")
     return figure
 
 
 @style.styled
 def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
-    """Draw methods by accuracy with its 95 % interval, the best on top, and beside them a bar for
-    each group of methods of which any two are statistically tied, with a point at each of its
-    members (in the manner of Demsar 2006). `table`: of `comparison.compare`, rows of one number of
-    labels; `groups`: of `significance.cliques`."""
+    """Draw methods by accuracy, and bars that join groups of statistically tied methods.
+
+    Similar to Demsar (2006): points mark the members of a group. `table`: of `comparison.compare`,
+    rows of one budget; `groups`: of `significance.cliques`."""
     grouped = {method for group in groups for method in group}
     rows = table.loc[(table.seeds > 0) & table.method.isin(grouped)].sort_values(by="accuracy")
     if rows.empty:
         return style.empty(NO_PAIR)
     place = {str(method): i for i, method in enumerate(rows.method)}
     bars = sorted(sorted(place[m] for m in group if m in place) for group in groups)
-    bars = [bar for bar in bars if len(bar) > 1][::-1]  # that of the best first
+    bars = [bar for bar in bars if len(bar) > 1][::-1]  # the best group first
     wide = max(len(bars), 3)
     shape: Any = {"height": 0.42 * len(rows) + 1.5, "width_ratios": [3.0, min(wide / 4, 2.0)]}
     figure, axes = style.panels(2, sharey=True, **shape)
@@ -110,16 +111,17 @@ def ties(table: pd.DataFrame, groups: Sequence[Sequence[str]]) -> Figure:
     style.frameless(right)
     right.tick_params(axis="y", labelleft=False)
     right.grid(axis="y")
-    joined = "statistically tied" if bars else "all are distinguished"
+    joined = "statistically tied" if bars else "no methods are tied"
     style.legend(figure, {"mean with its 95 % interval": style.POINT, joined: tie})
     return figure
 
 
 @style.styled
 def probabilities(pairs: pd.DataFrame) -> Figure:
-    """Draw the probability, in per cent, that the method of a row is ahead of that of a column, the
-    most accurate first; ties, which remain after Holm's correction, are framed in orange and marked
-    "=". `pairs`: of `significance.pairs`, of one number of labels."""
+    """Draw the probability, in per cent, that the method of a row beats that of a column.
+
+    Methods are sorted by accuracy. Ties (after Holm's correction) have orange frames and "=".
+    `pairs`: of `significance.pairs`, for one number of labels."""
     if pairs.empty:
         return style.empty(NO_PAIR)
     turned = {"a": "b", "b": "a", "accuracy_a": "accuracy_b", "accuracy_b": "accuracy_a"}
@@ -152,10 +154,10 @@ def probabilities(pairs: pd.DataFrame) -> Figure:
 
 @style.styled
 def consistency(table: pd.DataFrame) -> Figure:
-    """Draw what stays when galaxies are turned, by method, the most accurate on top and those
-    without classes at the bottom: how often the class does, and how similar features are; between
-    them the accuracy that the mean over all turns has above that of one. Points with their 95 %
-    intervals, one for each way to turn galaxies. `table`: of `rotation.over_seeds`."""
+    """Draw how consistent methods are when galaxies are rotated, with 95 % intervals.
+
+    Panels: agreement of predicted classes, accuracy gain from averaging over rotations, similarity
+    of features. The most accurate method is on top. `table`: of `rotation.over_seeds`."""
     if table.empty:
         return style.empty(style.NO_RESULT)
     known = table.loc[(table.metric == "accuracy") & (table.turns == "orientations")]
@@ -165,7 +167,7 @@ def consistency(table: pd.DataFrame) -> Figure:
     figure, axes = style.panels(len(shown), height=0.62 * len(methods) + 1.7, sharey=True)
     for ax, metric in zip(axes.flat, shown, strict=True):
         own = table.loc[table.metric == metric]
-        if metric == "gain":  # what averaging gains once more is not shown
+        if metric == "gain":  # omit the gain from averaging twice
             own = own.loc[~own.averaged.astype(bool)]
             ax.axvline(0, color=style.FAINT, ls=":", lw=1.2)
         for i, ((turns, averaged), look) in enumerate(TURNED.items()):

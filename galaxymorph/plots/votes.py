@@ -1,4 +1,4 @@
-"""Figures of predicted vote fractions: errors, calibration, and one galaxy's decision tree."""
+"""Figures of predicted vote fractions: errors, calibration, decision trees of galaxies."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,24 +25,25 @@ IMPORTANT = (
     *(("smooth", "smooth"), ("smooth", "features"), ("edge_on", "yes"), ("bar", "yes")),
     *(("spiral", "yes"), ("roundness", "round"), ("roundness", "cigar"), ("odd", "yes")),
 )
-COLUMNS = (  # of `tree`, about equally high
+COLUMNS = (  # of `tree`, of about equal height
     ("image", "smooth", "roundness", "odd"),
     ("edge_on", "bulge_shape", "bulge", "bar", "spiral"),
     ("winding", "arms", "odd_feature"),
 )
-SHOWN = (-50, 150)  # per cent of the way; what is farther out is an arrow
-YARDSTICKS = {  # name, per cent of the way, colour, on which side of the name
-    "floor": ("noise floor", 100, style.INK, "left"),
-    "baseline": ("mean-vote baseline", 0, style.ORANGE, "right"),
+SHOWN = (-50, 150)  # per cent of the gap; values outside are shown as arrows
+YARDSTICKS = {  # name, per cent of the gap, colour, alignment of the name
+    "floor": ("best achievable", 100, style.INK, "left"),
+    "baseline": ("mean vote", 0, style.ORANGE, "right"),
 }
-UNKNOWN = "the number of volunteers is not known"
+UNKNOWN = "the number of volunteers is unknown"
 SLICES = galaxy_zoo_tree.SLICES
 
 
 @style.styled
 def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
-    """Draw how far the RMSE is from the mean-vote baseline (0) to the volunteers' noise floor
-    (100), overall and per question, with its interval. `tables`: of `vote_metrics.evaluate`."""
+    """Draw the gap closed between mean vote (0) and best achievable RMSE (100), per question.
+
+    `tables`: of `vote_metrics.evaluate`."""
     chosen = f"metric == 'rmse' and scope != 'answer' and convention == {convention!r}"
     methods = {name: t.query(chosen).set_index("name") for name, t in _methods(tables).items()}
     if all(t["way"].isna().all() for t in methods.values()):
@@ -66,7 +67,7 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
     gone = np.concatenate([np.ravel(style.ends(t, "way")) for t in methods.values()])
     low, high = np.nanmin(gone, initial=-8), np.nanmax(gone, initial=108)
     ax.set_xlim(*np.clip((low, high), *SHOWN))
-    label = "gap closed between predicting the mean (0) and the best achievable (100)\n"
+    label = "gap closed between mean vote (0) and best achievable (100)\n"
     label += f"% of the RMSE, {convention}"
     style.row_axis(ax, [name.replace("_", " ") for name in names], label)
     ax.invert_yaxis()
@@ -77,9 +78,9 @@ def progress(tables: Tables, *, convention: str = "cumulative") -> Figure:
 
 @style.styled
 def comparison(table: pd.DataFrame) -> Figure:
-    """Draw the RMSE of each method with its 95 % interval, the lowest on top, between mean-vote
-    baseline and noise floor (their ranges, where methods have different ones). `table`: of
-    `vote_comparison.compare`."""
+    """Draw the RMSE of each method, the lowest on top, between mean vote and best achievable.
+
+    Bands show their ranges over methods. `table`: of `vote_comparison.compare`."""
     figure, rows = plots.comparison(table, metrics=["rmse"]), table.loc[table.seeds > 0]
     for column, (name, _, colour, side) in YARDSTICKS.items():
         ax, mean = figure.axes[0], rows[column].mean()
@@ -95,11 +96,12 @@ def comparison(table: pd.DataFrame) -> Figure:
 def predicted_against_votes(
     votes: pd.DataFrame, *, answers: Sequence[tuple[str, str]] = IMPORTANT, split: str = "test"
 ) -> Figure:
-    """Draw predicted against volunteers' cumulative fractions, galaxies per bin, one panel per
-    answer (question, answer), with the line on which both are equal. `votes`: a votes table."""
+    """Draw predicted against voted cumulative fractions as 2D histograms, a panel per answer.
+
+    `votes`: table in the format of votes.csv; `answers`: pairs (question, answer)."""
     rows = votes.loc[(votes["split"] == split) & votes[galaxy_zoo_tree.COLUMNS[0]].notna()]
     if rows.empty:
-        return style.empty(f"no galaxy with votes in the {split} part")
+        return style.empty(f"no galaxies with votes in the {split} split")
     figure, axes = style.panels(len(answers), 4, height=1.62, more=0.7)
     most = max(len(rows) / 10, 2.0)
     look: Any = {"cmap": style.SEQUENTIAL.with_extremes(bad="white"), "norm": LogNorm(0.7, most)}
@@ -115,7 +117,7 @@ def predicted_against_votes(
         ax.xaxis.set_major_locator(MaxNLocator(2))
         ax.yaxis.set_major_locator(MaxNLocator(2))
         ax.set_title(galaxy_zoo_tree.LABELS[column], fontsize=10)
-    figure.supxlabel(f"fraction of the volunteers (n = {len(rows):,} galaxies)", fontsize=11)
+    figure.supxlabel(f"fraction of volunteers (n = {len(rows):,} galaxies)", fontsize=11)
     figure.supylabel("predicted fraction", fontsize=11)
     ticks = [n for n in (1, 10, 100, 1000) if n <= most]
     place: Any = {"ax": axes, "aspect": 30, "pad": 0.01, "extend": "max", "ticks": ticks}
@@ -126,34 +128,35 @@ def predicted_against_votes(
 
 @style.styled
 def calibration(tables: Tables) -> Figure:
-    """Draw volunteers' against predicted fractions of those who answer, overall and per question,
-    with the line on which both are equal. `tables`: of `vote_calibration.calibration`."""
+    """Draw voted against predicted fractions of those who answered, overall and per question.
+
+    `tables`: of `vote_calibration.calibration`."""
     first = next(iter(_methods(tables).values()))
     n = first.loc[first["question"] == "overall", "n"].sum()
     label = f"predicted fraction (n = {n:,} answers)"
-    return _per_question(tables, "predicted", "observed", label, "fraction of the volunteers")
+    return _per_question(tables, "predicted", "observed", label, "fraction of volunteers")
 
 
 @style.styled
 def coverage(tables: Tables) -> Figure:
-    """Draw the share of the volunteers' counts within the central predicted interval against its
-    level, overall and per question: below the dashed line, the model is too sure of itself.
-    `tables`: of `vote_calibration.coverage`."""
+    """Draw the coverage of central predicted intervals against their level, per question.
+
+    Below the dashed line a model is overconfident. `tables`: of `vote_calibration.coverage`."""
     if not _n(tables):
-        return style.empty(f"no counts of votes: {UNKNOWN}")
+        return style.empty(f"no vote counts: {UNKNOWN}")
     label = f"level of the predicted interval (n = {_n(tables):,} galaxies)"
-    return _per_question(tables, "level", "coverage", label, "share of counts within it")
+    return _per_question(tables, "level", "coverage", label, "fraction of counts inside")
 
 
 @style.styled
 def tree(
     votes: pd.Series, *, image: UInt8[ndarray | Tensor, "3 size size"] | None = None
 ) -> Figure:
-    """Draw one galaxy's decision tree: for each question the fractions of those who answered it,
-    the volunteers' as bars with their sampling error (68 % Wilson interval), the predicted ones as
-    points (with the standard deviation of the predicted Dirichlet distribution where there is one),
-    beside the galaxy. Pale: questions that fewer than one volunteer in twenty answered. `votes`:
-    the galaxy's row of a votes table."""
+    """Draw the decision tree of a galaxy: for each question, fractions of those who answered.
+
+    Bars: volunteers, with 68 % Wilson intervals; points: predictions, with the standard deviation
+    of the Dirichlet distribution if predicted. Questions that less than 5 % of the volunteers
+    answered are pale. `votes`: a row of a votes table."""
     figure = style.Picture(figsize=(style.WIDTH, 7.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
     columns = figure.add_gridspec(1, len(COLUMNS))
     for column, names in enumerate(COLUMNS):
@@ -169,21 +172,20 @@ def tree(
                 ax.imshow(to_pixels(image[None])[0])
     looks = {
         "volunteers": {"fc": style.SKY, "ec": style.SKY},
-        "their sampling error": {"color": style.INK, "lw": 1.2},
+        "sampling error": {"color": style.INK, "lw": 1.2},
         "predicted": {"color": style.ORANGE, "marker": "D", "ms": 5, "lw": 1.2},
     }
-    of = "fractions of those who answered, and how many these were"
+    of = "fractions of those who answered, and their number"
     style.legend(figure, looks, title=of, alignment="right")
     return figure
 
 
 @style.styled
 def violations(tables: Tables) -> Figure:
-    """Draw the per cent of the galaxies whose predicted fractions break the tree, by rule, with the
-    largest violation. `tables`: of `vote_metrics.violations`."""
+    """Draw tables of `vote_metrics.violations`: percentage of galaxies, and largest violation."""
     methods = _methods(tables)
     if not any(t["count"].any() for t in methods.values()):
-        return style.empty("no galaxy's predicted fractions break the tree")
+        return style.empty("no predicted fractions violate the decision tree")
     rules, n = next(iter(methods.values())).rule, len(methods)
     figure, ax = style.panel(height=(0.24 * n + 0.2) * len(rules) + 1.3)
     for i, (name, t) in enumerate(methods.items()):
@@ -197,7 +199,7 @@ def violations(tables: Tables) -> Figure:
         ax.bar_label(bars, texts, padding=4, fontsize=10)
     ax.set_yticks(range(len(rules)), [rule.replace(" to ", "\nto ") for rule in rules])
     ax.invert_yaxis()
-    room = 100 * style.LETTER * (30 + max(map(len, methods))) / 3.5  # for the text beside a bar
+    room = 100 * style.LETTER * (30 + max(map(len, methods))) / 3.5  # for the text next to a bar
     ax.set(xlim=(0, 100 + room), xticks=[0, 25, 50, 75, 100])
     ax.set_xlabel(f"% of the galaxies (n = {_n(tables):,})")
     ax.tick_params(axis="y", length=0)
@@ -209,19 +211,19 @@ def _methods(tables: Tables) -> dict[str, pd.DataFrame]:
 
 
 def _n(tables: Tables) -> int:
-    """Of how many galaxies a table is: its first row, which is about all of them."""
+    """Return the number of galaxies, from the first row (overall)."""
     return int(next(iter(_methods(tables).values()))["n"].to_numpy()[0])
 
 
 def _legend(figure: Figure, methods: Mapping[str, pd.DataFrame], of: str | None = None) -> None:
-    """The names of the methods with their looks."""
+    """Draw a legend of the methods."""
     named = enumerate(name for name in methods if name)
     looks = {name: style.look(i, ls="-", ms=6, lw=2) for i, name in named}
     style.legend(figure, looks, title=of, alignment="right")
 
 
 def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> Figure:
-    """A column against another, with its interval, overall and for each question."""
+    """Draw column y with its interval against column x, overall and for each question."""
     methods, names = _methods(tables), ["overall", *SLICES]
     figure, axes = style.panels(len(names), 4, height=2.2, sharex=True, sharey=True)
     limits, ticks = (-0.03, 1.03), [0, 0.5, 1]
@@ -242,7 +244,7 @@ def _per_question(tables: Tables, x: str, y: str, xlabel: str, ylabel: str) -> F
 
 
 def _question(ax: Axes, votes: pd.Series, question: str) -> None:
-    """A question's panel of `tree`."""
+    """Draw the panel of a question for `tree`."""
     answers = [answer for _, answer in galaxy_zoo_tree.ANSWERS[SLICES[question]]]
     columns = list(galaxy_zoo_tree.COLUMNS[SLICES[question]])
     places, people = np.arange(len(answers)), votes["volunteers"]

@@ -156,7 +156,10 @@ def broken(**changes):
     "table, message",
     [
         (broken().drop(columns=["id", "perturbation"]), "column 'id', 'perturbation' is missing"),
-        (broken().drop(columns=["p_a", "p_b", "p_c"]), "under 'reference': column 'p_<class>' is"),
+        (
+            broken().drop(columns=["p_a", "p_b", "p_c"]),
+            "under 'reference': missing column 'p_<class>'",
+        ),
         (broken()[:3], "perturbations are reference: at least two"),
         (broken()[3:], "perturbations are 1, 2: at least two, one of them 'reference'"),
         (broken()[:0], "perturbations are none"),

@@ -149,8 +149,8 @@ def test_too_few_validation_galaxies_leave_nothing_to_a_classifier():
     assert of(299)["share"] == 1 and of(299)["note"] == ""
     few = of(298)
     assert (few["share"], few["n"], few["needed"]) == (0, 0, 299) and math.isnan(few["threshold"])
-    assert few["note"] == "299 validation galaxies are needed at least, there are 298"
-    assert of(500, right=0)["note"] == "no share of validation galaxies is accurate enough"
+    assert few["note"] == "at least 299 validation galaxies are needed, but there are 298"
+    assert of(500, right=0)["note"] == "no sample of validation galaxies is accurate enough"
     with pytest.raises(ValueError, match="no labelled galaxy in split 'val'"):
         calibration.automatic(test)
     with pytest.raises(ValueError, match=r"accuracy=1\.0"):

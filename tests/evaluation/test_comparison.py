@@ -124,7 +124,7 @@ def test_per_class_is_the_mean_over_seeds():
     assert list(found.loc["cnn"]) == pytest.approx(expected)
     several = comparison.per_class(Entries([entry("cnn", 0, a), entry("cnn", 0, b, n_labels=1000)]))
     assert list(several.index) == ["cnn, all labels", "cnn, 1,000 labels"]
-    with pytest.raises(ValueError, match="one of precision, recall, f1, auc"):
+    with pytest.raises(ValueError, match="unknown metric .* Known: precision, recall, f1, auc"):
         comparison.per_class(Entries([]), metric="accuracy")
 
 
@@ -236,8 +236,8 @@ def test_what_was_left_out_is_not_missing_and_says_why(tmp_path):
     for each in (found, pd.read_csv(tmp_path / "table.csv", dtype={"n_labels": "Int64"})):
         assert [s for row in each.to_dict("records") for s in phrases.absent(row)] == [
             f"imagenet was not run: {why}.",
-            "cnn lacks 1 of 3 seeds.",
-            "partly lacks 1 of 2 seeds.",
+            "cnn lacks results for 1 of 3 seeds.",
+            "partly lacks results for 1 of 2 seeds.",
             f"partly was not run for some seeds: {why}.",
         ]
         shown = comparison.readable(each)

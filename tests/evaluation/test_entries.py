@@ -15,13 +15,15 @@ def of(method, seed=0, n_labels=None, **more):
 
 
 def test_a_seed_counts_once():
-    with pytest.raises(ValueError, match="duplicate entry: cnn, 50 labels, seed 1; give variants"):
+    with pytest.raises(
+        ValueError, match="duplicate entry: cnn, 50 labels, seed 1; define a separate step"
+    ):
         Entries([of("cnn", 1, 50), of("cnn", 1), of("cnn", 2, 50), entry("cnn", 1, n_labels=50)])
 
 
 def test_methods_with_a_seed_are_tested_on_the_same_galaxies():
     fewer = entry("b", 0, changed(HAND, lambda t: t.iloc[1:]), n_labels=50)
-    message = "b, 50 labels, seed 0: tested on 5 galaxies, of which 5 are among the 6 of a; execute"
+    message = "b, 50 labels, seed 0: tested on 5 galaxies, of which 5 are among the 6 of a; rerun"
     with pytest.raises(ValueError, match=message):
         Entries([of("a"), fewer])
     assert len(Entries([of("a", 1), fewer])) == 2
@@ -62,10 +64,10 @@ def test_methods_are_of_one_budget_and_of_the_same_classes():
     assert {name: len(group) for name, group in entries.methods().items()} == {"a": 2}
     with pytest.raises(ValueError, match="no entry has predictions; train a method first"):
         Entries([entry("b")]).methods()
-    with pytest.raises(ValueError, match="entries with 50 labels, all labels: give those of one"):
+    with pytest.raises(ValueError, match="several budgets: 50 labels, all labels; select one"):
         Entries([of("a", 0, 50), of("a")]).methods()
     other = entry("b", 1, table([("round", [1, 0])], names=("round", "edge-on")))
-    message = "b, all labels, seed 1: classes are round, edge-on, but round, edge-on, spiral of a"
+    message = "b, all labels, seed 1: classes are round, edge-on; a has round, edge-on, spiral"
     with pytest.raises(ValueError, match=message):
         Entries([of("a"), other]).methods()
 
@@ -77,7 +79,7 @@ def test_the_most_labels_without_controls_are_looked_at():
     chosen = Entries([*tried, *controls, entry("moco")]).trained_methods()
     assert [e.method for e in chosen] == ["cnn None"]
     assert [e.method for e in Entries(tried[:2]).trained_methods()] == ["cnn 400"]
-    with pytest.raises(ValueError, match=r"none of 3 entries .* train one first"):
+    with pytest.raises(ValueError, match=r"none of the 3 entries .* train a method first"):
         Entries([*controls, entry("moco")]).trained_methods()
     assert not is_control({"protocol": float("nan")}) and not is_control({})
 
@@ -86,7 +88,9 @@ def test_pairs_are_of_the_seeds_that_both_have():
     entries = Entries([of("a", 0), of("a", 1), of("b", 1), of("b", 2), entry("b", 0), of("c", 7)])
     ((a, b),) = entries.pairs("a", "b")
     assert (str(a), str(b)) == ("a, all labels, seed 1", "b, all labels, seed 1")
-    with pytest.raises(ValueError, match="methods 'a' and 'd': give two of a, b, c"):
+    with pytest.raises(
+        ValueError, match="methods 'a' and 'd': expected two different ones of a, b, c"
+    ):
         entries.pairs("a", "d")
     with pytest.raises(ValueError, match="methods 'a' and 'a'"):
         entries.pairs("a", "a")
@@ -104,10 +108,10 @@ def test_probabilities_are_means_over_seeds():
     assert names == ("round", "edge-on")
     assert found["a"]["round"].tolist() == pytest.approx([0.75, 0.35, 0.75, 0.65])
     assert found["a"].index.tolist()[0] == ("g0", "round")
-    with pytest.raises(ValueError, match="no labelled galaxy in val of any method"):
+    with pytest.raises(ValueError, match="no method has labelled galaxies in val"):
         mean_probabilities(entries, ("val",))
     other = entry("b", 3, predicted(["g0"], ["edge-on"], [[1, 0]], names=names))
-    with pytest.raises(ValueError, match="1 galaxies have other labels elsewhere: g0; the tables"):
+    with pytest.raises(ValueError, match="labels of 1 galaxies differ between tables: g0; compare"):
         mean_probabilities(Entries([*entries, other]), ("test",))
 
 

@@ -50,8 +50,9 @@ def test_nothing_is_extrapolated():
     )
     table = equivalent_labels.equivalent(Entries(entries))
     assert equivalent_labels.sentences(table, method="a") == [
-        "Labels needed to match a with 50 labels (0.450), with 95 % interval: b, c ≤ 50.",
-        "Labels needed to match a with 100 labels (0.950), with 95 % interval: b, c > 100.",
+        "Labels needed to match a with 50 labels (accuracy 0.450), with 95 % intervals: b, c ≤ 50.",
+        "Labels needed to match a with 100 labels (accuracy 0.950), with 95 % intervals: "
+        "b, c > 100.",
     ]
 
 

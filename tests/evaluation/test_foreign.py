@@ -146,7 +146,7 @@ def test_classes_alone_become_certain(files):
     one, two = foreign.read(files(one=hard, two=GOOD))  # labels of the other
     assert one.hard and not two.hard
     assert one.predictions.p.tolist() == [[0, 1], [0, 1], [1, 0]]
-    assert "calibration mean nothing" in str(one)
+    assert "calibration are meaningless" in str(one)
     files(one=hard, truth=TRUTH)  # no file says which classes there are
     (alone,) = foreign.read(["one.csv"], labels=Path("truth.csv"))
     assert same(alone, one)
@@ -184,7 +184,7 @@ def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
         assert (both["predict"].notes, both["good"].notes) == ((foreign.NOT_TRUE,), ())
     (said,) = refusal(["predict.csv"])
     assert said.startswith(
-        "no labels: in predict.csv label is the most probable class in every row"
+        "no labels: in predict.csv label equals the most probable class in every row"
     )
     assert "--labels FILE" in said
 
@@ -192,7 +192,7 @@ def test_the_predicted_class_is_not_mistaken_for_the_true_one(files):
 def test_the_class_that_predict_took_may_share_the_largest_probability_after_rounding(files):
     files(predict="id,p_a,p_b,label\n1,0.5,0.5,b\n2,0.5,0.5,a\n")
     (said,) = refusal(["predict.csv"])
-    assert said.startswith("no labels: in predict.csv label is the most probable class")
+    assert said.startswith("no labels: in predict.csv label equals the most probable class")
 
 
 def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
@@ -205,7 +205,7 @@ def test_a_method_that_is_always_right_is_believed_where_others_agree(files):
         assert labels(rows) == ["a", "b", "a", "b"]  # also the fourth, which the other lacks
     (alone,) = foreign.read(["perfect.csv"], labels=Path("truth.csv"))
     assert alone.notes == ()
-    assert "that file again, if these are the true ones" in refusal(["perfect.csv"])[0]
+    assert "the same file, if its labels are true" in refusal(["perfect.csv"])[0]
     (itself,) = foreign.read(["perfect.csv"], labels=Path("perfect.csv"))
     assert labels(itself) == ["a", "b", "a", "b"]
 
@@ -225,7 +225,7 @@ def test_ids_match_without_folder_ending_and_leading_zeros(files):
     (one,) = foreign.read(names, labels=Path("truth.csv"))
     assert one.predictions.ids.tolist() == ["0001.jpg", "images/0002.FITS.gz", "3"]
     assert labels(one) == ["a", "b", "a"]
-    assert one.notes == ("2 ids are spelled in another way: 1 is 0001.jpg",)
+    assert one.notes == ("2 ids are spelled differently: 1 is 0001.jpg",)
 
 
 def test_ids_match_by_the_letter_where_two_would_be_the_same(files):
@@ -322,8 +322,8 @@ def test_a_seed_that_is_there_twice_is_refused(files):
         Path(f"{run}/cnn/seed=0/predictions.csv").write_text(GOOD)
     paths = [f"{run}/cnn/seed=0/predictions.csv" for run in ("r", "s")]
     assert refusal(paths) == [
-        "s/cnn/seed=0/predictions.csv: called cnn, seed=0, as r/cnn/seed=0/predictions.csv is; "
-        "give one another name by NAME=FILE"
+        "s/cnn/seed=0/predictions.csv: same name and settings as "
+        "r/cnn/seed=0/predictions.csv (cnn, seed=0); rename one with NAME=FILE"
     ]
     assert len(foreign.read([paths[0], f"cnn2={paths[1]}"])) == 2
     assert refusal([paths[0], f"./{paths[0]}"]) == [f"{paths[0]}: given twice; leave one out"]
@@ -333,7 +333,7 @@ def test_a_seed_that_is_there_twice_is_refused(files):
 def test_names_that_cannot_be_are_refused(files, name):
     names = files(**{name: GOOD, "ok": GOOD})
     (said,) = refusal(names)
-    assert said.startswith(f"{name}.csv: cannot be called {name!r}: ")
+    assert said.startswith(f"{name}.csv: not a valid name: {name!r} (")
     assert len(foreign.read([f"mine={names[0]}", names[1]])) == 2
 
 
@@ -341,15 +341,18 @@ def test_names_that_cannot_be_are_refused(files, name):
 
 
 BAD = {
-    "no id": ("name,p_a,p_b\n1,0.9,0.1\n", "no column id (or galaxyid, "),
-    "no classes": ("id,label\n1,a\n", "no column p_<class> (one for each class); it has id, label"),
+    "no id": ("name,p_a,p_b\n1,0.9,0.1\n", "missing column id (or galaxyid, "),
+    "no classes": (
+        "id,label\n1,a\n",
+        "missing column p_<class> (one for each class); the file has id, label",
+    ),
     "one class": ("id,label,p_a\n1,a,0.9\n", "p_a is the only column p_<class>"),
     "vote fractions": ("GalaxyID,Class1.1,Class1.2\n1,0.9,0.1\n", "vote fractions instead of"),
     "predicted votes": ("id,p_Class1.1,p_Class1.2\n1,0.9,0.1\n", "vote fractions instead of"),
     "column twice": ("id,p_a,p_a\n1,0.9,0.1\n", "duplicate columns p_a; keep one of each"),
     "semicolons": (
         "id;p_a;p_b\n1;0,9;0,1\n",
-        "one column, 'id;p_a;p_b'; expected several, separated",
+        "only one column, 'id;p_a;p_b'; expected commas between",
     ),
     "nothing": ("", "no rows"),
     "no rows": ("id,p_a,p_b\n", "no rows"),
@@ -357,26 +360,26 @@ BAD = {
         BARE + "4,0.5\n\n5,1,0,0\n",
         "the header has 3 cells, but line 5 has 2, line 7 has 4",
     ),
-    "quote left open": (BARE + '4,"0.5,0.5\n5,1,0\n', "line 5 is not a row of a CSV file: "),
+    "quote left open": (BARE + '4,"0.5,0.5\n5,1,0\n', "not a valid CSV file: line 5: "),
     "id twice": (
         "id,p_a,p_b\n1,1,0\n\n2,1,0\n1,1,0\n",
         "duplicate id, 2 of 3 rows: line 2 (id 1), line 5 (id 1); keep one row per galaxy",
     ),
     "lines of text in a cell": (
         'id,note,p_a,p_b\n1,"of two\nlines",1,0\n2,,1,\n',
-        "p_b is not a number, 1 of 2 rows: line 4 (id 2) ''; fill it",
+        "column 'p_b' is not numeric, 1 of 2 rows: line 4 (id 2) ''; fill it in",
     ),
     "no id in a row": (
         "id,p_a,p_b\n1,1,0\n ,1,0\nnan,1,0\n",
-        "no id, 2 of 3 rows: line 3, line 4; give each galaxy its id",
+        "no id, 2 of 3 rows: line 3, line 4; give every galaxy an id",
     ),
     "empty p": (
         "id,p_a,p_b\n1,1,0\n2,,1\n3,0,NaN\n",
-        "p_b is not a number, 1 of 3 rows: line 4 (id 3) 'NaN'; fill it",
+        "column 'p_b' is not numeric, 1 of 3 rows: line 4 (id 3) 'NaN'; fill it",
     ),
     "no number": (
         "id,p_a,p_b\n1,1,0\n2,half,1\n3,inf,0\n",
-        "p_a is not a number, 2 of 3 rows: line 3 (id 2) 'half', line 4 (id 3) 'inf'",
+        "column 'p_a' is not numeric, 2 of 3 rows: line 3 (id 2) 'half', line 4 (id 3) 'inf'",
     ),
     "logits": (
         "id,p_a,p_b\n1,0.5,0.5\n2,-3.25,7\n3,0.2,1.1\n",
@@ -386,7 +389,7 @@ BAD = {
     "percentages": (
         "id,p_a,p_b\n1,50,50\n2,0.5,99.5\n",
         "p_<class> are not probabilities that sum to 1, 2 of 2 rows: line 2 (id 1) [50, 50], "
-        "line 3 (id 2) [0.5, 99.5]; these look like percentages: divide them by 100",
+        "line 3 (id 2) [0.5, 99.5]; these look like percentages: divide by 100",
     ),
     "sum": (
         "id,p_a,p_b\n1,0.5,0.5\n2,0.5,0.48\n3,0.5,0.5009\n",
@@ -400,7 +403,7 @@ BAD = {
         "id,split,p_a,p_b\n1,test,0.1,0.9\n2,valid,1,0\n3,,1,0\n",
         "unknown split, 2 of 3 rows: line 3 (id 2) 'valid', line 4 (id 3) ''; known: train, val",
     ),
-    "no test": ("id,split,p_a,p_b\n1,train,0.1,0.9\n", "no galaxy of the split test"),
+    "no test": ("id,split,p_a,p_b\n1,train,0.1,0.9\n", "no galaxies in split 'test'"),
     "prediction of no class": (
         "id,prediction\n1,a\n2,c\n3,\n",
         "prediction is not a class, 2 of 3 rows: line 3 (id 2) 'c', line 4 (id 3) ''; classes are",
@@ -429,7 +432,7 @@ def test_files_that_cannot_be_read_are_named(files, tmp_path):
 def test_other_classes_are_refused(files):
     names = files(one=GOOD, two=GOOD.replace("p_b", "p_c").replace("b,", "c,"))
     said = refusal(names)
-    classes = "two.csv: its classes are a, c, those of the others a, b; all files need the same "
+    classes = "two.csv: classes are a, c; other files have a, b; use the same "
     assert said[1].startswith(f"{classes}columns p_<class>")
     assert said[0].startswith(
         "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) c, there b; "
@@ -440,7 +443,7 @@ def test_labels_that_differ_are_refused_with_their_galaxies(files):
     wrong = OTHER.replace("2,b", "2,a").replace("3,a,0.0,1.0", "3,a,0.6,0.4")
     names = files(one=GOOD, two=wrong, truth=TRUTH)[:2]
     assert refusal(names) == [
-        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) a, there b; mend one, "
+        "two.csv: label differs from one.csv, 1 of 3 rows: line 3 (id 2) a, there b; correct one, "
         "or remove the column if it is a prediction"
     ]
     (said,) = refusal(names, "truth.csv")
@@ -458,20 +461,20 @@ def test_labels_that_are_missing_are_refused(files):
         none="id,p_a\n1,1\n",
     )
     assert refusal(["one.csv", "two.csv"]) == [
-        "no labels: no file has a column label; --labels FILE gives the true classes (that file "
-        "again, if these are the true ones)"
+        "no labels: no file has a column label; give the true classes with --labels FILE (the "
+        "same file, if its labels are true)"
     ]
     said = refusal(["one.csv", "two.csv"], "short.csv")
     assert said[0] == (
-        "one.csv: no label in short.csv, 2 of 3 rows: line 3 (id 2), line 4 (id 3); add their "
-        "labels, or leave them out of all files"
+        "one.csv: no label in short.csv, 2 of 3 rows: line 3 (id 2), line 4 (id 3); add "
+        "labels, or remove these galaxies from all files"
     )
     assert said[1].startswith("two.csv: no label in short.csv, 2 of 3 rows")
     assert refusal(["one.csv"], "odd.csv") == [
         "odd.csv: label is not a class, 1 of 3 rows: line 3 (id 2) 'x'; classes are a, b"
     ]
     assert refusal(["one.csv"], "none.csv")[0].startswith(
-        "none.csv: no column label (or class); it has id, p_a"
+        "none.csv: missing column label (or class); the file has id, p_a"
     )
     files(part="id,label,p_a,p_b\n1,b,0.9,0.1\n2,,0.2,0.8\n3,a,0.3,0.7\n")
     assert refusal(["part.csv"])[0].startswith(
@@ -492,15 +495,15 @@ def test_partial_files_are_refused_with_their_galaxies(files):
     rows = OTHER.splitlines(keepends=True)
     files(one=GOOD, whole=OTHER, part="".join(rows[:2] + rows[3:]), more=GOOD + "4,b,0.4,0.6\n")
     assert refusal(["one.csv", "part.csv", "whole.csv", "more.csv"]) == [
-        "part.csv: seed 0 lacks 1 of 3 test galaxies that one.csv has: 2; predict these, too, or "
-        "leave them out of the other files",
-        "more.csv: seed 0 has test galaxies that one.csv lacks, 1 of 4 rows: line 5 (id 4); leave "
-        "them out, or predict them everywhere",
+        "part.csv: seed 0 lacks 1 of the 3 test galaxies of one.csv: 2; predict these as well, or "
+        "remove them from the other files",
+        "more.csv: seed 0 has test galaxies that one.csv lacks, 1 of 4 rows: line 5 (id 4); "
+        "remove them, or predict them in all files",
     ]
     files(split="id,split,label,p_a,p_b\n1,test,a,0.2,0.8\n2,val,b,0.2,0.8\n3,train,a,0.3,0.7\n")
     (said,) = refusal(["one.csv", "split.csv"])
-    there = "(1 of them it has in val) (1 of them it has in train)"
-    assert f"lacks 2 of 3 test galaxies that one.csv has {there}: 2, 3; " in said
+    there = "(1 of them are in val here) (1 of them are in train here)"
+    assert f"lacks 2 of the 3 test galaxies of one.csv {there}: 2, 3; " in said
 
 
 def test_a_file_of_labels_with_splits_says_which_test_galaxies_there_are(files):
@@ -511,8 +514,7 @@ def test_a_file_of_labels_with_splits_says_which_test_galaxies_there_are(files):
     )
     said = refusal(names[:2], "truth.csv")
     assert [line[: line.index(":", 10)] for line in said] == [
-        f"{name}.csv: seed 0 lacks 1 of 2 test galaxies that truth.csv has"
-        for name in ("one", "two")
+        f"{name}.csv: seed 0 lacks 1 of the 2 test galaxies of truth.csv" for name in ("one", "two")
     ]
 
 
@@ -593,7 +595,7 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
         (project / "results" / "mine" / "hard" / "seed=0" / "metrics.json").read_text()
     )
     assert metrics["file"] == "hard.csv"
-    assert "hard.csv: classes without probabilities" in metrics["findings"][0]
+    assert "hard.csv: no probabilities" in metrics["findings"][0]
 
 
 def test_the_same_name_again_replaces_what_was_brought_before(project, files):

@@ -51,7 +51,7 @@ def test_confident_learning_by_hand():
     said = label_noise.suspect_sentences(found, errors.reset_index())
     assert (
         said[0]
-        == "Of 8 held-out galaxies 2 have a label that the method doubts (confident learning)."
+        == "Of 8 held-out galaxies, 2 have a label that the method doubts (confident learning)."
     )
     assert "A suspected label is not necessarily wrong" in said[1]
     assert said[2].startswith(
@@ -100,9 +100,9 @@ def test_training_galaxies_are_never_asked_and_seeds_are_averaged():
     assert label_noise.label_errors(Entries(entries[:1]), splits=("test",)).drop_duplicates(
         "label"
     ).n.to_list() == [0, 3, 1]
-    with pytest.raises(ValueError, match="no labelled galaxy in val of any method"):
+    with pytest.raises(ValueError, match="no method has labelled galaxies in val"):
         label_noise.suspects(Entries(entries[1:]), splits=("val",))
-    with pytest.raises(ValueError, match="1 galaxies have other labels elsewhere: g0"):
+    with pytest.raises(ValueError, match="labels of 1 galaxies differ between tables: g0"):
         other = entry("other", 0, predicted(["g0"], ["spiral"], [[1, 0, 0]]))
         label_noise.suspects(Entries([entries[1], other]))
 

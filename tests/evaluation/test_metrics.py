@@ -150,9 +150,9 @@ def test_a_class_that_the_test_part_lacks_is_nan_with_its_reason():
     for metric in metrics.PER_CLASS:
         row = found.loc[(metric, "edge-on")]
         assert math.isnan(row.value) and math.isnan(row.low) and row.n == 0
-        assert row.note == "no galaxy of this class in the test part"
+        assert row.note == "no galaxy of this class in the test split"
     assert found.loc[("macro_recall", ""), "value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert found.loc[("macro_f1", ""), "note"] == "mean over the 2 of 3 classes in the test part"
+    assert found.loc[("macro_f1", ""), "note"] == "mean over the 2 of 3 classes in the test split"
     assert found.loc[("accuracy", ""), "note"] == ""
     assert found.loc[(slice(None), ""), "value"].notna().all()
 
@@ -161,7 +161,7 @@ def test_a_test_part_of_one_class_has_no_auc():
     found = evaluate(only(HAND, "spiral"), n_bootstrap=20).set_index(["metric", "class"])
     for name in ("", "spiral"):
         assert math.isnan(found.loc[("auc", name), "value"])
-        assert found.loc[("auc", name), "note"] == "the test part has one class only"
+        assert found.loc[("auc", name), "note"] == "the test split has only one class"
     assert found.loc[("accuracy", ""), "value"] == pytest.approx(2 / 3)
     assert roc(only(HAND, "spiral")).empty
 
@@ -179,7 +179,7 @@ def test_a_class_that_is_never_named_has_precision_0_with_a_note():
     )
     row = evaluate(t, n_bootstrap=5).set_index(["metric", "class"]).loc[("precision", "edge-on")]
     assert row.value == 0
-    assert row.note.startswith("no galaxy was taken for this class")
+    assert row.note.startswith("this class was never predicted")
 
 
 @pytest.mark.parametrize("empty", ["", None, math.nan])

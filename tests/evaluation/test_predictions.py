@@ -20,9 +20,11 @@ def test_the_labelled_galaxies_of_a_split():
     assert list(part.right) == [True, True] and part.p.sum(1) == pytest.approx(1, abs=1e-15)
     assert part.confidence == pytest.approx([0.5, 0.5004 / 1.0004])
     assert both.has("val") and not both.has("train") and len(both.labelled("val").ids) == 6
-    with pytest.raises(ValueError, match=r"in split 'train'; there are test \(3 rows\), val \(6"):
+    with pytest.raises(
+        ValueError, match=r"in split 'train'; the table has test \(3 rows\), val \(6"
+    ):
         both.labelled("train")
-    with pytest.raises(ValueError, match="no labelled galaxy in split 'test'; there are test"):
+    with pytest.raises(ValueError, match="no labelled galaxy in split 'test'; the table has test"):
         table(rows[1:2]).labelled()
 
 
@@ -48,9 +50,9 @@ def test_arrays_give_the_same_predictions():
         classes=HAND.classes,
     )
     assert made.table().equals(HAND.table())
-    with pytest.raises(ValueError, match="3 probabilities per galaxy for 2 classes"):
+    with pytest.raises(ValueError, match="3 probabilities per galaxy, but 2 classes"):
         predictions.Predictions(HAND.ids, HAND.split, HAND.labels, HAND.p, ("a", "b"))
-    with pytest.raises(ValueError, match="labels reach from 2 to 4 with 3 classes"):
+    with pytest.raises(ValueError, match="labels range from 2 to 4; expected -1 .* to 2"):
         predictions.Predictions(HAND.ids, HAND.split, HAND.labels + 2, HAND.p, HAND.classes)
 
 
@@ -80,8 +82,11 @@ def test_arrays_give_the_same_predictions():
         (lambda t: t.assign(p_round=t.p_round - 1, p_spiral=t.p_spiral + 1), "not probabilities"),
         (lambda t: t.assign(p_round="much"), "column 'p_round' is not numeric"),
         (lambda t: t.assign(more=1), "unknown column 'more'; expected id, split, label, p_<class>"),
-        (lambda t: t.drop(columns="split"), "column 'split' is missing; there are id, label, p_r"),
-        (lambda t: t[["id", "split", "label"]], "column 'p_<class>' is missing; there are id, spl"),
+        (lambda t: t.drop(columns="split"), "missing column 'split'; the table has id, label, p_r"),
+        (
+            lambda t: t[["id", "split", "label"]],
+            "missing column 'p_<class>'; the table has id, spl",
+        ),
     ],
 )
 def test_faulty_predictions_are_refused(change, message):
@@ -130,7 +135,7 @@ def test_a_file_of_votes_gives_the_same_votes(tmp_path, concentration):
     assert list(read.voted().ids) == list(read.labelled().ids) == ["007", "nan"]
     assert (read.concentration is not None) == concentration
     assert len(read.voted("val").ids) == 0 and not read.has("val")
-    message = r"no galaxy with votes in split 'val'; there are test \(3 rows\)"
+    message = r"no galaxy with votes in split 'val'; the table has test \(3 rows\)"
     with pytest.raises(ValueError, match=message):
         read.labelled("val")
 
@@ -154,9 +159,12 @@ def test_arrays_give_the_same_votes():
     [
         (
             lambda t: t.drop(columns=["p_Class3.1", "volunteers"]),
-            "column 'volunteers', 'p_Class3.1' is missing; there are id, split",
+            "missing column 'volunteers', 'p_Class3.1'; the table has id, split",
         ),
-        (lambda t: t.assign(s_smooth=1.0), "column 's_edge_on', 's_bar', 's_spiral' and 7 more is"),
+        (
+            lambda t: t.assign(s_smooth=1.0),
+            "missing column 's_edge_on', 's_bar', 's_spiral' and 7 more;",
+        ),
         (
             lambda t: t.assign(
                 **{f"s_{q}": 0.0 if q == "bar" else 1.0 for q in galaxy_zoo_tree.SLICES}

@@ -183,7 +183,7 @@ def test_only_seeds_with_both_count():
     (said,) = sentences(full + half)
     assert said.endswith(", 2 seeds, 20 test galaxies each; 2 of 4 seeds missing).")
     (said,) = sentences(half)
-    unknown = "no seed has results for both it and an untrained encoder yet."
+    unknown = "no seed has results for both the method and an untrained encoder yet."
     assert said == f"moco dnn, all labels: {unknown}"
 
 

@@ -116,9 +116,9 @@ def test_budgets_come_in_order_and_what_is_missing_and_the_baseline_are_said():
     assert said[1:4] == [
         "With 25 labels, always predicting the most common class would reach 0.300.",
         "With 50 labels: no result yet.",
-        "With 50 labels, moco lacks 1 of 1 seeds.",
+        "With 50 labels, moco lacks results for 1 of 1 seeds.",
     ]
-    assert said[-1] == "With all labels, cnn lacks 1 of 2 seeds."
+    assert said[-1] == "With all labels, cnn lacks results for 1 of 2 seeds."
     shown = verdict.readable(found)
     assert (
         shown.labels.tolist() == ["25", "100", "all"]

@@ -84,19 +84,20 @@ def test_sentences_say_what_is_resolved_and_what_a_tie():
     assert said[0] == (
         f"With all labels, tree has the lowest RMSE, {best.rmse:.4f} (95 % interval {interval}, "
         f"3 seeds, 200 test galaxies each); this closes {best.way:.0f} % of the gap between "
-        f"predicting the mean ({best.baseline:.4f}) and the best achievable ({best.floor:.4f})."
+        f"predicting the mean vote ({best.baseline:.4f}) and the best achievable RMSE "
+        f"({best.floor:.4f})."
     )
     text = " ".join(said)
     assert "With all labels, tree is significantly better than " in text
     assert "plain (" in text and "late (" in text and "after Holm's correction" in text
     assert (
         sum(
-            "plain gives answers that contradict the decision tree for every test" in s
+            "plain predicts answers that contradict the decision tree for every test" in s
             for s in said
         )
         == 1
     )
-    assert "With all labels, late lacks 1 of 2 seeds." in said
+    assert "With all labels, late lacks results for 1 of 2 seeds." in said
     assert any(s.startswith("With 50 labels, tree reaches an RMSE of 0.") for s in said)
 
 
@@ -133,7 +134,7 @@ def test_sentences_and_texts_of_little():
     table = compare(missing)
     assert sentences(missing) == [
         "With all labels: no result yet.",
-        "With all labels, tree lacks 1 of 1 seeds.",
+        "With all labels, tree lacks results for 1 of 1 seeds.",
     ]
     shown = vote_comparison.readable(table).iloc[0]
     assert shown["RMSE"] == shown["contradict the tree"] == "–" and shown.seeds == "0 (1 missing)"
@@ -144,7 +145,7 @@ def test_sentences_and_texts_of_little():
     said = sentences(unknown)
     assert (
         said[0].endswith("; the best achievable RMSE is unknown.")
-        and "predicting the mean gives 0." in said[0]
+        and "predicting the mean vote gives 0." in said[0]
     )
     found = compare(given)
     shown, row = vote_comparison.readable(found).iloc[0], found.iloc[0]

@@ -185,6 +185,6 @@ def test_collapsed_features_are_shown_and_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="8 points, 8 labels, 8 images, 7 ids in 3 dimensions"):
         made(ids=NASTY[:7])
     with pytest.raises(
-        ValueError, match="in 2 dimensions: expected as many of each, in 3 dimensions"
+        ValueError, match="in 2 dimensions: expected equal numbers, in 3 dimensions"
     ):
         made(points=same[["a", "b"]])

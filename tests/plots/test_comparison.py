@@ -147,7 +147,7 @@ def test_comparison_sorts_methods_and_draws_their_intervals():
     assert list(accuracy.lines[0].get_xdata()) == pytest.approx([0.8, 0.85, 0.9])
     segments = [segment[:, 0] for segment in accuracy.collections[0].get_segments()]
     np.testing.assert_allclose(segments, [[0.78, 0.82], [0.83, 0.87], [0.88, 0.92]])
-    assert log_loss.get_xlabel() == "log loss (nats)\nless is better"
+    assert log_loss.get_xlabel() == "log loss (nats)\nlower is better"
     assert any("(n = 160 to 162 test galaxies)" in t for t in said(figure))
     by_loss = comparison_plots.comparison(table, metrics=("log_loss",)).axes[0]
     assert [t.get_text() for t in by_loss.get_yticklabels()] == names[::-1]
@@ -265,7 +265,7 @@ def test_mistakes_are_arrows_from_the_honest_number_to_the_reported_one():
     alone = comparison_plots.mistakes(*replayed((0,)))
     assert "one seed (n = 398 to 400 test galaxies)" in said(alone)
     assert [line for line in alone.axes[0].lines if line.get_markersize() < 6] == []
-    assert alone.axes[0].get_xlabel().startswith("accuracy (or what") and any(
+    assert alone.axes[0].get_xlabel().startswith("accuracy (or the metric") and any(
         "+0.050" in text for text in said(alone)
     )
     assert comparison_plots.mistakes(table[1:], seeds).axes[0].get_xlabel() == "accuracy"

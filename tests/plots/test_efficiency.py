@@ -129,9 +129,9 @@ def test_pareto_moves_points_apart_that_would_hide_each_other():
 
 def test_pareto_names_what_has_no_cost_and_leaves_out_what_has_no_result():
     shown = said(pareto(many()))
-    assert "cost not known:\ncae_frozen random_linear 0" in shown and "↓ majority 0.250" in shown
+    assert "cost unknown:\ncae_frozen random_linear 0" in shown and "↓ majority 0.250" in shown
     assert not any("imagenet_finetuned" in text for text in shown)
-    assert said(CASES["pareto of nothing"]()) == ["no method says its seconds of training"]
+    assert said(CASES["pareto of nothing"]()) == ["training time (s): unknown for all methods"]
 
 
 def test_twenty_methods_look_different():
@@ -263,4 +263,4 @@ def test_equivalent_labels_are_numbers_or_bounds_in_their_cells():
     assert [cells[1, j] for j in range(5)] == ["25", "≤ 25", "> 4,000", "250", "4,000"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["cnn", "forest"]
     assert [t.get_text() for t in ax.get_xticklabels()][-1] == "all\n(0.880)"
-    assert ax.get_xlabel() == "labels of resnet18 (its accuracy)"
+    assert ax.get_xlabel() == "labels of resnet18 (accuracy)"

@@ -102,7 +102,7 @@ def test_health_shows_what_was_measured_where_it_was():
         "contrastive" in text for text in said(feature_plots.health(history(contrastive=False)))
     )
     assert said(feature_plots.health(history()[["epoch", "train_loss"]])) == [
-        "the health of the features was not measured"
+        "no measurements of feature quality"
     ]
 
 

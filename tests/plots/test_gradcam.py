@@ -127,7 +127,7 @@ def test_captions_stand_in_place_of_names():
         "odd feature: lens or arc 0.50, predicted 0.25",
     } <= lines
     assert targets.caption("edge_on", "yes", float("nan"), 0.5) == "edge on: yes, predicted 0.50"
-    with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one for each"):
+    with pytest.raises(ValueError, match="titles: 1 for 3 galaxies; expected one per galaxy"):
         overlay(titles=["one"])
     with pytest.raises(ValueError, match="bar: 2 for 3 galaxies"):
         overlay(names=captions(), captions=captions(2))
@@ -147,14 +147,17 @@ def test_curves_are_distinguished_and_only_methods_have_bands():
         assert len({(to_hex(line.get_color()), str(line._dash_pattern)) for line in ax.lines}) == 7
         assert len({str(line._dash_pattern) for line in ax.lines}) == 7  # not by colour alone
         assert len(ax.collections) == len(gradcam.METHODS)
-    assert {"deletion: less area is better", "insertion: more area is better"} <= set(said(figure))
+    assert {"deletion (area: lower is better)", "insertion (area: higher is better)"} <= set(
+        said(figure)
+    )
     assert any("1,234 galaxies" in text for text in said(figure))
 
 
 def test_scores_have_their_interval_and_the_control_is_a_line():
     figure = gradcam_plots.scores(scores())
+    senses = {"less": "lower", "more": "higher"}
     assert [ax.get_xlabel() for ax in figure.axes] == [
-        f"{name}\n{better} is better" for name, better in map_scores.BETTER.items()
+        f"{name}\n{senses[sense]} is better" for name, sense in map_scores.BETTER.items()
     ]
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
         gradcam_plots.NAMES.get(method, method) for method in reversed(METHODS)

@@ -143,7 +143,7 @@ def test_bars_join_what_is_statistically_tied():
     ]
     assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
-    assert "all are distinguished" in said(CASES["no ties"]())
+    assert "no methods are tied" in said(CASES["no ties"]())
 
 
 def test_probabilities_mirror_each_other_and_mark_ties():

@@ -194,7 +194,7 @@ def test_comparison_puts_the_lowest_on_top_between_floor_and_baseline():
         0.195
     )
     shown = said(figure)
-    assert " noise floor 0.040 " in shown and " mean-vote baseline 0.195 " in shown
+    assert " best achievable 0.040 " in shown and " mean vote 0.195 " in shown
     assert any("(n = 140 to 142 test galaxies)" in text for text in shown)
     spans = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
     assert (spans[1].x0, spans[1].x1) == (pytest.approx(0.19), pytest.approx(0.20))
@@ -221,9 +221,9 @@ def test_predictions_are_binned_against_votes():
     counts = np.asarray(panels[0].collections[0].get_array().filled(0))
     assert np.trace(counts) == 50  # all on the line on which both are equal
     assert panels[1].get_ylim()[0] == pytest.approx(-0.1) and panels[0].get_ylim()[0] == 0
-    assert "fraction of the volunteers (n = 50 galaxies)" in said(figure)
+    assert "fraction of volunteers (n = 50 galaxies)" in said(figure)
     assert said(vote_plots.predicted_against_votes(t.assign(split="train"))) == [
-        "no galaxy with votes in the test part"
+        "no galaxies with votes in the test split"
     ]
     with pytest.raises(KeyError, match="unknown question 'colour'"):
         vote_plots.predicted_against_votes(t, answers=[("colour", "red")])
@@ -317,10 +317,10 @@ def test_violations_are_given_by_method():
 
 def test_figures_of_nothing_say_why():
     expected = {
-        "no progress": "the best achievable RMSE is unknown: the number of volunteers is not known",
+        "no progress": "the best achievable RMSE is unknown: the number of volunteers is unknown",
         "comparison of nothing": "no method has a result yet",
-        "no coverage": "no counts of votes: the number of volunteers is not known",
-        "no violations": "no galaxy's predicted fractions break the tree",
+        "no coverage": "no vote counts: the number of volunteers is unknown",
+        "no violations": "no predicted fractions violate the decision tree",
     }
     assert {case: said(CASES[case]()) for case in expected} == {
         case: [text] for case, text in expected.items()

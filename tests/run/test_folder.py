@@ -102,7 +102,7 @@ def test_predictions_come_back_as_they_were(project):
     [
         ({"ids": ["7", "7"]}, r"duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
         ({"ids": ["7"]}, "lengths differ"),
-        ({"labels": torch.tensor([2, 0])}, "labels reach from 0 to 2"),
+        ({"labels": torch.tensor([2, 0])}, "labels range from 0 to 2"),
         (
             {"probabilities": torch.tensor([[0.5, 0.5], [float("nan"), 0.0]])},
             r"sum to 1, 1 of 2 rows: line 3 \(id 007\) nan",
@@ -111,7 +111,7 @@ def test_predictions_come_back_as_they_were(project):
             {"probabilities": torch.tensor([[0.5, 3.5], [1.0, 0.0]])},
             r"sum to 1, 1 of 2 rows: line 2 \(id 7\) 4.0",
         ),
-        ({"classes": ("round",)}, "2 probabilities per galaxy for 1 classes"),
+        ({"classes": ("round",)}, "2 probabilities per galaxy, but 1 classes"),
     ],
 )
 def test_wrong_predictions_are_refused(project, change, message):
@@ -124,7 +124,7 @@ def test_wrong_predictions_are_refused(project, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,label,p_a\n", "column 'split' is missing"),
+        ("id,label,p_a\n", "missing column 'split'"),
         ("id,split,label,a,p_b\n", "unknown column 'a'; expected id, split, label, p_<class>"),
         ("id,split,label,p_a,p_b\n1,test,a,x,0\n", "column 'p_a' is not numeric"),
         (
@@ -557,7 +557,7 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
     table = pd.read_csv(path, dtype={"id": str})
     texts = table.assign(**{"p_Class3.2": ["x", "0.1"]})
     for change, message in (
-        (table.drop(columns="p_Class3.2"), r"votes.csv: column 'p_Class3.2' is missing"),
+        (table.drop(columns="p_Class3.2"), r"votes.csv: missing column 'p_Class3.2'"),
         (texts, r"votes.csv: column 'p_Class3.2' is not numeric"),
         (table.assign(id="7"), r"votes.csv: duplicate id, 2 of 2 rows: line 2 \(id 7\)"),
     ):

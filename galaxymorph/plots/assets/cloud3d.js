@@ -4,10 +4,10 @@ const canvas = document.querySelector("main > canvas"), pen = canvas.getContext(
 const card = document.getElementById("card"), sprite = document.getElementById("sprite");
 const shapes = data.looks.map((look) => new Path2D(look.shape)), visible = data.looks.map(() => true);
 const still = matchMedia("(prefers-reduced-motion: reduce)"), dark = matchMedia("(prefers-color-scheme: dark)");
-const EYE = 3.4; // distance of the eye from the middle; the points fill a ball of radius 1
+const EYE = 3.4; // distance of the eye from the centre; the points fill a ball of radius 1
 let yaw = 0.6, pitch = 0.35, zoom = 1, touched = false, picked = -1, drawn = [], asked = false, before = 0;
 
-function seen([x, y, z]) { // where a point is on the screen, how near, and how large things are there
+function seen([x, y, z]) { // position of a point on the screen, its depth, and the scale there
   const [c, s, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
   const side = c * x + s * z, back = c * z - s * x;
   const up = cp * y - sp * back, near = sp * y + cp * back;
@@ -33,14 +33,14 @@ function draw(now) {
   for (const dot of drawn) {
     const look = data.looks[dot.kind], radius = sharp * (1.6 + dot.size / 90) * look.size * (dot.i === picked ? 2 : 1);
     pen.setTransform(radius, 0, 0, radius, dot.x * sharp, dot.y * sharp);
-    pen.globalAlpha = dot.i === picked ? 1 : Math.min(1, Math.max(0.3, 0.7 + 0.35 * dot.near)); // far ones are pale
+    pen.globalAlpha = dot.i === picked ? 1 : Math.min(1, Math.max(0.3, 0.7 + 0.35 * dot.near)); // fade with distance
     pen.fillStyle = own[look.colour] || look.colour;
     pen.fill(shapes[dot.kind]);
   }
   if (!touched && !still.matches) redraw();
 }
 
-function axes(style) { // through the middle, named at their ends
+function axes(style) { // through the centre, labelled at their ends
   pen.globalAlpha = 1;
   pen.strokeStyle = style.getPropertyValue("--line");
   pen.fillStyle = style.getPropertyValue("--faint");
@@ -55,7 +55,7 @@ function axes(style) { // through the middle, named at their ends
 
 function redraw() { if (!asked) { asked = true; requestAnimationFrame(draw); } }
 
-function pick(event, reach) { // the galaxy under the pointer, the nearest to the eye of those that are equally close
+function pick(event, reach) { // the galaxy under the pointer; if tied, the one in front
   const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
   let best = null, least = reach;
   for (const dot of drawn) {
@@ -84,7 +84,7 @@ function magnify(factor) { zoom = Math.max(0.4, Math.min(8, zoom * factor)); mov
 function moved() { touched = true; picked = -1; card.hidden = true; redraw(); }
 
 const fingers = new Map();
-let way = 0; // that the pointer has gone since it went down: a tap or a drag
+let way = 0; // distance moved since the pointer went down: tells a tap from a drag
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   fingers.set(event.pointerId, event);
@@ -109,7 +109,7 @@ canvas.addEventListener("pointerleave", (event) => {
   if (event.pointerType === "mouse" && !fingers.size) { picked = -1; card.hidden = true; redraw(); }
 });
 canvas.addEventListener("wheel", (event) => {
-  if (!document.hasFocus()) return; // embedded in a page, its wheel scrolls that page until this view is clicked
+  if (!document.hasFocus()) return; // if embedded, let the wheel scroll the page until this view is clicked
   event.preventDefault();
   magnify(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)));
 }, { passive: false });

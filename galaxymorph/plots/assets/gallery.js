@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const [filters, sort, backwards, find, copy, count, galaxies, end] =
   ["filters", "sort", "reversed", "find", "copy", "count", "galaxies", "end"].map((id) => document.getElementById(id));
-const STEP = 120; // galaxies that are added at a time while scrolling
+const STEP = 120; // galaxies added at a time while scrolling
 const chosen = Object.fromEntries(Object.keys(data.texts).map((name) => [name, null]));
 const words = (name) => name.replaceAll("_", " ");
 let order = [], drawn = 0;
@@ -13,10 +13,10 @@ function element(kind, text, ...inside) {
   return made;
 }
 
-for (const [name, values] of Object.entries(data.texts)) { // a row of buttons for each column of texts
+for (const [name, values] of Object.entries(data.texts)) { // a row of filter buttons per text column
   const counts = new Map();
   for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
-  if (counts.size > 40) continue; // no filter, as for a remark on each galaxy
+  if (counts.size > 40) continue; // too many values to filter by, such as remarks
   const row = element("div", element("span", words(name)));
   row.className = "filter";
   for (const [value, n] of [[null, values.length], ...[...counts].sort((a, b) => b[1] - a[1])]) {
@@ -55,7 +55,7 @@ function show() {
   fill();
 }
 
-function fill() { // as far as somebody can see, and a little further
+function fill() { // fill the window and a little beyond
   while (drawn < order.length && end.getBoundingClientRect().top < innerHeight + 600) more();
 }
 
@@ -83,7 +83,7 @@ async function copied(ids) {
   const text = ids.join("\n");
   try {
     await navigator.clipboard.writeText(text);
-  } catch { // of a page from a file, or in a frame
+  } catch { // for pages opened from a file or in a frame
     const area = element("textarea", text);
     document.body.append(area);
     area.select();
