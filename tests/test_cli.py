@@ -358,7 +358,7 @@ def test_predict_refuses_with_a_message(galaxies, capsys):
         (["predict", *galaxies, "nowhere"], "nowhere does not exist"),
         (
             ["predict", "--images", "images", "--model", "images/7.jpg"],
-            "images/7.jpg: not a model file",
+            "images/7.jpg: not a valid model file",
         ),
         (["similar", *galaxies, "--galaxy", "9"], "no galaxy '9' among 5"),
     ):

@@ -273,7 +273,7 @@ def one_by_one(encoder: nn.Module, images: train.Pixels) -> Float[Tensor, "galax
 # ---- the parts
 
 
-def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> nn.Module:
+def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> Any:
     torch.manual_seed(seed)
     return fresh()
 

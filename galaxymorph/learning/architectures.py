@@ -1,5 +1,4 @@
-"""Networks that torchvision does not have, from normalised images to features: a small CNN for
-galaxies, and Xception."""
+"""A small CNN for galaxies, and Xception: networks that torchvision lacks."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,22 +13,21 @@ Features = Float[Tensor, "galaxy feature"]
 Mean = Float[Tensor, ""]  # over a batch
 Cells = Float[Tensor, "galaxy _ _ _"]  # channels of a map
 
-# px. Where a last stage gets single cells, the bfloat16 gradient of its stride-2 convolution reads
-# memory that was never written, so it may be NaN (oneDNN on CPU, torch 2.15).
+# px. In smaller images the last stage may receive a single cell; the bfloat16 gradient of its
+# stride-2 convolution then reads uninitialised memory and may be NaN (oneDNN on CPU, torch 2.15).
 SMALLEST = 32
 
 
 def convolution(before: int, after: int, size: int, **options: Any) -> list[nn.Module]:
-    """Without a bias, which BatchNorm would take away again."""
+    """Make a convolution and its BatchNorm; a bias would be cancelled by BatchNorm."""
     return [nn.Conv2d(before, after, size, bias=False, **options), nn.BatchNorm2d(after)]
 
 
 class SmallCNN(nn.Module):
-    """Blocks of two 3 x 3 convolutions and a maximum over 2 x 2 cells, then the mean over cells.
+    """Blocks of two 3 x 3 convolutions and 2 x 2 max pooling, then global average pooling.
 
-    The plan of Simonyan & Zisserman 2015 (arXiv 1409.1556) for a few hundred labelled galaxies,
-    with BatchNorm (Ioffe & Szegedy 2015); takes any image size. The last of the blocks' `channels`
-    is `num_features`."""
+    A small version of Simonyan & Zisserman 2015 (arXiv 1409.1556) with BatchNorm, for a few hundred
+    labelled galaxies of any image size. The last of the blocks' `channels` is `num_features`."""
 
     def __init__(self, *, channels: Sequence[int] = (16, 32, 64, 128)):
         super().__init__()
@@ -46,7 +44,7 @@ class SmallCNN(nn.Module):
 
 
 class Xception(nn.Module):
-    """Chollet 2017 (arXiv 1610.02357), figure 5, up to the global mean: 20.8 M parameters."""
+    """Xception (Chollet 2017, arXiv 1610.02357, figure 5) without its head: 20.8 M parameters."""
 
     num_features = 2048
 
@@ -72,14 +70,13 @@ class Xception(nn.Module):
 
 
 def _separable(before: int, after: int) -> list[nn.Module]:
-    """Each channel by itself over 3 x 3 cells, then all channels of a cell; nothing in between."""
+    """A 3 x 3 depthwise convolution, then a 1 x 1 pointwise one, with no activation between."""
     each = nn.Conv2d(before, before, 3, padding=1, groups=before, bias=False)
     return [each, *convolution(before, after, 1)]
 
 
 class _Block(nn.Module):
-    """Separable convolutions beside a shortcut, which is a 1 x 1 convolution where the block halves
-    the image (stride 2)."""
+    """Separable convolutions with a shortcut; with stride 2, the image is halved."""
 
     def __init__(self, *channels: int, stride: int = 2, relu_first: bool = True):
         super().__init__()

@@ -1,8 +1,7 @@
-"""Random views of galaxies, on their own device, with a different draw for each.
+"""Random views of galaxies, drawn independently for each galaxy on the device of the images.
 
-A galaxy has no up and no handedness, so any rotation and mirror image is as good as the original;
-zoom, shift, blur, noise, brightness and colour stand for distance, centring, seeing, depth and
-calibration."""
+Rotation and mirroring do not change a galaxy's type; zoom, shift, blur, noise, brightness and
+colour mimic differences in distance, centring, seeing, depth and calibration."""
 
 import math
 from collections.abc import Callable
@@ -18,21 +17,21 @@ EXTINCTION = (1.698, 2.285, 3.303)  # A / E(B - V) in SDSS i, r, g for R_V = 3.1
 
 @dataclass(kw_only=True, eq=False)
 class Views:
-    """Random views: `views(images)` changes each image in its own way.
+    """Random transformations: `views(images)` draws them for each image.
 
     All options are amplitudes; 0 or False switches one off:
 
-    * `rotation`: by any angle; `flip`: mirror image for every second galaxy;
-    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: largest one in sides of the image;
+    * `rotation`: by a random angle; `flip`: mirror each galaxy with probability 1/2;
+    * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: at most this fraction of the side;
     * `brightness`: factor 1 +- brightness for all bands; `colour`: the same for each band;
-    * `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or taken away, as
-      if red, green and blue were SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table 6);
-      exact only for images with a linear stretch;
+    * `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or removed; red,
+      green and blue are treated as SDSS i, r, g (Schlafly & Finkbeiner 2011, ApJ 737, 103, table
+      6); exact only for images with a linear stretch;
     * `blur`: largest sigma of a Gaussian PSF in pixels; `noise`: largest standard deviation of
       added sky noise.
 
-    Draws come from `generator`, or torch's own of the device (seeded by `fit`). Raises `ValueError`
-    for a negative amplitude."""
+    Random numbers come from `generator`, by default torch's own for the device (seeded by `fit`).
+    Raises `ValueError` for a negative amplitude."""
 
     rotation: bool = True
     flip: bool = True
@@ -47,7 +46,7 @@ class Views:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 0:
-                raise ValueError(f"{name}={value}: an amplitude is 0 (off) or more")
+                raise ValueError(f"{name}={value}: expected an amplitude of 0 (off) or more")
 
     def __call__(self, images: Images, *, generator: torch.Generator | None = None) -> Images:
         n, device = len(images), images.device
@@ -74,11 +73,11 @@ class Views:
         return images.clamp(0, 1)
 
     def _geometry(self, images: Images, uniform: Callable[..., Tensor]) -> Images:
-        """Rotate, flip, zoom and shift in one resampling."""
+        """Rotate, flip, zoom and shift with a single resampling."""
         still = torch.zeros(len(images), device=images.device)
         angle = 2 * math.pi * uniform() if self.rotation else still
         scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor
         mirror = torch.where(uniform() < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
-        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(1)  # in half sides
+        dx, dy = (2 * self.shift * (2 * uniform(2) - 1)).unbind(1)  # in units of half the side
         return resampled(images, cos * mirror, -sin, dx, sin * mirror, cos, dy)

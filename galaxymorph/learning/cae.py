@@ -1,10 +1,9 @@
-"""A convolutional autoencoder: galaxies through a narrow latent vector, which has to describe them.
+"""A convolutional autoencoder, which compresses a galaxy to a short latent vector.
 
-Hinton & Salakhutdinov 2006 (Science 313, 504); Masci et al. 2011 (ICANN) for convolutions. What
-differs from the published autoencoder of galaxies (four convolutions with 32-32-16-8 channels, 128
-numbers): BatchNorm, wider layers, and each galaxy is turned first, its major axis horizontal. Which
-way a galaxy points on the sky means nothing, but takes more of a plain latent vector than the
-difference between a spiral and an elliptical."""
+Hinton & Salakhutdinov 2006 (Science 313, 504); Masci et al. 2011 (ICANN) for convolutions. Unlike
+the published autoencoder of galaxies (32-32-16-8 channels, 128 latent numbers), it has BatchNorm
+and wider layers, and first rotates each galaxy until its major axis is horizontal: the position
+angle would otherwise take up more of the latent vector than the type of the galaxy."""
 
 import itertools
 import math
@@ -17,23 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph.learning.architectures import SMALLEST, Features, Mean, convolution
+from galaxymorph.learning.protocols import EncoderLike
 from galaxymorph.pixels import Each, Images, Pixels, resampled
 
 Image = Float[Tensor, "3 size size"]
 
-STRIDE = 16  # px of the image for each cell of the encoder's last stage
-WINDOW = 0.2  # of the image's side: sigma of the Gaussian in which an orientation is measured
+STRIDE = 16  # px of the image per cell of the encoder's last feature map
+WINDOW = 0.2  # sigma of the Gaussian window of `orientation`, as a fraction of the image's side
 
 
 class ConvEncoder(nn.Module):
-    """Four convolutions with `channels` that halve the image each, then a vector of `latent`
-    numbers.
+    """Four convolutions that each halve the image, then a vector of `latent` numbers.
 
-    `image_size` is in px. With `aligned`, each galaxy is turned first, its major axis horizontal
-    (`orientation`), so that the vector says next to nothing about the angle. The last stage's map,
-    flattened, is the vector itself where it has `latent` numbers, as in the published encoder
-    (`channels=(32, 32, 16, 8), aligned=False`: 8 x 4 x 4 = 128 at 64 px); otherwise a linear layer
-    leads to it. Raises `ValueError` as `check_stages` does."""
+    `image_size` is in px. With `aligned`, each galaxy is first rotated until its major axis is
+    horizontal (`orientation`). The vector is the flattened last feature map if that has `latent`
+    numbers, as in the published encoder (`channels=(32, 32, 16, 8), aligned=False`: 8 x 4 x 4 = 128
+    at 64 px); otherwise a linear layer follows. Raises `ValueError` as `check_stages` does."""
 
     def __init__(
         self,
@@ -56,7 +54,7 @@ class ConvEncoder(nn.Module):
         self.to_latent = nn.Identity() if flat == latent else nn.Linear(flat, latent)
 
     def forward(self, images: Images) -> Features:
-        """Latent vectors of normalised images (`encoders.Encoder.prepare`)."""
+        """Compute latent vectors of normalised images (`encoders.Encoder.prepare`)."""
         if images.shape[-1] != self.image_size:
             found = f"images of {images.shape[-1]} px for an encoder of {self.image_size} px"
             raise ValueError(f"{found}; set image_size")
@@ -66,24 +64,23 @@ class ConvEncoder(nn.Module):
 
 
 def check_stages(channels: Sequence[int], image_size: int) -> None:
-    """Raise `ValueError` unless there are four stages and the image can be halved by each."""
+    """Raise `ValueError` unless there are four stages and the image can be halved four times."""
     if image_size % STRIDE or image_size < SMALLEST:
-        needs = f"needs a multiple of {STRIDE}, at least {SMALLEST} px"
-        raise ValueError(f"image_size={image_size}: the autoencoder {needs}")
+        wanted = f"a multiple of {STRIDE}, at least {SMALLEST} px"
+        raise ValueError(f"image_size={image_size}: the autoencoder needs {wanted}")
     if len(channels) != 4:
         raise ValueError(f"channels={list(channels)}: expected one number for each of 4 stages")
 
 
 @torch.no_grad()
 def orientation(images: Images) -> Each:
-    """Measure the direction (radians) of each galaxy's major axis, from the image's +x axis towards
-    +y (down); of its two ends, the one with the longer tail of light.
+    """Measure the direction of each galaxy's major axis, in radians from +x towards +y (down).
 
-    The axis is that of the second moments of the light, 0.5 atan2(2 M_xy, M_xx - M_yy) (Stobie
-    1980, SPIE 264, 208), its end where the third moment is positive. Light is what the mean of the
-    bands has above the image's median, the sky, within a Gaussian window of sigma = `WINDOW` sides
-    about the centre, against neighbours; moments are about its centroid. Contrast and zero point of
-    the image do not matter. Of a galaxy without an axis it is any angle."""
+    The axis follows from second moments about the centroid, 0.5 atan2(2 M_xy, M_xx - M_yy) (Stobie
+    1980, SPIE 264, 208); of its two directions we take the one with positive third moment (the
+    longer tail of light). The light is the mean of the bands above the image's median (the sky),
+    weighted with a Gaussian of sigma = `WINDOW` sides about the centre to suppress neighbours. The
+    angle does not depend on contrast or zero point; for a round galaxy it is arbitrary."""
     images = images.float()
     light = images.mean(1)  # (galaxy, size, size)
     light = (light - light.flatten(1).median(1).values[:, None, None]).clamp_min(0)
@@ -91,7 +88,7 @@ def orientation(images: Images) -> Each:
     x = (torch.arange(size, device=images.device) + 0.5) / size - 0.5  # in sides, from the centre
     window = torch.exp(-0.5 * (x / WINDOW).square())
     light = light * window * window[:, None]
-    total = light.sum((1, 2)).clamp_min(torch.finfo().tiny)  # an image of a single grey has none
+    total = light.sum((1, 2)).clamp_min(torch.finfo().tiny)  # a uniform image has no light
 
     def moment(of: Tensor) -> Tensor:
         return (light * of).sum((1, 2)) / total
@@ -104,8 +101,7 @@ def orientation(images: Images) -> Each:
 
 
 def turned(images: Images, angle: Each) -> Images:
-    """Turn each image about its centre by its own `angle`, so that what was in that direction
-    (`orientation`) comes to lie along +x."""
+    """Rotate each image about its centre so that the direction `angle` ends up along +x."""
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return resampled(images.float(), cos, -sin, zero, sin, cos, zero)
 
@@ -113,14 +109,14 @@ def turned(images: Images, angle: Each) -> Images:
 class CAE(nn.Module):
     """Any `encoder` with a convolutional decoder; a learner for `train.fit` that ignores targets.
 
-    `image_size` is in px; `channels` are those of the decoder's four stages, from the image inwards
-    like the encoder's. With `aligned`, the decoder draws galaxies with a horizontal major axis,
-    which are then turned to where they were; an encoder that is not aligned itself has to learn
-    which features do not turn with the galaxy. Raises `ValueError` as `check_stages` does."""
+    `image_size` is in px; `channels` are those of the decoder's four stages, listed from the image
+    inwards like the encoder's. With `aligned`, the decoder draws galaxies with a horizontal major
+    axis, which are then rotated back; an encoder that is not aligned itself must learn features
+    that do not depend on rotation. Raises `ValueError` as `check_stages` does."""
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: EncoderLike,
         *,
         image_size: int = 64,
         channels: Sequence[int] = (32, 64, 128, 256),
@@ -129,10 +125,10 @@ class CAE(nn.Module):
         super().__init__()
         check_stages(channels, image_size)
         self.encoder, self.aligned = encoder, aligned
-        latent, side = int(encoder.num_features), image_size // STRIDE  # pyright: ignore[reportArgumentType]
+        latent, side = encoder.num_features, image_size // STRIDE
         inwards = channels[-1] * side**2
         output = _doubled(channels[0], 3)
-        nn.init.constant_(output.bias, -2.2)  # pyright: ignore[reportArgumentType] # sigmoid: 0.1
+        nn.init.constant_(output.get_parameter("bias"), -2.2)  # sigmoid: 0.1, a faint image
         stages = list[nn.Module]()
         for before, after in itertools.pairwise(channels[::-1]):
             layers = _doubled(before, after), nn.BatchNorm2d(after), nn.ReLU()
@@ -142,7 +138,7 @@ class CAE(nn.Module):
         self.decoder = nn.Sequential(first, unflatten, *stages, output)
 
     def decode(self, latent: Features, angle: Each | None = None) -> Images:
-        """Draw images in [0, 1] of latent vectors, turned to an `angle` if one is given."""
+        """Decode latent vectors to images in [0, 1], rotated to `angle` if given."""
         images = self.decoder(latent).float().sigmoid()
         return images if angle is None else turned(images, -angle)
 
@@ -156,8 +152,7 @@ class CAE(nn.Module):
 
     @torch.no_grad()
     def oddity(self, images: Pixels, *, batch_size: int = 256) -> Each:
-        """Compute the mean squared error of each galaxy's reconstruction, in eval mode, on the CPU:
-        large for odd galaxies."""
+        """Return the mean squared error of each reconstruction: large for unusual galaxies."""
         self.eval()
         where, errors = next(self.parameters()).device, []
         for batch in images.split(batch_size):
@@ -169,8 +164,7 @@ class CAE(nn.Module):
     def interpolate(
         self, first: Image, second: Image, *, steps: int = 8
     ) -> Float[Tensor, "steps 3 size size"]:
-        """Draw images along the straight line between two galaxies' latent vectors, in eval mode,
-        from one's reconstruction to the other's. The angle goes the shorter way."""
+        """Decode `steps` points on the straight line between two galaxies' latent vectors."""
         both = torch.stack([first, second])
         self.eval()
         along = torch.linspace(0, 1, steps, device=both.device)
@@ -178,12 +172,12 @@ class CAE(nn.Module):
         latent = start + along[:, None] * (end - start)
         if not self.aligned:
             return self.decode(latent)
-        here, there = orientation(both)
-        way = torch.remainder(there - here + math.pi, 2 * math.pi) - math.pi
-        return self.decode(latent, here + along * way)
+        first_angle, last_angle = orientation(both)
+        # along the shorter arc
+        change = torch.remainder(last_angle - first_angle + math.pi, 2 * math.pi) - math.pi
+        return self.decode(latent, first_angle + along * change)
 
 
 def _doubled(before: int, after: int) -> nn.ConvTranspose2d:
-    """A kernel that is a multiple of its stride reaches every pixel equally often: no chequerboard
-    (Odena et al. 2016)."""
+    """Double the image's side; kernel 4 with stride 2 avoids chequerboards (Odena et al. 2016)."""
     return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)

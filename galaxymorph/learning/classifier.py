@@ -1,4 +1,4 @@
-"""Heads that tell the class of a galaxy: trained with the encoder, or on its features alone."""
+"""Heads that classify galaxies, trained together with the encoder or on its features alone."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,25 +15,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph.learning.architectures import Features, Mean
+from galaxymorph.learning.protocols import EncoderLike
 
-Inputs = Float[Tensor, "galaxy ..."]  # images in [0, 1], or features where a DNN is the encoder
+Inputs = Float[Tensor, "galaxy ..."]  # images in [0, 1]; features if the encoder is a DNN
 Outputs = Float[Tensor, "galaxy output"]
 Classes = Int[Tensor, " galaxy"]
 
 
 class Headed(nn.Module):
-    """A head on an encoder; `measures` is each learner's own."""
+    """An encoder with a head; subclasses define `measures`."""
 
-    encoder: nn.Module
+    encoder: EncoderLike
     head: nn.Module
 
     def forward(self, images: Inputs) -> Outputs:
-        """Compute logits, or what else `predict` starts from."""
+        """Compute the head's raw outputs, such as logits."""
         return self.head(self.encoder(images))
 
     def stages(self) -> list[list[nn.Module]]:
-        """The encoder's stages and the head, for learning rates that differ (`train.fit`)."""
-        return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportCallIssue]
+        """Return the encoder's stages and the head, for `layer_decay` of `train.fit`."""
+        return [*self.encoder.stages(), [self.head]]  # pyright: ignore[reportAttributeAccessIssue]
 
     def measures(self, images: Inputs, targets: Tensor) -> dict[str, Mean]:
         raise NotImplementedError
@@ -43,8 +44,7 @@ class Headed(nn.Module):
 
 
 class Classifier(Headed):
-    """A linear head for so many `classes`, with dropout before it, on an encoder (with
-    `num_features`).
+    """An encoder with dropout and a linear head for a number of `classes`.
 
     Trained with cross-entropy, with `class_weights` (for example `balanced_weights`) and
     `label_smoothing` (Szegedy et al. 2016, arXiv 1512.00567, section 7)."""
@@ -53,7 +53,7 @@ class Classifier(Headed):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: EncoderLike,
         *,
         classes: int,
         dropout: float = 0.0,
@@ -62,17 +62,15 @@ class Classifier(Headed):
     ):
         super().__init__()
         self.encoder, self.label_smoothing = encoder, label_smoothing
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, classes))  # pyright: ignore
-        # of the training, not of the model
-        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, classes))
+        self.register_buffer("class_weights", class_weights, persistent=False)  # for training only
 
     def predict(self, images: Inputs) -> Outputs:
-        """Class probabilities."""
+        """Compute class probabilities."""
         return self(images).float().softmax(1)
 
     def measures(self, images: Inputs, targets: Classes) -> dict[str, Mean]:
-        """Compute the mean cross-entropy of a batch, weighted and smoothed in training mode only,
-        and the accuracy."""
+        """Compute cross-entropy (weighted and smoothed only in training mode) and accuracy."""
         logits, shaped = self(images).float(), {}
         if self.training:
             shaped = {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
@@ -81,20 +79,18 @@ class Classifier(Headed):
 
 
 def balanced_weights(labels: Classes, n_classes: int) -> Float[Tensor, " class"]:
-    """Weigh every class the same in the loss: n / (n_classes * n_in_class). Raises `ValueError` for
-    a class without galaxies."""
+    """Return weights n / (n_classes * n_in_class); raise `ValueError` for an empty class."""
     counts = torch.bincount(labels, minlength=n_classes)
     if (counts == 0).any():
-        raise ValueError(f"class {counts.argmin()} has no labelled galaxy: no weight balances that")
+        raise ValueError(f"class {counts.argmin()} has no labelled galaxy; it cannot be balanced")
     return len(labels) / (n_classes * counts.float())
 
 
 class DNN(nn.Module):
-    """The `hidden` layers of a small fully connected network, in place of a `Classifier`'s encoder,
-    whose images then are features. (The published projects had `hidden=(128, 128, 64, 32)`, PReLU.)
+    """Fully connected layers that replace a `Classifier`'s encoder and take features, not images.
 
-    Features are standardised by mean and standard deviation of `train_features`; `dropout` comes
-    after each layer but the last."""
+    Features are standardised with `train_features`; `dropout` follows each layer but the last. The
+    published projects used `hidden=(128, 128, 64, 32)` and PReLU."""
 
     mean: Tensor
     std: Tensor
@@ -104,19 +100,18 @@ class DNN(nn.Module):
     ):
         super().__init__()
         self.register_buffer("mean", train_features.mean(0))
-        # a feature may be constant
-        self.register_buffer("std", train_features.std(0).clamp_min(1e-6))
+        self.register_buffer("std", train_features.std(0).clamp_min(1e-6))  # may be constant
         sizes, layers = [train_features.shape[1], *hidden], list[nn.Module]()
         for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers[:-1])  # the head has a dropout of its own
+        self.layers = nn.Sequential(*layers[:-1])  # the head has its own dropout
         self.num_features = sizes[-1]
 
     def forward(self, features: Features) -> Outputs:
         return self.layers((features - self.mean) / self.std)
 
     def stages(self) -> list[list[nn.Module]]:
-        """Its layers from the first to the last."""
+        """Return the layers from first to last."""
         return [[layer] for layer in self.layers if isinstance(layer, nn.Linear)]
 
 
@@ -126,8 +121,9 @@ Labelled = tuple[Float[Tensor, "_ feature"], Int[Tensor, " _"]]  # features and 
 def linear_probe(
     train: Labelled, val: Labelled, *, strengths: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ) -> Pipeline:
-    """Fit a logistic regression on standardised features (Alain & Bengio 2016, arXiv 1610.01644),
-    with that inverse strength of its L2 penalty which has the smallest validation loss."""
+    """Fit a logistic regression to standardised features (Alain & Bengio 2016, arXiv 1610.01644).
+
+    The inverse L2 penalty is the one of `strengths` with the smallest validation loss."""
     features, labels = _arrays(val)
 
     def loss(probe: Pipeline) -> float:
@@ -141,13 +137,12 @@ def linear_probe(
 def nearest_neighbours(
     train: Labelled, val: Labelled, *, numbers: Sequence[int] = (3, 5, 10, 20, 40)
 ) -> KNeighborsClassifier:
-    """Fit a vote of the nearest training galaxies by cosine, weighted by nearness; as many of them
-    as of `numbers` classify the most validation galaxies right."""
+    """Fit distance-weighted k nearest neighbours (cosine), with k chosen by validation accuracy."""
     fitted = [
         KNeighborsClassifier(number, metric="cosine", weights="distance").fit(*_arrays(train))
         for number in dict.fromkeys(min(number, len(train[0])) for number in numbers)
     ]
-    return max(fitted, key=lambda voted: voted.score(*_arrays(val)))
+    return max(fitted, key=lambda model: model.score(*_arrays(val)))
 
 
 def _arrays(part: Labelled) -> tuple[ndarray, ndarray]:

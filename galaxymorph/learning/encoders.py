@@ -1,4 +1,4 @@
-"""Encoders, from images to features: new ones by name, trained ones by their model file."""
+"""Encoders from images to features: new ones by name, trained ones by model file."""
 
 import itertools
 import re
@@ -19,7 +19,7 @@ from galaxymorph.learning.model_files import Unavailable, fetch, load, read
 from galaxymorph.pixels import Images
 from galaxymorph.text import nearest, unknown
 
-# With the mean and std that their weights want, and the smallest images that they take.
+# ImageNet weights of torchvision, with their normalisation and smallest image size.
 PUBLISHED = {
     name: torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("resnet18", "resnet50", "vgg16", "inception_v3")
@@ -32,24 +32,23 @@ OPTIONS = {  # besides size, mean and std
     "resnet18": ("zero_init_residual",),
     "resnet50": ("zero_init_residual",),
 }
-# As of 8-bit cutouts of galaxies; statistics that are measured may leak from the test galaxies.
+# Typical of 8-bit galaxy cutouts; fixed, because measured statistics could leak from test galaxies.
 MEAN, STD = 0.1, 0.15
-# errors of the libraries by which timm downloads
+# errors of timm's download libraries when offline
 OFFLINE = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError")
-HEADS = re.compile(r"(fc|classifier|head|AuxLogits)\b.*")  # what a file has beyond the encoder
+HEADS = re.compile(r"(fc|classifier|head|AuxLogits)\b.*")  # weights that an encoder does not use
 Freeze = Literal["none", "all"] | int
-Bands = float | Sequence[float]  # one number for all bands, or for each
-# a network, how many features it gives, and the mean and std that ImageNet's weights want
+Bands = float | Sequence[float]  # one number for all bands, or one per band
+# a network, its number of features, and the mean and std for its ImageNet weights
 Body = tuple[nn.Module, int, dict[str, Any]]
 
 
 class Encoder(nn.Module):
-    """A network from images, which it prepares itself, to `num_features` features.
+    """A network from images in [0, 1], which it normalises itself, to `num_features` features.
 
-    `options` are those of `encoder` that build its like, untrained. `seen` are the ids of all
-    galaxies that it has been trained on, `seen_labels` of those whose labels it was told;
-    `published` is whether its weights are those of others. `adaptation` is what training does to
-    it."""
+    `options` rebuild the untrained network with `encoder`. `seen` has the ids of all galaxies that
+    it was trained on, `seen_labels` those whose labels were used; `published` is where its
+    initial weights come from, if not random; `adaptation` is fine-tuned, frozen or partly so."""
 
     seen: frozenset[str] = frozenset()
     seen_labels: frozenset[str] = frozenset()
@@ -65,13 +64,13 @@ class Encoder(nn.Module):
         if self.size is not None and self.size < self.smallest:
             raise ValueError(f"size={self.size}: {name} takes images of {self.smallest} px or more")
         self.normalisation = {"mean": options.get("mean", MEAN), "std": options.get("std", STD)}
-        for which, value in self.normalisation.items():  # not persistent: the options say it
+        for which, value in self.normalisation.items():  # not persistent: known from options
             self.register_buffer(which, torch.tensor(value).reshape(-1, 1, 1), persistent=False)
         self.adaptation = "fine-tuned"
         self.frozen: list[nn.Module] = []
 
     def prepare(self, images: Images) -> Tensor:
-        """Bring images in [0, 1] to the network's size (bilinear), mean and spread taken off."""
+        """Resize images in [0, 1] to the network's size (bilinear) and normalise them."""
         size = self.size or max(self.smallest, *images.shape[-2:])
         if images.shape[-2:] != (size, size):
             images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
@@ -85,16 +84,16 @@ class Encoder(nn.Module):
         return self.body(self.prepare(images))
 
     def protocol(self, how: str, test: Iterable[str]) -> str:
-        """Name the protocol of a result on test galaxies, by their ids: `how` ("frozen", or its
-        `adaptation`); "transductive" as well if it was trained on some of them without labels, and
-        "galaxies unknown" if a file of others does not say on what. Of an untrained encoder "from
-        scratch", or "frozen, random encoder".
+        """Name the protocol of a result on test galaxies, given by id.
 
-        Raises `ValueError` where it was trained with labels of test galaxies."""
+        To `how` ("frozen", or its `adaptation`) we add "transductive" if some of them were seen in
+        training, or "galaxies unknown" for a file without that information. An untrained encoder is
+        "from scratch" or "frozen, random encoder". Raises `ValueError` if labels of test galaxies
+        were used in training."""
         tested = set(test)
-        if told := sorted(tested & self.seen_labels):
-            which = f"{len(told)} of {len(tested)} test galaxies, the first {told[0]!r}"
-            advice = "take one that was trained with the same seed, so on the same split"
+        if leaked := sorted(tested & self.seen_labels):
+            which = f"{len(leaked)} of {len(tested)} test galaxies, the first {leaked[0]!r}"
+            advice = "use one trained with the same seed, and thus on the same split"
             raise ValueError(f"the encoder was trained with the labels of {which}; {advice}")
         if not self.seen and not self.published:
             return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
@@ -103,14 +102,13 @@ class Encoder(nn.Module):
         return f"{how}, transductive" if tested & self.seen else how
 
     def stages(self) -> list[list[nn.Module]]:
-        """Group its modules from the first layers to the last, for `freeze` and learning rates.
+        """Group the modules from the first layers to the last, for `freeze` and learning rates.
 
-        Of a ResNet the stem and its four layers, of VGG what lies between two poolings, of
-        Inception the stem and the modules of each grid size, of Xception the stem and its three
-        flows, of others block by block."""
+        ResNet: the stem and its four layers. VGG: the layers between poolings. Inception: the stem
+        and the modules of each grid size. Xception: the stem and three flows. Others: blocks."""
         if list(self.body.parameters(recurse=False)):
             name = self.options["name"]
-            raise ValueError(f"{name} has weights outside its layers: its stages are unknown")
+            raise ValueError(f"{name} has weights outside its layers, so its stages are unknown")
         parts: list[tuple[Any, nn.Module]] = []
         for name, child in self.body.named_children():
             layers = list(child.children())
@@ -127,15 +125,14 @@ class Encoder(nn.Module):
         return [group for group in groups if any(list(module.parameters()) for module in group)]
 
     def freeze(self, how: Freeze) -> None:
-        """Keep its first stages (`how` many, or "all") as they are in training: no gradient, and
-        BatchNorm with the statistics that it has."""
+        """Freeze the first stages (`how` many, or "all"), including BatchNorm's statistics."""
         if how == "none":
             return
         stages = self.stages()
         number = len(stages) if how == "all" else -1 if isinstance(how, bool) else int(how)
         if not 0 <= number <= len(stages):
             which = f"the {len(stages)} stages of {self.options['name']}"
-            raise ValueError(f"freeze={how!r}: none, all, or how many of {which}")
+            raise ValueError(f"freeze={how!r}: expected none, all, or how many of {which}")
         self.frozen = [module for stage in stages[:number] for module in stage]
         for module in self.frozen:
             module.requires_grad_(False)
@@ -144,7 +141,7 @@ class Encoder(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Switch modes; what is frozen stays in eval mode."""
+        """Set training mode, except for frozen stages, which stay in eval mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -152,9 +149,9 @@ class Encoder(nn.Module):
 
 
 def smallest(name: str) -> int:
-    """State the side in px of the smallest images that a network takes."""
-    stated = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else SMALLEST
-    return max(SMALLEST, 71 if name == "xception" else stated)
+    """Return the side in px of the smallest images that a network accepts."""
+    least = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else SMALLEST
+    return max(SMALLEST, 71 if name == "xception" else least)
 
 
 def encoder(
@@ -171,31 +168,32 @@ def encoder(
     aligned: bool | None = None,
     image_size: int | None = None,
 ) -> Encoder:
-    """Make an encoder by name (`NAMES`, or `timm/NAME`), or load that of a model file.
+    """Make an encoder by name (`NAMES` or `timm/NAME`), or load the encoder of a model file.
 
     * `cnn`: `architectures.SmallCNN`, for few labels, with the `channels` of its blocks.
     * `resnet18`, `resnet50`: He et al. 2016 (arXiv 1512.03385). With `zero_init_residual` each
-      residual branch starts as zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): easier to
+      residual branch starts at zero (Goyal et al. 2017, arXiv 1706.02677, section 5.1): easier to
       train, but worse random features.
-    * `vgg16`: the 13 convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556), and the mean of
-      the cells instead of the two layers of 4,096 that follow.
+    * `vgg16`: the 13 convolutions of Simonyan & Zisserman 2015 (arXiv 1409.1556), with global
+      average pooling instead of the two fully connected layers of 4,096.
     * `inception_v3`: Szegedy et al. 2016 (arXiv 1512.00567) without the auxiliary head.
     * `xception`: `architectures.Xception`.
-    * `conv`: `cae.ConvEncoder`, that of the autoencoder, with its `channels`, `latent`,
-      `aligned` and the `image_size` that it is for, which means nothing to the others.
-    * `timm/NAME`: any network of the package timm (extra `models`) that takes images of any size.
+    * `conv`: `cae.ConvEncoder`, the autoencoder's, with its `channels`, `latent`, `aligned` and
+      `image_size`; other encoders ignore `image_size`.
+    * `timm/NAME`: any network of the package timm (extra `models`) that accepts any image size.
     * `FILE.safetensors`: the encoder of a model file; a path relative to the project's folder.
-    * `pretrained/NAME`: that of `models/pretrained/NAME.safetensors`.
+    * `pretrained/NAME`: the encoder in `models/pretrained/NAME.safetensors`.
 
-    `weights`: none, so random ones; imagenet, those that torchvision or timm publish, downloaded
-    once; or a file of the network's weights, of torchvision (`.pth`), as safetensors, or one of
-    this package. `freeze` keeps the first stages as they are (`Encoder.freeze`). `size`: the side
-    in px that images are brought to; None: as they are, but at least `smallest`. From images in
-    [0, 1] `mean` is taken off, and what is left divided by `std` (of each band, or of all): by
-    default what is stated with the weights, or what fits galaxies.
+    Args:
+        weights: none (random); imagenet (published by torchvision or timm, downloaded once); or a
+            file: torchvision's weights (`.pth`), safetensors, or a model file.
+        freeze: the number of first stages to freeze (`Encoder.freeze`).
+        size: the side in px to which images are resized; None: only to `smallest` if smaller.
+        mean, std: normalisation of images in [0, 1], per band or for all; by default that of the
+            published weights, or values suited to galaxies.
 
     Raises `ValueError` for an unknown name, an option that the encoder does not have, or a file
-    that does not fit; `Unavailable` where weights would have to be downloaded and cannot be."""
+    that does not fit; `Unavailable` if weights cannot be downloaded."""
     options = {"channels": channels, "latent": latent, "aligned": aligned}
     options |= {"zero_init_residual": zero_init_residual or None}
     options |= {"size": size, "mean": mean, "std": std}
@@ -206,14 +204,13 @@ def encoder(
     elif weights == "none":
         made = _trained(file, *load(file), options)
     else:
-        raise ValueError(f"encoder {name} is trained; leave out weights={weights!r}")
+        raise ValueError(f"encoder {name} is already trained; leave out weights={weights!r}")
     made.freeze(freeze)
     return made
 
 
 def model_file(name: str) -> Path | None:
-    """The model file that an encoder's name stands for, or None for a new network. Raises
-    `ValueError` for a `pretrained/NAME` that does not exist."""
+    """Return the model file that an encoder's name refers to, or None for a new network."""
     if name.endswith(".safetensors"):
         return project.root() / name
     if not name.startswith("pretrained/"):
@@ -229,7 +226,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
     if name not in NAMES and not name.startswith("timm/"):
         others = ("timm/NAME", "pretrained/NAME", "the path of a model file")
         raise ValueError(unknown("encoder", name, [*NAMES, *others]))
-    shown = {key: options.pop(key) for key in ("size", "mean", "std") if key in options}
+    prep = {key: options.pop(key) for key in ("size", "mean", "std") if key in options}
     known = OPTIONS.get(name, ())
     if wrong := sorted(set(options) - set(known)):
         has = ", ".join((*known, "size", "mean", "std"))
@@ -241,10 +238,10 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
         path = project.root() / Path(weights).expanduser()
         state, header = read(path)
         if header is not None:
-            return _trained(path, state, header, {"name": name, **options, **shown})
+            return _trained(path, state, header, {"name": name, **options, **prep})
     body, num_features, stated = _body(name, options, imagenet=weights == "imagenet")
-    shown = shown if weights == "none" else stated | shown
-    made = Encoder(body, num_features, {"name": name, **getattr(body, "options", options), **shown})
+    prep = prep if weights == "none" else stated | prep
+    made = Encoder(body, num_features, {"name": name, **getattr(body, "options", options), **prep})
     if weights == "imagenet" and name in PUBLISHED:
         state, source = fetch(PUBLISHED[name].url), name
     if state is not None:
@@ -255,19 +252,19 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
 
 
 def _body(name: str, options: dict[str, Any], *, imagenet: bool) -> Body:
-    """A network up to its features, with random weights."""
+    """Make a network without its head; only timm's get ImageNet weights here."""
     if name.startswith("timm/"):
         return _timm(name, imagenet=imagenet)
     if name in OWN:
         if imagenet:
-            others = f"{', '.join(PUBLISHED)} and many timm/NAME have (timm/legacy_xception)"
+            others = f"{', '.join(PUBLISHED)} and many timm/NAME (timm/legacy_xception) do"
             raise ValueError(f"encoder {name} has no ImageNet weights; {others}")
         body: Any = OWN[name](**options)
         return body, body.num_features, {}
     transform = PUBLISHED[name].transforms()
     stated = {"mean": list(transform.mean), "std": list(transform.std)}
     if name == "inception_v3":
-        stated = {"mean": 0.5, "std": 0.5}  # torchvision's network turns these into its own
+        stated = {"mean": 0.5, "std": 0.5}  # torchvision's network converts these itself
         options = {"aux_logits": False, "init_weights": not imagenet}
     body = getattr(torchvision.models, name)(weights=None, **options)
     if name == "vgg16":
@@ -289,7 +286,7 @@ def _timm(name: str, *, imagenet: bool) -> Body:
         raise ValueError(f"unknown encoder {name!r}{nearest(name, known)}")
     try:
         body: Any = timm.create_model(wanted, pretrained=imagenet, num_classes=0)
-    except RuntimeError as error:  # it has none
+    except RuntimeError as error:  # no pretrained weights
         raise ValueError(f"encoder {name}: {error}") from error
     except Exception as error:
         reason = type(error).__name__
@@ -301,7 +298,7 @@ def _timm(name: str, *, imagenet: bool) -> Body:
 
 
 def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
-    """Put weights of others into an encoder's body; skip what they have beyond it."""
+    """Load weights published elsewhere into an encoder's body, without their head."""
     own = made.body.state_dict()
     counts = {key: own[key] for key in own if key.endswith("num_batches_tracked")}  # new in 2018
     body = {key: value for key, value in state.items() if key in own or not HEADS.fullmatch(key)}
@@ -310,22 +307,22 @@ def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
     except RuntimeError as error:
         why = textwrap.shorten(str(error).partition("\n")[2], 400, placeholder=" ...")
         name = made.options["name"]
-        raise ValueError(f"{source}: not the weights of {name}: {why}") from error
+        raise ValueError(f"{source}: not valid weights of {name}: {why}") from error
 
 
 def _trained(
     path: Path, state: dict[str, Tensor], header: dict[str, Any], options: dict[str, Any]
 ) -> Encoder:
-    """The encoder of a model file, if it has these `options`."""
+    """Build the encoder of a model file; its options must agree with `options`."""
     start = "encoder."
     state = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
     if not state or "encoder" not in header:
-        raise ValueError(f"{path}: a model file without an encoder; expected that of a trained one")
+        raise ValueError(f"{path}: not a valid encoder: the model file does not contain one")
     if "seen" not in header:
         why = "does not say which galaxies it was trained on (`seen`)"
         raise ValueError(f"{path}: {why}, so test galaxies may be among them")
     theirs = header["encoder"]
-    options.pop("zero_init_residual", None)  # that is about first weights
+    options.pop("zero_init_residual", None)  # concerns initial weights only
     wrong = {key: value for key, value in options.items() if theirs.get(key) != value}
     if wrong:
         raise ValueError(f"{path}: its encoder is {theirs}, not {wrong}; leave these options out")

@@ -1,8 +1,8 @@
-"""MoCo: momentum contrast, with the encoder as a parameter, in one process on one GPU or CPU.
+"""MoCo: momentum contrast for any encoder, in one process on one GPU or CPU.
 
 He et al. 2020 (arXiv 1911.05722, v1), Chen et al. 2020 (arXiv 2003.04297, v2), Hayat et al. 2021
-(arXiv 2012.13083, galaxies): two random views of a galaxy shall have similar projections, unlike
-those of other galaxies, which wait in a queue."""
+(arXiv 2012.13083, galaxies): the encoder learns to give two random views of a galaxy similar
+projections, different from those of other galaxies, which are kept in a queue."""
 
 import copy
 import math
@@ -15,30 +15,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph.learning.architectures import Mean
+from galaxymorph.learning.protocols import EncoderLike
 from galaxymorph.pixels import Images
 
-Projections = Float[Tensor, "galaxy dim"]  # of length 1
-Numbers = Int[Tensor, " galaxy"]  # by which a galaxy is known again
+Projections = Float[Tensor, "galaxy dim"]  # unit vectors
+Numbers = Int[Tensor, " galaxy"]  # identify galaxies
 
 
 class MoCo(nn.Module):
     """Learns an encoder without labels; the targets for `train.fit` are the galaxies' numbers.
 
-    The query encoder is trained; the key encoder follows it, before every step, as an exponential
-    moving average, k <- m k + (1 - m) q (eq. 2 of v1). Keys of the latest `queue` galaxies are the
-    negatives; the queue knows whose each is, so no galaxy is its own negative.
+    The query encoder is trained. Before every step the key encoder is updated as an exponential
+    moving average, k <- m k + (1 - m) q (eq. 2 of v1). The negatives are the keys of the latest
+    `queue` galaxies, stored with their numbers so that no galaxy is its own negative.
 
-    BatchNorm: what galaxies share a batch would tell a query which key is its own. v1 therefore
-    shuffles batches across GPUs (section 3.3); here, BatchNorm sees the whole batch of queries, but
-    keys in a random order in `key_groups` parts (of 2 galaxies at least). In eval mode running
-    statistics are used, those of the key encoder being its own.
+    Batch statistics could reveal which key belongs to a query, so v1 shuffles batches across GPUs
+    (section 3.3). Here, BatchNorm sees all queries of a batch together, but the keys in random
+    order in `key_groups` parts (of at least 2 galaxies), so a key is never normalised with the same
+    batch-mates as its query. In eval mode each encoder uses its own running statistics.
 
-    Arguments: the `encoder` (with `num_features`); `views`, two of which are drawn of each galaxy
-    (`augment.Views`); `galaxies`, how many there are to learn from; `steps`, how many training
-    steps there will be, over which momentum rises; `dim` of the projections; `projection`: "mlp"
-    with one hidden layer as in v2 or "linear" as in v1; `temperature`; `momentum` m;
-    `momentum_schedule`: "constant", or "cosine" to 1 (Grill et al. 2020, arXiv 2006.07733).
-
+    `views` draws two random views for each of the training `galaxies`. The projection to `dim`
+    numbers is an "mlp" with one hidden layer (v2), or "linear" (v1). The momentum m is "constant",
+    or rises as a "cosine" to 1 over `steps` training steps (Grill et al. 2020, arXiv 2006.07733).
     Raises `ValueError` for a queue as large as the data set, or an option out of range."""
 
     queue: Tensor
@@ -48,7 +46,7 @@ class MoCo(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: EncoderLike,
         *,
         views: Callable[..., Images],
         galaxies: int,
@@ -63,20 +61,20 @@ class MoCo(nn.Module):
     ):
         super().__init__()
         if not 1 <= queue < galaxies:
-            why = "it would hold several keys of every galaxy; set queue to at most"
+            why = "every galaxy would have several keys in it; set queue to at most"
             raise ValueError(f"queue={queue} with {galaxies} galaxies: {why} {galaxies - 1}")
         if not 0 <= momentum <= 1 or temperature <= 0 or key_groups < 1:
             given = f"momentum={momentum}, temperature={temperature}, key_groups={key_groups}"
-            wanted = "0 <= momentum <= 1, temperature > 0 and key_groups of 1 or more"
+            wanted = "0 <= momentum <= 1, temperature > 0 and key_groups >= 1"
             raise ValueError(f"{given}: expected {wanted}")
         self.encoder = encoder
-        self.projection = _projection(projection, encoder.num_features, dim)  # pyright: ignore[reportArgumentType]
+        self.projection = _projection(projection, encoder.num_features, dim)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_projection = copy.deepcopy(self.projection).requires_grad_(False)
         self.views, self.steps, self.key_groups = views, steps, key_groups
         self.temperature, self.momentum = temperature, momentum
         self.momentum_schedule = momentum_schedule
-        # as in v1 the queue starts with random directions, which are no galaxy (-1)
+        # as in v1 the queue starts with random directions; -1 marks that they belong to no galaxy
         directions = functional.normalize(torch.randn(queue, dim), dim=1)
         self.register_buffer("queue", directions)  # (key, dim)
         self.register_buffer("queue_galaxy", torch.full((queue,), -1))
@@ -89,7 +87,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def keys(self, images: Images) -> Projections:
-        """Compute keys by the momentum encoder, in training mode in shuffled parts."""
+        """Compute keys with the momentum encoder; in training mode, in shuffled parts."""
         n, where = len(images), images.device
         parts = max(1, min(self.key_groups, n // 2)) if self.training else 1
         order = (torch.randperm if parts > 1 else torch.arange)(n, device=where)
@@ -102,21 +100,20 @@ class MoCo(nn.Module):
         return self.measures(images, galaxies)["loss"]
 
     def measures(self, images: Images, galaxies: Numbers) -> dict[str, Mean]:
-        """Compute InfoNCE of two views of each galaxy, and how often a query is nearest to its own
-        key.
+        """Compute InfoNCE of two views of each galaxy, and how often a query's own key is nearest.
 
-        In training mode the key encoder follows first and the keys join the queue. In eval mode
+        In training mode the key encoder is updated first, and the keys join the queue. In eval mode
         nothing changes, and the views are the same every time."""
         drawn = None if self.training else torch.Generator(images.device).manual_seed(0)
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round places
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 rounds positions
             first, second = (self.views(images, generator=drawn) for _ in range(2))
         if self.training:
             self._follow()
         queries, keys = self(first), self.keys(second)
-        # in eval mode these are other galaxies than the queue's
+        # in eval mode, none of these galaxies is in the queue
         known = galaxies if self.training else torch.full_like(galaxies, -2)
         same = known[:, None] == self.queue_galaxy
-        queue = self.queue.clone()  # as it is now: the gradient needs it after keys have joined
+        queue = self.queue.clone()  # the gradient needs its state before the new keys join
         logits = contrast(queries, keys, queue, temperature=self.temperature, same=same)
         target = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         if self.training:
@@ -136,7 +133,7 @@ class MoCo(nn.Module):
 
     @torch.no_grad()
     def _enqueue(self, keys: Projections, galaxies: Numbers) -> None:
-        """The newest keys, of more than the queue holds the last, replace the oldest."""
+        """Replace the oldest keys by the newest (the last ones, if more than the queue holds)."""
         size = len(self.queue)
         places = (self.pointer + torch.arange(len(keys), device=keys.device))[-size:] % size
         self.queue[places], self.queue_galaxy[places] = keys[-size:], galaxies[-size:]
@@ -151,9 +148,9 @@ def contrast(
     temperature: float,
     same: Bool[Tensor, "galaxy negative"] | None = None,
 ) -> Float[Tensor, "galaxy negative+1"]:
-    """Compute logits of InfoNCE (eq. 1 of v1): q . k / temperature of each galaxy's own key (column
-    0) and of the queue's keys, except those of the `same` galaxy."""
-    # in bfloat16 neighbours on the sphere would be the same
+    """Compute InfoNCE's logits q . k / temperature (eq. 1 of v1), the galaxy's own key first, then
+    the queue, with -inf for keys of the `same` galaxy."""
+    # bfloat16 cannot resolve neighbours on the sphere
     with torch.autocast(queries.device.type, enabled=False):
         own = (queries * keys).sum(1, keepdim=True)  # (galaxy, 1)
         others = queries @ queue.T  # (galaxy, negative)
@@ -168,4 +165,4 @@ def _projection(kind: str, num_features: int, dim: int) -> nn.Module:
     if kind == "mlp":
         hidden = nn.Linear(num_features, num_features)
         return nn.Sequential(hidden, nn.ReLU(), nn.Linear(num_features, dim))
-    raise ValueError(f"projection={kind!r}: one of mlp, linear")
+    raise ValueError(f"projection={kind!r}: expected one of mlp, linear")

@@ -1,5 +1,4 @@
-"""Model files: weights with a header that says all that is needed to use them, as safetensors; and
-weights of others, which have no header."""
+"""Model files, safetensors with a header for their use, and weights published without a header."""
 
 import json
 import pickle
@@ -15,12 +14,12 @@ from torch import Tensor, nn
 
 import galaxymorph
 
-# what the libraries raise of a file that they cannot read
+# raised by the libraries for files that they cannot read
 UNREADABLE = (safetensors.SafetensorError, OSError, pickle.UnpicklingError, EOFError, RuntimeError)
 
 
 class Unavailable(OSError):
-    """Published weights that would have to be downloaded, and cannot be."""
+    """Published weights that cannot be downloaded."""
 
 
 def save(
@@ -36,12 +35,11 @@ def save(
     """Write a trained model to `path`, with the header that every use of the file relies on.
 
     Args:
-        sample: the galaxies that it was trained on, or others of the same data set, with `images`
-            and `cutout`.
-        learned_from: ids of the galaxies that it was trained on; they join the encoder's `seen`.
-        labels: whether it was told their labels or votes; they then join `seen_labels`, too.
-        part: the name of the submodule to keep; None: the whole model.
-        more: what else is needed to build or use it: `classes`, `answers`, `head`, `decoder`."""
+        sample: galaxies of the training data set, with `images` and `cutout`.
+        learned_from: ids of the training galaxies, added to the encoder's `seen`.
+        labels: whether labels or votes were used; the ids are then added to `seen_labels`, too.
+        part: name of the submodule to keep; None for the whole model.
+        more: further header entries, such as `classes`, `answers`, `head` and `decoder`."""
     network: Any = model.encoder
     ids = {str(name) for name in learned_from}
     header = {"encoder": network.options, "normalisation": network.normalisation}
@@ -53,8 +51,7 @@ def save(
 
 
 def write(path: Path | str, module: nn.Module, **header: Any) -> None:
-    """Write a module's weights and a header of plain values, with the package's version, to `path`,
-    replacing it in one go."""
+    """Write weights and a header of plain values, with the package's version, atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
@@ -65,22 +62,22 @@ def write(path: Path | str, module: nn.Module, **header: Any) -> None:
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the state dict and the header of a model file. Raises as `read` does, and `ValueError`
-    for weights of others."""
+    """Read the state dict and header as `read` does, or raise `ValueError` without a header."""
     state, header = read(path)
     if header is None:
-        wanted = "expected a model file as galaxymorph.learning.model_files.save writes it"
+        wanted = "expected a file written by galaxymorph.learning.model_files.save"
         raise ValueError(f"{path}: weights without a header; {wanted}")
     return state, header
 
 
 def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Read the state dict of a model file and its header, or of a file of others, which has none:
-    safetensors, or what `torch.save` writes of tensors (`.pth`; no code in it is run). Raises
-    `FileNotFoundError`, or `ValueError` for a file that is neither."""
+    """Read the state dict of a file and its header (None for weights published elsewhere).
+
+    Accepts safetensors, and tensors written by `torch.save` (`.pth`), without running code in the
+    file. Raises `FileNotFoundError`, or `ValueError` for any other file."""
     if not Path(path).is_file():
-        todo = "if a step trains it, that has to be run first"
-        raise FileNotFoundError(f"{path}: there is no such model file; {todo}")
+        todo = "if a step trains it, run that step first"
+        raise FileNotFoundError(f"{path}: no such model file; {todo}")
     try:
         if Path(path).suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
@@ -88,20 +85,20 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             return safetensors.torch.load_file(path), header and json.loads(header)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason = str(error).partition(". ")[0]  # torch goes on with advice to run its code
-        raise ValueError(f"{path}: not a model file ({reason})") from error
+        reason = str(error).partition(". ")[0]  # torch then advises to run its code
+        raise ValueError(f"{path}: not a valid model file: {reason}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        wanted = "expected tensors by the names of a network's parameters"
-        raise ValueError(f"{path}: not a model file; {wanted}")
+        wanted = "expected a mapping from parameter names to tensors"
+        raise ValueError(f"{path}: not a valid model file: {wanted}")
     return state, None
 
 
 def fetch(url: str) -> dict[str, Tensor]:
-    """Download the state dict of a file whose name holds its checksum (`resnet18-f37072fd.pth`), or
-    take it from torch's own cache.
+    """Download a state dict, or read it from torch's cache.
 
-    Raises `Unavailable` where neither is possible, `ValueError` for another checksum."""
+    The file's name contains its checksum (`resnet18-f37072fd.pth`). Raises `Unavailable` if it is
+    neither cached nor downloadable, `ValueError` for a wrong checksum."""
     how = {"map_location": "cpu", "check_hash": True, "weights_only": True}
     try:
         return torch.hub.load_state_dict_from_url(url, **how)

@@ -1,4 +1,4 @@
-"""The learner of a model file, ready for use."""
+"""Load a trained model, ready for use."""
 
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from galaxymorph.learning.votes import VoteRegressor
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Load the learner of a model file, in eval mode and on the GPU where there is one, and the
-    header: a `Classifier` or a `VoteRegressor`; of a model that learned without labels, a module
-    that has an `encoder` only.
+    """Load the learner of a model file, in eval mode and on the GPU if available, and the header.
 
-    Raises `FileNotFoundError`, or `ValueError` where file, header and weights do not fit."""
+    A model trained without labels becomes a module with only an `encoder`. Raises
+    `FileNotFoundError`, or `ValueError` if header and weights do not match."""
     state, header = model_files.load(path)
     missing = [key for key in ("encoder", "image_size") if key not in header]
     if missing:
         lacks = f"its header lacks {' and '.join(missing)}"
-        raise ValueError(f"{path}: {lacks}; expected a file of a training step of this package")
+        raise ValueError(f"{path}: {lacks}; expected a file written by a training step")
     encoder = encoders.encoder(**header["encoder"])
     if "classes" in header:
         learner = Classifier(encoder, classes=len(header["classes"]))
@@ -34,6 +33,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         learner.load_state_dict(state)
     except RuntimeError as error:
-        wrong = "the weights are not those of the model in its header"
+        wrong = "the weights do not match the model described in the header"
         raise ValueError(f"{path}: {wrong}: {error}") from error
-    return learner.eval().to(device(), memory_format=torch.channels_last), header  # pyright: ignore[reportCallIssue]
+    return learner.eval().to(device()).to(memory_format=torch.channels_last), header

@@ -1,5 +1,4 @@
-"""What a training is between two epochs: weights, what moves them, and the checkpoint that it goes
-on from."""
+"""The state of a training between two epochs: weights, optimiser, schedule and checkpoint."""
 
 import copy
 import math
@@ -16,15 +15,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from galaxymorph.learning.device import device
 
-ERRORS = ("loss", "mse")  # measures of which the smaller is the better
-VALUES = ("settings", "best", "rows")  # of a checkpoint, beside weights and draws
+ERRORS = ("loss", "mse")  # measures for which smaller is better
+VALUES = ("settings", "best", "rows")  # stored in a checkpoint besides weights and random states
 
 
 class State:
     """A learner in training, at the end of an epoch.
 
-    `best` are the weights of the best epoch so far, `rows` what `fit` has yielded, `judged` is what
-    is validated and kept, `average` its decay per step (0: the learner itself)."""
+    `best` are the best epoch's weights, `rows` what `fit` has yielded; `judged`, the learner or its
+    moving average with decay `average` per step, is validated and kept."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class State:
         return max((row["epoch"] for row in self.rows if row["best"]), default=0)
 
     def improves(self, validated: dict[str, float], monitor: str | None) -> bool:
-        """Whether this epoch is the best so far, by the validation measure `monitor`."""
+        """Return whether this epoch is the best so far, by the validation measure `monitor`."""
         if monitor is None:
             return True
         if monitor not in validated:
@@ -60,7 +59,7 @@ class State:
         return sign * validated[monitor] < min(before, default=math.inf)
 
     def step(self, loss: Tensor) -> None:
-        """Move the weights by one step."""
+        """Take one optimisation step."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -69,11 +68,10 @@ class State:
             self._follow(self.averaged)
 
     def _follow(self, averaged: AveragedModel) -> None:
-        """Step the moving average of weights and BatchNorm's statistics; other buffers (a queue, a
-        counter) are the latest.
+        """Update the moving average of weights and BatchNorm's statistics; copy other buffers.
 
-        The decay is (1 + t) / (10 + t) after t steps where that is less: BatchNorm's variances
-        begin with 1, often a hundred times too much, which a short training would not forget."""
+        After t steps the decay is at most (1 + t) / (10 + t): BatchNorm's variances start at 1,
+        often a hundred times too large, which a short training would not forget."""
         t = int(averaged.n_averaged)  # on the CPU, whatever the device
         averaged.multi_avg_fn = get_ema_multi_avg_fn(min(self.average, (1 + t) / (10 + t)))
         averaged.update_parameters(self.learner)
@@ -87,7 +85,7 @@ class State:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, replacing the last one in one go."""
+        """Write the checkpoint, replacing the last one atomically."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in VALUES}
         state |= {"shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
@@ -99,8 +97,7 @@ class State:
         partial.replace(path)
 
     def resume(self, path: Path, keep: Callable[[nn.Module], object] | None) -> None:
-        """Go on from a checkpoint of these settings, if there is one; `keep` is called with its
-        best weights. One of other settings is set aside, with a warning."""
+        """Resume from a checkpoint and `keep` its best weights; rename one with other settings."""
         if not path.is_file():
             return
         # plain values and tensors: no code is run
@@ -109,9 +106,9 @@ class State:
         changed = [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
         if changed:
             aside = path.replace(path.with_name(f"{path.name}.old"))
-            what = f"{path}: of a training with other settings ({', '.join(changed)})"
-            now = f"training starts anew, that one is {aside.name} now"
-            warnings.warn(f"{what}; {now}", stacklevel=3)
+            what = f"{path} has other settings ({', '.join(changed)})"
+            now = f"training starts anew; the old checkpoint is now {aside.name}"
+            warnings.warn(f"{what}: {now}", stacklevel=3)
             return
         self.best, self.rows = state["best"], state["rows"]
         if keep:
@@ -126,15 +123,14 @@ class State:
 
 
 def digest(tensors: Iterable[Tensor], *values: object) -> str:
-    """Digest tensors, and plain values."""
+    """Hash tensors and plain values."""
     return str(joblib.hash([[each.detach().cpu().numpy() for each in tensors], values]))
 
 
 def fingerprint(learner: nn.Module, views: Callable | None) -> str:
-    """Digest a learner before its first step: its weights, and the plain options of its modules and
-    views."""
+    """Hash a learner before its first step: weights, and plain options of its modules and views."""
     frozen = [name for name, parameter in learner.named_parameters() if not parameter.requires_grad]
-    tensors = learner.state_dict() | dict(learner.named_buffers())  # also those that are not kept
+    tensors = learner.state_dict() | dict(learner.named_buffers())  # non-persistent ones too
     modules = list(learner.modules())
     options = [
         (type(each).__name__, name, value)
@@ -148,14 +144,15 @@ def fingerprint(learner: nn.Module, views: Callable | None) -> str:
 def optimiser(
     learner: nn.Module, name: str, learning_rate: float, weight_decay: float, layer_decay: float
 ) -> torch.optim.Optimizer:
-    """Make AdamW or SGD; biases and the scales of normalisation layers (one-dimensional) are not
-    decayed. Each stage of the learner is `layer_decay` times as fast as the next later one.
+    """Make AdamW or SGD; biases and normalisation layers (1-d parameters) get no weight decay.
 
-    Raises `ValueError` for another name, or a learner without `stages()` whose stages differ."""
-    if layer_decay != 1 and not hasattr(learner, "stages"):
-        why = f"{type(learner).__name__} does not say its stages; leave it at 1"
+    The learning rate of each stage is `layer_decay` times that of the next. Raises `ValueError` for
+    an unknown name, or for `layer_decay` with a learner that has no `stages()`."""
+    listed = getattr(learner, "stages", None)
+    if layer_decay != 1 and listed is None:
+        why = f"{type(learner).__name__} has no stages(); leave it at 1"
         raise ValueError(f"layer_decay={layer_decay}: {why}")
-    modules: Any = [[learner]] if layer_decay == 1 else learner.stages()  # pyright: ignore
+    modules = [[learner]] if layer_decay == 1 or listed is None else listed()
     stages = [[p for part in stage for p in part.parameters()] for stage in modules]
     groups = []
     for earlier, parameters in enumerate(reversed(stages)):
@@ -165,10 +162,10 @@ def optimiser(
             groups += [{"params": some, "weight_decay": decay, "lr": rate}] if some else []
     groups.reverse()
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # a third of a step's time
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True, fused=True)
-    raise ValueError(f"optimizer={name!r}: one of adamw, sgd")
+    raise ValueError(f"optimizer={name!r}: expected one of adamw, sgd")
 
 
 def warmup_and_cosine(optimiser: torch.optim.Optimizer, *, steps: int, warmup: float) -> LambdaLR:

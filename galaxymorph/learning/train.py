@@ -1,11 +1,9 @@
-"""The one training loop of all methods, and what comes after it: `fit`, `predict` and `embed`.
+"""The training loop of all methods, and inference with trained networks.
 
 A learner is any `nn.Module` with `loss(images, targets)`, a scalar, or `measures(images, targets)`,
-a dict of batch means, its "loss" among them, to report and to select by. Optional are
-`predict(images)`, class probabilities, and `stages()`, lists of its modules from the first layers
-to the last. Images are uint8 outside a learner and float in [0, 1] inside; features, for learners
-that take those, are float in both. Targets are a tensor, or a tuple of tensors, the labels first.
-"""
+a dict of batch means that includes "loss"; `predict(images)` and `stages()` are optional. Images
+are uint8 outside a learner and float in [0, 1] inside; features, for learners that take them, are
+float in both. Targets are a tensor, or a tuple of tensors with the labels first."""
 
 import copy
 import math
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from galaxymorph.learning.architectures import Features
 from galaxymorph.learning.classifier import Outputs
 from galaxymorph.learning.device import autocast, device, to_float
+from galaxymorph.learning.protocols import Learner, Predictor
 from galaxymorph.learning.state import State, digest, fingerprint, optimiser, warmup_and_cosine
 from galaxymorph.pixels import Images, Pixels, orientations
 
@@ -36,31 +35,30 @@ class Diverged(FloatingPointError):
 
 
 def n_batches(n: int, batch_size: int) -> int:
-    """Batches of an epoch of `n` galaxies; of a single one BatchNorm could take no variance."""
+    """Count the batches of an epoch (BatchNorm needs 2 galaxies in each)."""
     return max(1, min(math.ceil(n / batch_size), n // 2))
 
 
 def epochs_and_passes(
     n: int, *, epochs: int, batch_size: int, least_steps: int = 0
 ) -> tuple[int, int]:
-    """How many epochs `fit` trains on `n` galaxies, and how often each goes through all of them:
-    once where that makes `least_steps` batches, else so often that it does."""
+    """Return the number of epochs, and of passes through `n` galaxies per epoch, for `fit`."""
     per_pass = n_batches(n, batch_size)
     passes = max(1, math.ceil(least_steps / (epochs * per_pass)))
     return (epochs if passes == 1 else math.ceil(least_steps / (passes * per_pass))), passes
 
 
 def n_steps(n: int, **length: int) -> int:
-    """How many batches `fit` trains with in all; takes what `epochs_and_passes` takes."""
+    """Count all steps of `fit`; the arguments are those of `epochs_and_passes`."""
     return math.prod(epochs_and_passes(n, **length)) * n_batches(n, length["batch_size"])
 
 
 def batches(
     targets: Targets, *, batch_size: int, balanced: bool, generator: torch.Generator
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """Shuffle the indices of an epoch, in `n_batches` batches whose sizes differ by one at most.
+    """Shuffle the indices of an epoch into `n_batches` batches whose sizes differ by at most one.
 
-    With `balanced`, galaxies are drawn with replacement, every class equally often."""
+    With `balanced`, galaxies are drawn with replacement, all classes with equal probability."""
     labels = _tuple(targets)[0]
     n = len(labels)
     if balanced:
@@ -98,30 +96,29 @@ def fit(
     """Train the learner; yield a row for each epoch, and leave the best weights in the learner.
 
     Args:
-        views: draws the random views of each training batch; validation galaxies stay as they are.
-        epochs, least_steps: where the epochs have fewer batches than `least_steps`, each goes
-            through the galaxies several times (`epochs_and_passes`): more epochs would mostly
-            validate, and choose among too many.
+        views: draws the random views of each training batch; not applied to validation galaxies.
+        epochs, least_steps: if all epochs together have fewer batches than `least_steps`, an epoch
+            is several passes through the galaxies, since more epochs would mean more validation.
         learning_rate, warmup: rises linearly over the fraction `warmup` of all steps, then falls to
             zero as a cosine. SGD has Nesterov momentum 0.9.
-        layer_decay: by which each stage of the learner (its `stages()`) learns slower than the next
-            later one (Howard & Ruder 2018, arXiv 1801.06146, section 3.2).
+        layer_decay: ratio of learning rates of each stage (`stages()`) and the next one
+            (Howard & Ruder 2018, arXiv 1801.06146, section 3.2).
         average: decay per step of an exponential moving average of the weights (Polyak & Juditsky
-            1992; smaller in the first steps), which is then what is validated and kept; 0 is off.
-        balanced: draw every class equally often.
+            1992; smaller in the first steps), which is then validated and kept; 0 is off.
+        balanced: draw all classes with equal probability.
         monitor, patience: the best epoch has the smallest error (`state.ERRORS`) or the largest
-            value of another measure on the validation part, or is the last one (None). Training
-            ends after `patience` epochs without a better one.
+            value of another measure on the validation part; with None, it is the last one. Training
+            ends after `patience` epochs without improvement.
         keep: called with the learner at every best epoch so far, to write its weights to a file.
-        watch: called after every epoch with its number and that of all; its values join the row.
-        checkpoint: a file, written after every epoch, from which a stopped training goes on as if
-            it had never stopped, its earlier rows first. One of other settings, galaxies, views or
-            first weights is set aside.
-        seed: same seed, same machine: same rows, on the CPU.
+        watch: called after every epoch with its number and the total; its values join the row.
+        checkpoint: a file, written after every epoch, from which an interrupted training resumes
+            with identical results, yielding its earlier rows first. One with other settings,
+            galaxies, views or initial weights is renamed.
+        seed: on the CPU, rows are identical for the same seed and machine.
 
     Yields: epoch (from 1), epochs, train_<measure> (mean over the epoch's views, while weights
     change), val_<measure> (of the weights at its end, in eval mode), learning_rate (of the last
-    stage), seconds, images_per_second (training alone), best (whether it is the best so far).
+    stage), seconds, images_per_second (training only), best (whether it is the best so far).
 
     Raises `Diverged` when a loss is not finite; the learner then holds the best weights so far."""
     length = {"epochs": epochs, "least_steps": least_steps, "batch_size": batch_size}
@@ -132,13 +129,13 @@ def fit(
     }  # fmt: skip
     n, n_val = len(train[0]), len(val[0])
     if patience is not None and patience < 1:
-        raise ValueError(f"patience={patience}: 1 epoch or more, or None to train all epochs")
+        raise ValueError(f"patience={patience}: expected 1 or more, or None to train all epochs")
     if n < 2 or n_val == 0:
-        raise ValueError(f"{n} galaxies to train and {n_val} to validate with: at least 2 and 1")
+        raise ValueError(f"{n} galaxies to train and {n_val} to validate; at least 2 and 1 needed")
     epochs, passes = epochs_and_passes(n, **length)
     where = device()
     torch.manual_seed(seed)  # dropout and views
-    learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    learner.to(where).to(memory_format=torch.channels_last)
     tensors = train[0], *_tuple(train[1]), val[0], *_tuple(val[1])
     settings |= {
         "galaxies": n,
@@ -151,7 +148,7 @@ def fit(
     if checkpoint is not None:
         state.resume(checkpoint, keep)
     if where.type == "cuda" and train[0].nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
-        train = train[0].to(where), train[1]  # resident: an epoch then never waits for the host
+        train = train[0].to(where), train[1]  # so training never waits for the host
 
     how = {"batch_size": batch_size, "balanced": balanced, "generator": state.shuffle}
     limit = math.inf if patience is None else patience
@@ -185,7 +182,7 @@ def fit(
             if checkpoint is not None:
                 state.save(checkpoint)
             yield row
-    finally:  # also where the caller stops asking for epochs, or training has diverged
+    finally:  # also if the caller stops early or training diverges
         learner.load_state_dict(state.best)
         learner.eval()
 
@@ -195,20 +192,20 @@ def _epoch(
 ) -> dict[str, float]:
     """Train on the batches of an epoch; return the mean of each measure."""
     images, targets = train
-    where, met, sums = device(), 0, dict[str, Tensor]()
+    where, trained, sums = device(), 0, dict[str, Tensor]()
     state.learner.train()
     for rows in order:
         batch = to_float(images[rows.to(images.device)], where)
-        # in full precision: bfloat16 would round where pixels come from
+        # in full precision: bfloat16 would round the pixel positions
         batch = views(batch) if views else batch
         with autocast(precision, where):
             measured = _measures(state.learner, batch, targets, rows)
         state.step(measured["loss"])
         for name, value in measured.items():
             sums[name] = sums.get(name, 0.0) + value.detach() * len(rows)
-        met += len(rows)
-    # the one synchronisation of an epoch
-    return {name: value.item() / met for name, value in sums.items()}
+        trained += len(rows)
+    # the only synchronisation with the GPU in an epoch
+    return {name: value.item() / trained for name, value in sums.items()}
 
 
 def _tuple(targets: Targets) -> tuple[Tensor, ...]:
@@ -216,14 +213,16 @@ def _tuple(targets: Targets) -> tuple[Tensor, ...]:
 
 
 def _measures(
-    learner: Any, batch: Tensor, targets: Targets, rows: Tensor | slice
+    learner: nn.Module, batch: Tensor, targets: Targets, rows: Tensor | slice
 ) -> dict[str, Tensor]:
-    """The learner's `measures` of a batch and its rows of the targets, or its loss alone."""
-    taken: Any = tuple(each[rows].to(batch.device) for each in _tuple(targets))
-    taken = taken if isinstance(targets, tuple) else taken[0]
-    if hasattr(learner, "measures"):
-        return learner.measures(batch, taken)
-    return {"loss": learner.loss(batch, taken)}
+    """Call the learner's `measures`, or its `loss`, on a batch and its rows of the targets."""
+    parts = tuple(each[rows].to(batch.device) for each in _tuple(targets))
+    taken = parts if isinstance(targets, tuple) else parts[0]
+    if measures := getattr(learner, "measures", None):
+        return measures(batch, taken)
+    if isinstance(learner, Learner):
+        return {"loss": learner.loss(batch, taken)}
+    raise TypeError(f"{type(learner).__name__} is not a learner: it has no loss(images, targets)")
 
 
 @torch.no_grad()
@@ -251,11 +250,13 @@ def predict(
     batch_size: int = 256,
     precision: Precision = "auto",
 ) -> Outputs:
-    """Compute class probabilities of galaxies as `embed` does features.
+    """Compute a learner's predictions for galaxies, in order and eval mode, on the CPU.
 
     With `average_orientations`, the mean over the 8 rotations and mirror images of each galaxy."""
+    if not isinstance(learner, Predictor):
+        raise TypeError(f"{type(learner).__name__} has no predict(images)")
     how = {"each_orientation": average_orientations, "batch_size": batch_size}
-    found = embed(learner, images, outputs=learner.predict, precision=precision, **how)  # pyright: ignore
+    found = embed(learner, images, outputs=learner.predict, precision=precision, **how)
     return found.mean(0) if average_orientations else found
 
 
@@ -273,9 +274,8 @@ def embed(
 ) -> Features | Float[Tensor, "8 galaxy feature"]:
     """Compute features of galaxies, in order and eval mode, on the CPU.
 
-    With `outputs`, what that function computes in place of the encoder itself. With
-    `each_orientation`, of each of a galaxy's 8 rotations and mirror images (`orientations`). With
-    `views`, of a random view of each galaxy, drawn from `seed`."""
+    `outputs` replaces the encoder's own output. `each_orientation` uses all 8 rotations and mirror
+    images of each galaxy; `views` draws one random view of each, with `seed`."""
     where, found = device(), list[Tensor]()
     generator = torch.Generator(where).manual_seed(seed)
     encoder.to(where).eval()

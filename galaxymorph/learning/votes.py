@@ -1,9 +1,9 @@
-"""A head that tells what volunteers would say: the 37 answers of the Galaxy Zoo 2 decision tree.
+"""A head that predicts the 37 vote fractions of the Galaxy Zoo 2 decision tree.
 
-A softmax for each question, times the probability of reaching it, gives answers that sum to the
-answer that leads to their question, as those of the Galaxy Zoo challenge's winner do (Dieleman,
-Willett & Dambre 2015, arXiv 1503.07077). How many people voted counts where their likelihood is the
-loss (Walmsley et al. 2022, arXiv 2102.08414)."""
+A softmax per question, times the probability of reaching it, makes the answers to a question sum to
+the answer that leads to it, as for the winner of the Galaxy Zoo challenge (Dieleman, Willett &
+Dambre 2015, arXiv 1503.07077). Likelihoods as losses use the number of volunteers, too (Walmsley et
+al. 2022, arXiv 2102.08414)."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -16,31 +16,33 @@ from torch.nn import functional
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.learning.architectures import Mean
 from galaxymorph.learning.classifier import Headed, Outputs
+from galaxymorph.learning.protocols import EncoderLike
 from galaxymorph.pixels import Each, Images
 
 Loss = Literal["mse", "kl", "multinomial", "dirichlet"]
 Votes = Float[Tensor, "galaxy 37"]
 PerQuestion = Float[Tensor, "galaxy 11"]
 Targets = Float[Tensor, "galaxy 38"]
-# median of those who see a galaxy of Galaxy Zoo 2 (Willett et al. 2013, section 2.3)
+# median number per galaxy in Galaxy Zoo 2 (Willett et al. 2013, section 2.3)
 VOLUNTEERS = 44.0
-CONCENTRATION = 20.0  # of an untrained head: votes of about 20 people
+CONCENTRATION = 20.0  # of an untrained head, worth about 20 votes
 SIZES = [len(question.answers) for question in galaxy_zoo_tree.QUESTIONS]
 
 
 def targets(votes: Votes, volunteers: Each | None) -> Targets:
-    """Join what a `VoteRegressor` learns from: cumulative votes, and the number of volunteers
-    (`VOLUNTEERS` where unknown). Raises `ValueError` for a galaxy without votes."""
+    """Join cumulative votes and number of volunteers (`VOLUNTEERS` if unknown) for training.
+
+    Raises `ValueError` for a galaxy without votes."""
     known = votes.isfinite().all(1)
     if not known.all():
-        advice = "take galaxies of data.load(target='votes') that are in a split"
+        advice = "use galaxies of data.load(target='votes') that are in a split"
         raise ValueError(f"galaxy in row {known.int().argmin()} has no votes: {advice}")
     number = torch.full((len(votes),), torch.nan) if volunteers is None else volunteers
     return torch.cat([votes, number.nan_to_num(VOLUNTEERS)[:, None]], 1).float()
 
 
 def log_fractions(logits: Votes) -> Votes:
-    """Compute logarithms of the fractions of those asked: a softmax for each question."""
+    """Compute log fractions of the volunteers asked each question, with a softmax per question."""
     return torch.cat([part.log_softmax(1) for part in logits.split(SIZES, 1)], 1)
 
 
@@ -48,34 +50,33 @@ def cumulative(logs: Votes) -> Votes:
     """Compute cumulative vote fractions from `log_fractions`."""
     columns: list[Tensor] = []
     parts = zip(logs.split(SIZES, 1), galaxy_zoo_tree.PARENTS.values(), strict=True)
-    for part, parent in parts:  # parents stand before their children
+    for part, parent in parts:  # parents come before their children
         columns += (part if parent is None else part + columns[parent][:, None]).unbind(1)
     return torch.stack(columns, 1).exp()
 
 
 class VoteRegressor(Headed):
-    """Cumulative vote fractions; a learner for `train.fit` with the targets of `targets`.
+    """Predicts cumulative vote fractions; a learner for `train.fit` with the targets of `targets`.
 
-    Arguments: the `encoder` (with `num_features`); `hidden`, the size of a hidden layer (the
-    published project's head was Linear-ReLU-Dropout-Linear with 512), with `dropout` before the
-    last layer; `tree`, whether answers follow the tree, or are 37 linear outputs which may
-    contradict each other; and the `loss`, a mean over galaxies:
+    `hidden` is the size of a hidden layer (512 in the published project), with `dropout` before the
+    last layer. With `tree`, answers obey the tree; otherwise they are 37 linear outputs, which may
+    contradict each other. The `loss` is averaged over galaxies:
 
-    * mse: mean squared error of the 37 cumulative fractions, the challenge's score, and the only
-      one for plain outputs.
+    * mse: mean squared error of the 37 cumulative fractions, the challenge's score; the only loss
+      available without `tree`.
     * kl: Kullback-Leibler divergence of the predicted fractions from the volunteers', summed over
       the questions, each weighted by the fraction of volunteers who reached it; in nats.
-    * multinomial: negative log-likelihood (nats) of the numbers of votes, for each question with as
-      many trials as people were asked; without the constant term.
-    * dirichlet: the same of a Dirichlet-multinomial distribution (Walmsley et al. 2022), which says
-      how sure it is by one more output, the concentration of each question. (There, each answer has
-      one, from 1 to 101, so that fractions cannot come near 0 or 1.)
+    * multinomial: negative log-likelihood (nats) of the vote counts, with as many trials per
+      question as volunteers were asked; without the constant term.
+    * dirichlet: the same for a Dirichlet-multinomial distribution, with one more output per
+      question, its concentration, to express uncertainty. (Walmsley et al. 2022 have one per
+      answer, from 1 to 101, so their fractions cannot come near 0 or 1.)
 
-    `outputs` names the columns that `predict` gives."""
+    `outputs` names the columns of `predict`."""
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: EncoderLike,
         *,
         tree: bool = True,
         loss: Loss = "dirichlet",
@@ -84,38 +85,36 @@ class VoteRegressor(Headed):
     ):
         super().__init__()
         if loss not in get_args(Loss):
-            raise ValueError(f"loss={loss!r}: one of {', '.join(get_args(Loss))}")
+            raise ValueError(f"loss={loss!r}: expected one of {', '.join(get_args(Loss))}")
         if not tree and loss != "mse":
-            why = "is one of distributions, which plain outputs are not"
-            raise ValueError(f"loss={loss!r} {why}: give tree=True, or loss='mse'")
+            why = "needs a distribution, but plain outputs are not one"
+            raise ValueError(f"loss={loss!r} {why}; set tree=True or loss='mse'")
         self.encoder, self.tree, self.kind = encoder, tree, loss
         self.options = {"tree": tree, "loss": loss, "hidden": hidden, "dropout": dropout}
         self.outputs = galaxy_zoo_tree.COLUMNS
         if loss == "dirichlet":
             self.outputs += tuple(f"s_{question}" for question in galaxy_zoo_tree.SLICES)
-        features: int = encoder.num_features  # pyright: ignore[reportAssignmentType]
+        features = encoder.num_features
         layers: list[nn.Module] = [] if hidden is None else [nn.Linear(features, hidden), nn.ReLU()]
         last = nn.Linear(features if hidden is None else hidden, len(self.outputs))
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Take the weights of a trained model (`model_files.load`), those of its head, too. Raises
-        `ValueError` where that has another head: its outputs would mean something else."""
+        """Load trained weights (`model_files.load`); raise `ValueError` if the heads differ."""
         head = header.get("head", {})
         kind, theirs = ({k: of[k] for k in of if k != "dropout"} for of in (self.options, head))
         if kind != theirs:
             found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
-            raise ValueError(f"cannot go on from the model file: {found}, this one is {kind}")
+            raise ValueError(f"cannot start from the model file: {found}, this one is {kind}")
         self.load_state_dict(state)
 
     def predict(self, images: Images) -> Outputs:
-        """Compute 37 cumulative vote fractions, and 11 concentrations, if it has them."""
+        """Compute 37 cumulative vote fractions and, for loss="dirichlet", 11 concentrations."""
         raw = self(images).float()
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Outputs, column: int) -> Each:
-        """Score an answer (`galaxy_zoo_tree.column`) by raw outputs: the logarithm of its fraction
-        of those asked; of plain outputs the cumulative fraction itself."""
+        """Return the log fraction of an answer among those asked; plain outputs are not changed."""
         return log_fractions(raw[:, :37])[:, column] if self.tree else raw[:, column]
 
     def measures(self, images: Images, targets: Targets) -> dict[str, Mean]:
@@ -156,8 +155,7 @@ def _divergence(logs: Votes, votes: Votes) -> Each:
 
 
 def _dirichlet_multinomial(logs: Votes, concentrations: PerQuestion, counts: Votes) -> Each:
-    """Minus the log of the Dirichlet-multinomial probability of (weighted, debiased) numbers of
-    votes, without the multinomial coefficient."""
+    """Negative log-likelihood of (weighted, debiased) votes, without multinomial coefficient."""
     alphas = _per_answer(concentrations) * logs.exp() + 1e-6  # lgamma has a pole at 0
     of_answers = torch.lgamma(counts + alphas) - torch.lgamma(alphas)
     asked, total = _sums(counts), _sums(alphas)

@@ -1,4 +1,4 @@
-"""Ellipses around a galaxy, and profiles of its light along them."""
+"""Elliptical apertures around galaxies, and light profiles along them."""
 
 import math
 from typing import NamedTuple
@@ -13,33 +13,33 @@ from galaxymorph.pixels import Planes, sampled
 
 Curves = Float[Tensor, "galaxy radius"]
 
-STEPS = 64  # radii of a profile, from 0 to half of the frame's diagonal
-ANGLES = 48  # places on each circle or ellipse
+STEPS = 64  # radii of a profile, from 0 to half the frame's diagonal
+ANGLES = 48  # points on each circle or ellipse
 
 
 class Ellipses(NamedTuple):
     """Concentric ellipses, one family for each galaxy."""
 
-    x: Values  # centre, in pixels from that of the corner pixel
+    x: Values  # centre in pixels, from the centre of the corner pixel
     y: Values
     ratio: Values  # minor over major axis
-    angle: Values  # from x to y of the major axis, in radians
+    angle: Values  # of the major axis, from x towards y, in radians
 
     @classmethod
     def of(cls, light: Planes, x: Values, y: Values) -> "Ellipses":
-        """Those around (x, y) with the light's second moments; ratio at least 0.15 (seeing)."""
+        """Fit the second moments of the light about (x, y); ratio at least 0.15 (seeing)."""
         at = torch.arange(light.shape[-1])
         dx, dy = at - x[:, None], at - y[:, None]
         total = light.sum((1, 2))
         xx = (light.sum(1) * dx**2).sum(1) / total
         yy = (light.sum(2) * dy**2).sum(1) / total
         xy = ((light @ dx[..., None])[..., 0] * dy).sum(1) / total
-        mean, apart = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
-        ratio = ((mean - apart) / (mean + apart)).clamp_min(0.15**2).sqrt()
+        mean, offset = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
+        ratio = ((mean - offset) / (mean + offset)).clamp_min(0.15**2).sqrt()
         return cls(x, y, ratio, torch.atan2(2 * xy, xx - yy) / 2)
 
     def places(self, radii: Curves) -> Float[Tensor, "galaxy radius angle 2"]:
-        """Places (x, y), `ANGLES` on each ellipse, evenly spaced if it were a circle."""
+        """Return `ANGLES` points (x, y), even in eccentric anomaly, per semi-major axis."""
         around = torch.arange(ANGLES) * (2 * math.pi / ANGLES)
         along, across = around.cos(), self.ratio[:, None] * around.sin()
         cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
@@ -48,7 +48,7 @@ class Ellipses(NamedTuple):
         return centre + radii[..., None, None] * unit[:, None]
 
     def radius(self, size: int) -> Planes:
-        """The major axis of the ellipse through each pixel."""
+        """Return the semi-major axis of the ellipse through each pixel."""
         at = torch.arange(size)
         dx, dy = at - self.x[:, None], at - self.y[:, None]
         cos, sin, flat = self.angle.cos()[:, None], self.angle.sin()[:, None], self.ratio[:, None]
@@ -60,7 +60,7 @@ class Ellipses(NamedTuple):
 def turned(
     plane: Planes, x: Values, y: Values, part: slice = slice(None)
 ) -> Float[Tensor, "galaxy side side"]:
-    """Turn by 180 degrees about (x, y); return the rows and columns in `part` of it."""
+    """Rotate by 180 degrees about (x, y); return only the rows and columns in `part`."""
     at = torch.arange(plane.shape[-1])[part]
     columns, rows = (2 * x)[:, None] - at, (2 * y)[:, None] - at
     grid = torch.broadcast_tensors(columns[:, None, :], rows[:, :, None])
@@ -68,7 +68,7 @@ def turned(
 
 
 def profile(plane: Planes, ellipses: Ellipses) -> Curves:
-    """Return the mean brightness on ellipses of `STEPS` major axes, as far as in the frame."""
+    """Return the mean brightness on each of `STEPS` ellipses, over the part within the frame."""
     size = plane.shape[-1]
     places = ellipses.places(torch.linspace(0, size / 2**0.5, STEPS).expand(len(plane), -1))
     inside = (places >= 0) & (places <= size - 1)
@@ -79,13 +79,14 @@ def profile(plane: Planes, ellipses: Ellipses) -> Curves:
 def growth(
     profile: Curves, ratio: Values, *, step: float, eta: float = 0.2
 ) -> tuple[Curves, Values]:
-    """Return the light within each ellipse of a profile whose axes grow by `step`, never less than
-    further in, and the Petrosian radius: where the surface brightness first falls to `eta` of its
-    mean within (Petrosian 1976), or the last one of the profile."""
+    """Return a profile's never-decreasing curve of growth, and its Petrosian radius.
+
+    There, the surface brightness first falls to `eta` of its mean within (Petrosian 1976); if it
+    never does, the last radius is returned. Semi-major axes grow by `step`."""
     area = math.pi * ratio[:, None] * (step * torch.arange(STEPS)) ** 2
     rings = (profile[:, 1:] + profile[:, :-1]) / 2 * area.diff(dim=1)
     within = functional.pad(rings.cumsum(1), (1, 0))
-    excess = profile - eta * within / area  # 0 / 0 at the centre, which is left out
+    excess = profile - eta * within / area  # 0 / 0 at the centre, which is excluded
     below = excess < 0
     below[:, :2] = False
     after = torch.where(below.any(1), below.float().argmax(1), STEPS - 1)[:, None]
@@ -95,14 +96,14 @@ def growth(
 
 
 def value_at(curve: Curves, place: Values) -> Values:
-    """Interpolate each curve between its points, counted from 0; that of the last one beyond."""
+    """Interpolate each curve at a fractional index; beyond the end, return the last value."""
     place = place.nan_to_num(0).clamp(0, curve.shape[1] - 1.001)[:, None]
     before = place.long()
     return torch.lerp(curve.gather(1, before), curve.gather(1, before + 1), place - before)[:, 0]
 
 
 def reached(curve: Curves, level: Values) -> Values:
-    """Return where each growing curve reaches its level, in points from 0."""
+    """Return the fractional index at which each increasing curve reaches its level."""
     after = (curve >= level[:, None]).float().argmax(1, keepdim=True).clamp_min(1)
     low, high = curve.gather(1, after - 1), curve.gather(1, after)
     return (after - 1 + (level[:, None] - low) / (high - low).clamp_min(1e-9))[:, 0]

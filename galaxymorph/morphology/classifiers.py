@@ -1,9 +1,9 @@
-"""Classifiers without deep learning: scikit-learn's, on measures of galaxies or on their pixels.
+"""Classical classifiers from scikit-learn, on measures of galaxies or on their pixels.
 
-Each is fitted to the training galaxies for each of a few settings, and the one that classifies the
-most validation galaxies right is kept (of equals the first, the simplest). Validation galaxies are
-never fitted, so all methods of a comparison learn from the same labels. Missing measures (NaN) take
-the median of the training galaxies, and a mark as one more measure."""
+Each is fitted to the training galaxies with a few settings, and the fit with the highest validation
+accuracy is kept (the first, simplest one if tied). Validation galaxies are never used for fitting,
+so all methods of a comparison learn from the same labels. Missing measures (NaN) are replaced by
+the median of the training galaxies, and flagged in an additional feature."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -30,7 +30,7 @@ Labelled = tuple[Real[ndarray, "_ feature"], Int[ndarray, " _"]]  # features and
 def forest(
     train: Labelled, val: Labelled, *, leaves: Ints = (5, 3, 1), trees: int = 300, seed: int = 0
 ) -> Pipeline:
-    """Fit a random forest (Breiman 2001); `leaves`: the fewest galaxies in a tree's leaf."""
+    """Fit a random forest (Breiman 2001); `leaves`: minimum number of galaxies per leaf."""
     forests = (RandomForestClassifier(trees, min_samples_leaf=n, random_state=seed) for n in leaves)
     return _best((_on_measures(each) for each in forests), train, val)
 
@@ -43,16 +43,14 @@ def svm(
     widths: Sequence[float] = (0.1, 0.3, 1.0),
     seed: int = 0,
 ) -> Pipeline:
-    """Fit a support vector machine with a Gaussian kernel (Cortes & Vapnik 1995) to standardised
-    measures.
+    """Fit a Gaussian support vector machine (Cortes & Vapnik 1995) to standardised measures.
 
-    `strengths`: how much a wrong training galaxy costs (C); `widths`: gamma of the kernel times the
-    number of measures. The probabilities are sigmoids of the margins (Platt 1999) that
-    cross-validation within the training galaxies gives. Raises `ValueError` where a class has but
-    one of these."""
+    `strengths` are values of C; `widths` are values of gamma times the number of measures.
+    Probabilities are sigmoids of margins from cross-validation within the training galaxies (Platt
+    1999). Raises `ValueError` if a class has only one of these."""
     fewest, features = int(np.unique(train[1], return_counts=True)[1].min()), train[0].shape[1]
     if fewest < 2:
-        raise ValueError("an SVM needs two training galaxies of each class: raise n_labels")
+        raise ValueError("an SVM needs two training galaxies of each class; increase n_labels")
     machines = (SVC(C=cost, gamma=width / features) for cost in strengths for width in widths)
     chosen = _best((_on_measures(StandardScaler(), each) for each in machines), train, val)
     folds = StratifiedKFold(min(5, fewest), shuffle=True, random_state=seed)
@@ -75,7 +73,7 @@ def pca_forest(
     trees: int = 300,
     seed: int = 0,
 ) -> Pipeline:
-    """Fit a control that knows nothing of galaxies: a forest on principal components of pixels."""
+    """Fit a control without astronomical knowledge: a forest on principal components of pixels."""
     numbers = dict.fromkeys(min(number, *train[0].shape) for number in components)
     parts = [PCA(number, random_state=seed) for number in numbers]
     last = partial(RandomForestClassifier, trees, random_state=seed)
@@ -85,11 +83,11 @@ def pca_forest(
 def importances(
     model: Any, val: Labelled, groups: Mapping[str, Ints], *, repeats: int = 10, seed: int = 0
 ) -> pd.DataFrame:
-    """Measure how much validation accuracy a model loses where measures are shuffled among the
-    galaxies (Breiman 2001, section 10).
+    """Measure permutation importances on the validation galaxies (Breiman 2001, section 10).
 
-    `groups`: columns that are shuffled together, by name. A row for each, the most important first:
-    `group`, mean `loss`, `low` and `high` (16th, 84th percentile). Redundant ones seem minor."""
+    `groups` names columns that are shuffled together. The table has a row for each, most important
+    first: `group`, mean `loss` of accuracy, `low` and `high` (16th and 84th percentiles). Redundant
+    measures appear unimportant."""
     features, labels = val
     rng = np.random.default_rng(seed)
     whole = model.score(features, labels)
@@ -98,7 +96,7 @@ def importances(
         shuffled = np.stack([features] * repeats)
         for each in shuffled:
             each[:, columns] = features[rng.permutation(len(features))][:, columns]
-        predicted = model.predict(shuffled.reshape(-1, features.shape[1]))  # a forest starts slowly
+        predicted = model.predict(shuffled.reshape(-1, features.shape[1]))  # calls start slowly
         losses = whole - (predicted.reshape(repeats, -1) == labels).mean(1)
         low, high = np.percentile(losses, [16, 84])
         rows.append((name, float(np.mean(losses)), float(low), float(high)))
@@ -107,7 +105,7 @@ def importances(
 
 
 def _on_measures(*steps: Any) -> Pipeline:
-    """A pipeline in which missing measures are filled in and marked."""
+    """Make a pipeline that imputes and flags missing measures."""
     imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
     return make_pipeline(imputer, *steps)
 

@@ -1,4 +1,4 @@
-"""Named sets of measures of galaxies, each computed once and cached."""
+"""Named sets of morphological measures, computed once and cached."""
 
 import hashlib
 import importlib.metadata
@@ -22,23 +22,23 @@ from galaxymorph.cache import code, entry
 from galaxymorph.morphology import measures
 from galaxymorph.morphology.segment import Images, light, noise, segment
 
-PACKAGES = {"light": None, "hog": "scikit-image", "statmorph": "statmorph"}  # that the sets need
-# What statmorph measures that does not depend on how the galaxy is turned.
+PACKAGES = {"light": None, "hog": "scikit-image", "statmorph": "statmorph"}  # required packages
+# measures of statmorph that do not depend on the galaxy's orientation
 _STATMORPH = """concentration asymmetry smoothness gini m20 multimode intensity deviation
 rms_asymmetry2 outer_asymmetry shape_asymmetry ellipticity_asymmetry rpetro_circ rpetro_ellip
 rhalf_ellip rmax_circ r20 r50 r80 sn_per_pixel sersic_n sersic_rhalf sersic_ellip"""
 STATMORPH = tuple(_STATMORPH.split())
-FLAGS = {1: "suspect", 2: "bad", 4: "failed"}  # statmorph's own, documented at its `flag`
+FLAGS = {1: "suspect", 2: "bad", 4: "failed"}  # see statmorph's documentation of `flag`
 
 
 class Measured(NamedTuple):
     table: pd.DataFrame  # a row per galaxy, a column per measure
-    seconds: float  # that measuring took, now or when it was cached
-    counts: dict[str, int]  # of galaxies flagged or without measures, by set and flag
+    seconds: float  # computing time, now or when it was cached
+    counts: dict[str, int]  # number of flagged or unmeasured galaxies, by set and flag
 
     @property
     def groups(self) -> dict[str, list[int]]:
-        """Columns that mean something only together (those of HOG) or alone, by name."""
+        """Return column numbers by measure; those of HOG form a single group."""
         found: dict[str, list[int]] = {}
         for place, name in enumerate(self.table.columns):
             found.setdefault("hog" if name.startswith("hog_") else name, []).append(place)
@@ -48,25 +48,25 @@ class Measured(NamedTuple):
 def measure(
     images: Images, *, features: Sequence[str] = ("light",), cache: Path | str | None = None
 ) -> Measured:
-    """Measure the sets in `features`, side by side: a row per galaxy; NaN: could not be measured.
+    """Measure one or more sets of `features`; the table has a row per galaxy, NaN for failures.
 
     - `light`: `measures.features`.
     - `hog`: histograms of oriented gradients (Dalal & Triggs 2005) of the light at 64 px, 9
-      directions in cells of 8 px, 1,764 numbers. They depend on how a galaxy is turned.
-    - `statmorph`: `STATMORPH` (Rodriguez-Gomez et al. 2019), and its flags: `statmorph_flag`, see
-      `FLAGS`, and `statmorph_flag_sersic`, 1 where its Sersic model does not fit. Takes about a
-      second for each galaxy.
+      directions in cells of 8 px, 1,764 numbers. They depend on the galaxy's orientation.
+    - `statmorph`: `STATMORPH` (Rodriguez-Gomez et al. 2019) and two flags: `statmorph_flag` (see
+      `FLAGS`), and `statmorph_flag_sersic`, 1 for a bad Sersic fit. Takes about a second per
+      galaxy.
 
     Args:
-        cache: keeps what was measured on the same pixels by the same code; default:
+        cache: folder with results for the same pixels and code; by default
             `data/cache/morphometry` in the project.
 
     Raises:
-        ValueError, ModuleNotFoundError: an unknown set, none, or one twice; its package is missing.
+        ValueError, ModuleNotFoundError: unknown, duplicate or no sets; a missing package.
     """
     if not features or set(features) - set(PACKAGES) or len(set(features)) < len(features):
         known = ", ".join(PACKAGES)
-        raise ValueError(f"features are {list(features)}; expected one or more of {known}, once")
+        raise ValueError(f"features={list(features)}: expected one or more of {known}, each once")
     folder = Path(cache or project.root() / "data" / "cache" / "morphometry")
     pixels = hashlib.sha256(images.contiguous().numpy().data).hexdigest()
     parts = [_kept(name, images, pixels, folder) for name in features]
@@ -76,7 +76,7 @@ def measure(
 
 
 def _kept(name: str, images: Images, pixels: str, folder: Path) -> Measured:
-    """One set of measures, from the cache if it is there."""
+    """Return one set of measures, from the cache if possible."""
 
     def write(home: Path) -> None:
         start = time.perf_counter()
@@ -98,7 +98,7 @@ def _kept(name: str, images: Images, pixels: str, folder: Path) -> Measured:
 
 
 def _version(name: str) -> str | None:
-    """The version of the package that a set of measures needs."""
+    """Return the version of the package that a set of measures needs."""
     package = PACKAGES[name]
     try:
         return package and importlib.metadata.version(package)
@@ -119,7 +119,7 @@ def hog(images: Images) -> pd.DataFrame:
 
 
 def statmorph(images: Images) -> pd.DataFrame:
-    """Let statmorph measure `light` within `segment`, in parallel; see `measure`."""
+    """Run statmorph on `light` and the masks of `segment`, in parallel; see `measure`."""
     grey = light(images)
     galaxy, others = segment(grey)
     planes = grey.double().numpy(), (galaxy + 2 * others).numpy(), noise(grey).double().numpy()
@@ -132,7 +132,7 @@ def statmorph(images: Images) -> pd.DataFrame:
 def _one(
     grey: Float[ndarray, "size size"], segments: Shaped[ndarray, "size size"], noise: float
 ) -> list[float]:
-    """The measures of one galaxy and both flags; NaN and 4 without one, or where it gives up."""
+    """Measure one galaxy, with both flags; NaN and flag 4 without a galaxy or if it fails."""
     from statmorph import SourceMorphology
 
     failed = [np.nan] * len(STATMORPH) + [4.0, 4.0]
@@ -140,10 +140,10 @@ def _one(
         return failed
     options = {"weightmap": np.full(grey.shape, noise), "skybox_size": len(grey) // 4}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is in the flags
+        warnings.simplefilter("ignore")  # the flags record them
         try:
             found = SourceMorphology(grey, segments, 1, cutout_extent=10.0, **options)
-        except (AssertionError, ValueError, IndexError, ZeroDivisionError):  # on odd frames
+        except (AssertionError, ValueError, IndexError, ZeroDivisionError):  # unusual frames
             return failed
     if found.flag == 4:  # all measures are -99
         return failed

@@ -1,13 +1,13 @@
-"""Hand-measured morphology: what a galaxy looks like in numbers that need no training.
+"""Non-parametric morphology: measures of galaxies that need no training.
 
-Concentration, asymmetry and smoothness are those of Conselice (2003, ApJS 147, 1), the Gini
-coefficient and M20 those of Lotz et al. (2004, AJ 128, 163), both within the apertures of statmorph
-(Rodriguez-Gomez et al. 2019, MNRAS 483, 4140). The light in them is that of display images, whose
-stretch lifts what is faint: galaxies are ranked alike, but the values are not those of images that
-are linear in flux. No measure depends on how a galaxy is turned or mirrored.
+Concentration, asymmetry and smoothness follow Conselice (2003, ApJS 147, 1), the Gini coefficient
+and M20 Lotz et al. (2004, AJ 128, 163), all within the apertures of statmorph (Rodriguez-Gomez et
+al. 2019, MNRAS 483, 4140). They are measured on display images, whose stretch enhances faint light:
+galaxies are ranked alike, but the values differ from those of images that are linear in flux. All
+measures are invariant under rotation and reflection.
 
-Two differ from statmorph on purpose: the sky's share of asymmetry and smoothness is that of all
-four corners, not of the first empty box, and the box of smoothness may be of any width."""
+Two deliberate differences from statmorph: asymmetry and smoothness of the sky are measured in all
+four corners, not in the first empty box, and the smoothing box may have any width."""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -24,19 +24,19 @@ from galaxymorph.morphology.apertures import ANGLES, STEPS, Ellipses, reached, t
 from galaxymorph.morphology.segment import Images, Masks, Values, border, connected, light, segment
 from galaxymorph.pixels import Planes, blurred, boxed, sampled
 
-RINGS = torch.logspace(math.log10(0.5), math.log10(2.2), 12)  # half-light radii: arms and bars
-CHUNK = 64  # galaxies that are measured together: few enough to stay in the processor's cache
+RINGS = torch.logspace(math.log10(0.5), math.log10(2.2), 12)  # in half-light radii: arms and bars
+CHUNK = 64  # galaxies measured together, few enough to fit in the processor's cache
 
-# "Turned" is turned by 180 degrees about the centre; Lotz+04 is Lotz et al. (2004).
+# "Rotated" means by 180 degrees about the centre; Lotz+04 is Lotz et al. (2004).
 MEASURES = {
     "concentration": "5 log10(r80 / r20) (Lotz+04 eq. 9)",
     "core_concentration": "5 log10(half_light_radius / r20)",
-    "asymmetry": "sum of |light - turned| over that of |light|, less the sky's (Lotz+04 eq. 10)",
-    "smoothness": "what a box of 1/4 Petrosian radius smooths away of the light (Lotz+04 eq. 11)",
-    "gini": "0 where all pixels are equally bright, 1 where one has all the light (Lotz+04 eq. 6)",
+    "asymmetry": "sum of |light - rotated| over sum of |light|, minus the sky's (Lotz+04 eq. 10)",
+    "smoothness": "fraction of light removed by a box of 1/4 Petrosian radius (Lotz+04 eq. 11)",
+    "gini": "0 if all pixels are equally bright, 1 if one has all the light (Lotz+04 eq. 6)",
     "m20": "log10 of the brightest fifth's second moment over that of all light (Lotz+04 eq. 8)",
-    "axis_ratio": "minor over major axis, by second moments of the light also there when turned",
-    "core_axis_ratio": "the same, weighted by a Gaussian whose sigma is the half-light radius",
+    "axis_ratio": "minor over major axis, from second moments of min(light, rotated)",
+    "core_axis_ratio": "the same, weighted by a Gaussian with sigma = half-light radius",
     "r20": "radius of the circle with 20 % of the light within 1.5 Petrosian radii, px",
     "half_light_radius": "radius of the circle with 50 % of it, px",
     "r80": "radius of the circle with 80 % of it, px",
@@ -46,14 +46,14 @@ MEASURES = {
     "border_brightness": "mean light of the border over that at the half-light radius",
     "red_blue": "2.5 log10 of the first band's light over the third's in the Petrosian ellipse",
     "red_green": "2.5 log10 of the first band's light over the second's in the Petrosian ellipse",
-    "red_blue_gradient": "red_blue in the half-light ellipse, less that from there to Petrosian's",
-    "lopsidedness": "amplitude m = 1 around ellipses over their mean light (Rix & Zaritsky 1995)",
+    "red_blue_gradient": "red_blue inside minus outside the half-light ellipse, within Petrosian's",
+    "lopsidedness": "amplitude of m = 1 along ellipses over the mean light (Rix & Zaritsky 1995)",
     "fourier_2": "the same for m = 2: bars, two arms",
     "fourier_3": "the same for m = 3",
-    "fourier_4": "the same for m = 4: boxes, discs seen from the side",
+    "fourier_4": "the same for m = 4: boxy shapes, edge-on discs",
     "texture": "the same for m = 5 to 8 together: clumps, many arms, neighbours",
     "spiral": "amplitude of the strongest 2-armed log spiral (Considere & Athanassoula 1988)",
-    "winding": "0: spirals of both senses are equally strong, to 1: there is one sense only",
+    "winding": "0 if spirals of both senses are equally strong, 1 if all have the same sense",
 }
 
 Corners = Shaped[Tensor, "galaxy 4 quarter quarter"]
@@ -65,12 +65,12 @@ def brightness(images: Images) -> Values:
 
 
 def half_light_radius(images: Images) -> Values:
-    """Return the radius in pixels of the circle around the frame's centre that holds half of the
-    light within the frame's circle; NaN without light above the sky. A stretch that lifts faint
-    outskirts makes it larger than that in flux."""
+    """Return the radius in pixels that holds half the light of the frame's inscribed circle.
+
+    NaN without light above the sky. A stretch that enhances faint outskirts makes it larger."""
     size = images.shape[-1]
     at = torch.arange(size, device=images.device) - (size - 1) / 2
-    ring = torch.hypot(at, at[:, None]).round().long().flatten()  # of each pixel, by whole radius
+    ring = torch.hypot(at, at[:, None]).round().long().flatten()  # of each pixel, by integer radius
     rings = torch.zeros(len(images), int(ring.max()) + 1, device=images.device)
     rings.index_add_(1, ring, light(images).flatten(1))
     # (galaxy, radius): light within radius - 1/2, from 0
@@ -80,14 +80,14 @@ def half_light_radius(images: Images) -> Values:
 
 
 def features(images: Images) -> pd.DataFrame:
-    """Measure a row for each galaxy, a column for each of `MEASURES`, which say what they are.
+    """Measure all `MEASURES`; the table has a row per galaxy.
 
-    Of a galaxy larger than its frame (see `border_brightness`) light is subtracted as sky, and the
-    Petrosian radius may be that of the frame's corners. All measures are NaN where no galaxy is in
-    the frame's middle (`segment`), else none. Raises `ValueError` for images below 16 pixels."""
+    If a galaxy is larger than its frame (see `border_brightness`), some of its light is subtracted
+    as sky, and the Petrosian radius may reach the frame's corners. All measures are NaN if no
+    galaxy is in the frame's middle (`segment`). Raises `ValueError` for images below 16 pixels."""
     if (size := images.shape[-1]) < 16:
-        raise ValueError(f"images of {size} px are too small: load them with image_size=16 or more")
-    # The tensors of a chunk are too small to be shared among threads: chunks run in parallel.
+        raise ValueError(f"images of {size} px are too small; load them with image_size=16 or more")
+    # Tensors of a chunk are too small for several threads, so chunks run in parallel.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -99,18 +99,17 @@ def features(images: Images) -> pd.DataFrame:
 
 
 def apparent(images: Images) -> pd.DataFrame:
-    """Measure how large, bright and clear each galaxy appears, whatever its morphology: a row for
-    each, with the columns
+    """Measure the apparent size, brightness and signal-to-noise of each galaxy; see `features`.
 
     * half_light_radius: as in `MEASURES`, px
     * brightness: light within 1.5 Petrosian radii above the sky, without neighbours, in white px
-    * signal_to_noise: the half of it within the half-light radius, over the noise of a sky pixel in
-      the frame's corners times the square root of the circle's area in px
+    * signal_to_noise: half of that, over the noise of a sky pixel in the frame's corners times the
+      square root of the area in px within the half-light radius
 
-    In display units, changed by stretch, compression and enlarging: good for ranks alone. Of 500
-    mock galaxies of 64 px, signal_to_noise has a rank correlation of 0.64 with the true one of a
-    camera's pixel, at 32 px of -0.33; brightness has 0.83 and 0.81. NaN where no galaxy is in the
-    frame's middle; signal_to_noise also where no corner has sky. Raises as `features` does."""
+    In display units, which depend on stretch, compression and resampling: only ranks are useful.
+    For 500 mock galaxies, the rank correlation of signal_to_noise with its true value per camera
+    pixel is 0.64 at 64 px, but -0.33 at 32 px; that of brightness is 0.83 and 0.81. NaN if no
+    galaxy is in the frame's middle; signal_to_noise also if no corner has sky."""
     table = features(images)[["half_light_radius", "half_light_brightness"]]
     area = math.pi * table["half_light_radius"] ** 2
     half = table.pop("half_light_brightness") * area
@@ -119,9 +118,9 @@ def apparent(images: Images) -> pd.DataFrame:
 
 
 def _pixel_noise(grey: Planes) -> Values:
-    """Standard deviation of a pixel of sky in the frame's corners, by the mean of |light| through a
-    mask that ignores slopes (Immerkaer 1996, CVIU 64, 300), without sources; at least the rounding
-    of three bands. NaN where no corner has sky."""
+    """Estimate the noise per sky pixel from corners with gradients removed; NaN without sky.
+
+    Immerkaer (1996, CVIU 64, 300); at least the rounding error of three bands."""
     mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])  # its squares sum to 36
     galaxy, others = segment(grey)
     empty = _corners(~(galaxy | others)[:, 1:-1, 1:-1])
@@ -138,10 +137,10 @@ def _measured(images: Images) -> pd.DataFrame:
     own = (clean * galaxy).clamp_min_(0)
     x, y = _centre(own)
     half_turn = turned(clean, x, y)
-    both = torch.minimum(own, half_turn).clamp_min_(0)  # without neighbours that touch it
+    both = torch.minimum(own, half_turn).clamp_min_(0)  # suppresses blended neighbours
     circles = Ellipses(x, y, torch.ones_like(x), torch.zeros_like(x))
     radius, profile = circles.radius(size), apertures.profile(clean, circles)
-    step = size / 2**0.5 / (STEPS - 1)  # of the radii, px
+    step = size / 2**0.5 / (STEPS - 1)  # between radii, px
     growth, petrosian = apertures.growth(profile, circles.ratio, step=step)
     total = value_at(growth, 1.5 * petrosian / step)
     r20, r50, r80 = (reached(growth, part * total) * step for part in (0.2, 0.5, 0.8))
@@ -149,7 +148,7 @@ def _measured(images: Images) -> pd.DataFrame:
     sky = ~(galaxy | others)
     asymmetry, smoothness = _asymmetry_smoothness(clean, half_turn, radius, petrosian, sky)
 
-    # Apertures follow all the light, as statmorph's do; the galaxy's own shape has no neighbours.
+    # Apertures follow all the light, as in statmorph; the galaxy's shape excludes neighbours.
     aperture, ellipses = Ellipses.of(own, x, y), Ellipses.of(both, x, y)
     along = apertures.profile(clean, aperture)
     grown, major = apertures.growth(along, aperture.ratio, step=step)
@@ -181,11 +180,11 @@ def _measured(images: Images) -> pd.DataFrame:
 
 
 def _centre(own: Planes) -> tuple[Values, Values]:
-    """The point in the central fifth about which the light is most symmetric (least squares).
+    """Find the point in the central fifth about which the light is most symmetric (least squares).
 
-    The light turned about c matches the light itself by its convolution with itself at 2 c: one
-    Fourier transform tries all centres, to a pixel. Gauss-Newton steps in the central half of the
-    frame find the place between them."""
+    The overlap of the light with itself rotated about c is its self-convolution at 2 c, so one
+    Fourier transform tries all centres to the nearest pixel. Gauss-Newton steps in the central half
+    of the frame refine the result."""
     size = own.shape[-1]
     pooled = functional.avg_pool2d(own[:, None], 2)[:, 0]
     n = pooled.shape[-1]
@@ -193,15 +192,15 @@ def _centre(own: Planes) -> tuple[Values, Values]:
     match = torch.fft.irfft2(torch.fft.rfft2(pooled, twice).square(), twice)  # at (2 y, 2 x)
     low, high = round(0.8 * n), round(1.2 * n)
     top = match[:, low:high, low:high].flatten(1).argmax(1)
-    # k / 2 pooled pixels of 2 px from the corner's centre
+    # index k is a centre at k / 2 pooled pixels of 2 px
     x, y = top % (high - low) + low + 0.5, top // (high - low) + low + 0.5
 
     middle = slice(size // 4, size - size // 4)
-    window = slice(middle.start - 1, middle.stop + 1)  # one more around it, for the gradient
+    window = slice(middle.start - 1, middle.stop + 1)  # one more pixel, for the gradient
     for _ in range(2):
         half_turn = turned(own, x, y, window)
         odd = own[:, middle, middle] - half_turn[:, 1:-1, 1:-1]
-        # Twice the gradient; so is the change of 2 c by that of c.
+        # Twice the gradient, as the rotated image moves by twice the shift of c.
         across = half_turn[:, 1:-1, 2:] - half_turn[:, 1:-1, :-2]
         down = half_turn[:, 2:, 1:-1] - half_turn[:, :-2, 1:-1]
         xx, yy, xy = _sum(across, across) + 1e-9, _sum(down, down) + 1e-9, _sum(across, down)
@@ -215,8 +214,8 @@ def _centre(own: Planes) -> tuple[Values, Values]:
 def _asymmetry_smoothness(
     clean: Planes, half_turn: Planes, radius: Planes, petrosian: Values, sky: Masks
 ) -> tuple[Values, Values]:
-    """Within 1.5 Petrosian radii, for smoothness from a quarter of one. What an equal area of sky
-    has of each is taken off; it is measured in the frame's corners, a quarter of the frame wide."""
+    """Measure both within 1.5 Petrosian radii (smoothness from 0.25) and subtract those of an equal
+    area of sky in the frame's corners."""
     inner, outer = (part * petrosian[:, None, None] for part in (0.25, 1.5))
     aperture = (outer - radius).add_(0.5).clamp_(0, 1)  # pixels on its edge count in part
     odd = (clean - half_turn).abs_()
@@ -231,25 +230,27 @@ def _asymmetry_smoothness(
 
 
 def _corners(planes: Shaped[Tensor, "galaxy size size"]) -> Corners:
-    """The four corners of each plane, a quarter of it wide."""
+    """Return the four corners of each plane, a quarter of it wide."""
     quarter = planes.shape[-1] // 4
     ends = slice(0, quarter), slice(-quarter, None)
     return torch.stack([planes[:, rows, columns] for rows in ends for columns in ends], 1)
 
 
 def _mean(corners: Corners, where: Corners) -> Values:
-    """Over the pixels in `where`; 0 where there is none."""
+    """Average over the pixels in `where`; 0 without any."""
     return (corners * where).sum((1, 2, 3)) / where.sum((1, 2, 3)).clamp_min(1)
 
 
 def _sum(plane: Tensor, weight: Tensor) -> Values:
-    """The weighted sum of each plane."""
+    """Return the weighted sum of each plane."""
     return torch.linalg.vecdot(plane.flatten(1), weight.flatten(1).to(plane.dtype))
 
 
 def _body(clean: Planes, away: Planes, major: Values, x: Values, y: Values) -> Planes:
-    """The light of the pixels that count for Gini and M20, 0 elsewhere: connected with the centre
-    and, smoothed over 0.2 Petrosian radii, as bright as the mean there (Lotz+04, section 3.1)."""
+    """Return the light of the pixels used for Gini and M20, and 0 elsewhere.
+
+    After smoothing by 0.2 Petrosian radii they are connected to the centre, and at least as bright
+    as the mean at the Petrosian radius (Lotz+04, section 3.1)."""
     smooth = blurred(clean, 0.2 * major)
     rim = (away - major[:, None, None]).abs_() < 0.5
     sources = connected(smooth >= (_sum(smooth, rim) / rim.sum((1, 2)))[:, None, None])
@@ -259,11 +260,11 @@ def _body(clean: Planes, away: Planes, major: Values, x: Values, y: Values) -> P
 
 
 def _gini_m20(body: Planes) -> tuple[Values, Values]:
-    """Of the pixels that are not 0."""
+    """Measure Gini and M20 of the non-zero pixels."""
     values = torch.from_numpy(np.sort(body.flatten(1).numpy(), 1))  # much faster than torch's
     pixels = values.shape[1]
     n, total = (values > 0).sum(1), values.sum(1)
-    ranks = values @ torch.arange(1.0, pixels + 1)  # the zeros before them take none
+    ranks = values @ torch.arange(1.0, pixels + 1)  # zeros contribute nothing
     gini = (2 * ranks - (2 * pixels - n + 1) * total) / ((n - 1) * total)
     fainter = (values.cumsum(1) < 0.8 * total[:, None]).sum(1, keepdim=True)
     bright = body * (body >= values.gather(1, fainter.clamp_max(pixels - 1))[..., None])
@@ -279,7 +280,7 @@ def _gini_m20(body: Planes) -> tuple[Values, Values]:
 def _colours(
     images: Images, others: Masks, away: Planes, half: Values, major: Values
 ) -> dict[str, Values]:
-    """From each band's light within the half-light ellipse, and from there to the Petrosian one."""
+    """Measure colours within the Petrosian ellipse, and inside minus outside the half-light one."""
     inner, whole = (((away <= axis[:, None, None]) & ~others).float() for axis in (half, major))
     parts = torch.stack((inner, whole - inner, whole), 1).flatten(2)  # (galaxy, part, pixel)
     sky = border(images).float().median(2).values[..., None] * parts.sum(2)[:, None]
@@ -294,10 +295,10 @@ def _colours(
 
 
 def _waves(smooth: Planes, ellipses: Ellipses, half: Values) -> dict[str, Values]:
-    """Amplitudes around the rings, as if face-on, and of two-armed logarithmic spirals."""
+    """Measure Fourier amplitudes along deprojected rings, and of two-armed logarithmic spirals."""
     around = sampled(smooth, ellipses.places(half[:, None] * RINGS))  # (galaxy, ring, angle)
     waves = torch.fft.rfft(around, dim=2)[..., :9] / ANGLES
-    waves = waves / waves[..., :1].real.clamp_min(0.02)  # without rings of mere noise
+    waves = waves / waves[..., :1].real.clamp_min(0.02)  # limits rings of pure noise
     size = waves.abs().mean(1)
     pitch = torch.arange(4.0, 13)  # m / tan(pitch angle): 27 to 9 degrees
     turns = torch.exp(-1j * pitch[:, None] * RINGS.log())

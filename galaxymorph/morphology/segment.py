@@ -1,4 +1,4 @@
-"""The light above the sky, its noise, and which pixels are the galaxy's."""
+"""Sky subtraction, noise estimate and segmentation of galaxy images."""
 
 from typing import Any
 
@@ -14,27 +14,27 @@ Images = UInt8[Tensor, "galaxy 3 size size"]
 Masks = Bool[Tensor, "galaxy size size"]
 Values = Float[Tensor, " galaxy"]
 
-BORDER = 3  # outermost pixels, which are sky
+BORDER = 3  # width in pixels of the frame's border, taken as sky
 
 
 def light(images: Images) -> Planes:
-    """Return the mean of the bands (0 to 1) above the sky, the median of the outermost pixels."""
+    """Return the mean of the bands (0 to 1) minus the sky, the median of the border."""
     grey = images.float().mean(1) / 255  # (galaxy, size, size)
     return grey - border(grey).median(1).values[:, None, None]
 
 
 def noise(grey: Planes) -> Values:
-    """Return the sky's standard deviation: of border pixels below 0, without stars; >= 1/255."""
+    """Estimate the sky's noise from border pixels below 0 (free of stars); at least 1/255."""
     below = border(grey).clamp_max(0)
     return (below.square().sum(1) / (below < 0).sum(1).clamp_min(1)).sqrt().clamp_min(1 / 255)
 
 
 def segment(grey: Planes) -> tuple[Masks, Masks]:
-    """Return which pixels of `light` are the galaxy's, and which are those of other sources.
+    """Return masks of the galaxy and of all other sources in `light`.
 
-    A source is a connected set of pixels that lie 1.5 times the noise above the sky after smoothing
-    by a Gaussian of 1 px. The galaxy, with neighbours that touch it, is the source with the
-    brightest pixel of the frame's central fifth; there is none where all of that is fainter."""
+    A source is a connected set of pixels brighter than 1.5 times the noise after smoothing with a
+    Gaussian of 1 px. The galaxy is the source that contains the brightest pixel of the frame's
+    central fifth, including blended neighbours; its mask is empty if that pixel is too faint."""
     size = grey.shape[-1]
     smooth = blurred(grey, torch.ones(1))
     sources = connected(smooth > 1.5 * noise(grey)[:, None, None])
@@ -45,14 +45,14 @@ def segment(grey: Planes) -> tuple[Masks, Masks]:
 
 
 def border(planes: Shaped[Tensor, "*plane size size"]) -> Shaped[Tensor, "*plane pixel"]:
-    """Return the outermost pixels of each plane."""
+    """Return the pixels in the border of each plane."""
     outside = torch.ones(planes.shape[-2:], dtype=torch.bool)
     outside[BORDER:-BORDER, BORDER:-BORDER] = False
     return planes[..., outside]
 
 
 def connected(above: Masks) -> Int[Tensor, "galaxy size size"]:
-    """Number the pixels that touch each other by sides, from 1; 0 elsewhere."""
+    """Label connected regions (4-connectivity) from 1, with 0 elsewhere."""
     touching = np.zeros((3, 3, 3), int)
     touching[1] = ndimage.generate_binary_structure(2, 1)  # within a plane, not between planes
     labels: Any = ndimage.label(above.numpy(), touching)

@@ -194,4 +194,4 @@ def test_the_command_draws_and_says_what_is_wrong(files, tmp_path, capsys):
         )
         == 2
     )
-    assert "there is no such model file" in capsys.readouterr().err
+    assert "no such model file" in capsys.readouterr().err

@@ -145,7 +145,7 @@ def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
 
 def test_files_that_are_no_models_are_refused_by_name(models, tmp_path):
     learner, file = models[1]["classes"], tmp_path / "m.safetensors"
-    with pytest.raises(FileNotFoundError, match="m.safetensors: there is no such model file"):
+    with pytest.raises(FileNotFoundError, match="m.safetensors: no such model file"):
         saved.load(file)
     model_files.write(file, learner, classes=CLASSES)
     with pytest.raises(ValueError, match="m.safetensors: its header lacks encoder and image_size"):

@@ -91,10 +91,10 @@ def test_the_encoder_of_the_autoencoder_comes_back_with_its_sizes(tmp_path):
 
 def test_a_file_without_an_encoder_or_of_another_kind_is_refused_by_name(tmp_path):
     model_files.write(tmp_path / "w.safetensors", torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"w.safetensors: a model file without an encoder"):
+    with pytest.raises(ValueError, match=r"w.safetensors: not a valid encoder"):
         encoder(str(tmp_path / "w.safetensors"))
     with pytest.raises(
-        FileNotFoundError, match=r"models/none/moco.safetensors.*has to be run first"
+        FileNotFoundError, match=r"models/none/moco.safetensors.*run that step first"
     ):
         encoder("models/none/moco.safetensors")
     trained = Classifier(encoder("resnet18"), classes=2)
@@ -252,7 +252,9 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
     assert torch.equal(
         encoder("resnet18", weights=str(tmp_path / "old.pth")).eval()(images), network(images)
     )
-    with pytest.raises(ValueError, match=r"r.pth: not the weights of vgg16: Missing key.*features"):
+    with pytest.raises(
+        ValueError, match=r"r.pth: not valid weights of vgg16: Missing key.*features"
+    ):
         encoder("vgg16", weights=str(tmp_path / "r.pth"))
     grey = published.state_dict() | {"conv1.weight": torch.zeros(64, 1, 7, 7)}
     torch.save(grey, tmp_path / "grey.pth")
@@ -261,7 +263,7 @@ def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
     ):
         encoder("resnet18", weights=str(tmp_path / "grey.pth"))
     (tmp_path / "torn.pth").write_bytes((tmp_path / "r.pth").read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"torn.pth: not a model file"):
+    with pytest.raises(ValueError, match=r"torn.pth: not a valid model file"):
         encoder("resnet18", weights=str(tmp_path / "torn.pth"))
     with pytest.raises(FileNotFoundError, match=r"none.pth"):
         encoder("resnet18", weights=str(tmp_path / "none.pth"))
@@ -280,7 +282,7 @@ def test_a_model_file_as_weights_is_the_model_file(tmp_path):
     )
     with pytest.raises(ValueError, match="not {'name': 'resnet18'}"):
         encoder("resnet18", weights=str(path))
-    with pytest.raises(ValueError, match="is trained; leave out weights"):
+    with pytest.raises(ValueError, match="is already trained; leave out weights"):
         encoder(str(path), weights="imagenet")
 
 

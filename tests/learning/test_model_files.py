@@ -90,7 +90,7 @@ def test_a_part_of_a_model_can_be_kept_alone(tmp_path):
 
 def test_what_is_no_model_file_is_refused_by_name(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no weights at all")
-    with pytest.raises(ValueError, match=r"a\.safetensors: not a model file"):
+    with pytest.raises(ValueError, match=r"a\.safetensors: not a valid model file"):
         model_files.load(tmp_path / "a.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "b.safetensors")
     with pytest.raises(ValueError, match=r"b\.safetensors: weights without a header"):

@@ -280,7 +280,7 @@ def test_no_galaxies_to_validate_with_or_an_unknown_measure_is_refused():
         next(train.fit(Bright(), data, data, patience=0))
     with pytest.raises(ValueError, match="the learner measures loss"):
         next(train.fit(Bright(), data, data, monitor="accuracy"))
-    with pytest.raises(ValueError, match="Bright does not say its stages"):
+    with pytest.raises(ValueError, match="Bright has no stages"):
         next(train.fit(Bright(), data, data, layer_decay=0.5))
 
 
