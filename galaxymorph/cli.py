@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import galaxymorph
+from galaxymorph import galaxy_zoo_tree, project
+from galaxymorph.text import unknown
 
 MOST = 20  # images to list
 # kinds of arguments
@@ -116,7 +118,6 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
 
 
 def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
-    from galaxymorph import project
     from galaxymorph.run.plan import make_plan
 
     return make_plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
@@ -163,7 +164,6 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
 
     Without NAME, list the data sets and how to use them. The survey is written in the layout of
     Kaggle's Galaxy Zoo challenge."""
-    from galaxymorph import project
     from galaxymorph.data import download
 
     if name is None:
@@ -187,6 +187,7 @@ def predict(**options: Any) -> int:
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
     without extension. Unreadable images have no row and are listed at the end; the exit status is
     then 3. Run the same command again to resume."""
+    _check_paths(**options)
     from galaxymorph.apply.predict import predict
 
     return _left_out(predict(**options))
@@ -197,6 +198,7 @@ def similar(**options: Any) -> int:
 
     Similarity is the cosine in feature space. Writes a table (id,similarity) and a figure. The
     model may have been trained without labels."""
+    _check_paths(**options)
     from galaxymorph.apply.similar import similar
 
     return _left_out(similar(**options))
@@ -207,10 +209,23 @@ def gradcam(**options: Any) -> int:
 
     Above each map is the model's prediction, with the volunteers' vote fraction if known, as for
     galaxies of the mock survey."""
+    _check_paths(**options)
+    question = options["question"]
+    if question is not None and question.replace(" ", "_") not in galaxy_zoo_tree.SLICES:
+        raise ValueError(unknown("question", question, galaxy_zoo_tree.SLICES))
     from galaxymorph.apply.explain import explain
 
     explain(**options)
     return 0
+
+
+def _check_paths(*, model: Path, images: Sequence[Path] | None, **_: Any) -> None:
+    """Refuse what does not exist before torch, which takes seconds, is imported."""
+    if not model.is_file():
+        todo = "if a step trains it, run that step first"
+        raise FileNotFoundError(f"{model}: no such model file; {todo}")
+    for path in images or ():
+        project.existing(path)
 
 
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:

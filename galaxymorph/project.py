@@ -46,3 +46,11 @@ def write_json(path: Path, value: Any) -> None:
 def plain(value: Any) -> Any:
     """Convert NumPy and torch scalars and arrays to Python values, anything else to text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def existing(path: Path) -> Path:
+    """Return the path. Raises `FileNotFoundError` that names the closest existing parent."""
+    if not path.exists():
+        parent = next(p for p in path.parents if p.exists())
+        raise FileNotFoundError(f"{path} does not exist; its closest existing parent is {parent}")
+    return path

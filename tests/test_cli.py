@@ -430,3 +430,25 @@ def test_sigterm_stops_like_ctrl_c(project):
 def alive(pid):
     status = Path(f"/proc/{pid}/status")
     return status.is_file() and "zombie" not in status.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("predict --model no.safetensors --images .", "no.safetensors: no such model file"),
+        ("predict --model params.yaml --images none", "none does not exist"),
+        ("similar --model params.yaml --images none --galaxy a", "none does not exist"),
+        ("gradcam --model params.yaml --galaxy a --question brr", "did you mean 'bar'?"),
+    ],
+)
+def test_a_wrong_path_or_question_is_refused_before_torch_is_imported(arguments, message):
+    code = "import sys; sys.modules['torch'] = None; from galaxymorph.cli import main; "
+    code += f"sys.exit(main({arguments.split()!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and message in done.stderr

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from galaxymorph import project
 from galaxymorph.data import cutouts, fits, sources
 from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
@@ -27,7 +28,7 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     colour = dict(header.get("cutout", {}))  # how FITS bands become a picture
     usual = colour.pop("crop", None)
     cut = {"size": header["image_size"], "crop": crop or usual}
-    parts = [part for path in paths for part in _found(sources.existing(path), colour)]
+    parts = [part for path in paths for part in _found(project.existing(path), colour)]
     joined: dict[str, Any] = {}
     for key in ("ids", "names", "read", "stamps"):
         joined[key] = [each for part in parts for each in getattr(part, key)]

@@ -13,6 +13,7 @@ from astropy.visualization import make_lupton_rgb
 from jaxtyping import Float
 from numpy import ndarray
 
+from galaxymorph import project
 from galaxymorph.data import sources
 from galaxymorph.data.sources import RGB, Found
 from galaxymorph.text import listing
@@ -51,7 +52,7 @@ def find(
         raise ValueError(f"bands must be three different letters of {WAVELENGTHS}, not {bands!r}")
     if len(band_weights) != 3:
         raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
-    files = sorted(sources.files_below(sources.existing(root), ENDINGS), key=lambda file: file.name)
+    files = sorted(sources.files_below(project.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
         raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from galaxymorph import galaxy_zoo_tree
+from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data import sources
 from galaxymorph.data.sources import Found
 from galaxymorph.text import listing
@@ -27,7 +27,7 @@ def galaxy_zoo(
     if training is None or solutions is None:
         missing = "images" if training is None else "solutions"
         raise FileNotFoundError(
-            f"{sources.existing(root)}: no training {missing}. Expected images_training_rev1 "
+            f"{project.existing(root)}: no training {missing}. Expected images_training_rev1 "
             "(folder or .zip) and training_solutions_rev1 (.csv or .zip), named as on Kaggle"
         )
     table = read_votes(solutions)

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from galaxymorph import project
 from galaxymorph.data import sources
 from galaxymorph.data.sources import RGB, Found
 from galaxymorph.text import listing
@@ -89,7 +90,7 @@ def table(
 
 def _one_file(root: Path) -> Path:
     """Return `root` if it is a file, or else the only HDF5 file in it."""
-    if sources.existing(root).is_file():
+    if project.existing(root).is_file():
         return root
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in ENDINGS)
     if len(files) != 1:

@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, UnidentifiedImageError
 
+from galaxymorph.project import existing
 from galaxymorph.text import listing
 
 IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -271,14 +272,6 @@ def listed(file: Path) -> dict[str, Path]:
 def without_ending(name: str) -> str:
     """Return the id for a file name: `a.b` for `a.b.jpg` and for `a.b.fits.gz`."""
     return re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
-
-
-def existing(path: Path) -> Path:
-    """Return the path. Raises `FileNotFoundError` that names the closest existing parent."""
-    if not path.exists():
-        parent = next(p for p in path.parents if p.exists())
-        raise FileNotFoundError(f"{path} does not exist; its closest existing parent is {parent}")
-    return path
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:
