@@ -130,10 +130,10 @@ def test_a_fault_of_the_program_is_no_mistake_of_the_user(project, monkeypatch):
             ["run", "-s", "a.scal=2"],
             "-s a.scal=2: a.scal: 02_a.ipynb has no such parameter (did you mean scale?)",
         ),
-        (["run", "--only", "aa"], "--only aa: there is no such step (did you mean a?)"),
+        (["run", "--only", "aa"], "--only: unknown step 'aa' (did you mean a?)"),
         (["run", "--jobs", "0"], "--jobs 0: at least 1"),
         (["run", "--params", "other.yaml"], "other.yaml: cannot be read (No such file"),
-        (["report"], "run 'toy' has no step yet"),
+        (["report"], "run 'toy' has no steps yet"),
     ],
 )
 def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments, message):
@@ -237,7 +237,7 @@ def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     captured = capsys.readouterr()
     place = elsewhere.parent / "project" / "results" / "both"
     assert (
-        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  label is the most"
+        "deep, seed 0: 16 test galaxies, theirs/deep/seed=0/predictions.csv\n  label equals the most"
         in captured.out
     )
     assert captured.out.endswith(f"{place / 'index.html'}\n") and captured.err == ""
@@ -275,7 +275,7 @@ def test_compare_refuses_before_anything_is_written(elsewhere, capsys):
     Step("mine", "cnn").metrics({"accuracy": 0.5})
     assert cli.main(["compare", "good.csv", "--run", "mine"]) == 2
     captured = capsys.readouterr()
-    assert "results/mine: this run is no comparison of files" in captured.err
+    assert "results/mine: this run was not made from files" in captured.err
     assert captured.out == ""
 
 

@@ -221,7 +221,7 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     assert (
         one in done.stdout
         and other in done.stdout
-        and "classical: not executed, it needs audit" in done.stdout
+        and "classical: not executed, needs audit" in done.stdout
     )
     assert "the same image" in (tmp_path / "results/leaky/index.html").read_text()
     done = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")

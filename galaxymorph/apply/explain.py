@@ -1,4 +1,4 @@
-"""Class-activation maps of a trained model, from its file alone."""
+"""Draw class-activation maps of a trained model, from its file alone."""
 
 import itertools
 import re
@@ -38,13 +38,12 @@ def explain(
     crop: int | None = None,
     say: Say = print,
 ) -> None:
-    """Draw where a model sees an answer or a class into the file `out`: a row for each galaxy, a
-    column for each answer and method (`gradcam.maps`).
+    """Draw where a model sees an answer or a class, into the file `out`.
 
-    The galaxies are those with these ids among `images`, or, without any, of the mock survey
-    ("mock-0-0000007"), whose votes are then known. `question` and `answer` choose one answer, or
-    all of a question; of a model of classes, `answer` is a class. Raises `ValueError` for an
-    unknown name, with the nearest ones."""
+    A row per galaxy, a column per answer and method (`gradcam.maps`). The galaxies are those with
+    these ids among `images` or, without images, in the mock survey ("mock-0-0000007"), where votes
+    are known. `question` and `answer` select one answer, or `question` alone all of its answers;
+    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name."""
     learner, header = saved.load(model)
     known = answers(learner, header)
     chosen = _chosen(header.get("classes"), question, answer)
@@ -65,7 +64,7 @@ def explain(
 
 
 def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | None) -> list[str]:
-    """The names of what is to be explained: `bar: yes`, or a class."""
+    """Names of what is to be explained: `bar: yes`, or a class."""
     if classes:
         if question is not None:
             advice = f"give one of {', '.join(classes)} as the answer"
@@ -87,7 +86,7 @@ def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | N
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
 ) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
-    """Cutouts of the galaxies, and their votes if they are of the mock survey."""
+    """Cutouts of the galaxies and, for those of the mock survey, their votes."""
     if images:
         return torch.from_numpy(read(find(images, header, crop), ids)), None
     matches = [MOCK.fullmatch(id) for id in ids]
@@ -95,7 +94,7 @@ def _galaxies(
         named = "galaxies of the mock survey are called mock-0-0000007"
         raise ValueError(f"{named}; for other galaxies ({', '.join(ids)}), give --images")
     pairs = [(int(match[1]), int(match[2])) for match in matches if match]
-    lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last one of each survey
+    lengths = {seed: 1 + row for seed, row in sorted(pairs)}  # up to the last galaxy needed
     size = header["image_size"]
     surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])

@@ -1,4 +1,4 @@
-"""Find galaxies for a model file, and cut their images as in training."""
+"""Find the galaxies for a model file, and cut their images as in its training."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +19,13 @@ Cutouts = UInt8[ndarray, "galaxy 3 size size"]
 
 
 def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = None) -> Found:
-    """Find the galaxies of all paths, sorted by id, as numbers where all are: folders of images or
-    FITS images, zips, CSV lists of files (`sources.listed`), single images, FITS cubes. Their
-    pictures are cut as those of the model with this header, or with another `crop` (px).
+    """Find the galaxies in all paths, sorted by id (as numbers if all are).
 
-    Raises `FileNotFoundError` or `ValueError`, naming the path, where there is nothing to read, or
-    an id occurs twice."""
-    colour = dict(header.get("cutout", {}))  # how FITS bands become a picture
+    Paths are folders of images or FITS images, zips, CSV lists of files (`sources.listed`), single
+    images or FITS cubes. Images are cut like those of the model with this header, or with another
+    `crop` (px). Raises `FileNotFoundError` or `ValueError`, naming the path, if there is nothing to
+    read or an id is duplicated."""
+    colour = dict(header.get("cutout", {}))  # how FITS bands become an image
     usual = colour.pop("crop", None)
     cut = {"size": header["image_size"], "crop": crop or usual}
     parts = [part for path in paths for part in _found(project.existing(path), colour)]
@@ -46,7 +46,9 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         readers = {sources.IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
         parts = [read(path) for end, read in readers.items() if [*sources.files_below(path, end)]]
         if not parts:
-            raise ValueError(f"{path}: no images found, no file that ends in {', '.join(readable)}")
+            raise ValueError(
+                f"{path}: no images found; expected files ending in {', '.join(readable)}"
+            )
         for part in parts:
             part.names = [f"{path}/{name}" for name in part.names]
         return parts
@@ -73,8 +75,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
 
 
 def read(found: Found, ids: Sequence[str]) -> Cutouts:
-    """Read cutouts of galaxies by id. Raises `ValueError` for an unknown id, with the nearest, or
-    an image that cannot be read."""
+    """Read cutouts of galaxies by id; raise `ValueError` for an unknown or unreadable one."""
     places, images = {id: row for row, id in enumerate(found.ids)}, []
     for id in ids:
         if id not in places:
@@ -84,12 +85,12 @@ def read(found: Found, ids: Sequence[str]) -> Cutouts:
         try:
             images.append(found.read[places[id]]()[0])
         except (ValueError, OSError) as error:
-            raise ValueError(f"the galaxy {id!r} cannot be read: {error}") from error
+            raise ValueError(f"galaxy {id!r} cannot be read: {error}") from error
     return np.stack(images)
 
 
 def check_positive(**options: int | None) -> None:
-    """Raise `ValueError` for a number below 1."""
+    """Raise `ValueError` for an option below 1."""
     for name, value in options.items():
         if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: at least 1")
+            raise ValueError(f"{name}={value}: expected at least 1")

@@ -1,4 +1,4 @@
-"""A table of predictions of a trained model, from its file alone."""
+"""Write a table of predictions of a trained model, from its file alone."""
 
 import hashlib
 import json
@@ -32,19 +32,18 @@ def predict(
     gallery: bool = False,
     say: Say = print,
 ) -> list[Remark]:
-    """Write a table of predictions to `out`, a row for each galaxy in the order of `find`; return
-    remarks.
+    """Write predictions to the table `out`, a row per galaxy in the order of `find`.
 
-    * vote fractions: `GalaxyID, Class1.1, ..., Class11.6`, clipped to [0, 1]: a submission to the
+    * vote fractions: `GalaxyID, Class1.1, ..., Class11.6`, clipped to [0, 1], as submitted to the
       Galaxy Zoo challenge;
-    * classes: `id, p_<class>..., label`, the label being the most probable class.
+    * classes: `id, p_<class>..., label`, where the label is the most probable class.
 
-    With `gallery` also a page `<out>.html` to look at (`apply.gallery`).
-    `crop` (px) is that of the training if not given. An image that cannot be read has a remark and
-    no row. Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes
-    if it was interrupted. `<out>.json` records model, images, options and remarks, by which the
-    same call finds that all is done; any other file at `out` is replaced with `force` only. Raises
-    `ValueError`, or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
+    With `gallery`, also writes the page `<out>.html` (`apply.gallery`).
+    `crop` (px) is by default that of the training. An unreadable image gets a remark, but no row.
+    Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes if
+    interrupted. `<out>.json` records model, images, options and remarks, so that a repeated call
+    recognises a complete table; any other file at `out` is replaced only with `force`. Returns the
+    remarks. Raises `ValueError` or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
     check_positive(batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
@@ -64,7 +63,7 @@ def predict(
     if out.exists() and not force:
         made = project.read_json(record)
         if made != made | settings or made["table"] != _digest(out.read_bytes()):
-            other = "exists, but was made with another model, images or options"
+            other = "exists, but was made with a different model, images or options"
             raise FileExistsError(f"{out} {other}: choose another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         remarks = [Remark(*remark) for remark in made["remarks"]]
@@ -88,7 +87,7 @@ def predict(
         columns = ["id", *(f"p_{name}" for name in classes), "label"]
     table = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n")
     table += "".join(rows for _, rows, _ in batches)
-    remarks = [Remark(*remark) for _, _, said in batches for remark in said]
+    remarks = [Remark(*remark) for _, _, more in batches for remark in more]
     galaxies = sum(n for n, _, _ in batches)
     made = settings | {"galaxies": galaxies, "remarks": remarks, "table": _digest(table.encode())}
     project.write(record, json.dumps(made, indent=1) + "\n")
@@ -101,8 +100,9 @@ def predict(
 
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:
-    """The batches in the journal of an interrupted run (number of galaxies, rows, remarks), a line
-    for each, without a last one that is cut off. A journal of other settings is begun again."""
+    """Batches in the journal of an interrupted run: number of galaxies, rows, remarks.
+
+    A line each; a truncated last line is ignored. A journal with other settings is restarted."""
     text = journal.read_text(encoding="utf-8") if journal.is_file() else ""
     whole = text.rpartition("\n")[0].splitlines()
     before, *batches = [json.loads(line) for line in whole] or [{}]
@@ -111,7 +111,7 @@ def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:
         say(f"resuming after {len(batches):,} batches of {size} galaxies: {journal}")
     elif text:
         changed = listing(key for key in settings if before.get(key) != settings[key])
-        say(f"starting again: {journal} was made with other settings ({changed})")
+        say(f"starting over: {journal} was made with other settings ({changed})")
         batches = []
     lines = [json.dumps(each) + "\n" for each in (settings, *batches)]
     project.write(journal, "".join(lines))

@@ -1,4 +1,4 @@
-"""The galaxies that look most like one, to a trained model."""
+"""Find the galaxies that look most like a given one to a trained model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +25,11 @@ def similar(
     crop: int | None = None,
     say: Say = print,
 ) -> list[Remark]:
-    """Find the `n` galaxies whose features have the greatest cosine with those of one; write a
-    table `similar_<galaxy>.csv` (`id, similarity`) and a picture `similar_<galaxy>.png` to the
-    folder `out`; return remarks.
+    """Find the `n` galaxies whose features are most similar (cosine) to those of one galaxy.
 
-    With `average_orientations` a galaxy is near to its rotated image, too. Raises `ValueError` for
-    an unknown id."""
+    Writes a table `similar_<galaxy>.csv` (`id, similarity`) and a figure `similar_<galaxy>.png` to
+    the folder `out`; returns remarks. With `average_orientations` a galaxy is also similar to its
+    rotated image. Raises `ValueError` for an unknown id."""
     check_positive(n=n, batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     found = find(images, header, crop)
@@ -47,13 +46,13 @@ def similar(
     table = pd.DataFrame(cosines.items(), columns=["id", "similarity"])
     table = table.sort_values(by="similarity", ascending=False, kind="stable").head(n)
     if not len(table):
-        raise ValueError(f"{galaxy!r} is the only galaxy: there is nothing to compare it with")
+        raise ValueError(f"{galaxy!r} is the only galaxy; nothing to compare it with")
 
     stem = f"similar_{galaxy.replace('/', '_')}"
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{stem}.csv", index=False, float_format="%.6f")
     near = zip(table["id"], table["similarity"], strict=True)
-    titles = [f"{galaxy}\nasked for", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
+    titles = [f"{galaxy}\nquery", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
     figure = examples(read(found, [galaxy, *table["id"]]), titles, columns=7)
     figure.savefig(out / f"{stem}.png", dpi=150)
     say(f"{table.to_string(index=False)}\n\n{out / stem}.csv\n{out / stem}.png")

@@ -1,4 +1,4 @@
-"""Apply a model to any number of images, a batch in memory at a time."""
+"""Apply a model to any number of images, with only a few batches in memory."""
 
 import contextlib
 import warnings
@@ -27,7 +27,7 @@ Outputs = Callable[[Images], Float[Tensor, "galaxy output"]]
 class Remark(NamedTuple):
     name: str  # of an image
     message: str
-    left_out: bool  # whether the galaxy is left out for that
+    left_out: bool  # whether the galaxy is skipped
 
 
 Batch = tuple[list[str], Values, list[Remark]]  # ids and outputs of the galaxies that could be read
@@ -35,8 +35,7 @@ Batch = tuple[list[str], Values, list[Remark]]  # ids and outputs of the galaxie
 
 @torch.inference_mode()
 def compute(outputs: Outputs, images: Cutouts, average_orientations: bool = False) -> Values:
-    """Apply `outputs` to a batch; with `average_orientations`, the mean over the 8 rotations and
-    mirror images of each galaxy."""
+    """Apply `outputs` to a batch, optionally averaged over the 8 orientations of each galaxy."""
     where = device.device()
     pixels = device.to_float(torch.from_numpy(images), where)
     views = orientations(pixels) if average_orientations else [pixels]
@@ -52,11 +51,10 @@ def stream(
     done: int = 0,
     average_orientations: bool = False,
 ) -> Generator[Batch]:
-    """Read and `compute` all galaxies' cutouts, batch by batch in the order of `found`, from the
-    batch number `done` on. Prints nothing.
+    """Read all cutouts and `compute` their outputs, batch by batch in the order of `found`.
 
-    As many batches as torch has threads are in work at a time, each by a single thread: no thread
-    ever waits for another, so that reading costs no more than its own time."""
+    Starts with batch `done`; prints nothing. As many batches as torch has threads are processed at
+    a time, each by one thread: none waits for another, so reading costs only its own time."""
 
     def work(batch: Found) -> Batch:
         results = list(zip(batch.ids, batch.names, cutouts.run(batch.read), strict=True))
@@ -74,7 +72,7 @@ def stream(
     try:
         with (
             contextlib.closing(cutouts.in_order(work, batches, workers=threads)) as results,
-            warnings.catch_warnings(),  # of the whole process: no thread could change that
+            warnings.catch_warnings(),  # process-wide: threads cannot change it
         ):
             warnings.simplefilter("ignore")
             yield from results
@@ -83,7 +81,7 @@ def stream(
 
 
 def progress(batches: Generator[Batch], total: int, before: int = 0) -> Generator[Batch]:
-    """Show a progress bar of `total` galaxies on stderr, `before` of them done already."""
+    """Show a progress bar of `total` galaxies on stderr, `before` of them already done."""
     with contextlib.closing(batches), tqdm(total=total, initial=before, unit=" galaxies") as bar:
         for ids, values, remarks in batches:
             yield ids, values, remarks

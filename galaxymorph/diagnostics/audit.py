@@ -1,7 +1,6 @@
-"""Leaks and misalignments of galaxies, model files and predictions.
+"""Audit galaxies, model files and predictions for leaks and misalignments.
 
-Each function makes some of the checks in `findings.CHECKS` and returns a `Finding` for each of
-them, passed or not."""
+Each function runs some of the `findings.CHECKS` and returns a `Finding` for each, passed or not."""
 
 import functools
 import json
@@ -28,33 +27,34 @@ from galaxymorph.text import listing, plain_id
 
 
 def galaxies(sample: Galaxies, *, least: int = 5) -> list[Finding]:
-    """Check for ids and looks (`duplicates`) that occur twice, and how classes are spread over the
-    splits.
+    """Check for duplicate galaxies, and for classes that are unevenly spread over the splits.
 
-    The same galaxy in validation or test and in another split is a leak, unlabelled galaxies
-    included, as methods learn from their images; twice in one split, or in train and among the
-    unlabelled, it is a warning. Ids are compared without folder, ending and leading zeros. A split
-    is skewed where a chi-square test against the others has p < 0.01, corrected for the number of
-    splits (`holm`). `least`: galaxies of each class in each split, below which there is a
-    warning."""
+    Galaxies are compared by id (without folder, ending and leading zeros) and by image
+    (`duplicates`). A galaxy in validation or test that also occurs in another split is a leak, even
+    if it is unlabelled there, because methods learn from its image. A duplicate within one split,
+    or between train and unlabelled, is a warning. A split is skewed if a chi-square test against
+    the others gives p < 0.01 after Holm's correction for the number of splits. There is a warning
+    for fewer than `least` galaxies of a class in a split."""
     found, n = duplicates(sample.images), len(sample)
     pairs = (found["first"], found["second"])
     links = sparse.coo_array((np.ones(len(found)), pairs), shape=(n, n))
     alike = sparse.csgraph.connected_components(links, directed=False)[1]
     return [
         shared_ids(sample),
-        _repeated("duplicates", "image, rotated, mirrored, shifted or compressed,", alike, sample),
+        _repeated(
+            "duplicates", "images (also rotated, mirrored, shifted or compressed)", alike, sample
+        ),
         *_classes(sample, least),
     ]
 
 
 def shared_ids(sample: Galaxies) -> Finding:
-    """Check for ids that occur twice: the quick part of `galaxies`, which needs no images."""
-    return _repeated("ids", "id", np.array([plain_id(each) for each in sample.ids]), sample)
+    """Check for duplicate ids: the fast part of `galaxies`, which needs no images."""
+    return _repeated("ids", "ids", np.array([plain_id(each) for each in sample.ids]), sample)
 
 
 def _repeated(name: str, what: str, group: Shaped[ndarray, " galaxy"], sample: Galaxies) -> Finding:
-    """Galaxies of the same group, in one split or in several."""
+    """Report groups of duplicates, within one split or across several."""
     n, table = len(sample), pd.DataFrame({"id": sample.ids, "split": sample.split, "group": group})
     table = table[table.duplicated("group", keep=False)]
     sets = [same for _, same in table.groupby("group")]
@@ -62,39 +62,39 @@ def _repeated(name: str, what: str, group: Shaped[ndarray, " galaxy"], sample: G
     judged = [same for same in across if same.split.isin(["val", "test"]).any()]
     shown = judged or sets
     if not shown:
-        return Finding(name, "passed", f"no {what} twice among {n:,} galaxies", n=n)
+        return Finding(name, "passed", f"no duplicate {what} among {n:,} galaxies", n=n)
     texts = [" = ".join(same.id + " (" + same.split + ")") for same in shown]
-    where = "in different splits" if judged else "twice within a split or what is learned from"
+    where = "in different splits" if judged else "within a split, or in train and unlabelled"
     within = len(sets) - len(shown)
     rest = f"; {within:,} more within a split" if within else ""
     ids = tuple(pd.concat(shown).id)
     groups = f"{len(shown):,} groups of {len(ids):,} galaxies"
-    text = f"the same {what} {where}: {groups}: {listing(texts, 3)}{rest}"
+    text = f"duplicate {what} {where}: {groups}: {listing(texts, 3)}{rest}"
     return Finding(name, "leak" if judged else "warning", text, ids, n)
 
 
 def _classes(sample: Galaxies, least: int) -> list[Finding]:
-    """Whether class fractions agree between the splits, and each has enough of each class."""
+    """Check that class fractions agree between splits, and that every class is large enough."""
     counts = sample.counts().drop(index="unlabelled").T.sort_index()
     counts = counts[counts.any(axis=1)]  # splits that have labels
     n = int(counts.to_numpy().sum())
 
     def judged(name: str, wrong: list[str], text: str, well: str) -> Finding:
-        said = f"{text} {listing(wrong, 3)}" if wrong else well
-        return Finding(name, "warning" if wrong else "passed", said, n=n)
+        message = f"{text} {listing(wrong, 3)}" if wrong else well
+        return Finding(name, "warning" if wrong else "passed", message, n=n)
 
     p = np.array([_p_value(counts.loc[split], counts.drop(split).sum()) for split in counts.index])
     adjusted, skewed = holm(p), list[str]()
     for row in (row for row in np.argsort(p) if adjusted[row] < 0.01):
         each = ", ".join(f"{name} {k}" for name, k in counts.iloc[row].items())
         skewed.append(f"{counts.index[row]} (p = {adjusted[row]:.2g}: {each})")
-    agree = "labels in fewer than two splits: nothing to compare"
+    agree = "fewer than two splits have labels: nothing to compare"
     if len(counts) > 1:
-        agree = f"class fractions agree between splits (least p = {adjusted.min():.2g})"
+        agree = f"class fractions agree between splits (smallest p = {adjusted.min():.2g})"
     cells: Any = counts.stack()
     few = [f"{k} of {name} in {split}" for (split, name), k in cells.items() if k < least]
-    enough = f"at least {least} galaxies of each class in each split with labels"
-    differ = "class fractions differ from the other splits' in"
+    enough = f"at least {least} galaxies of each class in each labelled split"
+    differ = "class fractions differ from the other splits in"
     return [
         judged("class balance", skewed, differ, agree),
         judged("class sizes", few, f"fewer than {least} galaxies:", enough),
@@ -102,7 +102,7 @@ def _classes(sample: Galaxies, least: int) -> list[Finding]:
 
 
 def _p_value(split: pd.Series, others: pd.Series) -> float:
-    """Of the chi-square test of counts by class; of one class alone, 1."""
+    """P-value of a chi-square test of counts by class; 1 for a single class or an empty split."""
     pair = np.array([split, others])
     pair = pair[:, pair.sum(0) > 0]
     if not pair.sum(1).all():
@@ -117,51 +117,50 @@ def _p_value(split: pd.Series, others: pd.Series) -> float:
 
 
 def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
-    """Check what the header of a model file says against a data set: normalisation, and whether it
-    was trained on test galaxies.
+    """Check a model file's header against a data set: normalisation and use of test galaxies.
 
-    Mean and standard deviation have to be the fixed ones of this package, those published with
-    ImageNet weights, or, by `normalisation_ids` in the header, measured on galaxies that are all in
-    train here. Of others it is tried whether they are those of training galaxies, or of more."""
+    Mean and standard deviation must be the fixed values of this package, those published with
+    ImageNet weights, or measured on galaxies (`normalisation_ids` in the header) that are all in
+    train here. Other values are compared with those of the training set and of larger sets."""
     findings = [_normalisation(header, sample)]
     if "seen" not in header or "seen_labels" not in header:
-        unknown = "the header does not say which galaxies it was trained on (seen, seen_labels)"
+        unknown = "the header does not list the training galaxies (seen, seen_labels)"
         names = ("galaxies seen", "labels seen")
         return findings + [Finding(name, "warning", unknown) for name in names]
-    seen, told = set(header["seen"]), set(header["seen_labels"])
+    seen, labelled = set(header["seen"]), set(header["seen_labels"])
     test, val = (set(sample.ids[sample.split == split].tolist()) for split in ("test", "val"))
 
     def met(name: str, how: str, known: set[str], severity: Severity, part: set[str]) -> Finding:
         found, n = sorted(known & part), len(part)
         text = f"trained {how} of {len(found):,} of {n:,} "
-        text += "test galaxies" if part is test else "validation galaxies, which choose epochs"
+        text += "test galaxies" if part is test else "validation galaxies, which select epochs"
         text += f": {listing(found, 3)}" if found else ""
         return Finding(name, severity if found else "passed", text, tuple(found), n)
 
-    by_label = ("warning", val) if told & val and not told & test else ("leak", test)
+    by_label = ("warning", val) if labelled & val and not labelled & test else ("leak", test)
     return [
         *findings,
-        met("galaxies seen", "on the images", seen - told, "warning", test),
-        met("labels seen", "with the labels", told, *by_label),
+        met("galaxies seen", "on the images", seen - labelled, "warning", test),
+        met("labels seen", "with the labels", labelled, *by_label),
     ]
 
 
 def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
     found = functools.partial(Finding, "normalisation")
-    said, options = header.get("normalisation"), header.get("encoder", {})
-    if not said:
-        return found("warning", "the header does not say how images are normalised")
+    stated, options = header.get("normalisation"), header.get("encoder", {})
+    if not stated:
+        return found("warning", "the header does not give the normalisation")
     fixed = {"mean": encoders.MEAN, "std": encoders.STD}
-    given = [_bands(said[key]) for key in fixed]
+    given = [_bands(stated[key]) for key in fixed]
     used = [_bands(options.get(key, default)) for key, default in fixed.items()]
     words = "mean {}, std {}".format
     if not np.allclose(given, used):
-        text = f"the header says {words(*given)}, but its encoder takes {words(*used)}"
+        text = f"the header gives {words(*given)}, but its encoder uses {words(*used)}"
         return found("warning", text)
     published = (weights.transforms() for weights in encoders.PUBLISHED.values())
     known = [tuple(fixed.values()), (0.5, 0.5), *((each.mean, each.std) for each in published)]
     if any(np.allclose(given, [_bands(each) for each in pair]) for pair in known):
-        return found("passed", "fixed or published, measured on none of these galaxies")
+        return found("passed", "fixed or published values, not measured on these galaxies")
     if "normalisation_ids" in header:
         ids = header["normalisation_ids"]
         beyond = sorted(set(ids) - set(sample.ids[sample.split == "train"].tolist()))
@@ -177,29 +176,27 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
             ids = tuple(sample.ids[rows[np.isin(sample.split[rows], ("val", "test"))]].tolist())
             text = f"the mean is that of the {len(rows):,} galaxies in {splits}"
             return found("leak" if ids else "passed", text, ids, len(rows))
-    text = f"{words(*given)} are neither fixed, published nor those of a split"
-    return found("warning", f"{text}; say normalisation_ids in the header")
+    text = f"{words(*given)} are neither fixed or published values nor those of a split"
+    return found("warning", f"{text}; add normalisation_ids to the header")
 
 
 def _bands(value: Any) -> list[float]:
-    """A value for each band."""
     return [round(float(each), 6) for each in np.broadcast_to(np.asarray(value, float), 3)]
 
 
-# ---- all that a run has made
+# ---- results of a run
 
 
 def trained(
     results: Iterable[tuple[Any, Path]], *, galaxies: Mapping[str, Any] | None = None
 ) -> dict[str, list[Finding]]:
-    """Check what jobs have made, each against the data set that it was made from: tables by
-    `predictions`, model files by `model` and, of classifiers, `batch_independent` on a few test
-    galaxies.
+    """Check the results of jobs, each against the data set that it was made from.
 
-    `results`: what `run.results.read` gives of each job, and where its model file would be; jobs
-    that are not done are left out. `galaxies`: the options of `data.load` for jobs that were
-    executed by hand, which do not say theirs. Returns findings by the name of a job, of its row
-    ("cae_frozen/seed=0/dnn"), or "<job>, model"."""
+    Tables are checked by `predictions`, model files by `model` and, for classifiers, by
+    `batch_independent` on a few test galaxies. `results` holds each `run.results.Result` and the
+    path of its model file, if any; unfinished jobs are skipped. `galaxies` are the options of
+    `data.load` for jobs executed by hand, which do not store theirs. Returns findings by the name
+    of a job, of its row ("cae_frozen/seed=0/dnn"), or "<job>, model"."""
     found: dict[str, list[Finding]] = {}
     samples: dict[str, Galaxies] = {}
     for result, file in results:

@@ -1,5 +1,4 @@
-"""The audit of predictions: whether they fit the data set, and whether one depends on the galaxies
-that are predicted with it."""
+"""Audit predictions: do they match the data set, and do they depend on the batch?"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,11 +22,11 @@ Names = Shaped[ndarray, " row"]  # of classes
 def predictions(made: Predictions, sample: Galaxies) -> list[Finding]:
     """Check rows, labels, splits and order of predictions against the data set.
 
-    Every labelled galaxy has to be there, with its own label and split. Labels that are moved
-    by some rows, exchanged between classes or shuffled are distinguished. Probabilities in another
-    order than labels agree better with labels some rows away, or no better than by chance.
+    Every labelled galaxy must occur, with its own label and split. Labels that are shifted by some
+    rows, swapped between classes, or shuffled are distinguished. Probabilities in a different order
+    than the labels agree better with labels some rows away, or no better than chance.
 
-    Raises `ValueError` for predictions of other classes."""
+    Raises `ValueError` if the classes differ from those of the data set."""
     if set(made.classes) != set(sample.classes):
         classes = f"predictions of {', '.join(made.classes)}"
         raise ValueError(f"{classes}; the data set has {', '.join(sample.classes)}")
@@ -37,55 +36,54 @@ def predictions(made: Predictions, sample: Galaxies) -> list[Finding]:
     true = np.array([*sample.classes, ""], dtype=object)[sample.labels.numpy()[at]]
     ids, n = made.ids[there], int(there.sum())
     wrong = ids[(made.split != sample.split[at])[there]]
-    splits = _compared("splits", n, f"the splits of {n:,} galaxies are those of the data set")
+    splits = _compared("splits", n, f"the splits of {n:,} galaxies match the data set")
     if len(wrong):
-        text = f"{len(wrong):,} of {n:,} galaxies are in another split than in the data set"
+        text = f"{len(wrong):,} of {n:,} galaxies are in a different split in the data set"
         splits = Finding("splits", "leak", f"{text}: {listing(wrong, 3)}", tuple(wrong), n)
     labels = _labels(label[there], true[there], ids, made.classes)
     return [_rows(made.ids, there, sample), labels, splits, _order(made, label)]
 
 
 def _compared(name: str, n: int, text: str) -> Finding:
-    return Finding(name, *(("passed", text) if n else ("warning", "no galaxy to compare")), n=n)
+    return Finding(name, *(("passed", text) if n else ("warning", "no galaxies to compare")), n=n)
 
 
 def _rows(ids: Names, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
     parts = {
-        "ids are none of the data set": ids[~there],
+        "ids are not in the data set": ids[~there],
         "labelled galaxies are missing": np.setdiff1d(sample.ids[sample.labels.numpy() >= 0], ids),
     }
     texts = [
         f"{len(part):,} {what}: {listing(part, 3)}" for what, part in parts.items() if len(part)
     ]
     named = tuple(str(each) for part in parts.values() for each in part)
-    well = f"every labelled galaxy is there once, in {len(ids):,} rows"
+    well = f"every labelled galaxy occurs once, in {len(ids):,} rows"
     return Finding("rows", "leak" if texts else "passed", "; ".join(texts) or well, named, len(ids))
 
 
 def _labels(label: Names, true: Names, ids: Names, classes: Sequence[str]) -> Finding:
     n, wrong = len(label), label != true
     if not wrong.any():
-        return _compared("labels", n, f"the labels of {n:,} galaxies are those of the data set")
+        return _compared("labels", n, f"the labels of {n:,} galaxies match the data set")
     rows, agree = _best_move(true, label, classes)
     mapped = pd.DataFrame({"true": true, "label": label}).drop_duplicates()
     if agree >= max(0.98 * (n - abs(rows)), n / 2, 10) and agree > (~wrong).sum():
-        why = f"the column is shifted by {rows:+d} rows against the ids"
+        why = f"the column is shifted by {rows:+d} rows relative to the ids"
     elif mapped.true.is_unique and mapped.label.is_unique:
         renamed = mapped[mapped.true != mapped.label].itertuples(index=False)
-        why = "classes are exchanged: " + listing([f"{a} is called {b}" for a, b in renamed], 3)
+        why = "classes are swapped: " + listing([f"{a} is called {b}" for a, b in renamed], 3)
     elif sorted(label) == sorted(true) and _better_than_chance(label, true) < 3:
-        why = "the labels are shuffled: as many of each class, and no more agreement than by chance"
+        why = "the labels are shuffled: correct class counts, but agreement no better than chance"
     else:
         why = "these labels are wrong"
-    text = f"{wrong.sum():,} of {n:,} labels are not those of the data set; {why}"
+    text = f"{wrong.sum():,} of {n:,} labels differ from the data set; {why}"
     return Finding("labels", "leak", f"{text}: {listing(ids[wrong], 3)}", tuple(ids[wrong]), n)
 
 
 def _best_move(of: Names, against: Names, classes: Sequence[str]) -> tuple[int, int]:
-    """By how many rows (not 0) `of` has to be moved down to agree best with `against`, and in how
-    many rows it does then."""
+    """Shift of `of` (rows, not 0) that agrees best with `against`, and in how many rows."""
     n = len(of)
-    # padded: nothing comes around
+    # padded, so nothing wraps around
     spectra = [np.fft.rfft([of == name, against == name], 2 * n) for name in classes]
     agree = np.rint(np.fft.irfft(sum(b * a.conj() for a, b in spectra), 2 * n)).astype(int)
     agree[0] = -1
@@ -94,7 +92,7 @@ def _best_move(of: Names, against: Names, classes: Sequence[str]) -> tuple[int, 
 
 
 def _better_than_chance(one: Names, other: Names) -> float:
-    """Agreement beyond what shuffling leaves, in (about) standard deviations."""
+    """Agreement beyond that of shuffled labels, in approximate standard deviations."""
     shares = [pd.Series(each).value_counts(normalize=True) for each in (one, other)]
     chance = float(pd.concat(shares, axis=1).fillna(0).prod(axis=1).sum())
     error = np.sqrt(max(chance * (1 - chance), 1e-12) / len(one))
@@ -102,8 +100,7 @@ def _better_than_chance(one: Names, other: Names) -> float:
 
 
 def _order(made: Predictions, label: Names) -> Finding:
-    """Whether probabilities and labels belong to the same rows; within each split, as splits may
-    have been predicted apart."""
+    """Check that probabilities and labels belong to the same rows, separately in each split."""
     guessed, chance = np.array(made.classes, dtype=object)[made.p.argmax(1)], []
     for name in pd.unique(made.split[made.answered]):
         rows = made.rows(name)
@@ -112,9 +109,9 @@ def _order(made: Predictions, label: Names) -> Finding:
             continue
         right = (guess == true).sum()
         moved, agree = _best_move(guess, true, made.classes)
-        if agree - right > 3 * np.sqrt(n):  # twice that of the best of all moves by chance
+        if agree - right > 3 * np.sqrt(n):  # twice what the best shift reaches by chance
             text = f"in {name}, probabilities agree with labels in {right:,} of {n:,} rows"
-            text += f", moved by {moved:+d} rows in {agree:,}"
+            text += f", shifted by {moved:+d} rows in {agree:,}"
             return Finding("order", "leak", text, tuple(made.ids[rows]), n)
         if _better_than_chance(guess, true) < 2.33:
             chance.append(f"{name} ({right:,} of {n:,})")
@@ -122,7 +119,7 @@ def _order(made: Predictions, label: Names) -> Finding:
     if chance:
         text = f"predictions agree with labels no better than shuffled ones in {listing(chance, 3)}"
         return Finding("order", "warning", text, n=n)
-    return _compared("order", n, "no other order of the rows agrees better with the labels")
+    return _compared("order", n, "no shift of the rows agrees better with the labels")
 
 
 @torch.no_grad()
@@ -132,19 +129,18 @@ def batch_independent(
     *,
     network: nn.Module | None = None,
 ) -> list[Finding]:
-    """Check whether predictions (or features) of a galaxy depend on which others are predicted with
-    it, or on chance.
+    """Check that predictions (or features) depend neither on their batch nor on chance.
 
-    `images`: at least 4, predicted together, again, one by one, and by halves in reverse order.
-    Allowed is a tenth of the spread among galaxies, as bfloat16 rounds differently in batches of
-    other sizes.
+    At least 4 `images` are predicted together, again, one by one, and in halves in reverse order.
+    Differences up to a tenth of the spread among galaxies are allowed, because the rounding of
+    bfloat16 depends on the batch size.
 
-    A `predict` that hands galaxies to its network one by one, in training mode, gives the same each
-    time: with `network`, the modes of its layers are watched, and whether its parameters or buffers
-    change."""
+    A `predict` that passes galaxies one by one to a network in training mode always returns the
+    same. If `network` is given, the modes of its layers and changes of its parameters and buffers
+    are therefore checked, too."""
     n = len(images)
     if n < 4:
-        raise ValueError(f"{n} images: at least 4 are needed to be predicted in other batches")
+        raise ValueError(f"{n} images: expected at least 4, to be split into different batches")
     watched = nn.Module() if network is None else network
     sensitive = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
     names = {layer: name for name, layer in watched.named_modules()}

@@ -1,4 +1,4 @@
-"""What a method costs: parameters, floating-point operations, speed of prediction, memory."""
+"""Costs of a method: parameters, floating-point operations, speed of prediction, memory."""
 
 import copy
 import resource
@@ -25,12 +25,14 @@ def of(
     predict: Callable[[Any], Any],
     training_seconds: float | int | None = None,
 ) -> dict[str, int | float | str]:
-    """Measure all costs of a method, for "costs" in `metrics.json`: parameters, flops,
-    training_seconds (where given), images_per_second, peak_memory_mib and peak_memory_of.
+    """Measure the costs of a method, for "costs" in `metrics.json`.
 
-    `model`: what computes the classes of galaxies, from the images on; None for a method without a
-    network, which has no parameters and no flops. `inputs`: a hundred real galaxies or so, on which
-    `predict` is timed."""
+    Args:
+        model: the network, from images to classes; None for a method without one (no flops).
+        inputs: about a hundred real galaxies, on which `predict` is timed.
+
+    Returns: parameters, flops, training_seconds, images_per_second, peak_memory_mib,
+    peak_memory_of."""
     found: dict[str, int | float | str] = {}
     if model is not None:
         found = {"parameters": parameters(model), "flops": flops(model, inputs)}
@@ -40,18 +42,17 @@ def of(
 
 
 def parameters(model: nn.Module) -> int:
-    """Count the weights, frozen ones included, each once; buffers, such as the statistics of
-    BatchNorm, do not count."""
+    """Count each weight once, frozen ones included, but no buffers (BatchNorm statistics)."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
 def flops(model: nn.Module, inputs: Inputs) -> int:
-    """Count the floating-point operations of one forward pass of the first galaxy in eval mode.
+    """Count the floating-point operations of a forward pass of the first galaxy in eval mode.
 
-    A multiply-add counts 2 (some papers count 1). Convolutions, matrix products and attention
-    count; what works on each number alone, such as a bias, an activation or BatchNorm, does not: of
-    a ResNet less than one per cent."""
+    A multiply-add counts as 2 (in some papers as 1). Convolutions, matrix products and attention
+    are counted; element-wise operations such as biases, activations and BatchNorm are not, which is
+    less than one per cent of a ResNet."""
     where = device()
     asked = copy.deepcopy(model).to(where).eval()
     fused = torch.backends.mha.get_fastpath_enabled()
@@ -65,21 +66,21 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs) -> float:
-    """Time galaxies per second: the median of three passes over all `inputs`, after one untimed
-    pass that may have to allocate or to choose algorithms."""
+    """Measure galaxies per second: the median of three passes over `inputs`, after a warm-up."""
 
     def computed() -> None:
         predict(inputs)
         if torch.cuda.is_available():
-            torch.cuda.synchronize()  # what is still computing counts
+            torch.cuda.synchronize()  # include pending computations
 
     _, *seconds = timeit.repeat(computed, number=1, repeat=4)
     return len(inputs) / statistics.median(seconds)
 
 
 def peak_memory() -> dict[str, float | str]:
-    """Return the most memory so far, peak_memory_mib, and peak_memory_of: "GPU tensors" (torch's
-    allocator) where there is a GPU, else "process" (resident, without processes that it starts)."""
+    """Return the peak memory so far, peak_memory_mib, and what it covers, peak_memory_of.
+
+    Either "GPU tensors" (torch's allocator) or "process" (resident, without child processes)."""
     of, most = "process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if torch.cuda.is_available():
         of, most = "GPU tensors", torch.cuda.max_memory_allocated()

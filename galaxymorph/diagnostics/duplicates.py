@@ -1,5 +1,4 @@
-"""Galaxies that look the same, among tens of thousands: identical ones and copies that were turned
-by 90 degrees, mirrored, shifted by a few pixels or compressed again."""
+"""Find duplicate galaxies: identical images, and rotated, shifted or recompressed copies."""
 
 import io
 from functools import partial
@@ -23,36 +22,35 @@ One = UInt8[ndarray, "3 size size"]
 
 SIDE = 64  # px; larger images are compared at this size
 REACH = 3  # px by which copies may be shifted
-# Of 5,000 mock and 6,567 real galaxies (Galaxy Zoo, 64 px), 500 each copied with a rotation, a
-# shift by 1 or 2 px and JPEG quality 60 to 90, copies had a correlation above 0.87 and a difference
-# below 0.11; of other galaxies, those with a correlation above 0.75 differed by 0.2 and more.
+# Measured on 5,000 mock and 6,567 real galaxies (Galaxy Zoo, 64 px), 500 of each copied with a
+# rotation, a shift by 1 or 2 px and JPEG quality 60 to 90: copies had correlations above 0.87 and
+# differences below 0.11; other pairs with correlations above 0.75 had differences of at least 0.2.
 CORRELATION, DIFFERENCE = 0.8, 0.12
-NEIGHBOURS = 5  # that are looked at more closely
-CHUNK = 128  # galaxies that are worked on together
-# How rotations and mirrors act on the amplitudes at (a, b), (a, -b), (b, a), (b, -a); half a turn
-# changes none.
+NEIGHBOURS = 5  # candidates per galaxy
+CHUNK = 128  # galaxies processed together
+# Rotations and mirrors permute the amplitudes at (a, b), (a, -b), (b, a), (b, -a) in these ways;
+# half a turn changes none.
 TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 
 
 def duplicates(images: Pixels) -> pd.DataFrame:
-    """Find pairs of images that show the same: `first` and `second` (rows), `kind` (exact or near),
-    `correlation`, `difference`.
+    """Find pairs of images that show the same galaxy.
 
-    Of several identical images all are paired with the first, and only that with others that look
-    the same.
+    Returns `first` and `second` (rows), `kind` (exact or near), `correlation` and `difference`. Of
+    several identical images, all are paired with the first, and only the first is compared with
+    others for near copies.
 
     1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which
-       these do not change, then by comparing all bytes.
-    2. Candidates: amplitudes of low spatial frequencies do not depend on where a galaxy is, and
-       sorted over the 8 symmetries of the square not on how it is turned. Linear combinations that
-       differ most between galaxies, and least between a few of them and shifted, compressed copies
-       (linear discriminants), are points of a k-d tree, whose 5 nearest points within
-       reach of such copies are taken if the unsorted amplitudes, in one orientation, agree too.
-    3. Verified on pixels, in the best of all 8 orientations and shifts up to 3 px: the correlation
-       of local structure (differences of Gaussians, divided by their local spread, so that a bright
-       core counts no more than the sky) and the difference of colours over 4 x 4 px, relative to
-       their spread, have to be those of copies (`CORRELATION`, `DIFFERENCE`).
-    """
+       are invariant, then by comparing all bytes.
+    2. Candidates: amplitudes of low spatial frequencies do not depend on the position of a galaxy
+       and, sorted over the 8 symmetries of the square, not on its orientation. Linear
+       discriminants, which separate galaxies but not shifted and compressed copies of a few of
+       them, are points of a k-d tree. The 5 nearest points within reach of such copies are
+       candidates if the unsorted amplitudes agree in one orientation, too.
+    3. Verification on pixels, in the best of all 8 orientations and shifts up to 3 px: the
+       correlation of local structure (differences of Gaussians, divided by their local spread, so
+       that a bright core counts no more than the sky) and the difference of colours over 4 x 4 px,
+       relative to their spread, must be those of copies (`CORRELATION`, `DIFFERENCE`)."""
     exact = [(*pair, "exact", 1.0, 0.0) for pair in _identical(images)]
     rows = np.setdiff1d(np.arange(len(images)), [pair[1] for pair in exact])
     pairs = _candidates(images, rows)
@@ -67,7 +65,7 @@ def duplicates(images: Pixels) -> pd.DataFrame:
 
 def sums(images: Pixels) -> Sums:
     """Sum pixel values and their squares, by band."""
-    # filled in place: results kept between large buffers would keep their memory, too
+    # filled in place: small results between large buffers would keep those allocated
     totals = np.empty((len(images), 6), int)
     for start in range(0, len(images), CHUNK):
         values = images[start : start + CHUNK].flatten(2).int()
@@ -77,7 +75,7 @@ def sums(images: Pixels) -> Sums:
 
 
 def _identical(images: Pixels) -> list[tuple[int, int]]:
-    """Pairs of rows, the first and each other one, with the same bytes in some orientation."""
+    """Pairs of rows, the first and each later one, with the same bytes in some orientation."""
     _, key, count = np.unique(sums(images), axis=0, return_inverse=True, return_counts=True)
     first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
@@ -88,22 +86,22 @@ def _identical(images: Pixels) -> list[tuple[int, int]]:
 
 
 def _small(images: Pixels, side: int) -> Float[Tensor, "galaxy 3 new new"]:
-    """As float in [0, 255], shrunk to at most `side` px by averages."""
+    """Convert to float in [0, 255], averaged down to at most `side` px."""
     return functional.adaptive_avg_pool2d(images.float(), min(side, images.shape[-1]))
 
 
 def _amplitudes(images: Pixels) -> Float[Tensor, "galaxy wave 4"]:
-    """Square roots of the amplitudes at low frequencies of brightness (7 waves across) and colours
-    (3): where 0 <= b <= a in a circle, one of each set that the symmetries map to each other."""
+    """Square roots of low-frequency amplitudes of brightness (7 waves across) and colours (3)."""
     red, green, blue = _small(images, SIDE // 2).unbind(1)
     side = red.shape[-1]
     edge = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side) / np.sin(0.15 * np.pi)
-    # one in the middle, to zero over the outer 15 %
+    # 1 in the middle, falling to 0 over the outer 15 %
     window = torch.sin(edge.clamp_max(1) * torch.pi / 2) ** 2
     planes = (((red + green + blue) / 3, 7), (red - blue, 3), (green - (red + blue) / 2, 3))
     found = []
     for plane, most in planes:
         spectrum = torch.fft.fft2(plane * window[:, None] * window).abs() / side
+        # one of each set that the symmetries exchange
         waves = [(a, b) for a in range(most + 1) for b in range(a + 1) if a**2 + b**2 <= most**2]
         a, b = np.array(waves).T
         places = ((a, b), (a, -b), (b, a), (b, -a))
@@ -112,7 +110,7 @@ def _amplitudes(images: Pixels) -> Float[Tensor, "galaxy wave 4"]:
 
 
 def _shaken(image: One, generator: np.random.Generator) -> One:
-    """A copy, shifted by up to 2 px (of 64) and compressed as JPEG."""
+    """Copy an image, shifted by up to 2 px (of 64) and compressed as JPEG."""
     size = image.shape[-1]
     most = max(1, round(2 * size / SIDE))
     y, x = generator.integers(0, 2 * most + 1, 2)
@@ -139,12 +137,12 @@ def _candidates(images: Pixels, rows: Int[ndarray, " row"]) -> Pairs:
     within = noise.T @ noise / len(noise)
     within += np.eye(len(within)) * (0.05 * np.trace(within) / len(within) + 1e-6)
     axes = linalg.eigh(np.cov(ordered[:: 1 + len(rows) // 5000].T), within)[1][:, -12:]
-    # nearly all copies lie within: a few, with a bright neighbour at the edge, move far
+    # contains almost all copies; a few, with a bright neighbour at the edge, move far
     reach = 1.6 * np.quantile(np.linalg.norm(noise @ axes, axis=1), 0.995)
     points, k = ordered @ axes, NEIGHBOURS + 1
     near = spatial.KDTree(points).query(points, k=k, distance_upper_bound=reach, workers=-1)[1]
     first, second = np.repeat(np.arange(len(rows)), k), near.ravel()
-    there = (second < len(rows)) & (second != first)  # the tree says len(rows) where there is none
+    there = (second < len(rows)) & (second != first)  # len(rows): no neighbour
     pairs = np.unique(np.sort(np.stack([first[there], second[there]], 1), 1), axis=0)
 
     moves = (shaken - found[torch.from_numpy(tried)]).square()
@@ -159,7 +157,7 @@ def _candidates(images: Pixels, rows: Int[ndarray, " row"]) -> Pairs:
 
 
 def _structure(pixels: Float[Tensor, "galaxy 3 size size"]) -> Planes:
-    """Local structure of the brightness, equally strong wherever it is more than rounding."""
+    """Local structure of the brightness, normalised wherever it exceeds rounding errors."""
     blurred = partial(ndimage.gaussian_filter, axes=(1, 2), mode="nearest", truncate=3)
     grey = pixels.mean(1).numpy()
     detail = blurred(grey, 1) - blurred(grey, 4)

@@ -1,12 +1,12 @@
 """Class-activation maps: which parts of a galaxy a network's answer depends on.
 
-A map, or heat, has a number from 0 to 1 for every pixel. A `target` makes one score per galaxy of
-what the model gives: that of a class, `lambda logits: logits[:, k]`, of an answer
+A map, or heat, has a value from 0 to 1 for every pixel. A `target` reduces a model's output to one
+score per galaxy: that of a class, `lambda logits: logits[:, k]`, of an answer
 (`VoteRegressor.answer`), or of a direction in feature space, `lambda features: features @ d`.
 
-Images are uint8, or float in [0, 1]. A copy of the model is asked (`frozen`), on its device; maps
-are on the CPU. Any map looks plausible on a galaxy in the middle of its frame: each is held against
-controls that know nothing of the model (`map_scores`)."""
+Images are uint8, or float in [0, 1]. A copy of the model is used (`frozen`), on its device; maps
+are on the CPU. Any map looks plausible on a galaxy in the middle of its frame, so each is compared
+with controls that know nothing of the model (`map_scores`)."""
 
 import copy
 import difflib
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
 
+from galaxymorph.text import unknown
+
 Floats = Float[Tensor, "galaxy 3 size size"]  # in [0, 1]
 Images = UInt8[Tensor, "galaxy 3 size size"] | Floats
 Heat = Float[Tensor, "galaxy size size"]  # of a class-activation map, 0 to 1
@@ -31,8 +33,8 @@ BY_LAYER = ("gradcam", "gradcam++", "hirescam", "layercam")
 METHODS = (*BY_LAYER, "occlusion")
 CONTROLS = ("centred", "random")
 
-CELLS = 7  # along each side, at least, of the map of the layer by default
-# In sides of the image: what occlusion covers at a time, and sigma of the control
+CELLS = 7  # at least, along each side of the default layer's maps
+# in units of the image's side: the occluding patch, and sigma of the centred control
 PATCH, CENTRED = 0.2, 0.2
 
 
@@ -46,11 +48,10 @@ def maps(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Heat:
-    """Map where the score comes from: each galaxy's heat, divided by its largest value if it has
-    any.
+    """Map where the score comes from: the heat of each galaxy, divided by its maximum if any.
 
-    Of A, the maps of the `layer`'s channels k, and G, the score's gradient with respect to them,
-    upsampled bilinearly:
+    Let A_k be the maps of the `layer`'s channels k, and G_k the gradient of the score with respect
+    to them. Upsampled bilinearly:
 
     * `gradcam`: ReLU(sum_k mean(G_k) A_k). Selvaraju et al. 2017 (arXiv 1610.02391), eq. 1 and 2.
     * `gradcam++`: ReLU(sum_k w_k A_k), where w_k = sum(a_k ReLU(G_k)) and a_k = G_k^2 / (2 G_k^2 +
@@ -58,26 +59,26 @@ def maps(
       the exponential of the score.
     * `hirescam`: ReLU(sum_k G_k A_k), faithful to where the model looked. Draelos & Carin 2020
       (arXiv 2011.08891).
-    * `layercam`: ReLU(sum_k ReLU(G_k) A_k), for early layers, too. Jiang et al. 2021 (IEEE TIP 30,
+    * `layercam`: ReLU(sum_k ReLU(G_k) A_k), also for early layers. Jiang et al. 2021 (IEEE TIP 30,
       5875).
 
     Without gradients or layers:
 
-    * `occlusion`: by how much the score falls where a patch of a fifth of the image's side is
-      covered with sky, the mean of all patches that cover a pixel, ReLU. Zeiler & Fergus 2014
-      (arXiv 1311.2901), section 4.2. Some hundred times slower.
+    * `occlusion`: the drop of the score when a patch of a fifth of the image's side is covered with
+      sky, averaged over all patches that cover a pixel, ReLU. Zeiler & Fergus 2014 (arXiv
+      1311.2901), section 4.2. A few hundred times slower.
     * `centred` (a Gaussian) and `random` (7 x 7 random numbers, upsampled): the controls.
 
-    `layer`: the name of a module, such as `encoder.body.layer3` (`layers`); by default the last
-    whose maps have 7 x 7 cells or more, as a ResNet's last 2 x 2 cells at 64 px say no more than
-    random blobs. Of a module that is called more than once, the last call counts.
+    `layer` is the name of a module, such as `encoder.body.layer3` (`layers`); by default the last
+    whose maps have at least 7 x 7 cells, because a ResNet's last 2 x 2 cells at 64 px are no better
+    than random blobs. If a module is called more than once, the last call counts.
 
-    Raises `ValueError` for an unknown method; for a layer that gives no map, with the nearest that
-    do; for a target that gives anything but one score per galaxy, or does not depend on the layer;
-    and for the layers of an encoder that turns galaxies before it looks at them (`aligned=True`),
-    as their maps would not lie on the galaxies that were given."""
+    Raises `ValueError` for an unknown method; for a layer without maps, naming the nearest that
+    have some; for a target that gives anything but one score per galaxy, or does not depend on the
+    layer; and for layers of an encoder that rotates galaxies first (`aligned=True`), whose maps
+    would not lie on the galaxies as given."""
     if method not in (*METHODS, *CONTROLS):
-        raise ValueError(f"method={method!r}: one of {', '.join((*METHODS, *CONTROLS))}")
+        raise ValueError(unknown("method", method, (*METHODS, *CONTROLS)))
     if method in CONTROLS:
         found = _control(method, images, seed)
     else:
@@ -90,9 +91,10 @@ def maps(
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
-    """List the modules that give maps of more than one cell, in the order in which they finish:
-    name to channels, height, width. (At 64 px a ResNet's `layer2` has 8 x 8 cells, `layer3` 4 x 4,
-    `layer4` 2 x 2.)"""
+    """List the modules that give maps of more than one cell, in order of execution.
+
+    Name to channels, height, width. (Of a ResNet at 64 px, `layer2` has 8 x 8 cells, `layer4` 2 x
+    2.)"""
     found, asked = dict[str, tuple[int, ...]](), frozen(model)
     names = {module: name for name, module in asked.named_modules() if name}
 
@@ -107,15 +109,15 @@ def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
 
 
 def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
-    """The checked name of a layer, or that of the default one."""
+    """Checked name of a layer, or the name of the default layer."""
     if any(getattr(module, "aligned", False) for module in model.modules()):
         raise ValueError(
-            "the encoder turns each galaxy first (aligned=True), so maps of its layers do not lie "
-            "on it as it was; take method='occlusion', or an encoder with aligned=False"
+            "the encoder rotates each galaxy first (aligned=True), so maps of its layers do not "
+            "match the image; use method='occlusion', or an encoder with aligned=False"
         )
     there, shape = layers(model, images), "maps (galaxy, channel, height, width)"
     if not there:
-        raise ValueError(f"no layer gives {shape} of more than one cell: images are too small?")
+        raise ValueError(f"no layer gives {shape} of more than one cell; use larger images")
     if layer is not None and layer not in there:
         nearest = ", ".join(difflib.get_close_matches(layer, there, cutoff=0.3) or there)
         raise ValueError(f"layer {layer!r} gives no {shape}; the nearest that do: {nearest}")
@@ -127,12 +129,12 @@ def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, 
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
-        # the graph begins here, even where no weight needs a gradient
+        # the graph starts here, even if no weight needs a gradient
         kept[:] = [output.detach().requires_grad_()]
-        return kept[0].clone()  # which the next layer may change in place
+        return kept[0].clone()  # the next layer may change it in place
 
     hook = model.get_submodule(layer).register_forward_hook(keep)
-    # the gradient, too, in full precision
+    # full precision, also for the gradient
     with torch.enable_grad(), torch.autocast(images.device.type, enabled=False), hook:
         total, g = score(model, images, target).sum(), None
         if total.requires_grad:
@@ -176,21 +178,21 @@ def _control(method: str, images: Images, seed: int) -> Heat:
     return (line * line[:, None]).repeat(n, 1, 1)
 
 
-# ---- what maps and their scores share: a model that stays as it was, one score per galaxy
+# ---- shared by maps and their scores
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Copy a model, in eval mode and without gradients of weights."""
+    """Copy a model in eval mode, without gradients of its weights."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Return where a model's weights are; the CPU where it has none."""
+    """Return the device of a model's weights; the CPU if it has none."""
     return next((weight.device for weight in model.parameters()), torch.device("cpu"))
 
 
 def batches(model: nn.Module, images: Images, batch_size: int) -> Iterator[Floats]:
-    """Yield images in [0, 1], batch by batch, on the device of the model."""
+    """Yield images in [0, 1], batch by batch, on the model's device."""
     return (floats(batch.to(device_of(model))) for batch in images.split(batch_size))
 
 
@@ -200,9 +202,7 @@ def floats(images: Images) -> Floats:
 
 
 def score(model: nn.Module, images: Floats, target: Target) -> PerGalaxy:
-    """Return what the target makes of the model's outputs, in full precision.
-
-    Raises `ValueError` for a target that gives anything but one score per galaxy."""
+    """Return the target's score of each galaxy; raise `ValueError` unless there is one for each."""
     with torch.autocast(images.device.type, enabled=False):
         found, n = target(model(images)), len(images)
     if found.shape != (n,):
@@ -212,7 +212,7 @@ def score(model: nn.Module, images: Floats, target: Target) -> PerGalaxy:
 
 
 def border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape pixel"]:
-    """Return the frame's outermost pixels, 1/16 of its side."""
+    """Return the outermost pixels of the frame, 1/16 of its side wide."""
     edge = max(1, images.shape[-1] // 16)
     outer = torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)
     outer[edge:-edge, edge:-edge] = False
@@ -220,5 +220,5 @@ def border(images: Float[Tensor, "*shape size size"]) -> Float[Tensor, "*shape p
 
 
 def sky(images: Floats) -> Float[Tensor, "galaxy 3 1 1"]:
-    """Return the median of each band over the frame's border."""
+    """Return the median of each band in the frame's border."""
     return border(images).median(-1).values[..., None, None]

@@ -1,4 +1,4 @@
-"""Scores of class-activation maps, one per galaxy: whether to believe what `gradcam.maps` shows."""
+"""Scores of class-activation maps, one per galaxy: can `gradcam.maps` be trusted?"""
 
 import copy
 import math
@@ -23,34 +23,34 @@ from galaxymorph.evaluation.phrases import interval
 Curve = Float[Tensor, "galaxy step"]
 
 KINDS = ("deletion", "insertion")
-# the scores of `compare`, and what is better
+# scores of `compare`, and whether more or less is better
 BETTER = {"deletion": "less", "insertion": "more", "randomised": "less"}
 BETTER |= {"on galaxy": "more", "rotation": "more"}
 SIGN = {"more": 1, "less": -1}
 VERBS = {1: "beats", 0: "is statistically tied with", -1: "is worse than"}
-DRAWS = 2000  # of a bootstrap
+DRAWS = 2000  # bootstrap samples
 STEPS = 16  # of a deletion or insertion curve
-BLUR = 1 / 16  # in sides of the image, sigma of the blur that takes bar and arms
-BACK = (0, 3, 2, 1, 4, 5, 6, 7)  # which of the orientations turns each of them back
-FAINTEST = 0.02  # of full brightness: what a galaxy has above the sky at least
+BLUR = 1 / 16  # of the image's side: sigma of the blur that removes bar and arms
+BACK = (0, 3, 2, 1, 4, 5, 6, 7)  # the orientation that undoes each orientation
+FAINTEST = 0.02  # of full brightness: minimum of a galaxy above the sky
 
 
 @torch.no_grad()
 def curve(
     model: nn.Module, images: Images, target: Target, heat: Heat, kind: str, batch_size: int = 64
 ) -> Curve:
-    """Score galaxies of which the hottest pixels, 0, 1/16, ... 1 of all, are changed: it changes
-    fast where the map is good.
+    """Score galaxies while their hottest pixels, 0, 1/16, ... 1 of all, are replaced.
 
-    Petsiuk et al. 2018 (RISE, arXiv 1806.07421), section 4.2. In a `deletion` these pixels are
-    replaced by sky (`gradcam.sky`), and the score should fall. In an `insertion` only they are
-    sharp, and it should rise; the others are blurred by a Gaussian of 1/16 of the image's side, as
-    pieces of a galaxy on a plain ground would have edges of their own. Pixels that are equally hot,
-    as where a map's ReLU is zero, go in random order."""
+    The better the map, the faster the score changes: Petsiuk et al. 2018 (RISE, arXiv 1806.07421),
+    section 4.2. A `deletion` replaces these pixels by sky (`gradcam.sky`), and the score should
+    fall. In an `insertion` only they are sharp, and the score should rise; the others are blurred
+    by a Gaussian of 1/16 of the image's side, because cut-outs on a plain background would have
+    edges. Pixels of equal heat, such as those where a map's ReLU is zero, are taken in random
+    order."""
     mixed = torch.randperm(heat[0].numel(), generator=torch.Generator().manual_seed(0))
     by_heat = heat.flatten(1)[:, mixed].argsort(dim=1, descending=True, stable=True)
     order = mixed[by_heat]  # (galaxy, pixel)
-    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # from 0, the hottest, below 1
+    place = (order.argsort(dim=1) / order.shape[1]).view_as(heat)  # from 0 (hottest) to below 1
     parts = zip(gradcam.batches(model, images, batch_size), place.split(batch_size), strict=True)
     found, asked = [], gradcam.frozen(model)
     for whole, places in parts:
@@ -71,16 +71,16 @@ def _blurred(images: Floats) -> Floats:
 
 
 def area(curve: Curve) -> PerGalaxy:
-    """Integrate each curve over the share of pixels, in units of the score (trapezoids)."""
+    """Integrate each curve over the fraction of pixels (trapezoidal rule)."""
     return torch.trapezoid(curve, dx=1 / (curve.shape[1] - 1))
 
 
 def randomised(model: nn.Module, *, stages: int | None = None, seed: int = 1803) -> nn.Module:
-    """Copy the model with new random weights in its last `stages` (of `model.stages()`, or its
-    children), or in all.
+    """Copy the model with new random weights in its last `stages`, or in all.
 
-    The default `seed` is one that nobody trains with: it must not bring back the model's own first
-    weights. Raises `ValueError` for a module with weights that has no `reset_parameters`."""
+    Stages are those of `model.stages()`, or its children. The default `seed` is one that no
+    training uses, so that it does not restore the model's own initial weights. Raises `ValueError`
+    for a module with weights but without `reset_parameters`."""
     copied = copy.deepcopy(model)
     groups = _stages(copied)
     chosen = groups if stages is None else groups[max(0, len(groups) - stages) :]
@@ -100,12 +100,11 @@ def _stages(model: Any) -> list[list[nn.Module]]:
 
 
 def randomisation(model: nn.Module, images: Images, target: Target, **options: Any) -> pd.DataFrame:
-    """Compare maps (with the `options` of `maps`) with those of the same model with random weights
-    in none, the last, the last two, ... all of its stages, a row per number of `stages` and
-    `galaxy`: `rank_correlation`, `ssim`.
+    """Compare maps with those of the model with more and more of its last stages randomised.
 
-    A map that stays the same does not show what the model has learned. Adebayo et al. 2018 (arXiv
-    1810.03292), section 3, the cascading randomisation."""
+    Returns a row per number of randomised `stages` (none, the last, the last two, ... all) and
+    `galaxy`: `rank_correlation`, `ssim`. A map that stays the same does not show what the model has
+    learned. Adebayo et al. 2018 (arXiv 1810.03292), section 3. `options` are those of `maps`."""
     heat, rows = gradcam.maps(model, images, target, **options), []
     for stages in range(len(_stages(model)) + 1):
         other = gradcam.maps(randomised(model, stages=stages), images, target, **options)
@@ -115,22 +114,22 @@ def randomisation(model: nn.Module, images: Images, target: Target, **options: A
 
 
 def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
-    """Return Spearman's, over pixels: -1 to 1; 0 where one of the two is the same everywhere."""
+    """Return Spearman's correlation over pixels, -1 to 1; 0 if one map is constant."""
     ranks = (torch.from_numpy(rankdata(heat.flatten(1), axis=1)) for heat in (first, second))
     return _correlation(*ranks)
 
 
 def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
-    """Pearson's; 0 where one of them is constant."""
+    """Pearson's correlation; 0 if one of the two is constant."""
     a, b = (each.flatten(1).double() for each in both)
     a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
 
 
 def ssim(first: Heat, second: Heat) -> PerGalaxy:
-    """Return the structural similarity, -1 to 1, mean over pixels: Wang et al. 2004 (IEEE TIP 13,
-    600), eq. 13, for values from 0 to 1, with K = (0.01, 0.03) and a Gaussian window of sigma = 1.5
-    px."""
+    """Return the structural similarity, -1 to 1, averaged over pixels.
+
+    Wang et al. 2004 (IEEE TIP 13, 600), eq. 13, K = (0.01, 0.03), a Gaussian window of 1.5 px."""
     a, b = first.double().numpy(), second.double().numpy()
     values = np.stack([a, b, a * a, a * b, b * b])
     mean_a, mean_b, aa, ab, bb = ndimage.gaussian_filter(values, (0, 0, 1.5, 1.5))
@@ -141,12 +140,13 @@ def ssim(first: Heat, second: Heat) -> PerGalaxy:
 
 
 def galaxy_mask(images: Images) -> Bool[Tensor, "galaxy size size"]:
-    """Mask the pixels of the central galaxy: those brighter than the sky by 3 sigma of its noise
-    and by 2 % of full brightness that hang together with the one of them nearest to the centre.
+    """Mask the pixels of the central galaxy.
 
-    Brightness is the mean of the bands; sky and noise are median and 1.4826 times the median
-    absolute deviation of the frame's border. Thresholding as Bertin & Arnouts 1996 (A&AS 117, 393),
-    but without deblending: a neighbour that touches the galaxy counts as part of it."""
+    These are brighter than the sky by 3 sigma of its noise and by 2 % of full brightness, and
+    connected to the one of them nearest to the centre. Brightness is the mean of the bands; sky and
+    noise are the median and 1.4826 times the median absolute deviation of the frame's border.
+    Thresholding follows Bertin & Arnouts 1996 (A&AS 117, 393), but without deblending: a neighbour
+    that touches the galaxy counts as part of it."""
     light = gradcam.floats(images.cpu()).mean(1)
     outer = gradcam.border(light)  # (galaxy, pixel)
     ground = outer.median(1, keepdim=True).values
@@ -161,17 +161,19 @@ def galaxy_mask(images: Images) -> Bool[Tensor, "galaxy size size"]:
 
 
 def heat_on_galaxy(images: Images, heat: Heat) -> PerGalaxy:
-    """Return the share of the heat that is on the galaxy (`galaxy_mask`), 0 without any heat: the
-    pointing game of Zhang et al. 2016 (arXiv 1608.00507), of all heat and not of one pixel."""
+    """Return the fraction of the heat on the galaxy (`galaxy_mask`); 0 without any heat.
+
+    The pointing game of Zhang et al. 2016 (arXiv 1608.00507), for all heat instead of one pixel."""
     return (heat * galaxy_mask(images)).sum((1, 2)) / heat.sum((1, 2)).clamp_min(torch.finfo().tiny)
 
 
 def rotation_agreement(
     model: nn.Module, images: Images, target: Target, **options: Any
 ) -> PerGalaxy:
-    """Correlate a galaxy's map over pixels with that of the turned galaxy, turned back: mean of the
-    7 ways to turn it by 90 degrees and to mirror it. 1 where the map turns with the galaxy; 0 for a
-    map that is the same everywhere. `options` are those of `maps`."""
+    """Correlate a galaxy's map with that of the rotated galaxy, rotated back.
+
+    Mean over the 7 other rotations by 90 degrees and mirror images. 1 if the map rotates with the
+    galaxy; 0 for a constant map. `options` are those of `maps`."""
     heat = [gradcam.maps(model, view, target, **options) for view in pixels.orientations(images)]
     first, *others = (pixels.orientations(each)[BACK[k]] for k, each in enumerate(heat))
     return torch.stack([_correlation(first, other) for other in others]).mean(0)
@@ -186,20 +188,19 @@ def compare(
     score: Target | None = None,
     **options: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score several methods on the same galaxies; return the scores, and the curves of deletion and
-    insertion.
+    """Score several methods on the same galaxies; return the scores and the curves.
 
-    `score` is what the curves follow, by default the target: a probability says more than the logit
-    that the map explains. `options` are those of `maps`.
+    The curves follow `score`, by default the target: a probability is more informative than the
+    logit that the map explains. `options` are those of `maps`.
 
-    Columns of both: method, value (mean over galaxies), low, high (95 %, bootstrap over galaxies;
-    NaN for a single one), n. Of the curves: curve (`deletion` or `insertion`) and fraction (of
-    pixels). Of the scores: score, and gain, gain_low, gain_high: by how much it is better than the
-    `centred` control, paired by galaxy (NaN without it).
+    Columns of both tables: method, value (mean over galaxies), low, high (95 %, bootstrap over
+    galaxies; NaN for a single one), n. Of the curves: curve (`deletion` or `insertion`) and
+    fraction (of pixels). Of the scores: score, and gain, gain_low, gain_high, the improvement over
+    the `centred` control, paired by galaxy (NaN without it).
 
     The scores (`BETTER`): the `area` under the curves of `deletion` and `insertion`; `randomised`,
-    the `rank_correlation` with the map of a model whose weights are all random; `on galaxy`,
-    `heat_on_galaxy`; `rotation`, `rotation_agreement`."""
+    the `rank_correlation` with the map of a fully randomised model; `on galaxy`, `heat_on_galaxy`;
+    `rotation`, `rotation_agreement`."""
     untrained, follow = randomised(model), score or target
     curves: dict[tuple[str, str], Tensor] = {}
     values: dict[tuple[str, str], ndarray] = {}
@@ -228,28 +229,29 @@ def compare(
 
 
 def _means(measures: Sequence[Float[ndarray, " galaxy"]]) -> Float[ndarray, "measure 3"]:
-    """Means over galaxies, and the ends of their intervals, NaN for a single galaxy."""
+    """Means over galaxies and the bounds of their intervals, NaN for a single galaxy."""
     several = DRAWS * (len(measures[0]) > 1)
     drawn = bootstrap_means(np.stack(measures, 1).astype(float), n_bootstrap=several, seed=0)
     return np.stack([[each.mean() for each in measures], *percentiles(drawn)], 1)
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Say of each method of `compare` whether it shows what the score depends on better than the
-    control: where the whole interval of the gain is above 0. No correction for the number of
+    """State for each method of `compare` whether its maps beat the control.
+
+    They do if the whole interval of the gain is above 0. Not corrected for the number of
     methods."""
-    said = []
+    lines = []
     for row in table.loc[
         ~table.method.isin(gradcam.CONTROLS) & table.score.isin(KINDS)
     ].itertuples():
         low, high = row.gain_low, row.gain_high
         control = row.value - SIGN[BETTER[row.score]] * row.gain
-        text = "nothing can be said without the centred control and two galaxies or more"
+        text = "not assessed, which needs the centred control and at least two galaxies"
         if not math.isnan(low):
             text = (
                 f"{VERBS[int(low > 0) - int(high < 0)]} the centred Gaussian, area {row.value:.3f} "
                 f"against {control:.3f} (gain {row.gain:+.3f}, {interval(low, high, '+.3f')}, "
                 f"{row.n:,} galaxies)"
             )
-        said.append(f"{row.method}, {row.score}: {text}.")
-    return said
+        lines.append(f"{row.method}, {row.score}: {text}.")
+    return lines

@@ -1,4 +1,4 @@
-"""Tables and sentences of published mistakes that were made again (`published_mistakes`)."""
+"""Tables and sentences about reproduced mistakes (`published_mistakes`)."""
 
 import functools
 import inspect
@@ -17,18 +17,18 @@ Make = Callable[..., tuple]
 
 
 class Replay(NamedTuple):
-    """A published mistake that was made once."""
+    """One reproduction of a published mistake."""
 
     mistake: str
     published_in: str
     what: str
     reported: float
     honest: float
-    n: int  # test galaxies that the honest number is of
-    finding: Finding | str  # what the audit says to it, or why it cannot happen here
+    n: int  # test galaxies behind the honest number
+    finding: Finding | str  # of the audit, or why the mistake cannot happen here
     beside: Mapping[str, float]  # further numbers, by name
     measure: str = "accuracy"
-    direction: int = 0  # the sign that reported less honest should have (0: either)
+    direction: int = 0  # expected sign of reported - honest (0: either)
 
 
 NUMBERS = ["reported", "honest", "difference"]
@@ -37,9 +37,10 @@ NUMBERS = ["reported", "honest", "difference"]
 def replays(
     mistake: str, published_in: str, **more: Any
 ) -> Callable[[Make], Callable[..., Replay]]:
-    """Decorate what makes a mistake again, with a data set: it returns reported, honest, finding
-    and beside of a `Replay`, and the first paragraph of its docstring is `what` the mistake is.
-    `more`: measure and direction."""
+    """Decorate a function that reproduces a mistake on a data set.
+
+    The function returns reported, honest, finding and beside of a `Replay`, and the first paragraph
+    of its docstring describes the mistake (`what`). `more`: measure and direction."""
 
     def decorate(make: Make) -> Callable[..., Replay]:
         what = " ".join(str(inspect.getdoc(make)).split("\n\n")[0].split())
@@ -56,21 +57,21 @@ def replays(
 
 
 def by_seed(replays: Sequence[Replay], seeds: Sequence[int]) -> pd.DataFrame:
-    """List the replays, a row each. `replays`: of each mistake one for each of the `seeds`, in
-    their order. Raises `ValueError` where there are more or fewer."""
+    """List the replays, a row each; raise `ValueError` unless each mistake has one per seed."""
     made: Any = _with_difference(replays)
     for name, n in made["mistake"].value_counts(sort=False).items():
         if n != len(seeds):
             text = f"{n} replays for {len(seeds)} seeds"
-            raise ValueError(f"{name}: {text}; make each mistake once for every seed")
+            raise ValueError(f"{name}: {text}; expected one per seed")
     made["seed"] = np.take(seeds, made.groupby("mistake").cumcount())
     return made[["mistake", "seed", "measure", *NUMBERS, "n"]]
 
 
 def table(replays: Sequence[Replay]) -> pd.DataFrame:
-    """Gather each mistake, the one that was worth the most first: means over seeds, low and high
-    (the smallest and the largest difference), found_by (the check of the audit), and what it is.
-    `replays`: one of each mistake for each seed."""
+    """Summarise each mistake over its replays, one per seed, the largest difference first.
+
+    Means over seeds, low and high (extreme differences), found_by (check of the audit), what it
+    is."""
     groups: Any = _with_difference(replays).groupby("mistake", sort=False)
     rows = groups[["published_in", "measure"]].first()
     rows[NUMBERS] = groups[NUMBERS].mean()
@@ -89,7 +90,7 @@ def _with_difference(replays: Sequence[Replay]) -> pd.DataFrame:
 
 
 def _found_by(findings: pd.Series) -> str:
-    """The check that noticed, and how often where not always; or why none has to."""
+    """The check that noticed, and how often if not always; or why none is needed."""
     first: Finding | str = findings.iloc[0]
     if isinstance(first, str):
         return first
@@ -99,36 +100,34 @@ def _found_by(findings: pd.Series) -> str:
 
 
 def _beside(numbers: pd.Series) -> str:
-    """Their means over seeds."""
     means = pd.DataFrame(numbers.tolist()).mean().items()
     return "; ".join(f"{key} {value:.3g}" for key, value in means)
 
 
 def sentences(replays: Sequence[Replay]) -> list[str]:
-    """Say of each mistake in their `table` what it reports, what is right, and whether that was to
-    be expected."""
-    direction, said = {each.mistake: each.direction for each in replays}, []
+    """State for each mistake the reported and the honest value, and whether that was expected."""
+    direction, lines = {each.mistake: each.direction for each in replays}, []
     for row in list[Any](table(replays).itertuples()):
         extremes = f"{row.low:+.3f} to {row.high:+.3f} over " if row.seeds > 1 else ""
-        beside = f" Beside it: {row.beside}." if row.beside else ""
+        beside = f" Also: {row.beside}." if row.beside else ""
         n = tested({"seeds": row.seeds, "n_test": row.n})
-        said.append(
+        lines.append(
             f"{row.mistake[0].upper()}{row.mistake[1:]} ({row.published_in}): reports "
-            f"{row.measure} {row.reported:.3f} where the honest one is {row.honest:.3f}, "
+            f"{row.measure} {row.reported:.3f}, where the honest value is {row.honest:.3f}, "
             f"{row.difference:+.3f} ({extremes}{n}): {_verdict(row, direction[row.mistake])}. "
             f"Found by: {row.found_by}.{beside}"
         )
-    return said
+    return lines
 
 
 def _verdict(row: Any, direction: int) -> str:
     if row.low <= 0 <= row.high:
-        differ = "the seeds do not agree that it made a difference"
+        differ = "the seeds disagree on whether it made a difference"
         return differ if row.low < row.high else "it made no difference"
     text = "too good" if row.difference > 0 else "too low"
-    text += ", the other way than expected" if direction * row.difference < 0 else ""
+    text += ", contrary to expectation" if direction * row.difference < 0 else ""
     low, high = wilson(round(row.honest * row.n), int(row.n))
     if row.measure == "accuracy" and low <= row.reported <= high:
-        within = "within the 95 % interval of the honest number for so many galaxies"
+        within = "within the 95 % interval of the honest value for this many galaxies"
         text += f", though {within} ({low:.3f} to {high:.3f})"
     return text

@@ -1,13 +1,13 @@
-"""Does a method say the same of a galaxy under perturbations that leave its class as it is?
-Whatever changes is the method's error, and no label is needed to see it. (A method that names one
-class for every galaxy is perfectly consistent: read these numbers beside its accuracy.)
+"""Consistency of a method under perturbations that leave a galaxy's class unchanged.
+
+Any change is the method's error, and no label is needed to see it. (A method that always predicts
+the same class is perfectly consistent: read these numbers together with its accuracy.)
 
 Perturbations are functions from images to images, by name; the one called `REFERENCE` gives the
-galaxy that the others are held against.
+images that the others are compared with.
 
-Tables of predictions (`table`, or anybody's) have a row for every galaxy under every perturbation:
-`id`, `perturbation`, `label` (a class's name, empty where unknown; the column may be missing) and
-`p_<class>` for each class."""
+Tables of predictions have a row per galaxy and perturbation: `id`, `perturbation`, `label` (a
+class's name, empty if unknown; this column is optional) and `p_<class>` for each class."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -35,8 +35,10 @@ def outputs(
     images: Shaped[Tensor, "galaxy 3 size size"],
     perturbations: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> dict[str, Output]:
-    """Ask a method about the same galaxies under each of the perturbations. `predict`: from images
-    to class probabilities or features, such as `train.predict` or `train.embed` of a model."""
+    """Apply a method to the same galaxies under each of the perturbations.
+
+    `predict` maps images to class probabilities or features, like `train.predict` or
+    `train.embed`."""
     return {name: predict(perturb(images)) for name, perturb in perturbations.items()}
 
 
@@ -47,7 +49,7 @@ def table(
     labels: Shaped[ndarray, " galaxy"],
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """Make the table of predictions. `labels`: names of classes, empty where unknown."""
+    """Make the table of predictions; `labels` are names of classes, empty if unknown."""
     n = len(probabilities)
     head = {"id": np.tile(ids, n), "perturbation": np.repeat(list(probabilities), len(ids))}
     head["label"] = np.tile(labels, n)
@@ -58,23 +60,23 @@ def table(
 def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Measure how consistent predictions are, a row of `COLUMNS` per metric.
 
-    * agreement: of the predictions, the reference not counted, the share that name the class of the
+    * agreement: the share of predictions, other than the reference, that give the class of the
       reference, mean over galaxies.
-    * same: the share of galaxies that have one class under all perturbations.
+    * same: the share of galaxies with the same class under all perturbations.
     * spread: the standard deviation over perturbations of the probability of the reference's class,
       mean over galaxies.
-    * Where there are labels, accuracy: of the reference; accuracy_turned: mean over all
-      perturbations; accuracy_averaged: of the mean probabilities over all perturbations; gain:
-      accuracy_averaged less accuracy.
+    * With labels, accuracy of the reference; accuracy_turned, mean over all perturbations;
+      accuracy_averaged, of the mean probabilities over all perturbations; gain, accuracy_averaged -
+      accuracy.
 
-    low and high, 95 %: of shares of galaxies (same, accuracy, accuracy_averaged) the interval of
-    Wilson (1927); else of a bootstrap of the galaxies, paired for gain. Where every galaxy agrees
-    under all perturbations the bootstrap has no width; agreement, which is never less than same,
+    low and high, 95 %: Wilson's interval (1927) for shares of galaxies (same, accuracy,
+    accuracy_averaged); otherwise a bootstrap over galaxies, paired for gain. If every galaxy agrees
+    under all perturbations, the bootstrap has no width; agreement, which is never less than same,
     then has the lower bound of same.
 
-    Raises `ValueError`, naming the rows, for a galaxy that is not there once under every
-    perturbation, a label that is no class or differs between perturbations, and invalid
-    probabilities; for missing columns, less than two perturbations and without a reference."""
+    Raises `ValueError`, naming the rows, for a galaxy that does not occur once under every
+    perturbation, an unknown label or one that differs between perturbations, and invalid
+    probabilities; also for missing columns, fewer than two perturbations, or no reference."""
     true, p = _checked(table)
     taken = p.argmax(2)  # (perturbation, galaxy)
     agree, known = taken[1:] == taken[0], true >= 0
@@ -105,23 +107,22 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
     """Measure how consistent features of perturbed galaxies are, a row of `COLUMNS` per metric.
 
     * cosine: of the angle between the features of a perturbed galaxy and those of the reference,
-      mean over the other perturbations and galaxies, less the mean of all features, as a direction
-      that all galaxies share says nothing of any. 1: features do not change; 0: no more alike than
-      those of different galaxies.
+      averaged over the other perturbations and galaxies. The mean of all features is subtracted
+      first, because a direction shared by all galaxies is uninformative. 1: features do not change;
+      0: no more similar than those of different galaxies.
     * between_turns: the share of the features' variance that is between the perturbations of a
-      galaxy: the sum of squares about each galaxy's mean over that about the mean of all (one-way
-      analysis of variance, Fisher 1925). 0: features do not change; 1 - 1 / perturbations, about:
-      nothing in them belongs to the galaxy.
+      galaxy: the sum of squares about each galaxy's mean, divided by that about the overall mean
+      (one-way analysis of variance, Fisher 1925). 0: features do not change; about 1 - 1 /
+      perturbations: they are unrelated to the galaxy.
 
-    Features count as they are, those that vary most the most, as for nearest neighbours. low and
-    high: 95 %, percentiles of a bootstrap of the galaxies. NaN where all features are equal.
+    Features are not rescaled, so those that vary most count most, as for nearest neighbours. low
+    and high: 95 %, percentiles of a bootstrap over galaxies. NaN if all features are equal.
 
-    Raises `ValueError` for less than two perturbations or galaxies, without a reference, and for
-    features that are not finite."""
+    Raises `ValueError` for fewer than two perturbations or galaxies, and no reference."""
     names = _ordered(list(features))
     values = torch.stack([features[name] for name in names]).double().numpy()
     if values.shape[1] < 2:
-        raise ValueError(f"features of {values.shape[1]} galaxies: at least two")
+        raise ValueError(f"features of {values.shape[1]} galaxies: expected at least two")
     if not np.isfinite(values).all():
         row, galaxy, _ = np.argwhere(~np.isfinite(values))[0]
         whose = f"galaxy {galaxy} (from 0) under {names[row]!r}"
@@ -134,22 +135,23 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
         parts = np.stack([cosine, within, np.square(lengths).sum(0)], 1)  # (galaxy, 3)
         means = bootstrap_means(parts, n_bootstrap=n_bootstrap, seed=seed)
         means = np.concatenate([parts.mean(0)[None], means])
-        found = np.stack([means[:, 0], means[:, 1] / means[:, 2]], 1)  # the first row: no draw
+        found = np.stack([means[:, 0], means[:, 1] / means[:, 2]], 1)  # first row: not resampled
     rows = zip(("cosine", "between_turns"), found[0], *percentiles(found[1:]), strict=True)
     return pd.DataFrame([(*row, len(parts)) for row in rows], columns=COLUMNS)
 
 
 def _ordered(names: Sequence[str]) -> list[str]:
-    """The names of perturbations, checked, the reference first."""
+    """Check the names of perturbations, and put the reference first."""
     if len(names) < 2 or REFERENCE not in names:
         have = listing(names, 5) or "none"
-        raise ValueError(f"perturbations are {have}: at least two, one of them {REFERENCE!r}")
+        raise ValueError(
+            f"perturbations: expected at least two, including {REFERENCE!r}, found {have}"
+        )
     return [REFERENCE, *(name for name in names if name != REFERENCE)]
 
 
 def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilities]:
-    """True classes as indices, -1 where unknown, and probabilities, with galaxies in the same order
-    under every perturbation."""
+    """True classes as indices (-1: unknown) and probabilities, with galaxies in the same order."""
     missing = [name for name in ("id", "perturbation") if name not in table.columns]
     if missing:
         raise ValueError(f"column {listing(map(repr, missing), 5)} is missing")
@@ -169,6 +171,6 @@ def _checked(table: pd.DataFrame) -> tuple[Int[ndarray, " galaxy"], Probabilitie
         odd = sorted({galaxy for galaxy, _ in set.symmetric_difference(*map(set, pairs))})
         if odd:
             both = f"both {REFERENCE!r} and {name!r} with one label"
-            raise ValueError(f"galaxies that are not there under {both}: {listing(odd, 5)}")
+            raise ValueError(f"galaxies that do not occur under {both}: {listing(odd, 5)}")
     p = np.stack([part.p for part in parts.values()])
     return first.labels, p / p.sum(2, keepdims=True)

@@ -1,12 +1,12 @@
-"""Mistakes of published projects, each made once on purpose beside the honest way.
+"""Mistakes of published projects, each reproduced and compared with the honest protocol.
 
-The honest protocol is that of the notebooks (`02_supervised`, `04_moco`), a mistake is the smallest
-change to it, and the audit is asked whether it would have noticed. Every function that `replays` a
-mistake makes it on the same galaxies with the same seed, and returns a `Replay`.
+The honest protocol is that of the notebooks (`02_supervised`, `04_moco`). A mistake is the smallest
+change to it, and the audit is tested for whether it notices. Every function decorated by `replays`
+uses the same galaxies and seed for both, and returns a `Replay`.
 
-Everywhere `sample` is a data set of `data.load` with classes; `fresh` makes an untrained
-`classifier.Classifier` (for MoCo: an encoder), after torch's generator was seeded; `training` are
-options of `train.fit`, `seed` included; `model` and `encoder` were trained by `honest` and
+Throughout, `sample` is a data set of `data.load` with classes; `fresh` makes an untrained
+`classifier.Classifier` (for MoCo, an encoder) after torch's generator was seeded; `training` are
+options of `train.fit`, including `seed`; `model` and `encoder` were trained by `honest` and
 `pretrained` with the same options."""
 
 import copy
@@ -39,23 +39,22 @@ Bands = float | Sequence[float]
 Made = tuple[float, float, Finding | str, Mapping[str, float | int]]
 
 FIVE, DNN = "Galaxy classification, five CNNs", "MoCo + DNN"
-NOT_GIVEN = "no check; train.fit is not given the test galaxies"
+NOT_GIVEN = "no check; train.fit never receives the test galaxies"
 DRAWS_BOTH = "no check; moco.MoCo draws both views itself"
 
 
-# ---- learned with labels
+# ---- trained with labels
 
 
 def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, pd.DataFrame]:
-    """Train as `02_supervised` does; the network of the epoch with the smallest validation loss,
-    and the history.
+    """Train like `02_supervised`; return the network with the lowest validation loss, and history.
 
-    The history has one more column, `test_accuracy` of each epoch, for `best_epoch` alone. All
-    epochs are trained, so `training` can have neither `monitor` nor `patience`."""
+    The history has one more column, `test_accuracy` of each epoch, which only `best_epoch` uses.
+    All epochs are trained, so `training` can contain neither `monitor` nor `patience`."""
     tested, weights = [], []
 
     def note(model: nn.Module) -> None:
-        # with a moving average, its weights, which are those that are validated
+        # the validated weights: with a moving average, the averaged ones
         tested.append(_accuracy(model, sample))
         weights.append(copy.deepcopy(model.state_dict()))
 
@@ -67,8 +66,9 @@ def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, 
 
 @replays("best epoch chosen on test galaxies", "ResNet50", direction=1)
 def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
-    """The largest test accuracy of all epochs, against that of the epoch with the smallest
-    validation loss; one training."""
+    """The largest test accuracy of all epochs, instead of the test accuracy of the epoch with
+    the smallest validation loss; one
+    training."""
     chosen, test = history.loc[history.val_loss.idxmin()], history.test_accuracy
     beside = {
         "epochs": len(history),
@@ -82,8 +82,8 @@ def best_epoch(sample: Galaxies, history: pd.DataFrame) -> Made:
 def leak(
     sample: Galaxies, model: nn.Module, fresh: Fresh, *, share: float = 0.64, **training: Any
 ) -> Made:
-    """As many training galaxies, but some of them are test galaxies, against a clean split; the
-    same test galaxies.
+    """As many training galaxies, but some of them are test galaxies, compared with a clean split;
+    the same test galaxies.
 
     `share`: as in `leaky`, 64 % as published."""
     leaking = leaky(sample, share=share, seed=training.get("seed", 0))
@@ -99,8 +99,7 @@ def leak(
 
 
 def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
-    """Return the same data set, in which a `share` of the test galaxies are training galaxies, too,
-    in place of as many others. Raises `ValueError` where there are fewer training galaxies."""
+    """Return the data set with a `share` of test galaxies also in train, in place of others."""
     rng = np.random.default_rng(seed)
     parts = (np.flatnonzero(sample.split == split) for split in ("train", "test"))
     known, tested = map(rng.permutation, parts)
@@ -116,8 +115,9 @@ def leaky(sample: Galaxies, *, share: float = 0.64, seed: int = 0) -> Galaxies:
 
 @replays("predictions in shuffled order", FIVE, measure="macro F1", direction=-1)
 def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -> Made:
-    """Predictions in another order than the labels that they are scored against; the accuracy
-    of the same network, scored batch by batch, does not know."""
+    """Predictions in a different order than the labels that they are scored against; the accuracy
+    of the same network, scored batch by batch, does not reveal
+    it."""
     known = sample.take(sample.labels.numpy() >= 0)
     who = dict(ids=known.ids, split=known.split, labels=known.labels)
     p = train.predict(model, known.images)
@@ -140,15 +140,16 @@ def shuffled_predictions(sample: Galaxies, model: nn.Module, *, seed: int = 0) -
 def resampled_validation(
     sample: Galaxies, fresh: Fresh, *, legs: int = 4, seed: int = 0, **training: Any
 ) -> Made:
-    """What the last validation galaxies say, of which many were trained on before the last
-    resume, against what the test galaxies say of the same network.
+    """The accuracy of the last validation galaxies, many of which were trained on before the last
+    resume, compared with the test accuracy of the same network.
 
-    A leg goes on with the best weights of the one before and trains all the epochs of `training`.
-    For comparison, the same `legs` with one fixed split. In the published project about a third of
-    the last validation galaxies had been trained on, as each leg took 5,000 of 61,578 galaxies;
-    here every leg takes all. Raises `ValueError` without a leg."""
+    A leg continues with the best weights of the previous one and trains for all epochs of
+    `training`. For comparison, the same `legs` are trained with one fixed split. In the published
+    project about a third of the last validation galaxies had been trained on, because each leg used
+    5,000 of 61,578 galaxies; here every leg uses all. Raises `ValueError` for fewer than one
+    leg."""
     if legs < 1:
-        raise ValueError(f"legs={legs}: a training has 1 or more")
+        raise ValueError(f"legs={legs}: expected at least 1")
     rng, splits = np.random.default_rng(seed), [sample]
     pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     for _ in range(legs - 1):
@@ -165,7 +166,7 @@ def resampled_validation(
     known = np.isin(splits[-1].part("val").ids, seen).mean()
     beside = {"share of the last validation galaxies that had been trained on": float(known)}
     for part, value in zip(("validation", "test"), accuracies[1], strict=True):
-        beside[f"{part} galaxies with a split that stays"] = value
+        beside[f"{part} galaxies with a fixed split"] = value
     finding = _of(audit.model({"seen": seen, "seen_labels": seen}, splits[-1]), "labels seen")
     return *accuracies[0], finding, beside
 
@@ -174,10 +175,9 @@ def resampled_validation(
 def other_preprocessing(
     sample: Galaxies, model: nn.Module, *, mean: Bands = 0.0, std: Bands = 1.0
 ) -> Made:
-    """The same network predicts images that are normalised in another way than those that it
-    was trained on.
+    """The same network predicts images normalised differently than its training images.
 
-    `mean` and `std` of images in [0, 1]; by default these are only divided by 255."""
+    `mean` and `std` of images in [0, 1]; the defaults only divide by 255."""
     careless, other = copy.deepcopy(model), {"mean": mean, "std": std}
     encoder: Any = careless.encoder
     for name, value in other.items():
@@ -191,10 +191,10 @@ def other_preprocessing(
 def sorted_validation(
     sample: Galaxies, model: nn.Module, fresh: Fresh, *, share: float = 0.2, **training: Any
 ) -> Made:
-    """Validation is the first part of a table sorted by class, so that its accuracy is the
-    recall of the first class, against the test accuracy of the same network.
+    """Validation is the first part of a table sorted by class, so its accuracy is the recall of
+    the first class, compared with the test accuracy of the same network.
 
-    `share`: of all galaxies but those of test. For comparison, the `model`."""
+    `share`: of all galaxies outside test. `model` is for comparison."""
     pool = np.flatnonzero(np.isin(sample.split, ("train", "val")))
     order = pool[np.argsort(sample.labels.numpy()[pool], kind="stable")]
     split = sample.split.copy()
@@ -211,14 +211,15 @@ def sorted_validation(
     return _validated(rows), _accuracy(careless, sample), finding, beside
 
 
-# ---- learned without labels
+# ---- trained without labels
 
 
 def pretrained(
     sample: Galaxies, fresh: Fresh, *, views: Views, contrast: Mapping[str, Any], **training: Any
 ) -> nn.Module:
-    """Teach an encoder by MoCo as `04_moco` does. `contrast`: options of `moco.MoCo`; `training`
-    must have `epochs` and `batch_size`."""
+    """Pre-train an encoder by MoCo like `04_moco`.
+
+    `contrast`: options of `moco.MoCo`; `training` must have `epochs` and `batch_size`."""
     learned, val_part = sample.part("train", "unlabelled"), sample.part("val")
     encoder, n = _untrained(fresh, **training), len(learned)
     steps = train.n_steps(n, epochs=training["epochs"], batch_size=training["batch_size"])
@@ -232,8 +233,9 @@ def pretrained(
 def one_view(
     sample: Galaxies, encoder: nn.Module, fresh: Fresh, *, views: Views, **options: Any
 ) -> Made:
-    """MoCo whose queries are the galaxies as they are and only the keys are views, against
-    views for both; a linear probe on either."""
+    """MoCo with views of the keys only, while queries are the galaxies as they are, compared with
+    views of both; a linear probe on
+    each."""
     careless = pretrained(sample, fresh, views=of_keys_alone(views), **options)
     learned = (careless, encoder, _untrained(fresh, **options))
     reported, right, random = (_probed(sample, partial(train.embed, each)) for each in learned)
@@ -241,16 +243,16 @@ def one_view(
 
 
 def of_keys_alone(views: Views) -> Views:
-    """Return views for MoCo, which draws those of queries and those of keys by turns: queries get
-    the images as they are."""
+    """Return views for MoCo, which draws queries and keys in turn: queries stay unchanged."""
     kinds = itertools.cycle([lambda images, *, generator=None: images, views])
     return lambda images, *, generator=None: next(kinds)(images, generator=generator)
 
 
 @replays("features taken in training mode", DNN, direction=-1)
 def training_mode(sample: Galaxies, encoder: nn.Module) -> Made:
-    """BatchNorm normalises each galaxy by itself, as they come one by one, against eval mode; a
-    linear probe on the same encoder."""
+    """BatchNorm normalises each galaxy by itself, one at a time, compared with eval mode; a linear
+    probe on the same
+    encoder."""
     careless, few = copy.deepcopy(encoder), sample.part("test").images[:16]
     extract = partial(one_by_one, careless)
     reported, right = (_probed(sample, each) for each in (extract, partial(train.embed, encoder)))
@@ -260,17 +262,16 @@ def training_mode(sample: Galaxies, encoder: nn.Module) -> Made:
 
 @torch.no_grad()
 def one_by_one(encoder: nn.Module, images: train.Pixels) -> Float[Tensor, "galaxy feature"]:
-    """Extract features as they must not be: in training mode, each galaxy by itself.
+    """Extract features in the wrong way: in training mode, one galaxy at a time.
 
-    Raises torch's `ValueError` where BatchNorm is left with a single cell, of which it can take no
-    variance: take larger images, or a network that halves them less often."""
+    Raises torch's `ValueError` if BatchNorm is left with a single cell; use larger images then."""
     where = device.device()
     encoder.to(where).train()
     each = (encoder(device.to_float(image[None], where)) for image in images)
     return torch.cat([features.float().cpu() for features in each])
 
 
-# ---- the parts
+# ---- helpers
 
 
 def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> Any:
@@ -281,23 +282,20 @@ def _untrained(fresh: Fresh, *, seed: int = 0, **_training: Any) -> Any:
 def _fitted(
     sample: Galaxies, fresh: Fresh, **training: Any
 ) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """A network trained with these galaxies, and its history."""
     model = _untrained(fresh, **training)
     return model, list(train.fit(model, *_parts(sample), **training))
 
 
 def _parts(sample: Galaxies) -> list[train.Part]:
-    """What `train.fit` is given to train on and to validate with."""
     return [(part.images, part.labels) for part in (sample.part("train"), sample.part("val"))]
 
 
 def _validated(rows: Sequence[Mapping[str, Any]]) -> float:
-    """The validation accuracy of the epoch that was kept."""
+    """Validation accuracy of the epoch that was kept."""
     return [row["val_accuracy"] for row in rows if row["best"]][-1]
 
 
 def _accuracy(model: nn.Module, sample: Galaxies) -> float:
-    """The test accuracy."""
     part = sample.part("test")
     return train.evaluate(model, (part.images, part.labels))["accuracy"]
 

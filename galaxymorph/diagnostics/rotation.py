@@ -1,18 +1,19 @@
-"""Does a method say the same of a galaxy however it is turned? A galaxy has no up (Dieleman et al.
-2015, arXiv 1503.07077). Galaxies are turned in two ways, perturbations whose reference is turn 0:
+"""Consistency under rotation: a galaxy has no up (Dieleman et al. 2015, arXiv 1503.07077).
+
+Galaxies are turned in two ways, each a set of perturbations whose reference is turn 0:
 
 * `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`; the
-  reference is the untouched image, and no pixel is resampled.
-* `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), 0 included. These have to be
-  resampled, and must not differ in anything but the angle. So every one of them, 0 too, shows the
-  same scene (`rotated`), in which no corner comes in, goes out or is left black. And every one is
-  smoothed alike: bilinear interpolation smooths noise to 2/3 of its standard deviation at any angle
-  but the multiples of 90 degrees, where it would leave pixels as they are; all angles therefore
-  sample `OFF_GRID` pixels off the centre along both axes, which smooths those four as much.
+  reference is the original image, and nothing is resampled.
+* `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), including 0. They are resampled,
+  and must differ only in angle. So all of them, including 0, show the same scene (`rotated`), in
+  which no corner enters, leaves or stays black. And all are smoothed equally: bilinear
+  interpolation reduces the standard deviation of noise to 2/3 at any angle except multiples of 90
+  degrees, where pixels would stay unchanged; all angles therefore sample `OFF_GRID` pixels off the
+  centre along both axes, which smooths those four just as much.
 
-Averaged over the 8 orientations, a prediction is the same in all of them by construction. For
-averaged predictions only angles say something, and of these only the first 4 (0 to 67.5 degrees):
-90 degrees more give the same 8 views again, agreements that cannot fail."""
+Predictions averaged over the 8 orientations agree in all of them by construction. For averaged
+predictions only angles are informative, and only the first 4 of them (0 to 67.5 degrees): adding 90
+degrees gives the same 8 views again, whose agreement cannot fail."""
 
 import math
 import re
@@ -29,25 +30,26 @@ from galaxymorph import pixels
 from galaxymorph.diagnostics.perturbed import REFERENCE, Output, outputs
 from galaxymorph.evaluation import intervals, phrases
 from galaxymorph.pixels import Pixels
+from galaxymorph.text import unknown
 
 ANGLES = tuple(22.5 * turn for turn in range(16))  # degrees
-DIFFERENT = 4  # of these, once averaged over the 8 orientations
-# px: where (1 - a)^2 + a^2 is 2/3, its mean over all a, which is what other angles have
+DIFFERENT = 4  # of these, after averaging over the 8 orientations
+# px: solves (1 - a)^2 + a^2 = 2/3, its mean over all a, which applies to other angles
 OFF_GRID = (1 - 1 / math.sqrt(3)) / 2
 
-SETTINGS = (("orientations", False), ("angles", False), ("angles", True))  # and averaged?
-KEYS = ["method", "turns", "averaged", "metric"]  # of a row over seeds
-LOWEST = {"gain": -1.0, "cosine": -1.0}  # of metrics that do not begin at 0; all end at 1
+SETTINGS = (("orientations", False), ("angles", False), ("angles", True))  # turns, averaged?
+KEYS = ["method", "turns", "averaged", "metric"]  # identify a row over seeds
+LOWEST = {"gain": -1.0, "cosine": -1.0}  # lower limits, by default 0; upper limits are 1
 
 Predict = Callable[[Pixels], Output]
 
 
 def rotated(images: Pixels, angle: float | int) -> Pixels:
-    """Turn galaxies by an angle in degrees, counterclockwise as by `torch.rot90`; on the CPU.
-    Bilinear and `OFF_GRID`, then rounded to 8 bits, so that any method can be asked.
+    """Rotate galaxies by an angle in degrees, counterclockwise like `torch.rot90`; on the CPU.
 
-    What lies beyond the disc that fits the frame, at a radius r > R, is taken from 2R - r in the
-    same direction: the sky goes on, and the scene that is turned is the same for every angle."""
+    Bilinear and `OFF_GRID`, then rounded to 8 bits, so that any method can be applied. Beyond the
+    disc inscribed in the frame, at radius r > R, the value is that at 2R - r in the same direction:
+    the sky continues, and the rotated scene is the same for every angle."""
     half = (images.shape[-1] - 1) / 2  # px from the centre to the outermost pixels
     edge, turn = half - OFF_GRID, math.radians(angle)
     x = torch.arange(images.shape[-1]) - half
@@ -66,10 +68,9 @@ def rotated(images: Pixels, angle: float | int) -> Pixels:
 
 
 def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[Pixels], Pixels]]:
-    """Name the turns, `orientations` or `angles`, turn 0 as `REFERENCE`; of angles, only those that
-    still differ where predictions are `averaged` over the orientations.
+    """Return the turns by name, `orientations` or `angles`, with turn 0 as `REFERENCE`.
 
-    Raises `ValueError` for other turns."""
+    If predictions are `averaged` over the orientations, only the angles that still differ."""
     named: dict[str, Callable[[Pixels], Pixels]] = {}
     if turns == "angles":
         for angle in ANGLES[:DIFFERENT] if averaged else ANGLES:
@@ -79,17 +80,17 @@ def perturbations(turns: str, *, averaged: bool = False) -> dict[str, Callable[[
             name = f"{90 * (k % 4)} degrees{' mirrored' * (k > 3)}" if k else REFERENCE
             named[name] = lambda images, k=k: pixels.orientations(images)[k]
     else:
-        raise ValueError(f"turns={turns!r}: one of orientations, angles")
+        raise ValueError(unknown("turns", turns, ("orientations", "angles")))
     return named
 
 
 def turned(
     predict: Predict, images: Pixels, *, turns: str, average_orientations: bool = False
 ) -> dict[str, Output]:
-    """Ask a method about galaxies in every turn (`perturbed.outputs` under `perturbations`).
+    """Apply a method to galaxies in every turn (`perturbed.outputs` under `perturbations`).
 
-    With `average_orientations`, the mean of its answers over the 8 orientations of each turned
-    galaxy (test-time averaging), for the angles that then still differ."""
+    With `average_orientations`, outputs are averaged over the 8 orientations of each turned galaxy
+    (test-time averaging), for the angles that still differ then."""
 
     def averaged(images: Pixels) -> Output:
         return torch.stack([predict(view) for view in pixels.orientations(images)]).mean(0)
@@ -99,17 +100,15 @@ def turned(
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Take means over seeds, a row for each method, turns, averaged (over orientations) and metric,
-    in the order of `table`.
+    """Average over seeds: a row per method, turns, averaged (over orientations) and metric.
 
-    `table`: rows of `perturbed.of_predictions` and `of_features` with the columns method, seed,
-    turns and averaged beside. Columns: these but for seed, and value (mean), low, high, n (galaxies
-    per seed; the fewest), seeds, interval (what low and high are).
+    `table` has the rows of `perturbed.of_predictions` and `of_features`, and columns method, seed,
+    turns and averaged; its order is kept. The result has these keys without seed, and value (mean),
+    low, high, n (galaxies per seed; the fewest), seeds, interval (what low and high are).
 
-    low and high with two seeds or more: the 95 % t-interval of the mean, cut off where the metric
-    ends; with one, those of `table`. Seeds count as independent although their galaxies overlap.
-
-    Raises `ValueError` for a duplicate seed."""
+    low and high, with two seeds or more: the 95 % t-interval of the mean, clipped to the metric's
+    range; with one, those of `table`. Seeds are treated as independent although their galaxies
+    overlap. Raises `ValueError` for a duplicate seed."""
     rows = []
     groups: Any = table.groupby(KEYS, sort=False)
     for (method, turns, averaged, metric), group in groups:
@@ -128,12 +127,14 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def methods(models: Sequence[str]) -> dict[str, str]:
-    """Sort the paths of model files by method: `models/mock/resnet18/seed=0.safetensors` is of
-    `resnet18`, `.../resnet18/seed=0,n_labels=50.safetensors` of `resnet18 n_labels=50`, a file
-    elsewhere of itself. Raises `ValueError` without a model, and for two of one method: seeds have
-    test galaxies of their own, so that one job measures one."""
+    """Map the method of each model file to its path.
+
+    `models/mock/resnet18/seed=0.safetensors` belongs to `resnet18`,
+    `.../resnet18/seed=0,n_labels=50.safetensors` to `resnet18 n_labels=50`, any other file to its
+    own name. Raises `ValueError` without a model, and for two of one method: each seed has its own
+    test galaxies, so one job measures one seed."""
     if not models:
-        raise ValueError("models: none is given; name the model files to be measured")
+        raise ValueError("models: none given; list the model files to be measured")
     found: dict[str, str] = {}
     for path in models:
         file = PurePath(path)
@@ -143,32 +144,32 @@ def methods(models: Sequence[str]) -> dict[str, str]:
         kept = [pair for pair in pairs if not re.match("seed=|n_labels=null$", pair)]
         method = " ".join([step, *kept])
         if method in found:
-            both = f"{found[method]} and {path} are both of {method}"
+            both = f"{found[method]} and {path} both belong to {method}"
             raise ValueError(f"models: {both}; give one seed of each method")
         found[method] = path
     return found
 
 
 def sentences(table: pd.DataFrame, val_accuracy: Mapping[str, float]) -> list[str]:
-    """Say what a table of `over_seeds` means for the best method: the one with the highest
-    `val_accuracy`, so neither its test galaxies nor its consistency choose it. No sentence where no
-    method has classes."""
+    """State what a table of `over_seeds` means for the best method.
+
+    It has the highest `val_accuracy`, independent of test galaxies. Empty if none has classes."""
     if not val_accuracy:
         return []
     best = max(val_accuracy, key=lambda method: val_accuracy[method])
     rows = table.loc[table.method == best].set_index(["turns", "averaged", "metric"])
 
-    def said(turns: str, averaged: bool = False, metric: str = "agreement", sign: str = "") -> str:
+    def share(turns: str, averaged: bool = False, metric: str = "agreement", sign: str = "") -> str:
         row: Any = rows.loc[(turns, averaged, metric)]
         return f"{row.value:{sign}.3f} [{row.low:{sign}.3f}, {row.high:{sign}.3f}]"
 
     first: Any = rows.loc[("angles", False, "agreement")]
     return [
         f"{best}, the best on validation galaxies ({val_accuracy[best]:.3f}), gives a turned "
-        f"galaxy the same class in {said('angles')} of the 15 other angles, and with test-time "
-        f"averaging over the 8 orientations in {said('angles', True)} of the 3 that then differ; "
-        f"in the 7 other orientations, without averaging, in {said('orientations')} (means over "
+        f"galaxy the same class in {share('angles')} of the 15 other angles, and with test-time "
+        f"averaging over the 8 orientations in {share('angles', True)} of the 3 that then differ; "
+        f"in the 7 other orientations, without averaging, in {share('orientations')} (means over "
         "galaxies with 95 % intervals). Averaging over orientations changes its accuracy by "
-        f"{said('orientations', metric='gain', sign='+')} "
+        f"{share('orientations', metric='gain', sign='+')} "
         f"({phrases.tested({'seeds': first.seeds, 'n_test': first.n})})."
     ]

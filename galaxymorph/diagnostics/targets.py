@@ -1,4 +1,4 @@
-"""What maps can be asked to explain: the classes, or the answers of questions, of a model file."""
+"""What maps can explain: the classes of a model file, or its answers to questions."""
 
 import math
 from functools import partial
@@ -15,17 +15,16 @@ from galaxymorph.learning.votes import VoteRegressor
 
 
 class Answer(NamedTuple):
-    """Something that a model says of a galaxy: a class, or an answer of a question."""
+    """Something that a model predicts: a class, or an answer to a question."""
 
-    column: int  # of what the model predicts
-    target: Target  # how much its raw outputs speak for it: what maps explain
-    # the same as a probability, or a share of the volunteers: what deletion and insertion follow
+    column: int  # of the model's predictions
+    target: Target  # its score in the raw outputs: what maps explain
+    # the probability, or share of volunteers: what deletion and insertion follow
     score: Target
 
 
 def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
-    """List all that a model (`saved.load`) can say: its classes, or by question and answer ("bar:
-    yes"). Raises `ValueError` for a model without a head."""
+    """List a model's classes, or its answers ("bar: yes"); raise `ValueError` without a head."""
     if isinstance(learner, VoteRegressor):
         names, target = galaxy_zoo_tree.LABELS, learner.answer
         score = (lambda raw, column: target(raw, column).exp()) if learner.tree else target
@@ -33,14 +32,17 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
         names, target = header["classes"], lambda raw, column: raw[:, column]
         score = lambda raw, column: raw.softmax(1)[:, column]  # noqa: E731
     else:
-        raise ValueError("the model learned without labels: it has no classes and no answers")
+        raise ValueError(
+            "the model was trained without labels: it predicts neither classes nor answers"
+        )
     both = [[partial(each, column=k) for each in (target, score)] for k in range(len(names))]
     return {name: Answer(k, *both[k]) for k, name in enumerate(names)}
 
 
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
-    """Return what is predicted for a class; for an answer (there are 37 or more columns), its share
-    among the answers of its question, NaN where these have none."""
+    """Return predictions of a class, or the share of an answer within its question.
+
+    Predictions with 37 or more columns are answers. NaN if a question has no votes."""
     n = len(galaxy_zoo_tree.COLUMNS)
     known = fractions if fractions.shape[1] < n else galaxy_zoo_tree.shares(fractions[:, :n])
     return known[:, column]
@@ -52,8 +54,7 @@ def captions(
     predicted: Float[ndarray, "galaxy output"],
     votes: Float[ndarray, "galaxy 37"] | None,
 ) -> list[str]:
-    """Name for each galaxy what is explained, the share of its volunteers who said so (where
-    `votes` has any), and what is predicted: `bar: yes 0.62, predicted 0.55`."""
+    """Caption galaxies (`bar: yes 0.62, predicted 0.55`) with votes, if any, and predictions."""
     question, colon, given = name.partition(": ")
     share = shares(predicted, answer.column).tolist()
     if not colon:
@@ -63,7 +64,6 @@ def captions(
 
 
 def caption(question: str, answer: str, voted: float, predicted: float) -> str:
-    """Write `bar: yes 0.62, predicted 0.55`, for a vote fraction and the model's; without that of
-    the volunteers where it is NaN."""
+    """Write `bar: yes 0.62, predicted 0.55`: votes (omitted if NaN) and the model's prediction."""
     votes = "" if math.isnan(voted) else f" {voted:.2f}"
     return f"{question.replace('_', ' ')}: {answer}{votes}, predicted {predicted:.2f}"

@@ -1,12 +1,11 @@
-"""When a job is done: its `done.json` holds the fingerprints of its inputs, and its declared
-outputs exist.
+"""Whether a job is done: its `done.json` matches its inputs, and its declared outputs exist.
 
-Inputs are
+The inputs, stored as fingerprints, are
 
 * parameters, as resolved (`params.yaml` in its folder);
-* code: the notebook's code cells and the modules of this package that they import, directly or not;
-  comments, docstrings and layout do not count, nor does the notebook's prose;
-* files that a parameter names: their contents; of folders, names, sizes and times of what is there;
+* code: the notebook's code cells and the modules of this package that they import, directly or not,
+  but no comments, docstrings, layout or prose;
+* files that a parameter names: their contents; for folders, names, sizes and times of all files;
 * upstream: the done-marks of the jobs that it reads."""
 
 import ast
@@ -35,20 +34,20 @@ WRITTEN = ("history.csv", "predictions.csv", "metrics.json", "environment.json")
 
 
 def changed(plan: Plan, job: Job) -> str:
-    """Return why a job has to be executed: empty where it is done."""
+    """Return why a job must be executed; empty if it is done."""
     step = Step(plan.run, job.name)
     if not step.mark.is_file():
         return "new"
     missing = [path for path in outputs(step, job) if not path.is_file()]
     if missing:
-        return f"{_shown(missing[0], step)} is gone"
+        return f"{_shown(missing[0], step)} is missing"
     before = project.read_json(step.mark)["fingerprints"]
     kinds = [kind for kind, value in fingerprints(plan, job).items() if before.get(kind) != value]
     return f"{' and '.join(kinds)} changed" if kinds else ""
 
 
 def mark(step: Step, job: Job, fingerprints: Mapping[str, str], *, seconds: float) -> None:
-    """Write `done.json`; `fingerprints` are those of when the execution began."""
+    """Write `done.json`; `fingerprints` are those at the start of the execution."""
     content = {
         "step": job.step,
         "combination": job.combination,
@@ -60,12 +59,11 @@ def mark(step: Step, job: Job, fingerprints: Mapping[str, str], *, seconds: floa
     project.write_json(step.mark, content)
 
 
-# ---- what a job leaves
+# ---- outputs
 
 
 def outputs(step: Step, job: Job) -> list[Path]:
-    """Return the files that a job has to leave: those that its notebook declares, and what the
-    runner writes itself."""
+    """Return the files that a job must write: its declared outputs, and those of the runner."""
     declared = []
     for output in job.notebook.outputs:
         row, _, name = output.rpartition("/")
@@ -75,7 +73,7 @@ def outputs(step: Step, job: Job) -> list[Path]:
 
 
 def clear(step: Step, job: Job) -> None:
-    """Remove what an earlier execution has left: old files cannot pass for new."""
+    """Remove the files of an earlier execution: they must not be mistaken for new ones."""
     old = [*outputs(step, job), step.mark, step.path / NOT_RUN, step.path / "notebook.html"]
     folders = [step.path, *(row.path for row in step.rows())]
     for folder in folders:
@@ -83,16 +81,16 @@ def clear(step: Step, job: Job) -> None:
     for path in old:
         path.unlink(missing_ok=True)
     for folder in folders[1:]:
-        with contextlib.suppress(OSError):  # what else there is in it is nobody's
+        with contextlib.suppress(OSError):  # keep folders with other files
             folder.rmdir()
 
 
 def unfulfilled(step: Step, job: Job) -> str:
-    """Return what is wrong with the files of a job whose notebook has come to its end."""
+    """Return what is wrong with the files of a job whose notebook has finished."""
     for path in outputs(step, job):
         if not path.is_file():
             name = _shown(path, step)
-            return f"the notebook ran, but has not written {name}, which is one of its outputs"
+            return f"the notebook ran, but did not write its output {name}"
     for path in [place.path / "metrics.json" for place in (step, *step.rows())]:
         for key, value in leaves(project.read_json(path)):
             if isinstance(value, float) and not math.isfinite(value):
@@ -101,7 +99,7 @@ def unfulfilled(step: Step, job: Job) -> str:
 
 
 def _shown(path: Path, step: Step) -> str:
-    """A file of a job relative to the job's folder, a model relative to the project's."""
+    """Path of a file relative to the job's folder, or of a model to the project's."""
     base = step.path if path.is_relative_to(step.path) else project.root()
     return path.relative_to(base).as_posix()
 
@@ -110,8 +108,7 @@ def _shown(path: Path, step: Step) -> str:
 
 
 def fingerprints(plan: Plan, job: Job) -> dict[str, str]:
-    """Return hashes of everything that a job's results depend on, by kind, so that a change can be
-    named."""
+    """Return hashes of all that a job's results depend on, by kind, to name what has changed."""
     code, marks = job.notebook.code, {name: Step(plan.run, name).mark for name in job.reads}
     upstream = {name: mark.is_file() and _hash(mark.read_bytes()) for name, mark in marks.items()}
     inputs = {
@@ -130,8 +127,9 @@ def _hash(content: bytes) -> str:
 
 @functools.cache
 def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
-    """Python without comments, docstrings and layout, and the dotted names of what it imports. What
-    is not valid Python stays as it is: executing it will say so."""
+    """Python without comments, docstrings and layout, and the dotted names that it imports.
+
+    Invalid Python is returned unchanged: executing it will show the error."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -151,8 +149,7 @@ def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _sources(code: Sequence[str]) -> dict[str, str]:
-    """Hashes of the package's modules that code imports, directly or through each other, and of the
-    packages around them."""
+    """Hashes of the package's modules that code imports, also indirectly, and their packages."""
     found: dict[str, str] = {}
     waiting = [name for source in code for name in _parsed(source)[1]]
     while waiting:
@@ -170,7 +167,7 @@ def _sources(code: Sequence[str]) -> dict[str, str]:
 
 
 def _files(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What stands at each path that a parameter names, relative to the project's folder."""
+    """Fingerprint of the file or folder at each path that a parameter names."""
     named = {}
     root = project.root()
     given = {key: each for key, each in parameters.items() if key not in ("run", "step", "steps")}
@@ -192,12 +189,12 @@ def _file(path: Path, size: int, mtime: int) -> str:
 
 
 def _listing(path: Path) -> str:
-    cache = project.root() / "data" / "cache"  # our own: decoded galaxies
+    cache = project.root() / "data" / "cache"  # our decoded galaxies
     lines = []
     for where, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if Path(where, name) != cache)
         for name in sorted(names):
             file = Path(where, name)
-            stat = file.stat() if file.exists() else file.lstat()  # a link that leads nowhere
+            stat = file.stat() if file.exists() else file.lstat()  # a broken link
             lines.append(f"{os.path.relpath(where, path)}/{name} {stat.st_size} {stat.st_mtime_ns}")
     return _hash("\n".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Where a step was executed, for its `environment.json`."""
+"""The environment in which a step was executed, for its `environment.json`."""
 
 import importlib.metadata
 import os
@@ -10,13 +10,12 @@ from typing import Any
 
 import galaxymorph
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")  # whose versions matter to numbers
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")  # whose versions affect results
 
 
 def environment() -> dict[str, Any]:
-    """Return Python and package versions, git commit (and the files that differ from it), machine,
-    cores, GPU."""
-    import torch  # here, as only notebooks need it, which have loaded it
+    """Return versions of Python and packages, git commit and changed files, and the machine."""
+    import torch  # only needed by notebooks, which have loaded it
 
     return {
         "galaxymorph": galaxymorph.__version__,
@@ -33,13 +32,12 @@ def environment() -> dict[str, Any]:
 
 
 def cores() -> int | None:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the checkout that this package is imported from; None where it is installed,
-    or git is missing."""
+    """Output of git for the checkout of this package; None if it is installed, or without git."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return None

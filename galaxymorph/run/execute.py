@@ -1,10 +1,11 @@
-"""Execute one notebook through papermill: `python -m galaxymorph.run.execute SAID SOCKETS`, for an
-executor. What the folder SAID holds, see `executors`; the exit status is 0 or 1. When stdin ends,
-as it does when the runner ends, however that ends, so does the kernel.
+"""Execute one notebook by papermill: `python -m galaxymorph.run.execute FOLDER SOCKETS`.
 
-The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say,
-and talks over Unix sockets in the folder SOCKETS, whose path has to be short: TCP ports are drawn
-before they are bound, and notebooks that start together draw the same."""
+Executors start it with the folder `.job` (see `executors`); the exit status is 0 or 1. When stdin
+ends, as it does whenever the runner ends, for any reason, so does the kernel.
+
+The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say.
+It communicates over Unix sockets in the folder SOCKETS, whose path must be short: TCP ports are
+drawn before they are bound, so notebooks that start together would draw the same."""
 
 import itertools
 import os
@@ -22,7 +23,7 @@ from typing import Any
 
 @contextmanager
 def without(module: str) -> Iterator[None]:
-    """Make every import of a module fail in a block, and leave no trace of that behind."""
+    """Make every import of a module fail within a block, without lasting effects."""
     hidden = module not in sys.modules
     if hidden:
         sys.modules[module] = None  # pyright: ignore[reportArgumentType]
@@ -33,8 +34,8 @@ def without(module: str) -> Iterator[None]:
             sys.modules.pop(module)
 
 
-# jsonschema, which all of these import, would compile a grammar of web addresses, which notebooks
-# have no use for: 1.5 s of every job.
+# jsonschema, which all of these import, would compile a grammar of web addresses that notebooks
+# never need: 1.5 s per job.
 with without("rfc3987_syntax"):
     import nbformat
     import papermill
@@ -49,7 +50,7 @@ PYTHON = {"display_name": "Python 3", "language": "python"}
 
 
 class Kernel(AsyncKernelManager):
-    """This interpreter as a kernel, with its sockets in a folder of its own."""
+    """This interpreter as a kernel, with its own folder of sockets."""
 
     sockets = Path()
     running: "Kernel | None" = None
@@ -66,25 +67,23 @@ class Kernel(AsyncKernelManager):
 
 
 def watch() -> None:
-    """Wait for the end of stdin, a pipe that the runner holds open, and then end kernel and process
-    at once."""
+    """Wait until stdin, a pipe held open by the runner, is closed; then kill kernel and process."""
     os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on the buffer would outlive the thread
     pid = getattr(Kernel.running and Kernel.running.provisioner, "pid", None)
     if pid:
         with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # with all that it has started: it leads a process group
-    shutil.rmtree(Kernel.sockets, ignore_errors=True)  # the runner may not be there to do it
+            os.killpg(pid, signal.SIGKILL)  # and its children: it leads a process group
+    shutil.rmtree(Kernel.sockets, ignore_errors=True)  # the runner may be gone
     os._exit(1)
 
 
 def is_code(cell: NotebookNode) -> bool:
-    """Return whether it is a code cell of the notebook itself: papermill puts in one with the
-    parameters."""
+    """Return whether this is a code cell of the notebook itself, not papermill's parameters."""
     return cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
 
 
 def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], said: Path) -> None:
-    """Run a notebook from top to bottom and write it, with its outputs so far, after every cell."""
+    """Run a notebook from top to bottom, saving it with its outputs after every cell."""
     notebook.metadata.kernelspec = {"name": "python3", **PYTHON}
     cells = sum(is_code(cell) for cell in notebook.cells)
     started = itertools.count(1)
@@ -95,7 +94,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
 
     papermill.execute_notebook(
         notebook,
-        str(output).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters there
+        str(output).replace("{", "{{").replace("}", "}}"),  # papermill substitutes parameters
         parameters,
         kernel_name="python3",
         language="python",
@@ -108,8 +107,9 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
 
 
 def failure(path: Path, error: Exception) -> dict[str, str]:
-    """Return `why` an execution failed, in a few lines, and, where a cell raised an exception, its
-    name (`kind`) and what it `said`. Code cells count from 1."""
+    """Return `why` an execution failed, and the exception's name (`kind`) and message (`said`).
+
+    The former is a few lines; the latter exist if a cell raised. Code cells count from 1."""
     cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
     for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
@@ -131,7 +131,7 @@ def main(said: Path, sockets: Path) -> int:
     try:
         notebook = nbformat.read(job["notebook"], as_version=4)
         execute(notebook, output, job["parameters"], said)
-    except Exception as error:  # whatever it is, the runner has to be able to show it
+    except Exception as error:  # of any kind: the runner must be able to show it
         project.write_json(said / "failure.json", failure(output, error))
         return 1
     return 0

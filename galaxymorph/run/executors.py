@@ -1,13 +1,13 @@
 """Where jobs are executed: `Executor.submit(job, folder)` returns a handle that can be polled.
 
-All that goes in and comes out are files in the job's folder, so that an executor may as well start
-`galaxymorph.run.execute` on another machine that sees the folder:
+Input and output are files in the job's folder, so an executor could also start
+`galaxymorph.run.execute` on another machine with access to it:
 
     params.yaml               the job's parameters
     notebook.partial.ipynb    the notebook with its outputs so far
     .job/job.json             what to execute: notebook, output, parameters, environment variables
-    .job/progress.json  log   what it says while it runs: a cell, or the epoch of a training
-    .job/failure.json         why it has failed
+    .job/progress.json  log   its progress: the current cell, or the epoch of a training
+    .job/failure.json         why it failed
 """
 
 import os
@@ -33,12 +33,12 @@ NONE: Variables = MappingProxyType({})
 
 
 class Handle(ABC):
-    """A job that has been submitted; `folder` is where it writes."""
+    """A submitted job; `folder` is where it writes."""
 
     def __init__(self, job: Job, folder: Path, environment: Variables):
         self.job, self.folder, self.started = job, folder, time.monotonic()
         self.partial, self.said = folder / "notebook.partial.ipynb", folder / SAID
-        shutil.rmtree(self.said, ignore_errors=True)  # of an execution that was killed
+        shutil.rmtree(self.said, ignore_errors=True)  # left by a killed execution
         self.partial.unlink(missing_ok=True)
         parameters = yaml.safe_dump(job.parameters, sort_keys=False, allow_unicode=True)
         project.write(folder / "params.yaml", parameters)
@@ -48,26 +48,26 @@ class Handle(ABC):
 
     @abstractmethod
     def poll(self) -> int | None:
-        """Return the exit status, None while the job is running."""
+        """Return the exit status, or None while the job is running."""
 
     @abstractmethod
     def stop(self) -> None:
-        """End notebook, kernel and process at once; `.job` goes, the partial notebook stays."""
+        """Stop notebook, kernel and process at once; delete `.job`, keep the partial notebook."""
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def progress(self) -> str:
-        """Return the latest epoch while the training cell is running, else the cell."""
+        """Return the latest epoch while a training cell is running, otherwise the cell."""
         return project.read_json(self.said / "progress.json") or "starting"
 
     def unavailable(self) -> str:
-        """Return what the notebook could not get, if an exception `Unavailable` has ended it."""
+        """Return what was unavailable, if an `Unavailable` exception ended the notebook."""
         return self._failure["said"] if self._failure.get("kind") == "Unavailable" else ""
 
     def failure(self) -> str:
-        """Return why the job has failed, in a few lines."""
+        """Return why the job failed, in a few lines."""
         if self._failure:
             return self._failure["why"]
         log = (self.said / "log").read_text(errors="replace").strip().splitlines()
@@ -84,15 +84,15 @@ class Executor(ABC):
     @property
     @abstractmethod
     def free(self) -> bool:
-        """Whether there is room for another job."""
+        """Whether another job can be submitted."""
 
     @abstractmethod
     def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
-        """Start to execute a job in its folder, with additional environment variables."""
+        """Start a job in its folder, with additional environment variables."""
 
 
 class Local(Executor):
-    """Processes on this machine, up to `jobs` at a time, which share its cores and GPUs."""
+    """Processes on this machine, up to `jobs` at a time, that share its cores and GPUs."""
 
     def __init__(self, jobs: int = 1):
         self.environments = environments(jobs)
@@ -113,20 +113,22 @@ class Local(Executor):
 
 
 class Process(Handle):
-    """A job in a process of its own on this machine; `machine` is the process's environment."""
+    """A job in its own process on this machine, whose environment is `machine`."""
 
     def __init__(self, job: Job, folder: Path, environment: Variables, *, machine: Variables):
         super().__init__(job, folder, environment)
-        self.sockets = tempfile.mkdtemp(prefix="gm-", dir="/tmp")  # 104 letters at most with names
+        self.sockets = tempfile.mkdtemp(
+            prefix="gm-", dir="/tmp"
+        )  # at most 104 characters with names
         with (self.said / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "galaxymorph.run.execute", str(self.said), self.sockets],
                 cwd=project.root(),
                 env=machine,
-                stdin=subprocess.PIPE,  # its end is the sign to stop
+                stdin=subprocess.PIPE,  # closing it stops the job
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the runner alone
+                start_new_session=True,  # Ctrl-C only reaches the runner
             )
 
     def poll(self) -> int | None:
@@ -145,7 +147,7 @@ class Process(Handle):
 
 
 def environments(jobs: int) -> list[dict[str, str]]:
-    """Share out cores and GPUs among jobs that run side by side; return the environment of each."""
+    """Divide cores and GPUs among concurrent jobs; return the environment of each."""
     common = os.environ | {"PYTHONUNBUFFERED": "1"}
     if jobs == 1:
         return [common]
@@ -156,7 +158,7 @@ def environments(jobs: int) -> list[dict[str, str]]:
 
 
 def _gpus() -> list[str]:
-    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    """Usable GPUs, as named in CUDA_VISIBLE_DEVICES."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     command = ["nvidia-smi", "-L"]

@@ -1,16 +1,16 @@
-"""The folder of a step: everything that a notebook writes passes through `Step`.
+"""The folder of a step: everything that a notebook writes goes through `Step`.
 
     results/<run>/<step>/                  or <step>/seed=0,n_labels=100/ of a repeated step
         history.csv                        a row per epoch (`record`)
         predictions.csv  votes.csv         what comparisons read (`evaluation.predictions`)
         metrics.json  environment.json     what the report shows (`finish`)
         *.csv  *.png  summary.md           tables, figures and sentences
-        dnn/  linear/  ...                 the same of each row, where a step adds several (`row`)
+        dnn/  linear/  ...                 the same for each row, if a step adds several (`row`)
     models/<run>/<step>.safetensors        `model_file`
 
-Beside these the runner writes params.yaml, notebook.ipynb and done.json, or not_run.json. All of it
-works in a notebook that is executed by hand, too. Each file but `history.csv`, which grows, is
-replaced in one go: a killed run leaves no half file."""
+The runner adds params.yaml, notebook.ipynb and done.json, or not_run.json. Everything also works in
+a notebook that is executed by hand. Each file except `history.csv`, which grows, is replaced
+atomically: a killed run leaves no partial files."""
 
 import csv
 import json
@@ -32,16 +32,16 @@ from galaxymorph.run.environment import environment
 from galaxymorph.text import duration, leaves
 
 LETTERS = "names consist of letters, digits, '.', '_' and '-'"
-SAID = ".job"  # folder of what a running job says to the runner (`executors`)
-TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of the trial of a search
+SAID = ".job"  # folder in which a job reports to the runner (`executors`)
+TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of a search trial
 
 
 class Step:
-    """The folder `path` of one step of a run, made when the first file is written.
+    """The folder `path` of one step of a run, created with its first file.
 
-    `step` is the step's name, followed by `/seed=0,...` where it is repeated. Raises `ValueError`
-    for names that are not those of folders. In the trial of a search everything goes to the trial's
-    folder instead, the model file, too."""
+    `step` is the step's name, followed by `/seed=0,...` if it is repeated. Raises `ValueError` for
+    invalid names. In a search trial everything, including the model file, goes to the trial's
+    folder."""
 
     def __init__(self, run: str, step: str):
         if not NAME.fullmatch(run) or not JOB.fullmatch(step):
@@ -62,34 +62,35 @@ class Step:
         return path
 
     def row(self, name: str) -> "Step":
-        """Return the folder `<name>/` below this one, for one of several rows that the step adds to
-        the comparison; the method is then called `<step> <name>`. Raises `ValueError` for a name
-        that is not a folder's, and for a row of a row."""
+        """Return the folder `<name>/` below this one, for one of several rows of the comparison.
+
+        The method is then called `<step> <name>`. Raises `ValueError` for an invalid name, and for
+        a row of a row."""
         if not NAME.fullmatch(name) or self.path != self.mark.parent:
             raise ValueError(f"row {name!r} of {self.step}: only a step has rows; {LETTERS}")
-        row = Step(self.run, self.step)  # keeps the mark: what is done is the step
+        row = Step(self.run, self.step)  # keeps the mark: a step is done as a whole
         row.step, row.path = f"{self.step}/{name}", self.path / name
         return row
 
     def rows(self) -> "list[Step]":
-        """Return the rows whose folders exist, by name; the combinations of a repeated step are not
-        rows (their names have a `=`)."""
+        """Return the rows whose folders exist, by name (combinations, with a `=`, are not rows)."""
         folders = sorted(path.name for path in self.path.glob("*/"))
         return [self.row(name) for name in folders if NAME.fullmatch(name)]
 
     def file(self, name: str) -> Path:
-        """Return the path of a file to write. The step no longer counts as done (or left out) until
-        the runner says so again."""
+        """Return the path of a file to write.
+
+        The step no longer counts as done (or skipped) until the runner marks it again."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.mark.unlink(missing_ok=True)
         self.mark.with_name(NOT_RUN).unlink(missing_ok=True)
         return self.path / name
 
     def record(self, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-        """Write rows such as `train.fit` yields, one per epoch, to `history.csv` as they come, show
-        the latest in a line that is rewritten, and return all of them.
+        """Write rows such as `train.fit` yields, one per epoch, to `history.csv`; return them all.
 
-        In a trial of a search this ends the notebook: `trial.watched`."""
+        They are written as they arrive, and the latest is displayed in a line that is rewritten. In
+        a trial of a search this ends the notebook: `trial.watched`."""
         if self.trial:
             from galaxymorph.run import trial
 
@@ -103,7 +104,7 @@ class Step:
                 if not done:
                     writer.writerow(row)
                 elif list(row) != list(done[0]):
-                    names = f"a row has {list(row)}, the first has {list(done[0])}"
+                    names = f"a row has columns {list(row)}, the first has {list(done[0])}"
                     raise ValueError(f"{self.path / 'history.csv'}: {names}")
                 done.append(dict(row))
                 writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in row.values())
@@ -112,11 +113,11 @@ class Step:
         return pd.DataFrame(done)
 
     def predictions(self, **parts: Any) -> None:
-        """Write `predictions.csv`, of what `evaluation.predictions.predictions_of` takes."""
+        """Write `predictions.csv`, with arguments of `evaluation.predictions.predictions_of`."""
         self.table("predictions", predictions_of(**parts).table(), number="%.6f")
 
     def votes(self, **parts: Any) -> None:
-        """Write `votes.csv`, of what `evaluation.predictions.votes_of` takes."""
+        """Write `votes.csv`, with arguments of `evaluation.predictions.votes_of`."""
         self.table("votes", votes_of(**parts).table(), number="%.6f")
 
     def table(self, name: str, frame: pd.DataFrame, *, number: str = "%.8g") -> None:
@@ -127,8 +128,8 @@ class Step:
     def figure(self, figure: Any, name: str, caption: str | None = None) -> None:
         """Save a matplotlib figure as `<name>.png` at 150 dpi, show it in the notebook, close it.
 
-        With a caption, a sentence that says what it shows, it also stands in the report.
-        What a file's name cannot hold becomes `-`: methods may be named after settings
+        With a caption, a sentence that describes it, it is also included in the report. Characters
+        that a file name cannot contain become `-`: methods may be named after settings
         (`galaxies.root=data/a`)."""
         from matplotlib import pyplot
 
@@ -139,14 +140,15 @@ class Step:
         pyplot.close(figure)
 
     def summary(self, sentences: Iterable[str]) -> None:
-        """Write sentences as paragraphs of `summary.md` and show them in the notebook. A step with
-        a summary has a section of its own in the report."""
+        """Write sentences as paragraphs of `summary.md`, and show them in the notebook.
+
+        A step with a summary gets its own section in the report."""
         text = "\n\n".join(sentences)
         write(self.file("summary.md"), f"{text}\n")
         _show(text)
 
     def metrics(self, values: Mapping[str, Any]) -> None:
-        """Write `metrics.json`. Raises `ValueError` that names a value which is not finite."""
+        """Write `metrics.json`; raise `ValueError` for a value that is not finite."""
         plain = json.loads(json.dumps(values, default=project.plain))
         for key, value in leaves(plain):
             if isinstance(value, float) and not math.isfinite(value):
@@ -154,15 +156,15 @@ class Step:
         project.write_json(self.file("metrics.json"), plain)
 
     def environment(self, **more: Any) -> None:
-        """Write `environment.json`: versions, git commit, machine, and what only the notebook knows
-        (device, precision)."""
+        """Write `environment.json`: versions, git commit, machine, and `more` (device,
+        precision)."""
         project.write_json(self.file("environment.json"), environment() | more)
 
     def finish(self, sample: Any, metrics: Mapping[str, Any], **more: Any) -> None:
-        """End a notebook: write the metrics with the fingerprint and the notes of the galaxies, and
-        the environment, with what `more` says of it.
+        """End a notebook: write the metrics and the environment.
 
-        `sample` is None for a notebook that compares tables and loads no galaxies."""
+        The fingerprint and notes of the galaxies are added to the metrics, and `more` to the
+        environment. `sample` is None for a notebook that compares tables and loads no galaxies."""
         if sample is not None:
             metrics = {**metrics, "fingerprint": sample.fingerprint, "notes": sample.notes}
         self.metrics(metrics)
@@ -170,8 +172,9 @@ class Step:
 
 
 def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
-    """The latest epoch, `seconds` after the first began: `epoch 3/10, val accuracy 0.871, val loss
-    0.420, 8 s left`."""
+    """Describe the latest epoch, `seconds` after the first began.
+
+    For instance `epoch 3/10, val accuracy 0.871, val loss 0.420, 8 s left`."""
     epoch, epochs = int(row["epoch"]), int(row.get("epochs", 0))
     parts = [f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}"]
     for name in ("val_accuracy", "val_loss", "train_loss"):
@@ -184,7 +187,7 @@ def progress(row: Mapping[str, Any], *, seconds: float | int) -> str:
 
 
 class _Line:
-    """A line that is rewritten in a notebook, and for the runner, at most twice a second."""
+    """A line rewritten in the notebook and for the runner, at most twice a second."""
 
     def __init__(self, said: Path) -> None:
         self.said, self.handle, self.last = said, None, -math.inf
@@ -197,8 +200,9 @@ class _Line:
 
 
 def _show(content: Any, handle: Any = None) -> Any:
-    """Display something in a notebook, text as Markdown, in place of what the handle of an earlier
-    call shows; return its handle. Nothing happens outside of notebooks."""
+    """Display an object in a notebook, text as Markdown; return its handle.
+
+    It replaces what an earlier handle shows. Does nothing outside notebooks."""
     if "ipykernel" not in sys.modules:
         return None
     from IPython.display import Markdown, display

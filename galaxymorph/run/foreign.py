@@ -1,4 +1,4 @@
-"""A run made of files of predictions from elsewhere, for `galaxymorph compare`."""
+"""Make a run from prediction files made elsewhere, for `galaxymorph compare`."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ __all__ = ["read", "write"]
 
 
 def write(run: str, brought: Sequence[Brought]) -> Plan:
-    """Make a run of files, `results/<run>`; return the plan of its comparison, for `runner.run`.
+    """Make the run `results/<run>` from files; return the plan of its comparison.
 
-    An earlier run of that name is replaced if it was made so, too. Raises `ValueError` for any
-    other, or where `run` is not a valid name, and `locks.RunError` while it is executed."""
+    An earlier run of that name is replaced if it was made from files, too. Raises `ValueError` for
+    any other run or an invalid name, and `locks.RunError` while it is being executed."""
     if not project.NAME.fullmatch(run):
         raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
     folder = project.root() / "results" / run
@@ -28,8 +28,8 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
     made = {name for name, job in earlier.items() if job["outputs"] is None}
     there = folder.is_dir() and any(each.name != ".lock" for each in folder.iterdir())
     if there and (not made or set(earlier) - made - {COMPARE}):
-        why = "this run is no comparison of files, and is left as it is"
-        raise ValueError(f"{folder}: {why}; --run NAME makes another one")
+        why = "this run was not made from files, and is kept"
+        raise ValueError(f"{folder}: {why}; --run NAME makes a separate one")
     nothing = {"parameters": {}, "outputs": None}
     jobs = {each.name: {"combination": each.combination, **nothing} for each in brought}
     with locked(folder):
@@ -39,8 +39,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
         for each in brought:
             step = Step(run, each.name)
             place = step.row(each.row) if each.row else step
-            # with all digits, where `Step.predictions` rounds: the class that is taken may hang on
-            # the seventh
+            # unlike `Step.predictions` with all digits: the seventh may decide the class
             table = each.predictions.table().to_csv(index=False, lineterminator="\n")
             project.write(place.file(PREDICTIONS), table)
             metrics: dict[str, Any] = {"file": str(each.path)}

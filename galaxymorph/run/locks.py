@@ -1,4 +1,4 @@
-"""Locks of folders that one process may write to, and a shield from signals while it cleans up."""
+"""Locks for folders that only one process may write to, and cleanup safe from signals."""
 
 import contextlib
 import fcntl
@@ -8,27 +8,27 @@ from pathlib import Path
 
 
 class RunError(BlockingIOError):
-    """A run or a search that another process is executing."""
+    """A run or a search that another process is already executing."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which is made; raise `RunError` where another process holds it.
+    """Create and lock a folder; raise `RunError` if another process holds the lock.
 
-    The lock ends with the process, however that ends."""
+    The lock is released when the process ends, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            said = "another process is executing this run; --run NAME makes a second one"
-            raise RunError(f"{folder}: {said}") from None
+            why = "another process is executing this run; --run NAME starts a separate one"
+            raise RunError(f"{folder}: {why}") from None
         yield
 
 
 @contextlib.contextmanager
 def ignoring_signals() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM, of which a second one would leave something behind."""
+    """Ignore Ctrl-C and SIGTERM: a second signal would interrupt the cleanup."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:

@@ -1,10 +1,9 @@
-"""What a notebook declares before it is executed: its parameters, what it hands them to, and its
-outputs.
+"""What a notebook declares before execution: its parameters, their use, and its outputs.
 
-Read from the source alone (`ast`): parameters are the plain assignments in the cell tagged
+Read from the source only (`ast`): parameters are the plain assignments in the cell tagged
 `parameters`; outputs are listed in the notebook's metadata, `"galaxymorph": {"outputs":
-["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With `"gate": true` beside them,
-no later job of a run is executed unless this one has succeeded."""
+["predictions.csv", "dnn/predictions.csv", "model.safetensors"]}`. With `"gate": true`, later jobs
+of a run are only executed if this one has succeeded."""
 
 import ast
 import functools
@@ -21,11 +20,11 @@ from galaxymorph import project
 from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
-MODEL = "model.safetensors"  # among declared outputs, stands for models/<run>/<step>.safetensors
+MODEL = "model.safetensors"  # as a declared output, stands for models/<run>/<step>.safetensors
 OF_STEP = ("notebook", "title", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
-Mistakes = Iterator[tuple[str, str]]  # dotted keys, each with what was expected there
+Mistakes = Iterator[tuple[str, str]]  # dotted keys, and what was expected there
 
 
 class NotebookError(ValueError):
@@ -40,13 +39,13 @@ class Notebook:
     code: tuple[str, ...]  # Python of the code cells, without IPython's commands
     parameters: dict[str, Any]  # name -> default
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
-    gate: bool = False  # whether what comes after it in a run needs it
+    gate: bool = False  # whether all later jobs of a run need it
 
     def mistakes(self, given: Mapping[str, Any]) -> Mistakes:
-        """Find what is wrong with the values that are given for parameters.
+        """Find what is wrong with the values given for parameters.
 
-        The options of a dict that the notebook hands on as `function(**name)` are those of the
-        function's signature, types included; for everything else, the default tells the type."""
+        If the notebook passes a dict on as `function(**name)`, its keys and types are checked
+        against the function's signature; everything else against the type of the default."""
         file = self.path.name
         names = [name for name in self.parameters if name not in ("run", "step")]
         for key, value in given.items():
@@ -72,8 +71,10 @@ class Notebook:
             yield name, expectation(given, float)
 
     def option(self, key: str) -> Any:
-        """Return the default of an option that a parameter may hold (`training.batch_size`), by
-        what the parameter is handed to. Raises `KeyError` where nothing says."""
+        """Return the default of an option in a parameter (`training.batch_size`).
+
+        It is that of the function which receives the parameter. Raises `KeyError` if there is
+        none."""
         name, _, option = key.partition(".")
         found = (call.options.get(option) for call in self._calls if name in call.unpacked)
         defaults = [each.default for each in found if each and each.default is not each.empty]
@@ -94,7 +95,7 @@ class Notebook:
 
     @functools.cached_property
     def _calls(self) -> "list[_Call]":
-        """The calls of importable functions that are handed parameters."""
+        """Calls of importable functions that receive parameters."""
         imported = dict(pair for node in self._nodes for pair in _imports(node))
         calls = (node for node in self._nodes if isinstance(node, ast.Call))
         found = (_call(node, imported, self.parameters) for node in calls)
@@ -102,12 +103,11 @@ class Notebook:
 
 
 def read(path: Path) -> Notebook:
-    """Read a notebook. Raises `NotebookError` where it is missing, not a notebook, or has no one
-    cell of parameters."""
+    """Read a notebook; raise `NotebookError` unless it is valid, with one parameters cell."""
     try:
         return _read(path)
     except FileNotFoundError:
-        why = f"there is no such notebook in {path.parent}"
+        why = f"no such notebook in {path.parent}"
     except SyntaxError as error:
         why = f"not valid Python: {error.text or error}"
     except ValueError as error:
@@ -126,25 +126,25 @@ def _read(path: Path) -> Notebook:
     tags = [cell["metadata"].get("tags", []) for cell in cells]
     tagged = [tree for tree, each in zip(trees, tags, strict=True) if "parameters" in each]
     if len(tagged) != 1:
-        raise ValueError(f"has {len(tagged)} cells with the tag `parameters`, needs one")
+        raise ValueError(f"expected one cell tagged `parameters`, found {len(tagged)}")
     try:
         parameters = dict(_assignments(tagged[0]))
     except ValueError as error:
         raise ValueError(f"parameters cell: {error}") from None
     for name in ("run", "step"):
         if name not in parameters:
-            raise ValueError(f"has no parameter `{name}`: it cannot know where to write")
+            raise ValueError(f"needs the parameter `{name}`, which says where to write")
     declared = content.get("metadata", {}).get("galaxymorph", {})
     outputs = tuple(declared.get("outputs", []))
     for name in outputs:
         if not OUTPUT.fullmatch(name):
             where = "outputs are files in the step's folder, or <row>/<file>"
-            raise ValueError(f"declares the output {name}; {where}")
+            raise ValueError(f"not a valid output: {name}; {where}")
     return Notebook(path, tuple(code), parameters, outputs, gate=declared.get("gate") is True)
 
 
 def _python(source: str) -> str:
-    """A cell without IPython's commands (`%matplotlib inline`, `!ls`, `%%time`)."""
+    """Source of a cell without IPython's commands (`%matplotlib inline`, `!ls`, `%%time`)."""
     return "\n".join(line for line in source.splitlines() if not re.match(r"\s*[%!]", line))
 
 
@@ -178,7 +178,7 @@ def _value(node: ast.expr) -> Any:
         raise ValueError(f"`{ast.unparse(node)}` is not a plain value") from None
 
 
-# ---- what parameters are handed to
+# ---- functions that receive parameters
 
 
 @dataclass(frozen=True)
@@ -186,20 +186,20 @@ class _Call:
     """A call in the notebook: `path.function(other=..., option=NAME, **NAME)`."""
 
     name: str  # as the notebook writes it: "train.fit"
-    unpacked: set[str]  # parameters handed on as **NAME
-    passed: dict[str, Any]  # parameter handed on as it is -> the option's annotation
-    fixed: set[str]  # options that the notebook fills itself
-    options: dict[str, inspect.Parameter]  # others that the target takes by name
-    takes_all: bool  # whether it takes any others, too
-    refused: Callable[[Any], dict[str, str]]  # why options do not go together, by the target
+    unpacked: set[str]  # parameters passed on as **NAME
+    passed: dict[str, Any]  # parameter passed on unchanged -> the option's annotation
+    fixed: set[str]  # options that the notebook sets itself
+    options: dict[str, inspect.Parameter]  # other options of the target
+    takes_all: bool  # whether it accepts arbitrary others
+    refused: Callable[[Any], dict[str, str]]  # conflicting options, according to the target
 
     def check(self, name: str, given: dict[str, Any]) -> Mistakes:
         refused = self.refused(given)
         for key, value in given.items():
             place = f"{name}.{key}"
             if key in self.fixed:
-                own = "set the step's parameter instead"
-                yield place, f"the notebook itself fills {key} of {self.name}; {own}"
+                own = "change the step's parameter instead"
+                yield place, f"the notebook itself sets {key} of {self.name}; {own}"
             elif key in refused:
                 yield place, refused[key]
             elif key in self.options:
@@ -211,7 +211,7 @@ class _Call:
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """Local name and dotted path of everything that a statement imports."""
+    """Local name and dotted path of everything a statement imports."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             top = alias.name.split(".")[0]
@@ -224,14 +224,14 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
 def _signature(target: Any) -> inspect.Signature:
     try:
         return inspect.signature(target, eval_str=True)
-    except (NameError, TypeError, AttributeError, SyntaxError):  # stay text: any value fits
+    except (NameError, TypeError, AttributeError, SyntaxError):  # not resolved: any value fits
         return inspect.signature(target)
 
 
 def _call(
     node: ast.Call, imported: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> _Call | None:
-    """A call that is handed parameters; None for others, and for what only running could tell."""
+    """A call that receives parameters; None for others, and for those known only at run time."""
     handed = [
         (word.arg, word.value.id)
         for word in node.keywords
@@ -245,7 +245,7 @@ def _call(
         target = pkgutil.resolve_name(".".join([imported[first], *rest]))
         signature = _signature(target).parameters
     except (ImportError, AttributeError, TypeError, ValueError):
-        return None  # executing the notebook will tell; some built-in functions have no signature
+        return None  # left to execution; some built-in functions have no signature
     kinds = {name: each.kind for name, each in signature.items()}
     positional = [name for name, kind in kinds.items() if kind != inspect.Parameter.VAR_POSITIONAL]
     fixed = {word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)])

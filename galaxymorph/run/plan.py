@@ -1,7 +1,6 @@
-"""Resolve a params file (see `params`) to the jobs of a run: each a notebook with its parameters.
+"""Resolve a params file (see `params`) into the jobs of a run: notebooks with parameters.
 
-Everything is checked before anything is executed: keys and types against the notebooks and what
-they call."""
+Everything is checked before execution: keys and types against the notebooks and what they call."""
 
 import copy
 import itertools
@@ -19,7 +18,7 @@ from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
-# notebooks whose names from before version 0.2 are not near to what they are called now
+# notebooks whose names before version 0.2 do not resemble the current ones
 RENAMED = {"11_forensics": "16_published_mistakes", "12_consistency": "14_rotation"}
 
 Params = dict[str, Any]
@@ -30,20 +29,21 @@ Values = Mapping[str, Any]  # by dotted key
 class Job:
     """One job: a notebook with its resolved parameters."""
 
-    # its folder below results/<run>: the step, and the combination where the step is repeated
+    # its folder below results/<run>: the step, and the combination if it is repeated
     name: str
     step: str
     combination: Params
     notebook: notebooks.Notebook
     parameters: Params
-    reads: tuple[str, ...]  # names of the earlier jobs that it reads
-    needs: tuple[str, ...]  # those of them without which it is pointless, and gates
-    search: Space = field(default_factory=dict)  # what a search may try
+    reads: tuple[str, ...]  # names of earlier jobs that it reads
+    needs: tuple[str, ...]  # those of them that it requires, and gates
+    search: Space = field(default_factory=dict)  # the search space
     title: str | None = None  # of the step, for readers
 
     def value(self, key: str) -> Any:
-        """Return the value at a dotted key, given or by default. Raises `KeyError` where neither
-        the notebook nor what it calls has one."""
+        """Return the value at a dotted key, given or by default.
+
+        Raises `KeyError` if neither the notebook nor what it calls has one."""
         found: Any = self.parameters
         for each in key.split("."):
             if not isinstance(found, dict) or each not in found:
@@ -52,7 +52,7 @@ class Job:
         return found
 
     def agrees(self, values: Values) -> bool:
-        """Whether it has these values, as far as its step is repeated over them."""
+        """Return whether it has these values, as far as its step is repeated over them."""
         keys = self.combination.keys() & values.keys()
         return all(self.combination[key] == values[key] for key in keys)
 
@@ -63,25 +63,24 @@ class Plan:
 
     run: str
     jobs: tuple[Job, ...]
-    document: Params  # what they were made from: the params file with its overrides
+    document: Params  # the params file with overrides
 
     def select(self, only: Sequence[str]) -> list[Job]:
-        """Return the jobs of these names, of steps or of single jobs; all where there are none.
-        Raises `ParamsError` for other names."""
+        """Return the jobs with these names of steps or jobs, or all; `ParamsError` if unknown."""
         names = {name for job in self.jobs for name in (job.step, job.name)}
         odd = [name for name in only if name not in names]
         if odd:
             raise ParamsError(
-                f"--only {name}: there is no such step{nearest(name, names)}" for name in odd
+                f"--only: unknown step {name!r}{nearest(name, names)}" for name in odd
             )
         return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
 def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
-    """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve every job.
+    """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
-    Raises `ParamsError` with all mistakes, each naming file and key, what was expected, and the
-    nearest valid name."""
+    Raises `ParamsError` with all mistakes, each with file, key, what was expected, and the nearest
+    valid name."""
     document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
@@ -92,7 +91,7 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
 
 
 def changed(document: Params, step: str, values: Values) -> Params:
-    """Copy a plan's document with other values, by dotted key, of a step's parameters."""
+    """Copy a plan's document with other values, by dotted key, in a step's parameters."""
     document = copy.deepcopy(document)
     for key, value in values.items():
         params.set_key(document[step], key.split("."), copy.deepcopy(value))
@@ -100,9 +99,10 @@ def changed(document: Params, step: str, values: Values) -> Params:
 
 
 def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None) -> Job:
-    """Resolve a step's job with other values, for one seed (None: the step's first) and the first
-    of everything else that the step is repeated over. Raises `ParamsError` where it cannot be
-    executed so."""
+    """Resolve a step's job with other values, for one seed (None: the step's first).
+
+    All else that the step is repeated over has its first value. Raises `ParamsError` if it is
+    invalid."""
     document = changed(plan.document, step, values)
     block = document[step]
     over = block["over"] = {key: each[:1] for key, each in block.get("over", {}).items()}
@@ -124,10 +124,10 @@ def _resolve(document: Params, problems: Problems) -> Plan:
     elif not isinstance(run, str) or not project.NAME.fullmatch(run):
         problems.add("run", f"expected a name of letters, digits, '.', '_' and '-', found {run!r}")
     if not isinstance(galaxies, dict):
-        problems.add("galaxies", f"expected keys below it, found {kind_of(galaxies)}")
+        problems.add("galaxies", f"expected a mapping, found {kind_of(galaxies)}")
     names = [name for name in document if name not in RESERVED]
     if not names:
-        problems.add("", "there is no step; a step is a name with `notebook: NAME` below it")
+        problems.add("", "no steps found; a step is a name with `notebook: NAME` below it")
     jobs: list[Job] = []
     for place, name in enumerate(names):
         step = _Step(name, document[name], document, names[:place], jobs, problems)
@@ -140,28 +140,30 @@ def _resolve(document: Params, problems: Problems) -> Plan:
 
 @dataclass
 class _Step:
-    """A step of the params file, to be checked and resolved to its jobs."""
+    """A step of the params file, to be checked and resolved into its jobs."""
 
     name: str
     block: Any
     document: Params
     before: list[str]  # names of the earlier steps
-    earlier: list[Job]  # their jobs; of a step with mistakes, none
+    earlier: list[Job]  # their jobs; none for invalid steps
     problems: Problems
-    combination: Params = field(default_factory=dict)  # of the job that is being resolved
-    models: dict[str, str] = field(default_factory=dict)  # that it reads: the jobs they are of
+    combination: Params = field(default_factory=dict)  # of the current job
+    models: dict[str, str] = field(
+        default_factory=dict
+    )  # files that it reads -> the jobs that make them
 
     def check(self) -> bool:
-        """Whether the block can be resolved."""
+        """Return whether the block can be resolved."""
         before = len(self.problems.found)
         if not isinstance(self.block, dict) or not isinstance(self.block.get("notebook"), str):
             near = nearest(self.name, RESERVED)
             self.problems.add(self.name, f"a step needs `notebook: NAME` below it{near}")
             return False
         if not project.NAME.fullmatch(self.name):
-            self.problems.add(self.name, "a step's name is of letters, digits, '.', '_' and '-'")
+            self.problems.add(self.name, "expected a name of letters, digits, '.', '_' and '-'")
         if self.name == "tune":
-            why = "results/<run>/tune is the folder of `galaxymorph tune`"
+            why = "results/<run>/tune is reserved for `galaxymorph tune`"
             self.problems.add(self.name, f"{why}; give the step another name")
         self.title = self.block.get("title")
         if not isinstance(self.title, str | None):
@@ -176,7 +178,7 @@ class _Step:
                 if part == "over" and not (isinstance(values, list) and values):
                     self._add(f"over.{key}", f"expected a list of values, found {kind_of(values)}")
                 elif isinstance(values, list) and any(values.count(each) > 1 for each in values):
-                    self._add(f"{part}.{key}", "a value is given twice")
+                    self._add(f"{part}.{key}", "duplicate value")
         name = self.block["notebook"].removesuffix(".ipynb")
         path = project.root() / "notebooks" / f"{name}.ipynb"
         try:
@@ -191,7 +193,7 @@ class _Step:
         self.problems.add(f"{self.name}.{key}", message)
 
     def _check_paths(self) -> None:
-        """Refuse paths of this run's own model files, and `{placeholders}`, which they had."""
+        """Reject paths of this run's own model files, and the former `{placeholders}`."""
         models = (project.root() / "models" / str(self.document.get("run"))).resolve()
         for key, value in leaves({k: v for k, v in self.block.items() if k != "notebook"}):
             if not isinstance(value, str):
@@ -207,14 +209,14 @@ class _Step:
             last = key.removesuffix(".name").split(".")[-1]
             new = new if last.isdigit() else f"{last}: {new}"
             if holes := PLACEHOLDER.findall(value):
-                self._add(key, f"'{holes[0]}' placeholders are gone; write {new}")
+                self._add(key, f"placeholders ('{holes[0]}') are not supported; write {new}")
             elif step in self.before:
                 self._add(key, f"{value} is made by a step of this run; write {new}")
             elif step in self.document and step not in RESERVED:
-                self._add(key, f"{value}: {step} makes it, which is not an earlier step")
+                self._add(key, f"{value} is made by {step}, which is not an earlier step")
 
     def jobs(self) -> Iterator[Job]:
-        """Resolve every combination of what the step is repeated over."""
+        """Resolve every combination of the step's `over`."""
         space = self._space()
         gates = [job.name for job in self.earlier if job.notebook.gate]
         notebook, seen = self.notebook, set[str]()
@@ -223,7 +225,7 @@ class _Step:
             pairs = ",".join(f"{key}={params.as_text(value)}" for key, value in combination.items())
             name = f"{self.name}/{pairs}" if combination else self.name
             if name in seen:
-                self._add("over", f"two combinations have the same folder, {name}")
+                self._add("over", f"two combinations share the folder {name}")
             seen.add(name)
             self.models = {}
             given = self._given()
@@ -233,7 +235,7 @@ class _Step:
             parameters = {k: params.merge(each, given.get(k, each)) for k, each in defaults.items()}
             for key, value in leaves(parameters):
                 if value not in self.models and (file := _file(value)) and not file.is_file():
-                    self._add_at(key, f"{value}: there is no such file")
+                    self._add_at(key, f"{value}: no such file")
             reads, needs = self._reads(parameters)
             parameters |= {"run": self.document.get("run"), "step": name}
             parameters |= {"steps": reads} if "steps" in parameters else {}
@@ -244,8 +246,7 @@ class _Step:
             gates += [name] if notebook.gate else []
 
     def _given(self) -> Params:
-        """What the params file gives to a job: the run's galaxies, the step's block, its own values
-        of what is repeated."""
+        """Merge what the params file gives to a job: galaxies, the step's block, combination."""
         parameters = self.block.keys() - set(notebooks.OF_STEP)
         own = {k: self._value(k, each) for k, each in self.block.items() if k in parameters}
         given = copy.deepcopy(own)
@@ -254,16 +255,16 @@ class _Step:
             given["galaxies"] = params.merge(common, given.get("galaxies", {}))
         for key, value in self.combination.items():
             if key in own or any(params.overlap(key, other) for other, _ in leaves(own)):
-                self._add(key, f"is given by {self.name}.over, too; leave one of the two out")
+                self._add(key, f"is also given by {self.name}.over; remove one of the two")
             elif not params.set_key(given, key.split("."), self._value(key, value)):
-                self._add(f"over.{key}", "there are no keys below it")
+                self._add(f"over.{key}", "is below a value that is not a mapping")
         return given
 
     def _value(self, key: str, value: Any) -> Any:
         return params.named(self.notebook.parameters.get(key), self._with_models(key, value))
 
     def _with_models(self, key: str, value: Any) -> Any:
-        """A parameter's value with the model file of every `{step: NAME}` in it."""
+        """A parameter's value with every `{step: NAME}` in it replaced by its model file."""
         if isinstance(value, list):
             return [self._with_models(f"{key}.{i}", each) for i, each in enumerate(value)]
         if not isinstance(value, dict):
@@ -273,23 +274,23 @@ class _Step:
         return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
 
     def _model_of(self, key: str, reference: Params) -> Any:
-        """The model file of the earlier job that a reference means, with the options beside it."""
+        """The model file of the earlier job that a reference selects, with the other options."""
         step, wanted, why = reference["step"], self.combination | reference, ""
         jobs = [job for job in self.earlier if job.step == step]
         over = jobs[0].combination if jobs else {}
         options = {k: v for k, v in reference.items() if k != "step" and k not in over}
         matching = [job.name for job in jobs if job.agrees(wanted)]
         if step not in self.before:
-            why = f"there is no earlier step {step}{nearest(str(step), self.before)}"
+            why = f"no earlier step {step!r}{nearest(str(step), self.before)}"
         elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
             why = f"{step} ({jobs[0].notebook.path.name}) makes no model file"
         elif "name" in options:
-            why = "has both `step` and `name`; leave one of the two out"
+            why = "has both `step` and `name`; remove one of the two"
         elif jobs and options and not isinstance(self.notebook.parameters.get(key), dict):
             odd = next(iter(options))
             why = f"{step} is not repeated over {odd}{nearest(odd, over)}"
         elif jobs and not matching:
-            why = f"no job of {step} matches; there is {listing(each.name for each in jobs)}"
+            why = f"no job of {step} matches; it has {listing(each.name for each in jobs)}"
         elif len(matching) > 1:
             left = ", ".join(f"{k}: {json.dumps(v)}" for k, v in over.items() if k not in wanted)
             why = f"{listing(matching)} match; choose one, such as {{step: {step}, {left}}}"
@@ -301,7 +302,7 @@ class _Step:
         return {"name": path} | options if options else path
 
     def _reads(self, parameters: Params) -> tuple[list[str], list[str]]:
-        """The earlier jobs that a job reads by its parameter `steps`; which of them it needs."""
+        """The earlier jobs that a job reads by its parameter `steps`; those of them it needs."""
         steps = parameters.get("steps")
         if steps is None:
             return [job.name for job in self.earlier if "steps" in parameters], []
@@ -311,7 +312,7 @@ class _Step:
         names = [*self.before, *(job.name for job in self.earlier)]
         for name in steps:
             if name not in names:
-                self._add("steps", f"there is no earlier step {name}{nearest(str(name), names)}")
+                self._add("steps", f"no earlier step {name!r}{nearest(str(name), names)}")
         wanted = [
             job.name
             for job in self.earlier
@@ -320,7 +321,7 @@ class _Step:
         return wanted, wanted
 
     def _add_at(self, key: str, message: str) -> None:
-        """Add a mistake in a parameter of a job where the params file gives it."""
+        """Add a mistake in a job's parameter where the params file sets it."""
         repeated = [over for over in self.combination if params.overlap(over, key)]
         own = params.named({"name": None}, self.block.get("galaxies")) or {}
         if repeated:
@@ -331,7 +332,7 @@ class _Step:
             self._add(key, message)
 
     def _space(self) -> Space:
-        """What a search may try: only what the step could be given."""
+        """The search space, of values that the step accepts."""
 
         def mistakes(value: Any) -> list[str]:  # of the parameter `key`
             given: Params = {}
@@ -343,7 +344,7 @@ class _Step:
         for key, values in self.search.items():
             for part, other in places:
                 if params.overlap(other, key) and (part, other) != ("search", key):
-                    why = f"is given by {self.name}.{part}.{other}, too; leave one of the two out"
+                    why = f"is also given by {self.name}.{part}.{other}; remove one of the two"
                     self._add(f"search.{key}", why)
             try:
                 found[key] = params.tried(key, values, mistakes)
@@ -354,7 +355,7 @@ class _Step:
 
 
 def _file(value: Any) -> Path | None:
-    """The model file that a value names by its path, if it does."""
+    """The model file that a value names by its path, if any."""
     if not isinstance(value, str) or not value.endswith(WEIGHTS):
         return None
     return (project.root() / Path(value).expanduser()).resolve()

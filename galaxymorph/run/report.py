@@ -1,8 +1,8 @@
-"""The report of a run: one self-contained `results/<run>/index.html`, and beside each executed
-notebook a page of it, rendered from `templates/`.
+"""The report of a run: one self-contained `results/<run>/index.html`.
 
-Nothing is loaded from elsewhere and there is no script: pictures are data URIs, styles are inline.
-A report can be mailed; pages that steps have written (galleries, features in 3-D) are linked."""
+Each executed notebook is also rendered as a page in its folder, from `templates/`. Nothing is
+loaded from elsewhere and there is no script: images are data URIs, styles are inline, so a report
+can be mailed. Other pages written by steps (galleries, features in 3-D) are linked."""
 
 import base64
 import io
@@ -22,18 +22,17 @@ from galaxymorph.evaluation.entries import titled
 from galaxymorph.run.results import Result, read
 from galaxymorph.text import duration, leaves
 
-# columns of a comparison, of classes and of vote fractions, that fit a terminal's width
+# columns of comparisons (classes and vote fractions) that fit a terminal's width
 FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "AUC", "RMSE")
 FIRST += ("gap closed (%)", "seconds")
-WIDEST = 1200  # pixels of a figure
+WIDEST = 1200  # px, of a figure
 
 
 # ---- the comparison table
 
 
 def readable(result: Result) -> pd.DataFrame:
-    """Return the `table.csv` of a step as text to look at; one that `comparison.compare` or
-    `vote_comparison.compare` has made in the form of their `readable`."""
+    """Return the `table.csv` of a step as text, comparisons as their own `readable` gives them."""
     table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
     for column, maker in (("accuracy_low", comparison), ("rmse_low", vote_comparison)):
         if {"method", "interval", column} <= set(table.columns):
@@ -42,27 +41,26 @@ def readable(result: Result) -> pd.DataFrame:
 
 
 def comparisons(results: Sequence[Result]) -> list[Result]:
-    """Return the steps that compare: those that leave a `table.csv`."""
+    """Return the steps that compare, that is, those with a `table.csv`."""
     return [result for result in results if result.has("table.csv")]
 
 
 def sentences(result: Result) -> list[str]:
-    """Return the paragraphs of a step's `summary.md`, if it leaves one."""
+    """Return the paragraphs of a step's `summary.md`, if it has one."""
     path = result.path / "summary.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return [paragraph for paragraph in text.strip().split("\n\n") if paragraph]
 
 
 def text(run: str) -> str:
-    """Return the comparison tables of a run for a terminal, below each what its step says of it;
-    empty where no step compares."""
+    """Return a run's comparison tables and summaries for a terminal; empty if there are none."""
     parts = []
     for result in comparisons(read(run)):
         table = readable(result)
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
-        said = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
-        parts += [table.to_string(index=False), *(["\n".join(said)] if said else [])]
+        filled = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
+        parts += [table.to_string(index=False), *(["\n".join(filled)] if filled else [])]
     return "\n\n".join(parts)
 
 
@@ -70,13 +68,12 @@ def text(run: str) -> str:
 
 
 def write(run: str) -> Path:
-    """Write the report of a run, finished or not; return its path. Raises `FileNotFoundError` where
-    there is no such run.
+    """Write the report of a run, finished or not; return its path.
 
-    First the recommendation; then a section for each step that speaks of several methods (it leaves
-    a `table.csv` or a `summary.md`: comparisons, failures, the audit, ...); then every step by
-    itself, folded; last, where each row comes from. Of the figures only those with a caption are in
-    it, the others are in the notebooks' pages."""
+    It starts with the recommendation, followed by a section for each step about several methods
+    (those with a `table.csv` or a `summary.md`: comparisons, failures, the audit, ...), every step
+    by itself, folded, and the provenance of each row. Only figures with a caption are included; the
+    others are in the notebooks' pages. Raises `FileNotFoundError` if there is no such run."""
     results = read(run)
     folder = project.root() / "results" / run
     pages = {result.name: page for result in results if (page := notebook(result)) is not None}
@@ -105,8 +102,7 @@ def write(run: str) -> Path:
 
 
 def notebook(result: Result) -> Path | None:
-    """Write the executed notebook as a page, `notebook.html` beside it; None where there is none. A
-    failed one shows its error."""
+    """Render an executed or failed notebook as `notebook.html`; None if there is none."""
     source, page = result.path / "notebook.ipynb", result.path / "notebook.html"
     if not source.is_file():
         return None
@@ -137,12 +133,13 @@ def _render(template: str, **values: Any) -> str:
     return found.get_template(template).render(values)
 
 
-# ---- what its sections show
+# ---- contents of its sections
 
 
 def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
-    """The best choice for each number of labels: of the step that compares the most numbers of
-    them, and pairs of methods; and the methods that were still improving."""
+    """The recommendation for each number of labels, and the methods that were still improving.
+
+    From the step that compares the most numbers of labels, then the most pairs of methods."""
     found = []
     for job in compared:
         if (job.path / "answer.csv").is_file():
@@ -176,16 +173,14 @@ def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
-    """The numbers of a job in the report: those of the test galaxies, and single ones; of a value
-    with its interval (`{"value": ..., "low": ..., ...}`) the value alone."""
+    """Numbers of a job for the report: test metrics (without intervals), and single values."""
     tests = {k: v["value"] for k, v in metrics.get("test", {}).items() if isinstance(v, dict)}
     single = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
     return {f"test {name}": number for name, number in tests.items()} | single
 
 
 def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
-    """What is the same for all jobs of a step (what differs stands in the rows above), and what the
-    metrics say in words."""
+    """Parameters that all jobs of a step share (others are in the rows above), and text metrics."""
     skipped = {"run", "step", "steps"}
     given = {key: value for key, value in jobs[0].parameters.items() if key not in skipped}
     rows = [
@@ -193,13 +188,14 @@ def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
         for key, value in leaves(given)
         if key not in jobs[0].combination
     ]
-    said = ({k: v for k, v in job.metrics.items() if isinstance(v, str)} for job in jobs)
-    return rows + [(_plain(key), " / ".join(values)) for key, values in _distinct(said).items()]
+    texts = ({k: v for k, v in job.metrics.items() if isinstance(v, str)} for job in jobs)
+    return rows + [(_plain(key), " / ".join(values)) for key, values in _distinct(texts).items()]
 
 
 def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
-    """Where the row of a step comes from: hashes of its parameters and galaxies, code, machine,
-    time; what differs between its jobs is counted. Empty where none is done."""
+    """Provenance of a step: hashes of parameters and galaxies, code, machine, time.
+
+    Values that differ between its jobs are counted. Empty if no job is done."""
     done = [job for job in jobs if job.done]
     if not done:
         return {}
@@ -207,7 +203,7 @@ def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
     for key, values in _distinct(map(_origin, done)).items():
         known = [value for value in values if value != "–"] or ["–"]
         found[key] = known[0] if len(known) == 1 else f"{len(known)} different"
-    return found | {"time in all": duration(sum(job.seconds or 0 for job in done))}
+    return found | {"total time": duration(sum(job.seconds or 0 for job in done))}
 
 
 def _origin(job: Result) -> dict[str, Any]:
@@ -226,8 +222,7 @@ def _origin(job: Result) -> dict[str, Any]:
 
 
 def _images(job: Result) -> list[dict[str, Any]]:
-    """The figures of a job that have a caption (`Step.figure`), in the order in which they were
-    made, as WebP no wider than `WIDEST`."""
+    """Figures of a job with a caption (`Step.figure`), oldest first, as WebP up to `WIDEST` px."""
     paths, found = sorted(job.path.glob("*.png"), key=lambda path: path.stat().st_mtime_ns), []
     for path in paths:
         with Image.open(path) as picture:
@@ -242,7 +237,7 @@ def _images(job: Result) -> list[dict[str, Any]]:
 
 
 def _pages(job: Result) -> list[str]:
-    """The names of pages that a job has written, such as a gallery."""
+    """Names of other pages that a job has written, such as a gallery."""
     own = ("notebook.html", "table.html")
     return [path.name for path in sorted(job.path.glob("*.html")) if path.name not in own]
 
@@ -251,7 +246,7 @@ def _pages(job: Result) -> list[str]:
 
 
 def _distinct(dicts: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Every value of each key, as text, once, in order."""
+    """Distinct values of each key, as text, in order."""
     found: dict[str, dict[str, None]] = {}
     for key, value in (item for each in dicts for item in each.items()):
         text = ", ".join(map(str, value)) if isinstance(value, list) else _number(value)
@@ -264,7 +259,7 @@ def _plain(name: str) -> str:
 
 
 def _number(value: Any) -> str:
-    """Four digits at most where they say enough; an en dash for what is missing."""
+    """At most four digits where these suffice; an en dash for missing values."""
     value = value.item() if hasattr(value, "item") else value
     if pd.isna(value):
         return "–"

@@ -1,4 +1,4 @@
-"""Execute the jobs of a plan whose inputs have changed (`done`), side by side if wanted."""
+"""Execute the jobs of a plan whose inputs have changed (`done`), several at a time if wanted."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from galaxymorph.text import duration
 
 @dataclass
 class Outcome:
-    """What has become of the jobs of a run, by name."""
+    """What became of the jobs of a run, by name."""
 
     done: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
@@ -37,19 +37,19 @@ def run(
     executor: Executor | None = None,
     out: TextIO | TextIOBase,
 ) -> Outcome:
-    """Execute what has to be executed of a plan; a failed job stops only those that need it.
+    """Execute the jobs of a plan that are due; a failed job only stops those that need it.
 
     Args:
         plan: the jobs, in order.
-        only: names of steps or jobs, to which gates are added that stand before them.
-        force: also execute what has not changed.
-        executor: where; one job at a time on this machine if None.
-        out: takes what is said.
+        only: names of steps or jobs; gates before them are added.
+        force: also execute unchanged jobs.
+        executor: by default one job at a time on this machine.
+        out: where progress is written.
 
     Raises:
         params.ParamsError: `only` has a name that is not in the plan.
         locks.RunError: another process is executing this run.
-        KeyboardInterrupt: after everything that runs has been stopped."""
+        KeyboardInterrupt: after all running jobs were stopped."""
     chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
     chosen = [
@@ -76,7 +76,7 @@ def run(
                     if _is_due(plan, job, force=force, outcome=outcome, screen=screen):
                         step = Step(plan.run, job.name)
                         done.clear(step, job)
-                        prints = done.fingerprints(plan, job)  # now, should inputs change meanwhile
+                        prints = done.fingerprints(plan, job)  # now: inputs may change meanwhile
                         active[executor.submit(job, step.path)] = prints
                 screen.live({each.job.name: (each.progress(), each.seconds) for each in active})
                 time.sleep(0.2)
@@ -88,8 +88,9 @@ def run(
 
 
 def _write_plan(plan: Plan, place: Path) -> None:
-    """For readers of the run: what there should be, so that what is missing can be seen. Files that
-    were brought and that no notebook declares stay in it."""
+    """Write the expected jobs for readers of the run, so that they can see which are missing.
+
+    Jobs made of foreign files, which no notebook declares, are kept."""
     jobs = {name: job for name, job in planned(place).items() if job["outputs"] is None}
     for job in plan.jobs:
         jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
@@ -98,13 +99,13 @@ def _write_plan(plan: Plan, place: Path) -> None:
 
 
 def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
-    """Whether a job has to be executed now; where not, says why."""
+    """Return whether a job must be executed now; if not, print why."""
     absent = [name for name in job.needs if not Step(plan.run, name).mark.is_file()]
     gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}
     listed = job.parameters.get("steps") or ()  # which it can show as not run
     absent = [name for name in absent if name not in gone or name not in listed]
     if absent:
-        why = f"it needs {', '.join(absent)}"
+        why = f"needs {', '.join(absent)}"
         if gone.issuperset(absent):
             project.write_json(Step(plan.run, job.name).path / NOT_RUN, {"why": why})
             outcome.left_out.append(job.name)
@@ -125,8 +126,7 @@ def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Scre
 def _settle(
     handle: Handle, prints: dict[str, str], run: str, outcome: Outcome, screen: Screen
 ) -> None:
-    """After a job has ended: marks it as done, or as left out, where that is no fault of its own
-    (the next run tries again), or says why it has failed."""
+    """Handle the end of a job: done, skipped (to be retried by the next run), or failed."""
     job, seconds = handle.job, handle.seconds
     step, name, notebook = Step(run, job.name), job.name, handle.folder / "notebook.ipynb"
     if handle.partial.is_file():
@@ -140,7 +140,7 @@ def _settle(
         screen.say(f"– {name}: not run: {unavailable}")
     elif why:
         outcome.failed.append(name)
-        kept = f"\nThe notebook as far as it came: {notebook}" if notebook.is_file() else ""
+        kept = f"\nPartial notebook: {notebook}" if notebook.is_file() else ""
         screen.say(f"✗ {name}: failed after {duration(seconds)} {why}{kept}\n")
     else:
         done.mark(step, job, prints, seconds=seconds)

@@ -1,4 +1,4 @@
-"""What a run or a search shows while it goes on."""
+"""Terminal output of a run or a search in progress."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from galaxymorph.text import duration
 
 
 class Screen:
-    """Permanent lines, and below them, on a terminal, one line per running job that is rewritten.
+    """Permanent lines and, below them on a terminal, one rewritten line per running job.
 
     Elsewhere (a log file), a line for each job every `every` seconds."""
 
@@ -23,7 +23,7 @@ class Screen:
         self.shown = 0
 
     def live(self, running: Mapping[str, tuple[str, float]]) -> None:
-        """Show how far jobs are: name -> (progress, seconds since the start)."""
+        """Show the progress of jobs: name -> (progress, seconds since the start)."""
         if self.tty:
             width = shutil.get_terminal_size().columns - 1
             lines = [f"  {name}  {far}  ({duration(s)})" for name, (far, s) in running.items()]
@@ -37,5 +37,5 @@ class Screen:
 
     def _write(self, text: str) -> None:
         up = f"\x1b[{self.shown}F\x1b[J" if self.shown else ""
-        self.out.write(up + text)  # at once, or it flickers
+        self.out.write(up + text)  # in one call, or it flickers
         self.out.flush()

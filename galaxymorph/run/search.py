@@ -1,21 +1,21 @@
-"""Hyper-parameter search: `galaxymorph tune STEP --trials N`, on validation galaxies alone.
+"""Hyper-parameter search: `galaxymorph tune STEP --trials N`, on validation galaxies only.
 
-What may be tried stands in the step's block of the params file (`search`, see `params`). A trial
-executes the step's own notebook with other values, for one seed, up to the end of its first
-training: `trial` reports each epoch to the study, and ends the notebook before it predicts
-anything. Everything that a trial writes is in a folder of its own; its weights are not kept.
+The step's block of the params file defines the search space (`search`, see `params`). A trial
+executes the step's own notebook with other values, for one seed, until the end of its first
+training: `trial` reports each epoch to the study, and stops the notebook before it predicts. A
+trial writes only to its own folder; its weights are not kept.
 
     results/<run>/tune/<step>/
-        study.db                              optuna's storage: the same command goes on with it
+        study.db                              optuna's storage, from which the same command resumes
         trials.csv  history.png  importance.png
         best.yaml                             the params file with the best trial's values, for
                                               `galaxymorph run --params`
         trial-0001/  ...                      params.yaml, history.csv; notebook.ipynb if it failed
 
-The first trial has the step's own values, so that the best is never worse than they are; the others
-are suggested by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A
-trial's value is the validation measure of the weights that it would keep, those of its best epoch.
-It is pruned where that is worse than the median of the finished trials at the same share of their
+The first trial has the step's own values, so the best is never worse than these; the others are
+suggested by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24, 2546). A trial's
+value is the validation measure of the weights that it would keep, those of its best epoch. It is
+pruned if its value is worse than the median of the finished trials at the same fraction of their
 training (Golovin et al. 2017, KDD, section 3.2.2)."""
 
 import json
@@ -46,17 +46,17 @@ from galaxymorph.run.params import ParamsError, Range, Tried
 from galaxymorph.run.plan import Plan, changed, make_trial
 from galaxymorph.run.screen import Screen
 from galaxymorph.run.trial import PRUNER, storage
-from galaxymorph.text import duration, leaves, nearest
+from galaxymorph.text import duration, leaves, unknown
 
-SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: to be tried again
-KEPT = ("history.csv", "params.yaml")  # of a trial's files
-ERRORS = ("loss", "error", "mse", "mae")  # endings of measures of which the least is the best
-MANY = 3  # failed trials one after the other: more would not do any better
-ENOUGH = 5  # trials that came to their end, to say which parameters matter
+SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: to be repeated
+KEPT = ("history.csv", "params.yaml")  # files of a trial
+ERRORS = ("loss", "error", "mse", "mae")  # endings of measures that are minimised
+MANY = 3  # consecutive failures that end a search
+ENOUGH = 5  # complete trials, to estimate the importance of parameters
 
 
 class SearchError(RuntimeError):
-    """A search that cannot go on."""
+    """A search that cannot continue."""
 
 
 def tune(
@@ -69,20 +69,20 @@ def tune(
     restart: bool = False,
     out: TextIO | TextIOBase,
 ) -> list[str]:
-    """Search for each step, and return the steps whose search has failed.
+    """Search for each step; return the steps whose search failed.
 
     Args:
-        plan: of the run that has the steps.
-        n_trials: for each step, with those of earlier calls.
-        metric: column of `history.csv`; the largest is the best, of an error (`ERRORS`) the least.
-        seed: of all trials; the first that the step is repeated over if None.
-        restart: without the trials of earlier calls.
-        out: takes what is said.
+        plan: the run that contains the steps.
+        n_trials: per step, including those of earlier calls.
+        metric: column of `history.csv`, to be maximised, or minimised if it is an error (`ERRORS`).
+        seed: of all trials; by default the first that the step is repeated over.
+        restart: discard the trials of earlier calls.
+        out: where progress is written.
 
     Raises:
-        params.ParamsError: for what cannot be searched, before anything runs.
-        locks.RunError: another process is searching the same.
-        KeyboardInterrupt: after the running trial was stopped, which the next call repeats."""
+        params.ParamsError: the search is invalid; before anything runs.
+        locks.RunError: another process is executing the same search.
+        KeyboardInterrupt: after the running trial was stopped; the next call repeats it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _check(plan, steps, n_trials, metric)
     searches = [Search(plan, step, metric, seed) for step in dict.fromkeys(steps)]
@@ -103,36 +103,36 @@ def tune(
         path, each = searches[0].folder.with_name("best.yaml"), f"{_trials(n_trials)} each"
         head = f"Best values of {len(accounts)} searches of {each}, by `galaxymorph tune`."
         _write_params(path, document, "\n".join([head, *accounts]))
-        screen.say(f"all of them, {each}:\n  galaxymorph run --params {path}")
+        screen.say(f"all steps, {each}:\n  galaxymorph run --params {path}")
     return failed
 
 
 def _check(plan: Plan, steps: Sequence[str], n_trials: int, metric: str) -> None:
-    """Raise `ParamsError` where a step cannot be searched, or an option makes no sense."""
-    problems = [f"--trials {n_trials}: at least 1"] if n_trials < 1 else []
+    """Raise `ParamsError` if a step cannot be searched or an option is invalid."""
+    problems = [f"--trials {n_trials}: expected at least 1"] if n_trials < 1 else []
     if not metric.startswith("val_"):
         wanted = "a measure of validation galaxies, such as val_accuracy or val_loss"
         problems.append(f"--metric {metric}: expected {wanted}")
     notebooks = {job.step: job.notebook for job in plan.jobs}
     for step in steps:
         if step not in notebooks:
-            problems.append(f"tune {step}: there is no such step{nearest(step, notebooks)}")
+            problems.append(f"tune: {unknown('step', step, notebooks)}")
         elif not notebooks[step].trains:
-            why = "does not train by epochs (`Step.record`), and these are what is watched"
+            why = "does not record epochs (`Step.record`), which a search needs"
             problems.append(f"tune {step}: {notebooks[step].path.name} {why}")
         elif not plan.document[step].get("search"):
             example = "search: {training.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}"
-            problems.append(f"{step}.search: missing; it says what may be tried, such as {example}")
+            problems.append(f"{step}.search: missing; it defines what to try, such as {example}")
     if problems:
         raise ParamsError(problems)
 
 
 class Search:
-    """The search of one step. `job` is what its trials change: the step with its own values, for
-    one seed; `own` are its values of what is searched.
+    """The search of one step.
 
-    Raises `ParamsError` where these are outside what may be tried, or the job needs what has not
-    been made."""
+    Trials modify `job`, the step with its own values, for one seed; `own` are its values of the
+    searched parameters. Raises `ParamsError` if these are outside the search space, or the job
+    needs results that do not exist."""
 
     study: optuna.Study  # while it is open
 
@@ -145,19 +145,19 @@ class Search:
         self.drawn = job.parameters.get("seed")  # the seed of all trials
         self.own: dict[str, Any] = {}
         problems = [
-            f"tune {step}: needs {name}; galaxymorph run --only {name} makes it"
+            f"tune {step}: needs {name}; make it by galaxymorph run --only {name}"
             for name in job.needs
             if not Step(plan.run, name).mark.is_file()
         ]
         for key, space in self.space.items():
-            begins = f"{step}.search.{key}: begins with the step's own value"
+            first = f"{step}.search.{key}: the first trial needs the step's own value"
             try:
                 self.own[key] = value = job.value(key)
             except KeyError:
-                problems.append(f"{begins}, which is missing; give {step}.{key}")
+                problems.append(f"{first}, which is missing; set {step}.{key}")
             else:
                 if value not in space:
-                    problems.append(f"{begins}, {value!r}, which is outside; widen it")
+                    problems.append(f"{first}, {value!r}, which is outside the range; widen it")
         if problems:
             raise ParamsError(problems)
         inputs = done.fingerprints(plan, job)
@@ -165,7 +165,7 @@ class Search:
         ranges = {key: vars(each) for key, each in self.space.items() if isinstance(each, Range)}
         same = {"search": self.space | ranges, "metric": metric, "parameters": job.parameters}
         same |= {kind: inputs[kind] for kind in ("files", "upstream")}
-        self.setup = json.loads(json.dumps(same, default=str))  # else trials cannot be compared
+        self.setup = json.loads(json.dumps(same, default=str))  # equal for comparable trials
 
     def shown(self, value: float) -> str:
         return f"{self.metric.replace('_', ' ')} {value:.4f}"
@@ -175,7 +175,7 @@ class Search:
         return self.study.get_trials(deepcopy=False, states=SPENT)
 
     def winner(self) -> dict[str, Any]:
-        """Return what differs in the best trial, the first of equals, from the step itself."""
+        """Return the values in which the best trial (the first of equals) differs from the step."""
         values = self.study.best_trial.user_attrs["values"]
         return {key: value for key, value in values.items() if value != self.own[key]}
 
@@ -184,8 +184,9 @@ class Search:
 
 
 def _study(search: Search, *, restart: bool) -> optuna.Study:
-    """Open the study, with trials that were interrupted to be repeated; raise `SearchError` where
-    its trials cannot be compared with new ones. One without any that count begins again."""
+    """Open the study, with interrupted trials queued again; without counted trials, restart it.
+
+    Raises `SearchError` if its trials cannot be compared with new ones."""
     if restart:
         for old in [each for each in search.folder.iterdir() if each.name != ".lock"]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -211,33 +212,33 @@ def _study(search: Search, *, restart: bool) -> optuna.Study:
     if different:
         more = ["..."] if len(different) > 3 else []
         raise SearchError(
-            f"{search.folder} has {_trials(spent)} of another search "
-            f"({'; '.join(different[:3] + more)}), with which new ones cannot be compared; "
-            "--restart begins again without them, --run NAME elsewhere"
+            f"{search.folder} has {_trials(spent)} of a different search "
+            f"({'; '.join(different[:3] + more)}), not comparable with new ones; "
+            "--restart discards them, --run NAME searches elsewhere"
         )
     for interrupted in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(interrupted.number, state=TrialState.FAIL)
         wanted = interrupted.system_attrs.get("fixed_params", interrupted.params)
-        if wanted.keys() == own.keys():  # one that was killed while it was drawn has fewer
+        if wanted.keys() == own.keys():  # a trial killed while drawing has fewer
             study.enqueue_trial(wanted)
     return study
 
 
 def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> str:
-    """Execute the trials that are left of an open study; return how the best one was found."""
+    """Execute the remaining trials of an open study; return how the best one was found."""
     spent = len(search.spent())
     before = f", {spent} of them done" if spent else ""
     how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
     screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
     if search.study.user_attrs["code"] != search.code:
-        where = "--restart begins again where that makes a difference"
+        where = "--restart starts over if that matters"
         screen.say(f"  the code has changed since the first trial; {where}")
     failed: list[bool] = []
     for number in range(spent + 1, n_trials + 1):
         failed.append(bool(_trial(search, number, n_trials, screen, executor)))
         _write(search)
         if sum(failed[-MANY:]) == MANY:
-            raise SearchError(f"{MANY} trials have failed one after the other")
+            raise SearchError(f"{MANY} consecutive trials failed")
     trials = _write(search)
     _draw(search, trials)
     return _account(search, trials)
@@ -247,15 +248,14 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
 
 
 def _stored(value: Any, space: Tried) -> Any:
-    """Return a value as optuna stores it: lists and dicts as text."""
+    """Convert a value to what optuna stores: lists and dicts become text."""
     if isinstance(space, Range):
         return int(value) if space.whole else float(value)
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _parameter(drawn: Any, space: Tried, *, own: Any) -> Any:
-    """Return what was drawn as a parameter: a choice as it was given, a number with four digits,
-    which can be read, unless it is the step's own."""
+    """Convert a drawn value: choices as given, other numbers than the own with four digits."""
     if isinstance(space, list):
         return next(each for each in space if _stored(each, space) == drawn)
     if space.whole or drawn == own:
@@ -264,7 +264,7 @@ def _parameter(drawn: Any, space: Tried, *, own: Any) -> Any:
 
 
 def _distribution(space: Tried) -> distributions.BaseDistribution:
-    """Return what may be tried as optuna takes it."""
+    """Convert a search space to optuna's distribution."""
     if isinstance(space, list):
         return distributions.CategoricalDistribution([_stored(value, space) for value in space])
     if space.whole:
@@ -273,9 +273,9 @@ def _distribution(space: Tried) -> distributions.BaseDistribution:
 
 
 def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor: Executor) -> str:
-    """Execute one trial and tell the study; return what went wrong, if anything."""
-    # What is drawn follows from the seed and the trials so far: a search that was interrupted goes
-    # on as if it never was.
+    """Execute one trial and report it to the study; return what went wrong, if anything."""
+    # Draws depend on the seed and the trials so far: an interrupted search resumes as if it had
+    # never stopped.
     entropy = np.random.SeedSequence([abs(search.drawn or 0), number]).generate_state(1)[0]
     study, space, own = search.study, search.space, search.own
     study.sampler = optuna.samplers.TPESampler(seed=int(entropy))
@@ -284,31 +284,31 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
     asked.set_user_attr("values", values)
     job = make_trial(search.plan, search.step, values, seed=search.seed)
     name, folder = f"{search.step} trial {number}/{n_trials}", search.folder / f"trial-{number:04d}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a trial that was interrupted
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted trial
     handle, error = executor.submit(job, folder, {TRIAL: str(folder)}), ""
     try:
         while handle.poll() is None:
             screen.live({name: (handle.progress(), handle.seconds)})
             time.sleep(0.1)
         seconds, reported = handle.seconds, study.get_trials(deepcopy=False)[asked.number]
-        said = {"epoch": 0, "value": math.nan, "over": ""} | reported.user_attrs
-        value, epoch, pruned = said["value"], said["epoch"], said["over"] == "pruned"
-        if not said["over"]:
-            ended = "as the notebook has ended without a training"
+        found = {"epoch": 0, "value": math.nan, "over": ""} | reported.user_attrs
+        value, epoch, pruned = found["value"], found["epoch"], found["over"] == "pruned"
+        if not found["over"]:
+            ended = "because the notebook ended without training"
             error = handle.failure() if handle.poll() else ended
         elif not math.isfinite(value):
-            error = f"as {search.metric} is {value} after {epoch} epochs"
+            error = f"because {search.metric} is {value} after {epoch} epochs"
     finally:
         with ignoring_signals():
             handle.stop()
             _tidy(handle, failed=bool(error))
     if error and number == 1:
-        raise SearchError(f"the first trial, with the step's own values, has failed {error}")
+        raise SearchError(f"the first trial, with the step's own values, failed {error}")
     asked.set_user_attr("seconds", round(seconds, 1))
     if error:
         asked.set_user_attr("error", error.strip().splitlines()[-1])
         screen.say(f"✗ {name}: failed after {duration(seconds)} {error}\n")
-    if error or pruned:  # a failed one, too, so that the sampler keeps away from there
+    if error or pruned:  # also if failed, so that the sampler avoids the region
         study.tell(asked, state=TrialState.PRUNED)
     else:
         study.tell(asked, value)
@@ -320,7 +320,7 @@ def _trial(search: Search, number: int, n_trials: int, screen: Screen, executor:
 
 
 def _tidy(handle: Handle, *, failed: bool) -> None:
-    """Remove what a trial has left, but `KEPT` and, where it has failed, its notebook."""
+    """Remove the files of a trial except `KEPT` and, if it failed, its notebook."""
     kept: set[str] = set(KEPT)
     if failed and handle.partial.is_file():
         kept.add(handle.partial.replace(handle.folder / "notebook.ipynb").name)
@@ -329,21 +329,23 @@ def _tidy(handle: Handle, *, failed: bool) -> None:
             path.unlink()
 
 
-# ---- what comes out
+# ---- results
 
 
 def _write(search: Search) -> pd.DataFrame:
-    """Write `trials.csv` and `best.yaml`; return the table: trial, state (complete, pruned,
-    failed), value, best (so far), epoch, seconds, a column for each parameter, error."""
+    """Write `trials.csv` and `best.yaml`; return the table of trials.
+
+    Columns: trial, state (complete, pruned, failed), value, best (so far), epoch, seconds, one per
+    parameter, error."""
     rows = []
     for number, spent in enumerate(search.spent(), start=1):
-        said = {"epoch": 0, "error": ""} | spent.user_attrs
-        failed = bool(said["error"])
+        found = {"epoch": 0, "error": ""} | spent.user_attrs
+        failed = bool(found["error"])
         row = {"trial": number, "state": "failed" if failed else spent.state.name.lower()}
         row |= {"value": None if failed else spent.value, "best": None}
-        row |= {"epoch": said["epoch"], "seconds": said["seconds"]}
-        row |= {key: _stored(said["values"][key], each) for key, each in search.space.items()}
-        rows.append(row | {"error": said["error"]})
+        row |= {"epoch": found["epoch"], "seconds": found["seconds"]}
+        row |= {key: _stored(found["values"][key], each) for key, each in search.space.items()}
+        rows.append(row | {"error": found["error"]})
     trials = pd.DataFrame(rows)
     finished = trials.value.where(trials.state == "complete").astype(float)
     trials["best"] = (finished.cummin() if search.least else finished.cummax()).ffill()
@@ -365,13 +367,13 @@ def _write_params(path: Path, document: dict[str, Any], remarks: str) -> None:
 
 
 def _account(search: Search, trials: pd.DataFrame) -> str:
-    """Return how the best trial was found, in a few lines."""
+    """Describe how the best trial was found, in a few lines."""
     best, counts = search.study.best_value, trials.state.value_counts()
     number = int(trials.trial[(trials.state == "complete") & (trials.value == best)].iloc[0])
     parts = [f"{counts[state]} {state}" for state in ("pruned", "failed") if state in counts]
     of = f" ({', '.join(parts)})" if parts else ""
-    flatters = "the best of that many measured values, so it flatters"
-    why = flatters if number > 1 else "as no trial was better"
+    optimistic = "selected as the best of all trials, so it is optimistic"
+    why = optimistic if number > 1 else "as no trial was better"
     lines = [
         f"{search.step}: {_trials(len(trials))}{of} on validation galaxies, seed {search.drawn}.",
         f"Own values (trial 1): {search.shown(trials.value[0])}.",
@@ -387,7 +389,7 @@ def _draw(search: Search, trials: pd.DataFrame) -> None:
     finished = int((trials.state == "complete").sum())
     if finished >= ENOUGH:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        with suppress(ValueError, RuntimeError):  # all values are the same
+        with suppress(ValueError, RuntimeError):  # all values are equal
             shares = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
     measure = search.metric.replace("_", " ").replace("val ", "validation ")
     save = {"dpi": 150, "bbox_inches": "tight"}

@@ -1,8 +1,8 @@
-"""A trial of a search (`galaxymorph tune`) as the process of its notebook sees it.
+"""A trial of a search (`galaxymorph tune`) as seen by the process of its notebook.
 
 The search opens the study, draws the trial's values, and executes the step's notebook with the
-trial's folder in an environment variable (`folder.TRIAL`). Here the notebook's epochs are reported
-to the study, in its own storage, and its training ends where the study prunes it."""
+trial's folder in an environment variable (`folder.TRIAL`). This module reports the notebook's
+epochs to the study, and ends the training when the study prunes the trial."""
 
 import math
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -19,24 +19,23 @@ PRUNER = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
 
 
 class TrialOver(BaseException):
-    """Ends a notebook that is executed for a trial, at the end of its first training and so before
-    it predicts."""
+    """Ends the notebook of a trial after its first training, before it predicts."""
 
 
 def storage(folder: Path) -> RDBStorage:
-    """Return the storage of the study in the folder of a step's search; nothing is to be closed."""
+    """Return the storage of the study in a step's search folder; it need not be closed."""
     url = URL.create("sqlite", database=str(folder / "study.db"))
     return RDBStorage(url.render_as_string(), engine_kwargs={"poolclass": NullPool})
 
 
 def watched(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a training, one per epoch, and report each to the study after that; close
-    them and raise `TrialOver` at their end, or where the trial is pruned.
+    """Yield the rows of a training, one per epoch, then report each to the study.
 
-    Trials may differ in how many epochs they last, so they are compared at the same tenth of their
-    training. The first epoch and the first two tenths decide nothing, nor does the last epoch,
-    whose work is done. The search finds the attributes `epoch`, `value` (of the weights that would
-    be kept) and `over`: complete, pruned, or empty where the training has failed."""
+    At the end, or when the trial is pruned, closes the rows and raises `TrialOver`. Trials may
+    differ in their number of epochs, so they are compared at the same tenth of their training. They
+    are not pruned at the first epoch, in the first two tenths, or at the last epoch, when the work
+    is done. The search reads the attributes `epoch`, `value` (of the weights that would be kept)
+    and `over`: complete, pruned, or empty if the training failed."""
     study = optuna.load_study(
         study_name=folder.parent.name, storage=storage(folder.parent), pruner=PRUNER
     )
@@ -49,7 +48,7 @@ def watched(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping
             yield row
             if metric not in row:
                 there = ", ".join(name for name in row if name.startswith("val_"))
-                why = f"its epochs have no {metric}, but {there}; --metric NAME takes another"
+                why = f"its epochs have no {metric}; choose one of {there} with --metric NAME"
                 raise ValueError(why)
             if row.get("best", True):
                 value = float(row[metric])

@@ -1,7 +1,7 @@
-"""Whether an annotation allows a value as YAML gives it, and what it allows in words.
+"""Check values from YAML against type annotations, and describe what these allow.
 
-pydantic's strict mode has the same meaning, but none of our other dependencies brings it, tensors
-and callables would still have to be excepted, and its messages are not in YAML's terms."""
+pydantic's strict mode means the same, but no other dependency brings it, tensors and callables
+would still need exceptions, and its messages are not in YAML's terms."""
 
 import inspect
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 from galaxymorph.text import nearest
 
-KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # types of the values, and their name in words
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # types of values, and their description
     **dict.fromkeys((None, type(None)), ((type(None),), "null")),
     bool: ((bool,), "true or false"),
     int: ((int,), "a whole number"),
@@ -28,8 +28,7 @@ UNIONS = (typing.Union, types.UnionType)
 
 
 def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], int]:
-    """The kind of an annotation, its arguments, and, of a tuple, how many values it has (0: any
-    number). Every mapping is a `dict`."""
+    """Kind (`dict` for mappings) and arguments of an annotation; length of a tuple (0: any)."""
     kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
     if inspect.isclass(kind) and issubclass(kind, Mapping):
         return dict, arguments, 0
@@ -37,10 +36,10 @@ def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], int]:
 
 
 def accepts(value: Any, hint: Any) -> bool:
-    """Whether an annotation allows a value; one that YAML cannot express (a tensor) always does."""
+    """Return whether an annotation allows a value; always if YAML cannot express it (tensors)."""
     kind, arguments, length = _parts(hint)
     if kind in KINDS:
-        return type(value) in KINDS[kind][0]  # true is not a whole number
+        return type(value) in KINDS[kind][0]  # true is not an integer
     if kind in UNIONS:
         return any(accepts(value, each) for each in arguments)
     if kind is typing.Literal:
@@ -59,7 +58,7 @@ def accepts(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """What an annotation allows, in words."""
+    """Describe in words what an annotation allows."""
     kind, arguments, length = _parts(hint)
     if kind in KINDS:
         return KINDS[kind][1]
@@ -68,7 +67,7 @@ def describe(hint: Any) -> str:
     if kind is typing.Literal:
         return " or ".join(map(str, arguments))
     if kind is dict:
-        return "keys below it"
+        return "a mapping"
     if kind not in LISTS:
         return getattr(hint, "__name__", str(hint))
     inner = " and ".join(dict.fromkeys(describe(each) for each in arguments if each is not ...))
@@ -77,7 +76,7 @@ def describe(hint: Any) -> str:
 
 
 def expectation(value: Any, hint: Any) -> str:
-    """Say what was expected in place of a value."""
+    """Say what was expected instead of a value."""
     allowed = describe(hint)
     message = f"expected {allowed}, found {json.dumps(value, default=str)}"
     if not isinstance(value, str):
@@ -88,7 +87,7 @@ def expectation(value: Any, hint: Any) -> str:
 
 
 def exponent(text: str) -> str | None:
-    """Write `3e-2`, which YAML takes for text, as YAML wants a number: `3.0e-2`."""
+    """Rewrite `3e-2`, which YAML reads as text, as the number `3.0e-2`."""
     match = re.fullmatch(r"([-+]?\d+)(?:\.(\d*))?[eE]([-+]?)(\d+)", text)
     if not match:
         return None

@@ -158,9 +158,9 @@ class FakeFigure:
         ),
         ("classes", {"question": "bar"}, "predicts classes"),
         ("classes", {"answer": "spirals"}, "unknown class 'spirals'; did you mean 'spiral'"),
-        ("none", {"answer": "spiral"}, "learned without labels"),
+        ("none", {"answer": "spiral"}, "trained without labels"),
         ("classes", {"ids": ["587722"]}, "called mock-0-0000007"),
-        ("classes", {"methods": ["cam"]}, "one of gradcam"),
+        ("classes", {"methods": ["cam"]}, "did you mean 'gradcam'"),
         ("classes", {"layer": "layer2"}, "the nearest that do"),
     ],
 )

@@ -368,7 +368,7 @@ def test_wrong_images_are_refused(models, galaxies, tmp_path, make, message):
 
 @pytest.mark.parametrize("option", [{"batch_size": 0}, {"crop": 0}])
 def test_options_out_of_range(models, galaxies, tmp_path, option):
-    with pytest.raises(ValueError, match=f"{next(iter(option))}=0: at least 1"):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}=0: expected at least 1"):
         run(models, "votes", galaxies, tmp_path / "out.csv", **option)
 
 
@@ -484,7 +484,7 @@ def test_what_is_there_is_kept(models, galaxies, tmp_path, monkeypatch):
     out, said = tmp_path / "out.csv", []
     out.write_text("a file of somebody else\n")
     with pytest.raises(
-        FileExistsError, match="out.csv exists, but was made with another model.*--force"
+        FileExistsError, match="out.csv exists, but was made with a different model.*--force"
     ):
         run(models, "votes", galaxies, out)
     assert out.read_text() == "a file of somebody else\n"
@@ -565,6 +565,6 @@ def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
         similar.similar(model, [galaxies], "10018", out=tmp_path)
     with pytest.raises(ValueError, match="'2' is the only galaxy"):
         similar.similar(model, [galaxies / "2.jpg"], "2", out=tmp_path)
-    with pytest.raises(ValueError, match="the galaxy '2' cannot be read: crop of 90 px"):
+    with pytest.raises(ValueError, match="galaxy '2' cannot be read: crop of 90 px"):
         similar.similar(model, [galaxies], "2", out=tmp_path, crop=90)
     assert list(tmp_path.glob("similar*")) == []

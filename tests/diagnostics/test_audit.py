@@ -186,7 +186,7 @@ def test_normalisation_that_is_unknown_or_not_what_the_encoder_does_is_a_warning
     found = result(audit.model(normalised([0.2] * 3, [0.2] * 3), sample), "normalisation")
     assert (found.severity, "normalisation_ids" in found.message) == ("warning", True)
     other = header(normalisation={"mean": 0.5, "std": 0.5})
-    assert "its encoder takes" in result(audit.model(other, sample), "normalisation").message
+    assert "its encoder uses" in result(audit.model(other, sample), "normalisation").message
 
 
 # ---- all that a run has made

@@ -38,7 +38,7 @@ def test_predictions_without_fault_pass(table, sample):
 
 def test_ids_that_begin_again_in_each_batch(table, sample):
     table["id"] = [f"galaxy{row % 32}" for row in range(len(table))]
-    with pytest.raises(ValueError, match="duplicate id 'galaxy0' .rows 2, 34, 66"):
+    with pytest.raises(ValueError, match="duplicate id.*galaxy0"):
         audited(table, sample)
 
 

@@ -93,7 +93,7 @@ def test_neighbours_vote_by_direction_and_unlabelled_ones_do_not():
     assert (
         features.knn_accuracy(train, train_labels, val[:1], np.array([1]), k=99) == 1
     )  # all there are
-    with pytest.raises(ValueError, match="0 labelled galaxies to train and 4 to validate with"):
+    with pytest.raises(ValueError, match="0 labelled training and 4 labelled validation galaxies"):
         features.knn_accuracy(train, -np.ones(5, int), val, np.zeros(4, int))
 
 

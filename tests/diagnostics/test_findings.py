@@ -16,7 +16,7 @@ FINDINGS = [
 def test_a_leak_stops_unless_it_is_allowed():
     with pytest.raises(
         findings.Leak,
-        match=r"a \(train\) = a \(test\)\. What to do: leave them out.*\n.*allow: \['ids'\]",
+        match=r"a \(train\) = a \(test\)\. What to do: remove them.*\n.*allow: \['ids'\]",
     ):
         findings.check(FINDINGS)
     findings.check(FINDINGS, allow=["ids"])

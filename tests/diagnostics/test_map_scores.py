@@ -77,7 +77,7 @@ def test_sentences_follow_the_interval():
         table.low.isna().all() and table.gain_low.isna().all() and table.value.notna().all()
     )  # one galaxy: no interval
     assert [said.split(": ")[1] for said in map_scores.sentences(table)] == [
-        "nothing can be said without the centred control and two galaxies or more."
+        "not assessed, which needs the centred control and at least two galaxies."
     ] * 2
     alone, _ = map_scores.compare(Toy(), images(3), first, methods=("gradcam",))
     assert alone.gain.isna().all() and alone.low.notna().all()

@@ -69,20 +69,20 @@ def test_the_table_has_means_and_extremes_and_the_worst_first():
 def test_sentences_say_what_was_not_as_expected():
     shuffled, view, leak, epoch = mistakes.sentences(made())
     assert (
-        "reports macro F1 0.260 where the honest one is 0.900, -0.640 (-0.660 to -0.620 over 2 "
+        "reports macro F1 0.260, where the honest value is 0.900, -0.640 (-0.660 to -0.620 over 2 "
         "seeds, 200 test" in shuffled
     )
     assert "too low. Found by: audit: order in 1 of 2 seeds." in shuffled
-    assert "too good, the other way than expected. Found by: no check" in view and view.endswith(
+    assert "too good, contrary to expectation. Found by: no check" in view and view.endswith(
         "random weights 0.65."
     )
     low, high = wilson(178, 198)
     assert "too good. Found by: audit: ids." in leak and not low <= 0.97 <= high
-    assert "the seeds do not agree that it made a difference" in epoch
+    assert "the seeds disagree on whether it made a difference" in epoch
     (alone,) = mistakes.sentences([replay(EPOCH, 0.91, 0.90, 200, WHY, {})])
     low, high = wilson(180, 200)
     assert (
-        f"95 % interval of the honest number for so many galaxies ({low:.3f} to {high:.3f})"
+        f"95 % interval of the honest value for this many galaxies ({low:.3f} to {high:.3f})"
         in alone
     )
     assert "(one seed, 200 test galaxies): too good, though" in alone

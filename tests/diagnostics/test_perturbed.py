@@ -160,16 +160,16 @@ def broken(**changes):
             broken().drop(columns=["p_a", "p_b", "p_c"]),
             "under 'reference': missing column 'p_<class>'",
         ),
-        (broken()[:3], "perturbations are reference: at least two"),
-        (broken()[3:], "perturbations are 1, 2: at least two, one of them 'reference'"),
-        (broken()[:0], "perturbations are none"),
-        (broken().drop(index=4), "not there under both 'reference' and '1' with one label: y"),
+        (broken()[:3], "expected at least two, including 'reference', found reference"),
+        (broken()[3:], "at least two, including 'reference', found 1, 2"),
+        (broken()[:0], "including 'reference', found none"),
+        (broken().drop(index=4), "do not occur under both 'reference' and '1' with one label: y"),
         (broken(id=(4, "x")), r"under '1': duplicate id, .* line \d \(id x\)"),
         (broken(p_a=(4, 0.9)), r"under '1': .* sum to 1, 1 of \d+ rows: line 3 \(id y\) 1.4"),
         (broken(p_a=(4, np.nan)), r"line 3 \(id y\) nan"),
         (broken(label=(3, "d")), r"under '1': label is not a class, .*\(id x\) 'd'; .* a, b, c"),
-        (broken(label=(3, "c")), "not there under both 'reference' and '1' with one label: x"),
-        (broken(label=(8, "c")), "not there under both 'reference' and '2' with one label: z"),
+        (broken(label=(3, "c")), "do not occur under both 'reference' and '1' with one label: x"),
+        (broken(label=(8, "c")), "do not occur under both 'reference' and '2' with one label: z"),
     ],
 )
 def test_faulty_tables_are_refused(table, message):
@@ -178,9 +178,11 @@ def test_faulty_tables_are_refused(table, message):
 
 
 def test_faulty_features_are_refused():
-    with pytest.raises(ValueError, match="perturbations are reference: at least two"):
+    with pytest.raises(
+        ValueError, match="expected at least two, including 'reference', found reference"
+    ):
         of_features(torch.zeros(1, 4, 2))
-    with pytest.raises(ValueError, match="features of 1 galaxies: at least two"):
+    with pytest.raises(ValueError, match="features of 1 galaxies: expected at least two"):
         of_features(torch.zeros(4, 1, 2))
     values = torch.zeros(3, 4, 2)
     values[2, 1, 0] = math.nan

@@ -200,7 +200,7 @@ def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
     other = published_mistakes.other_preprocessing(sample, model, mean=[3.0, 3.0, 3.0], std=0.15)
     assert other.reported < other.honest and other.honest == same.honest
     assert other.finding.check == "normalisation" and other.finding.severity == "warning"
-    assert "takes mean [3.0, 3.0, 3.0]" in other.finding.message
+    assert "uses mean [3.0, 3.0, 3.0]" in other.finding.message
     assert all(
         torch.equal(before[name], value)
         for name, value in [*model.state_dict().items(), *model.named_buffers()]
@@ -231,12 +231,12 @@ def test_validation_galaxies_that_were_trained_on_flatter():
     assert share > 0.9  # 1 - (1/4)^3 of them
     assert found.reported > 0.25 + 3 * np.sqrt(0.25 * 0.75 / 20)  # chance of 20 galaxies
     assert abs(found.honest - 0.25) < 3 * np.sqrt(0.25 * 0.75 / 60)
-    assert found.beside["validation galaxies with a split that stays"] < found.reported
+    assert found.beside["validation galaxies with a fixed split"] < found.reported
     assert found.finding.check == "labels seen" and found.finding.severity == "warning"
 
 
 def test_a_training_has_a_leg():
-    with pytest.raises(ValueError, match=r"legs=0: a training has 1 or more"):
+    with pytest.raises(ValueError, match=r"legs=0: expected at least 1"):
         published_mistakes.resampled_validation(galaxies(), memory, legs=0, epochs=1)
 
 
@@ -247,7 +247,7 @@ def test_one_leg_is_the_honest_training():
     )
     model, history = published_mistakes.honest(sample, memory, seed=2, epochs=3, **TRAINING)
     assert found.reported == history.val_accuracy[history.val_loss.idxmin()]
-    assert found.reported == found.beside["validation galaxies with a split that stays"]
+    assert found.reported == found.beside["validation galaxies with a fixed split"]
     assert found.honest == pytest.approx(right(model, sample.part("test")), abs=0.03)
     assert found.beside["share of the last validation galaxies that had been trained on"] == 0
     assert found.finding.severity == "passed"

@@ -192,7 +192,7 @@ def test_averaged_over_orientations_a_prediction_is_constant_in_them_and_repeats
 
 
 def test_other_turns_are_refused():
-    with pytest.raises(ValueError, match="turns='flips': one of orientations, angles"):
+    with pytest.raises(ValueError, match="unknown turns 'flips'. Known: orientations, angles"):
         rotation.turned(predict(Pooled()), noise(), turns="flips")
 
 
@@ -352,8 +352,8 @@ def test_methods_are_called_after_their_steps():
     names = ["resnet18", "cnn n_labels=50", "moco", "cae", "a.b"]
     assert rotation.methods(models) == dict(zip(names, models, strict=True))
     with pytest.raises(
-        ValueError, match="seed=0.safetensors and .*seed=1.safetensors are both of resnet18"
+        ValueError, match="seed=0.safetensors and .*seed=1.safetensors both belong to resnet18"
     ):
         rotation.methods([models[0], models[0].replace("seed=0", "seed=1")])
-    with pytest.raises(ValueError, match="models: none is given"):
+    with pytest.raises(ValueError, match="models: none given"):
         rotation.methods([])

@@ -622,7 +622,7 @@ def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
     brought = foreign.read(files(one=GOOD))
     with pytest.raises(
         ValueError,
-        match=r"results/mine: this run is no comparison of files, .* --run NAME makes another one",
+        match=r"results/mine: this run was not made from files, .* --run NAME makes a separate one",
     ):
         foreign_write("mine", brought)
     with pytest.raises(ValueError, match=r"--run my/run: expected a name"):

@@ -245,7 +245,7 @@ def test_environment_and_figure(project):
 
 
 def test_read_a_run_by_hand(project):
-    with pytest.raises(FileNotFoundError, match="run 'by_hand' has no step yet"):
+    with pytest.raises(FileNotFoundError, match="run 'by_hand' has no steps yet"):
         results.read("by_hand")
     for name in ("a", "b/seed=0,rate=0.1"):
         step = Step("by_hand", name)

@@ -21,12 +21,12 @@ def test_parameters_are_plain_values(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([cell("x = 1")], "has 0 cells with the tag `parameters`"),
+        ([cell("x = 1")], "expected one cell tagged `parameters`, found 0"),
         ([cell("run = 1\nstep = print(3)", "parameters")], "`print(3)` is not a plain value"),
         ([cell("import os", "parameters")], "`import os` is not a plain assignment"),
         ([cell("run: str", "parameters")], "`run: str` is not a plain assignment"),
         ([cell("x = = 1", "parameters")], "not valid Python: x = = 1"),
-        ([cell("run = 1", "parameters")], "has no parameter `step`"),
+        ([cell("run = 1", "parameters")], "needs the parameter `step`"),
         (None, "not a version-4 notebook"),
     ],
 )
@@ -70,7 +70,7 @@ def test_options_of_what_parameters_are_handed_to(tmp_path):
     assert list(found.mistakes({"parts": {"width": 3}, "base": 7, "other": {"x": 1}})) == []
     mistakes = dict(found.mistakes({"parts": {"widht": 3, "tabsize": 2}, "step": "z", "bas": 1}))
     assert mistakes["parts.widht"].startswith("textwrap.TextWrapper has no such option (did you m")
-    assert mistakes["parts.tabsize"].startswith("the notebook itself fills tabsize of textwrap.Tex")
+    assert mistakes["parts.tabsize"].startswith("the notebook itself sets tabsize of textwrap.Tex")
     assert mistakes["step"] == "is set by the runner"
     assert mistakes["bas"] == (
         "01_a.ipynb has no such parameter (did you mean base?); it has parts, base, other"

@@ -275,7 +275,7 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
     [
         (
             ["encoder: vgg16", "over: {encoder.name: [resnet50]}"],
-            "tuned.encoder.name: is given by tuned.over, too",
+            "tuned.encoder.name: is also given by tuned.over",
         ),
         (
             ["galaxies: galaxy10", "over: {galaxies.image_sise: [3]}"],
@@ -283,10 +283,10 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
         ),
         (
             ["encoder: {step: resnet81}"],
-            "tuned.encoder: there is no earlier step resnet81 (did you mean resnet18?)",
+            "tuned.encoder: no earlier step 'resnet81' (did you mean resnet18?)",
         ),
-        (["over: {encoder: [{step: 3}]}"], "tuned.over.encoder: there is no earlier step 3"),
-        (["encoder: {step: tuned}"], "tuned.encoder: there is no earlier step tuned"),
+        (["over: {encoder: [{step: 3}]}"], "tuned.over.encoder: no earlier step 3"),
+        (["encoder: {step: tuned}"], "tuned.encoder: no earlier step 'tuned'"),
         (
             ["encoder: {step: resnet18}"],
             "tuned.encoder: resnet18/seed=0, resnet18/seed=1 match; choose one, such as "
@@ -294,7 +294,7 @@ def test_a_reader_of_all_steps_needs_the_model_alone(project):
         ),
         (
             ["over: {seed: [1, 2]}", "encoder: {step: resnet18}"],
-            "no job of resnet18 matches; there is resnet18/seed=0, resnet18/seed=1",
+            "no job of resnet18 matches; it has resnet18/seed=0, resnet18/seed=1",
         ),
         (["encoder: {step: compare}"], "compare (10_compare.ipynb) makes no model file"),
         (
@@ -323,28 +323,32 @@ def test_wrong_steps_for_models_are_named(project, lines, message):
     [
         (
             ["over: {seed: [0]}", "encoder: models/{run}/resnet18/seed={seed}.safetensors"],
-            "tuned.encoder: '{run}' placeholders are gone; write encoder: {step: resnet18}",
+            "tuned.encoder: placeholders ('{run}') are not supported; "
+            "write encoder: {step: resnet18}",
         ),
         (
             ["encoder: {name: 'models/{run}/resnet18/seed={seed},zoom=null.safetensors'}"],
-            "tuned.encoder.name: '{run}' placeholders are gone; "
+            "tuned.encoder.name: placeholders ('{run}') are not supported; "
             "write encoder: {step: resnet18, zoom: null}",
         ),
         (
             ["classes: ['models/{run}/resnet18/seed={seed}.safetensors']"],
-            "tuned.classes.0: '{run}' placeholders are gone; write {step: resnet18}",
+            "tuned.classes.0: placeholders ('{run}') are not supported; write {step: resnet18}",
         ),
         (
             ["encoder: 'models/{run}/{seed}.safetensors'"],
-            "tuned.encoder: '{run}' placeholders are gone; write encoder: {step: NAME}, with",
+            "tuned.encoder: placeholders ('{run}') are not supported; "
+            "write encoder: {step: NAME}, with",
         ),
         (
             ["free: {deep: ['{seed}']}"],
-            "tuned.free.deep.0: '{seed}' placeholders are gone; write {step: NAME}, with",
+            "tuned.free.deep.0: placeholders ('{seed}') are not supported; "
+            "write {step: NAME}, with",
         ),
         (
             ["over: {free.x: ['{sed}'], seed: [0]}"],
-            "tuned.over.free.x.0: '{sed}' placeholders are gone; write {step: NAME}, with",
+            "tuned.over.free.x.0: placeholders ('{sed}') are not supported; "
+            "write {step: NAME}, with",
         ),
         (
             ["encoder: ./models/mock/resnet18/seed=1.safetensors"],
@@ -359,14 +363,14 @@ def test_wrong_steps_for_models_are_named(project, lines, message):
             ["search: {encoder.name: [resnet18, models/mock/resnet18/seed=0.safetensors]}"],
             "tuned.search.encoder.name.1: models/mock/resnet18/seed=0.safetensors is made by",
         ),
-        (["encoder: models/mock/tuned.safetensors"], "tuned makes it, which is not an earlier"),
+        (["encoder: models/mock/tuned.safetensors"], "by tuned, which is not an earlier"),
         (
             ["over: {encoder: [models/mock/no.safetensors]}"],
-            "tuned.over.encoder: models/mock/no.safetensors: there is no such file",
+            "tuned.over.encoder: models/mock/no.safetensors: no such file",
         ),
         (
             ["encoder: models/other/resnet18.safetensors"],
-            "tuned.encoder.name: models/other/resnet18.safetensors: there is no such file",
+            "tuned.encoder.name: models/other/resnet18.safetensors: no such file",
         ),
     ],
 )
@@ -395,14 +399,14 @@ def test_a_model_from_elsewhere_is_a_path(project):
     file.with_name("late.safetensors").touch()
     (project / "params.yaml").write_text(PARAMS + "late: {notebook: 02_train}\n")
     (found,) = problems(project, "resnet18.encoder=models/mock/late.safetensors")
-    assert "late makes it, which is not an earlier step" in found
+    assert "late, which is not an earlier step" in found
 
 
 def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
     later = "late: {notebook: 02_train, encoder: {step: bad}}\n"
     later += "compared: {notebook: 10_compare, steps: [bad]}\n"
     (found,) = problems(project, text=f"{PARAMS}bad: {{notebook: nowhere}}\n{later}")
-    assert found.startswith("params.yaml: bad.notebook: nowhere.ipynb: there is no such notebook")
+    assert found.startswith("params.yaml: bad.notebook: nowhere.ipynb: no such notebook")
 
 
 @pytest.mark.parametrize(
@@ -442,16 +446,16 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
         ),
         (
             "resnet18.training.seed=3",
-            "the notebook itself fills seed of train.fit; set the step's parameter instead",
+            "the notebook itself sets seed of train.fit; change the step's parameter instead",
         ),
-        ("resnet18.training.val=3", "the notebook itself fills val of train.fit"),
-        ("resnt18.seed=3", "there is no step resnt18 (did you mean resnet18?)"),
+        ("resnet18.training.val=3", "the notebook itself sets val of train.fit"),
+        ("resnt18.seed=3", "unknown step 'resnt18'; did you mean 'resnet18'?"),
         ("resnet18.step=x", "resnet18.step: is set by the runner"),
-        ("resnet18.notebook=02_trian", "there is no such notebook in"),
+        ("resnet18.notebook=02_trian", "no such notebook in"),
         ("resnet18.notebook=02_trian", "(did you mean 02_train?)"),
         (
             "compare.steps=[resnet81]",
-            "compare.steps: there is no earlier step resnet81 (did you mean resnet18?)",
+            "compare.steps: no earlier step 'resnet81' (did you mean resnet18?)",
         ),
         ("compare.steps=resnet18", "expected a list of earlier steps, found 'resnet18'"),
     ],
@@ -483,13 +487,13 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
             "resnet18.training.optimizer=adam",
             'expected adamw or sgd, found "adam" (did you mean adamw?)',
         ),
-        ("resnet18.training=5", "resnet18.training: expected keys below it, found 5"),
-        ("resnet18.training.epochs.more=5", "resnet18.training.epochs has no keys below it"),
+        ("resnet18.training=5", "resnet18.training: expected a mapping, found 5"),
+        ("resnet18.training.epochs.more=5", "resnet18.training.epochs is not a mapping"),
         ("resnet18.over.seed=[0.5]", "resnet18.over.seed: expected a whole number, found 0.5"),
         ("resnet18.over.seed.x=[0]", "resnet18.over.seed.x: "),
         (
             "resnet18.seed=3",
-            "resnet18.seed: is given by resnet18.over, too; leave one of the two out",
+            "resnet18.seed: is also given by resnet18.over; remove one of the two",
         ),
         ("resnet18.zoom=big", "resnet18.zoom: expected a number"),
         ("resnet18.zoom=true", "resnet18.zoom: expected a number, found true"),
@@ -501,17 +505,17 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
         ),  # handed to load
         ("resnet18.over.seed=[0, x]", 'resnet18.over.seed: expected a whole number, found "x"'),
         ("resnet18.over.seed=3", "resnet18.over.seed: expected a list of values, found 3"),
-        ("resnet18.over.seed=[3, 3]", "a value is given twice"),
+        ("resnet18.over.seed=[3, 3]", "duplicate value"),
         ("resnet18.over.zoom=[]", "expected a list of values"),
         ("resnet18.over=[seed]", "expected parameters with lists of values"),
-        ("galaxies=3", "galaxies: expected keys below it, found 3"),
-        ("resnet18.encoder=3", "resnet18.encoder: expected keys below it, found 3"),
+        ("galaxies=3", "galaxies: expected a mapping, found 3"),
+        ("resnet18.encoder=3", "resnet18.encoder: expected a mapping, found 3"),
         (
             "resnet18.training=long",
-            'resnet18.training: expected keys below it, found "long"',
+            'resnet18.training: expected a mapping, found "long"',
         ),  # it has no name
         ("run=a/b", "expected a name of letters"),
-        ("resnet18.free={3: x}", "the key 3 is not text"),
+        ("resnet18.free={3: x}", "key 3 is not text"),
         ("resnet18.seed", "expected KEY=VALUE"),
         ("resnet18.seed=[", "not valid YAML"),
     ],
@@ -542,21 +546,21 @@ def test_right_values_are_taken(project, override):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("run: x\n", "params.yaml: there is no step"),
+        ("run: x\n", "params.yaml: no steps found"),
         ("resnet18: {notebook: 02_train}\n", "params.yaml: run: missing"),
         ("run: x\nresnet18:\n", "params.yaml: resnet18: a step needs `notebook: NAME`"),
         (
             "run: x\ngalaxis: {name: simulated}\nresnet18: {notebook: 02_train}\n",
             "galaxis: a step needs `notebook: NAME` below it (did",
         ),
-        ("run: x\n../a: {notebook: 02_train}\n", "a step's name is of letters"),
+        ("run: x\n../a: {notebook: 02_train}\n", "expected a name of letters"),
         (
             "run: x\na: {notebook: 02_train, training: {epochs: 3e2}}\n",
             "params.yaml: a.training.epochs: expected",
         ),
         (
             "run: x\na: {notebook: 02_train, over: {encoder.name: [a/b, a-b]}}\n",
-            "two combinations have the same folder",
+            "two combinations share the folder",
         ),
     ],
 )
@@ -587,7 +591,7 @@ def test_a_notebook_of_an_old_name_is_refused_with_the_new_one(project, old, new
     for path in (Path(__file__).parents[2] / "notebooks").glob("*.ipynb"):
         (project / "notebooks" / path.name).touch()
     (found,) = problems(project, text=f"run: x\na: {{notebook: {old}}}\n")
-    assert f"{old}.ipynb: there is no such notebook" in found
+    assert f"{old}.ipynb: no such notebook" in found
     assert found.endswith(f" (did you mean {new}?)")
 
 

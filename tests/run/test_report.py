@@ -210,7 +210,7 @@ def test_the_report_says_what_is_there_and_what_is_missing(run):
     text = report.write("toy").read_text()
     rows = Reader(text).rows
     assert "Missing: net/seed=1, net/seed=2." in text
-    assert "2 of 4 jobs · 2 min 10 s of computing · finished 2026-01-02 03:04 UTC" in " ".join(
+    assert "2 of 4 jobs · 2 min 10 s of computing time · finished 2026-01-02 03:04 UTC" in " ".join(
         text.split()
     )
     assert "<p>One is &lt; two.</p>" in text
@@ -330,7 +330,7 @@ def test_a_run_without_comparison_and_a_run_that_is_not_there(run):
     (run / "compare" / "table.csv").unlink()
     assert report.text("toy") == ""
     assert report.write("toy").is_file()
-    with pytest.raises(FileNotFoundError, match="run 'other' has no step yet"):
+    with pytest.raises(FileNotFoundError, match="run 'other' has no steps yet"):
         report.write("other")
 
 

@@ -199,7 +199,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
         project / "params.yaml",
         overrides=["a.over.seed=[0, 1]", "frozen.source.seed=1", "a.pause=0.01"],
     )
-    assert done_changed(plan, plan.jobs[0]) == "plot.png is gone"
+    assert done_changed(plan, plan.jobs[0]) == "plot.png is missing"
     assert done_changed(plan, plan.jobs[1]) == ""
     assert done_changed(changed, changed.jobs[1]) == "parameters changed"
 
@@ -213,7 +213,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     (project / "models" / "toy" / "a" / "seed=2.safetensors").write_text("other weights")
     assert done_changed(plan, plan.jobs[3]) == "files and upstream changed"
     (folder / "frozen" / "dnn" / "predictions.csv").unlink()
-    assert done_changed(plan, plan.jobs[3]) == "dnn/predictions.csv is gone"
+    assert done_changed(plan, plan.jobs[3]) == "dnn/predictions.csv is missing"
     Step("toy", "frozen").row("dnn").metrics({})
     assert done_changed(plan, plan.jobs[3]) == "new"
 
@@ -249,20 +249,20 @@ def test_failures_stay_with_themselves(project):
         "after",
     ]  # no failures, but nothing that passes for a result either
     assert "offline: not run: weights not available offline: https://example.org/w-0.pth" in said
-    assert "after: not run, it needs offline" in said
+    assert "after: not run, needs offline" in said
     assert [(job.done, job.not_run) for job in results.read("toy", ["offline", "after"])] == [
         (False, "weights not available offline"),
-        (False, "it needs offline"),
+        (False, "needs offline"),
     ]
     assert "in code cell 3" in said
     assert 'raise RuntimeError("the telescope is closed")' in said
     assert "RuntimeError: the telescope is closed" in said
     assert "\x1b" not in said
-    assert "has not written plot.png, which is one of its outputs" in said
+    assert "did not write its output plot.png" in said
     assert "metrics.json: accuracy is nan" in said
     assert "Kernel died" in said
-    assert "reader: not executed, it needs closed" in said
-    assert "tuned: not executed, it needs closed" in said
+    assert "reader: not executed, needs closed" in said
+    assert "tuned: not executed, needs closed" in said
     for name in outcome.failed:
         assert not (folder / name / "done.json").exists()
     partial = json.loads((folder / "closed" / "notebook.ipynb").read_text())

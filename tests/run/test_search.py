@@ -354,7 +354,8 @@ def test_a_measure_that_is_not_there_is_named(fast):
     failed, said = search(make_plan(fast), n_trials=2, metric="val_mse")
     assert (
         failed == ["a"]
-        and "its epochs have no val_mse, but val_accuracy, val_loss; --metric NAME" in said
+        and "its epochs have no val_mse; choose one of val_accuracy, val_loss with --metric NAME"
+        in said
     )
     assert (
         search(make_plan(fast), n_trials=2)[0] == []
@@ -365,7 +366,7 @@ def test_steps_get_the_same_number_of_trials_and_one_file(fast):
     plan = make_plan(fast, a={}, b={"encoder": "resnet18"}, c={})
     _, said = search(plan, "a", "b", n_trials=4)
     assert len(table(fast, "a")) == len(table(fast, "b")) == 4
-    assert "all of them, 4 trials each" in said
+    assert "all steps, 4 trials each" in said
     both = read_plan(fast / "results/toy/tune/best.yaml")
     assert (
         (fast / "results/toy/tune/best.yaml")
@@ -444,7 +445,7 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
 def test_where_the_own_values_fail_there_is_nothing_to_search(fast):
     failed, said = search(make_plan(fast, a={"trouble": "raise"}), n_trials=5)
     assert failed == ["a"]
-    assert "the first trial, with the step's own values, has failed RuntimeError: the tele" in said
+    assert "the first trial, with the step's own values, failed RuntimeError: the tele" in said
     assert (fast / "results/toy/tune/a/trial-0001/notebook.ipynb").is_file()
     assert search(make_plan(fast), n_trials=1)[0] == []  # mended
     assert list(table(fast)["training.learning_rate"]) == [1e-4]
@@ -453,7 +454,7 @@ def test_where_the_own_values_fail_there_is_nothing_to_search(fast):
 def test_trials_that_fail_are_counted_and_said(fast):
     failed, said = search(make_plan(fast, a={"trouble": "diverge"}), n_trials=10)
     trials = table(fast)
-    assert failed == ["a"] and "3 trials have failed one after the other" in said
+    assert failed == ["a"] and "3 consecutive trials failed" in said
     assert list(trials.state) == ["complete", "failed", "failed", "failed"]
     assert set(trials.error[1:]) == {"FloatingPointError: the loss is not finite"}
     assert trials.value[1:].isna().all() and (trials.best == trials.value[0]).all()
@@ -466,10 +467,10 @@ def test_another_search_does_not_mix_with_the_trials_before(fast):
     failed, said = search(
         make_plan(fast, overrides=["a.search.training.batch_size=[16, 64]"]), n_trials=2
     )
-    assert failed == ["a"] and "has 1 trial of another search" in said
+    assert failed == ["a"] and "has 1 trial of a different search" in said
     assert (
         "search.training.batch_size.1: 32 before, 64 now" in said
-        and "--restart begins again" in said
+        and "--restart discards them" in said
     )
     failed, said = search(make_plan(fast, overrides=["a.training.epochs=3"]), n_trials=2)
     assert failed == ["a"] and "parameters.training.epochs: 10 before, 3 now" in said
@@ -613,11 +614,11 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
         ),
         (
             "training.learning_rate={low: 0.1, high: 0.1}",
-            "low has to be less than high, found 0.1 and 0.1",
+            "low must be less than high, found 0.1 and 0.1",
         ),
         (
             "training.learning_rate={low: 0, high: 0.1, log: true}",
-            "a logarithmic range begins above 0, found low: 0",
+            "a logarithmic range must start above 0, found low: 0",
         ),
         (
             "training.learning_rate={low: 0.1, high: 0.2, log: 1}",
@@ -633,13 +634,13 @@ def test_whole_numbers_are_those_of_whole_parameters(project):
         ),
         ("training.learning_rate=0.1", "expected a list of two values or more"),
         ("training.batch_size=[16]", "expected a list of two values or more"),
-        ("training.batch_size=[16, 16]", "a value is given twice"),
-        ("seed=[0, 1]", "draws other galaxies, and trials can be compared on the same ones alone"),
-        ("galaxies.n_galaxies=[100, 200]", "draws other galaxies"),
+        ("training.batch_size=[16, 16]", "duplicate value"),
+        ("seed=[0, 1]", "changes the galaxies, and trials can only be compared on the same ones"),
+        ("galaxies.n_galaxies=[100, 200]", "changes the galaxies"),
         ("step=[a, b]", "is set by the runner"),
         (
             "training=[{epochs: 3}, {epochs: 4}]",
-            "is given by a.search.training.learning_rate, too; leave one of the two out",
+            "is also given by a.search.training.learning_rate; remove one of the two",
         ),
     ],
 )
@@ -657,7 +658,7 @@ def test_wrong_searches_are_refused_before_anything_runs(project, override, mess
 def test_what_is_repeated_cannot_be_searched(project):
     with pytest.raises(
         ParamsError,
-        match=r"a.search.training.batch_size: is given by a.over.training.batch_size, too",
+        match=r"a.search.training.batch_size: is also given by a.over.training.batch_size",
     ):
         make_plan(project, a={"over": {"training.batch_size": [16, 32]}})
     with pytest.raises(
@@ -671,20 +672,22 @@ def test_what_is_repeated_cannot_be_searched(project):
     [
         (
             {"search": {}},
-            "a.search: missing; it says what may be tried, such as search: {training.learning_r",
+            "a.search: missing; it defines what to try, such as search: {training.learning_r",
         ),
-        ({"notebook": "05_forest"}, "tune a: 05_forest.ipynb does not train by epochs"),
+        ({"notebook": "05_forest"}, "tune a: 05_forest.ipynb does not record epochs"),
         (
             {"training": {"batch_size": 8}},
-            "a.search.training.batch_size: begins with the step's own value, 8, which is outside",
+            "a.search.training.batch_size: the first trial needs the step's own value, 8, "
+            "which is outside",
         ),
         (
             {"training": {"learning_rate": 1.0}},
-            "a.search.training.learning_rate: begins with the step's own value, 1.0, which",
+            "a.search.training.learning_rate: the first trial needs the step's own value, "
+            "1.0, which is outside",
         ),
         (
             {"search": {"encoder.width": [1, 2]}},
-            "a.search.encoder.width: begins with the step's own value, which is missing",
+            "a.search.encoder.width: the first trial needs the step's own value, which is missing",
         ),
     ],
 )
@@ -702,13 +705,13 @@ def test_what_was_asked_for_is_checked(project):
     with pytest.raises(ParamsError) as error:
         search(plan, "fist", n_trials=0, metric="test_accuracy")
     assert error.value.problems == [
-        "--trials 0: at least 1",
+        "--trials 0: expected at least 1",
         "--metric test_accuracy: expected a measure of validation galaxies, such as val_accuracy "
         "or val_loss",
-        "tune fist: there is no such step (did you mean first?)",
+        "tune: unknown step 'fist'; did you mean 'first'? Known: first, a",
     ]
     with pytest.raises(
-        ParamsError, match="tune a: needs first; galaxymorph run --only first makes it"
+        ParamsError, match="tune a: needs first; make it by galaxymorph run --only first"
     ):
         search(plan)
 
@@ -716,7 +719,7 @@ def test_what_was_asked_for_is_checked(project):
 def test_the_command_says_what_is_wrong(project, capsys, monkeypatch):
     make_plan(project)
     assert cli.main(["tune", "b"]) == 2
-    assert "tune b: there is no such step" in capsys.readouterr().err
+    assert "tune: unknown step 'b'" in capsys.readouterr().err
     monkeypatch.setattr(search_module, "Local", Threads)
     assert cli.main(["tune", "a", "--trials", "1", "-s", "a.trouble=raise"]) == 1
     assert capsys.readouterr().err == "failed: a\n"

@@ -51,7 +51,7 @@ def test_what_annotations_allow(hint, right, wrong):
         ("adam", Optimizer, 'expected adamw or sgd, found "adam" (did you mean adamw?)'),
         ([1], tuple[int, str], "expected 2 values (a whole number and text), found [1]"),
         ("a", list[str] | Path, 'expected a list (text) or a path, found "a"'),
-        (1, Mapping[str, float], "expected keys below it, found 1"),
+        (1, Mapping[str, float], "expected a mapping, found 1"),
     ],
 )
 def test_what_was_expected_is_said_in_words(value, hint, message):
