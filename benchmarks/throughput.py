@@ -128,7 +128,7 @@ def main() -> None:
         compare(name, model, limit, options, classes=4, views=augment.Views())
     views = augment.Views(
         zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03
-    )  # as in notebooks/04_moco
+    )  # as in notebooks/05_moco
     for name in options.moco:
         torch.manual_seed(0)
         n = options.steps * options.batch_size

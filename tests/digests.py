@@ -55,7 +55,7 @@ FORENSICS = {
     "run": "forensics",
     "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
     "forensics": {
-        "notebook": "16_published_mistakes",
+        "notebook": "17_published_mistakes",
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 3.0e-3},
         "resumed": {"legs": 2, "epochs": 1},
         "contrast": {

@@ -208,9 +208,9 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
     params = {
         "run": "leaky",
         "galaxies": {"name": "folder", "root": "galaxies", "image_size": 32},
-        "audit": {"notebook": "00_audit"},
+        "audit": {"notebook": "01_audit"},
         "classical": {
-            "notebook": "05_classical",
+            "notebook": "06_classical",
             "forest": {"trees": 5, "leaves": [1]},
             "pca_forest": {"trees": 5},
         },
@@ -296,21 +296,21 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
         "run": "all",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
         "cae": {
-            "notebook": "03_cae",
+            "notebook": "04_cae",
             "learn_from": ["train", "test"],
             "training": {"epochs": 1, "batch_size": 64},
         },
         "further": {
-            "notebook": "03_cae",
+            "notebook": "04_cae",
             "encoder": {"step": "cae"},
             "training": {"epochs": 1, "batch_size": 64},
         },
         "frozen": {
-            "notebook": "07_frozen",
+            "notebook": "08_frozen",
             "encoder": {"step": "further"},
             "training": {"epochs": 1},
         },
-        "compare": {"notebook": "11_compare"},
+        "compare": {"notebook": "12_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
     done = galaxymorph(tmp_path, "run")
@@ -333,7 +333,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
     )
     network = {
-        "notebook": "02_supervised",
+        "notebook": "03_supervised",
         "training": {"epochs": 1},
         "prediction": {"average_orientations": False},
     }
@@ -347,7 +347,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         "frozen": network | {"encoder": {"step": "other", "freeze": "all"}},
         "imagenet": network | {"encoder": {"name": "resnet18", "weights": "imagenet"}},
         "transfer": {
-            "notebook": "12_transfer",
+            "notebook": "13_transfer",
             "steps": ["scratch", "tuned", "frozen", "imagenet"],
             "scratch": "scratch",
         },
@@ -388,8 +388,8 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
     params = {
         "run": "old",
         "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
-        "classical": {"notebook": "05_classical", "n_labels": 40} | few,
-        "compare": {"notebook": "11_compare"},
+        "classical": {"notebook": "06_classical", "n_labels": 40} | few,
+        "compare": {"notebook": "12_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
     done = galaxymorph(tmp_path, "run")

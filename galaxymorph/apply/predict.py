@@ -47,7 +47,7 @@ def predict(
     check_positive(batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
-        advice = "train one with 02_supervised or 08_vote_fractions"
+        advice = "train one with 03_supervised or 09_vote_fractions"
         raise ValueError(f"{model} has no head, because it was trained without labels: {advice}")
     found, classes = find(images, header, crop), header.get("classes")
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])

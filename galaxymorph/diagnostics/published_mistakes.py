@@ -1,6 +1,6 @@
 """Mistakes of published projects, each reproduced and compared with the honest protocol.
 
-The honest protocol is that of the notebooks (`02_supervised`, `04_moco`). A mistake is the smallest
+The honest protocol is that of the notebooks (`03_supervised`, `05_moco`). A mistake is the smallest
 change to it, and the audit is tested for whether it notices. Every function decorated by `replays`
 uses the same galaxies and seed for both, and returns a `Replay`.
 
@@ -47,7 +47,7 @@ DRAWS_BOTH = "no check; moco.MoCo draws both views itself"
 
 
 def honest(sample: Galaxies, fresh: Fresh, **training: Any) -> tuple[nn.Module, pd.DataFrame]:
-    """Train like `02_supervised`; return the network with the lowest validation loss, and history.
+    """Train like `03_supervised`; return the network with the lowest validation loss, and history.
 
     The history has one more column, `test_accuracy` of each epoch, which only `best_epoch` uses.
     All epochs are trained, so `training` can contain neither `monitor` nor `patience`."""
@@ -217,7 +217,7 @@ def sorted_validation(
 def pretrained(
     sample: Galaxies, fresh: Fresh, *, views: Views, contrast: Mapping[str, Any], **training: Any
 ) -> nn.Module:
-    """Pre-train an encoder by MoCo like `04_moco`.
+    """Pre-train an encoder by MoCo like `05_moco`.
 
     `contrast`: options of `moco.MoCo`; `training` must have `epochs` and `batch_size`."""
     learned, val_part = sample.part("train", "unlabelled"), sample.part("val")

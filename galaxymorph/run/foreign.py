@@ -48,7 +48,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
             if each.notes:
                 metrics["findings"] = [f"{each.path}: {note}" for note in each.notes]
             place.metrics(metrics)
-    notebook = notebooks.read(project.root() / "notebooks" / "11_compare.ipynb")
+    notebook = notebooks.read(project.root() / "notebooks" / "12_compare.ipynb")
     parameters = notebook.parameters | {"run": run, "step": COMPARE, "steps": list(jobs)}
     compare = Job(COMPARE, COMPARE, {}, notebook, parameters, reads=tuple(jobs), needs=())
     return Plan(run, (compare,), {})

@@ -3,11 +3,11 @@
     run: mock                            # results/<run>/..., models/<run>/...
     galaxies: {name: simulated}          # for every notebook with the parameter `galaxies`
     moco:                                # every other key is a step, in this order
-      notebook: 04_moco                  # notebooks/04_moco.ipynb
+      notebook: 05_moco                  # notebooks/05_moco.ipynb
       over: {seed: [0, 1]}               # each combination is a job of its own
       training: {epochs: 10}             # other keys: parameters in the cell tagged `parameters`
     tuned:
-      notebook: 02_supervised
+      notebook: 03_supervised
       over: {seed: [0, 1], training.learning_rate: [1.0e-3, 3.0e-3]}
       encoder: {step: moco, freeze: 2}   # starts from the model of `moco` with the same seed
 

@@ -19,7 +19,7 @@ from galaxymorph.text import leaves, listing, nearest
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
 # notebooks whose names before version 0.2 do not resemble the current ones
-RENAMED = {"11_forensics": "16_published_mistakes", "12_consistency": "14_rotation"}
+RENAMED = {"11_forensics": "17_published_mistakes", "12_consistency": "15_rotation"}
 
 Params = dict[str, Any]
 Values = Mapping[str, Any]  # by dotted key

@@ -78,6 +78,12 @@ def planned(folder: Path) -> dict[str, Any]:
     return plan.get("jobs") or plan.get("pieces", {})  # "pieces": before version 0.2
 
 
+def titles(run: str) -> dict[str, str]:
+    """Return the titles of a run's steps, where they have one."""
+    jobs = planned(root() / "results" / run)
+    return {name.split("/")[0]: job["title"] for name, job in jobs.items() if job.get("title")}
+
+
 def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
     """Read all jobs of a run, or those in `steps`, finished or not, in the run's order.
 

@@ -138,7 +138,7 @@ def test_a_file_without_a_head_has_an_encoder(models, galaxies, tmp_path):
             learner.encoder(images), models[1]["encoder"]["encoder"].eval()(images)
         )
     with pytest.raises(
-        ValueError, match="encoder.safetensors has no head.*02_supervised or 08_vote_fractions"
+        ValueError, match="encoder.safetensors has no head.*03_supervised or 09_vote_fractions"
     ):
         run(models, "encoder", galaxies, tmp_path / "out.csv")
 

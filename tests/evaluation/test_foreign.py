@@ -53,7 +53,7 @@ def project(tmp_path, monkeypatch):
         "source": 'run = ""\nstep = ""\nsteps = None\n',
     }
     notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [code]}
-    (tmp_path / "notebooks" / "11_compare.ipynb").write_text(json.dumps(notebook))
+    (tmp_path / "notebooks" / "12_compare.ipynb").write_text(json.dumps(notebook))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -572,17 +572,17 @@ def test_wrong_files_are_refused(project, text, message):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("01_audit", "00_audit"),
-        ("05_frozen", "07_frozen"),
-        ("06_transfer", "12_transfer"),
-        ("07_vote_fractions", "08_vote_fractions"),
-        ("08_gradcam", "09_gradcam"),
-        ("09_label_efficiency", "10_label_efficiency"),
-        ("10_compare", "11_compare"),
-        ("10_compare_votes", "13_compare_votes"),
-        ("11_forensics", "16_published_mistakes"),
-        ("12_consistency", "14_rotation"),
-        ("12_failures", "15_failures"),
+        ("01_audit", "01_audit"),
+        ("05_frozen", "08_frozen"),
+        ("06_transfer", "13_transfer"),
+        ("07_vote_fractions", "09_vote_fractions"),
+        ("08_gradcam", "10_gradcam"),
+        ("09_label_efficiency", "11_label_efficiency"),
+        ("10_compare", "12_compare"),
+        ("10_compare_votes", "14_compare_votes"),
+        ("11_forensics", "17_published_mistakes"),
+        ("12_consistency", "15_rotation"),
+        ("12_failures", "16_failures"),
     ],
 )
 def test_a_notebook_of_an_old_name_is_refused_with_the_new_one(project, old, new):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from galaxymorph.evaluation import label_noise
+from galaxymorph.diagnostics import label_noise
 from galaxymorph.evaluation.entries import Entries
 from tests.evaluation.made import NAMES, entry, g, joined, predicted
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.evaluation import by_property
+from galaxymorph.diagnostics import by_property
 from galaxymorph.evaluation.entries import Entries
 from galaxymorph.evaluation.intervals import wilson
 from galaxymorph.evaluation.predictions import votes_in

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from galaxymorph.evaluation import disagreement
+from galaxymorph.diagnostics import disagreement
 from galaxymorph.evaluation.entries import Entries
 from tests.evaluation.made import NAMES, entry, g, judged, predicted
 
