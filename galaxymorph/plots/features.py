@@ -29,9 +29,11 @@ HEALTH = {
     "health_spread": ("spread", "0: complete collapse"),
     "health_effective_rank": ("effective rank", "1: dimensional collapse"),
 }
+TRAINING: Any = {"color": ORANGE, "ls": "--"}
+VALIDATION: Any = {"color": BLUE, "ls": "-"}
 PARTS: dict[str, Any] = {
-    "train_": {"color": ORANGE, "ls": "--", "label": "training"},
-    "val_": {"color": BLUE, "ls": "-", "label": "validation"},
+    "train_": TRAINING,
+    "val_": VALIDATION,
     "": {"color": BLUE, "ls": "-", "marker": "o", "ms": 5},
 }
 ROWS = ("original", "reconstruction", "residual\n(% of full\nbrightness)")
@@ -53,8 +55,6 @@ def health(history: pd.DataFrame) -> Figure:
             if part + name in history:
                 known = history.dropna(subset=part + name)
                 ax.plot(known.epoch, known[part + name], lw=2, **look)
-        if len(ax.lines) > 1:
-            ax.legend()
         title, sense = HEALTH[name]
         ax.set_title(title, loc="left", fontsize=11)
         ax.set_ylabel(sense, fontsize=10, color=FAINT)
@@ -62,6 +62,8 @@ def health(history: pd.DataFrame) -> Figure:
         if "collapse" in sense:
             ax.set_ylim(bottom=0)
         style.epoch_axis(ax, "")
+    if any(len(ax.lines) > 1 for ax in axes.flat):
+        style.legend(figure, {"training": TRAINING, "validation": VALIDATION})
     for ax in axes.flat[: len(there)][-axes.shape[1] :]:  # the last of each column
         ax.set_xlabel("epoch")
     return figure

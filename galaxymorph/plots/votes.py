@@ -261,7 +261,8 @@ def _question(ax: Axes, votes: pd.Series, question: str) -> None:
     if predicted.any():
         p, error = predicted / predicted.sum(), None
         if f"s_{question}" in votes.index:
-            error = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
+            half = np.sqrt(p * (1 - p) / (votes[f"s_{question}"] + 1))
+            error = np.minimum(half, [p, 1 - p])  # a fraction is between 0 and 1
         point: Any = {"color": style.ORANGE, "fmt": "D", "ms": 5, "lw": 1.2, "alpha": alpha}
         ax.errorbar(p, places + 0.2, xerr=error, **point)
     known = not np.isnan(people)
