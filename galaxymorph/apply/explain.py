@@ -38,9 +38,9 @@ def explain(
     crop: int | None = None,
     say: Say = print,
 ) -> None:
-    """Draw where a model sees an answer or a class, into the file `out`.
+    """Draw maps of where a model sees an answer or a class, and save them as the file `out`.
 
-    A row per galaxy, a column per answer and method (`gradcam.maps`). The galaxies are those with
+    Rows are galaxies, columns are answers and methods (`gradcam.maps`). The galaxies are those with
     these ids among `images` or, without images, in the mock survey ("mock-0-0000007"), where votes
     are known. `question` and `answer` select one answer, or `question` alone all of its answers;
     for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name."""
@@ -64,7 +64,7 @@ def explain(
 
 
 def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | None) -> list[str]:
-    """Names of what is to be explained: `bar: yes`, or a class."""
+    """Return the names of what is to be explained: `bar: yes`, or a class."""
     if classes:
         if question is not None:
             advice = f"give one of {', '.join(classes)} as the answer"
@@ -86,7 +86,7 @@ def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | N
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
 ) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
-    """Cutouts of the galaxies and, for those of the mock survey, their votes."""
+    """Return cutouts of the galaxies and, for those of the mock survey, their votes."""
     if images:
         return torch.from_numpy(read(find(images, header, crop), ids)), None
     matches = [MOCK.fullmatch(id) for id in ids]

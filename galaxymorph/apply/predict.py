@@ -100,7 +100,7 @@ def predict(
 
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:
-    """Batches in the journal of an interrupted run: number of galaxies, rows, remarks.
+    """Read the batches in the journal of an interrupted run: number of galaxies, rows, remarks.
 
     A line each; a truncated last line is ignored. A journal with other settings is restarted."""
     text = journal.read_text(encoding="utf-8") if journal.is_file() else ""

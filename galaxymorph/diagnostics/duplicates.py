@@ -36,9 +36,9 @@ TURNS = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 def duplicates(images: Pixels) -> pd.DataFrame:
     """Find pairs of images that show the same galaxy.
 
-    Returns `first` and `second` (rows), `kind` (exact or near), `correlation` and `difference`. Of
-    several identical images, all are paired with the first, and only the first is compared with
-    others for near copies.
+    Returns one row per pair: `first` and `second` (positions in `images`), `kind` (exact or near),
+    `correlation` and `difference`. If several images are identical, all are paired with the first,
+    and only the first is compared with others for near copies.
 
     1. Identical up to rotations and mirrors: by sums of pixel values and of their squares, which
        are invariant, then by comparing all bytes.
@@ -75,7 +75,7 @@ def sums(images: Pixels) -> Sums:
 
 
 def _identical(images: Pixels) -> list[tuple[int, int]]:
-    """Pairs of rows, the first and each later one, with the same bytes in some orientation."""
+    """Find pairs of rows, the first and each later one, with the same bytes in some orientation."""
     _, key, count = np.unique(sums(images), axis=0, return_inverse=True, return_counts=True)
     first, pairs = dict[bytes, int](), []
     for row in np.flatnonzero(count[key.reshape(-1)] > 1).tolist():
@@ -122,7 +122,7 @@ def _shaken(image: One, generator: np.random.Generator) -> One:
 
 
 def _candidates(images: Pixels, rows: Int[ndarray, " row"]) -> Pairs:
-    """Pairs of rows whose amplitudes differ no more than those of copies."""
+    """Find pairs of rows whose amplitudes differ no more than those of copies."""
     if len(rows) < 2:
         return np.empty((0, 2), int)
     generator = np.random.default_rng(0)

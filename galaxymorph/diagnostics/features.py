@@ -108,7 +108,7 @@ def health(
     measured |= {each.__name__: each(first) for each in (uniformity, spread, effective_rank)}
     if train is not None:
         if train_labels is None or val_labels is None:
-            raise ValueError("train without labels: give train_labels and val_labels")
+            raise ValueError("knn_accuracy needs labels: give train_labels and val_labels")
         measured["knn_accuracy"] = knn_accuracy(train, train_labels, first, val_labels)
     return measured
 

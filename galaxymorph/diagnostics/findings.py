@@ -55,7 +55,7 @@ def check(findings: Iterable[Finding], *, allow: Sequence[str] = ()) -> None:
 
 
 def summary(findings: Iterable[Finding]) -> pd.DataFrame:
-    """Tabulate findings: `check`, `result`, `n` compared, `galaxies` named, `what` was found."""
+    """Tabulate findings: check, result, n (compared), galaxies (number named), what (was found)."""
     rows = [(each.check, each.severity, each.n, len(each.ids), each.message) for each in findings]
     return pd.DataFrame(rows, columns=["check", "result", "n", "galaxies", "what"])
 

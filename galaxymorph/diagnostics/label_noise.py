@@ -46,9 +46,9 @@ def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.Da
     One row per pair of classes: label, suspected, n (galaxies with the label), found, expected and
     errors.
 
-    * expected: number found if each method doubted as many labels, but independently of the other
-      methods. An excess is due to the galaxies themselves: wrong labels, or an appearance typical
-      of another class. With a single method it equals found.
+    * expected: number that would be found if each method doubted as many labels as it does, but
+      independently of the others. An excess is due to the galaxies themselves: wrong labels, or
+      an appearance typical of another class. With a single method it equals found.
     * errors: estimated number of label errors, n times the joint distribution of given and true
       labels. Counts of a label (found or confirmed) are scaled to n, as some galaxies are above no
       threshold (Northcutt et al. 2021, eq. 3); 0 if there are no counts."""

@@ -120,7 +120,7 @@ def rank_correlation(first: Heat, second: Heat) -> PerGalaxy:
 
 
 def _correlation(*both: Float[Tensor, "galaxy ..."]) -> PerGalaxy:
-    """Pearson's correlation; 0 if one of the two is constant."""
+    """Return Pearson's correlation; 0 if one of the two is constant."""
     a, b = (each.flatten(1).double() for each in both)
     a, b = (each - each.mean(1, keepdim=True) for each in (a, b))
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-12)
@@ -229,7 +229,7 @@ def compare(
 
 
 def _means(measures: Sequence[Float[ndarray, " galaxy"]]) -> Float[ndarray, "measure 3"]:
-    """Means over galaxies and the bounds of their intervals, NaN for a single galaxy."""
+    """Return means over galaxies and the bounds of their intervals, NaN for a single galaxy."""
     several = DRAWS * (len(measures[0]) > 1)
     drawn = bootstrap_means(np.stack(measures, 1).astype(float), n_bootstrap=several, seed=0)
     return np.stack([[each.mean() for each in measures], *percentiles(drawn)], 1)

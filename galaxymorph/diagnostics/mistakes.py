@@ -90,7 +90,7 @@ def _with_difference(replays: Sequence[Replay]) -> pd.DataFrame:
 
 
 def _found_by(findings: pd.Series) -> str:
-    """The check that noticed, and how often if not always; or why none is needed."""
+    """Return the check that noticed, and how often if not always; or why none is needed."""
     first: Finding | str = findings.iloc[0]
     if isinstance(first, str):
         return first

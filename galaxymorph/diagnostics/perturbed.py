@@ -108,12 +108,12 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
 
     * cosine: of the angle between the features of a perturbed galaxy and those of the reference,
       averaged over the other perturbations and galaxies. The mean of all features is subtracted
-      first, because a direction shared by all galaxies is uninformative. 1: features do not change;
-      0: no more similar than those of different galaxies.
-    * between_turns: the share of the features' variance that is between the perturbations of a
-      galaxy: the sum of squares about each galaxy's mean, divided by that about the overall mean
-      (one-way analysis of variance, Fisher 1925). 0: features do not change; about 1 - 1 /
-      perturbations: they are unrelated to the galaxy.
+      first, because a direction shared by all galaxies is uninformative. It is 1 if features do
+      not change, 0 if they are no more similar than those of different galaxies.
+    * between_turns: the share of the features' variance that perturbations of a galaxy cause: the
+      sum of squares about each galaxy's mean, divided by that about the overall mean (one-way
+      analysis of variance, Fisher 1925). It is 0 if features do not change, and about 1 - 1 /
+      perturbations if they are unrelated to the galaxy.
 
     Features are not rescaled, so those that vary most count most, as for nearest neighbours. low
     and high: 95 %, percentiles of a bootstrap over galaxies. NaN if all features are equal.
@@ -122,7 +122,7 @@ def of_features(features: Outputs, *, n_bootstrap: int = 2000, seed: int = 0) ->
     names = _ordered(list(features))
     values = torch.stack([features[name] for name in names]).double().numpy()
     if values.shape[1] < 2:
-        raise ValueError(f"features of {values.shape[1]} galaxies: expected at least two")
+        raise ValueError(f"features: expected at least two galaxies, found {values.shape[1]}")
     if not np.isfinite(values).all():
         row, galaxy, _ = np.argwhere(~np.isfinite(values))[0]
         whose = f"galaxy {galaxy} (from 0) under {names[row]!r}"

@@ -5,8 +5,8 @@ Galaxies are turned in two ways, each a set of perturbations whose reference is 
 * `orientations`: the 8 rotations by 90 degrees and mirror images of `pixels.orientations`; the
   reference is the original image, and nothing is resampled.
 * `angles`: 16 rotations by multiples of 22.5 degrees (`ANGLES`), including 0. They are resampled,
-  and must differ only in angle. So all of them, including 0, show the same scene (`rotated`), in
-  which no corner enters, leaves or stays black. And all are smoothed equally: bilinear
+  and must differ only in angle. They all show the same scene, because beyond the inscribed disc
+  the sky is reflected (`rotated`), and corners are never black. All are smoothed equally: bilinear
   interpolation reduces the standard deviation of noise to 2/3 at any angle except multiples of 90
   degrees, where pixels would stay unchanged; all angles therefore sample `OFF_GRID` pixels off the
   centre along both axes, which smooths those four just as much.
@@ -115,7 +115,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
         twice = group.loc[group["seed"].duplicated(), "seed"]
         if len(twice):
             what = f"{method}, {turns}, averaged {averaged}, {metric}"
-            raise ValueError(f"{what}: duplicate seed {twice.iloc[0]}; keep one")
+            raise ValueError(f"{what}: duplicate seed {twice.iloc[0]}; keep one row per seed")
         n, kind = len(group), "t over seeds"
         mean = intervals.over_seeds(group["value"].tolist(), [0.0] * n, 0.0)
         ends = mean.interval(LOWEST.get(metric, 0.0), 1.0)

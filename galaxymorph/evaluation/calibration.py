@@ -153,8 +153,8 @@ def compare(entries: Entries, *, accuracy: float = 0.99) -> pd.DataFrame:
     Columns: method, n_labels (integer, <NA> for all), seeds, log_loss, error and by_chance (see
     `calibration_error`), temperature, log_loss_tempered and error_tempered (after temperature
     scaling on validation galaxies), area (under the risk-coverage curve), automatic (share of test
-    galaxies, see `automatic`), automatic_accuracy (over seeds with such galaxies) and
-    automatic_seeds (with a threshold). NaN if a seed has no validation galaxies."""
+    galaxies classified by `automatic`), automatic_accuracy (mean over seeds with any) and
+    automatic_seeds (number with a threshold). NaN if a seed has no validation galaxies."""
     rows = []
     for (method, n_labels), group in entries.groups().items():
         there = [entry.predictions for entry in group if entry.predictions]

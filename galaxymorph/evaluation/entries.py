@@ -159,7 +159,7 @@ class Entries(tuple[Entry, ...]):
         methods = self.methods()
         if a == b or not {a, b} <= set(methods):
             have = ", ".join(methods)
-            raise ValueError(f"methods {a!r} and {b!r}: expected two different ones of {have}")
+            raise ValueError(f"methods {a!r} and {b!r}: expected two different methods from {have}")
         theirs = {entry.seed: entry for entry in methods[b]}
         both = [(entry, theirs[entry.seed]) for entry in methods[a] if entry.seed in theirs]
         if not both:

@@ -102,10 +102,9 @@ def si(value: Any) -> str:
     return f"{value:.3g}" + ("", " k", " M", " G", " T")[power]
 
 
-def would(p: float, what: str) -> str:
-    """Return `would probably beat b (86 %)` for an event of probability p."""
-    likely = "probably" if p >= 0.6 else "probably not" if p <= 0.4 else "perhaps"
-    return f"would {likely} {what} ({min(max(100 * p, 1), 99):.0f} %)"
+def chance(p: float) -> str:
+    """Return `86 %`; at least 1 % and at most 99 %, as p is estimated."""
+    return f"{min(max(100 * p, 1), 99):.0f} %"
 
 
 def p_value(p: float) -> str:

@@ -84,7 +84,8 @@ def evaluate(
 def overall(votes: Votes, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Return rmse, mae, r2 and the baseline, floor and way of the RMSE for the test galaxies.
 
-    Cumulative convention, over all answers. Columns: value, low, high, variance (of the draws)."""
+    In the cumulative convention, over all answers. Columns: value, low, high (95 %) and variance
+    (of the bootstrap draws)."""
     cells = _cells(votes, "test", CONVENTIONS[0])
     found = _estimated(cells, n_bootstrap=n_bootstrap, seed=seed)
     chosen = [*METRICS, *KINDS[1:]]  # values of all metrics; reference values of the RMSE

@@ -192,7 +192,7 @@ def absent(ax: Axes, height: int, text: str) -> None:
 
 
 def at_row(ax: Axes, x: float, height: float | int, text: str, **look: Any) -> None:
-    """Write text at a height in data units, and `x` as a fraction of the panel's width."""
+    """Write text; `height` is in data units, `x` is a fraction of the panel's width."""
     ax.text(x, height, text, **{"va": "center", "transform": ax.get_yaxis_transform()} | look)
 
 

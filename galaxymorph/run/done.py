@@ -99,7 +99,7 @@ def unfulfilled(step: Step, job: Job) -> str:
 
 
 def _shown(path: Path, step: Step) -> str:
-    """Path of a file relative to the job's folder, or of a model to the project's."""
+    """Return a file's path relative to the job's folder, or a model's to the project's root."""
     base = step.path if path.is_relative_to(step.path) else project.root()
     return path.relative_to(base).as_posix()
 
@@ -149,7 +149,7 @@ def _parsed(source: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _sources(code: Sequence[str]) -> dict[str, str]:
-    """Hashes of the package's modules that code imports, also indirectly, and their packages."""
+    """Hash the package's modules that code imports, also indirectly, and their packages."""
     found: dict[str, str] = {}
     waiting = [name for source in code for name in _parsed(source)[1]]
     while waiting:

@@ -163,7 +163,7 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _value(node: ast.expr) -> Any:
-    """A literal, or `dict(key=literal)`; tuples become lists, as in YAML."""
+    """Evaluate a literal, or `dict(key=literal)`; tuples become lists, as in YAML."""
     match node:
         case ast.Call(func=ast.Name(id="dict"), args=[]):
             return {word.arg: _value(word.value) for word in node.keywords if word.arg}
@@ -231,7 +231,7 @@ def _signature(target: Any) -> inspect.Signature:
 def _call(
     node: ast.Call, imported: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> _Call | None:
-    """A call that receives parameters; None for others, and for those known only at run time."""
+    """Return a call that receives parameters; None for others, or if known only at run time."""
     handed = [
         (word.arg, word.value.id)
         for word in node.keywords

@@ -264,7 +264,7 @@ class _Step:
         return params.named(self.notebook.parameters.get(key), self._with_models(key, value))
 
     def _with_models(self, key: str, value: Any) -> Any:
-        """A parameter's value with every `{step: NAME}` in it replaced by its model file."""
+        """Return a parameter's value with every `{step: NAME}` in it replaced by its model file."""
         if isinstance(value, list):
             return [self._with_models(f"{key}.{i}", each) for i, each in enumerate(value)]
         if not isinstance(value, dict):
@@ -274,7 +274,7 @@ class _Step:
         return {k: self._with_models(f"{key}.{k}", each) for k, each in value.items()}
 
     def _model_of(self, key: str, reference: Params) -> Any:
-        """The model file of the earlier job that a reference selects, with the other options."""
+        """Return the model file of the earlier job that a reference selects, with other options."""
         step, wanted, why = reference["step"], self.combination | reference, ""
         jobs = [job for job in self.earlier if job.step == step]
         over = jobs[0].combination if jobs else {}
@@ -302,7 +302,7 @@ class _Step:
         return {"name": path} | options if options else path
 
     def _reads(self, parameters: Params) -> tuple[list[str], list[str]]:
-        """The earlier jobs that a job reads by its parameter `steps`; those of them it needs."""
+        """Return the earlier jobs that a job reads by its parameter `steps`, and those it needs."""
         steps = parameters.get("steps")
         if steps is None:
             return [job.name for job in self.earlier if "steps" in parameters], []
@@ -332,7 +332,7 @@ class _Step:
             self._add(key, message)
 
     def _space(self) -> Space:
-        """The search space, of values that the step accepts."""
+        """Return the search space, of values that the step accepts."""
 
         def mistakes(value: Any) -> list[str]:  # of the parameter `key`
             given: Params = {}
@@ -355,7 +355,7 @@ class _Step:
 
 
 def _file(value: Any) -> Path | None:
-    """The model file that a value names by its path, if any."""
+    """Return the model file that a value names by its path, if any."""
     if not isinstance(value, str) or not value.endswith(WEIGHTS):
         return None
     return (project.root() / Path(value).expanduser()).resolve()

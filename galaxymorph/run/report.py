@@ -137,7 +137,7 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
-    """The recommendation for each number of labels, and the methods that were still improving.
+    """Return the recommendation for each number of labels, and methods that were still improving.
 
     From the step that compares the most numbers of labels, then the most pairs of methods."""
     found = []
@@ -164,7 +164,7 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
 
 
 def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The sentences of each step that no earlier step has said."""
+    """Return the sentences of each step that no earlier step has said."""
     seen, found = set[str](), {}
     for name, own in sentences.items():
         found[name] = [sentence for sentence in own if sentence not in seen]
@@ -173,14 +173,14 @@ def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
-    """Numbers of a job for the report: test metrics (without intervals), and single values."""
+    """Return a job's numbers for the report: test metrics without intervals, and single values."""
     tests = {k: v["value"] for k, v in metrics.get("test", {}).items() if isinstance(v, dict)}
     single = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
     return {f"test {name}": number for name, number in tests.items()} | single
 
 
 def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
-    """Parameters that all jobs of a step share (others are in the rows above), and text metrics."""
+    """Return parameters that a step's jobs share (others are in rows above), and text metrics."""
     skipped = {"run", "step", "steps"}
     given = {key: value for key, value in jobs[0].parameters.items() if key not in skipped}
     rows = [
@@ -222,7 +222,7 @@ def _origin(job: Result) -> dict[str, Any]:
 
 
 def _images(job: Result) -> list[dict[str, Any]]:
-    """Figures of a job with a caption (`Step.figure`), oldest first, as WebP up to `WIDEST` px."""
+    """Return a job's captioned figures (`Step.figure`), oldest first, as WebP up to `WIDEST` px."""
     paths, found = sorted(job.path.glob("*.png"), key=lambda path: path.stat().st_mtime_ns), []
     for path in paths:
         with Image.open(path) as picture:
@@ -237,7 +237,7 @@ def _images(job: Result) -> list[dict[str, Any]]:
 
 
 def _pages(job: Result) -> list[str]:
-    """Names of other pages that a job has written, such as a gallery."""
+    """Return the names of other pages that a job has written, such as a gallery."""
     own = ("notebook.html", "table.html")
     return [path.name for path in sorted(job.path.glob("*.html")) if path.name not in own]
 

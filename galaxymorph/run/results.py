@@ -129,7 +129,7 @@ def trained(run: str, steps: Sequence[str] | None = None) -> Entries:
 
 
 def _entry(result: Result, row: str) -> tuple[Entry, Any, int | None]:
-    """An entry, the requested fraction of labels, and the resulting number of labels."""
+    """Return an entry, the requested fraction of labels, and the resulting number of labels."""
     known = result.parameters | result.combination
     common = ("seed", "n_labels", FRACTION)
     settings = [f"{k}={v}" for k, v in result.combination.items() if k not in common]
@@ -164,7 +164,7 @@ def _title(result: Result, row: str, settings: Sequence[str]) -> str | None:
 
 
 def _found(folder: Path) -> dict[str, dict[str, Any]]:
-    """Jobs of a run executed by hand, from the files that they left."""
+    """Find the jobs of a run executed by hand, from the files that they left."""
     kinds = (PREDICTIONS, "metrics.json", "environment.json")
     files = [path for kind in kinds for path in folder.glob(f"**/{kind}")]
     parts = [path.parent.relative_to(folder).parts for path in files]

@@ -130,9 +130,7 @@ def test_a_method_that_fails_on_small_galaxies_is_found_to():
         and len(found) == 8
     )
     said = by_property.property_sentences(by_property.by_property(entries, size), found)
-    assert said[0].startswith(
-        "Accuracy rises with radius for 1 of 2 methods, most clearly for weak"
-    )
+    assert said[0].startswith("Accuracy rises with radius for 1 of 2 methods (weak): ")
     assert said[1].startswith("Overconfidence falls with radius for 1 of 2 methods")
     assert said[2].startswith("Neither accuracy nor overconfidence of any method")
 

@@ -36,7 +36,7 @@ def test_disagreements_by_hand():
 
 def test_methods_that_cannot_be_held_against_each_other_are_refused():
     a, b = judged("a", g(range(4)), [1] * 4), judged("b", g(range(4)), [1] * 4)
-    with pytest.raises(ValueError, match="'a' and 'c': expected two different ones of a, b"):
+    with pytest.raises(ValueError, match="'a' and 'c': expected two different methods from a, b"):
         disagreement.confusion_difference(Entries([a, b]), "a", "c")
     other = judged("b", g(range(4)), [1] * 4, seed=1)
     with pytest.raises(ValueError, match="a and b have no common seed"):

@@ -182,7 +182,7 @@ def test_faulty_features_are_refused():
         ValueError, match="expected at least two, including 'reference', found reference"
     ):
         of_features(torch.zeros(1, 4, 2))
-    with pytest.raises(ValueError, match="features of 1 galaxies: expected at least two"):
+    with pytest.raises(ValueError, match="features: expected at least two galaxies, found 1"):
         of_features(torch.zeros(4, 1, 2))
     values = torch.zeros(3, 4, 2)
     values[2, 1, 0] = math.nan

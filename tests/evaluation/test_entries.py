@@ -89,7 +89,7 @@ def test_pairs_are_of_the_seeds_that_both_have():
     ((a, b),) = entries.pairs("a", "b")
     assert (str(a), str(b)) == ("a, all labels, seed 1", "b, all labels, seed 1")
     with pytest.raises(
-        ValueError, match="methods 'a' and 'd': expected two different ones of a, b, c"
+        ValueError, match="methods 'a' and 'd': expected two different methods from a, b, c"
     ):
         entries.pairs("a", "d")
     with pytest.raises(ValueError, match="methods 'a' and 'a'"):

@@ -107,7 +107,8 @@ def test_galaxies_are_paired_by_id_and_not_by_row():
         (
             rights(100, 71),
             rights(100, 70),
-            "pre-training is statistically tied with an untrained encoder, 0.710 against 0.700",
+            "pre-training made no significant difference, compared with an untrained encoder, "
+            "0.710 against 0.700",
         ),
         (
             rights(100, 70)[::-1],

@@ -90,9 +90,9 @@ def test_sentences_say_ties_costs_certainty_and_what_can_be_resolved():
     )
     p = f"{100 * found.p_better[0]:.0f} %"
     assert said[4].startswith(
-        "With all labels, if repeated with a new seed and new galaxies, chosen "
+        "With all labels, in a repetition with a new seed and new galaxies, the probability that "
     )
-    assert said[4].endswith(f" beat flatters ({p}).")
+    assert said[4].endswith(f" chosen beats flatters is {p}.")
     assert said[5].startswith(
         "With all labels, this test set can detect accuracy differences above "
     )
