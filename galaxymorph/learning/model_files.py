@@ -39,8 +39,13 @@ def save(
         learned_from: ids of the training galaxies, added to the encoder's `seen`.
         labels: whether labels or votes were used; the ids are then added to `seen_labels`, too.
         part: name of the submodule to keep; None for the whole model.
-        more: further header entries, such as `classes`, `answers`, `head` and `decoder`."""
-    network: Any = model.encoder
+        more: further header entries, such as `classes`, `answers`, `head` and `decoder`.
+
+    Raises `TypeError` for a model without an `encoder` (`encoders.Encoder`)."""
+    network: Any = getattr(model, "encoder", None)
+    if network is None:
+        advice = "build it on encoders.encoder, or leave the model file out"
+        raise TypeError(f"{type(model).__name__} has no attribute 'encoder': {advice}")
     ids = {str(name) for name in learned_from}
     header = {"encoder": network.options, "normalisation": network.normalisation}
     header |= {"image_size": sample.images.shape[-1], "cutout": sample.cutout}

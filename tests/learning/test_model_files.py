@@ -146,3 +146,10 @@ def test_without_a_network_published_weights_are_unavailable(tmp_path, monkeypat
         model_files.Unavailable, match="weights not available offline: http://127.0.0.1:9/w-0a.pth"
     ):
         model_files.fetch("http://127.0.0.1:9/w-0a.pth")  # nobody listens there
+
+
+def test_a_model_without_an_encoder_says_what_to_do(tmp_path):
+    with pytest.raises(TypeError, match="Linear has no attribute 'encoder': build it on encoders"):
+        model_files.save(
+            tmp_path / "x", torch.nn.Linear(2, 2), sample=None, learned_from=[], labels=True
+        )
