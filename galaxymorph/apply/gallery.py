@@ -15,7 +15,7 @@ from galaxymorph.plots import gallery
 CLASSES = galaxy_zoo_tree.CLASSES[4]
 
 
-def write(table: Path, found: Found, remarks: Sequence[Remark], *, model: str) -> Path:
+def write(table: Path, found: Found, remarks: Sequence[Remark], *, model: Path) -> Path:
     """Write `<table>.html`, the galaxies of a table of `predict` by predicted class with its
     probability; return its path. Of more than `gallery.MOST` galaxies a random sample is shown.
 
@@ -33,11 +33,12 @@ def write(table: Path, found: Found, remarks: Sequence[Remark], *, model: str) -
         p = galaxy_zoo_tree.class_fractions(rows.iloc[:, 1:].to_numpy(float), CLASSES)
     shown = pd.DataFrame({"id": ids, "predicted": np.array(classes)[p.argmax(1)]})
     shown["probability"] = p.max(1)
+    name = f"{model.parent.name} {model.stem}" if "=" in model.stem else model.stem
     images = read(found, list(ids)) if len(ids) else np.zeros((0, 3, 1, 1), np.uint8)
     page = gallery.page(
         shown,
         images,
-        title=f"Galaxies by predicted class ({model})",
+        title=f"Galaxies by predicted class ({name})",
         note="Sort by probability to see where the model is unsure.",
         unreadable=[f"{remark.name}: {remark.message}" for remark in remarks if remark.left_out],
         total=total,

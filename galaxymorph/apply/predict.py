@@ -68,7 +68,7 @@ def predict(
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         remarks = [Remark(*remark) for remark in made["remarks"]]
         if gallery:
-            say(str(galleries.write(out, found, remarks, model=model.stem)))
+            say(str(galleries.write(out, found, remarks, model=model)))
         return remarks
 
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def predict(
     journal.unlink()
     say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
     if gallery:
-        say(str(galleries.write(out, found, remarks, model=model.stem)))
+        say(str(galleries.write(out, found, remarks, model=model)))
     return remarks
 
 
