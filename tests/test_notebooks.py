@@ -99,19 +99,20 @@ def inside(project, monkeypatch) -> Path:
 def test_a_run_ends_with_the_table_and_the_report(project):
     printed = (project / "printed.txt").read_text()
     methods = (
-        "resnet18",
-        "resnet50",
-        "moco_finetuned",
-        "moco_frozen dnn",
-        "cae_frozen random_linear",
+        "ResNet18",
+        "ResNet50",
+        "ResNet18 from MoCo, fine-tuned",
+        "small network on MoCo features",
+        "linear probe on untrained autoencoder features",
         "majority",
     )
     assert all(word in printed for word in (*methods, "index.html"))
-    assert "moco_frozen dnn, all labels: pre-training" in printed  # helped, or did not
+    text = " ".join(printed.split())
+    assert "small network on MoCo features, all labels: pre-training" in text  # helped, or did not
     assert "gap closed (%)" in printed  # of vote fractions
-    assert "contradict the decision tree" in printed
+    assert "contradict the decision tree" in text
     page = (project / "results/mock/index.html").read_text()
-    assert all(word in page for word in (*methods, "data:image/png;base64"))
+    assert all(word in page for word in (*methods, "data:image/webp;base64"))
 
 
 def test_the_answer_is_that_of_the_tables_and_opens_the_report(inside):
@@ -123,9 +124,10 @@ def test_the_answer_is_that_of_the_tables_and_opens_the_report(inside):
     page = Path("results/mock/index.html").read_text()
     order = [
         page.index(f"<h2>{title}</h2>")
-        for title in ("The answer", "label efficiency", "compare", "failures", "audit")
+        for title in ("Recommendation", "label efficiency", "comparison", "where methods fail")
     ]
-    assert order == sorted(order) and verdicts.method.iloc[-1] in page[order[0] : order[1]]
+    named = table.set_index("method").title.to_dict()
+    assert order == sorted(order) and named[verdicts.method.iloc[-1]] in page[order[0] : order[1]]
 
 
 def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
@@ -223,7 +225,8 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
         and other in done.stdout
         and "classical: not executed, needs audit" in done.stdout
     )
-    assert "the same image" in (tmp_path / "results/leaky/index.html").read_text()
+    page = (tmp_path / "results/leaky/index.html").read_text()
+    assert "duplicates (leak" in page and one in page and other in page
     done = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -275,7 +278,8 @@ def test_features_are_those_of_a_model_file_whoever_trained_it(inside):
         for file in ("features_pca.png", "features_tsne.png", "features3d.html", "neighbours.png"):
             assert (folder / file).is_file()
     page = Path("results/mock/index.html").read_text()
-    assert "cae_features/seed=0: the encoder" in page and "srcdoc" in page
+    assert "cae_features/seed=0: the encoder" in page
+    assert 'href="cae_features/seed=0/features3d.html"' in page
 
 
 def test_protocols_say_how_an_encoder_came_about(inside):
