@@ -151,7 +151,7 @@ def test_files_that_are_no_models_are_refused_by_name(models, tmp_path):
     with pytest.raises(ValueError, match="m.safetensors: its header lacks encoder and image_size"):
         saved.load(file)
     model_files.write(file, learner, **HEADER, classes=CLASSES[:2])
-    with pytest.raises(ValueError, match="m.safetensors: the weights are not those"):
+    with pytest.raises(ValueError, match="m.safetensors: the weights do not match the model"):
         saved.load(file)
 
 

@@ -572,7 +572,8 @@ def test_wrong_files_are_refused(project, text, message):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("01_audit", "01_audit"),
+        ("02_supervised", "03_supervised"),
+        ("03_cae", "04_cae"),
         ("05_frozen", "08_frozen"),
         ("06_transfer", "13_transfer"),
         ("07_vote_fractions", "09_vote_fractions"),

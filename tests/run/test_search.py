@@ -753,7 +753,7 @@ def test_figures_show_what_they_are_given():
         "best so far": [[1, 0.7], [2, 0.7], [3, 0.8], [4, 0.8]],
         "finished (1)": [[3, 0.8]],
         "pruned (1)": [[2, 0.4]],
-        "own values of the step": [[1, 0.7]],
+        "the step's own values": [[1, 0.7]],
         "failed (1)": [[4, 0.0]],
     }
     figure = search_plots.importance({"head.dropout": 0.25, "training.learning_rate": 0.75}, n=9)
@@ -764,6 +764,6 @@ def test_figures_show_what_they_are_given():
         "training.learning_rate",
     ]
     assert (
-        "9 finished trials do not tell"
+        "unknown after 9 finished trials"
         in search_plots.importance({}, n=9).axes[0].texts[0].get_text()
     )
