@@ -21,7 +21,7 @@ def write(table: Path, found: Found, remarks: Sequence[Remark], *, model: Path) 
 
     For vote fractions the class is the one that most volunteers would arrive at, and the
     probability their fraction (`galaxy_zoo_tree.class_fractions`)."""
-    rows = pd.read_csv(table, dtype={0: str})
+    rows = pd.read_csv(table, dtype={"id": str, "GalaxyID": str}, keep_default_na=False)
     total = len(rows)
     rows = rows.sample(min(total, gallery.MOST), random_state=0).sort_index()
     ids = rows.iloc[:, 0].to_numpy(str)

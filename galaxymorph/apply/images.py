@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
+from tqdm import tqdm
 
 from galaxymorph import project
 from galaxymorph.data import cutouts, fits, sources
@@ -77,7 +78,7 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
 def read(found: Found, ids: Sequence[str]) -> Cutouts:
     """Read cutouts of galaxies by id; raise `ValueError` for an unknown or unreadable one."""
     places, images = {id: row for row, id in enumerate(found.ids)}, []
-    for id in ids:
+    for id in tqdm(ids, unit=" pictures", disable=len(ids) < 500):
         if id not in places:
             near = listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
             known = f"{len(found.ids):,}; the nearest ids are {near}"

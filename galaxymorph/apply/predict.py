@@ -38,13 +38,16 @@ def predict(
       Galaxy Zoo challenge;
     * classes: `id, p_<class>..., label`, where the label is the most probable class.
 
-    With `gallery`, also writes the page `<out>.html` (`apply.gallery`).
-    `crop` (px) is by default that of the training. An unreadable image gets a remark, but no row.
+    `gallery` also writes a page to look at, with the ending .html (`apply.gallery`). `crop` (px) is
+    by default that of the training. An unreadable image gets a remark, but no row.
+
     Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes if
     interrupted. `<out>.json` records model, images, options and remarks, so that a repeated call
     recognises a complete table; any other file at `out` is replaced only with `force`. Returns the
     remarks. Raises `ValueError` or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
     check_positive(batch_size=batch_size, crop=crop)
+    if gallery and out.suffix == ".html":
+        raise ValueError(f"{out}: the gallery would replace the table; give --out another ending")
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
         advice = "train one with 03_supervised or 09_vote_fractions"
@@ -66,37 +69,41 @@ def predict(
             other = "exists, but was made with a different model, images or options"
             raise FileExistsError(f"{out} {other}: choose another name, or --force")
         say(f"{out} is complete already: {made['galaxies']:,} galaxies")
-        remarks = [Remark(*remark) for remark in made["remarks"]]
-        if gallery:
-            say(str(galleries.write(out, found, remarks, model=model)))
-        return remarks
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        batches, start = _resume(journal, settings, say), time.perf_counter()
+        new = max(0, len(found.ids) - len(batches) * batch_size)
+        with journal.open("a", encoding="utf-8") as file:
+            new_batches = stream(learner.predict, found, done=len(batches), **how)
+            for ids, values, remarks in progress(new_batches, len(found.ids), len(found.ids) - new):
+                batches.append([len(ids), _rows(ids, values, classes), remarks])
+                file.write(json.dumps(batches[-1]) + "\n")
+                file.flush()
+        seconds = time.perf_counter() - start
+        table, made = _joined(batches, settings, classes)
+        project.write(record, json.dumps(made, indent=1) + "\n")
+        project.write(out, table)
+        journal.unlink()
+        say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
+    remarks = [Remark(*remark) for remark in made["remarks"]]
+    if gallery:
+        say(str(galleries.write(out, found, remarks, model=model)))
+    return remarks
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    batches, start = _resume(journal, settings, say), time.perf_counter()
-    new = max(0, len(found.ids) - len(batches) * batch_size)
-    with journal.open("a", encoding="utf-8") as file:
-        new_batches = stream(learner.predict, found, done=len(batches), **how)
-        for ids, values, remarks in progress(new_batches, len(found.ids), len(found.ids) - new):
-            batches.append([len(ids), _rows(ids, values, classes), remarks])
-            file.write(json.dumps(batches[-1]) + "\n")
-            file.flush()
-    seconds = time.perf_counter() - start
 
+def _joined(
+    batches: Sequence[Any], settings: dict[str, Any], classes: Sequence[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the table of all batches, and its record."""
     columns = ["GalaxyID", *galaxy_zoo_tree.COLUMNS]
     if classes:
         columns = ["id", *(f"p_{name}" for name in classes), "label"]
     table = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n")
     table += "".join(rows for _, rows, _ in batches)
-    remarks = [Remark(*remark) for _, _, more in batches for remark in more]
+    remarks = [remark for _, _, more in batches for remark in more]
     galaxies = sum(n for n, _, _ in batches)
-    made = settings | {"galaxies": galaxies, "remarks": remarks, "table": _digest(table.encode())}
-    project.write(record, json.dumps(made, indent=1) + "\n")
-    project.write(out, table)
-    journal.unlink()
-    say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
-    if gallery:
-        say(str(galleries.write(out, found, remarks, model=model)))
-    return remarks
+    made = {"galaxies": galaxies, "remarks": remarks, "table": _digest(table.encode())}
+    return table, settings | made
 
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:

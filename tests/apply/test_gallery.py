@@ -13,6 +13,7 @@ from tests.apply.test_predict import (  # noqa: F401
     full_precision,
     galaxies,
     models,
+    picture,
     run,
 )
 from tests.plots.test_cloud3d import Reader
@@ -57,3 +58,18 @@ def test_a_finished_table_gets_its_page_and_a_large_one_a_sample(
     page, found = data(out.with_suffix(".html"))
     assert len(found["ids"]) == 4 and set(found["ids"]) <= set(pd.read_csv(out, dtype=str).id)
     assert f"4 of {len(IDS)} galaxies, drawn at random" in "".join(page.texts["p"])
+
+
+def test_ids_stay_what_they_are(models, tmp_path):  # noqa: F811
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for place, name in enumerate(("0002", "NA", "nan")):
+        picture(place).save(folder / f"{name}.jpg")
+    run(models, "classes", folder, tmp_path / "mine.csv", gallery=True)
+    assert sorted(data(tmp_path / "mine.html")[1]["ids"]) == ["0002", "NA", "nan"]
+
+
+def test_a_gallery_never_replaces_the_table(models, galaxies, tmp_path):  # noqa: F811
+    with pytest.raises(ValueError, match="mine.html: the gallery would replace the table"):
+        run(models, "classes", galaxies, tmp_path / "mine.html", gallery=True)
+    assert not (tmp_path / "mine.html").exists()
