@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
-from jinja2 import Environment, PackageLoader
 from numpy import ndarray
 from PIL import Image
 
 from galaxymorph.plots.galaxies import Images, Labels, Names, to_pixels
+from galaxymorph.plots.pages import render
 from galaxymorph.plots.style import COLOURS
 
 # the markers of `style.MARKERS` as SVG paths with a radius of about 1
@@ -75,10 +75,7 @@ def page(
     }
     number = f"{len(chosen):,} {f'of {n:,} ' * (len(chosen) < n)}galaxies"
     sprite = base64.b64encode(_sprite(shown, columns=columns, tile=tile)).decode()
-    assets = Environment(loader=PackageLoader("galaxymorph.plots", "assets"), autoescape=True)
-    assets.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    template = assets.get_template("cloud3d.html")
-    return template.render(title=title, number=number, data=data, sprite=sprite)
+    return render("cloud3d.html", title=title, number=number, data=data, sprite=sprite)
 
 
 def _look(k: int) -> dict[str, str | float]:

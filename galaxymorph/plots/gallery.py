@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from galaxymorph.plots.galaxies import Images, to_pixels
+from galaxymorph.plots.pages import render
 
 MOST = 5000  # galaxies on a page: about 10 MB
 
@@ -47,20 +47,18 @@ def page(
     if twice:
         raise ValueError(f"duplicate id {twice[0]!r}")
     numbers = table.select_dtypes("number").astype(float)
-    texts = table.drop(columns=["id", *numbers]).fillna("").astype(str)
+    named = table.drop(columns=["id", *numbers]).fillna("").astype(str)
     data = {
         "ids": table["id"].astype(str).tolist(),
-        "texts": {str(name): texts[name].tolist() for name in texts},
+        "texts": {str(name): named[name].tolist() for name in named},
         "numbers": {str(name): _rounded(numbers[name]) for name in numbers},
         "pictures": [_picture(image, tile) for image in to_pixels(images)],
     }
     shown = f"{len(table):,} galaxies"
     if total is not None and total > len(table):
         shown = f"{len(table):,} of {total:,} galaxies, drawn at random"
-    assets = Environment(loader=PackageLoader("galaxymorph.plots", "assets"), autoescape=True)
-    assets.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    template = assets.get_template("gallery.html")
-    return template.render(title=title, note=note, shown=shown, unreadable=unreadable, data=data)
+    texts = {"title": title, "note": note, "shown": shown, "unreadable": unreadable}
+    return render("gallery.html", data=data, **texts)
 
 
 def _rounded(values: Iterable[float]) -> list[float | None]:
