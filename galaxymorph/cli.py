@@ -221,9 +221,7 @@ def gradcam(**options: Any) -> int:
 
 def _check_paths(*, model: Path, images: Sequence[Path] | None, **_: Any) -> None:
     """Refuse what does not exist before torch, which takes seconds, is imported."""
-    if not model.is_file():
-        todo = "if a step trains it, run that step first"
-        raise FileNotFoundError(f"{model}: no such model file; {todo}")
+    project.existing_model(model)
     for path in images or ():
         project.existing(path)
 

@@ -48,6 +48,14 @@ def plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
+def existing_model(path: Path | str) -> Path:
+    """Return the path of a model file. Raises `FileNotFoundError` that says how to make it."""
+    if not Path(path).is_file():
+        todo = "if a step trains it, run that step first"
+        raise FileNotFoundError(f"{path}: no such model file; {todo}")
+    return Path(path)
+
+
 def existing(path: Path) -> Path:
     """Return the path. Raises `FileNotFoundError` that names the closest existing parent."""
     if not path.exists():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import galaxymorph
+from galaxymorph import project
 
 # raised by the libraries for files that they cannot read
 UNREADABLE = (safetensors.SafetensorError, OSError, pickle.UnpicklingError, EOFError, RuntimeError)
@@ -80,9 +81,7 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
     Accepts safetensors, and tensors written by `torch.save` (`.pth`), without running code in the
     file. Raises `FileNotFoundError`, or `ValueError` for any other file."""
-    if not Path(path).is_file():
-        todo = "if a step trains it, run that step first"
-        raise FileNotFoundError(f"{path}: no such model file; {todo}")
+    project.existing_model(path)
     try:
         if Path(path).suffix == ".safetensors":
             with safetensors.safe_open(path, framework="pt") as file:
