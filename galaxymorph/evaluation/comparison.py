@@ -156,7 +156,7 @@ def front(table: pd.DataFrame, *, cost: str, baseline: str = "majority") -> Bool
     known = table[[cost, "accuracy"]].notna().all(axis=1) & (table["method"] != baseline)
     numbers = table[[cost, "accuracy"]].astype(float).where(known).to_numpy(float)
     price, accuracy = numbers.T
-    # [i, j]: i is no worse than j; False for NaN
+    # [i, j]: i is at least as good as j; False for NaN
     no_worse = (price[:, None] <= price) & (accuracy[:, None] >= accuracy)
     return known.to_numpy(bool) & ~(no_worse & ~no_worse.T).any(0)
 

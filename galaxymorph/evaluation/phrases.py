@@ -10,8 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from galaxymorph.evaluation.entries import budget, labels, words
 from galaxymorph.text import listing
 
-STILL = "still improving at the last epoch for every seed, so its accuracy is preliminary"
-
 
 def say(template: str, **values: Any) -> list[str]:
     """Render `templates/<template>.txt` into a list of sentences.

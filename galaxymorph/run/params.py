@@ -137,7 +137,7 @@ def override(document: dict[str, Any], text: str, problems: Problems) -> None:
         problems.found.append(f"-s {text}: expected KEY=VALUE, such as resnet18.training.epochs=3")
         return
     if keys[0] not in document and keys[0] not in RESERVED:
-        wrong = unknown("step", keys[0], [*document, *RESERVED])
+        wrong = unknown("step", keys[0], dict.fromkeys([*RESERVED, *document]))
         problems.found.append(f"-s {text}: {wrong}")
         return
     problems.overridden[".".join(keys)] = text

@@ -18,7 +18,7 @@ from PIL import Image
 
 from galaxymorph import project
 from galaxymorph.evaluation import comparison, export, verdict, vote_comparison
-from galaxymorph.evaluation.entries import titled
+from galaxymorph.evaluation.entries import is_control, titled
 from galaxymorph.run.results import Result, read
 from galaxymorph.text import duration, leaves
 
@@ -91,7 +91,7 @@ def write(run: str) -> Path:
         answer=_answer(compared),
         compared=compared,
         topics=compared + speaking,
-        said=_once({job.name: sentences(job) for job in compared + speaking}),
+        findings=_once({job.name: sentences(job) for job in compared + speaking}),
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
@@ -123,7 +123,7 @@ def notebook(result: Result) -> Path | None:
 def _render(template: str, **values: Any) -> str:
     loader = PackageLoader("galaxymorph.run", "templates")
     found = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    shown = (readable, sentences, duration, leaves)
+    shown = (readable, duration, leaves)
     found.filters |= {function.__name__: function for function in shown}
     found.filters |= {"images": _images, "pages": _pages, "plain": _plain, "number": _number}
     found.filters |= {"numbers": _numbers, "parameters": _parameters}
@@ -155,6 +155,7 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     titles = dict(zip(table.method, named, strict=True))
     verdicts = titled(answer, titles)
     last = table.loc[table.get("still_improving", pd.Series(0, table.index)) == 1]
+    last = last.loc[[not is_control(row) for row in last.to_dict("records")]]
     return {
         "job": compared[0],  # whose first figure is shown
         "sentence": verdict.in_short(verdicts),
@@ -164,7 +165,7 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
 
 
 def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return the sentences of each step that no earlier step has said."""
+    """Return the sentences of each step without those that an earlier step has, too."""
     seen, found = set[str](), {}
     for name, own in sentences.items():
         found[name] = [sentence for sentence in own if sentence not in seen]
