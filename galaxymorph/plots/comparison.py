@@ -41,7 +41,7 @@ DOUBLINGS = {-4: "1/16", -2: "1/4", 0: "1", 2: "4", 4: "16"}
 Values = Float[ndarray, " value"]
 Front = Bool[ndarray, " row"]
 
-MOST = 8  # lines that an eye can follow
+MOST = 7  # lines that stand out: as many colours are not grey
 
 
 @style.styled

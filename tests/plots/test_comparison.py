@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from galaxymorph.plots import comparison as comparison_plots
-from tests.plots.test_style import NAMES, TEN, check_texts, said
+from tests.plots.test_style import NAMES, TEN, check_texts, words
 
 LONG = (
     *(
@@ -148,7 +148,7 @@ def test_comparison_sorts_methods_and_draws_their_intervals():
     segments = [segment[:, 0] for segment in accuracy.collections[0].get_segments()]
     np.testing.assert_allclose(segments, [[0.78, 0.82], [0.83, 0.87], [0.88, 0.92]])
     assert log_loss.get_xlabel() == "log loss (nats)\nlower is better"
-    assert any("(n = 160 to 162 test galaxies)" in t for t in said(figure))
+    assert any("(n = 160 to 162 test galaxies)" in t for t in words(figure))
     by_loss = comparison_plots.comparison(table, metrics=("log_loss",)).axes[0]
     assert [t.get_text() for t in by_loss.get_yticklabels()] == names[::-1]
 
@@ -159,19 +159,19 @@ def test_comparison_draws_a_near_baseline_and_points_to_a_far_one():
     near.loc[:, "accuracy"], far.loc[:, "accuracy"] = 0.75, 0.25
     figure = comparison_plots.comparison(pd.concat([table, near]), metrics=("accuracy",))
     assert any(list(line.get_xdata()) == [0.75, 0.75] for line in figure.axes[0].lines)
-    assert " majority 0.750 " in said(figure)
+    assert " majority 0.750 " in words(figure)
     figure = comparison_plots.comparison(pd.concat([table, far]), metrics=("accuracy",))
-    assert len(figure.axes[0].lines) == 1 and "← majority 0.250" in said(figure)
+    assert len(figure.axes[0].lines) == 1 and "← majority 0.250" in words(figure)
     assert figure.axes[0].get_xlim()[0] > 0.7
-    assert not any(t.startswith("majority") for t in said(figure))
+    assert not any(t.startswith("majority") for t in words(figure))
 
 
 def test_comparison_says_where_its_numbers_come_from():
     table = compared(2, (None,))
-    assert "one seed with its 95 % interval (n = 160 to 161 test galaxies)" in said(
+    assert "one seed with its 95 % interval (n = 160 to 161 test galaxies)" in words(
         comparison_plots.comparison(table.assign(seeds=1))
     )
-    assert said(comparison_plots.comparison(table.assign(seeds=0))) == [
+    assert words(comparison_plots.comparison(table.assign(seeds=0))) == [
         "no method has a result yet"
     ]
 
@@ -180,7 +180,7 @@ def test_comparison_shows_what_is_missing_and_budgets_where_they_differ():
     table = compared(2)
     table.loc[0, ["accuracy", "accuracy_low", "accuracy_high", "n_test"]] = np.nan
     table.loc[0, "seeds"] = 0
-    shown = said(comparison_plots.comparison(table, metrics=("accuracy",)))
+    shown = words(comparison_plots.comparison(table, metrics=("accuracy",)))
     assert (
         "missing" in shown
         and "method 0, 100 labels (0 seeds)" in shown
@@ -197,10 +197,10 @@ def test_per_class_states_values_and_leaves_undefined_ones_grey():
 
 
 def test_comparison_tells_what_was_left_out_from_what_is_missing():
-    shown = said(comparison_plots.comparison(many(), metrics=("accuracy",)))
+    shown = words(comparison_plots.comparison(many(), metrics=("accuracy",)))
     assert shown.count("not run") == shown.count("missing") == 1
     table = many().drop(columns="not_run")  # as an earlier version wrote it
-    assert said(comparison_plots.comparison(table, metrics=("accuracy",))).count("missing") == 2
+    assert words(comparison_plots.comparison(table, metrics=("accuracy",))).count("missing") == 2
 
 
 def test_per_class_draws_into_given_axes():
@@ -211,7 +211,7 @@ def test_per_class_draws_into_given_axes():
         is figure
     )
     assert comparison_plots.per_class(pd.DataFrame(), ax=second) is figure
-    assert len(first.images) == 1 and "no method has a result yet" in said(figure)
+    assert len(first.images) == 1 and "no method has a result yet" in words(figure)
 
 
 def test_train_val_and_test_stand_beside_each_other():
@@ -257,15 +257,15 @@ def test_mistakes_are_arrows_from_the_honest_number_to_the_reported_one():
     small = [line for line in ax.lines if line.get_markersize() < 6]
     of_worst = [list(line.get_xdata()) for line in small if 1 < line.get_ydata()[0] < 2]
     assert of_worst == [[0.9, 0.89], [0.25, 0.26]]
-    shown = said(figure)
+    shown = words(figure)
     assert "-0.640\nmacro F1" in shown and "+0.060" in shown and "+0.010" in shown
     assert any(
         "mean over 2 seeds" in text and "n = 398 to 400 test galaxies" in text for text in shown
     )
     alone = comparison_plots.mistakes(*replayed((0,)))
-    assert "one seed (n = 398 to 400 test galaxies)" in said(alone)
+    assert "one seed (n = 398 to 400 test galaxies)" in words(alone)
     assert [line for line in alone.axes[0].lines if line.get_markersize() < 6] == []
     assert alone.axes[0].get_xlabel().startswith("accuracy (or the metric") and any(
-        "+0.050" in text for text in said(alone)
+        "+0.050" in text for text in words(alone)
     )
     assert comparison_plots.mistakes(table[1:], seeds).axes[0].get_xlabel() == "accuracy"

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from galaxymorph.plots import failures as failure_plots
 from galaxymorph.plots import style
 from tests.plots.test_comparison import LONG
-from tests.plots.test_style import check_texts, said
+from tests.plots.test_style import check_texts, words
 
 CLASSES = ("round", "in-between", "edge-on", "spiral")
 TEN = tuple(f"class number {i}" for i in range(10))
@@ -121,16 +121,16 @@ def test_a_line_for_each_method_stands_at_its_values():
         "signal to noise",
         "confidence\nminus accuracy",
         "cnn",
-    } <= set(said(figure))
+    } <= set(words(figure))
 
 
 def test_galleries_say_what_is_suspected_by_how_many():
-    shown = said(failure_plots.suspects(images(2), suspects(2)))
+    shown = words(failure_plots.suspects(images(2), suspects(2)))
     assert "mock-0-0000000\nlabel: round\nin-between? 90 %\nby 12 of 12 methods" in shown
-    shown = said(failure_plots.disagreements(images(1), disagreements(1), "cnn", "resnet18"))
+    shown = words(failure_plots.disagreements(images(1), disagreements(1), "cnn", "resnet18"))
     assert "mock-0-0000000\nlabel: round\ncnn:\nin-between 90 %\nresnet18:\nedge-on 80 %" in shown
-    assert "no label is suspected" in said(CASES["suspects of nothing"]())
-    assert "cnn and resnet18 agree on every galaxy" in said(CASES["disagreements of nothing"]())
+    assert "no label is suspected" in words(CASES["suspects of nothing"]())
+    assert "cnn and resnet18 agree on every galaxy" in words(CASES["disagreements of nothing"]())
 
 
 def test_cells_show_points_and_which_are_distinguished():
@@ -147,8 +147,8 @@ def test_cells_show_points_and_which_are_distinguished():
     assert orange == pytest.approx(to_rgba(style.ORANGE)) and blue == pytest.approx(
         to_rgba(style.BLUE)
     )
-    assert "above 0: more often by cnn" in said(figure) and "* significant difference" in said(
+    assert "above 0: more often by cnn" in words(figure) and "* significant difference" in words(
         figure
     )
     unsure = failure_plots.confusion_difference(table.assign(resolved=False), "cnn", "resnet18")
-    assert "no significant difference" in said(unsure)
+    assert "no significant difference" in words(unsure)

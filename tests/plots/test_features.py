@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from galaxymorph.plots import features as feature_plots
 from galaxymorph.plots import style
-from tests.plots.test_style import NAMES, TEN, check_texts, images, said
+from tests.plots.test_style import NAMES, TEN, check_texts, images, words
 
 
 def history(n=12, contrastive=True):
@@ -99,9 +99,9 @@ def test_health_shows_what_was_measured_where_it_was():
     np.testing.assert_allclose(line.get_ydata(), 1000 / np.array([1, 5, 10, 12]))
     assert shown["spread"].get_ylim()[0] == 0
     assert not any(
-        "contrastive" in text for text in said(feature_plots.health(history(contrastive=False)))
+        "contrastive" in text for text in words(feature_plots.health(history(contrastive=False)))
     )
-    assert said(feature_plots.health(history()[["epoch", "train_loss"]])) == [
+    assert words(feature_plots.health(history()[["epoch", "train_loss"]])) == [
         "no measurements of feature quality"
     ]
 
@@ -124,7 +124,7 @@ def test_projection_has_a_look_for_each_class_and_grey_behind_for_none():
         "round (n = 12)",
         "spiral (n = 12)",
         "component 1 (23 % of the variance)",
-    } <= set(said(figure))
+    } <= set(words(figure))
     outer = Figure(figsize=(8, 4))
     assert feature_plots.projection(given, labels, NAMES, ax=outer.add_subplot()) is outer
 

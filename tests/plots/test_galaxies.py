@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.plots import galaxies
-from tests.plots.test_style import NAMES, TEN, check_texts, images, said
+from tests.plots.test_style import NAMES, TEN, check_texts, images, words
 
 
 def counts(names=NAMES):
@@ -85,7 +85,7 @@ def test_class_sheet_has_a_row_per_class_and_leaves_out_the_unlabelled():
         assert len(shown) == len(members)
         for image, i in zip(shown, members, strict=True):
             assert (image == given[i].transpose(1, 2, 0)).all()
-    assert said(figure) == [
+    assert words(figure) == [
         "round\n(n = 4)",
         "in-between\n(n = 1)",
         "edge-on\n(n = 0)",
@@ -101,8 +101,8 @@ def test_misclassified_galaxies_have_both_classes():
         "true: spiral\npredicted: edge-on\n(87 %)",
         "true: round\npredicted: spiral\n(100 %)",
     )
-    assert said(figure) == [first, second]
-    assert said(galaxies.misclassified(images(0), [], [], [])) == ["no galaxy is misclassified"]
+    assert words(figure) == [first, second]
+    assert words(galaxies.misclassified(images(0), [], [], [])) == ["no galaxy is misclassified"]
 
 
 def test_figures_of_nothing_say_so():
@@ -111,11 +111,13 @@ def test_figures_of_nothing_say_so():
         "balance without classes",
         "distributions without classes",
     ):
-        assert said(CASES[case]()) == ["no galaxy has a class"]
-    assert said(galaxies.distributions({}, np.zeros(2, int), ["round"])) == ["nothing was measured"]
+        assert words(CASES[case]()) == ["no galaxy has a class"]
+    assert words(galaxies.distributions({}, np.zeros(2, int), ["round"])) == [
+        "nothing was measured"
+    ]
     figure = Figure(figsize=(8, 4))
     assert galaxies.class_balance(counts().iloc[:0], ax=figure.add_subplot()) is figure
-    assert said(figure) == ["no galaxy has a class"]
+    assert words(figure) == ["no galaxy has a class"]
 
 
 def test_wrong_images_are_refused():
@@ -128,15 +130,15 @@ def test_wrong_images_are_refused():
 
 def test_balance_states_every_count_and_the_imbalance():
     table = counts()
-    shown = said(galaxies.class_balance(table))
+    shown = words(galaxies.class_balance(table))
     assert set(table.astype(str).to_numpy().ravel()) <= set(shown)
     assert "train (3,606)" in shown
     big = pd.DataFrame({"train": [300, 100]}, index=["spiral", "round"])
-    assert "imbalance 3.0: spiral has 300 galaxies, round has 100 galaxies" in said(
+    assert "imbalance 3.0: spiral has 300 galaxies, round has 100 galaxies" in words(
         galaxies.class_balance(big)
     )
     empty = pd.DataFrame({"train": [300, 0]}, index=["spiral", "round"])
-    assert "imbalance: spiral has 300 galaxies, round has 0 galaxies" in said(
+    assert "imbalance: spiral has 300 galaxies, round has 0 galaxies" in words(
         galaxies.class_balance(empty)
     )
 

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from galaxymorph.diagnostics import gradcam, map_scores, targets
 from galaxymorph.plots import gradcam as gradcam_plots
 from galaxymorph.plots import style
-from tests.plots.test_style import check_texts, images, said
+from tests.plots.test_style import check_texts, images, words
 
 METHODS = (*gradcam.METHODS, *gradcam.CONTROLS)
 TITLE = "587722984435351614, " + targets.caption("odd_feature", "lens or arc", 0.62, 0.5512)
@@ -116,12 +116,12 @@ def test_the_map_lies_on_the_galaxy_which_stays_visible():
     assert alpha[0] == 0 and (np.diff(alpha) > 0).all() and alpha[-1] < 0.7
     luminance = gradcam_plots.HEAT(np.linspace(0, 1, 11))[:, :3] @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()  # distinguished without colour
-    assert {"first", "second", "Grad-CAM", "random", "heat"} <= set(said(figure))
+    assert {"first", "second", "Grad-CAM", "random", "heat"} <= set(words(figure))
 
 
 def test_captions_stand_in_place_of_names():
     figure = overlay(names=captions(), captions=captions())
-    lines = {text.replace("\n", " ") for text in said(figure)}
+    lines = {text.replace("\n", " ") for text in words(figure)}
     assert {
         "bar: yes 0.50, predicted 0.25",
         "odd feature: lens or arc 0.50, predicted 0.25",
@@ -148,9 +148,9 @@ def test_curves_are_distinguished_and_only_methods_have_bands():
         assert len({str(line._dash_pattern) for line in ax.lines}) == 7  # not by colour alone
         assert len(ax.collections) == len(gradcam.METHODS)
     assert {"deletion (area: lower is better)", "insertion (area: higher is better)"} <= set(
-        said(figure)
+        words(figure)
     )
-    assert any("1,234 galaxies" in text for text in said(figure))
+    assert any("1,234 galaxies" in text for text in words(figure))
 
 
 def test_scores_have_their_interval_and_the_control_is_a_line():

@@ -36,7 +36,7 @@ def texts(figure):
     return list(drawn.values())
 
 
-def said(figure):
+def words(figure):
     return [t.get_text() for t in texts(figure)]
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from galaxymorph.plots import galaxies, training
 from tests.plots.test_galaxies import counts
-from tests.plots.test_style import NAMES, TEN, check_texts, said
+from tests.plots.test_style import NAMES, TEN, check_texts, words
 
 MATRIX = np.array([[50, 30, 20, 0], [0, 7, 0, 0], [1, 0, 3, 0], [0, 0, 0, 0]])
 
@@ -103,8 +103,8 @@ def test_curves_mark_the_best_epoch_of_each_run():
     for ax in training.learning_curves(other).axes:
         (star,) = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "*"]
         assert star == 3
-    assert "best epoch on validation" in said(figure)
-    assert "best epoch on validation" not in said(
+    assert "best epoch on validation" in words(figure)
+    assert "best epoch on validation" not in words(
         training.learning_curves(runs[0].drop(columns="best"))
     )
 
@@ -112,12 +112,12 @@ def test_curves_mark_the_best_epoch_of_each_run():
 def test_curves_show_what_there_is():
     figure = training.learning_curves(history()[["epoch", "train_loss"]])
     assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 1
-    assert not any("validation" in t for t in said(figure))
-    assert said(training.learning_curves([])) == ["no training history"]
+    assert not any("validation" in t for t in words(figure))
+    assert words(training.learning_curves([])) == ["no training history"]
 
 
 def test_roc_names_class_area_and_number():
-    shown = said(training.roc(points()))
+    shown = words(training.roc(points()))
     assert "edge-on: AUC 0.920 (n = 12)" in shown
     assert {"false positive rate", "true positive rate (recall)"} <= set(shown)
 

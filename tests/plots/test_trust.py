@@ -9,7 +9,7 @@ from galaxymorph.evaluation import calibration, significance
 from galaxymorph.plots import trust as trust_plots
 from tests.evaluation.made import changed, drawn
 from tests.plots.test_comparison import LONG
-from tests.plots.test_style import check_texts, said
+from tests.plots.test_style import check_texts, words
 
 FEW = ("cnn", "moco dnn", "resnet18")
 MANY = (
@@ -120,7 +120,7 @@ def test_reliability_shows_points_and_galaxies():
     assert np.allclose(np.asarray(points.get_xydata()), table[["confidence", "accuracy"]])
     heights = np.array([bar.get_height() for bar in ax.patches])
     assert np.allclose(heights / heights.max(), table.n / table.n.max())
-    assert f"cnn\nn = 155 ({table.n.min()} to {table.n.max()} each)" in said(figure)
+    assert f"cnn\nn = 155 ({table.n.min()} to {table.n.max()} each)" in words(figure)
 
 
 def test_the_legend_of_risks_begins_with_the_best():
@@ -143,7 +143,7 @@ def test_bars_join_what_is_statistically_tied():
     ]
     assert dots == [[2, 3], [0, 2]]  # a is on top, c is in none
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == list("dcba")
-    assert "no methods are tied" in said(CASES["no ties"]())
+    assert "no methods are tied" in words(CASES["no ties"]())
 
 
 def test_probabilities_mirror_each_other_and_mark_ties():
@@ -175,8 +175,8 @@ def test_consistency_shows_every_way_to_turn_and_the_best_on_top():
     averaged = table[(table.metric == "agreement") & table.averaged]
     assert np.asarray(points[2].get_xdata()) == pytest.approx(averaged.value.to_numpy(float))
     assert [round(y) for y in np.asarray(points[2].get_ydata(), float)] == [2, 1]
-    texts = said(figure)
+    texts = words(figure)
     assert texts.count("no classes") == 2 and not cosine.texts
     assert "mean with its 95 % interval (n = 161 galaxies, 3 seeds)" in texts
-    assert "(n = 161 galaxies, 1 seed)" in " ".join(said(CASES["consistency of 1"]()))
+    assert "(n = 161 galaxies, 1 seed)" in " ".join(words(CASES["consistency of 1"]()))
     assert len(CASES["consistency of features"]().axes) == 1

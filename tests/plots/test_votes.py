@@ -12,7 +12,7 @@ from galaxymorph.evaluation.entries import Entries, Entry
 from galaxymorph.evaluation.predictions import votes_in
 from galaxymorph.plots import style
 from galaxymorph.plots import votes as vote_plots
-from tests.plots.test_style import check_texts, images, said
+from tests.plots.test_style import check_texts, images, words
 
 METHODS = ("plain", "tree, fine-tuned from MoCo", "Dirichlet")
 
@@ -173,11 +173,11 @@ def test_progress_draws_every_question_between_the_yardsticks():
 def test_progress_of_another_convention_and_of_what_is_far_out():
     figure = vote_plots.progress(evaluated(70), convention="per question")
     assert figure.axes[0].lines[0].get_xdata()[0] == 72
-    assert any("% of the RMSE, per question" in text for text in said(figure))
+    assert any("% of the RMSE, per question" in text for text in words(figure))
     figure = vote_plots.progress({"far": evaluated(-340), "near": evaluated(80)})
-    assert "← -340 %" in said(figure) and figure.axes[0].get_xlim() == (-50, 108)
+    assert "← -340 %" in words(figure) and figure.axes[0].get_xlim() == (-50, 108)
     assert len(figure.axes[0].lines[0].get_xdata()) == 0
-    assert "200 % →" in said(vote_plots.progress(evaluated(200)))
+    assert "200 % →" in words(vote_plots.progress(evaluated(200)))
 
 
 def test_comparison_puts_the_lowest_on_top_between_floor_and_baseline():
@@ -193,17 +193,17 @@ def test_comparison_puts_the_lowest_on_top_between_floor_and_baseline():
     assert floor.get_xdata()[0] == pytest.approx(0.04) and baseline.get_xdata()[0] == pytest.approx(
         0.195
     )
-    shown = said(figure)
+    shown = words(figure)
     assert " best achievable 0.040 " in shown and " mean vote 0.195 " in shown
     assert any("(n = 140 to 142 test galaxies)" in text for text in shown)
     spans = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
     assert (spans[1].x0, spans[1].x1) == (pytest.approx(0.19), pytest.approx(0.20))
     assert not any(
-        "floor" in text for text in said(vote_plots.comparison(compared().assign(floor=np.nan)))
+        "floor" in text for text in words(vote_plots.comparison(compared().assign(floor=np.nan)))
     )
     lacking = compared()
     lacking.loc[1, ["rmse", "rmse_low", "rmse_high", "n_test"]] = np.nan
-    assert "missing" in said(vote_plots.comparison(lacking))
+    assert "missing" in words(vote_plots.comparison(lacking))
 
 
 def test_predictions_are_binned_against_votes():
@@ -221,8 +221,8 @@ def test_predictions_are_binned_against_votes():
     counts = np.asarray(panels[0].collections[0].get_array().filled(0))
     assert np.trace(counts) == 50  # all on the line on which both are equal
     assert panels[1].get_ylim()[0] == pytest.approx(-0.1) and panels[0].get_ylim()[0] == 0
-    assert "fraction of volunteers (n = 50 galaxies)" in said(figure)
-    assert said(vote_plots.predicted_against_votes(t.assign(split="train"))) == [
+    assert "fraction of volunteers (n = 50 galaxies)" in words(figure)
+    assert words(vote_plots.predicted_against_votes(t.assign(split="train"))) == [
         "no galaxies with votes in the test split"
     ]
     with pytest.raises(KeyError, match="unknown question 'colour'"):
@@ -252,7 +252,7 @@ def test_each_question_has_a_panel_with_its_points_and_intervals(draw):
         ends = np.array([segment[:, 1] for segment in ax.collections[0].get_segments()])
         assert ends == pytest.approx(rows[["low", "high"]].to_numpy())
     n = "(n = 600 answers)" if draw is vote_plots.calibration else "(n = 600 galaxies)"
-    shown = said(figure)
+    shown = words(figure)
     assert any(n in text for text in shown) and {"a", "b"} <= set(shown)
 
 
@@ -284,7 +284,7 @@ def test_a_tree_shows_votes_with_their_noise_and_predictions():
     deviation = np.sqrt(0.3 * 0.7 / 25)
     error = np.array([segment[:, 0] for segment in smooth.collections[1].get_segments()])
     assert error[0] == pytest.approx([0.3 - deviation, 0.3 + deviation])
-    assert row["id"] in said(figure)
+    assert row["id"] in words(figure)
 
 
 def test_a_tree_pales_where_few_are_asked_and_leaves_out_what_is_not_known():
@@ -322,7 +322,7 @@ def test_figures_of_nothing_say_why():
         "no coverage": "no vote counts: the number of volunteers is unknown",
         "no violations": "no predicted fractions violate the decision tree",
     }
-    assert {case: said(CASES[case]()) for case in expected} == {
+    assert {case: words(CASES[case]()) for case in expected} == {
         case: [text] for case, text in expected.items()
     }
 
