@@ -30,6 +30,7 @@ WINGS = {
 }
 MOST_OF_MODULE, MOST_OF_WING = 400, 2_800  # lines
 ABOVE = {"evaluation": 2_970, "run": 2_965}  # these may only fall
+MOST = 17_000  # of the library; the aim was 16,000 for what version 0.2 can do
 
 
 def wing(module: str) -> str:
@@ -106,6 +107,7 @@ def test_wings_and_modules_stay_small():
         sizes[wing(name)] += n
     large = {name: n for name, n in sizes.items() if n > ABOVE.get(name, MOST_OF_WING)}
     assert large == {}, "shorten something in these wings: see CONTRIBUTING.md"
+    assert sum(sizes.values()) <= MOST, "first look for what can go, then raise MOST and say why"
 
 
 def test_tests_mirror_the_wings():

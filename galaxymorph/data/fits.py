@@ -41,7 +41,7 @@ def find(
     """Find FITS images anywhere below a folder, plain or compressed.
 
     A galaxy is a cube of three bands, `<id>.fits`, or one file per band, `<id>_<band>.fits`, with
-    band u, g, r, i, z or y (or capitals). The band in the header is ignored, as it is often wrong.
+    band u, g, r, i, z or y (or capitals). The header is not asked: its band is often wrong.
 
     Args:
         labels: CSV file, see `sources.label` (default: all unlabelled).

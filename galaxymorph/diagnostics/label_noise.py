@@ -51,7 +51,7 @@ def label_errors(entries: Entries, *, splits: Sequence[str] = HELD_OUT) -> pd.Da
       an appearance typical of another class. With a single method it equals found.
     * errors: estimated number of label errors, n times the joint distribution of given and true
       labels. Counts of a label (found or confirmed) are scaled to n, as some galaxies are above no
-      threshold (Northcutt et al. 2021, eq. 3); 0 if there are no counts."""
+      threshold (Northcutt et al. 2021, eq. 3); 0 for a label without any."""
     found = _consensus(entries, splits)
     names, label, agreed = found.classes, found.label, found.agreed
     count, chance = np.zeros((2, len(names), len(names)))

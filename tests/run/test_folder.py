@@ -564,3 +564,22 @@ def test_wrong_tables_of_vote_fractions_are_named(project):
         change.to_csv(path, index=False)
         with pytest.raises(ValueError, match=message):
             read_votes(path)
+
+
+def test_titles_are_those_of_the_step_and_of_its_rows(project):
+    """{} in the title of a row is the title of its step; settings follow, names stay."""
+    outputs = ["predictions.csv", "dnn/predictions.csv"]
+    jobs = {
+        f"cae/seed=0,zoom={zoom}": planned()
+        | {"combination": {"seed": 0, "zoom": zoom}, "outputs": outputs, "title": "autoencoder"}
+        for zoom in (0.1, 0.2)
+    }
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": jobs | {"b": planned()}}))
+    step = Step("toy", "cae/seed=0,zoom=0.1")
+    step.row("dnn").metrics({"title": "network on {}"})
+    write(step.path / "done.json", json.dumps({"seconds": 1.0}))
+    assert results.titles("toy") == {"cae": "autoencoder"}
+    titles = results.trained("toy").titles()
+    assert titles["cae zoom=0.1"] == "autoencoder zoom=0.1"
+    assert titles["cae dnn zoom=0.1"] == "network on autoencoder zoom=0.1"
+    assert titles["cae dnn zoom=0.2"] == "cae dnn zoom=0.2"  # not there yet, so without a title

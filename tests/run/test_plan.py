@@ -598,3 +598,8 @@ def test_a_notebook_of_an_old_name_is_refused_with_the_new_one(project, old, new
 
 def test_all_mistakes_are_told_at_once(project):
     assert len(problems(project, "resnet18.sed=1", "galaxies.image_size=x", "compare.x=1")) == 3
+
+
+def test_a_title_is_a_text(project):
+    (found,) = problems(project, "resnet18.title=[1]")
+    assert "resnet18.title: expected a text" in found
