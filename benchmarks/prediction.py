@@ -27,7 +27,8 @@ import torch
 
 from galaxymorph.apply import stream as source
 from galaxymorph.apply.images import find
-from galaxymorph.data import cutouts, sources
+from galaxymorph.data import cutouts
+from galaxymorph.data.found import take
 from galaxymorph.data.mock import survey
 from galaxymorph.learning import classifier, device, encoders, model_files, saved, train
 
@@ -43,7 +44,7 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     learner, header = saved.load(model)
     assert isinstance(learner, classifier.Classifier)
     found = find([images], header, options.crop)
-    found = sources.take(found, [row % len(found.ids) for row in range(options.galaxies)])
+    found = take(found, [row % len(found.ids) for row in range(options.galaxies)])
     n, size, threads = options.galaxies, header["image_size"], torch.get_num_threads()
     batches = [found.read[start : start + source.BATCH] for start in range(0, n, source.BATCH)]
     resident = np.stack([image for image, _ in cutouts.run(found.read) if image is not None])

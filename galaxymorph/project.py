@@ -1,8 +1,12 @@
 """Locate the project, name its folders, and write files atomically."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +29,43 @@ def model_file(run: str, step: str) -> Path:
     return root() / "models" / run / f"{step}.safetensors"
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text file atomically: readers see the old or the new version, never a part."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there replaces `path` as a whole.
+
+    Readers see the old or the new version, never a part, even after a power failure: the file and
+    its folder are flushed to the disk. After an error the old version stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        _flush(partial)
+        partial.replace(path)
+        _flush(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file as a whole (`replacing`), text in UTF-8."""
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a damaged file or folder to `<name>.damaged`, and warn."""
+    aside = path.with_name(f"{path.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.replace(aside)
+    warnings.warn(f"{path}: {why}; renamed to {aside.name}", stacklevel=2)
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ import pandas as pd
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.apply.images import read
 from galaxymorph.apply.stream import Remark
-from galaxymorph.data.sources import Found
+from galaxymorph.data.found import Found
 from galaxymorph.plots import gallery
 
 CLASSES = galaxy_zoo_tree.CLASSES[4]

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from galaxymorph import project
 from galaxymorph.data import cutouts, fits, sources
-from galaxymorph.data.sources import Found
+from galaxymorph.data.found import Found, check_unique, files_below, stamp, take, without_ending
+from galaxymorph.data.pictures import IMAGES, RGB, File, read_image
 from galaxymorph.text import listing
 
 Cutouts = UInt8[ndarray, "galaxy 3 size size"]
@@ -35,17 +36,17 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
         joined[key] = [each for part in parts for each in getattr(part, key)]
     joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
-    sources.check_unique(ids, joined["names"], listing(paths))
+    check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)
     order = sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
-    return sources.take(Found(**joined), order)
+    return take(Found(**joined), order)
 
 
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
-    readable = sources.IMAGES + fits.ENDINGS
+    readable = IMAGES + fits.ENDINGS
     if path.is_dir():
-        readers = {sources.IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
-        parts = [read(path) for end, read in readers.items() if [*sources.files_below(path, end)]]
+        readers = {IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
+        parts = [read(path) for end, read in readers.items() if [*files_below(path, end)]]
         if not parts:
             raise ValueError(
                 f"{path}: no images found; expected files ending in {', '.join(readable)}"
@@ -58,19 +59,17 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     if path.suffix.lower() == ".csv":
         listed = sources.listed(path)
     elif path.name.lower().endswith(readable):
-        listed = {sources.without_ending(path.name): path}
+        listed = {without_ending(path.name): path}
     else:
         wanted = "a folder, a zip, a CSV list of files, an image or a FITS cube"
         raise ValueError(f"{path}: expected {wanted}")
 
-    def reader(name: str) -> Callable[[], sources.RGB | sources.File]:
+    def reader(name: str) -> Callable[[], RGB | File]:
         is_fits = name.lower().endswith(fits.ENDINGS)
-        return (
-            partial(fits.read, [name], **colour) if is_fits else partial(sources.read_image, name)
-        )
+        return partial(fits.read, [name], **colour) if is_fits else partial(read_image, name)
 
     names = [str(file) for file in listed.values()]
-    stamps = [sources.stamp(file) for file in listed.values()]
+    stamps = [stamp(file) for file in listed.values()]
     read = [reader(name) for name in names]
     return [Found(ids=list(listed), names=names, read=read, stamps=stamps)]
 

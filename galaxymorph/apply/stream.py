@@ -13,8 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from galaxymorph.apply.images import Cutouts
-from galaxymorph.data import cutouts, sources
-from galaxymorph.data.sources import Found
+from galaxymorph.data import cutouts
+from galaxymorph.data.found import Found, take
 from galaxymorph.learning import device
 from galaxymorph.pixels import Images, orientations
 
@@ -67,7 +67,7 @@ def stream(
 
     n, threads = len(found.ids), torch.get_num_threads()
     starts = range(done * batch_size, n, batch_size)
-    batches = (sources.take(found, range(row, min(row + batch_size, n))) for row in starts)
+    batches = (take(found, range(row, min(row + batch_size, n))) for row in starts)
     torch.set_num_threads(1)
     try:
         with (

@@ -17,7 +17,7 @@ from numpy import ndarray
 from PIL import Image
 from tqdm import tqdm
 
-from galaxymorph.data import sources
+from galaxymorph.data.pictures import to_rgb
 
 LEAST = 1.5  # minimum number of decoded JPEG pixels per cutout pixel, along each axis
 CHUNK = 16  # galaxies per task: little overhead, and a smooth progress bar
@@ -51,7 +51,7 @@ def cutout(picture: Picture, *, size: int, crop: int | None) -> UInt8[ndarray, "
     left, top = scale * ((width - side) // 2), scale * ((height - side) // 2)
     x, y, wide = math.floor(left), math.floor(top), scale * side
     edges = (x, y, math.ceil(left + wide), math.ceil(top + wide))  # nothing from outside leaks in
-    square = sources.to_rgb(picture).crop(edges)
+    square = to_rgb(picture).crop(edges)
     if side != size:
         box = (left - x, top - y, left - x + wide, top - y + wide)
         square = square.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)

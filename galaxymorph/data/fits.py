@@ -14,8 +14,9 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from galaxymorph import project
-from galaxymorph.data import sources
-from galaxymorph.data.sources import RGB, Found
+from galaxymorph.data.found import Found, files_below, stamp, without_ending
+from galaxymorph.data.labels import label
+from galaxymorph.data.pictures import RGB
 from galaxymorph.text import listing
 
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
@@ -44,7 +45,7 @@ def find(
     band u, g, r, i, z or y (or capitals). The header is not asked: its band is often wrong.
 
     Args:
-        labels: CSV file, see `sources.label` (default: all unlabelled).
+        labels: CSV file, see `labels.label` (default: all unlabelled).
         class_names: names for the classes, in the order of the sorted labels.
         bands: order of a cube's planes (default: bluest first), or the files to use, e.g. "gri".
         hdu, stretch, Q, band_weights: see `read`."""
@@ -52,7 +53,7 @@ def find(
         raise ValueError(f"bands must be three different letters of {WAVELENGTHS}, not {bands!r}")
     if len(band_weights) != 3:
         raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
-    files = sorted(sources.files_below(project.existing(root), ENDINGS), key=lambda file: file.name)
+    files = sorted(files_below(project.existing(root), ENDINGS), key=lambda file: file.name)
     if not files:
         raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
@@ -62,17 +63,17 @@ def find(
         ids=list(groups),
         names=[", ".join(file.name for file in group) for group in groups.values()],
         read=[partial(read, [file.path for file in each], **colour) for each in groups.values()],
-        stamps=[sources.stamp(file) for file in files],
+        stamps=[stamp(file) for file in files],
         colour=colour,
     )
-    return sources.label(found, labels, class_names)
+    return label(found, labels, class_names)
 
 
 def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry]]:
     """Group files by id: a cube, or three files from blue to red."""
     groups: dict[str, dict[str, Entry]] = defaultdict(dict)  # "" is the band of a cube
     for file in files:
-        stem = sources.without_ending(file.name)
+        stem = without_ending(file.name)
         single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
         id, band = (single[1], single[2].lower()) if single else (stem, "")
         group = groups[id]

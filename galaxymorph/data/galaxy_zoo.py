@@ -8,7 +8,9 @@ import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data import sources
-from galaxymorph.data.sources import Found
+from galaxymorph.data.found import Found, join, take
+from galaxymorph.data.labels import matched
+from galaxymorph.data.tables import indexed, read_table
 from galaxymorph.text import listing
 
 
@@ -31,8 +33,8 @@ def galaxy_zoo(
             "(folder or .zip) and training_solutions_rev1 (.csv or .zip), named as on Kaggle"
         )
     table = read_votes(solutions)
-    found = sources.matched(sources.images(training), table, solutions, "left out")
-    found = sources.take(found, [row for row, id in enumerate(found.ids) if id in table.index])
+    found = matched(sources.images(training), table, solutions, "left out")
+    found = take(found, [row for row, id in enumerate(found.ids) if id in table.index])
     votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
     labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
     found = replace(
@@ -42,7 +44,7 @@ def galaxy_zoo(
         votes=votes,
     )
     if test := _part(root, "images_test_rev1"):
-        found = sources.join(found, sources.images(test), test.name)
+        found = join(found, sources.images(test), test.name)
     return found if volunteers is None else count_volunteers(found, volunteers)
 
 
@@ -55,8 +57,8 @@ def _part(root: Path, name: str) -> Path | None:
 def read_votes(file: Path) -> pd.DataFrame:
     """Read a table of Kaggle's 37 cumulative vote fractions, indexed by GalaxyID (str)."""
     columns = list(galaxy_zoo_tree.COLUMNS)
-    table = sources.read_table(file, {"GalaxyID": str})
-    table = sources.indexed(table, ["GalaxyID"], columns, file)
+    table = read_table(file, {"GalaxyID": str})
+    table = indexed(table, ["GalaxyID"], columns, file)
     votes = table[columns].apply(pd.to_numeric, errors="coerce")
     wrong = table.index[~((votes >= -1e-6) & (votes <= 1 + 1e-6)).all(axis=1)]  # or a NaN
     if len(wrong):
@@ -70,9 +72,9 @@ def count_volunteers(found: Found, file: Path) -> Found:
 
     Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
     Raises `ValueError` also for numbers below 1, and if it lists none of the galaxies."""
-    table = sources.read_table(file)
+    table = read_table(file)
     count = next((n for n in ("volunteers", "total_classifications") if n in table), "volunteers")
-    table = sources.indexed(table, ["GalaxyID", "asset_id", "id"], [count], file)
+    table = indexed(table, ["GalaxyID", "asset_id", "id"], [count], file)
     numbers = pd.Series(pd.to_numeric(table[count], errors="coerce"))
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])

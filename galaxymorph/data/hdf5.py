@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 
 from galaxymorph import project
-from galaxymorph.data import sources
-from galaxymorph.data.sources import RGB, Found
+from galaxymorph.data.found import Found, check_unique, stamp
+from galaxymorph.data.labels import label
+from galaxymorph.data.pictures import RGB
+from galaxymorph.data.tables import check_columns, opened
 from galaxymorph.text import listing
 
 ENDINGS = (".h5", ".hdf5")
@@ -31,8 +33,8 @@ def galaxy10(root: Path) -> Found:
     The HDF5 file has `images`, uint8 (galaxy, height, width, 3), and `ans`, the class from 0 to 9;
     ids combine file name and row. Raises `ValueError` for no, several or malformed files."""
     file = _one_file(root)
-    with sources.opened(h5py.File, file) as opened:
-        arrays = {key: array for key, array in opened.items() if isinstance(array, h5py.Dataset)}
+    with opened(h5py.File, file) as content:
+        arrays = {key: array for key, array in content.items() if isinstance(array, h5py.Dataset)}
         if not {"images", "ans"} <= arrays.keys():
             found = listing(arrays) or "none"
             raise ValueError(f"{file}: expected the arrays `images` and `ans`, found {found}")
@@ -61,21 +63,21 @@ def table(
     column `id` or `GalaxyID`, or else combine file name and row.
 
     Args:
-        labels: CSV file, see `sources.label` (default: same name as the table, if it exists).
+        labels: CSV file, see `labels.label` (default: same name as the table, if it exists).
         class_names: names for the classes, in the order of the sorted labels.
 
     Raises:
         ValueError: not exactly one file or table, missing columns, images of different sizes,
-            duplicate ids, or labels that `sources.label` rejects."""
+            duplicate ids, or labels that `labels.label` rejects."""
     file = _one_file(root)
-    with sources.opened(h5py.File, file) as opened:
-        datasets = [array for array in opened.values() if isinstance(array, h5py.Dataset)]
+    with opened(h5py.File, file) as content:
+        datasets = [array for array in content.values() if isinstance(array, h5py.Dataset)]
         tables = [array for array in datasets if array.dtype.names]
         if len(tables) != 1:
-            found = f"{len(tables)} in {list(opened)}"
+            found = f"{len(tables)} in {list(content)}"
             raise ValueError(f"{file}: expected one table, as astropy writes it, found {found}")
         array, kind = tables[0], tables[0].dtype
-        sources.check_columns(kind.names or (), "rgb", file)
+        check_columns(kind.names or (), "rgb", file)
         shapes = {kind[band].shape for band in "rgb"}
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
             sizes = listing(shapes)
@@ -85,7 +87,7 @@ def table(
         ids = [id.decode() if isinstance(id, bytes) else str(id) for id in known]
         found = _from_rows(file, str(array.name), len(array), ids)
     default = file.with_suffix(".csv")
-    return sources.label(found, labels or (default if default.exists() else None), class_names)
+    return label(found, labels or (default if default.exists() else None), class_names)
 
 
 def _one_file(root: Path) -> Path:
@@ -132,7 +134,7 @@ def _from_rows(file: Path, key: str, count: int, ids: Sequence[str] = ()) -> Fou
     """Return the unlabelled galaxies of an array; default `ids` combine file name and row."""
     names = [f"{file.name} row {row}" for row in range(count)]
     ids = list(ids) or [f"{file.stem}-{row:06d}" for row in range(count)]
-    sources.check_unique(ids, names, file)
+    check_unique(ids, names, file)
     rows = Rows(h5py.File(file)[key])
     reads = [partial(read, rows, row) for row in range(count)]
-    return Found(ids, names, [*reads], [sources.stamp(file)])
+    return Found(ids, names, [*reads], [stamp(file)])

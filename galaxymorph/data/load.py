@@ -19,10 +19,10 @@ from torch import Tensor
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
 from galaxymorph.data import cutouts, fits, hdf5, sources
+from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.galaxy_zoo import galaxy_zoo
 from galaxymorph.data.mock import survey as mock
-from galaxymorph.data.sources import Found
 from galaxymorph.data.splits import Target, drawn_split, limit_labels, strata_of
 from galaxymorph.text import listing, unknown
 
@@ -157,7 +157,7 @@ def decoded(
     found = _cut(found, image_size, crop)
     if unlabelled_root is not None:
         extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop)
-        found = sources.join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
+        found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
@@ -172,7 +172,7 @@ def decoded(
         notes.append(f"left out: {message}")
     if repaired := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
         notes.append(f"repaired {len(repaired):,} images: {listing(repaired)}")
-    found = sources.take(found, [row for row in range(total) if row not in bad])
+    found = take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),
         images=torch.from_numpy(images),

@@ -22,8 +22,10 @@ from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.apply import predict, similar
-from galaxymorph.data import cutouts, fits, sources
+from galaxymorph.data import cutouts, fits
+from galaxymorph.data.found import without_ending
 from galaxymorph.data.load import load
+from galaxymorph.data.pictures import read_image
 from galaxymorph.learning import device, model_files, saved, train
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
@@ -108,7 +110,7 @@ def one_by_one(learner, files, ids, **options) -> np.ndarray:
     """`train.predict` of each galaxy alone."""
     outputs = []
     for id in ids:
-        image = cutouts.read(partial(sources.read_image, str(files[id])), size=SIZE, crop=40)[0]
+        image = cutouts.read(partial(read_image, str(files[id])), size=SIZE, crop=40)[0]
         outputs.append(train.predict(learner, torch.from_numpy(image)[None], **options).numpy())
     return np.concatenate(outputs)
 
@@ -381,7 +383,7 @@ def test_real_galaxies(models, tmp_path):
         "decals_grz_truncated.fits"
     ]
     ids = {
-        sources.without_ending(file.name)
+        without_ending(file.name)
         for file in [*places[0].iterdir(), *places[1].glob("decals*.fits")]
     }
     assert set(table["GalaxyID"]) == ids - {"decals_grz_truncated"} | {"ngc6976_sdss"}
@@ -514,8 +516,7 @@ def test_the_nearest_are_those_of_a_search_by_hand(models, galaxies, tmp_path):
     )
     assert remarks == []
     images = [
-        cutouts.read(partial(sources.read_image, str(files[id])), size=SIZE, crop=40)[0]
-        for id in IDS
+        cutouts.read(partial(read_image, str(files[id])), size=SIZE, crop=40)[0] for id in IDS
     ]
     features = (
         train.embed(models[1]["encoder"]["encoder"], torch.from_numpy(np.stack(images)))

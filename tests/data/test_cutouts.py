@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from galaxymorph import cache
-from galaxymorph.data import cutouts, sources
+from galaxymorph.data import cutouts
+from galaxymorph.data.pictures import read_image
 
 REAL = os.environ.get("GALAXYMORPH_DATA")
 
@@ -82,7 +83,7 @@ def test_shrinking_keeps_the_place_and_the_light():
 def test_every_kind_of_image_becomes_rgb(tmp_path, image, expected, ending):
     file = tmp_path / f"galaxy.{ending}"
     image.save(file)
-    pixels, remark = cutouts.read(partial(sources.read_image, str(file)), size=4, crop=None)
+    pixels, remark = cutouts.read(partial(read_image, str(file)), size=4, crop=None)
     assert pixels.dtype == np.uint8
     assert (pixels == np.reshape(expected, (3, 1, 1))).all()
     assert remark == ""
@@ -91,13 +92,13 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, image, expected, ending):
 def test_floating_point_images_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "galaxy.tif")
     with pytest.raises(ValueError, match="floating-point"):
-        cutouts.read(partial(sources.read_image, str(tmp_path / "galaxy.tif")), size=4, crop=None)
+        cutouts.read(partial(read_image, str(tmp_path / "galaxy.tif")), size=4, crop=None)
 
 
 def test_what_is_no_image_is_said_to_be_none(tmp_path):
     (tmp_path / "galaxy.jpg").write_text("no image")
     with pytest.raises(ValueError, match="not a valid JPEG, PNG or TIFF file"):
-        sources.read_image(str(tmp_path / "galaxy.jpg"))
+        read_image(str(tmp_path / "galaxy.jpg"))
 
 
 WHERE = (151.0, 203.0)  # of a round galaxy in a frame of 401 rows and 423 columns
@@ -122,7 +123,7 @@ def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path, monkeypatch, size, cro
     """With the galaxy at its place, and within a few levels of what the complete file gives."""
     file = str(tmp_path / "galaxy.jpg")
     Image.fromarray(np.repeat(SMOOTH.astype(np.uint8)[..., None], 3, 2)).save(file, quality=95)
-    image, _ = sources.read_image(file)
+    image, _ = read_image(file)
     reduced = cutouts.cutout(image, size=size, crop=crop)
     assert image.size == decoded
     side = crop or 401
@@ -132,7 +133,7 @@ def test_a_jpeg_is_decoded_no_finer_than_needed(tmp_path, monkeypatch, size, cro
     corner = np.array([401 - side, 423 - side]) // 2
     assert found == pytest.approx((np.array(WHERE) - corner + 0.5) * size / side - 0.5, abs=0.05)
     monkeypatch.setattr(cutouts, "LEAST", 1000)
-    complete = cutouts.cutout(sources.read_image(file)[0], size=size, crop=crop)
+    complete = cutouts.cutout(read_image(file)[0], size=size, crop=crop)
     assert np.abs(reduced.astype(int) - complete).max() <= 4
 
 
@@ -144,7 +145,7 @@ def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
     Image.new("RGB", (240, 200), (200, 100, 50)).convert(mode).save(
         tmp_path / "galaxy.jpg", quality=95
     )
-    image, _ = sources.read_image(str(tmp_path / "galaxy.jpg"))
+    image, _ = read_image(str(tmp_path / "galaxy.jpg"))
     assert (
         np.abs(cutouts.cutout(image, size=50, crop=None) - np.reshape(expected, (3, 1, 1))).max()
         <= 1
@@ -157,7 +158,7 @@ def test_a_jpeg_of_any_mode_is_decoded_to_rgb(tmp_path, mode, expected):
 def test_real_galaxies_change_as_little_as_promised(monkeypatch, size, crop):
     files = sorted((Path(REAL or "") / "galaxy_zoo_2" / "images_test_rev1").glob("*.jpg"))[:60]
     jobs = [
-        partial(cutouts.read, partial(sources.read_image, str(file)), size=size, crop=crop)
+        partial(cutouts.read, partial(read_image, str(file)), size=size, crop=crop)
         for file in files
     ]
     reduced = np.array([job()[0] for job in jobs], int)
@@ -171,7 +172,7 @@ def test_nothing_from_beyond_the_crop(tmp_path):
     frame = np.full((512, 512, 3), 250, np.uint8)
     frame[128:384, 128:384] = 20
     Image.fromarray(frame).save(tmp_path / "galaxy.jpg", quality=95)
-    for picture in (frame, sources.read_image(str(tmp_path / "galaxy.jpg"))[0]):
+    for picture in (frame, read_image(str(tmp_path / "galaxy.jpg"))[0]):
         assert np.abs(cutouts.cutout(picture, size=32, crop=256).astype(int) - 20).max() <= 2
 
 

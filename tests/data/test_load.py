@@ -22,7 +22,8 @@ from PIL import Image
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.cache import code
-from galaxymorph.data import fits, galaxy_zoo, hdf5, sources
+from galaxymorph.data import cutouts, fits, galaxy_zoo, hdf5, sources
+from galaxymorph.data.found import join
 from galaxymorph.data.galaxies import SPLITS, Galaxies
 from galaxymorph.data.load import OPTIONS, refused
 from galaxymorph.data.load import load as load_galaxies
@@ -132,7 +133,7 @@ def test_crop_and_resize(tmp_path, load):
 def test_a_second_load_decodes_nothing(tmp_path, load, monkeypatch):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     first = load("folder", root=root)
-    monkeypatch.setattr(sources, "to_rgb", None)
+    monkeypatch.setattr(cutouts, "to_rgb", None)
     second = load("folder", root=root, seed=1, n_labels=4)
     assert torch.equal(first.images, second.images)
 
@@ -1082,7 +1083,7 @@ def test_real_class_folders(load):
 def test_real_unlabelled_galaxies_are_found_twice():
     """177 of them are also in the class folders: without the join they would leak."""
     root = Path(str(REAL))
-    joined = sources.join(
+    joined = join(
         sources.folder(root / "four_class"),
         sources.images(root / "galaxy_zoo_128"),
         "x",
