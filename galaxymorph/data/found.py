@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ class Found:
     labels: dict[str, int] = field(default_factory=dict)  # index into `classes`, or -1
     votes: pd.DataFrame | None = None  # (galaxy, 37)
     volunteers: pd.Series | None = None  # number of voters
+    split: dict[str, str] = field(default_factory=dict)  # where the data come with a split
     notes: list[str] = field(default_factory=list)  # what was left out
     problems: list[str] = field(default_factory=list)  # errors, unless they may be skipped
     colour: dict[str, Any] = field(default_factory=dict)  # options of the colour picture
@@ -53,7 +55,7 @@ def join(found: Found, extra: Found, name: str) -> Found:
 def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
     """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib."""
     for item in os.scandir(path):
-        if item.name.startswith("."):
+        if item.name.startswith(".") or item.name == "__MACOSX":
             continue
         if item.is_dir():
             yield from files_below(item.path, endings)
@@ -62,8 +64,13 @@ def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEn
 
 
 def without_ending(name: str) -> str:
-    """Return the id for a file name: `a.b` for `a.b.jpg` and for `a.b.fits.gz`."""
-    return re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
+    """Return the id for a file name: `a.b` for `a.b.jpg` and for `a.b.fits.gz`.
+
+    Folders are left out, also those that an old Windows program put before a backslash in a name;
+    accents are composed (NFC), as systems spell the same name in two ways."""
+    name = re.split(r"[/\\]", name)[-1]
+    name = re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
+    return unicodedata.normalize("NFC", name)
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:
@@ -80,4 +87,6 @@ def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> 
     if twice := {id for id, count in Counter(ids).items() if count > 1}:
         where = listing(name for id, name in zip(ids, names, strict=True) if id in twice)
         several = f"duplicate id {listing(map(repr, sorted(twice)), 3)} ({where})"
-        raise ValueError(f"{root}: {several}. Remove or rename all but one")
+        raise ValueError(
+            f"{root}: {several}. An id is a file name without folder: remove or rename all but one"
+        )

@@ -4,14 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data import sources
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.labels import matched
-from galaxymorph.data.tables import indexed, read_table
-from galaxymorph.text import listing
+from galaxymorph.data.tables import check_columns, indexed, read_table, respelled
+from galaxymorph.text import is_empty, listing
+
+LEEWAY = 0.05  # in sums of votes, which may be rounded
+CONVENTIONS = (
+    "votes must be cumulative, as Kaggle's (the answers to a question sum to the answer that leads "
+    "to it), or fractions of those asked (they sum to 1; 0 or empty if nobody was asked)."
+)
 
 
 def galaxy_zoo(
@@ -32,8 +39,8 @@ def galaxy_zoo(
             f"{project.existing(root)}: no training {missing}. Expected images_training_rev1 "
             "(folder or .zip) and training_solutions_rev1 (.csv or .zip), named as on Kaggle"
         )
-    table = read_votes(solutions)
-    found = matched(sources.images(training), table, solutions, "left out")
+    table, found = read_votes(solutions, sources.images(training))
+    found = matched(found, table, solutions, "left out")
     found = take(found, [row for row, id in enumerate(found.ids) if id in table.index])
     votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
     labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
@@ -54,17 +61,40 @@ def _part(root: Path, name: str) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def read_votes(file: Path) -> pd.DataFrame:
-    """Read a table of Kaggle's 37 cumulative vote fractions, indexed by GalaxyID (str)."""
+def read_votes(file: Path, found: Found) -> tuple[pd.DataFrame, Found]:
+    """Read a table of vote fractions as Kaggle's 37 cumulative ones, indexed by GalaxyID.
+
+    Fractions of those who were asked each question are converted, with a note, if all rows fit
+    that convention. Raises `ValueError` for a table of mixed or unknown convention, percentages and
+    numbers of votes."""
     columns = list(galaxy_zoo_tree.COLUMNS)
-    table = read_table(file, {"GalaxyID": str})
-    table = indexed(table, ["GalaxyID"], columns, file)
-    votes = table[columns].apply(pd.to_numeric, errors="coerce")
-    wrong = table.index[~((votes >= -1e-6) & (votes <= 1 + 1e-6)).all(axis=1)]  # or a NaN
-    if len(wrong):
-        what = "votes are not fractions between 0 and 1"
-        raise ValueError(f"{file}: {what} for GalaxyID {listing(wrong)}")
-    return pd.DataFrame(votes, dtype=float)
+    wanted = ["GalaxyID", *columns]
+    table = read_table(file, lambda names: wanted if set(wanted) <= set(names) else names)
+    check_columns(table.columns, wanted, file)
+    ids, notes = respelled(list(table["GalaxyID"]), found.ids, file)
+    table = indexed(table.assign(GalaxyID=ids), ["GalaxyID"], columns, file)[columns]
+    votes = table.apply(lambda column: pd.to_numeric(column, errors="coerce")).to_numpy(float)
+    empty = table.apply(lambda column: column.map(is_empty)).to_numpy(bool)
+    total = np.stack([np.nansum(votes[:, q], 1) for q in galaxy_zoo_tree.SLICES.values()], axis=1)
+    fractions = (votes >= -1e-6) & (votes <= 1 + 1e-6)
+    over = (total > galaxy_zoo_tree.reached(votes) + LEEWAY).any(1)  # more answers than were asked
+    of_asked = (abs(total - 1) <= LEEWAY) | (total == 0) & (np.arange(total.shape[1]) > 0)
+    if over.any() and of_asked.all() and (fractions | empty).all():
+        votes = galaxy_zoo_tree.cumulative(votes)
+        notes += [f"{file.name} has fractions of those asked each question: made cumulative"]
+    elif not fractions.all():
+        what = "votes are not fractions between 0 and 1 for GalaxyID "
+        what += listing(table.index[np.flatnonzero(~fractions.all(1))])
+        if (abs(total[:, 0] - 100) < 1).all():
+            what += "; these look like percentages: divide by 100"
+        elif (votes % 1 == 0).all():
+            what += "; these look like numbers of votes: divide by the number of volunteers"
+        raise ValueError(f"{file}: {what}")
+    elif over.any():
+        rows = listing(table.index[np.flatnonzero(over)])
+        raise ValueError(f"{file}: {CONVENTIONS} Neither fits all rows: {rows}")
+    votes = pd.DataFrame(votes, table.index, columns)
+    return votes, replace(found, notes=[*found.notes, *notes])
 
 
 def count_volunteers(found: Found, file: Path) -> Found:
@@ -72,9 +102,12 @@ def count_volunteers(found: Found, file: Path) -> Found:
 
     Its columns are `GalaxyID`, `asset_id` or `id`, and `volunteers` or `total_classifications`.
     Raises `ValueError` also for numbers below 1, and if it lists none of the galaxies."""
-    table = read_table(file)
+    wanted = ["GalaxyID", "asset_id", "id", "volunteers", "total_classifications"]
+    table = read_table(file, lambda names: [n for n in names if n in wanted] or names)
     count = next((n for n in ("volunteers", "total_classifications") if n in table), "volunteers")
     table = indexed(table, ["GalaxyID", "asset_id", "id"], [count], file)
+    spelled, notes = respelled(list(table.index), found.ids, file)
+    table.index = pd.Index(spelled, name=table.index.name)
     numbers = pd.Series(pd.to_numeric(table[count], errors="coerce"))
     if not (numbers >= 1).all():
         wrong = listing(table.index[~(numbers >= 1)])
@@ -85,4 +118,5 @@ def count_volunteers(found: Found, file: Path) -> Found:
         raise ValueError(f"{file}: {none}, which has {listing(table.index, 3)}")
     unknown = counted.loc[list(found.labels)].isna().sum()  # among those with votes
     note = f"number of volunteers unknown for {unknown:,} galaxies: not in {file.name}"
-    return replace(found, volunteers=counted, notes=found.notes + [note] * bool(unknown))
+    notes += [note] * bool(unknown)
+    return replace(found, volunteers=counted, notes=[*found.notes, *notes])

@@ -180,7 +180,7 @@ def decoded(
         classes=found.classes,
         votes=_known(found.votes, found.ids),
         volunteers=_known(found.volunteers, found.ids),
-        split=np.full(len(found.ids), "unlabelled"),
+        split=np.array([found.split.get(id, "unlabelled") for id in found.ids], "U10"),
         cutout={"crop": crop, **found.colour},
         notes=notes,
     )

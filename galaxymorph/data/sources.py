@@ -3,75 +3,135 @@
 Only names and tables are read at first, so their errors are reported before images are decoded."""
 
 import os
+import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, without_ending
-from galaxymorph.data.labels import renamed
+from galaxymorph.data.labels import Names, classified, label
 from galaxymorph.data.pictures import IMAGES, read_image
+from galaxymorph.data.splits import SPELLINGS, split_of
 from galaxymorph.data.tables import check_columns, indexed, opened, read_table
 from galaxymorph.project import existing
 from galaxymorph.text import listing
 
 
-def folder(root: Path, *, class_names: Sequence[str] | None = None) -> Found:
-    """Find images of any size in one subfolder per class.
+def folder(
+    root: Path,
+    *,
+    labels: Path | None = None,
+    class_names: Names = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
+) -> Found:
+    """Find images of any size in one subfolder per class, or anywhere with a table of `labels`.
 
-    `class_names` renames the sorted subfolders. Raises `ValueError` for missing or empty class
-    folders, images outside them and duplicate ids."""
-    paths = sorted(path for path in existing(root).iterdir() if path.is_dir())
-    classes = [path.name for path in paths if not path.name.startswith(".")]
-    if not classes:
-        raise ValueError(f"{root} has no class folders; expected {root.name}/<class>/<id>.jpg")
+    Folders such as train, val and test above the class folders are the split of the galaxies. A
+    single folder around all others is left out, with a note. A zip is read like the folder in it.
+
+    Args:
+        labels, id_column, label_column: see `labels.label`; subfolders are then no classes.
+        class_names: see `labels.classified`.
+
+    Raises:
+        ValueError: missing or empty class folders, images outside them or all of them deeper, a
+            single class, duplicate ids, or labels that `labels.label` rejects."""
     found = images(root)
-    homes = [name.partition(os.sep)[0] for name in found.names]
-    if empty := [name for name in classes if name not in homes]:
+    paths = [tuple(re.split(r"[/\\]", name))[root.is_file() : -1] for name in found.names]
+    above = Path(os.path.commonpath(["/".join(path) for path in paths])).parts
+    homes = {id: path[len(above) :] for id, path in zip(found.ids, paths, strict=True)}
+    split = _split_folders(homes, root) if any(homes.values()) else {}
+    found = replace(found, split=split)
+    if labels is not None:
+        return label(found, labels, class_names, id_column=id_column, label_column=label_column)
+    way_out = "; without labels, use them with `galaxymorph predict` or as unlabelled_root; with a "
+    way_out = f"{root.name}/<class>/<id>.jpg{way_out}table of labels, add labels: FILE"
+    if not any(homes.values()):
+        what = f"only one class folder, {'/'.join(above)}" if above else "has no class folders"
+        raise ValueError(f"{root} {what}; expected {way_out}")
+    _check_filled(root, paths, len(above) + bool(split))
+    homes = {id: home[bool(split) :] for id, home in homes.items() if split.get(id) != "unlabelled"}
+    if stray := [
+        name for id, name in zip(found.ids, found.names, strict=True) if homes.get(id) == ()
+    ]:
+        raise ValueError(
+            f"{root}: images outside the class folders: {listing(stray)}; expected {way_out}"
+        )
+    deep = sorted({"/".join(home[:2]) for home in homes.values() if len(home) > 1})
+    if all(len(home) > 1 for home in homes.values()):
+        what = f"which are the classes, {listing({home[0]: 0 for home in homes.values()}, 3)}"
+        what += f" or {listing(dict.fromkeys(home[1] for home in homes.values()), 3)}?"
+        raise ValueError(f"{root}: {what} Remove a level of folders; expected {way_out}")
+    notes = [f"class folders are those in {root.name}/{'/'.join(above)}"] * bool(above)
+    notes += [f"subfolders that count for their class: {listing(deep)}"] * bool(deep)
+    found = replace(found, notes=[*found.notes, *notes])
+    return classified(found, {id: home[0] for id, home in homes.items()}, class_names, root)
+
+
+def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, str]:
+    """Return the split by id if all top folders are called like splits, else an empty dict.
+    Raises `ValueError` if only some are."""
+    tops = {id: home[0] if home else "" for id, home in homes.items()}
+    others = [top for top in dict.fromkeys(tops.values()) if top.lower() not in SPELLINGS]
+    splits = [top for top in dict.fromkeys(tops.values()) if top.lower() in SPELLINGS]
+    if splits and others:
+        what = (
+            f"folders {listing(splits)} are named like splits, {listing(map(repr, others))} are not"
+        )
+        raise ValueError(f"{root}: {what}; move or rename some, or remove the split")
+    return split_of(tops, str(root)) if splits else {}
+
+
+def _check_filled(root: Path, paths: Sequence[tuple[str, ...]], depth: int) -> None:
+    """Raise `ValueError` for folders without images, down to the class folders in this depth."""
+    filled = {path[:n] for path in paths for n in range(len(path) + 1)}
+    parents = [Path(root, *path) for path in sorted(filled) if len(path) <= depth]
+    below = [each for parent in parents if parent.is_dir() for each in sorted(parent.iterdir())]
+    below = [each.relative_to(root) for each in below if each.is_dir()]
+    names = [each for each in below if each.name[0] != "." and each.name != "__MACOSX"]
+    if empty := [str(each) for each in names if each.parts not in filled]:
         raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")
-    if set(homes) - set(classes):
-        stray = [n for n, home in zip(found.names, homes, strict=True) if home not in classes]
-        raise ValueError(f"{root}: images outside the class folders: {listing(stray)}")
-    labels = {id: classes.index(home) for id, home in zip(found.ids, homes, strict=True)}
-    return replace(found, labels=labels, classes=renamed(classes, class_names))
 
 
 def images(root: Path) -> Found:
     """Find unlabelled images below a folder or in a zip; ids are file names without extension."""
-    if existing(root).suffix.lower() == ".zip":
+    if existing(root).suffix.lower() == ".zip" and root.is_file():
         archive = opened(zipfile.ZipFile, root)
-        # macOS adds hidden files and a folder __MACOSX to zips.
+        # macOS adds hidden files and a folder __MACOSX to zips; older Windows writes backslashes.
         members = [member for member in archive.namelist() if "__MACOSX" not in member]
-        files = sorted((member.rpartition("/")[2], member) for member in members)
+        files = sorted((re.split(r"[/\\]", member)[-1], member) for member in members)
         files = [each for each in files if each[0].lower().endswith(IMAGES) and each[0][0] != "."]
-        names = [f"{root.name}/{member}" for _, member in files]
+        names = [f"{root.name}/{member}".replace("\\", "/") for _, member in files]
         read = [partial(read_image, member, archive) for _, member in files]
         stamps = [stamp(root)]
-    else:
+    elif root.is_dir():
         below = sorted(files_below(root, IMAGES), key=lambda file: file.name)
         files = [(file.name, file.path) for file in below]
         names = [path[len(str(root)) + 1 :] for _, path in files]
         read = [partial(read_image, path) for _, path in files]
         stamps = [(name, *stamp(file)[1:]) for name, file in zip(names, below, strict=True)]
+    else:
+        raise ValueError(f"{root} is a file; expected a folder of images, or a zip")
     if not files:
         raise ValueError(f"{root}: no images found; expected {', '.join(IMAGES)}")
-    ids = [name.rpartition(".")[0] for name, _ in files]  # ten times as fast as pathlib
+    ids = [without_ending(name) for name, _ in files]
     check_unique(ids, names, root)
     return Found(ids, names, [*read], stamps)
 
 
 def listed(file: Path) -> dict[str, Path]:
-    """Return the files that a CSV file lists in a column `file` or `path`, by id.
+    """Return the files that a table lists in a column `file` or `path`, by id.
 
     Paths are relative to its folder. Ids come from a column `id` or `GalaxyID`, or else from the
     file names. Raises `ValueError` for missing columns, rows or file names, and duplicate ids."""
     table = read_table(file)
     paths = "path" if "path" in table.columns else "file"
     check_columns(table.columns, [paths], file)
-    if not len(table) or table[paths].hasnans:
-        what = f"rows without {paths}" if len(table) else "no rows"
-        raise ValueError(f"{file}: {what}. Name a file in each row")
+    if not all(table[paths]):
+        raise ValueError(f"{file}: rows without {paths}. Name a file in each row")
     files = [file.parent / Path(name).expanduser() for name in table[paths]]
     if not {"id", "GalaxyID"} & set(table.columns):
         table["id"] = [without_ending(each.name) for each in files]

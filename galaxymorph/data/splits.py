@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,11 +11,25 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from galaxymorph.data.galaxies import Galaxies
-from galaxymorph.text import listing
+from galaxymorph.data.galaxies import SPLITS, Galaxies
+from galaxymorph.text import listing, unknown
 
 Target = Literal["classes", "votes"]
 Strata = Int64[ndarray, " galaxy"]
+
+SPELLINGS = {name: name for name in SPLITS}
+SPELLINGS |= {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
+SPELLINGS |= {"testing": "test", "unlabeled": "unlabelled"}
+
+
+def split_of(given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return the split of each galaxy for any usual spelling of its name, in `SPELLINGS`.
+    Raises `ValueError` that names a galaxy if a split is unknown or missing."""
+    for id, name in given.items():
+        if name.lower() not in SPELLINGS:
+            wrong = unknown("split", name, SPELLINGS)
+            raise ValueError(f"{where}: {wrong} (galaxy {id}). Correct it, or rename the column")
+    return {id: SPELLINGS[name.lower()] for id, name in given.items()}
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:
@@ -38,14 +52,24 @@ def drawn_split(
 ) -> None:
     """Assign the galaxies of each stratum, in seeded order, to test, val and train.
 
-    `remedy` is part of the error for too small a class; if None, its galaxies go to train first."""
-    galaxies.split = np.full(len(galaxies), "unlabelled")
+    A split that the data came with is kept; a part that it lacks is drawn from its train. `remedy`
+    is part of the error for too small a class; if None, its galaxies go to train first."""
+    given, labelled = galaxies.split, strata >= 0
+    kept = [part for part in ("val", "test") if (given[labelled] == part).any()]
+    test, val = (0.0 if part in kept else n for part, n in (("test", test), ("val", val)))
+    drawn = labelled
+    if (given[labelled] != "unlabelled").any():
+        drawn = labelled & (given == "train")
+        galaxies.notes.append(_given(galaxies, strata, kept, {"val": val, "test": test}))
+    galaxies.split = np.where(labelled & np.isin(given, kept), given, "unlabelled")
     order = drawn_order(galaxies.ids, seed)
+    order = order[drawn[order]]
     ordered = strata[order]
     parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
-    counts = np.bincount(ordered[ordered >= 0], minlength=len(galaxies.classes))
-    named = zip(galaxies.classes, counts, strict=False)
-    few = [f"{name} ({count})" for name, count in named if count < len(parts)]
+    counts = np.bincount(ordered, minlength=len(galaxies.classes))
+    few = [
+        f"{name} ({n})" for name, n in zip(galaxies.classes, counts, strict=False) if n < len(parts)
+    ]
     if few and remedy is not None:
         least = f"each class needs at least {len(parts)}, one for each of {', '.join(parts)}"
         raise ValueError(f"too few galaxies to split: class {listing(few)}; {least}. {remedy}")
@@ -57,6 +81,24 @@ def drawn_split(
         galaxies.split[rows] = "train"
         galaxies.split[rows[: n_test + n_val]] = "val"
         galaxies.split[rows[:n_test]] = "test"
+
+
+def _given(
+    galaxies: Galaxies, strata: Strata, kept: Sequence[str], options: Mapping[str, float]
+) -> str:
+    """Describe the given split. Raises `ValueError` if one of its parts lacks a class."""
+    counted = []
+    for part in ("train", *kept):
+        present = strata[(galaxies.split == part) & (strata >= 0)]
+        lacking = [name for at, name in enumerate(galaxies.classes) if at not in present]
+        if lacking:
+            what = f"the given split has no {part} galaxies of class {listing(lacking)}"
+            raise ValueError(f"{what}. Add some, or give the data without a split to draw one")
+        counted.append(f"{len(present):,} {part}")
+    note = f"split as given: {', '.join(counted)}"
+    if drawn := [part for part, fraction in options.items() if fraction]:
+        note += f"; {' and '.join(drawn)} drawn from train"
+    return note + (f"; option {listing(kept)} has no effect" if kept else "")
 
 
 def limit_labels(

@@ -1,17 +1,27 @@
-"""Read tables of labels, votes or file names, and check their columns and ids."""
+"""Read tables of labels, votes or file names in any common format, and check columns and ids."""
 
+import bz2
 import difflib
-import io
+import gzip
+import lzma
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from astropy.table import Table
 
 from galaxymorph.project import existing
-from galaxymorph.text import listing
+from galaxymorph.text import clean, is_empty, listing, plain_id, read_cells
+
+PACKED: Mapping[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
+ASTROPY = {"fits": "fits", "fit": "fits", "xml": "votable", "vot": "votable"}
+ASTROPY |= {"votable": "votable", "ecsv": "ascii.ecsv"}  # formats by ending
+PARQUET = ("parquet", "pq")
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+Choose = Callable[[list[str]], Iterable[str]]
 
 
 def opened(kind: Callable[[Path], Any], file: Path) -> Any:
@@ -22,24 +32,111 @@ def opened(kind: Callable[[Path], Any], file: Path) -> Any:
         raise ValueError(f"{file} is incomplete or broken ({error}): download it again") from error
 
 
-def read_table(file: Path, kinds: Any = str) -> pd.DataFrame:
-    """Read a CSV file, or the one in a zip; `kinds`: type of all columns, or types by column."""
-    content: Path | io.BytesIO = existing(file)
-    if file.suffix == ".zip":
+def read_table(file: Path, choose: Choose = list) -> pd.DataFrame:
+    """Read a table as text, without blanks around cells; the index is the line or row.
+
+    Formats: CSV with any separator (also compressed, or the one in a zip), FITS, VOTable, ECSV and
+    parquet. `choose` selects from the names of all columns those to read.
+
+    Raises `ValueError` that names the file for anything else, for duplicate columns, and for rows
+    longer or shorter than the header."""
+    if existing(file).is_dir():
+        raise ValueError(f"{file} is a folder; expected a table, such as a CSV file")
+    kind = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    try:
+        if kind in PARQUET:
+            return _from_parquet(file, choose)
+        if kind in ASTROPY:
+            return _from_astropy(file, ASTROPY[kind], choose)
+        text = _text(file)
+        if text.startswith("# %ECSV"):
+            return _from_astropy(file, "ascii.ecsv", choose)
+        separator, text = _separated(text)
+        rows = read_cells(text, separator)
+        _, names = next(rows)
+        places = [names.index(name) for name in choose(names)]
+        kept = {line: [row[place] for place in places] for line, row in rows}
+    except ImportError as error:
+        todo = "pip install 'galaxymorph[parquet]', or save it as CSV"
+        raise ValueError(f"{file}: parquet needs pyarrow: {todo}") from error
+    except (ValueError, EOFError, lzma.LZMAError, StopIteration) as error:  # no header
+        why = str(error) or "no rows; expected a header and one row per galaxy"
+        raise ValueError(f"{file}: {why}") from error
+    columns = [names[place] for place in places]
+    return pd.DataFrame(list(kept.values()), list(kept), columns, dtype=object)
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file, decompressed, or of the one table in a zip."""
+    if file.suffix.lower() == ".zip":
         with opened(zipfile.ZipFile, file) as archive:
-            names = [n for n in archive.namelist() if n.endswith(".csv") and "__MACOSX" not in n]
+            tables = (".csv", ".tsv", ".txt")
+            names = [n for n in archive.namelist() if n.endswith(tables) and "__MACOSX" not in n]
             if len(names) != 1:
                 found = listing(names) or "none"
-                raise ValueError(f"{file}: expected one CSV file inside, found {found}")
-            content = io.BytesIO(archive.read(names[0]))
-    # Only empty fields are missing values: NA, None and null may be class names.
-    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "index_col": False}
+                raise ValueError(f"expected one CSV file inside, found {found}")
+            content = archive.read(names[0])
+    else:
+        with PACKED.get(file.suffix.lower(), Path).open(file, "rb") as source:
+            content = source.read()
     try:
-        with warnings.catch_warnings():  # for rows with more fields than the header
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(content, dtype=kinds, skipinitialspace=True, **options)
-    except (ValueError, pd.errors.ParserWarning) as error:  # also ParserError, Unicode
-        raise ValueError(f"{file} is not a valid CSV file: {error}") from error
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        what = "not a table of a known format, nor text in UTF-8"
+        raise ValueError(f"{what}: save it as CSV in UTF-8 (from a spreadsheet: export it)")
+    return text
+
+
+def _separated(text: str) -> tuple[str, str]:
+    """Find the separator of a table; return it and the text, with one blank between words if they
+    are the separators."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    head = lines[0] if lines else ""
+    if found := [each for each in SEPARATORS if each in head]:
+        # a separator stands equally often in every row; others are part of a cell
+        odd = {each: sum(line.count(each) != head.count(each) for line in lines) for each in found}
+        return min(found, key=odd.__getitem__), text
+    if len({len(line.split()) for line in lines}) == 1 and len(head.split()) > 1:
+        return " ", "\n".join(" ".join(line.split()) for line in text.splitlines())
+    return ",", text
+
+
+def _from_astropy(file: Path, kind: str, choose: Choose) -> pd.DataFrame:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message=".*multiple tables")
+            table = Table.read(file, format=kind)
+    except Exception as error:  # of any kind: astropy's readers share no class
+        raise ValueError(f"not a valid table ({kind}): {error}") from error
+    table.convert_bytestring_to_unicode()
+    names = [str(name) for name in table.colnames if table[name].ndim == 1]
+    return _as_text({name: table[name] for name in choose(names)})
+
+
+def _from_parquet(file: Path, choose: Choose) -> pd.DataFrame:
+    from pyarrow import ArrowException, parquet, types
+
+    try:
+        schema = parquet.read_schema(file)
+        names = [each.name for each in schema if not types.is_nested(each.type)]
+        wanted = list(choose(names))
+        table = parquet.read_table(file, columns=wanted)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"not a valid parquet file: {error}") from error
+    return _as_text({name: table[name].to_pylist() for name in wanted})
+
+
+def _as_text(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
+    """Return columns as text; the index is the row, from 1."""
+    texts = {
+        name: [clean(each.decode() if isinstance(each, bytes) else str(each)) for each in values]
+        for name, values in columns.items()
+    }
+    table = pd.DataFrame(texts, dtype=object)
+    return table.set_index(pd.RangeIndex(1, len(table) + 1))
 
 
 def check_columns(columns: Iterable[str], wanted: Iterable[str], file: Path) -> None:
@@ -58,9 +155,26 @@ def indexed(
     Raises `ValueError` for missing columns, and empty or duplicate ids."""
     ids = next((name for name in names if name in table.columns), names[-1])
     check_columns(table.columns, [ids, *columns], file)
-    table = table.set_index(ids)
-    twice = table.index[table.index.duplicated()].unique()
-    if len(twice) or table.index.hasnans:
-        what = f"duplicate {ids} {listing(twice)}" if len(twice) else f"rows without {ids}"
-        raise ValueError(f"{file}: {what}. Keep one row per galaxy")
-    return table
+    if lacking := [row for row, id in table[ids].items() if is_empty(str(id))]:
+        raise ValueError(f"{file}: rows without {ids} ({listing(lacking, 5)}): fill them in")
+    if len(twice := table.loc[table[ids].duplicated(keep=False), ids]):
+        of = {id: listing(twice.index[twice == id], 5) for id in twice.unique()[:3]}
+        several = listing(f"{id!r} (rows {rows})" for id, rows in of.items())
+        more = f" and {len(set(twice)) - 3:,} more" if len(set(twice)) > 3 else ""
+        raise ValueError(f"{file}: duplicate {ids} {several}{more}. Keep one row per galaxy")
+    return table.set_index(ids)
+
+
+def respelled(cells: Sequence[str], ids: Sequence[str], file: Path) -> tuple[list[str], list[str]]:
+    """Spell the ids in the `cells` of a table as the galaxies' `ids`, with a note if any changes.
+
+    Ids that differ only in folder, extension, leading zeros, `.0`, case or the composition of
+    accents are one id, unless that is ambiguous in the table or among the galaxies."""
+    there, known = set(ids), {plain_id(id).casefold(): id for id in ids}
+    keys = [plain_id(cell).casefold() for cell in cells]
+    if len(known) < len(ids) or len(set(keys)) < len(keys):
+        known = {}
+    new = [id if id in there else known.get(key, id) for id, key in zip(cells, keys, strict=True)]
+    changed = [f"{a!r} is {b!r}" for a, b in zip(cells, new, strict=True) if a != b]
+    note = f"{len(changed):,} ids are spelled differently in {file.name}: {listing(changed, 3)}"
+    return new, [note] * bool(changed)

@@ -20,8 +20,6 @@ their names: `cnn/seed=0/predictions.csv` is `cnn` with seed 0, and
 different seeds, numbered from 0 unless their folder gives the seed.
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -43,16 +41,14 @@ from galaxymorph.evaluation.predictions import (
     predictions_in,
 )
 from galaxymorph.project import NAME
-from galaxymorph.text import listing, plain_id
+from galaxymorph.text import EMPTY, IDS, listing, plain_id, read_cells
 
-IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
 TAKEN = ("prediction", "predicted", "class")  # for methods without probabilities
 FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
 SPLITS = ("train", "val", "test", "unlabelled")
 COMPARE = "compare"  # name of the step that compares
 OCCUPIED = (COMPARE, "majority", "tune")  # reserved names of steps and rows
 PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # folder of a job, such as seed=0
-EMPTY = ("", "nan", "na", "null", "none")
 MOST = 5  # rows or galaxies listed in a message
 HARD = "no probabilities: AUC, log loss, Brier score and calibration are meaningless"
 NOT_TRUE = "label equals the most probable class in every row: a prediction, not the truth"
@@ -220,30 +216,15 @@ def _cells(path: Path) -> pd.DataFrame:
     """Read a CSV file as text without blank lines; the index is the line where a row begins.
 
     Raises `ValueError` that names the faulty lines, or `OSError`."""
-    found, line = {}, 1
     try:
-        text = io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")
-        reader = csv.reader(text, strict=True, skipinitialspace=True)
-        for row in reader:
-            if any(cells := [cell.strip() for cell in row]):
-                found[line] = cells
-            line = reader.line_num + 1
+        rows = read_cells(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not valid UTF-8 (byte {error.start + 1}); save it in UTF-8") from None
-    except csv.Error as error:
-        raise ValueError(f"not a valid CSV file: line {line}: {error}") from None
-    if len(found) < 2:
-        raise ValueError("no rows; expected a header and one row per galaxy")
-    columns = found.pop(next(iter(found)))
+    _, columns = next(rows)
     if len(columns) == 1:
         raise ValueError(f"only one column, {columns[0]!r}; expected commas between columns")
-    duplicates = listing(name for name, n in Counter(columns).items() if n > 1)
-    if duplicates:
-        raise ValueError(f"duplicate columns {duplicates}; keep one of each")
-    odd = [f"line {k} has {len(row)}" for k, row in found.items() if len(row) != len(columns)]
-    if odd:
-        raise ValueError(f"the header has {len(columns)} cells, but {listing(odd, MOST)}")
-    return pd.DataFrame(list(found.values()), index=list(found), columns=columns, dtype=str)
+    lines, content = zip(*rows, strict=True)
+    return pd.DataFrame(content, index=lines, columns=columns, dtype=str)
 
 
 def _probabilities(file: Brought, cells: pd.DataFrame) -> pd.DataFrame:

@@ -90,12 +90,15 @@ def kind_of(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys, of which YAML silently keeps the last, and keys that are not text."""
+    """Refuses duplicate keys, of which YAML silently keeps the last, and keys that are not text.
+    A number as a key, such as a label in `class_names`, is read as text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             place = f"{self.name}: line {key.start_mark.line + 1}"
+            if key.tag.endswith((":int", ":float")):
+                key.tag = "tag:yaml.org,2002:str"
             if not key.tag.endswith((":str", ":merge")):  # merge: `<<`
                 text = key.value if isinstance(key, yaml.ScalarNode) else "[...]"
                 raise ParamsError([f"{place}: key {text} is not text; put it in quotes"])
