@@ -29,8 +29,8 @@ def is_empty(cell: str) -> bool:
 def read_cells(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Yield the header of a CSV text and its rows, with their lines; blank lines are left out.
 
-    Raises `ValueError` for duplicate columns, rows longer or shorter than the header (after all
-    others), or unless there is a row."""
+    Columns may have no name. Raises `ValueError` for duplicate columns, rows longer or shorter than
+    the header (after all others), or unless there is a row."""
     options: Any = {"delimiter": separator, "skipinitialspace": True, "strict": True}
     reader = csv.reader(io.StringIO(text, newline=""), **options)
     head, line, odd, rows = list[str](), 1, list[str](), 0
@@ -38,7 +38,7 @@ def read_cells(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]
         for row in reader:
             row = [clean(cell) for cell in row]
             if not head and (head := row if any(row) else []):
-                if twice := listing(name for name, n in Counter(head).items() if n > 1):
+                if twice := listing(c for c, n in Counter(head).items() if c and n > 1):
                     raise ValueError(f"duplicate columns {twice}; keep one of each")
                 yield line, head
             elif any(row):

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from galaxymorph import project
 from galaxymorph.data.found import Found, files_below, stamp, without_ending
-from galaxymorph.data.labels import label
+from galaxymorph.data.labels import Names, label
 from galaxymorph.data.pictures import RGB
 from galaxymorph.text import listing
 
@@ -32,7 +32,9 @@ def find(
     root: Path,
     *,
     labels: Path | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: Names = None,
+    id_column: str | None = None,
+    label_column: str | None = None,
     bands: str | None = None,
     hdu: int | None = None,
     stretch: float = STRETCH,
@@ -45,8 +47,8 @@ def find(
     band u, g, r, i, z or y (or capitals). The header is not asked: its band is often wrong.
 
     Args:
-        labels: CSV file, see `labels.label` (default: all unlabelled).
-        class_names: names for the classes, in the order of the sorted labels.
+        labels, id_column, label_column: see `labels.label` (default: all unlabelled).
+        class_names: see `labels.classified`.
         bands: order of a cube's planes (default: bluest first), or the files to use, e.g. "gri".
         hdu, stretch, Q, band_weights: see `read`."""
     if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
@@ -66,7 +68,7 @@ def find(
         stamps=[stamp(file) for file in files],
         colour=colour,
     )
-    return label(found, labels, class_names)
+    return label(found, labels, class_names, id_column=id_column, label_column=label_column)
 
 
 def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry]]:

@@ -17,7 +17,7 @@ from galaxymorph.data.found import Found, check_unique, stamp
 from galaxymorph.data.labels import Names, label
 from galaxymorph.data.pictures import RGB
 from galaxymorph.data.tables import check_columns, opened
-from galaxymorph.text import listing
+from galaxymorph.text import clean, listing
 
 ENDINGS = (".h5", ".hdf5")
 DARKEST = -0.25  # above the darkest pixel of images whose black is at -0.5
@@ -80,8 +80,8 @@ def _answers(array: Any, file: Path) -> list[int]:
         one_hot = np.isin(values, (0, 1)).all(1) & (values.sum(1) == 1)
         values = np.where(one_hot, values.argmax(1), np.nan)
     if wrong := np.flatnonzero(~np.isin(values, range(10))).tolist():
-        what = "`ans` must be a whole number that lies between 0 and 9"
-        raise ValueError(f"{file}: {what}, but does not in row {listing(wrong)}")
+        what = "`ans` must be a whole number between 0 and 9, but is not"
+        raise ValueError(f"{file}: {what} in row {listing(wrong)}")
     return values.astype(int).tolist()
 
 
@@ -107,6 +107,21 @@ def table(
     Raises:
         ValueError: not exactly one file or table, missing columns, images of different sizes,
             duplicate ids, or labels that `labels.label` rejects."""
+    found = _table(root)
+    default = _one_file(root).with_suffix(".csv")
+    file = labels or (default if default.exists() else None)
+    names = {"id_column": id_column, "label_column": label_column}
+    return label(found, file, class_names, **names, in_order=True)
+
+
+def unlabelled(root: Path, name: str) -> Found:
+    """Find the galaxies of `galaxy10` or `table` (`name`) without their labels."""
+    if name == "galaxy10":
+        return replace(galaxy10(root, survey="decals"), labels={}, notes=[])
+    return _table(root)
+
+
+def _table(root: Path) -> Found:
     file = _one_file(root)
     with opened(h5py.File, file) as content:
         datasets = [array for array in content.values() if isinstance(array, h5py.Dataset)]
@@ -122,13 +137,10 @@ def table(
             raise ValueError(f"{file}: columns r, g, b must hold images of one size, not {sizes}")
         named = next((name for name in kind.names or () if name in ("id", "GalaxyID")), None)
         known = array[named] if named else []
-        ids = [id.decode() if isinstance(id, bytes) else str(id) for id in known]
+        ids = [clean(id.decode() if isinstance(id, bytes) else str(id)) for id in known]
         black, notes = _black(array, file)
         found = _from_rows(file, str(array.name), len(array), ids, black)
-    default = file.with_suffix(".csv")
-    names = {"id_column": id_column, "label_column": label_column}
-    table = labels or (default if default.exists() else None)
-    return label(replace(found, notes=notes), table, class_names, **names, in_order=True)
+    return replace(found, notes=notes)
 
 
 def _black(array: Any, file: Path) -> tuple[float, list[str]]:
@@ -136,7 +148,8 @@ def _black(array: Any, file: Path) -> tuple[float, list[str]]:
 
     Sky is nearly black, so a table in [-0.5, 0.5] has pixels near -0.5. Raises `ValueError` if the
     darkest pixel fits neither range."""
-    rows = [array[row] for row in sorted({*np.linspace(0, len(array) - 1, 64).astype(int)})]
+    n = len(array)
+    rows = [array[row] for row in np.unique(np.linspace(0, n - 1, min(n, 64)).astype(int))]
     values = np.array([[row[band] for band in "rgb"] for row in rows], float)
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if values.size else (-0.5, 0.5)

@@ -18,7 +18,7 @@ from galaxymorph.data.splits import split_of
 from galaxymorph.data.tables import indexed, read_table, respelled
 from galaxymorph.text import clean, is_empty, listing, unknown
 
-Names = Sequence[str] | Mapping[str, str | None] | None
+Names = Sequence[str] | Mapping[Any, str | None] | None
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 # Usual names of columns, in lower case without blanks and punctuation.
@@ -30,7 +30,7 @@ IDS = {re.sub(r"\W|_", "", name) for name in text.IDS} | {
 LABELS = {
     *("label", "labels", "class", "classes", "classname", "classlabel", "classification"),
     *("morphology", "morph", "morphtype", "morphologicaltype", "morphclass", "galaxytype"),
-    *("type", "ttype", "hubbletype", "gz2class", "target", "category", "ans", "answer"),
+    *("type", "t", "ttype", "hubbletype", "gz2class", "target", "category", "ans", "answer"),
 }
 SPLITS = {"split", "subset", "partition", "datasplit"}
 
@@ -117,9 +117,9 @@ def _columns(
     if not labels:
         has = f"among {listing(map(repr, names))}"
         if len(names) == 1:
-            has += "; are the columns separated by commas, tabs or semicolons?"
+            has += " (are columns separated by commas, tabs or semicolons?)"
         what = f"no column label (or class, morphology, type, ...) {has}"
-        raise ValueError(f"{what} Add a header, or choose with label_column: NAME")
+        raise ValueError(f"{what}. Add a header, or choose with label_column: NAME")
     if len(labels) > 1:
         what = f"several columns may be the label, {listing(map(repr, labels))}"
         raise ValueError(f"{what}: choose with label_column: NAME")

@@ -199,7 +199,7 @@ def _cut(found: Found, size: int, crop: int | None) -> Found:
 def _second(name: str, path: Path, found: Found) -> Found:
     """Find the galaxies of a second source, with the colour options of the first, `found`."""
     if path.suffix.lower() in hdf5.ENDINGS:
-        return hdf5.galaxy10(path) if name == "galaxy10" else hdf5.table(path)
+        return hdf5.unlabelled(path, name)
     return fits.find(path, **found.colour) if name == "fits" else sources.images(path)
 
 

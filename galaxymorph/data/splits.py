@@ -98,7 +98,7 @@ def _given(
     note = f"split as given: {', '.join(counted)}"
     if drawn := [part for part, fraction in options.items() if fraction]:
         note += f"; {' and '.join(drawn)} drawn from train"
-    return note + (f"; option {listing(kept)} has no effect" if kept else "")
+    return note + (f"; the option {listing(kept)} does not apply" if kept else "")
 
 
 def limit_labels(

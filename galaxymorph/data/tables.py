@@ -4,6 +4,7 @@ import bz2
 import difflib
 import gzip
 import lzma
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -92,6 +93,7 @@ def _text(file: Path) -> str:
 def _separated(text: str) -> tuple[str, str]:
     """Find the separator of a table; return it and the text, with one blank between words if they
     are the separators."""
+    text = re.sub(r"\Asep=.(?=\r|\n)", "", text)  # Excel's own hint
     lines = [line for line in text.splitlines() if line.strip()]
     head = lines[0] if lines else ""
     if found := [each for each in SEPARATORS if each in head]:

@@ -754,7 +754,7 @@ def test_galaxy10_with_wrong_content(tmp_path, load):
             np.zeros((5, 8, 8, 3), np.uint8),
             np.array([0, 1, 10, 2, 11]),
         )
-    with pytest.raises(ValueError, match=r"between 0 and 9, but does not in row 2, 4"):
+    with pytest.raises(ValueError, match=r"between 0 and 9, but is not in row 2, 4"):
         load("galaxy10", root=file)
     truncate(file)
     with pytest.raises(ValueError, match=r"incomplete or broken .*: download it again"):

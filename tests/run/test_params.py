@@ -10,7 +10,7 @@ from galaxymorph.run.params import ParamsError, Problems, override, read
     [
         (b"run: x\na: {seed: 1}\na: {seed: 2}\n", "params.yaml: line 3: duplicate key 'a'"),
         (b"run: x\na: {seed: 1,\n seed: 2}\n", "params.yaml: line 3: duplicate key 'seed'"),
-        (b"run: x\na: {free: {3: x}}\n", "params.yaml: line 2: key 3 is not text"),
+        (b"run: x\na: {free: {true: x}}\n", "params.yaml: line 2: key true is not text"),
         (b"run: x\ntrue: {}\n", "params.yaml: line 2: key true is not text; put it in quo"),
         (b"run: x\n[a, b]: {}\n", "line 2: key [...] is not text"),
         (b"- run\n", "params.yaml: expected `run:`, `galaxies:` and steps, found ['run']"),

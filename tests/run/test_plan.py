@@ -515,7 +515,7 @@ def test_unknown_keys_are_named_with_the_nearest_one(project, override, message)
             'resnet18.training: expected a mapping, found "long"',
         ),  # it has no name
         ("run=a/b", "expected a name of letters"),
-        ("resnet18.free={3: x}", "key 3 is not text"),
+        ("resnet18.free={true: x}", "key true is not text"),
         ("resnet18.seed", "expected KEY=VALUE"),
         ("resnet18.seed=[", "not valid YAML"),
     ],
