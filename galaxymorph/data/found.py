@@ -87,6 +87,5 @@ def check_unique(ids: Sequence[str], names: Sequence[str], root: Path | str) -> 
     if twice := {id for id, count in Counter(ids).items() if count > 1}:
         where = listing(name for id, name in zip(ids, names, strict=True) if id in twice)
         several = f"duplicate id {listing(map(repr, sorted(twice)), 3)} ({where})"
-        raise ValueError(
-            f"{root}: {several}. An id is a file name without folder: remove or rename all but one"
-        )
+        todo = "remove all but one, or rename them, for example with the folder's name in front"
+        raise ValueError(f"{root}: {several}. An id is a file name without its folder: {todo}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree, text
 from galaxymorph.data.found import Found
-from galaxymorph.data.splits import split_of
+from galaxymorph.data.splits import split_named, split_of
 from galaxymorph.data.tables import indexed, read_table, respelled
 from galaxymorph.text import clean, is_empty, listing, unknown
 
@@ -32,7 +32,7 @@ LABELS = {
     *("morphology", "morph", "morphtype", "morphologicaltype", "morphclass", "galaxytype"),
     *("type", "t", "ttype", "hubbletype", "gz2class", "target", "category", "ans", "answer"),
 }
-SPLITS = {"split", "subset", "partition", "datasplit"}
+SPLITS = {"split", "datasplit", "subset", "partition", "set", "dataset", "usage"}
 
 
 # ---- from a table
@@ -88,7 +88,7 @@ def label(
     if comma := [cell for cell in texts.values() if re.fullmatch(r"[+-]?\d+,\d+", cell)]:
         raise ValueError(f"{file}: decimal comma in label {comma[0]!r}; write a point")
     split = dict(found.split)
-    if splits:
+    if splits and (splits[0].lower() == "split" or any(map(split_named, table[splits[0]]))):
         cells = table.loc[list(texts), splits[0]]
         split |= split_of(dict(zip(texts, cells, strict=True)), f"{file}, column {splits[0]!r}")
         if clash := [id for id in texts if found.split.get(id, split[id]) != split[id]]:
@@ -290,4 +290,4 @@ def _alike(what: str, names: Iterable[str]) -> list[str]:
         key = re.sub(r"[\s_]+", "", name.casefold())
         groups.setdefault(words.get(key, key), []).append(name)
     pairs = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
-    return [f"{what} that differ only in case or blanks: {listing(pairs)}"] * bool(pairs)
+    return [f"{what} that differ only in spelling: {listing(pairs)}"] * bool(pairs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, without_ending
 from galaxymorph.data.labels import Names, classified, label
 from galaxymorph.data.pictures import IMAGES, read_image
-from galaxymorph.data.splits import SPELLINGS, split_of
+from galaxymorph.data.splits import split_named, split_of
 from galaxymorph.data.tables import check_columns, indexed, opened, read_table
 from galaxymorph.project import existing
 from galaxymorph.text import listing
@@ -75,8 +75,8 @@ def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, 
     """Return the split by id if all top folders are called like splits, else an empty dict.
     Raises `ValueError` if only some are."""
     tops = {id: home[0] if home else "" for id, home in homes.items()}
-    others = [top for top in dict.fromkeys(tops.values()) if top.lower() not in SPELLINGS]
-    splits = [top for top in dict.fromkeys(tops.values()) if top.lower() in SPELLINGS]
+    splits = [top for top in dict.fromkeys(tops.values()) if split_named(top)]
+    others = [top for top in dict.fromkeys(tops.values()) if not split_named(top)]
     if splits and others:
         what = (
             f"folders {listing(splits)} are named like splits, {listing(map(repr, others))} are not"

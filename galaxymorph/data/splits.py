@@ -1,6 +1,7 @@
 """Draw splits and label sets that depend only on the seed and each galaxy's id."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -22,14 +23,21 @@ SPELLINGS |= {"training": "train", "valid": "val", "validation": "val", "dev": "
 SPELLINGS |= {"testing": "test", "unlabeled": "unlabelled"}
 
 
+def split_named(text: str) -> str | None:
+    """Return the split that a name means, such as `Test_set`; None if it is not one."""
+    plain = re.sub(r"[\W_\d]+", "", text.lower())
+    return SPELLINGS.get(re.sub(r"(set|data|images?|split|part|galaxies)+$", "", plain))
+
+
 def split_of(given: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return the split of each galaxy for any usual spelling of its name, in `SPELLINGS`.
+    """Return the split of each galaxy for any usual spelling of its name.
     Raises `ValueError` that names a galaxy if a split is unknown or missing."""
+    split = {id: split_named(name) for id, name in given.items()}
     for id, name in given.items():
-        if name.lower() not in SPELLINGS:
-            wrong = unknown("split", name, SPELLINGS)
+        if split[id] is None:
+            wrong = unknown("split", name, SPLITS)
             raise ValueError(f"{where}: {wrong} (galaxy {id}). Correct it, or rename the column")
-    return {id: SPELLINGS[name.lower()] for id, name in given.items()}
+    return {id: name for id, name in split.items() if name is not None}
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:

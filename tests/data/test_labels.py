@@ -370,7 +370,7 @@ def test_names_in_two_unicode_forms_are_one_id(tmp_path, load):
 def test_ids_that_differ_in_case_only_are_noted(tmp_path):
     file = write(tmp_path / "l.csv", "id,label\nNGC1,x\nngc1,y\n")
     (note,) = labels.label(found(["NGC1", "ngc1"]), file, None).notes
-    assert note == "ids that differ only in case or blanks: 'NGC1' and 'ngc1'"
+    assert note == "ids that differ only in spelling: 'NGC1' and 'ngc1'"
 
 
 def test_zips_with_backslashes(tmp_path, load):
@@ -435,7 +435,7 @@ def test_a_file_without_header_is_not_a_column_of_labels(tmp_path):
 
 def test_a_split_above_the_classes_is_kept(tmp_path, load):
     truth = {}
-    for part, name in (("training", "train"), ("valid", "val"), ("Test", "test")):
+    for part, name in (("training", "train"), ("valid", "val"), ("Test_set", "test")):
         for n in range(3):
             for shape in ("disc", "ball"):
                 id = f"{shape}_{name}_{n}"
@@ -508,6 +508,14 @@ def test_galaxies_that_a_table_leaves_unlabelled(tmp_path):
     assert made.split == {"a": "train", "b": "val", "c": "unlabelled", "d": "train"}
     assert set(made.labels) == set("abd")
     assert made.notes == ["labels not used, as the split is `unlabelled`: c"]
+
+
+def test_a_column_that_may_be_a_split_is_one_if_its_cells_are(tmp_path):
+    text = "id,label,subset\na,x,{}\nb,y,{}\n"
+    file = write(tmp_path / "l.csv", text.format("trainset", "validation"))
+    assert labels.label(found("ab"), file, None).split == {"a": "train", "b": "val"}
+    file = write(tmp_path / "l.csv", text.format("main", "stripe82"))
+    assert labels.label(found("ab"), file, None).split == {}
 
 
 @pytest.mark.parametrize("above", ["download/", "download/v2/", "train/"])
