@@ -32,6 +32,7 @@ _DISCS += ("cigar-shaped smooth", "edge-on with rounded bulge", "edge-on with bo
 _DISCS += ("edge-on without bulge", "tight spiral", "medium spiral", "loose spiral")
 Survey = Literal["decals", "sdss"]
 GALAXY10 = {"decals": ("disturbed", "merging", *_SMOOTH, *_SPIRALS, *_EDGE_ON), "sdss": _DISCS}
+TITLES: dict[Survey, str] = {"decals": "DECaLS", "sdss": "SDSS"}
 SIDES: dict[int, Survey] = {256: "decals", 69: "sdss"}
 
 
@@ -55,17 +56,19 @@ def galaxy10(root: Path, *, survey: Survey | None = None) -> Found:
             wanted = "uint8 (galaxy, height, width, 3), (galaxy,)"
             raise ValueError(f"{file}: {found}; expected {wanted}")
         side, labels = images.shape[1], _answers(answers, file)
-    survey = survey or SIDES.get(side)
+    usual = SIDES.get(side)
+    survey = survey or usual
     if survey is None:
         what = f"images of {side} px are neither those of Galaxy10 DECaLS (256) nor SDSS (69)"
         raise ValueError(f"{file}: {what}; say whose classes `ans` means, survey: decals or sdss")
     found = _from_rows(file, "images", len(labels))
-    note = f"classes named as in Galaxy10 {dict(decals='DECaLS', sdss='SDSS')[survey]}"
+    note = f"classes named as in Galaxy10 {TITLES[survey]} (images of {side} px"
+    note += f", the size of Galaxy10 {TITLES[usual]})" if usual not in (None, survey) else ")"
     return replace(
         found,
         labels=dict(zip(found.ids, labels, strict=True)),
         classes=GALAXY10[survey],
-        notes=[f"{note} (images of {side} px)"],
+        notes=[note],
     )
 
 

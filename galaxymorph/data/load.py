@@ -90,7 +90,8 @@ def load(
         n_labels: number (see `limit_labels`) or ids of the training galaxies that keep their
             labels; the others become unlabelled. Validation and test galaxies are unaffected.
         label_fraction: `n_labels` as a fraction of the training galaxies.
-        test, val: fraction of each class, at least one galaxy unless 0.
+        test, val: fraction of each class, at least one galaxy unless 0; not for parts of a split
+            that the data come with.
         seed: seed for the splits and the choice of labels.
         cache: folder for decoded images (default: `data/cache` in the project).
         options: options of the source's function; if it reads files, also those of `decoded`.

@@ -7,6 +7,7 @@ import lzma
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ ASTROPY = {"fits": "fits", "fit": "fits", "xml": "votable", "vot": "votable"}
 ASTROPY |= {"votable": "votable", "ecsv": "ascii.ecsv"}  # formats by ending
 PARQUET = ("parquet", "pq")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+BROKEN = (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
+BROKEN += (RuntimeError, StopIteration)  # of an encrypted zip, and without a header
 Choose = Callable[[list[str]], Iterable[str]]
 
 
@@ -60,7 +63,7 @@ def read_table(file: Path, choose: Choose = list) -> pd.DataFrame:
     except ImportError as error:
         todo = "pip install 'galaxymorph[parquet]', or save it as CSV"
         raise ValueError(f"{file}: parquet needs pyarrow: {todo}") from error
-    except (ValueError, EOFError, lzma.LZMAError, StopIteration) as error:  # no header
+    except BROKEN as error:
         why = str(error) or "no rows; expected a header and one row per galaxy"
         raise ValueError(f"{file}: {why}") from error
     columns = [names[place] for place in places]
@@ -93,7 +96,7 @@ def _text(file: Path) -> str:
 def _separated(text: str) -> tuple[str, str]:
     """Find the separator of a table; return it and the text, with one blank between words if they
     are the separators."""
-    text = re.sub(r"\Asep=.(?=\r|\n)", "", text)  # Excel's own hint
+    text = re.sub(r"\A(sep=.(?=\r|\n)|#)", "", text)  # Excel's hint; a header marked as comment
     lines = [line for line in text.splitlines() if line.strip()]
     head = lines[0] if lines else ""
     if found := [each for each in SEPARATORS if each in head]:

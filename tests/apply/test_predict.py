@@ -353,7 +353,7 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
         (lambda f: [f / "wrong.csv"], "wrong.csv: no column file"),
         (lambda f: [f / "none.csv"], "none.csv: no rows"),
         (lambda f: [f / "hole.csv"], "hole.csv: rows without file"),
-        (lambda f: [f / "twice.csv"], "twice.csv: duplicate id a"),
+        (lambda f: [f / "twice.csv"], "twice.csv: duplicate id 'a'"),
     ],
 )
 def test_wrong_images_are_refused(models, galaxies, tmp_path, make, message):

@@ -28,7 +28,7 @@ from galaxymorph.data.splits import drawn_split
 from galaxymorph.text import plain_id
 
 quick = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -192,6 +192,7 @@ WRITERS = {
     "blanks": lambda f: write(f / "l.txt", csv("   ")),
     "bar": lambda f: write(f / "l.dat", csv("|")),
     "BOM and CRLF": lambda f: write(f / "l.csv", csv(",", "\r\n"), "utf-8-sig"),
+    "numpy": lambda f: write(f / "l.txt", "# " + csv(" ")),
     "Excel's hint": lambda f: write(f / "l.csv", "sep=;\r\n" + csv(";", "\r\n")),
     "gzip": lambda f: (
         [write(f / "l.csv.gz", ""), (f / "l.csv.gz").write_bytes(gzip.compress(csv(",").encode()))]
@@ -284,6 +285,26 @@ def test_files_that_are_no_tables(tmp_path, monkeypatch):
         labels.label(found("ab"), tmp_path / "l.parquet", None)
     with pytest.raises(ValueError, match="class_names given, but no table of labels"):
         labels.label(found("ab"), None, ["a", "b"])
+
+
+ENDINGS = (".csv", ".csv.gz", ".zip", ".fits", ".vot", ".ecsv", ".parquet")
+
+
+@quick
+@given(
+    st.binary(max_size=60) | st.text(max_size=60).map(str.encode),
+    st.sampled_from([b"", b"id,label\na,x\nb,y\n", b"\x1f\x8b", b"PK\x03\x04", b"SIMPLE", b"PAR1"]),
+    st.sampled_from(ENDINGS),
+)
+def test_any_content_is_read_or_refused(tmp_path, content, head, ending):
+    file = tmp_path / f"l{ending}"
+    file.write_bytes(head + content)
+    try:
+        made = labels.label(found("ab"), file, None)
+    except ValueError as error:
+        assert str(error).startswith((str(file), "1 ", "2 "))
+    else:
+        assert set(made.labels) <= {"a", "b"}
 
 
 # --- which column, which galaxy -------------------------------------------------------------------
@@ -592,6 +613,8 @@ def test_galaxy10_of_two_surveys(tmp_path):
     with pytest.raises(ValueError, match=r"64 px are neither .* survey: decals or sdss"):
         hdf5.galaxy10(other)
     assert hdf5.galaxy10(other, survey="sdss").classes == old.classes
+    (note,) = hdf5.galaxy10(tmp_path / "old.h5", survey="decals").notes
+    assert note.endswith("DECaLS (images of 69 px, the size of Galaxy10 SDSS)")
 
 
 @pytest.mark.parametrize(
