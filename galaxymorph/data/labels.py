@@ -78,27 +78,33 @@ def label(
     else:
         found, table = _by_order(found, table, column, file, in_order=in_order)
     table = table.loc[table.index.isin(found.ids)]
-    texts, notes = dict(zip(table.index, table[column], strict=True)), []
-    if empty := Counter(cell for cell in texts.values() if is_empty(cell)):
-        spelled = listing(cell or "(empty)" for cell in empty)
-        notes.append(f"{empty.total():,} galaxies are unlabelled; their label is {spelled}")
-    texts = {id: cell for id, cell in texts.items() if not is_empty(cell)}
+    cells = dict(zip(table.index, table[column], strict=True))
+    if comma := [cell for cell in cells.values() if re.fullmatch(r"[+-]?\d+,\d+", cell)]:
+        raise ValueError(f"{file}: decimal comma in label {comma[0]!r}; write a point")
+    texts = {id: cell for id, cell in cells.items() if not is_empty(cell)}
     if not texts:
         raise ValueError(f"{file}: no galaxy has a label in column {column!r}")
-    if comma := [cell for cell in texts.values() if re.fullmatch(r"[+-]?\d+,\d+", cell)]:
-        raise ValueError(f"{file}: decimal comma in label {comma[0]!r}; write a point")
-    split = dict(found.split)
+    if empty := dict.fromkeys(cell or "(empty)" for cell in cells.values() if is_empty(cell)):
+        n = len(cells) - len(texts)
+        note = f"{n:,} galaxies are unlabelled; their label is {listing(empty)}"
+        found = replace(found, notes=[*found.notes, note])
     if splits and (splits[0].lower() == "split" or any(map(split_named, table[splits[0]]))):
-        cells = table.loc[list(texts), splits[0]]
-        split |= split_of(dict(zip(texts, cells, strict=True)), f"{file}, column {splits[0]!r}")
-        if clash := [id for id in texts if found.split.get(id, split[id]) != split[id]]:
-            what = f"column {splits[0]!r} contradicts the folders train, val, test"
-            raise ValueError(f"{file}: {what} for {listing(clash)}: correct or remove one")
-    outside = [id for id in texts if split.get(id) == "unlabelled"]
-    notes += [f"labels not used, as the split is `unlabelled`: {listing(outside)}"] * bool(outside)
-    texts = {id: cell for id, cell in texts.items() if split.get(id) != "unlabelled"}
-    found = replace(found, notes=[*found.notes, *notes], split=split)
+        found = _with_split(found, table.loc[list(texts), splits[0]], file)
+    if outside := [id for id in texts if found.split.get(id) == "unlabelled"]:
+        note = f"labels not used, as the split is `unlabelled`: {listing(outside)}"
+        found = replace(found, notes=[*found.notes, note])
+        texts = {id: cell for id, cell in texts.items() if id not in {*outside}}
     return classified(found, texts, class_names, file)
+
+
+def _with_split(found: Found, cells: pd.Series, file: Path) -> Found:
+    """Add the split in a column of a table; raise `ValueError` if folders give another."""
+    given = {str(id): str(cell) for id, cell in cells.items()}
+    split = split_of(given, f"{file}, column {cells.name!r}")
+    if clash := [id for id in split if found.split.get(id, split[id]) != split[id]]:
+        what = f"column {cells.name!r} contradicts the folders train, val, test"
+        raise ValueError(f"{file}: {what} for {listing(clash)}: correct or remove one")
+    return replace(found, split=found.split | split)
 
 
 def _columns(
@@ -193,7 +199,8 @@ def matched(found: Found, table: pd.DataFrame, file: Path, what_then: str) -> Fo
         raise ValueError(f"{file}: {what}. Export the ids as text")
     problems = [f"{len(ids):,} {what}: {listing(ids)}" for what, ids in unmatched.items() if ids]
     if problems and not rows & galaxies:
-        raise ValueError(f"{'; '.join(problems)}. No ids match: give the table of these images")
+        what = f"no ids match in column {table.index.name!r}: give the table of these images"
+        raise ValueError(f"{'; '.join(problems)}; {what}")
     notes = [*found.notes, *(f"{what_then}: {each}" for each in problems)]
     return replace(found, notes=notes, problems=problems)
 
@@ -230,6 +237,9 @@ def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path
         ]
         notes.append(f"classes: {', '.join(shown)}")
         notes += [f"unlabelled by class_names: {own[v]}" for v in values if called[v] is None]
+    nines = [v for v in values if re.fullmatch("-?99+", v) and called[v] is not None]
+    nines = [v for v in nines if not {str(int(v) - 1), str(int(v) + 1)} & {*values}]
+    notes += [f"if {v} means unknown, leave it out by class_names: {{{v}: null}}" for v in nines]
     notes += _alike("classes", classes) + _alike("ids", found.ids)
     labels = {id: called[value_of(cell)] for id, cell in texts.items()}
     labels = {id: classes.index(name) for id, name in labels.items() if name is not None}

@@ -156,6 +156,13 @@ def test_class_names_that_do_not_fit(tmp_path, names, message):
         labels.label(found("abcd"), file, names)
 
 
+def test_a_label_of_nines_is_noted_as_it_may_mean_unknown():
+    for values, noted in ([-5, 0, -999], 1), ([97, 98, 99], 0), ([1, 99], 1):
+        texts = {f"g{value}": str(value) for value in values}
+        notes = labels.classified(found(texts), texts, None, Path("l.csv")).notes
+        assert len(notes) == noted and all(f"if {values[-1]} means unknown" in n for n in notes)
+
+
 def test_class_names_may_merge_and_leave_out(tmp_path):
     file = write(tmp_path / "l.csv", "id,T\na,-5\nb,0\nc,-999\nd,-3.0\n")
     names = {"-999": None, -3: "early", 0: "late", -5.0: "early"}
@@ -255,7 +262,7 @@ def test_integers_with_gaps_stay_integers_in_parquet(tmp_path):
         (b"id,class,morphology\na,x,y\nb,y,x\n", "several .* 'class', 'morphology': choose with"),
         (b"id,label\na,x\nb,x\n", r"l.csv: only one class, x \(2 galaxies\)"),
         (b"id,label\na,nan\nb,--\n", "no galaxy has a label in column 'label'"),
-        (b"id,label\nq,x\nr,y\n", "No ids match: give the table of these images"),
+        (b"id,label\nq,x\nr,y\n", "no ids match in column 'id': give the table of these images"),
         (b"PK\x03\x04\xff\xfe", "not a table of a known format, .*from a spreadsheet: export it"),
         ("id,label\na,x\nb,y\n".encode("utf-16"), "not a table of a known format"),
         (b"id,label,split\na,x,train\nb,y,tset\n", "unknown split 'tset'; did you mean 'test'"),

@@ -40,6 +40,16 @@ def test_keys_may_be_merged_and_quoted(tmp_path):
     assert read(path) == {"a": {"seed": 1}, "b": {"seed": 1, "3": "x"}}
 
 
+def test_numbers_as_keys_are_text_as_written(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("galaxies: {class_names: {-5: E, 0.50: S0, -999: null}}\n")
+    names = read(path)["galaxies"]["class_names"]
+    assert names == {"-5": "E", "0.50": "S0", "-999": None}
+    path.write_text("a: {-5: E, '-5': S0}\n")
+    with pytest.raises(ParamsError, match="line 1: duplicate key '-5'"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("text", "document"),
     [

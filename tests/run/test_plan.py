@@ -534,6 +534,7 @@ def test_wrong_values_are_named_with_what_was_expected(project, override, messag
         "resnet18.training.optimizer=sgd",
         "resnet18.training.patience=null",
         "galaxies={name: folder, class_names: [a, b]}",
+        "galaxies={name: folder, class_names: {-5: E, 0.5: S0, -999: null}}",
         "galaxies={name: folder, root: some/folder}",
         "resnet18.free.anything=[1, x, null]",  # handed to nothing that is known
         "resnet18.over.n_labels=[100, null]",
