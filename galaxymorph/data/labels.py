@@ -276,7 +276,12 @@ def _called(
         if not len(names) == len(set(names)) == len(values):
             wanted = f"{len(values)} different names, for {listing(own[v] for v in values)}"
             raise ValueError(f"class_names has {listing(names)}, but must have {wanted}")
-        return dict(zip(values, names, strict=True))
+        called, folded = dict(zip(values, names, strict=True)), [own[v].casefold() for v in values]
+        for value, name in called.items():
+            if name.casefold() in folded and name.casefold() != own[value].casefold():
+                what = f"class_names would call the label {own[value]!r} {name!r}, another label"
+                raise ValueError(f"{what}: say what each means, {{{own[value]}: ..., {name}: ...}}")
+        return {**called}
     called = {value_of(str(key)): name for key, name in names.items()}
     if len(called) < len(names):
         raise ValueError(f"class_names has one label twice: {listing(names)}")
@@ -297,7 +302,7 @@ def _alike(what: str, names: Iterable[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     words = {"true": "1", "false": "0"}
     for name in names:
-        key = re.sub(r"[\s_]+", "", name.casefold())
+        key = re.sub(r"[\s_'\"`]+", "", name.casefold())
         groups.setdefault(words.get(key, key), []).append(name)
     pairs = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
     return [f"{what} that differ only in spelling: {listing(pairs)}"] * bool(pairs)

@@ -148,6 +148,10 @@ def test_composed_and_decomposed_accents_are_one_class(tmp_path):
         ({0: "a", "0.0": "b", 1: "c"}, "one label twice"),
         ({0: "a", 1: "a"}, r"only one class, a \(4 galaxies\)"),
         (["a"], "must have 2 different names, for 0, 1"),
+        (
+            ["1", "0"],
+            r"would call the label '0' '1', another label: say what .* \{0: ..., 1: ...\}",
+        ),
     ],
 )
 def test_class_names_that_do_not_fit(tmp_path, names, message):
