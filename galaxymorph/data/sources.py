@@ -6,7 +6,6 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +28,9 @@ def folder(
 ) -> Found:
     """Find images of any size in one subfolder per class, or anywhere with a table of `labels`.
 
-    Folders such as train, val and test above the class folders are the split of the galaxies. A
-    single folder around all others is left out, with a note. A zip is read like the folder in it.
+    Folders such as train, val and test above the class folders are the split of the galaxies; one
+    of them without class folders is unlabelled. A single folder around all others is left out. Both
+    are noted. A zip is read like the folder in it.
 
     Args:
         labels, id_column, label_column: see `labels.label`; subfolders are then no classes.
@@ -43,44 +43,50 @@ def folder(
     paths = [tuple(re.split(r"[/\\]", name))[root.is_file() : -1] for name in found.names]
     above = Path(os.path.commonpath(["/".join(path) for path in paths])).parts
     homes = {id: path[len(above) :] for id, path in zip(found.ids, paths, strict=True)}
-    split = _split_folders(homes, root) if any(homes.values()) else {}
-    found = replace(found, split=split)
+    found.split = _split_folders(homes, root) if any(homes.values()) else {}
     if labels is not None:
         return label(found, labels, class_names, id_column=id_column, label_column=label_column)
-    way_out = "; without labels, use them with `galaxymorph predict` or as unlabelled_root; with a "
-    way_out = f"{root.name}/<class>/<id>.jpg{way_out}table of labels, add labels: FILE"
+    _check_filled(root, paths, len(above) + bool(found.split))
+    if above and any(homes.values()):
+        found.notes.append(f"class folders are those in {root.name}/{'/'.join(above)}")
+    if found.split:
+        classed = {found.split[id] for id, home in homes.items() if len(home) > 1} - {"unlabelled"}
+        bare = [id for id in homes if found.split[id] not in classed]
+        parts = dict.fromkeys(homes[id][0] for id in bare)
+        note = f"{len(bare):,} galaxies without class folders are unlabelled: {listing(parts)}"
+        found.notes += [note] * bool(bare and classed)
+        homes = {id: home[1:] for id, home in homes.items() if found.split[id] in classed}
+    return classified(found, _classes(homes, above, found, root), class_names, root)
+
+
+def _classes(
+    homes: Mapping[str, Sequence[str]], above: Sequence[str], found: Found, root: Path
+) -> dict[str, str]:
+    """Return the class of each galaxy from the folders below the class level that it is in."""
+    expected = f"; expected {root.name}/<class>/<id>.jpg. With a table of labels, add labels: FILE."
+    expected += " Without labels, use the images with `galaxymorph predict` or as unlabelled_root"
     if not any(homes.values()):
-        what = f"only one class folder, {'/'.join(above)}" if above else "has no class folders"
-        raise ValueError(f"{root} {what}; expected {way_out}")
-    _check_filled(root, paths, len(above) + bool(split))
-    homes = {id: home[bool(split) :] for id, home in homes.items() if split.get(id) != "unlabelled"}
-    if stray := [
-        name for id, name in zip(found.ids, found.names, strict=True) if homes.get(id) == ()
-    ]:
-        raise ValueError(
-            f"{root}: images outside the class folders: {listing(stray)}; expected {way_out}"
-        )
-    deep = sorted({"/".join(home[:2]) for home in homes.values() if len(home) > 1})
+        only = f"only one class folder, {'/'.join(above)}" if above else "no class folders"
+        raise ValueError(f"{root}: {only}{expected}")
+    if stray := [n for id, n in zip(found.ids, found.names, strict=True) if homes.get(id) == ()]:
+        raise ValueError(f"{root}: images outside the class folders: {listing(stray)}{expected}")
+    deep = dict.fromkeys(home[:2] for home in homes.values() if len(home) > 1)
     if all(len(home) > 1 for home in homes.values()):
-        what = f"which are the classes, {listing({home[0]: 0 for home in homes.values()}, 3)}"
-        what += f" or {listing(dict.fromkeys(home[1] for home in homes.values()), 3)}?"
-        raise ValueError(f"{root}: {what} Remove a level of folders; expected {way_out}")
-    notes = [f"class folders are those in {root.name}/{'/'.join(above)}"] * bool(above)
-    notes += [f"subfolders that count for their class: {listing(deep)}"] * bool(deep)
-    found = replace(found, notes=[*found.notes, *notes])
-    return classified(found, {id: home[0] for id, home in homes.items()}, class_names, root)
+        first, second = (listing(dict.fromkeys(level), 3) for level in zip(*deep, strict=True))
+        raise ValueError(f"{root}: are the classes {first} or {second}? Remove a level{expected}")
+    note = f"subfolders that count for their class: {listing('/'.join(home) for home in deep)}"
+    found.notes += [note] * bool(deep)
+    return {id: home[0] for id, home in homes.items()}
 
 
 def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, str]:
     """Return the split by id if all top folders are called like splits, else an empty dict.
     Raises `ValueError` if only some are."""
-    tops = {id: home[0] if home else "" for id, home in homes.items()}
+    tops = {id: home[0] if home else "images beside them" for id, home in homes.items()}
     splits = [top for top in dict.fromkeys(tops.values()) if split_named(top)]
     others = [top for top in dict.fromkeys(tops.values()) if not split_named(top)]
     if splits and others:
-        what = (
-            f"folders {listing(splits)} are named like splits, {listing(map(repr, others))} are not"
-        )
+        what = f"folders {listing(splits)} are named like splits, {listing(others)} are not"
         raise ValueError(f"{root}: {what}; move or rename some, or remove the split")
     return split_of(tops, str(root)) if splits else {}
 

@@ -563,11 +563,16 @@ def test_folders_around_the_classes_are_descended(tmp_path, load, above):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/1.png", "a/2.png"], r"m only one class folder, a; expected m/<class>/<id>.jpg"),
-        (["1.png", "2.png"], r"no class folders; .*`galaxymorph predict`.* add labels: FILE"),
-        (["train/a/1.png", "b/2.png"], r"folders train are named like splits, 'b' are not"),
-        (["train/1.png", "test/2.png"], r"images outside the class folders: .*labels: FILE"),
-        (["x/a/1.png", "x/b/2.png", "y/a/3.png"], r"which are the classes, x, y or a, b\? Remove"),
+        (["a/1.png", "a/2.png"], r"m: only one class folder, a; expected m/<class>/<id>.jpg"),
+        (["1.png", "2.png"], r"no class folders; .* labels: FILE\. .*`galaxymorph predict`"),
+        (["train/a/1.png", "b/2.png"], r"folders train are named like splits, b are not"),
+        (["train/1.png", "test/2.png"], r"no class folders; .*labels: FILE"),
+        (
+            ["x/a/1.png", "x/b/2.png", "y/a/3.png"],
+            r"are the classes x, y or a, b\? Remove a level; exp",
+        ),
+        (["train/a/1.png", "test/2.png", "3.png"], "splits, images beside them are not"),
+        (["train/a/1.png", "train/2.png", "test/3.png"], "outside the class folders: train/2.png;"),
         (["a/1.png", "b/2.png", "c.txt/x.txt"], "no images in class c.txt"),
     ],
 )
@@ -579,6 +584,15 @@ def test_folders_that_are_refused(tmp_path, names, message):
             images(tmp_path / "m", name)
     with pytest.raises(ValueError, match=message):
         sources.folder(tmp_path / "m")
+
+
+def test_a_part_of_a_split_without_classes_is_unlabelled(tmp_path, load):
+    """As competitions give their test images."""
+    root = images(tmp_path / "m", *(f"train/{c}/{c}{n}.png" for c in "ab" for n in range(5)))
+    galaxies = load("folder", root=images(root, "test/1.png", "test/2.png"))
+    assert set(galaxies.part("unlabelled").ids) == {"1", "2"}
+    assert Counter(galaxies.split) == {"train": 6, "val": 2, "test": 2, "unlabelled": 2}
+    assert "2 galaxies without class folders are unlabelled: test" in galaxies.notes
 
 
 def test_some_deeper_folders_are_noted(tmp_path):

@@ -192,7 +192,7 @@ def test_nothing_but_broken_images_is_an_error_in_any_case(tmp_path, load):
 
 def test_folder_without_classes(tmp_path, load):
     write_images(tmp_path / "mine", ["1", "2"])
-    with pytest.raises(ValueError, match="has no class folders; expected"):
+    with pytest.raises(ValueError, match="mine: no class folders; expected mine/<class>/"):
         load("folder", root=tmp_path / "mine")
 
 
