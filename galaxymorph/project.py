@@ -1,6 +1,7 @@
 """Locate the project, name its folders, and write files atomically."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -58,6 +59,39 @@ def write(path: Path, content: str | bytes) -> None:
     """Write a file as a whole (`replacing`), text in UTF-8."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+class Locked(BlockingIOError):
+    """Another process is writing to the same place."""
+
+
+@contextlib.contextmanager
+def locked(
+    folder: Path,
+    name: str = ".lock",
+    *,
+    why: str = "another process is executing this run; --run NAME starts a separate one",
+    wait: bool = False,
+) -> Iterator[None]:
+    """Create a folder and lock the file `name` in it, which is removed at the end.
+
+    If another process, or thread, holds the lock, `wait` for it or raise `Locked`, saying `why`.
+    The lock is released when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, done = folder / name, False
+    while not done:
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Locked(f"{folder}: {why}") from None
+            with contextlib.suppress(FileNotFoundError):  # its last holder has just removed it
+                done = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+            if done:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, why: str) -> None:
