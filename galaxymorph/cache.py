@@ -34,7 +34,7 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
     final = folder / hashlib.sha256(key).hexdigest()[:16]
     if final.is_dir() and not _damage(final):
         return final
-    with project.writing(final), project.locked(folder, f".{final.name}.lock", wait=True):
+    with project.locked(folder, f".{final.name}.lock", wait=True):
         damage = _damage(final) if final.exists() else ""
         if damage:
             project.set_aside(final, f"the cache is damaged ({damage}) and is made again")

@@ -21,6 +21,7 @@ PART = re.compile(r"\..*\.(\w{8})-(\d+)-\w{8}\.part")  # a file not yet complete
 REMEDIES = {
     errno.ENOSPC: "Free some space there, then repeat the command",
     errno.EDQUOT: "Free some of your quota, then repeat the command",
+    errno.EFBIG: "Choose a disk that takes files of this size, or raise `ulimit -f`",
     errno.EROFS: "Choose a folder on a disk that can be written to",
     errno.EACCES: "Make the folder writable for you, or choose another one",
     errno.EPERM: "Make the folder writable for you, or choose another one",
@@ -60,7 +61,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why, number = error.strerror or str(error), error.errno
-        if number is None and "written" in why:  # NumPy on a full disk: "8 requested and 0 written"
+        if number is None and re.search(r"\d requested and \d+ written", why):  # NumPy's words
             number = errno.ENOSPC
         file = str(error.filename or path)
         elsewhere = not file.startswith(str(path.parent)) and not str(path).startswith(file)
@@ -84,6 +85,17 @@ def temporary(path: Path) -> Path:
                 left.unlink(missing_ok=True)
     mark = f"{HOST}-{os.getpid()}-{secrets.token_hex(4)}"  # the name alone may be too long
     return path.with_name(f".{path.name[:40]}.{mark}.part")
+
+
+def check_writable(path: Path) -> None:
+    """Raise `NotWritten` if `path` cannot be written, before anything is computed for it."""
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = temporary(Path(os.path.realpath(path)))
+        partial.touch()
+        partial.unlink()
 
 
 def _alive(process: int) -> bool:
@@ -149,10 +161,13 @@ def locked(
 
     If another process, or thread, holds the lock, `wait` for it or raise `Locked`, saying `why`.
     The lock is released when the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
     path, done = folder / name, False
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
     while not done:
-        with path.open("w") as lock:
+        with contextlib.ExitStack() as stack:
+            with writing(path):
+                lock = stack.enter_context(path.open("w"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:

@@ -171,7 +171,7 @@ def unpickled(path: Path, thing: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions of pickle
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (PermissionError, zipfile.BadZipFile) as error:
         why = str(error)
     except Exception:  # of many types; torch's message would advise to run the code in the file
         wanted = "expected only tensors and plain values, as written by torch.save"
