@@ -96,15 +96,18 @@ def save(
 
 
 def write(path: Path | str, module: nn.Module, **header: Any) -> None:
-    """Write weights and a header of plain values, with the package's version, as a whole."""
+    """Write weights and a header of plain values, with version and checksum, as a whole."""
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    text = json.dumps({"galaxymorph": galaxymorph.__version__, **header})
-    about = {"header": text, "checksum": _checksum(text, state)}
+    header = {"galaxymorph": galaxymorph.__version__, **header}
+    header["checksum"] = _checksum(header, state)
+    about = {"header": json.dumps(header)}
     project.write(Path(path), safetensors.torch.save(state, metadata=about))
 
 
-def _checksum(header: str, state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
+def _checksum(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """Hash the weights and all entries of the header but the checksum."""
+    rest = {key: value for key, value in header.items() if key != "checksum"}
+    digest = hashlib.sha256(json.dumps(rest).encode())
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -133,7 +136,7 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     file. Raises `FileNotFoundError`, or `ValueError` for any other file, for one that has changed
     since `write` (files of version 0.2 and before have no checksum), and for weights that are not
     finite."""
-    path, header, about = project.existing_model(path), None, dict[str, str]()
+    path, header = project.existing_model(path), None
     if path.suffix == ".safetensors":
         try:
             with safetensors.safe_open(path, framework="pt") as file:
@@ -142,11 +145,11 @@ def read(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             header = json.loads(about["header"]) if "header" in about else None
         except (safetensors.SafetensorError, OSError, ValueError) as error:
             raise ValueError(f"{path}: not a valid model file: {error}") from error
-        if "checksum" in about and about["checksum"] != _checksum(about["header"], state):
-            why = "it has changed since it was written; train the model again, or copy it again"
-            raise ValueError(f"{path}: not a valid model file: {why}")
         if not isinstance(header, dict | None):
             raise ValueError(f"{path}: not a valid header: expected a mapping")
+        if header and header.get("checksum", "") not in ("", _checksum(header, state)):
+            why = "it has changed since it was written; train the model again, or copy it again"
+            raise ValueError(f"{path}: not a valid model file: {why}")
     else:
         state = unpickled(path, "model file")
         state = state.get("state_dict", state) if isinstance(state, dict) else state

@@ -2,6 +2,7 @@
 
 Each test plants one fault: planted, survived; lost would be a wrong result without a word."""
 
+import json
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from galaxymorph import project
@@ -317,9 +319,9 @@ def test_a_header_that_does_not_fit_the_weights_is_refused(model, header, why):
 
 
 def test_exchanged_classes_in_a_header_are_noticed(model):
-    content = model.read_bytes()
-    assert content.count(rb"[\"a\", \"b\"]") == 1
-    model.write_bytes(content.replace(rb"[\"a\", \"b\"]", rb"[\"b\", \"a\"]"))
+    state, header = model_files.load(model)
+    header["classes"].reverse()
+    save_file(state, model, metadata={"header": json.dumps(header)})
     with pytest.raises(ValueError, match="it has changed since it was written"):
         saved.load(model)
 
@@ -461,6 +463,24 @@ def test_outputs_that_are_not_finite_are_never_written(model, galaxies, tmp_path
     with pytest.raises(ValueError, match=r"m\.safetensors: outputs that are not finite for 0, 1"):
         predicted(model, galaxies, tmp_path / "p.csv")
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_on_a_full_disk_finished_batches_are_kept(model, galaxies, tmp_path, monkeypatch):
+    line, said = predict._line, []
+
+    def full(value):
+        said.append(value)
+        if len(said) > 3:  # the settings and two batches
+            raise OSError(28, "No space left on device")
+        return line(value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "_line", full)
+        with pytest.raises(project.NotWritten, match=r"the disk is full .* Nothing is lost"):
+            predicted(model, galaxies, tmp_path / "p.csv")
+    expected, _, _ = predicted(model, galaxies, tmp_path / "whole.csv")
+    table, said, _ = predicted(model, galaxies, tmp_path / "p.csv")
+    assert table == expected and said[0].startswith("resuming after 2 batches")
 
 
 @pytest.mark.parametrize(
