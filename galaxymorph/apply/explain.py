@@ -90,10 +90,11 @@ def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | N
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
 ) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None, list[str]]:
-    """Return cutouts of the galaxies, for those of the mock survey their votes, and file names."""
+    """Return cutouts of the galaxies, for those of the mock survey their votes, and their files."""
     if images:
         found = find(images, header, crop)
-        return torch.from_numpy(read(found, ids)), None, found.names
+        names = dict(zip(found.ids, found.names, strict=True))
+        return torch.from_numpy(read(found, ids)), None, [names[id] for id in ids]
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         named = "galaxies of the mock survey are called mock-0-0000007"

@@ -37,7 +37,7 @@ def similar(
     found = find(images, header, crop)
     stem = out / f"similar_{galaxy.replace('/', '_')}"
     table_file, picture = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.png")
-    outputs.check([table_file, picture], [model, *images, *found.names])
+    outputs.check([table_file, picture], [model, *images])
     encoder: Any = learner.encoder
     how = {"average_orientations": average_orientations}
     own = _unit(compute(encoder, read(found, [galaxy]), **how), [galaxy], model)[0]

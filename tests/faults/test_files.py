@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from galaxymorph import project
-from galaxymorph.apply import predict
+from galaxymorph.apply import explain, predict
 from galaxymorph.data.load import load
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.learning import device, model_files, saved, train
@@ -439,6 +439,20 @@ def test_no_input_is_ever_replaced(model, galaxies, tmp_path, name, force):
             continue
         with pytest.raises(FileExistsError, match="is an input, .*another name"):
             predict.predict(model, images, tmp_path / name, force=force)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_figure_never_replaces_the_model_or_its_galaxy(model, galaxies, tmp_path, monkeypatch):
+    monkeypatch.setattr(explain.gradcam, "maps", None)  # nothing is computed
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, message in (
+        (galaxies / "a" / "4.png", "is an input"),
+        (model, "expected an ending of a figure"),
+        (galaxies, "expected an ending of a figure"),
+        (model / "x.png", "A file has the name of this folder"),
+    ):
+        with pytest.raises((ValueError, OSError), match=message):
+            explain.explain(model, ["4"], [galaxies], out, answer="a")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
