@@ -1,17 +1,38 @@
 """Locate the project, name its folders, and write files atomically."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # a run or a step
 JOB = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # a step, or one combination of a repeated step
+HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+PART = re.compile(r"\..*\.(\w{8})-(\d+)-\w{8}\.part")  # a file not yet complete: host and process
+REMEDIES = {
+    errno.ENOSPC: "Free some space there, then repeat the command",
+    errno.EDQUOT: "Free some of your quota, then repeat the command",
+    errno.EFBIG: "Choose a disk that takes files of this size, or raise `ulimit -f`",
+    errno.EROFS: "Choose a folder on a disk that can be written to",
+    errno.EACCES: "Make the folder writable for you, or choose another one",
+    errno.EPERM: "Make the folder writable for you, or choose another one",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.ENOTDIR: "A file has the name of this folder: rename it, or choose another folder",
+    errno.EEXIST: "A file has the name of this folder: rename it, or choose another folder",
+    errno.EISDIR: "A folder has this name: choose another name",
+    errno.ELOOP: "Its links lead nowhere: remove them, or choose another name",
+    errno.EMFILE: "Too many files are open: raise the limit with `ulimit -n 4096`",
+}
+_swept = set[Path]()  # folders without leftovers
 
 
 def root() -> Path:
@@ -29,21 +50,85 @@ def model_file(run: str, step: str) -> Path:
     return root() / "models" / run / f"{step}.safetensors"
 
 
+class NotWritten(OSError):
+    """A file or folder cannot be written; what was there before is unchanged."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into `NotWritten`, which names `path` and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        why, number = error.strerror or str(error), error.errno
+        if number is None and re.search(r"\d requested and \d+ written", why):  # NumPy's words
+            number = errno.ENOSPC
+        file = str(error.filename or path)
+        elsewhere = not file.startswith(str(path.parent)) and not str(path).startswith(file)
+        if elsewhere or number not in REMEDIES or isinstance(error, NotWritten):
+            raise
+        if number == errno.ENOSPC:
+            there = next(parent for parent in path.parents if parent.exists())
+            why = f"the disk is full ({shutil.disk_usage(there).free / 1e6:,.0f} MB free)"
+        text = f"{path.parent}: cannot write {path.name}: {why}. {REMEDIES[number]}"
+        raise NotWritten(f"{text}. Nothing is lost: what was there before is unchanged") from error
+
+
+def temporary(path: Path) -> Path:
+    """Return an unused hidden path beside `path`, and remove what killed processes left there."""
+    if path.parent not in _swept:  # once per process: a folder may have many files
+        _swept.add(path.parent)
+        for left in path.parent.glob(".*.part"):
+            made = PART.fullmatch(left.name)
+            if made and made[1] == HOST and not _alive(int(made[2])):
+                shutil.rmtree(left, ignore_errors=True)
+                left.unlink(missing_ok=True)
+    mark = f"{HOST}-{os.getpid()}-{secrets.token_hex(4)}"  # the name alone may be too long
+    return path.with_name(f".{path.name[:40]}.{mark}.part")
+
+
+def check_writable(path: Path) -> None:
+    """Raise `NotWritten` if `path` cannot be written, before anything is computed for it."""
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = temporary(Path(os.path.realpath(path)))
+        partial.touch()
+        partial.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        pass
+    return True
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there replaces `path` as a whole.
 
-    Readers see the old or the new version, never a part, even after a power failure: the file and
-    its folder are flushed to the disk. After an error the old version stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        _flush(partial)
-        partial.replace(path)
-        _flush(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    Readers see the old or the new version, never a part, even after a power failure: files and
+    their folder are flushed to the disk. After an error the old version stays. A folder made at
+    the temporary path becomes the folder `path`; a link at `path` stays a link."""
+    path = Path(os.path.realpath(path))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = temporary(path)
+        try:
+            yield partial
+            for each in (*partial.rglob("*"), partial):
+                _flush(each)
+            partial.replace(path)
+            with contextlib.suppress(OSError):  # some file systems cannot flush folders
+                _flush(path.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -54,10 +139,46 @@ def _flush(path: Path) -> None:
         os.close(number)
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file as a whole (`replacing`), text in UTF-8."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+class Locked(BlockingIOError):
+    """Another process is writing to the same place."""
+
+
+@contextlib.contextmanager
+def locked(
+    folder: Path,
+    name: str = ".lock",
+    *,
+    why: str = "another process is executing this run; --run NAME starts a separate one",
+    wait: bool = False,
+) -> Iterator[None]:
+    """Create a folder and lock the file `name` in it, which is removed at the end.
+
+    If another process, or thread, holds the lock, `wait` for it or raise `Locked`, saying `why`.
+    The lock is released when the process ends, however it ends."""
+    path, done = folder / name, False
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    while not done:
+        with contextlib.ExitStack() as stack:
+            with writing(path):
+                lock = stack.enter_context(path.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Locked(f"{folder}: {why}") from None
+            with contextlib.suppress(FileNotFoundError):  # its last holder has just removed it
+                done = os.path.samestat(os.fstat(lock.fileno()), path.stat())
+            if done:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, why: str) -> None:

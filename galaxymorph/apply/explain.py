@@ -12,6 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.apply import outputs
 from galaxymorph.apply.images import find, read
 from galaxymorph.apply.stream import Say
 from galaxymorph.data.mock.survey import mock_survey
@@ -43,20 +44,23 @@ def explain(
     Rows are galaxies, columns are answers and methods (`gradcam.maps`). The galaxies are those with
     these ids among `images` or, without images, in the mock survey ("mock-0-0000007"), where votes
     are known. `question` and `answer` select one answer, or `question` alone all of its answers;
-    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name."""
+    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name, an ending
+    that is no figure's and predictions that are not finite, and an `OSError` as `predict` does."""
     learner, header = saved.load(model)
     known = answers(learner, header)
     chosen = _chosen(header.get("classes"), question, answer)
-    pixels, votes = _galaxies(ids, images, header, crop)
+    outputs.check_figure(out)
+    pixels, votes, read = _galaxies(ids, images, header, crop)
+    outputs.check([out], [model, *images, *read])
     predicted = train.predict(learner, pixels, precision="fp32").numpy()
+    outputs.check_finite(predicted, ids, model)
     heat, texts = dict[str, Tensor](), dict[str, list[str]]()
     for name, method in itertools.product(chosen, methods):
         key = name if len(methods) == 1 else f"{name}, {method}"
         heat[key] = gradcam.maps(learner, pixels, known[name].target, method=method, layer=layer)
         below = captions(name, known[name], predicted, votes)
         texts[key] = [f"{method}\n{text}" for text in below]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    gradcam_plots.overlay(pixels, heat, list(ids), texts).savefig(out, dpi=150)
+    outputs.save_figure(gradcam_plots.overlay(pixels, heat, list(ids), texts), out)
     for key, maps in heat.items():
         shares = zip(ids, map_scores.heat_on_galaxy(pixels, maps).tolist(), strict=True)
         say(f"{key}, heat on the galaxy: " + ", ".join(f"{id} {part:.0%}" for id, part in shares))
@@ -85,10 +89,12 @@ def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | N
 
 def _galaxies(
     ids: Sequence[str], images: Sequence[Path], header: dict[str, Any], crop: int | None
-) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None]:
-    """Return cutouts of the galaxies and, for those of the mock survey, their votes."""
+) -> tuple[Pixels, Float[ndarray, "galaxy 37"] | None, list[str]]:
+    """Return cutouts of the galaxies, for those of the mock survey their votes, and their files."""
     if images:
-        return torch.from_numpy(read(find(images, header, crop), ids)), None
+        found = find(images, header, crop)
+        names = dict(zip(found.ids, found.names, strict=True))
+        return torch.from_numpy(read(found, ids)), None, [names[id] for id in ids]
     matches = [MOCK.fullmatch(id) for id in ids]
     if not all(matches):
         named = "galaxies of the mock survey are called mock-0-0000007"
@@ -98,4 +104,5 @@ def _galaxies(
     size = header["image_size"]
     surveys = {seed: mock_survey(n, image_size=size, seed=seed) for seed, n in lengths.items()}
     pixels = torch.stack([surveys[seed].images[row] for seed, row in pairs])
-    return pixels, torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()
+    votes = torch.stack([surveys[seed].votes[row] for seed, row in pairs]).numpy()
+    return pixels, votes, []

@@ -1,23 +1,39 @@
 """Write a table of predictions of a trained model, from its file alone."""
 
+import contextlib
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from stat import S_ISREG
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.apply import gallery as galleries
+from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, progress, stream
+from galaxymorph.data.found import Found
 from galaxymorph.learning import saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
 from galaxymorph.text import listing
+
+OTHER = (".bz2", ".fits", ".gz", ".h5", ".hdf5", ".parquet", ".xlsx", ".xz", ".zip", ".zst")
+
+
+class Files(NamedTuple):
+    """The files of a table of predictions."""
+
+    table: Path
+    record: Path  # how the table was made
+    journal: Path  # batches of a table that is not complete
+    page: Path  # the gallery
 
 
 def predict(
@@ -43,16 +59,26 @@ def predict(
 
     Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes if
     interrupted. `<out>.json` records model, images, options and remarks, so that a repeated call
-    recognises a complete table; any other file at `out` is replaced only with `force`. Returns the
-    remarks. Raises `ValueError` or an `OSError` (`FileExistsError`, `FileNotFoundError`)."""
+    recognises a complete table; any other file at `out` is replaced only with `force`, the model
+    and the images never. Returns the remarks.
+
+    Raises `ValueError`, also for outputs that are not finite, or an `OSError`: `FileExistsError`,
+    `FileNotFoundError`, `project.Locked` while another process writes the same table,
+    `project.NotWritten`."""
     check_positive(batch_size=batch_size, crop=crop)
+    if out.suffix.lower() in OTHER:
+        raise ValueError(f"{out}: the table is plain CSV; give --out an ending such as .csv")
     if gallery and out.suffix == ".html":
         raise ValueError(f"{out}: the gallery would replace the table; give --out another ending")
     learner, header = saved.load(model)
     if not isinstance(learner, Classifier | VoteRegressor):
         advice = "train one with 03_supervised or 09_vote_fractions"
         raise ValueError(f"{model} has no head, because it was trained without labels: {advice}")
+    hidden, page = out.with_name(f".{out.name}.partial"), out.with_suffix(".html")
+    files = Files(out, out.with_name(f"{out.name}.json"), hidden, page)
+    begun = time.time_ns()
     found, classes = find(images, header, crop), header.get("classes")
+    outputs.check(files if gallery else files[:3], [model, *images, *found.names])
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
     how = {"average_orientations": average_orientations, "batch_size": batch_size}
     settings = {
@@ -62,32 +88,40 @@ def predict(
         **how,
         "crop": crop or header.get("cutout", {}).get("crop"),
     }
-    record, journal = out.with_name(f"{out.name}.json"), out.with_name(f".{out.name}.partial")
-    if out.exists() and not force:
-        made = project.read_json(record)
-        if made != made | settings or made["table"] != _digest(out.read_bytes()):
-            other = "exists, but was made with a different model, images or options"
-            raise FileExistsError(f"{out} {other}: choose another name, or --force")
-        say(f"{out} is complete already: {made['galaxies']:,} galaxies")
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        batches, start = _resume(journal, settings, say), time.perf_counter()
-        new = max(0, len(found.ids) - len(batches) * batch_size)
-        with journal.open("a", encoding="utf-8") as file:
+    busy = f"another process is writing {out.name}; wait for it, or choose another name"
+    with project.locked(out.parent, f".{out.name}.lock", why=busy):
+        made = _record(files.record)
+        if gallery and files.page.exists() and not made and not force:
+            raise FileExistsError(f"{files.page} exists: choose another name, or --force")
+        if out.exists() and not force:
+            if made != made | settings or made["table"] != _digest(out.read_bytes()):
+                other = "exists, but was made with a different model, images or options"
+                raise FileExistsError(f"{out} {other}: choose another name, or --force")
+            say(f"{out} is complete already: {made['galaxies']:,} galaxies")
+        else:
+            batches, start = _resume(files.journal, settings, say), time.perf_counter()
+            new = max(0, len(found.ids) - len(batches) * batch_size)
             new_batches = stream(learner.predict, found, done=len(batches), **how)
-            for ids, values, remarks in progress(new_batches, len(found.ids), len(found.ids) - new):
-                batches.append([len(ids), _rows(ids, values, classes), remarks])
-                file.write(json.dumps(batches[-1]) + "\n")
-                file.flush()
-        seconds = time.perf_counter() - start
-        table, made = _joined(batches, settings, classes)
-        project.write(record, json.dumps(made, indent=1) + "\n")
-        project.write(out, table)
-        journal.unlink()
-        say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
-    remarks = [Remark(*remark) for remark in made["remarks"]]
+            shown = progress(new_batches, len(found.ids), len(found.ids) - new)
+            with project.writing(files.journal), files.journal.open("ab") as file:
+                for ids, values, remarks in shown:
+                    batches.append([ids, _rows(ids, values, classes, model), remarks])
+                    file.write(_line(batches[-1]))
+                    file.flush()
+            seconds = time.perf_counter() - start
+            batches.append([[], "", _changed([*images, *found.names], begun)])
+            _check_complete(batches, found, files.journal)
+            table, made = _joined(batches, settings, classes)
+            project.write(files.record, json.dumps(made, indent=1) + "\n")
+            project.write(out, table)
+            say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
+        files.journal.unlink(missing_ok=True)
+    remarks = _remarks(made)
     if gallery:
-        say(str(galleries.write(out, found, remarks, model=model)))
+        try:
+            say(str(galleries.write(out, found, remarks, model=model)))
+        except ValueError as error:  # an image that has gone since
+            raise ValueError(f"{out} is complete, but has no gallery: {error}") from error
     return remarks
 
 
@@ -101,32 +135,97 @@ def _joined(
     table = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n")
     table += "".join(rows for _, rows, _ in batches)
     remarks = [remark for _, _, more in batches for remark in more]
-    galaxies = sum(n for n, _, _ in batches)
+    galaxies = sum(len(ids) for ids, _, _ in batches)
     made = {"galaxies": galaxies, "remarks": remarks, "table": _digest(table.encode())}
-    return table, settings | made
+    made = settings | made
+    return table, made | {"checksum": _digest(json.dumps(made).encode())}
+
+
+def _remarks(made: dict[str, Any]) -> list[Remark]:
+    return [Remark(*remark) for remark in made["remarks"]]
+
+
+def _check_complete(batches: Sequence[Any], found: Found, journal: Path) -> None:
+    """Raise `ValueError` unless each galaxy is predicted once, or left out, in their order."""
+    left_out = {name for _, _, remarks in batches for name, _, left in remarks if left}
+    rows = zip(found.ids, found.names, strict=True)
+    if [id for ids, _, _ in batches for id in ids] != [
+        i for i, name in rows if name not in left_out
+    ]:
+        why = "not a valid journal of predictions: it does not hold each galaxy once"
+        project.set_aside(journal, why)
+        raise ValueError(f"{journal}: {why}. Repeat the command, which then starts over")
+
+
+def _changed(names: Sequence[Path | str], begun: int) -> list[Remark]:
+    """Remark files that were changed while they were read, after `begun` (ns)."""
+    remarks = []
+    for name in (name for each in names for name in str(each).split(", ")):
+        with contextlib.suppress(OSError, ValueError):  # a member of a zip; gone since
+            stat = os.stat(name)  # noqa: PTH116 - many files
+            if stat.st_mtime_ns > begun and S_ISREG(stat.st_mode):
+                why = "changed while the predictions were made: repeat the command, with --force"
+                remarks.append(Remark(name, why, False))
+    return remarks
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """Read how a table was made; {} if unknown. A damaged record is set aside."""
+    try:
+        made = json.loads(path.read_bytes())
+        if lacking := {"model", "galaxies", "table"} - made.keys():
+            raise ValueError(f"it lacks {listing(lacking)}")
+        rest = {key: value for key, value in made.items() if key != "checksum"}
+        if made.get("checksum", "") not in ("", _digest(json.dumps(rest).encode())):
+            raise ValueError("it has changed")
+        _remarks(made)
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        project.set_aside(path, "not a valid record of predictions")
+        return {}
+    return made
 
 
 def _resume(journal: Path, settings: dict[str, Any], say: Say) -> list[Any]:
-    """Read the batches in the journal of an interrupted run: number of galaxies, rows, remarks.
+    """Read the batches in the journal of an interrupted run: ids, rows, remarks.
 
-    A line each; a truncated last line is ignored. A journal with other settings is restarted."""
-    text = journal.read_text(encoding="utf-8") if journal.is_file() else ""
-    whole = text.rpartition("\n")[0].splitlines()
-    before, *batches = [json.loads(line) for line in whole] or [{}]
+    A line each (`_line`); a truncated last line is ignored. A journal with other settings is
+    restarted, and so is a damaged one."""
+    before, batches = {}, []
+    if journal.is_file():
+        try:
+            before, *batches = map(_parsed, journal.read_bytes().split(b"\n")[:-1])
+        except ValueError:
+            project.set_aside(journal, "not a valid journal of predictions; starting over")
     if before == settings:
         size = settings["batch_size"]
         say(f"resuming after {len(batches):,} batches of {size} galaxies: {journal}")
-    elif text:
+    elif before:
         changed = listing(key for key in settings if before.get(key) != settings[key])
         say(f"starting over: {journal} was made with other settings ({changed})")
         batches = []
-    lines = [json.dumps(each) + "\n" for each in (settings, *batches)]
-    project.write(journal, "".join(lines))
+    project.write(journal, b"".join(map(_line, (settings, *batches))))
     return batches
 
 
-def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
-    table = pd.DataFrame(values[:, : len(classes or galaxy_zoo_tree.COLUMNS)].clip(0, 1), ids)
+def _line(value: Any) -> bytes:
+    """Return a line of the journal: a value, after its checksum."""
+    text = json.dumps(value)
+    return f"{_digest(text.encode())[:16]} {text}\n".encode()
+
+
+def _parsed(line: bytes) -> Any:
+    digest, _, text = line.partition(b" ")
+    if _digest(text)[:16].encode() != digest:
+        raise ValueError("the line has changed")
+    return json.loads(text)
+
+
+def _rows(ids: list[str], values: Values, classes: Sequence[str] | None, model: Path) -> str:
+    values = values[:, : len(classes or galaxy_zoo_tree.COLUMNS)]
+    outputs.check_finite(values, ids, model)
+    table = pd.DataFrame(values.clip(0, 1), ids)
     if classes:
         table["label"] = [classes[k] for k in values.argmax(1)]
     return table.to_csv(header=False, float_format="%.6f", lineterminator="\n")

@@ -15,7 +15,7 @@ from torch.nn import functional
 from galaxymorph import project
 from galaxymorph.learning.architectures import SMALLEST, Features, SmallCNN, Xception
 from galaxymorph.learning.cae import ConvEncoder
-from galaxymorph.learning.model_files import Unavailable, fetch, load, read
+from galaxymorph.learning.model_files import Unavailable, fetch, filled, load, read
 from galaxymorph.pixels import Images
 from galaxymorph.text import nearest, unknown
 
@@ -326,8 +326,7 @@ def _trained(
     wrong = {key: value for key, value in options.items() if theirs.get(key) != value}
     if wrong:
         raise ValueError(f"{path}: its encoder is {theirs}, not {wrong}; leave these options out")
-    trained = encoder(**theirs)
-    trained.load_state_dict(state)
+    trained = filled(lambda: encoder(**theirs), state, path, header)
     trained.seen = frozenset(header["seen"])
     trained.seen_labels = frozenset(header.get("seen_labels", ()))
     return trained

@@ -22,17 +22,16 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if missing:
         lacks = f"its header lacks {' and '.join(missing)}"
         raise ValueError(f"{path}: {lacks}; expected a file written by a training step")
-    encoder = encoders.encoder(**header["encoder"])
-    if "classes" in header:
-        learner = Classifier(encoder, classes=len(header["classes"]))
-    elif "answers" in header:
-        learner = VoteRegressor(encoder, **header["head"])
-    else:
-        learner = nn.ModuleDict({"encoder": encoder})
+    if "classes" not in header and "answers" not in header:
         state = {key: value for key, value in state.items() if key.startswith("encoder.")}
-    try:
-        learner.load_state_dict(state)
-    except RuntimeError as error:
-        wrong = "the weights do not match the model described in the header"
-        raise ValueError(f"{path}: {wrong}: {error}") from error
+
+    def make() -> nn.Module:
+        encoder = encoders.encoder(**header["encoder"])
+        if "classes" in header:
+            return Classifier(encoder, classes=len(header["classes"]))
+        if "answers" in header:
+            return VoteRegressor(encoder, **header["head"])
+        return nn.ModuleDict({"encoder": encoder})
+
+    learner = model_files.filled(make, state, path, header)
     return learner.eval().to(device()).to(memory_format=torch.channels_last), header

@@ -1,6 +1,7 @@
 """The state of a training between two epochs: weights, optimiser, schedule and checkpoint."""
 
 import copy
+import io
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from galaxymorph import project
+from galaxymorph.learning import model_files
 from galaxymorph.learning.device import device
 
 ERRORS = ("loss", "mse")  # measures for which smaller is better
@@ -85,41 +88,64 @@ class State:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint, replacing the last one atomically."""
+        """Write the checkpoint, replacing the last one as a whole."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
         state |= {name: getattr(self, name) for name in VALUES}
         state |= {"shuffle": self.shuffle.get_state(), "random": torch.get_rng_state()}
         if device().type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        content = io.BytesIO()
+        torch.save(state, content)
+        project.write(path, content.getbuffer())
 
     def resume(self, path: Path, keep: Callable[[nn.Module], object] | None) -> None:
-        """Resume from a checkpoint and `keep` its best weights; rename one with other settings."""
+        """Resume from a checkpoint and `keep` its best weights.
+
+        One with other settings is renamed, and so is a damaged one: training then starts anew."""
         if not path.is_file():
             return
-        # plain values and tensors: no code is run
-        state = torch.load(path, map_location=device(), weights_only=True)
-        pairs = [(name, state["settings"].get(name), now) for name, now in self.settings.items()]
-        changed = [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in self._parts().items()}
+        shuffle, random = self.shuffle.get_state(), torch.get_rng_state()
+        try:
+            state = model_files.unpickled(path, "checkpoint")
+            changed = self._changed(state["settings"])
+            if not changed:
+                self._restore(state)
+        except Exception as error:  # of any type, for values of any type
+            for name, part in self._parts().items():
+                part.load_state_dict(before[name])
+            self.shuffle.set_state(shuffle)
+            torch.set_rng_state(random)
+            why = str(error) if isinstance(error, ValueError) else "its values are not valid"
+            project.set_aside(path, f"{why.removeprefix(f'{path}: ')}; training starts anew")
+            return
         if changed:
             aside = path.replace(path.with_name(f"{path.name}.old"))
             what = f"{path} has other settings ({', '.join(changed)})"
             now = f"training starts anew; the old checkpoint is now {aside.name}"
             warnings.warn(f"{what}: {now}", stacklevel=3)
             return
-        self.best, self.rows = state["best"], state["rows"]
         if keep:
+            last = copy.deepcopy(self.judged.state_dict())
             self.judged.load_state_dict(self.best)
             keep(self.judged)
+            self.judged.load_state_dict(last)
+
+    def _changed(self, theirs: Mapping[str, str]) -> list[str]:
+        pairs = [(name, theirs.get(name), now) for name, now in self.settings.items()]
+        return [f"{name} was {before}, is {now}" for name, before, now in pairs if before != now]
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take up the values of a checkpoint, all of them or (after an exception) only some."""
+        rows = [dict(row) for row in state["rows"]]
+        self.judged.load_state_dict(state["best"])
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.shuffle.set_state(state["shuffle"].cpu())
-        torch.set_rng_state(state["random"].cpu())
+        self.shuffle.set_state(state["shuffle"])
+        torch.set_rng_state(state["random"])
         if device().type == "cuda" and "random_cuda" in state:
-            torch.cuda.set_rng_state(state["random_cuda"].cpu())
+            torch.cuda.set_rng_state(state["random_cuda"])
+        self.best, self.rows = state["best"], rows
 
 
 def digest(tensors: Iterable[Tensor], *values: object) -> str:

@@ -86,15 +86,16 @@ def _kept(name: str, images: Images, pixels: str, folder: Path) -> Measured:
 
     inputs = [name, pixels, list(images.shape), _version(name), code(sys.modules[__name__])]
     home = entry(folder, inputs, write)
-    known = np.load(home / "table.npz")
-    table = pd.DataFrame(known["values"], columns=known["columns"].tolist())
+    with np.load(home / "table.npz") as known:
+        table = pd.DataFrame(known["values"], columns=known["columns"].tolist())
+        seconds = float(known["seconds"])
     if name == "statmorph":
         flagged = {word: table.statmorph_flag == flag for flag, word in FLAGS.items()}
         flagged["bad Sersic fit"] = table.statmorph_flag_sersic > 0
     else:
         flagged = {"failed": table.isna().all(axis=1)}
     counts = {f"{name} {word}": int(which.sum()) for word, which in flagged.items()}
-    return Measured(table, float(known["seconds"]), counts)
+    return Measured(table, seconds, counts)
 
 
 def _version(name: str) -> str | None:

@@ -9,7 +9,6 @@ from galaxymorph.evaluation.foreign import COMPARE, Brought, read
 from galaxymorph.evaluation.predictions import PREDICTIONS
 from galaxymorph.run import notebooks
 from galaxymorph.run.folder import Step
-from galaxymorph.run.locks import locked
 from galaxymorph.run.plan import Job, Plan
 from galaxymorph.run.results import planned
 
@@ -20,7 +19,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
     """Make the run `results/<run>` from files; return the plan of its comparison.
 
     An earlier run of that name is replaced if it was made from files, too. Raises `ValueError` for
-    any other run or an invalid name, and `locks.RunError` while it is being executed."""
+    any other run or an invalid name, and `project.Locked` while it is being executed."""
     if not project.NAME.fullmatch(run):
         raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
     folder = project.root() / "results" / run
@@ -32,7 +31,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
         raise ValueError(f"{folder}: {why}; --run NAME makes a separate one")
     nothing = {"parameters": {}, "outputs": None}
     jobs = {each.name: {"combination": each.combination, **nothing} for each in brought}
-    with locked(folder):
+    with project.locked(folder):
         for name in made:
             shutil.rmtree(folder / name.split("/")[0], ignore_errors=True)
         project.write_json(folder / "plan.json", {"jobs": jobs})

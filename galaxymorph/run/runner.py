@@ -12,7 +12,7 @@ from galaxymorph.evaluation.predictions import NOT_RUN
 from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import Step
-from galaxymorph.run.locks import ignoring_signals, locked
+from galaxymorph.run.locks import ignoring_signals
 from galaxymorph.run.plan import Job, Plan
 from galaxymorph.run.results import planned
 from galaxymorph.run.screen import Screen
@@ -48,7 +48,7 @@ def run(
 
     Raises:
         params.ParamsError: `only` has a name that is not in the plan.
-        locks.RunError: another process is executing this run.
+        project.Locked: another process is executing this run.
         KeyboardInterrupt: after all running jobs were stopped."""
     chosen = plan.select(only)
     needed = {name for job in chosen for name in job.needs}
@@ -59,7 +59,7 @@ def run(
     outcome, screen = Outcome(), Screen(out)
     executor = executor or Local()
     waiting, active = list(chosen), dict[Handle, dict[str, str]]()
-    with locked(place):
+    with project.locked(place):
         _write_plan(plan, place)
         screen.say(f"run {plan.run}: {len(chosen)} job{'s' * (len(chosen) != 1)} in {place}")
         try:

@@ -41,7 +41,7 @@ from galaxymorph.plots import search as plots
 from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import TRIAL, Step
-from galaxymorph.run.locks import ignoring_signals, locked
+from galaxymorph.run.locks import ignoring_signals
 from galaxymorph.run.params import ParamsError, Range, Tried
 from galaxymorph.run.plan import Plan, changed, make_trial
 from galaxymorph.run.screen import Screen
@@ -81,7 +81,7 @@ def tune(
 
     Raises:
         params.ParamsError: the search is invalid; before anything runs.
-        locks.RunError: another process is executing the same search.
+        project.Locked: another process is executing the same search.
         KeyboardInterrupt: after the running trial was stopped; the next call repeats it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _check(plan, steps, n_trials, metric)
@@ -90,7 +90,7 @@ def tune(
     failed, document, accounts = [], plan.document, []
     for search in searches:
         try:
-            with locked(search.folder):
+            with project.locked(search.folder):
                 search.study = _study(search, restart=restart)
                 accounts.append(_run(search, n_trials, screen, executor))
                 document = changed(document, search.step, search.winner())

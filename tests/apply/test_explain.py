@@ -142,7 +142,7 @@ def test_galaxies_are_the_ones_asked_for(files, tmp_path, monkeypatch):
 
 
 class FakeFigure:
-    def savefig(self, path: Path, dpi: int) -> None:
+    def savefig(self, path: Path, **options: object) -> None:
         path.write_text("")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from galaxymorph.evaluation import foreign
+from galaxymorph.project import Locked, locked
 from galaxymorph.project import write as project_write
 from galaxymorph.run import results, runner
 from galaxymorph.run.folder import Step
 from galaxymorph.run.foreign import write as foreign_write
-from galaxymorph.run.locks import RunError, locked
 from galaxymorph.run.plan import Plan
 
 GOOD = """\
@@ -633,7 +633,7 @@ def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
 
 def test_a_run_that_is_executed_is_left_alone(project, files):
     brought = foreign.read(files(one=GOOD))
-    with locked(project / "results" / "mine"), pytest.raises(RunError, match="another process"):
+    with locked(project / "results" / "mine"), pytest.raises(Locked, match="another process"):
         foreign_write("mine", brought)
     assert not (project / "results" / "mine" / "one").exists()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from galaxymorph.project import Locked
 from galaxymorph.run import done as done_module
 from galaxymorph.run import execute as execute_module
 from galaxymorph.run import executors, results, runner
@@ -21,7 +22,6 @@ from galaxymorph.run.done import _files, _sources, fingerprints
 from galaxymorph.run.done import changed as done_changed
 from galaxymorph.run.executors import Local
 from galaxymorph.run.folder import Step
-from galaxymorph.run.locks import RunError
 from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.screen import Screen
 
@@ -293,7 +293,7 @@ def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     ):
         time.sleep(0.1)
     assert pids.is_file(), process.communicate(timeout=5)
-    with pytest.raises(RunError, match="another process is executing this run"):
+    with pytest.raises(Locked, match="another process is executing this run"):
         execute(read_plan(project / "params.yaml"))
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=120)

@@ -21,10 +21,10 @@ import yaml
 
 from galaxymorph import cli
 from galaxymorph.plots import search as search_plots
+from galaxymorph.project import Locked
 from galaxymorph.run import done, executors, notebooks, runner
 from galaxymorph.run import search as search_module
 from galaxymorph.run.folder import TRIAL
-from galaxymorph.run.locks import RunError
 from galaxymorph.run.params import ParamsError, Range
 from galaxymorph.run.plan import make_plan as read_plan
 from galaxymorph.run.search import _draw, tune
@@ -507,7 +507,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
         while not any(line.startswith("pid") for line in noted(project)):
             assert time.monotonic() < deadline and killed.poll() is None, killed.communicate()[0]
             time.sleep(0.05)
-        with pytest.raises(RunError, match="another process"):
+        with pytest.raises(Locked, match="another process"):
             search(plan)
         killed.send_signal(signal.SIGKILL)
     pid = next(line for line in noted(project) if line.startswith("pid")).split()[1]

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import avg_pool2d
 from tqdm.auto import tqdm
 
-from galaxymorph import galaxy_zoo_tree
+from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data.mock import camera, population
 from galaxymorph.data.mock import volunteers as crowd
 from galaxymorph.data.mock.camera import Images
@@ -98,12 +98,13 @@ def export_survey(
     survey = mock_survey(n_galaxies + n_test, image_size=image_size, seed=seed, framing=framing)
     pictures = dict(zip(survey.ids, survey.images.permute(0, 2, 3, 1).numpy(), strict=True))
     for home, ids in ((training, survey.ids[:n_galaxies]), (test, survey.ids[n_galaxies:])):
-        home.mkdir(parents=True)
-        for id in ids:
-            Image.fromarray(pictures[id]).save(home / f"{id}.jpg", quality=95)
+        with project.replacing(home) as part:
+            part.mkdir()
+            for id in ids:
+                Image.fromarray(pictures[id]).save(part / f"{id}.jpg", quality=95)
     votes = pd.DataFrame(survey.votes[:n_galaxies].numpy(), columns=list(galaxy_zoo_tree.COLUMNS))
     votes.insert(0, "GalaxyID", survey.ids[:n_galaxies])
-    votes.to_csv(solutions, index=False, float_format="%.6f")
+    project.write(solutions, votes.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     return f"galaxies: {{name: galaxy_zoo, root: {folder}}}"
 
 
