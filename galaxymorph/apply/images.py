@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,16 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     read or an id is duplicated."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become an image
     usual = colour.pop("crop", None)
-    cut = {"size": header["image_size"], "crop": crop or usual}
+    found, cut = pictures(paths, colour), {"size": header["image_size"], "crop": crop or usual}
+    return replace(found, read=[partial(cutouts.read, each, **cut) for each in found.read])
+
+
+def pictures(paths: Sequence[Path], colour: dict[str, Any]) -> Found:
+    """Find the galaxies in all paths, as `find` does, but leave their pictures uncut."""
     parts = [part for path in paths for part in _found(project.existing(path), colour)]
     joined: dict[str, Any] = {}
     for key in ("ids", "names", "read", "stamps"):
         joined[key] = [each for part in parts for each in getattr(part, key)]
-    joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
     check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)

@@ -27,11 +27,11 @@ REACH = 3  # px by which copies may be shifted
 # rotation, a shift by 1 or 2 px and JPEG quality 60 to 90: copies had correlations above 0.87 and
 # differences below 0.11; other pairs with correlations above 0.75 had differences of at least 0.2.
 CORRELATION, DIFFERENCE = 0.8, 0.12
-# Smaller images of different galaxies can be as alike as that: of 6,567 real ones, 38 pairs at 32 px
-# and 3 at 40 px; of 24,000 mock ones, about 620 at 32 px; none at 48 px. Only structure half as
-# large tells them apart: at 32 px its correlation was up to 0.62 (real) and 0.71 (mock), and above
-# 0.75 for 90 % of the copies; at 40 px up to 0.35, and above 0.64 for 98 %. At 24 px, with values
-# up to 0.88 for different galaxies, only identical images can be recognised.
+# Smaller images of different galaxies can be as alike as that: 38 pairs of the real ones at 32 px
+# and 3 at 40 px; of 24,000 mock ones, about 620 pairs at 32 px; none at 48 px. Only structure half
+# as large tells them apart: at 32 px its correlation was up to 0.62 (real) and 0.71 (mock), and
+# above 0.75 for 90 % of the copies; at 40 px up to 0.35, and above 0.64 for 98 %. At 24 px it was
+# up to 0.88 for different galaxies, so that only identical images can be recognised.
 SMALLEST = 32  # px
 FINE = (0.75, 0.3)  # correlation of fine structure at `SMALLEST` and `SIDE`, linear in between
 NEIGHBOURS = 5  # candidates per galaxy
