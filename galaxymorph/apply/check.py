@@ -1,7 +1,6 @@
 """Show what a data set holds before anything is trained: classes, pixels, and what looks wrong."""
 
 import inspect
-import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,11 @@ LEAST = 50  # of each class in a sample
 EACH, TILE = 12, 96  # pictures in a row, and their side (px)
 MEASURED = 1_000  # images for histograms, and as many pictures to ask for their size
 BANDS = ("red", "green", "blue")
+KINDS = {
+    ".parquet": "parquet",
+    **dict.fromkeys(fits.ENDINGS, "fits"),
+    **dict.fromkeys(hdf5.ENDINGS, "table"),
+}
 KAGGLE = ("images_training_rev1", "images_training_rev1.zip")
 TOO_MANY = "{} of {} galaxies were decoded, spread over the set; a run decodes all."
 NO_LABELS = "no labels: read as `galaxymorph predict --images` does, or as an `unlabelled_root`"
@@ -81,9 +85,7 @@ def check(
     table = looks.look(seen.images)
     if not seen.errors and (bad := looks.unusable(table, seen.ids)):
         seen.errors.append(bad)
-    known = "\n".join(seen.errors + seen.remarks)
-    more = looks.sentences(table, seen.ids)
-    seen.remarks += [text for text in more if f"{text.partition(':')[0]}: " not in known]
+    seen.remarks = noticed(seen.remarks, table, seen.ids, said=seen.errors)
     root = Path(given.get("root", given.get("name", "")))
     if not seen.classes and (tables := sorted(root.glob("*.csv"))):
         use = f"-s galaxies.name={given.get('name', 'folder')} -s galaxies.labels={tables[0]}"
@@ -99,24 +101,33 @@ def check(
     return not seen.errors
 
 
+def noticed(
+    notes: Sequence[str], table: pd.DataFrame, ids: Sequence[str], *, said: Sequence[str] = ()
+) -> list[str]:
+    """Return the notes of a set, and what its `looks` add to them and to what is `said`."""
+    known = "\n".join([*said, *notes])
+    more = looks.sentences(table, ids)
+    return [*notes, *(text for text in more if f"{text.partition(':')[0]}: " not in known)]
+
+
 def kind_of(root: Path) -> dict[str, Any]:
     """Return the options of `data.load` for a path, without a `name` if it has no labels."""
-    endings = ("parquet", (".parquet",)), ("fits", fits.ENDINGS), ("hdf5", hdf5.ENDINGS)
-    name, file = None, root
-    if root.is_dir():
-        kinds = [kind for kind, each in endings if next(files_below(root, each), None)]
-        flat = [path for path in root.iterdir() if path.name.lower().endswith(IMAGES)]
-        if any((root / part).exists() for part in KAGGLE):
-            name = "galaxy_zoo"
-        elif next(files_below(root, IMAGES), None):
-            name = None if flat else "folder"
-        elif kinds:
-            name, file = kinds[0], next(files_below(root, dict(endings)[kinds[0]]))
-    else:
-        named = [kind for kind, each in endings if root.name.lower().endswith(each)]
-        name = named[0] if named and named[0] != "fits" else None
-    if name == "hdf5":
-        with hdf5.opened(h5py.File, Path(file)) as content:
+    every = IMAGES + tuple(KINDS)
+    files = [entry.path for entry in files_below(root, every)] if root.is_dir() else [str(root)]
+    pictures = [file for file in files if file.lower().endswith(IMAGES)]
+    tables = [file for file in files if file.lower().endswith(tuple(KINDS))]
+    name = next(
+        (KINDS[end] for end in KINDS for file in tables if file.lower().endswith(end)), None
+    )
+    if root.is_dir() and any((root / part).exists() for part in KAGGLE):
+        name = "galaxy_zoo"
+    elif pictures:
+        inside = root.is_dir() and all(Path(file).parent != root for file in pictures)
+        name = "folder" if inside else None
+    elif name == "fits" and not root.is_dir():
+        name = None
+    elif name == "table":
+        with hdf5.opened(h5py.File, Path(tables[0])) as content:
             name = "galaxy10" if {"images", "ans"} <= set(content) else "table"
     return {"name": name, "root": str(root)} if name else {"root": str(root)}
 
@@ -181,14 +192,20 @@ def without_labels(options: Mapping[str, Any]) -> Seen:
     return decoded(pictures([root], colour), options)
 
 
+def tried(job: cutouts.Job) -> tuple[Any, str]:
+    """Return an image with a remark, or None with the reason."""
+    try:
+        return job()
+    except Exception as error:  # decoders raise all kinds of errors on broken files
+        return None, str(error) or type(error).__name__
+
+
 def decoded(found: Found, options: Mapping[str, Any]) -> Seen:
     """Decode pictures without judging them."""
     part, cut = sampled(found), {"size": options.get("image_size", 64)}
     cut |= {"crop": options.get("crop")}
     reads = [partial(cutouts.read, each, **cut) for each in part.read]
-    chunks = [reads[at : at + cutouts.CHUNK] for at in range(0, len(reads), cutouts.CHUNK)]
-    ordered = cutouts.in_order(cutouts.run, chunks, workers=os.cpu_count() or 1)
-    results = [*itertools.chain.from_iterable(ordered)]
+    results = [*cutouts.in_order(tried, reads, workers=os.cpu_count() or 1)]
     rows = [row for row, (image, _) in enumerate(results) if image is not None]
     images = [results[row][0] for row in rows]
     labels = np.array([found.labels.get(part.ids[row], -1) for row in rows])
