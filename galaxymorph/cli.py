@@ -165,7 +165,7 @@ def data(
     name: str | None,
     path: Path | None,
     overrides: list[str],
-    out: Path,
+    out: Path | None,
     folder: Path | None,
     **survey: int,
 ) -> int:
@@ -182,7 +182,7 @@ def data(
         given = _galaxies(path or project.root() / "params.yaml", overrides)
         from galaxymorph.apply.check import check
 
-        return 0 if check(given, out) else 1
+        return 0 if check(given, out or Path("check.html")) else 1
     if path is not None:
         raise ValueError(f"unexpected {str(path)!r}: only `data check` takes a path")
     from galaxymorph.data import download
@@ -330,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
     add("name", **NAME, nargs="?", help="check; galaxy10, galaxy_mnist, galaxy_zoo; or export")
     add("path", metavar="PATH", type=Path, nargs="?", help="for check: galaxies, or a params file")
     add("-s", "--set", **CHANGE, help="for check: such as -s galaxies.crop=212; may be repeated")
-    add("--out", **FILE, default=Path("check.html"), help="page of check (default: check.html)")
+    add("--out", **FILE, help="page of check (default: check.html)")
     add("--folder", type=Path, help="target (default: data/NAME in the project)")
     add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
     add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
