@@ -17,7 +17,7 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from galaxymorph import project
-from galaxymorph.apply.images import Cutouts, check_positive, pictures
+from galaxymorph.apply.images import Cutouts, check_positive, find
 from galaxymorph.data import cutouts, fits, hdf5, looks
 from galaxymorph.data.found import Found, files_below, take
 from galaxymorph.data.galaxies import SPLITS
@@ -189,7 +189,7 @@ def without_labels(options: Mapping[str, Any]) -> Seen:
         )
         raise ValueError(f"option {listing(sorted(other))}: {why}")
     check_positive(image_size=options.get("image_size"), crop=options.get("crop"))
-    return decoded(pictures([root], colour), options)
+    return decoded(find([root], {"image_size": None, "cutout": colour}), options)
 
 
 def tried(job: cutouts.Job) -> tuple[Any, str]:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,19 +26,16 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     Paths are folders of images or FITS images, zips, CSV lists of files (`sources.listed`), single
     images or FITS cubes. Images are cut like those of the model with this header, or with another
     `crop` (px). Raises `FileNotFoundError` or `ValueError`, naming the path, if there is nothing to
-    read or an id is duplicated."""
+    read or an id is duplicated. Pictures stay whole if the header's `image_size` is None."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become an image
     usual = colour.pop("crop", None)
-    found, cut = pictures(paths, colour), {"size": header["image_size"], "crop": crop or usual}
-    return replace(found, read=[partial(cutouts.read, each, **cut) for each in found.read])
-
-
-def pictures(paths: Sequence[Path], colour: dict[str, Any]) -> Found:
-    """Find the galaxies in all paths, as `find` does, but leave their pictures uncut."""
+    cut = {"size": header["image_size"], "crop": crop or usual}
     parts = [part for path in paths for part in _found(project.existing(path), colour)]
     joined: dict[str, Any] = {}
     for key in ("ids", "names", "read", "stamps"):
         joined[key] = [each for part in parts for each in getattr(part, key)]
+    if cut["size"] is not None:
+        joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
     check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)

@@ -27,13 +27,13 @@ REACH = 3  # px by which copies may be shifted
 # rotation, a shift by 1 or 2 px and JPEG quality 60 to 90: copies had correlations above 0.87 and
 # differences below 0.11; other pairs with correlations above 0.75 had differences of at least 0.2.
 CORRELATION, DIFFERENCE = 0.8, 0.12
-# Smaller images of different galaxies can be as alike as that: 38 pairs of the real ones at 32 px
-# and 3 at 40 px; of 24,000 mock ones, about 620 pairs at 32 px; none at 48 px. Only structure half
-# as large tells them apart: at 32 px its correlation was up to 0.62 (real) and 0.71 (mock), and
-# above 0.75 for 90 % of the copies; at 40 px up to 0.35, and above 0.64 for 98 %. At 24 px it was
-# up to 0.88 for different galaxies, so that only identical images can be recognised.
+# Smaller images of different galaxies can be as alike: of the 6,567 real ones, 38 pairs at 32 px
+# and 3 at 40 px; of 24,000 mock ones, about 620 at 32, 10 at 40, 3 at 48 and 1 at 56 px. Structure
+# half as large tells them apart: its correlation was up to 0.71, 0.60, 0.54 and 0.46 for them, but
+# above `FINE` for 90 % (32 px) to 99 % of the copies. At 24 px it was up to 0.88 for different
+# galaxies, so that only identical images can be recognised.
 SMALLEST = 32  # px
-FINE = (0.75, 0.3)  # correlation of fine structure at `SMALLEST` and `SIDE`, linear in between
+FINE = ((32, 48, 64), (0.75, 0.58, 0.5))  # size in px, and least correlation; linear in between
 NEIGHBOURS = 5  # candidates per galaxy
 CHUNK = 128  # galaxies processed together
 # Rotations and mirrors permute the amplitudes at (a, b), (a, -b), (b, a), (b, -a) in these ways;
@@ -70,7 +70,7 @@ def duplicates(images: Pixels) -> pd.DataFrame:
     verified = np.concatenate([_verified(images, part) for part in parts])
     good = (verified[:, 0] >= CORRELATION) & (verified[:, 1] <= DIFFERENCE)
     if size < SIDE:
-        good &= verified[:, 2] >= np.interp(size, (SMALLEST, SIDE), FINE)
+        good &= verified[:, 2] >= np.interp(size, *FINE)
     both = zip(pairs[good].tolist(), verified[good, :2].tolist(), strict=True)
     near = [(*pair, "near", *measured) for pair, measured in both]
     columns = ["first", "second", "kind", "correlation", "difference"]
