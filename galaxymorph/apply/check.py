@@ -80,13 +80,14 @@ def check(
         raise ValueError(f"{out}: the page needs the ending .html")
     given = dict(options)
     if "name" not in given:
-        given |= kind_of(Path(given["root"]).absolute())
+        root = Path(given.pop("root")).absolute()
+        given = kind_of(root) | given
     seen = with_labels(given) if "name" in given else without_labels(given)
     table = looks.look(seen.images)
     if not seen.errors and (bad := looks.unusable(table, seen.ids)):
         seen.errors.append(bad)
     seen.remarks = noticed(seen.remarks, table, seen.ids, said=seen.errors)
-    root = Path(given.get("root", given.get("name", "")))
+    root = project.root() / Path(given.get("root", given.get("name", ""))).expanduser()
     if not seen.classes and (tables := sorted(root.glob("*.csv"))):
         use = f"-s galaxies.name={given.get('name', 'folder')} -s galaxies.labels={tables[0]}"
         names = listing(table.name for table in tables)
@@ -171,9 +172,10 @@ def with_labels(options: Mapping[str, Any]) -> Seen:
             galaxies.classes,
             galaxies.labels.numpy(),
         )
-        notes = [*galaxies.notes] if not errors else []  # or they repeat the errors
+        known = "\n".join(errors)
+        notes = [n for n in galaxies.notes if n.removeprefix("left out: ") not in known]
         return Seen(*shown, found, splits, errors, notes)
-    return replace(decoded(kept[0], options), errors=errors)
+    return replace(decoded(kept[0], options), errors=errors, remarks=[*kept[0].notes])
 
 
 def without_labels(options: Mapping[str, Any]) -> Seen:
@@ -183,7 +185,7 @@ def without_labels(options: Mapping[str, Any]) -> Seen:
         inspect.signature(fits.read).parameters.keys() - {"files"},
     )
     colour = {key: each for key, each in options.items() if key in allowed}
-    if other := options.keys() - allowed - {"root", "image_size", "crop"}:
+    if other := options.keys() - allowed - {"root", "image_size", "crop", "cache"}:
         why = (
             f"{root} has no labels of its own: give name, the source, too (-s galaxies.name=folder)"
         )
@@ -242,7 +244,7 @@ def sizes(found: Found) -> str:
         else:
             count[image.size] += 1
     each = [f"{width} x {height} px ({n:,})" for (width, height), n in count.most_common()]
-    of = f" in {len(asked):,} of them" if len(asked) < len(found.ids) else ""
+    of = f", of {len(asked):,} looked at" if len(asked) < len(found.ids) else ""
     return listing(each, 4) + of if each else "unknown"
 
 
