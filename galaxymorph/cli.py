@@ -22,6 +22,7 @@ PIXELS: Any = {"metavar": "PX", "type": int}
 FILE: Any = {"metavar": "FILE", "type": Path}
 NAME: Any = {"metavar": "NAME"}
 STEPS: Any = {"metavar": "STEP", "nargs": "+"}
+CHANGE: Any = {"metavar": "KEY=VALUE", "action": "append", "default": [], "dest": "overrides"}
 ID: Any = {"metavar": "ID", "required": True}
 
 
@@ -159,11 +160,31 @@ def _list(plan: Any, only: Sequence[str]) -> None:
 # ---- data
 
 
-def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
-    """Download published galaxies and verify them, or export the mock survey.
+def data(
+    *,
+    name: str | None,
+    path: Path | None,
+    overrides: list[str],
+    out: Path | None,
+    folder: Path | None,
+    **survey: int,
+) -> int:
+    """Look at galaxies before anything is trained; download published ones; export the mock survey.
 
-    Without NAME, list the data sets and how to use them. The survey is written in the layout of
-    Kaggle's Galaxy Zoo challenge."""
+    `data check PATH` says what is read, and writes a page with examples of each class, histograms
+    of the pixels and all remarks. PATH is a params file (default: the project's), or galaxies: a
+    folder, zip, HDF5 or Parquet file, FITS images, a CSV list of files. The exit status is 1 if
+    they are not usable.
+
+    `data NAME` downloads and verifies; without NAME, all data sets are listed. The survey is
+    written in the layout of Kaggle's Galaxy Zoo challenge."""
+    if name == "check":
+        given = _galaxies(path or project.root() / "params.yaml", overrides)
+        from galaxymorph.apply.check import check
+
+        return 0 if check(given, out or Path("check.html")) else 1
+    if path is not None:
+        raise ValueError(f"unexpected {str(path)!r}: only `data check` takes a path")
     from galaxymorph.data import download
 
     if name is None:
@@ -175,6 +196,31 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
     else:
         print(download.download(name, folder=folder))
     return 0
+
+
+def _galaxies(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """Return the options of `data.load` in a params file, or those given for a path of galaxies.
+
+    Refuses paths that do not exist before torch, which takes seconds, is imported."""
+    from galaxymorph.run import notebooks, params
+
+    given = {"galaxies": {"root": str(project.existing(path).absolute())}}
+    is_params = path.suffix.lower() in (".yaml", ".yml")
+    document = params.read(path) if is_params else given
+    problems = params.Problems(path.name)
+    for text in overrides:
+        params.override(document, text, problems)
+    galaxies = params.named({"name": None}, document.get("galaxies") or {})
+    for option, why in params.missing(galaxies):
+        problems.add(f"galaxies.{option}", why)
+    if is_params and not problems.found:
+        notebook = notebooks.read(project.root() / "notebooks" / "02_data.ipynb")
+        for key, why in notebook.mistakes({"galaxies": galaxies}):
+            problems.add(key, why)
+        galaxies = params.merge(notebook.parameters["galaxies"], galaxies)
+    if problems.found:
+        raise params.ParamsError(problems.found)
+    return galaxies
 
 
 # ---- trained models
@@ -281,7 +327,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
 
     add = command(data)
-    add("name", **NAME, nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export")
+    add("name", **NAME, nargs="?", help="check; galaxy10, galaxy_mnist, galaxy_zoo; or export")
+    add("path", metavar="PATH", type=Path, nargs="?", help="for check: galaxies, or a params file")
+    add("-s", "--set", **CHANGE, help="for check: such as -s galaxies.crop=212; may be repeated")
+    add("--out", **FILE, help="page of check (default: check.html)")
     add("--folder", type=Path, help="target (default: data/NAME in the project)")
     add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
     add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
@@ -315,8 +364,7 @@ def _parser() -> argparse.ArgumentParser:
 def _plan_arguments(add: Any) -> None:
     add("--params", **FILE, help="parameter file (default: the project's params.yaml)")
     change = "change one parameter, such as -s resnet18.training.epochs=3; may be repeated"
-    more = {"metavar": "KEY=VALUE", "action": "append", "default": [], "dest": "overrides"}
-    add("-s", "--set", **more, help=change)
+    add("-s", "--set", **CHANGE, help=change)
     add("--run", **NAME, help="name of the run (default: `run` in the parameters)")
 
 

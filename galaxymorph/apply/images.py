@@ -26,7 +26,7 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     Paths are folders of images or FITS images, zips, CSV lists of files (`sources.listed`), single
     images or FITS cubes. Images are cut like those of the model with this header, or with another
     `crop` (px). Raises `FileNotFoundError` or `ValueError`, naming the path, if there is nothing to
-    read or an id is duplicated."""
+    read or an id is duplicated. Pictures stay whole if the header's `image_size` is None."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become an image
     usual = colour.pop("crop", None)
     cut = {"size": header["image_size"], "crop": crop or usual}
@@ -34,7 +34,8 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     joined: dict[str, Any] = {}
     for key in ("ids", "names", "read", "stamps"):
         joined[key] = [each for part in parts for each in getattr(part, key)]
-    joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
+    if cut["size"] is not None:
+        joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
     check_unique(ids, joined["names"], listing(paths))
     numbers = all(id.isdecimal() for id in ids)

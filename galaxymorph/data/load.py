@@ -78,6 +78,7 @@ def load(
     val: float = 0.2,
     seed: int = 0,
     cache: str | Path | None = None,
+    select: Callable[[Found], Found] | None = None,
     **options: Any,
 ) -> Galaxies:
     """Load galaxies from a source, decode and cache them, and split them into train, val and test.
@@ -94,6 +95,7 @@ def load(
             that the data come with.
         seed: seed for the splits and the choice of labels.
         cache: folder for decoded images (default: `data/cache` in the project).
+        select: chooses galaxies that a source found, before any is decoded (not in params files).
         options: options of the source's function; if it reads files, also those of `decoded`.
             Paths are relative to the project's folder; `~` is the home folder.
 
@@ -110,7 +112,7 @@ def load(
     options |= {"name": name, "image_size": image_size, "cache": kept}
     galaxies = _call(SOURCES[name], options)
     if isinstance(galaxies, Found):
-        galaxies = _call(partial(decoded, galaxies), options)
+        galaxies = _call(partial(decoded, select(galaxies) if select else galaxies), options)
     strata = strata_of(galaxies, target)
     remedy = "Add galaxies, or remove the labels so that these galaxies become unlabelled"
     if name == "simulated":
@@ -205,6 +207,7 @@ def _second(name: str, path: Path, found: Found) -> Found:
 
 
 _OWN = {p.name: p for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
+del _OWN["select"]
 _OWN["name"] = _OWN["name"].replace(annotation=Literal[tuple(SOURCES)])  # pyright: ignore
 
 

@@ -17,7 +17,7 @@ from scipy import sparse, stats
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.load import load
 from galaxymorph.diagnostics.audit_predictions import batch_independent, predictions
-from galaxymorph.diagnostics.duplicates import duplicates, sums
+from galaxymorph.diagnostics.duplicates import SMALLEST, blank, duplicates, sums
 from galaxymorph.diagnostics.findings import Finding, Severity
 from galaxymorph.evaluation.intervals import holm
 from galaxymorph.learning import encoders, saved, train
@@ -32,20 +32,26 @@ def galaxies(sample: Galaxies, *, least: int = 5) -> list[Finding]:
     Galaxies are compared by id (without folder, ending and leading zeros) and by image
     (`duplicates`). A galaxy in validation or test that also occurs in another split is a leak, even
     if it is unlabelled there, because methods learn from its image. A duplicate within one split,
-    or between train and unlabelled, is a warning. A split is skewed if a chi-square test against
-    the others gives p < 0.01 after Holm's correction for the number of splits. There is a warning
-    for fewer than `least` galaxies of a class in a split."""
+    or between train and unlabelled, is a warning; so are blank frames, if there are any. A split is
+    skewed if a chi-square test against the others gives p < 0.01 after Holm's correction for the
+    number of splits. There is a warning for fewer than `least` galaxies of a class in a split."""
     found, n = duplicates(sample.images), len(sample)
     pairs = (found["first"], found["second"])
     links = sparse.coo_array((np.ones(len(found)), pairs), shape=(n, n))
     alike = sparse.csgraph.connected_components(links, directed=False)[1]
-    return [
-        shared_ids(sample),
-        _repeated(
-            "duplicates", "images (also rotated, mirrored, shifted or compressed)", alike, sample
-        ),
-        *_classes(sample, least),
-    ]
+    what, size = "images (also rotated, mirrored, shifted or compressed)", sample.images.shape[-1]
+    if size < SMALLEST:
+        small = f"{size} px are too few to recognise shifted or compressed ones"
+        what = f"images (also rotated or mirrored; {small})"
+    looks = [_repeated("duplicates", what, alike, sample), *_blank(sample)]
+    return [shared_ids(sample), *looks, *_classes(sample, least)]
+
+
+def _blank(sample: Galaxies) -> list[Finding]:
+    """Name the galaxies whose image has one colour everywhere, if there are any."""
+    ids, n = tuple(sample.ids[blank(sample.images)].tolist()), len(sample)
+    text = f"{len(ids):,} of {n:,} images are blank, one colour everywhere: {listing(ids, 3)}"
+    return [Finding("blank frames", "warning", text, ids, n)] if ids else []
 
 
 def shared_ids(sample: Galaxies) -> Finding:

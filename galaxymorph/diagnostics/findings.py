@@ -12,6 +12,7 @@ from galaxymorph.text import unknown
 CHECKS = {
     "ids": "remove them from one of the splits",
     "duplicates": "keep one galaxy of each group, or keep the group in one split",
+    "blank frames": "remove them, or leave them out with on_bad: skip",
     "class balance": "stratify the splits by class",
     "class sizes": "add galaxies of the class, or merge classes",
     "normalisation": "measure mean and std on training galaxies only, or use fixed values",

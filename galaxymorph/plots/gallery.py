@@ -3,16 +3,13 @@
 The page (`assets/gallery.html`, `.css`, `.js`) is self-contained, which its content security policy
 enforces: it works from a file, in an e-mail, or embedded in a report."""
 
-import base64
-import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from galaxymorph.plots.galaxies import Images, to_pixels
-from galaxymorph.plots.pages import render
+from galaxymorph.plots.pages import picture, render
 
 MOST = 5000  # galaxies on a page: about 10 MB
 
@@ -52,7 +49,7 @@ def page(
         "ids": table["id"].astype(str).tolist(),
         "texts": {str(name): named[name].tolist() for name in named},
         "numbers": {str(name): _rounded(numbers[name]) for name in numbers},
-        "pictures": [_picture(image, tile) for image in to_pixels(images)],
+        "pictures": [picture(image, tile) for image in to_pixels(images)],
     }
     shown = f"{len(table):,} galaxies"
     if total is not None and total > len(table):
@@ -64,12 +61,3 @@ def page(
 def _rounded(values: Iterable[float]) -> list[float | None]:
     """Round to three digits; None if not finite."""
     return [float(f"{v:.3g}") if np.isfinite(v) else None for v in values]
-
-
-def _picture(image: np.ndarray, tile: int) -> str:
-    """Return an image as base64-encoded WebP of at most `tile` pixels."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((tile, tile), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "WEBP", quality=80)
-    return base64.b64encode(file.getvalue()).decode()

@@ -38,16 +38,18 @@ import copy
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from galaxymorph import project
 from galaxymorph.text import unknown
 
 RESERVED = ("run", "galaxies")  # keys that are not steps
+PATHS = ("root", "labels", "volunteers", "unlabelled_root", "images")  # options of galaxies
 # parameters that select the galaxies on which trials are compared
 DRAW = ("seed", "n_labels", "galaxies", "steps")
 CUT = (
@@ -195,6 +197,16 @@ def as_text(value: Any) -> str:
     """Format a value as part of a folder name."""
     text = value if isinstance(value, str) else json.dumps(value, default=str).replace('"', "")
     return re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._+-]+", "-", text)) or "-"
+
+
+def missing(galaxies: Any) -> Iterator[tuple[str, str]]:
+    """Find paths among the options of galaxies that do not exist."""
+    for option in PATHS if isinstance(galaxies, dict) else ():
+        if isinstance(path := galaxies.get(option), str):
+            try:
+                project.existing(project.root() / Path(path).expanduser())
+            except OSError as error:
+                yield option, str(error)
 
 
 # ---- the search space

@@ -87,6 +87,10 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
+    if lacking := [*params.missing(document.get("galaxies"))]:  # before signatures load torch
+        for option, why in lacking:
+            problems.add(f"galaxies.{option}", why)
+        raise ParamsError(problems.found)
     return _resolve(document, problems)
 
 
@@ -236,6 +240,8 @@ class _Step:
             for key, value in leaves(parameters):
                 if value not in self.models and (file := _file(value)) and not file.is_file():
                     self._add_at(key, f"{value}: no such file")
+            for option, why in params.missing(parameters.get("galaxies")):
+                self._add_at(f"galaxies.{option}", why)
             reads, needs = self._reads(parameters)
             parameters |= {"run": self.document.get("run"), "step": name}
             parameters |= {"steps": reads} if "steps" in parameters else {}

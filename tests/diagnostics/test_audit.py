@@ -98,6 +98,26 @@ def test_a_copy_within_a_split_is_a_warning(sample):
     assert (found.severity, set(found.ids)) == ("warning", {"galaxy20", "galaxy30"})
 
 
+def test_blank_frames_are_no_duplicates_but_named(sample):
+    rows = [3, 40, 155, 200]
+    for row, value in zip(rows, (0, 0, 0, 255), strict=True):
+        sample.images[row] = value
+    sample.images[20] = COPIES["compressed"](sample.images[155])  # a JPEG of nothing
+    found = audit.galaxies(sample)
+    assert result(found, "duplicates").severity == "passed"
+    blank = result(found, "blank frames")
+    assert blank.severity == "warning"
+    assert blank.ids == tuple(f"galaxy{row}" for row in (3, 20, 40, 155, 200))
+    assert "5 of 240 images are blank" in blank.message
+    findings.check(found)  # does not stop the run
+
+
+def test_what_cannot_be_seen_in_small_images_is_said(sample):
+    small = sample.images[..., ::4, ::4].contiguous()
+    found = result(audit.galaxies(replace(sample, images=small)), "duplicates")
+    assert (found.severity, "16 px are too few" in found.message) == ("passed", True)
+
+
 def test_splits_with_other_classes_than_the_rest(sample):
     sample.labels[150:180] = torch.tensor(
         [0] * 20 + [1] * 5 + [2] * 5

@@ -449,6 +449,7 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
             "the notebook itself sets seed of train.fit; change the step's parameter instead",
         ),
         ("resnet18.training.val=3", "the notebook itself sets val of train.fit"),
+        ("galaxies={name: folder, root: nowhere/set}", "nowhere/set does not exist"),
         ("resnt18.seed=3", "unknown step 'resnt18'; did you mean 'resnet18'?"),
         ("resnet18.step=x", "resnet18.step: is set by the runner"),
         ("resnet18.notebook=02_trian", "no such notebook in"),
@@ -535,7 +536,7 @@ def test_wrong_values_are_named_with_what_was_expected(project, override, messag
         "resnet18.training.patience=null",
         "galaxies={name: folder, class_names: [a, b]}",
         "galaxies={name: folder, class_names: {-5: E, 0.5: S0, -999: null}}",
-        "galaxies={name: folder, root: some/folder}",
+        "galaxies={name: folder, root: notebooks}",
         "resnet18.free.anything=[1, x, null]",  # handed to nothing that is known
         "resnet18.over.n_labels=[100, null]",
     ],

@@ -1,0 +1,244 @@
+"""What `galaxymorph data check` says and shows of small sets whose contents are known."""
+
+import base64
+import io
+import re
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from galaxymorph import cli
+from galaxymorph.apply import check as checks
+from galaxymorph.apply.check import bands, check, kind_of, spread
+from galaxymorph.data.mock.survey import mock_survey
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    images = mock_survey(16, image_size=24, seed=2).images
+    return images.numpy().transpose(0, 2, 3, 1)
+
+
+@pytest.fixture
+def classes(tmp_path, pixels):
+    """Two classes with 10 and 6 galaxies."""
+    for row, image in enumerate(pixels):
+        path = tmp_path / "set" / ("round" if row < 10 else HOSTILE) / f"g{row:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    return tmp_path / "set"
+
+
+def looked(tmp_path, **options):
+    """Return whether a set is usable, what is printed, and the page."""
+    said = []
+    options = {"image_size": 24, **options}
+    if "name" in options:
+        options["cache"] = str(tmp_path / "cache")
+    usable = check(options, tmp_path / "page.html", say=said.append)
+    return usable, "\n".join(said), (tmp_path / "page.html").read_text()
+
+
+def pictures(page):
+    found = re.findall(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(each))) for each in found]
+
+
+def test_classes_are_counted_and_shown(classes, tmp_path):
+    usable, said, page = looked(tmp_path, name="folder", root=str(classes))
+    assert usable
+    assert re.search(r"round +10 +6 +2 +2$", said, re.MULTILINE)
+    assert "source images: 24 x 24 px (16)" in said
+    assert "<td>round</td><td>10</td><td>6</td><td>2</td><td>2</td>" in page
+    assert len(pictures(page)) == 16
+    assert {image.size for image in pictures(page)} == {(24, 24)}
+
+
+def test_names_are_escaped(classes, tmp_path):
+    _, _, page = looked(tmp_path, name="folder", root=str(classes))
+    assert HOSTILE not in page
+    assert "&lt;img src=x onerror" in page
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+
+
+def test_pixels_of_each_band_are_counted():
+    images = np.zeros((4, 3, 2, 2), np.uint8)
+    images[:, 0] = 255
+    images[:, 1, 0] = 40
+    red, green, blue = bands(images)
+    assert (red["name"], red["median"], red["black"], red["white"]) == (
+        "red",
+        "255",
+        "0.0 %",
+        "100.0 %",
+    )
+    assert (green["black"], green["white"]) == ("50.0 %", "0.0 %")
+    assert (blue["median"], blue["black"]) == ("0", "100.0 %")
+    assert blue["path"].startswith("M0 100V0.0h4V100.0h4")  # everything in the first bin
+    assert bands(images[:0]) == []
+
+
+def test_a_flat_folder_is_read_as_by_predict(tmp_path, pixels):
+    for row, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{row}.jpg")
+    (tmp_path / "17.jpg").write_text("not an image")
+    (tmp_path / "labels.csv").write_text("id,label\n1,round\n")
+    usable, said, page = looked(tmp_path, root=str(tmp_path))
+    assert usable
+    assert "no labels: read as `galaxymorph predict --images` does" in said
+    assert "galaxies: 17\n" in said
+    assert "1 of 17 images cannot be used" in said and "17.jpg" in said
+    assert f"-s galaxies.name=folder -s galaxies.labels={tmp_path / 'labels.csv'}" in said
+    assert len(pictures(page)) == 12
+    with pytest.raises(ValueError, match="option labels: .* give name"):
+        check({"root": str(tmp_path), "labels": "labels.csv"}, tmp_path / "page.html")
+
+
+def test_a_set_in_the_dark_is_an_error_and_still_shown(classes, tmp_path):
+    for file in classes.glob("*/*.png"):
+        Image.fromarray(np.asarray(Image.open(file)) // 64).save(file)
+    usable, said, page = looked(tmp_path, name="folder", root=str(classes))
+    assert not usable
+    assert re.search("error: .*nearly black", said)
+    assert "Not usable as it is" in page
+    assert pictures(page)
+
+
+def test_an_unreadable_image_is_an_error_and_the_others_are_shown(classes, tmp_path):
+    (classes / "round/g03.png").write_bytes(b"\x89PNG\r\n")
+    options = {"name": "folder", "root": str(classes)}
+    usable, said, page = looked(tmp_path, **options)
+    assert not usable
+    assert "1 of 16 images cannot be used: " in said and "g03.png" in said
+    assert len(pictures(page)) == 15
+    usable, said, _ = looked(tmp_path, **options, on_bad="skip")
+    assert usable
+    assert "remark: left out: 1 of 16 images cannot be used" in said
+
+
+def test_of_a_large_set_a_sample_is_decoded_and_everything_counted(classes, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "MOST", 15)
+    monkeypatch.setattr(checks, "SAMPLE", 8)
+    monkeypatch.setattr(checks, "LEAST", 3)
+    usable, said, page = looked(tmp_path, name="folder", root=str(classes))
+    assert usable
+    assert "8 of 16 galaxies were decoded" in said
+    assert re.search(r"round +10 +3 +1 +1$", said, re.MULTILINE)
+    assert len(pictures(page)) == 8
+
+
+def test_too_small_a_class_is_an_error_and_counted(classes, tmp_path):
+    for row in range(8):
+        (classes / f"round/g{row:02}.png").unlink()
+    usable, said, page = looked(tmp_path, name="folder", root=str(classes))
+    assert not usable
+    assert "too few galaxies to split: class round (2)" in said
+    assert re.search(r"round +2$", said, re.MULTILINE)
+    assert len(pictures(page)) == 8
+
+
+@pytest.mark.parametrize(("n", "most"), [(0, 3), (1, 3), (5, 3), (3, 12), (1000, 8)])
+def test_rows_are_spread_from_the_first_to_the_last(n, most):
+    rows = spread(n, most)
+    assert len(rows) == min(n, most)
+    if n > 1:
+        assert (rows[0], rows[-1]) == (0, n - 1)
+        assert set(np.diff(rows)) <= {(n - 1) // (most - 1), -(-(n - 1) // (most - 1)), 1}
+
+
+def test_kinds_of_sources_are_recognised(tmp_path, classes):
+    def made(name, write=lambda path: path.write_bytes(b"")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+        return path
+
+    def arrays(path):
+        with h5py.File(path, "w") as file:
+            file["images"], file["ans"] = np.zeros((1, 2, 2, 3), np.uint8), [0]
+
+    def table(path):
+        with h5py.File(path, "w") as file:
+            file["galaxies"] = np.zeros(1, [(band, float, (2, 2)) for band in "rgb"])
+
+    names = {
+        classes: "folder",
+        made("a.h5", arrays): "galaxy10",
+        made("b.hdf5", table): "table",
+        made("kaggle/images_training_rev1/1.jpg").parents[1]: "galaxy_zoo",
+        made("kaggle_zips/images_training_rev1.zip").parent: "galaxy_zoo",
+        made("cubes/1.fits").parent: "fits",
+        made("deep/tables/c.h5", table).parent: "table",
+        made("flat/1.jpg").parent: None,
+        made("flat.zip"): None,
+        made("list.csv"): None,
+        made("1.fits"): None,
+    }
+    assert {path: kind_of(path).get("name") for path in names} == names
+    assert all(kind_of(path)["root"] == str(path) for path in names)
+
+
+# ---- the command
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_reads_a_path_and_a_params_file(classes, home, capsys):
+    assert cli.main(["data", "check", "set", "-s", "galaxies.image_size=16"]) == 0
+    assert "images here: 16 x 16 px" in capsys.readouterr().out
+    galaxies = {"name": "folder", "root": str(classes), "image_size": 20}
+    (home / "mine.yaml").write_text(yaml.safe_dump({"run": "a", "galaxies": galaxies}))
+    overrides = ["-s", "galaxies.on_bad=skip", "--out", "there/a.html"]
+    assert cli.main(["data", "check", "mine.yaml", *overrides]) == 0
+    assert "images here: 20 x 20 px" in capsys.readouterr().out
+    assert (home / "check.html").is_file()
+    assert (home / "there/a.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "message"),
+    [
+        ({"name": "folder", "root": "nowhere/set"}, "galaxies.root: .*nowhere/set does not exist"),
+        ({"name": "folder", "root": "set", "labells": "a"}, "labells"),
+        ({"name": "folder", "root": "set", "image_size": "large"}, "galaxies.image_size"),
+        ({"name": "foldr", "root": "set"}, "galaxies.name"),
+    ],
+)
+def test_mistakes_are_named(classes, home, capsys, galaxies, message):
+    galaxies = galaxies | {"root": str(home / galaxies["root"])}
+    (home / "mine.yaml").write_text(yaml.safe_dump({"run": "a", "galaxies": galaxies}))
+    assert cli.main(["data", "check", "mine.yaml"]) == 1
+    assert re.search(f"mine.yaml: .*{message}", capsys.readouterr().err)
+
+
+def test_other_wrong_calls(classes, home, capsys):
+    assert cli.main(["data", "galaxy10", "set"]) == 1
+    assert "only `data check` takes a path" in capsys.readouterr().err
+    assert cli.main(["data", "check", "set", "--out", "set"]) == 1
+    assert "needs the ending .html" in capsys.readouterr().err
+
+
+def test_a_wrong_path_is_said_before_torch_is_loaded(tmp_path):
+    (tmp_path / "mine.yaml").write_text("galaxies: {name: folder, root: nowhere}\n")
+    code = (
+        "import sys; from galaxymorph import cli; "
+        "status = [cli.main(['data', 'check', path]) for path in ('gone', 'mine.yaml')]; "
+        "print(status, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[1, 1] False\n"
+    assert "gone does not exist" in done.stderr
+    assert "nowhere does not exist" in done.stderr
