@@ -10,6 +10,7 @@ and `Votes` are valid by construction and need no further checks. Errors give ro
 of the file, where the header is line 1.
 """
 
+import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.escape import read_csv
 from galaxymorph.text import listing
 
 PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
@@ -126,6 +128,7 @@ class Predictions(Galaxies):
     def __post_init__(self) -> None:
         super().__post_init__()
         k = len(self.classes)
+        check_classes(self.classes)
         if self.p.shape[1] != k:
             raise ValueError(f"{self.p.shape[1]} probabilities per galaxy, but {k} classes")
         if len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < k:
@@ -207,6 +210,16 @@ class Votes(Galaxies):
         return pd.concat([pd.DataFrame(head), *parts], axis=1)
 
 
+def check_classes(names: Sequence[str]) -> None:
+    """Raise `ValueError` for classes without a name, or with the same one."""
+    twice = listing(dict.fromkeys(repr(name) for name in names if names.count(name) > 1))
+    if twice:
+        raise ValueError(f"duplicate class {twice}; give every class a name of its own")
+    if any(not name.strip() or name.lower() == "nan" for name in names):
+        why = "empty or nan, which would mean a missing label"
+        raise ValueError(f"not a valid class: a name is {why}; rename it")
+
+
 # ---- from arrays
 
 
@@ -284,8 +297,13 @@ def read_votes(path: Path | str) -> Votes:
 
 def _read(path: Path | str, make: Callable[[pd.DataFrame], Table], **options: Any) -> Table:
     texts: Any = dict.fromkeys(["id", "split", "label"], str)
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, **options)
+    table = read_csv(path, dtype=texts, **{"na_values": []} | options)
     try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            header = next(csv.reader(file))
+        twice = listing(dict.fromkeys(name for name in header if name and header.count(name) > 1))
+        if twice:  # pandas would rename them
+            raise ValueError(f"duplicate columns {twice}; keep one of each")
         return make(table)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -1,5 +1,7 @@
 """Recommend a method for each number of labels, with its uncertainty, cost and ties.
 
+There is no verdict with fewer than `intervals.LEAST` test galaxies.
+
 Takes tables of `comparison.compare` and `significance.pairs` of the same entries.
 """
 
@@ -11,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation import phrases
-from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
-from galaxymorph.evaluation.phrases import extent, listed, number, say
+from galaxymorph.evaluation.entries import BETWEEN, Entries, budget, is_control, labels, words
+from galaxymorph.evaluation.phrases import extent, listed, number, say, too_few
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols with a pre-trained encoder
 BASELINE = "majority"  # never looks at the images
@@ -24,7 +26,7 @@ COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
 
 
 def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Recommend a method for each number of labels, in ascending order.
+    """Recommend a method for each number of labels with enough test galaxies, in ascending order.
 
     The best choice has the highest mean accuracy on *validation* galaxies, so its test accuracy is
     unbiased by the choice. If any method lacks validation galaxies, test galaxies are used, and
@@ -46,7 +48,7 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     for n_labels, rows in _budgets(table):
         ranked = [row for row in rows if row["seeds"] and _is_method(row)]
         own = pairs.n_labels.isna() if n_labels is None else pairs.n_labels == n_labels
-        if ranked:
+        if ranked and not _too_few(rows):
             validated = not any(math.isnan(row["val_accuracy"]) for row in ranked)
             score = "val_accuracy" if validated else "accuracy"
             best = max(ranked, key=lambda row: (row[score], row["accuracy"]))
@@ -100,14 +102,49 @@ def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     Takes from `table` what is missing or was skipped, and the accuracy of the majority baseline."""
     found = {budget(row): row for row in verdicts.to_dict("records")}
     budgets = [
-        (n_labels, found.get(n_labels), [row | {"is_method": _is_method(row)} for row in rows])
+        (n_labels, found.get(n_labels), _too_few(rows), [*filter(_is_method, rows)], rows)
         for n_labels, rows in _budgets(table)
     ]
     more = {"names": _names, "cheapest": _cheapest, "resolvable": _resolvable}
     return say("verdict", budgets=budgets, BASELINE=BASELINE, **more)
 
 
+def refusals(table: pd.DataFrame) -> list[str]:
+    """Say for which numbers of labels there are too few test galaxies for a verdict."""
+    few = [(labels(n_labels), _too_few(rows)) for n_labels, rows in _budgets(table)]
+    return [f"With {name}, {why}." for name, why in few if why]
+
+
+def cautions(entries: Entries) -> list[str]:
+    """Name what makes a comparison of classes mean less than it seems.
+
+    Test sets that lack a class, methods that give every test galaxy the same class, and methods
+    with equal probabilities for all of them (one method under two names?)."""
+    absent, constant, alike = dict[Any, None](), list[Any](), dict[Any, list[str]]()
+    titles = entries.titles()
+    for (method, n_labels), group in entries.where(lambda e: e.predictions).groups().items():
+        tables = [(entry.seed, entry.predictions) for entry in group if entry.predictions]
+        parts = [(seed, table.classes, table.labelled()) for seed, table in tables]
+        taken = {names[k] for _, names, part in parts for k in part.predicted}
+        if len(taken) == 1 and method != BASELINE:
+            constant.append((labels(n_labels), titles[method], *taken))
+        for seed, names, part in parts:
+            there = tuple(name for k, name in enumerate(names) if k in part.true)
+            if len(there) < len(names):
+                absent[seed, there, tuple(name for name in names if name not in there)] = None
+        p = [(str(seed), part.p[part.ids.argsort()].round(6).tobytes()) for seed, _, part in parts]
+        alike.setdefault((labels(n_labels), *sorted(p)), []).append(titles[method])
+    same = [(key[0], names) for key, names in alike.items() if len(names) > 1]
+    return say("cautions", absent=list(absent), constant=constant, alike=same)
+
+
 # ---- the parts
+
+
+def _too_few(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say that the methods among the rows have too few test galaxies, or return ""."""
+    n = [int(row["n_test"]) for row in rows if row["seeds"] and _is_method(row)]
+    return too_few(min(n)) if n else ""
 
 
 def _budgets(table: pd.DataFrame) -> Iterator[tuple[int | None, list[dict[Any, Any]]]]:

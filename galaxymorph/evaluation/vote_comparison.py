@@ -18,6 +18,7 @@ from galaxymorph.evaluation.phrases import (
     say,
     tail,
     tested,
+    too_few,
     with_interval,
 )
 from galaxymorph.evaluation.predictions import Votes
@@ -57,7 +58,9 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         rows = [row for row in records if budget(row) == n_labels]
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
         own = [pair for pair in against if budget(pair) == n_labels]
-        budgets.append((n_labels, rows, ranked, *_against_the_best(ranked, own)))
+        few = too_few(min(row["n_test"] for row in ranked)) if ranked else ""
+        ties, behind = ([], []) if few else _against_the_best(ranked, own)
+        budgets.append((n_labels, rows, ranked, few, ties, behind))
     return say("votes", budgets=budgets)
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from galaxymorph.evaluation import significance
 from galaxymorph.evaluation.entries import Entries
-from tests.evaluation.made import NAMES, entry, g, predicted, scored
+from tests.evaluation.made import NAMES, entry, g, predicted, rights, scored
 
 # of 100 galaxies 12 are right by a alone, 3 by b alone, 65 by both
 A = np.array([True] * 12 + [False] * 3 + [True] * 65 + [False] * 20)
