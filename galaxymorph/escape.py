@@ -22,17 +22,18 @@ def visible(text: object) -> str:
 
 def shortened(text: object, most: int = 60) -> str:
     """Return a visible text of at most `most` letters: of a longer one the beginning and end."""
-    text = visible(text)
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - most // 2 + 1 :]}"
+    text, half = visible(text), (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[len(text) - half :]}"
 
 
 def slug(name: object) -> str:
     """Return a name for a file: at most 100 bytes, without `/`, spaces or a leading dot or minus.
 
-    Spaces and slashes become `-`. A name that had to be changed further ends in a hash of it."""
+    Spaces, slashes, colons and commas become `-`. A name that is changed further ends in a hash of
+    it."""
     name = str(name)
     kept = re.sub(r"[^\w.=+-]+", "-", name).lstrip(".-").encode()[:90].decode(errors="ignore")
-    if kept == re.sub("[ /]", "-", name) != "":
+    if kept == re.sub("[ /:,]+", "-", name) != "":
         return kept
     hashed = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:8]
     return f"{kept}-{hashed}".lstrip("-")
@@ -40,13 +41,15 @@ def slug(name: object) -> str:
 
 def markdown(text: object) -> str:
     """Escape a text for Markdown, which then shows it literally: no markup, HTML or formula."""
-    special = r"[\\`*\[\]$|~]|(?<!\w)_|_(?!\w)|<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|^[#>+=-]"
+    special = (
+        r"[\\`*\[\]$|~]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|^[#>+=-]"
+    )
     return re.sub(rf"{special}|(?<=^\d)[.)]", r"\\\g<0>", visible(text))
 
 
 def from_markdown(text: str) -> str:
     """Return the text that `markdown` escaped."""
-    return re.sub(r"\\([\\`*\[\]$|~_<&#>+=.)-])", r"\1", text)
+    return re.sub(r"\\([\\`*\[\]$|~_:<&#>+=.)-])", r"\1", text)
 
 
 RISKY = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")  # a spreadsheet runs a cell that begins like this

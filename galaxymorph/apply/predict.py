@@ -14,6 +14,7 @@ from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.apply import gallery as galleries
 from galaxymorph.apply.images import check_positive, find
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, progress, stream
+from galaxymorph.escape import csv_text
 from galaxymorph.learning import saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
@@ -98,7 +99,7 @@ def _joined(
     columns = ["GalaxyID", *galaxy_zoo_tree.COLUMNS]
     if classes:
         columns = ["id", *(f"p_{name}" for name in classes), "label"]
-    table = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n")
+    table = csv_text(pd.DataFrame(columns=columns))
     table += "".join(rows for _, rows, _ in batches)
     remarks = [remark for _, _, more in batches for remark in more]
     galaxies = sum(n for n, _, _ in batches)
@@ -129,7 +130,7 @@ def _rows(ids: list[str], values: Values, classes: Sequence[str] | None) -> str:
     table = pd.DataFrame(values[:, : len(classes or galaxy_zoo_tree.COLUMNS)].clip(0, 1), ids)
     if classes:
         table["label"] = [classes[k] for k in values.argmax(1)]
-    return table.to_csv(header=False, float_format="%.6f", lineterminator="\n")
+    return csv_text(table, number="%.6f", index=True, header=False)
 
 
 def _digest(content: bytes) -> str:

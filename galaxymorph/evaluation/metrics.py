@@ -54,13 +54,15 @@ def evaluate(
 
     Raises `ValueError` if the split has no labelled galaxies."""
     part = predictions.labelled(split)
-    options, drawn = {"n_bootstrap": n_bootstrap, "seed": seed}, _with_unseen(part)
-    options |= {"strata": drawn.true, "pseudo": len(drawn.true) - len(part.true)}
+    drawn = _with_unseen(part)
     numbers = estimated(
         lambda weights: _scores(weights, drawn),
         len(part.true),
-        bounded=np.r_[[m not in LOSSES for m in OVERALL], [True] * 4 * part.p.shape[1]],
-        **options,
+        pseudo=len(drawn.true) - len(part.true),
+        bounded=np.r_[[name not in LOSSES for name in OVERALL], [True] * 4 * part.p.shape[1]],
+        strata=drawn.true,
+        n_bootstrap=n_bootstrap,
+        seed=seed,
     )
     table = pd.DataFrame(_rows(part, predictions.classes, split)).assign(**numbers)
     in_closed_form = variance_of_mean(part.right.astype(float), HALVES)
@@ -157,14 +159,15 @@ def _with_unseen(part: Part) -> Part:
     """Add a galaxy to each class without a right or without a wrong one, certain and of that kind.
 
     A wrong one is certain of the class for which its class is most easily taken. Ids are empty."""
-    true, p, ids = [part.true], [part.p], [part.ids]
-    for k in np.unique(part.true) if part.p.shape[1] > 1 else ():
+    n_classes = part.p.shape[1]
+    for k in np.unique(part.true) if n_classes > 1 else ():
         own = part.true == k
         if len(set(part.right[own])) == 1:
-            others = np.where(np.arange(part.p.shape[1]) == k, -1.0, part.p[own].mean(0))
+            others = np.where(np.arange(n_classes) == k, -1.0, part.p[own].mean(0))
             taken = others.argmax() if part.right[own][0] else k
-            true.append([k]), p.append(np.eye(part.p.shape[1])[[taken]]), ids.append([""])
-    return Part(np.concatenate(ids), np.concatenate(true), np.concatenate(p))
+            added = np.array([""], object), np.array([k]), np.eye(n_classes)[[taken]]
+            part = Part(*map(np.concatenate, zip(part, added, strict=True)))
+    return part
 
 
 def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:

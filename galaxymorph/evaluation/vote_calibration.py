@@ -1,6 +1,7 @@
 """Coverage and calibration of predicted vote fractions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import betabinom, binom
 
-from galaxymorph.evaluation.intervals import estimated
+from galaxymorph.evaluation.intervals import estimated, wilson
 from galaxymorph.evaluation.predictions import Fractions, Votes
 from galaxymorph.evaluation.vote_metrics import (
     MEMBERS,
@@ -53,13 +54,15 @@ def coverage(
         blank = np.full(within.shape, np.nan)
         return np.divide(within, counts, out=blank, where=counts > 0).transpose(1, 0, 2)
 
-    found = estimated(covered, len(u), n_bootstrap=n_bootstrap, seed=seed)  # (level, scope)
+    options = {"n_bootstrap": n_bootstrap, "seed": seed, "bounded": True}
+    found = estimated(covered, len(u), **options)  # (level, scope)
     n, error = (there > 0).sum(0), abs(found["value"] - np.array(levels)[:, None]).mean(0)
     rows = [(name, level) for _, name in SCOPES[:12] for level in levels]
     table = pd.DataFrame(rows, columns=["question", "level"])
     numbers = {"coverage": found["value"], "low": found["low"], "high": found["high"]}
     table = table.assign(**{name: each.T.ravel() for name, each in numbers.items()})
-    return table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
+    table = table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
+    return _with_width(table, "coverage") if n_bootstrap else table
 
 
 def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
@@ -84,7 +87,16 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
         high=("observed", lambda values: values.mean() + 1.96 * values.sem()),
         n=("observed", "size"),
     )
-    return means.reset_index().astype({"question": str})
+    return _with_width(means.reset_index().astype({"question": str}), "observed")
+
+
+def _with_width(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Give shares that do not vary between their n galaxies the interval of Wilson (1927)."""
+    rows: Any = table.to_dict("records")
+    for row in rows:
+        if row["n"] and not row["low"] < row["high"]:
+            row["low"], row["high"] = wilson(round(row[name] * row["n"]), row["n"])
+    return pd.DataFrame(rows, columns=table.columns)
 
 
 def _transform(part: Votes, *, seed: int) -> Fractions:

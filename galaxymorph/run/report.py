@@ -61,7 +61,7 @@ def text(run: str) -> str:
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
         filled = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
-        table = table.rename(columns=visible).map(visible)
+        table = table.set_axis(map(visible, table), axis=1).map(visible)
         parts += [table.to_string(index=False), *(["\n".join(filled)] if filled else [])]
     return "\n\n".join(parts)
 
