@@ -9,6 +9,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -83,10 +84,16 @@ def csv_text(frame: Any, *, number: str | None = None, **options: Any) -> str:
     return safe.to_csv(**options, quoting=csv.QUOTE_ALL) if "\r" in text else text
 
 
-def read_csv(path: Any, **options: Any) -> Any:
-    """Read a table of `csv_text` as it was: only empty cells are missing values."""
+def read_csv(path: Path, **options: Any) -> Any:
+    """Read a table of `csv_text` as it was: only empty cells are missing values.
+
+    Raises `ValueError` for duplicate columns, which pandas would rename."""
     import pandas as pd
 
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file), [])
+    if twice := dict.fromkeys(name for name in header if header.count(name) > 1):
+        raise ValueError(f"duplicate columns {', '.join(map(repr, twice))}; keep one of each")
     options = {"keep_default_na": False, "na_values": [""]} | options
     return _mapped(pd.read_csv(path, **options), text_of_cell)
 

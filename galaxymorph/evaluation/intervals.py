@@ -19,12 +19,10 @@ Student's t follow Satterthwaite (1946): S - 1 for the first term, infinite for 
 **Bootstrap.** Galaxies are drawn with replacement (Efron 1979), within strata if there are any;
 intervals are percentiles. They cover the sampling of galaxies only, not of training runs.
 
-**No certainty from nothing.** What never occurred among n galaxies never occurs in a bootstrap draw
-of them, so an interval would have no width where all or none are right. In a stratum whose galaxies
-are all alike, the outcomes that it lacks therefore enter each draw as one galaxy of each kind
-(`unseen`): for n right ones the interval then ends near 1 - 3 / n, the rule of three (Hanley &
-Lippman-Hand 1983). An interval that still has no width is unknown (NaN), and so is that of an
-unbounded statistic of fewer than `FEWEST` galaxies.
+What never occurred among n galaxies never occurs in their draws. So draws of a stratum whose
+galaxies are all right or all wrong include one galaxy of the unseen kind (`unseen`): the interval of
+n right ones ends near 1 - 3 / n, the rule of three (Hanley & Lippman-Hand 1983). Intervals that
+still have no width, or are of losses of fewer than `FEWEST` galaxies, are unknown (NaN).
 """
 
 import math
@@ -59,9 +57,7 @@ class Mean(NamedTuple):
     freedom: float  # degrees of freedom of Student's t; infinite (normal) for one seed
 
     def margin(self, level: float = LEVEL) -> float:
-        """Half the width of the interval, and the smallest |value| with p < level.
-
-        NaN if nothing varies, as the error is then unknown."""
+        """Half the width of the interval, the smallest |value| with p < level; NaN if unknown."""
         return float(student.ppf(1 - level / 2, self.freedom)) * (self.error or math.nan)
 
     def interval(self, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
@@ -183,11 +179,8 @@ def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
     """Return the 2.5th and 97.5th percentiles over draws, ignoring NaN; NaN if they coincide."""
     if not len(drawn):
         return np.full((2, *drawn.shape[1:]), np.nan)
-    if not np.isnan(drawn).any():
-        ends = np.percentile(drawn, [2.5, 97.5], axis=0)
-    else:
-        empty = np.isnan(drawn).all(0)
-        ends = np.nanpercentile(np.where(empty, 0.0, drawn), [2.5, 97.5], axis=0)
+    found: Any = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+    ends = found(np.where(np.isnan(drawn).all(0), 0.0, drawn), [2.5, 97.5], axis=0)
     return np.where(ends[0] == ends[1], np.nan, ends)
 
 
@@ -216,8 +209,7 @@ def estimated(
     Args:
         scores: function of weights `(draw, galaxy)` that returns an array `(draw, ...)`.
         pseudo: number of galaxies after these that take part in the draws only.
-        bounded: which scores have bounds; of fewer than `FEWEST` galaxies only these have an
-            interval.
+        bounded: which scores have bounds, and so an interval also with few galaxies.
         options: passed to `draws`; without draws, low, high and variance are NaN."""
     value = scores(np.r_[np.ones(n), np.zeros(pseudo)][None])
     drawn = np.concatenate([value[:0], *map(scores, draws(n + pseudo, **options))])

@@ -55,16 +55,12 @@ def evaluate(
     Raises `ValueError` if the split has no labelled galaxies."""
     part = predictions.labelled(split)
     drawn = _with_unseen(part)
-    numbers = estimated(
-        lambda weights: _scores(weights, drawn),
-        len(part.true),
-        pseudo=len(drawn.true) - len(part.true),
-        bounded=np.r_[[name not in LOSSES for name in OVERALL], [True] * 4 * part.p.shape[1]],
-        strata=drawn.true,
-        n_bootstrap=n_bootstrap,
-        seed=seed,
-    )
-    table = pd.DataFrame(_rows(part, predictions.classes, split)).assign(**numbers)
+    table = pd.DataFrame(_rows(part, predictions.classes, split))
+    options: Any = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": drawn.true}
+    options |= {"bounded": ~table["metric"].isin(LOSSES).to_numpy()}
+    options |= {"pseudo": len(drawn.true) - len(part.true)}
+    numbers = estimated(lambda weights: _scores(weights, drawn), len(part.true), **options)
+    table = table.assign(**numbers)
     in_closed_form = variance_of_mean(part.right.astype(float), HALVES)
     table.loc[table["metric"] == "accuracy", "variance"] = in_closed_form
     return table.reindex(columns=["metric", "class", *numbers, "n", "note"])

@@ -83,9 +83,7 @@ def tested(row: Mapping[str, Any]) -> str:
 
 
 def too_few(n: Any) -> str:
-    """Return `5 test galaxies are too few for a verdict (at least 12)`, or "" if they are enough.
-
-    With fewer than `LEAST`, a difference of 0.5 cannot be significant."""
+    """Return `5 test galaxies are too few for a verdict (at least 12)`, "" if they are enough."""
     are = "galaxy is" if n == 1 else "galaxies are"
     return "" if n >= LEAST else f"{n} test {are} too few for a verdict (at least {LEAST})"
 

@@ -10,7 +10,6 @@ and `Votes` are valid by construction and need no further checks. Errors give ro
 of the file, where the header is line 1.
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,14 +296,8 @@ def read_votes(path: Path | str) -> Votes:
 
 def _read(path: Path | str, make: Callable[[pd.DataFrame], Table], **options: Any) -> Table:
     texts: Any = dict.fromkeys(["id", "split", "label"], str)
-    table = read_csv(path, dtype=texts, **{"na_values": []} | options)
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            header = next(csv.reader(file))
-        twice = listing(dict.fromkeys(name for name in header if name and header.count(name) > 1))
-        if twice:  # pandas would rename them
-            raise ValueError(f"duplicate columns {twice}; keep one of each")
-        return make(table)
+        return make(read_csv(Path(path), dtype=texts, **{"na_values": []} | options))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

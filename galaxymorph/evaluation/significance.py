@@ -19,22 +19,9 @@ from jaxtyping import Int
 from numpy import ndarray
 from scipy.stats import binom, binomtest
 
+from galaxymorph.evaluation import intervals
 from galaxymorph.evaluation.entries import Entries, Entry
-from galaxymorph.evaluation.intervals import (
-    FEWEST,
-    LEAST,
-    LEVEL,
-    Names,
-    Strata,
-    Values,
-    bootstrap_means,
-    holm,
-    over_seeds,
-    percentiles,
-    share_in_common,
-    unseen,
-    variance_of_mean,
-)
+from galaxymorph.evaluation.intervals import LEAST, LEVEL, Names, Strata, Values, holm, unseen
 from galaxymorph.evaluation.predictions import Votes
 
 
@@ -117,7 +104,7 @@ def pairs(
                 errors.append(least)
         corrected = holm(np.array([row["p"] for row in rows], float))
         for row, least, p in zip(rows, errors, corrected, strict=True):
-            more = {"p_holm": float(p), "resolved": bool(p < LEVEL) and row["n_test"] >= LEAST}
+            more = {"p_holm": float(p), "resolved": p < LEVEL and row["n_test"] >= LEAST}
             found.append(row | more | {"resolvable": least(LEVEL / len(rows))})
     kinds: dict[str, Any] = {"a": "str", "b": "str"}
     kinds |= dict.fromkeys(["n_labels", "seeds", "n_test"], "Int64")
@@ -194,7 +181,7 @@ def _tested(
     values, first = pd.DataFrame(columns).sort_index(), next(iter(scores.values()))
     strata = pd.Series(first.strata, first.ids).sort_index().to_numpy()
     options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": strata}
-    means = bootstrap_means(values.to_numpy(), **options)
+    means = intervals.bootstrap_means(values.to_numpy(), **options)
     drawn = pd.DataFrame(statistic.of_mean(means), columns=values.columns)
     return _Tested(values, drawn, strata)
 
@@ -206,15 +193,16 @@ def _compared(
     both = [each.values[[a, b]].to_numpy().T for each in tested]
     of_a, of_b = np.array([[statistic.of_mean(x.mean()) for x in pair] for pair in both]).T
     influences = (statistic.linear(x) - statistic.linear(y) for x, y in both)
-    variances = [variance_of_mean(x, HALF_EACH if statistic.share else ()) for x in influences]
-    common = share_in_common([each.values.index.to_numpy() for each in tested])
-    mean = over_seeds((of_a - of_b).tolist(), variances, common)
+    added = HALF_EACH if statistic.share else ()
+    variances = [intervals.variance_of_mean(x, added) for x in influences]
+    common = intervals.share_in_common([each.values.index.to_numpy() for each in tested])
+    mean = intervals.over_seeds((of_a - of_b).tolist(), variances, common)
     gains = [_gains(each, a, b, statistic) for each in tested]
     (low, high), p, test, least = mean.interval(), mean.p, "t over seeds", mean.margin
     if len(tested) == 1:
         test = "normal, one seed"
         if len(gains[0]):
-            low, high = percentiles(gains[0])
+            low, high = intervals.percentiles(gains[0])
         if statistic.share:
             won, lost = (int((sign * (both[0][0] - both[0][1]) > 0).sum()) for sign in (1, -1))
             p, test = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0, "McNemar"
@@ -230,14 +218,14 @@ def _compared(
 
 
 def _gains(tested: _Tested, a: str, b: str, statistic: Statistic) -> Values:
-    """Return the difference of two methods in each bootstrap draw (`intervals.unseen`).
+    """Return the difference of two methods in each bootstrap draw (`unseen`).
 
     NaN for an RMSE of fewer than `FEWEST` galaxies."""
     gains, n = (tested.draws[a] - tested.draws[b]).to_numpy(), len(tested.values)
     if statistic.share:
         apart = (tested.values[a] - tested.values[b]).to_numpy()
         return gains + unseen(apart, tested.strata, least=-1.0, n_bootstrap=len(gains), seed=0)
-    return gains if n >= FEWEST else np.full(len(gains), math.nan)
+    return gains if n >= intervals.FEWEST else np.full(len(gains), math.nan)
 
 
 def _exact(disagreed: int, n: int) -> Callable[[float], float]:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph.evaluation import phrases
-from galaxymorph.evaluation.entries import BETWEEN, Entries, budget, is_control, labels, words
+from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
 from galaxymorph.evaluation.phrases import extent, listed, number, say, too_few
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols with a pre-trained encoder
@@ -113,29 +113,6 @@ def refusals(table: pd.DataFrame) -> list[str]:
     """Say for which numbers of labels there are too few test galaxies for a verdict."""
     few = [(labels(n_labels), _too_few(rows)) for n_labels, rows in _budgets(table)]
     return [f"With {name}, {why}." for name, why in few if why]
-
-
-def cautions(entries: Entries) -> list[str]:
-    """Name what makes a comparison of classes mean less than it seems.
-
-    Test sets that lack a class, methods that give every test galaxy the same class, and methods
-    with equal probabilities for all of them (one method under two names?)."""
-    absent, constant, alike = dict[Any, None](), list[Any](), dict[Any, list[str]]()
-    titles = entries.titles()
-    for (method, n_labels), group in entries.where(lambda e: e.predictions).groups().items():
-        tables = [(entry.seed, entry.predictions) for entry in group if entry.predictions]
-        parts = [(seed, table.classes, table.labelled()) for seed, table in tables]
-        taken = {names[k] for _, names, part in parts for k in part.predicted}
-        if len(taken) == 1 and method != BASELINE:
-            constant.append((labels(n_labels), titles[method], *taken))
-        for seed, names, part in parts:
-            there = tuple(name for k, name in enumerate(names) if k in part.true)
-            if len(there) < len(names):
-                absent[seed, there, tuple(name for name in names if name not in there)] = None
-        p = [(str(seed), part.p[part.ids.argsort()].round(6).tobytes()) for seed, _, part in parts]
-        alike.setdefault((labels(n_labels), *sorted(p)), []).append(titles[method])
-    same = [(key[0], names) for key, names in alike.items() if len(names) > 1]
-    return say("cautions", absent=list(absent), constant=constant, alike=same)
 
 
 # ---- the parts

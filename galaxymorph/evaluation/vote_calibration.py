@@ -1,7 +1,6 @@
 """Coverage and calibration of predicted vote fractions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,17 +8,10 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import betabinom, binom
 
-from galaxymorph.evaluation.intervals import estimated, wilson
+from galaxymorph.evaluation import vote_metrics
+from galaxymorph.evaluation.intervals import estimated
 from galaxymorph.evaluation.predictions import Fractions, Votes
-from galaxymorph.evaluation.vote_metrics import (
-    MEMBERS,
-    QUESTION_OF,
-    QUESTIONS,
-    SCOPES,
-    STARTS,
-    observed,
-    shares,
-)
+from galaxymorph.evaluation.vote_metrics import MEMBERS, QUESTION_OF, QUESTIONS, SCOPES, STARTS
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -61,18 +53,17 @@ def coverage(
     table = pd.DataFrame(rows, columns=["question", "level"])
     numbers = {"coverage": found["value"], "low": found["low"], "high": found["high"]}
     table = table.assign(**{name: each.T.ravel() for name, each in numbers.items()})
-    table = table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
-    return _with_width(table, "coverage") if n_bootstrap else table
+    return table.assign(error=np.repeat(error, len(levels)), n=np.repeat(n, len(levels)))
 
 
 def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.DataFrame:
     """Compare predicted with voted fractions per question, in bins of equal width.
 
     Columns: question (all its answers together; or overall), bin (centre), predicted, observed
-    (means), low, high (observed +- 1.96 standard errors, treating answers as independent) and n
-    (pairs of galaxy and answer). Empty bins are omitted."""
+    (means), low, high (observed +- 1.96 standard errors, treating answers as independent;
+    NaN if they do not vary) and n (pairs of galaxy and answer). Empty bins are omitted."""
     part = votes.labelled(split)
-    true, predicted = observed(part), shares(part.predicted)
+    true, predicted = vote_metrics.observed(part), vote_metrics.shares(part.predicted)
     there = np.isfinite(true)
     question = np.broadcast_to(np.array(QUESTIONS)[QUESTION_OF], there.shape)[there]
     numbers = {"predicted": predicted[there], "observed": true[there]}
@@ -83,20 +74,11 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
     means = table.groupby(["question", "bin"], observed=True).agg(
         predicted=("predicted", "mean"),
         observed=("observed", "mean"),
-        low=("observed", lambda values: values.mean() - 1.96 * values.sem()),
-        high=("observed", lambda values: values.mean() + 1.96 * values.sem()),
+        low=("observed", lambda values: values.mean() - 1.96 * (values.sem() or np.nan)),
+        high=("observed", lambda values: values.mean() + 1.96 * (values.sem() or np.nan)),
         n=("observed", "size"),
     )
-    return _with_width(means.reset_index().astype({"question": str}), "observed")
-
-
-def _with_width(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Give shares that do not vary between their n galaxies the interval of Wilson (1927)."""
-    rows: Any = table.to_dict("records")
-    for row in rows:
-        if row["n"] and not row["low"] < row["high"]:
-            row["low"], row["high"] = wilson(round(row[name] * row["n"]), row["n"])
-    return pd.DataFrame(rows, columns=table.columns)
+    return means.reset_index().astype({"question": str})
 
 
 def _transform(part: Votes, *, seed: int) -> Fractions:
@@ -106,7 +88,11 @@ def _transform(part: Votes, *, seed: int) -> Fractions:
     counts = np.round(part.volunteers[:, None] * part.true)
     asked = np.add.reduceat(counts, STARTS, axis=1)[:, QUESTION_OF]
     there = asked > 0
-    k, n, p = counts[there].astype(int), asked[there].astype(int), shares(part.predicted)[there]
+    k, n, p = (
+        counts[there].astype(int),
+        asked[there].astype(int),
+        vote_metrics.shares(part.predicted)[there],
+    )
     if part.concentration is None:
         below, upto = binom.cdf(k - 1, n, p), binom.cdf(k, n, p)
     else:

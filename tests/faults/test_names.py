@@ -3,7 +3,6 @@ and methods, through everything that shows or stores a name. Takes about 20 s.""
 
 import base64
 import hashlib
-import io
 import json
 import re
 import warnings
@@ -19,6 +18,7 @@ from matplotlib.text import Text
 from nbconvert.filters.markdown import markdown2html
 
 from galaxymorph import project
+from galaxymorph.diagnostics import cautions
 from galaxymorph.escape import (
     cell,
     csv_text,
@@ -175,9 +175,10 @@ def test_a_cell_is_no_formula_and_comes_back(text):
 
 @settings(max_examples=40)
 @given(st.lists(TEXT, min_size=1, max_size=6))
-def test_tables_come_back(texts):
+def test_tables_come_back(tmp_path_factory, texts):
     frame = pd.DataFrame({"=name": texts, "value": np.arange(len(texts))})
-    file = io.StringIO(csv_text(frame), newline="")
+    file = tmp_path_factory.getbasetemp() / "table.csv"
+    file.write_text(csv_text(frame), encoding="utf-8", newline="")
     pd.testing.assert_frame_equal(read_csv(file, dtype={0: str}, na_values=[]), frame)
 
 
@@ -189,7 +190,7 @@ def test_numbers_stay_numbers():
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("p_a,p_a,p_a,p_a", "duplicate columns p_a"),
+        ("p_a,p_a,p_a,p_a", "duplicate columns 'p_a'"),
         ("p_a,p_", "not a valid class: a name is empty or nan"),
         ("p_a,p_nan", "not a valid class: a name is empty or nan"),
         ("p_a,p_ ", "not a valid class: a name is empty or nan"),
@@ -236,7 +237,7 @@ def test_the_report_shows_names_literally(folder):
     pairs = significance.pairs(every, n_bootstrap=20)
     verdicts, shown = verdict.verdicts(table, pairs), titled(table, titles)
     gains = pretraining_gain.differences(every, n_bootstrap=20)
-    said = verdict.cautions(every) + verdict.sentences(titled(verdicts, titles), shown)
+    said = cautions.sentences(every) + verdict.sentences(titled(verdicts, titles), shown)
     said += pretraining_gain.sentences(titled(gains, titles))
     step.summary([*said, *NASTY])
     for name, each in (("table", table), ("answer", verdicts), ("audit", shown[["method"]])):
