@@ -20,7 +20,7 @@ Student's t follow Satterthwaite (1946): S - 1 for the first term, infinite for 
 intervals are percentiles. They cover the sampling of galaxies only, not of training runs.
 
 What never occurred among n galaxies never occurs in their draws. So draws of a stratum whose
-galaxies are all right or all wrong include one galaxy of the unseen kind (`unseen`): the interval of
+galaxies are all right or all wrong include a galaxy of the unseen kind (`unseen`): the interval of
 n right ones ends near 1 - 3 / n, the rule of three (Hanley & Lippman-Hand 1983). Intervals that
 still have no width, or are of losses of fewer than `FEWEST` galaxies, are unknown (NaN).
 """
