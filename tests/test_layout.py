@@ -15,7 +15,7 @@ PATHS = {
     for path in PACKAGE.rglob("*.py")
 }
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-GROUND = {"project", "text", "pixels", "cache", "galaxy_zoo_tree"}
+GROUND = {"project", "text", "escape", "pixels", "cache", "galaxy_zoo_tree"}
 WINGS = {
     "ground": set(),
     "data": {"ground", "data", "mock"},

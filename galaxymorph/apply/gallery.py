@@ -10,6 +10,7 @@ from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.apply.images import read
 from galaxymorph.apply.stream import Remark
 from galaxymorph.data.found import Found
+from galaxymorph.escape import read_csv
 from galaxymorph.plots import gallery
 
 CLASSES = galaxy_zoo_tree.CLASSES[4]
@@ -21,7 +22,7 @@ def write(table: Path, found: Found, remarks: Sequence[Remark], *, model: Path) 
 
     For vote fractions the class is the one that most volunteers would arrive at, and the
     probability their fraction (`galaxy_zoo_tree.class_fractions`)."""
-    rows = pd.read_csv(table, dtype={"id": str, "GalaxyID": str}, keep_default_na=False)
+    rows = read_csv(table, dtype={"id": str, "GalaxyID": str}, na_values=[])
     total = len(rows)
     rows = rows.sample(min(total, gallery.MOST), random_state=0).sort_index()
     ids = rows.iloc[:, 0].to_numpy(str)

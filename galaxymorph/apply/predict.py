@@ -19,6 +19,7 @@ from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, progress, stream
 from galaxymorph.data.found import Found
+from galaxymorph.escape import csv_text
 from galaxymorph.learning import saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
@@ -132,7 +133,7 @@ def _joined(
     columns = ["GalaxyID", *galaxy_zoo_tree.COLUMNS]
     if classes:
         columns = ["id", *(f"p_{name}" for name in classes), "label"]
-    table = pd.DataFrame(columns=columns).to_csv(index=False, lineterminator="\n")
+    table = csv_text(pd.DataFrame(columns=columns))
     table += "".join(rows for _, rows, _ in batches)
     remarks = [remark for _, _, more in batches for remark in more]
     galaxies = sum(len(ids) for ids, _, _ in batches)
@@ -228,7 +229,7 @@ def _rows(ids: list[str], values: Values, classes: Sequence[str] | None, model: 
     table = pd.DataFrame(values.clip(0, 1), ids)
     if classes:
         table["label"] = [classes[k] for k in values.argmax(1)]
-    return table.to_csv(header=False, float_format="%.6f", lineterminator="\n")
+    return csv_text(table, number="%.6f", index=True, header=False)
 
 
 def _digest(content: bytes) -> str:

@@ -98,7 +98,7 @@ def of_predictions(table: pd.DataFrame, *, n_bootstrap: int = 2000, seed: int = 
             means = bootstrap_means(values[:, None], n_bootstrap=n_bootstrap, seed=seed)
             low, high = percentiles(means)[:, 0].tolist()
             if metric == "agreement" and agree.all() and n_bootstrap:
-                low = wilson(len(values), len(values))[0]
+                low, high = wilson(len(values), len(values))
         rows.append((metric, float(values.mean()), low, high, len(values)))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -117,7 +117,10 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
             what = f"{method}, {turns}, averaged {averaged}, {metric}"
             raise ValueError(f"{what}: duplicate seed {twice.iloc[0]}; keep one row per seed")
         n, kind = len(group), "t over seeds"
-        mean = intervals.over_seeds(group["value"].tolist(), [0.0] * n, 0.0)
+        values, variances = group["value"].tolist(), [0.0] * n
+        if len(set(values)) == 1:  # such as 1: what the galaxies of a seed may not have shown
+            variances = ((group["high"] - group["low"]) / 4).pow(2).fillna(0.0).tolist()
+        mean = intervals.over_seeds(values, variances, 0.0)
         ends = mean.interval(LOWEST.get(metric, 0.0), 1.0)
         if n == 1:
             kind, ends = "over galaxies", group[["low", "high"]].iloc[0]
@@ -161,7 +164,8 @@ def sentences(table: pd.DataFrame, val_accuracy: Mapping[str, float]) -> list[st
 
     def share(turns: str, averaged: bool = False, metric: str = "agreement", sign: str = "") -> str:
         row: Any = rows.loc[(turns, averaged, metric)]
-        return f"{row.value:{sign}.3f} [{row.low:{sign}.3f}, {row.high:{sign}.3f}]"
+        row = {metric: row["value"], f"{metric}_low": row["low"], f"{metric}_high": row["high"]}
+        return phrases.with_interval(row, metric, f"{sign}.3f")
 
     first: Any = rows.loc[("angles", False, "agreement")]
     return [

@@ -113,7 +113,8 @@ class Entries(tuple[Entry, ...]):
     def titles(self) -> dict[str, str]:
         """Return the title of each method; if titles coincide, the method name is appended."""
         found = {entry.method: entry.method for entry in self}
-        found |= {entry.method: entry.title for entry in self if entry.title}
+        titled = [(entry.method, entry.title) for entry in self if entry.title]
+        found |= {method: title.replace(BETWEEN, "/") for method, title in titled}
         n = Counter(found.values())
         return {name: t if n[t] == 1 else f"{t} ({name})" for name, t in found.items()}
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
+from galaxymorph.escape import visible
 from galaxymorph.evaluation import comparison, phrases
 from galaxymorph.evaluation.entries import words
 
@@ -55,7 +56,7 @@ def latex(table: pd.DataFrame) -> str:
 
 def escape(text: str) -> str:
     """Escape text for LaTeX, which then prints it literally."""
-    return "".join(SPECIAL.get(character, character) for character in text)
+    return "".join(SPECIAL.get(character, character) for character in visible(text))
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:

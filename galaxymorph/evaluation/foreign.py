@@ -32,11 +32,13 @@ import pandas as pd
 import yaml
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.escape import text_of_cell
 from galaxymorph.evaluation.predictions import (
     PREDICTIONS,
     ROUNDING,
     TOLERANCE,
     Predictions,
+    check_classes,
     in_rows,
     predictions_in,
 )
@@ -178,7 +180,7 @@ def _filled(file: Brought, *, truth: bool) -> bool:
         file.problems.append(getattr(error, "strerror", None) or str(error))
         return False
     rows = {what: cells[used[what]] if what in used else "" for what in FIELDS}
-    rows = pd.DataFrame(rows, cells.index, dtype=str)
+    rows = pd.DataFrame(rows, cells.index, dtype=str).map(text_of_cell)
     rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
     file.rows, file.hard = rows.assign(split=rows.split.str.lower()), "taken" in used
     file.p = _probabilities(file, cells.loc[:, p]) if p else pd.get_dummies(rows.taken, dtype=float)
@@ -207,6 +209,7 @@ def _columns(columns: Sequence[str], *, truth: bool) -> tuple[dict[str, str], li
     if missing:
         have = listing(columns, 12)
         raise ValueError(f"missing column {' and '.join(missing)}; the file has {have}")
+    check_classes([name.removeprefix("p_") for name in p])
     if len(p) == 1:
         raise ValueError(f"{p[0]} is the only column p_<class>; expected one per class")
     return used, p
@@ -266,6 +269,9 @@ def _checked_together(
         complete = False
     given = [list(file.p.columns) for file in files if not file.hard]
     classes = given[0] if given else sorted(known.true.dropna().unique())
+    if complete and len(classes) == 1:
+        what = f"one class, {classes[0]!r}; a comparison needs galaxies of two or more"
+        problems.append(f"all labels are of {what}")
     predicted = {key for file in files for key in file.rows.key}
     for file in every:
         file.rows = file.rows.join(known, on="key").fillna("")

@@ -18,6 +18,11 @@ Student's t follow Satterthwaite (1946): S - 1 for the first term, infinite for 
 
 **Bootstrap.** Galaxies are drawn with replacement (Efron 1979), within strata if there are any;
 intervals are percentiles. They cover the sampling of galaxies only, not of training runs.
+
+What never occurred among n galaxies never occurs in their draws. So draws of a stratum whose
+galaxies are all right or all wrong include a galaxy of the unseen kind (`unseen`): the interval of
+n right ones ends near 1 - 3 / n, the rule of three (Hanley & Lippman-Hand 1983). Intervals that
+still have no width, or are of losses of fewer than `FEWEST` galaxies, are unknown (NaN).
 """
 
 import math
@@ -33,6 +38,8 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
+FEWEST = 6  # galaxies; the range of fewer values contains their median in less than 95 % of cases
+LEAST = 12  # test galaxies for a verdict; half of fewer are too few to be significant (McNemar)
 BLOCK = 2**22  # bootstrap weights in memory at once
 HALVES = ((0.0, 1.0), (1.0, 1.0))  # add one right and one wrong galaxy: variance is never 0
 
@@ -50,8 +57,8 @@ class Mean(NamedTuple):
     freedom: float  # degrees of freedom of Student's t; infinite (normal) for one seed
 
     def margin(self, level: float = LEVEL) -> float:
-        """Half the width of the interval, and the smallest |value| with p < level."""
-        return float(student.ppf(1 - level / 2, self.freedom)) * self.error
+        """Half the width of the interval, the smallest |value| with p < level; NaN if unknown."""
+        return float(student.ppf(1 - level / 2, self.freedom)) * (self.error or math.nan)
 
     def interval(self, least: float = -math.inf, most: float = math.inf) -> tuple[float, float]:
         """The 95 % interval, clipped to the range of the statistic."""
@@ -60,9 +67,9 @@ class Mean(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided p-value for a true value of 0."""
+        """Two-sided p-value for a true value of 0; 1 if nothing varies."""
         if not self.error:
-            return 1.0 if not self.value else 0.0
+            return 1.0
         return float(2 * student.sf(abs(self.value) / self.error, self.freedom))
 
 
@@ -75,7 +82,7 @@ def over_seeds(values: Sequence[float], variances: Sequence[float], common: floa
             from bootstrap draws).
         common: fraction of test galaxies that two seeds share (`share_in_common`)."""
     n, v = len(values), float(np.mean(variances))
-    between = float(np.var(values, ddof=1)) if n > 1 else 0.0
+    between = float(np.var(values, ddof=1)) if len(set(values)) > 1 else 0.0
     own = max(between, (1 - common) * v) / n
     variance = own + common * v
     freedom = (n - 1) * (variance / own) ** 2 if own > 0 and n > 1 else math.inf
@@ -169,25 +176,44 @@ def draws(
 
 
 def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
-    """Return the 2.5th and 97.5th percentiles over draws, ignoring NaN; NaN without draws."""
+    """Return the 2.5th and 97.5th percentiles over draws, ignoring NaN; NaN if they coincide."""
     if not len(drawn):
         return np.full((2, *drawn.shape[1:]), np.nan)
-    if not np.isnan(drawn).any():
-        return np.percentile(drawn, [2.5, 97.5], axis=0)
-    empty = np.isnan(drawn).all(0)
-    ends = np.nanpercentile(np.where(empty, 0.0, drawn), [2.5, 97.5], axis=0)
-    return np.where(empty, np.nan, ends)
+    found: Any = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+    ends = found(np.where(np.isnan(drawn).all(0), 0.0, drawn), [2.5, 97.5], axis=0)
+    return np.where(ends[0] == ends[1], np.nan, ends)
 
 
-def estimated(scores: Callable[[Any], Any], n: int, **options: Any) -> dict[str, ndarray]:
+def unseen(
+    values: Values, strata: Strata, *, least: float, n_bootstrap: int, seed: int
+) -> Float[ndarray, " draw"]:
+    """Return what unseen outcomes, `least` or 1, add to the mean of each bootstrap draw.
+
+    Draws of a stratum whose values are all equal include one galaxy of each other outcome."""
+    rng, added = np.random.default_rng((seed, 1)), np.zeros(n_bootstrap)
+    for k in np.unique(strata):
+        own = values[strata == k]
+        others = np.array([x for x in (least, 1.0) if x != own[0]])
+        if (own == own[0]).all():
+            chances = [1 / (len(own) + len(others))] * len(others)
+            counts = rng.multinomial(len(own), [*chances, 1 - sum(chances)], n_bootstrap)
+            added += counts[:, :-1] @ (others - own[0])
+    return added / len(values)
+
+
+def estimated(
+    scores: Callable[[Any], Any], n: int, *, pseudo: int = 0, bounded: Any = False, **options: Any
+) -> dict[str, ndarray]:
     """Return the scores of n galaxies (value) with their bootstrap low, high and variance.
 
     Args:
         scores: function of weights `(draw, galaxy)` that returns an array `(draw, ...)`.
+        pseudo: number of galaxies after these that take part in the draws only.
+        bounded: which scores have bounds, and so an interval also with few galaxies.
         options: passed to `draws`; without draws, low, high and variance are NaN."""
-    value = scores(np.ones((1, n)))
-    drawn = np.concatenate([value[:0], *map(scores, draws(n, **options))])
-    low, high = percentiles(drawn)
+    value = scores(np.r_[np.ones(n), np.zeros(pseudo)][None])
+    drawn = np.concatenate([value[:0], *map(scores, draws(n + pseudo, **options))])
+    low, high = np.where(bounded | (n >= FEWEST), percentiles(drawn), np.nan)
     variance = drawn.var(axis=0) if len(drawn) else low
     return {"value": value[0], "low": low, "high": high, "variance": variance}
 

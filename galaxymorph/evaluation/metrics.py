@@ -33,6 +33,7 @@ from galaxymorph.evaluation.predictions import Numbers, Part, Predictions
 OVERALL = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "auc")
 OVERALL += ("log_loss", "brier")
 PER_CLASS = ("precision", "recall", "f1", "auc")
+LOSSES = ("log_loss", "brier")
 
 Weights = Float[ndarray, "draw galaxy"]
 OfClasses = Bool[ndarray, " class"]
@@ -46,16 +47,20 @@ def evaluate(
     Columns: metric, `class` (empty for overall metrics), value, low, high, variance, n (galaxies,
     or galaxies of the class) and note (why a value is NaN or set by convention, else empty).
 
-    low and high: central 95 % of the bootstrap draws, stratified by true class; NaN if
-    `n_bootstrap=0`. They coincide if all galaxies are classified correctly; see `resolvable` in
-    `significance.pairs` for the sensitivity of such a test set. variance: sampling variance of the
+    low and high: central 95 % of the bootstrap draws, stratified by true class; NaN if unknown or
+    `n_bootstrap=0`. Draws of a class whose galaxies are all right, or all wrong, include one of the
+    other kind, except for log_loss and brier (see `intervals`). variance: sampling variance of the
     value, for `intervals.over_seeds`; closed form for the accuracy, else from the draws.
 
     Raises `ValueError` if the split has no labelled galaxies."""
     part = predictions.labelled(split)
-    options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": part.true}
-    numbers = estimated(lambda weights: _scores(weights, part), len(part.true), **options)
-    table = pd.DataFrame(_rows(part, predictions.classes, split)).assign(**numbers)
+    drawn = _with_unseen(part)
+    table = pd.DataFrame(_rows(part, predictions.classes, split))
+    options: Any = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": drawn.true}
+    options |= {"bounded": ~table["metric"].isin(LOSSES).to_numpy()}
+    options |= {"pseudo": len(drawn.true) - len(part.true)}
+    numbers = estimated(lambda weights: _scores(weights, drawn), len(part.true), **options)
+    table = table.assign(**numbers)
     in_closed_form = variance_of_mean(part.right.astype(float), HALVES)
     table.loc[table["metric"] == "accuracy", "variance"] = in_closed_form
     return table.reindex(columns=["metric", "class", *numbers, "n", "note"])
@@ -146,12 +151,26 @@ def _rows(part: Part, names: tuple[str, ...], split: str) -> Iterator[dict[str, 
             yield {"metric": metric, "class": name, "n": int(count[k]), "note": note}
 
 
+def _with_unseen(part: Part) -> Part:
+    """Add a galaxy to each class without a right or without a wrong one, certain and of that kind.
+
+    A wrong one is certain of the class for which its class is most easily taken. Ids are empty."""
+    n_classes = part.p.shape[1]
+    for k in np.unique(part.true) if n_classes > 1 else ():
+        own = part.true == k
+        if len(set(part.right[own])) == 1:
+            others = np.where(np.arange(n_classes) == k, -1.0, part.p[own].mean(0))
+            taken = others.argmax() if part.right[own][0] else k
+            added = np.array([""], object), np.array([k]), np.eye(n_classes)[[taken]]
+            part = Part(*map(np.concatenate, zip(part, added, strict=True)))
+    return part
+
+
 def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:
     """Compute all metrics, in the order of `_rows`, for many weightings of the galaxies at once.
 
     In every draw the weights of a class sum to its number of galaxies."""
-    true, p = part.true, part.p
-    n, n_classes = p.shape
+    true, p, n_classes, real = part.true, part.p, part.p.shape[1], part.ids != ""
     cell = np.eye(n_classes**2)[true * n_classes + part.predicted]
     matrix = (weights @ cell).reshape(len(weights), n_classes, n_classes)
     present, two_sided = _classes(part)
@@ -165,10 +184,11 @@ def _scores(weights: Weights, part: Part) -> Float[ndarray, "draw metric"]:
         scores[3][:, k] = _auc(weights, true == k, p[:, k])
     precision, recall, f1 = scores[:3][:, :, present].mean(2)
     auc = scores[3][:, two_sided].mean(1) if two_sided.any() else np.full(len(weights), np.nan)
-    likely = np.maximum(p[np.arange(n), true], np.finfo(float).eps)
+    likely = np.maximum(p[np.arange(len(p)), true], np.finfo(float).eps)
     missed = ((p - np.eye(n_classes)[true]) ** 2).sum(1)
-    log_loss, brier = (weights @ each / n for each in (-np.log(likely), missed))
-    overall = (right.sum(1) / n, recall, precision, recall, f1, auc, log_loss, brier)
+    n = np.maximum(weights[:, real].sum(1), 1)
+    log_loss, brier = (weights @ (each * real) / n for each in (-np.log(likely), missed))
+    overall = (right.sum(1) / weights.sum(1), recall, precision, recall, f1, auc, log_loss, brier)
     return np.column_stack([*overall, *scores])
 
 
@@ -183,4 +203,4 @@ def _auc(
         for which in (positive, ~positive)
     )
     below = np.cumsum(down, axis=1) - down / 2
-    return (up * below).sum(1) / (positive.sum() * (~positive).sum())
+    return (up * below).sum(1) / (up.sum(1) * down.sum(1))

@@ -1,5 +1,6 @@
 """Phrases shared by tables and sentences; whole sentences are in `templates/*.txt`."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from galaxymorph.evaluation.entries import budget, labels, words
+from galaxymorph.evaluation.intervals import LEAST
 from galaxymorph.text import listing
 
 
@@ -80,8 +82,16 @@ def tested(row: Mapping[str, Any]) -> str:
     return f"{seeds_text(row['seeds'])}, {row['n_test']:,} test galaxies{each}"
 
 
+def too_few(n: Any) -> str:
+    """Return `5 test galaxies are too few for a verdict (at least 12)`, "" if they are enough."""
+    are = "galaxy is" if n == 1 else "galaxies are"
+    return "" if n >= LEAST else f"{n} test {are} too few for a verdict (at least {LEAST})"
+
+
 def interval(low: float, high: float, form: str = ".3f") -> str:
     """Return `95 % interval 0.801 to 0.843`."""
+    if math.isnan(low):
+        return "interval unknown"
     return f"95 % interval {low:{form}} to {high:{form}}"
 
 

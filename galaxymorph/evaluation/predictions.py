@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.escape import read_csv
 from galaxymorph.text import listing
 
 PREDICTIONS, VOTES, NOT_RUN = "predictions.csv", "votes.csv", "not_run.json"
@@ -126,6 +127,7 @@ class Predictions(Galaxies):
     def __post_init__(self) -> None:
         super().__post_init__()
         k = len(self.classes)
+        check_classes(self.classes)
         if self.p.shape[1] != k:
             raise ValueError(f"{self.p.shape[1]} probabilities per galaxy, but {k} classes")
         if len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < k:
@@ -207,6 +209,16 @@ class Votes(Galaxies):
         return pd.concat([pd.DataFrame(head), *parts], axis=1)
 
 
+def check_classes(names: Sequence[str]) -> None:
+    """Raise `ValueError` for classes without a name, or with the same one."""
+    twice = listing(dict.fromkeys(repr(name) for name in names if names.count(name) > 1))
+    if twice:
+        raise ValueError(f"duplicate class {twice}; give every class a name of its own")
+    if any(not name.strip() or name.lower() == "nan" for name in names):
+        why = "empty or nan, which would mean a missing label"
+        raise ValueError(f"not a valid class: a name is {why}; rename it")
+
+
 # ---- from arrays
 
 
@@ -284,9 +296,8 @@ def read_votes(path: Path | str) -> Votes:
 
 def _read(path: Path | str, make: Callable[[pd.DataFrame], Table], **options: Any) -> Table:
     texts: Any = dict.fromkeys(["id", "split", "label"], str)
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, **options)
     try:
-        return make(table)
+        return make(read_csv(Path(path), dtype=texts, **{"na_values": []} | options))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

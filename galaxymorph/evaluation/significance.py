@@ -19,19 +19,9 @@ from jaxtyping import Int
 from numpy import ndarray
 from scipy.stats import binom, binomtest
 
+from galaxymorph.evaluation import intervals
 from galaxymorph.evaluation.entries import Entries, Entry
-from galaxymorph.evaluation.intervals import (
-    LEVEL,
-    Names,
-    Strata,
-    Values,
-    bootstrap_means,
-    holm,
-    over_seeds,
-    percentiles,
-    share_in_common,
-    variance_of_mean,
-)
+from galaxymorph.evaluation.intervals import LEAST, LEVEL, Names, Strata, Values, holm, unseen
 from galaxymorph.evaluation.predictions import Votes
 
 
@@ -93,7 +83,8 @@ def pairs(
     those of `difference`, and
 
     * p_holm: p, corrected for the number of pairs with the same labels (Holm 1979).
-    * resolved: p_holm < 0.05; otherwise the methods are statistically tied.
+    * resolved: p_holm < 0.05 with at least `LEAST` test galaxies; otherwise the methods are
+      statistically tied.
     * resolvable: smallest difference that would be resolved regardless of the other pairs, i.e.
       with p = 0.05 / number of pairs, for the observed number of disagreements.
     """
@@ -113,7 +104,7 @@ def pairs(
                 errors.append(least)
         corrected = holm(np.array([row["p"] for row in rows], float))
         for row, least, p in zip(rows, errors, corrected, strict=True):
-            more = {"p_holm": float(p), "resolved": bool(p < LEVEL)}
+            more = {"p_holm": float(p), "resolved": p < LEVEL and row["n_test"] >= LEAST}
             found.append(row | more | {"resolvable": least(LEVEL / len(rows))})
     kinds: dict[str, Any] = {"a": "str", "b": "str"}
     kinds |= dict.fromkeys(["n_labels", "seeds", "n_test"], "Int64")
@@ -175,6 +166,7 @@ class _Tested(NamedTuple):
 
     values: pd.DataFrame  # scores by galaxy (index id)
     draws: pd.DataFrame  # statistic by bootstrap draw, paired between methods
+    strata: Strata
 
 
 def _tested(
@@ -184,13 +176,14 @@ def _tested(
     found = {name: statistic.scores(entry) for name, entry in entries.items()}
     scores = {name: each for name, each in found.items() if each is not None}
     if not scores:
-        return _Tested(pd.DataFrame(), pd.DataFrame())
+        return _Tested(pd.DataFrame(), pd.DataFrame(), np.zeros(0, int))
     columns = {name: pd.Series(each.values, each.ids) for name, each in scores.items()}
     values, first = pd.DataFrame(columns).sort_index(), next(iter(scores.values()))
     strata = pd.Series(first.strata, first.ids).sort_index().to_numpy()
     options = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": strata}
-    means = bootstrap_means(values.to_numpy(), **options)
-    return _Tested(values, pd.DataFrame(statistic.of_mean(means), columns=values.columns))
+    means = intervals.bootstrap_means(values.to_numpy(), **options)
+    drawn = pd.DataFrame(statistic.of_mean(means), columns=values.columns)
+    return _Tested(values, drawn, strata)
 
 
 def _compared(
@@ -200,26 +193,39 @@ def _compared(
     both = [each.values[[a, b]].to_numpy().T for each in tested]
     of_a, of_b = np.array([[statistic.of_mean(x.mean()) for x in pair] for pair in both]).T
     influences = (statistic.linear(x) - statistic.linear(y) for x, y in both)
-    variances = [variance_of_mean(x, HALF_EACH if statistic.share else ()) for x in influences]
-    common = share_in_common([each.values.index.to_numpy() for each in tested])
-    mean = over_seeds((of_a - of_b).tolist(), variances, common)
-    gains = [(each.draws[a] - each.draws[b]).to_numpy() for each in tested]
+    added = HALF_EACH if statistic.share else ()
+    variances = [intervals.variance_of_mean(x, added) for x in influences]
+    common = intervals.share_in_common([each.values.index.to_numpy() for each in tested])
+    mean = intervals.over_seeds((of_a - of_b).tolist(), variances, common)
+    gains = [_gains(each, a, b, statistic) for each in tested]
     (low, high), p, test, least = mean.interval(), mean.p, "t over seeds", mean.margin
     if len(tested) == 1:
         test = "normal, one seed"
         if len(gains[0]):
-            low, high = percentiles(gains[0])
+            low, high = intervals.percentiles(gains[0])
         if statistic.share:
             won, lost = (int((sign * (both[0][0] - both[0][1]) > 0).sum()) for sign in (1, -1))
             p, test = float(binomtest(won, won + lost).pvalue) if won + lost else 1.0, "McNemar"
             least = _exact(won + lost, len(both[0][0]))
     ahead = gains if statistic.share else [-gain for gain in gains]
-    better = np.mean([(d > 0).mean() + (d == 0).mean() / 2 for d in ahead if len(d)] or [np.nan])
+    known = [d for d in ahead if len(d) and not np.isnan(d).any()]
+    better = np.mean([(d > 0).mean() + (d == 0).mean() / 2 for d in known] or [math.nan])
     found: dict[str, Any] = {"seeds": len(tested), "n_test": min(len(x) for x, _ in both)}
     found |= {f"{statistic.name}_a": float(of_a.mean()), f"{statistic.name}_b": float(of_b.mean())}
     found |= {"difference": mean.value, "low": float(low), "high": float(high), "p": p}
     most = 1.0 if statistic.share else math.inf
     return found | {"test": test, "p_better": float(better)}, lambda level: min(least(level), most)
+
+
+def _gains(tested: _Tested, a: str, b: str, statistic: Statistic) -> Values:
+    """Return the difference of two methods in each bootstrap draw (`unseen`).
+
+    NaN for an RMSE of fewer than `FEWEST` galaxies."""
+    gains, n = (tested.draws[a] - tested.draws[b]).to_numpy(), len(tested.values)
+    if statistic.share:
+        apart = (tested.values[a] - tested.values[b]).to_numpy()
+        return gains + unseen(apart, tested.strata, least=-1.0, n_bootstrap=len(gains), seed=0)
+    return gains if n >= intervals.FEWEST else np.full(len(gains), math.nan)
 
 
 def _exact(disagreed: int, n: int) -> Callable[[float], float]:

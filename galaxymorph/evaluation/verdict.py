@@ -1,5 +1,7 @@
 """Recommend a method for each number of labels, with its uncertainty, cost and ties.
 
+There is no verdict with fewer than `intervals.LEAST` test galaxies.
+
 Takes tables of `comparison.compare` and `significance.pairs` of the same entries.
 """
 
@@ -12,7 +14,7 @@ import pandas as pd
 
 from galaxymorph.evaluation import phrases
 from galaxymorph.evaluation.entries import BETWEEN, budget, is_control, labels, words
-from galaxymorph.evaluation.phrases import extent, listed, number, say
+from galaxymorph.evaluation.phrases import extent, listed, number, say, too_few
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols with a pre-trained encoder
 BASELINE = "majority"  # never looks at the images
@@ -24,7 +26,7 @@ COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
 
 
 def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Recommend a method for each number of labels, in ascending order.
+    """Recommend a method for each number of labels with enough test galaxies, in ascending order.
 
     The best choice has the highest mean accuracy on *validation* galaxies, so its test accuracy is
     unbiased by the choice. If any method lacks validation galaxies, test galaxies are used, and
@@ -46,7 +48,7 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     for n_labels, rows in _budgets(table):
         ranked = [row for row in rows if row["seeds"] and _is_method(row)]
         own = pairs.n_labels.isna() if n_labels is None else pairs.n_labels == n_labels
-        if ranked:
+        if ranked and not _too_few(rows):
             validated = not any(math.isnan(row["val_accuracy"]) for row in ranked)
             score = "val_accuracy" if validated else "accuracy"
             best = max(ranked, key=lambda row: (row[score], row["accuracy"]))
@@ -100,14 +102,26 @@ def sentences(verdicts: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     Takes from `table` what is missing or was skipped, and the accuracy of the majority baseline."""
     found = {budget(row): row for row in verdicts.to_dict("records")}
     budgets = [
-        (n_labels, found.get(n_labels), [row | {"is_method": _is_method(row)} for row in rows])
+        (n_labels, found.get(n_labels), _too_few(rows), [*filter(_is_method, rows)], rows)
         for n_labels, rows in _budgets(table)
     ]
     more = {"names": _names, "cheapest": _cheapest, "resolvable": _resolvable}
     return say("verdict", budgets=budgets, BASELINE=BASELINE, **more)
 
 
+def refusals(table: pd.DataFrame) -> list[str]:
+    """Say for which numbers of labels there are too few test galaxies for a verdict."""
+    few = [(labels(n_labels), _too_few(rows)) for n_labels, rows in _budgets(table)]
+    return [f"With {name}, {why}." for name, why in few if why]
+
+
 # ---- the parts
+
+
+def _too_few(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say that the methods among the rows have too few test galaxies, or return ""."""
+    n = [int(row["n_test"]) for row in rows if row["seeds"] and _is_method(row)]
+    return too_few(min(n)) if n else ""
 
 
 def _budgets(table: pd.DataFrame) -> Iterator[tuple[int | None, list[dict[Any, Any]]]]:

@@ -8,17 +8,10 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.stats import betabinom, binom
 
+from galaxymorph.evaluation import vote_metrics
 from galaxymorph.evaluation.intervals import estimated
 from galaxymorph.evaluation.predictions import Fractions, Votes
-from galaxymorph.evaluation.vote_metrics import (
-    MEMBERS,
-    QUESTION_OF,
-    QUESTIONS,
-    SCOPES,
-    STARTS,
-    observed,
-    shares,
-)
+from galaxymorph.evaluation.vote_metrics import MEMBERS, QUESTION_OF, QUESTIONS, SCOPES, STARTS
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
@@ -53,7 +46,8 @@ def coverage(
         blank = np.full(within.shape, np.nan)
         return np.divide(within, counts, out=blank, where=counts > 0).transpose(1, 0, 2)
 
-    found = estimated(covered, len(u), n_bootstrap=n_bootstrap, seed=seed)  # (level, scope)
+    options = {"n_bootstrap": n_bootstrap, "seed": seed, "bounded": True}
+    found = estimated(covered, len(u), **options)  # (level, scope)
     n, error = (there > 0).sum(0), abs(found["value"] - np.array(levels)[:, None]).mean(0)
     rows = [(name, level) for _, name in SCOPES[:12] for level in levels]
     table = pd.DataFrame(rows, columns=["question", "level"])
@@ -66,10 +60,10 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
     """Compare predicted with voted fractions per question, in bins of equal width.
 
     Columns: question (all its answers together; or overall), bin (centre), predicted, observed
-    (means), low, high (observed +- 1.96 standard errors, treating answers as independent) and n
-    (pairs of galaxy and answer). Empty bins are omitted."""
+    (means), low, high (observed +- 1.96 standard errors, treating answers as independent;
+    NaN if they do not vary) and n (pairs of galaxy and answer). Empty bins are omitted."""
     part = votes.labelled(split)
-    true, predicted = observed(part), shares(part.predicted)
+    true, predicted = vote_metrics.observed(part), vote_metrics.shares(part.predicted)
     there = np.isfinite(true)
     question = np.broadcast_to(np.array(QUESTIONS)[QUESTION_OF], there.shape)[there]
     numbers = {"predicted": predicted[there], "observed": true[there]}
@@ -80,8 +74,8 @@ def calibration(votes: Votes, *, bins: int = 10, split: str = "test") -> pd.Data
     means = table.groupby(["question", "bin"], observed=True).agg(
         predicted=("predicted", "mean"),
         observed=("observed", "mean"),
-        low=("observed", lambda values: values.mean() - 1.96 * values.sem()),
-        high=("observed", lambda values: values.mean() + 1.96 * values.sem()),
+        low=("observed", lambda values: values.mean() - 1.96 * (values.sem() or np.nan)),
+        high=("observed", lambda values: values.mean() + 1.96 * (values.sem() or np.nan)),
         n=("observed", "size"),
     )
     return means.reset_index().astype({"question": str})
@@ -94,7 +88,11 @@ def _transform(part: Votes, *, seed: int) -> Fractions:
     counts = np.round(part.volunteers[:, None] * part.true)
     asked = np.add.reduceat(counts, STARTS, axis=1)[:, QUESTION_OF]
     there = asked > 0
-    k, n, p = counts[there].astype(int), asked[there].astype(int), shares(part.predicted)[there]
+    k, n, p = (
+        counts[there].astype(int),
+        asked[there].astype(int),
+        vote_metrics.shares(part.predicted)[there],
+    )
     if part.concentration is None:
         below, upto = binom.cdf(k - 1, n, p), binom.cdf(k, n, p)
     else:

@@ -6,20 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from galaxymorph.evaluation import significance, vote_metrics
+from galaxymorph.evaluation import phrases, significance, vote_metrics
 from galaxymorph.evaluation.comparison import summary
 from galaxymorph.evaluation.entries import Entries, budget, words
 from galaxymorph.evaluation.intervals import HALVES, share, variance_of_mean
-from galaxymorph.evaluation.phrases import (
-    head,
-    interval,
-    number,
-    p_value,
-    say,
-    tail,
-    tested,
-    with_interval,
-)
+from galaxymorph.evaluation.phrases import head, interval, number, say, too_few, with_interval
 from galaxymorph.evaluation.predictions import Votes
 
 ANY = (-math.inf, math.inf)
@@ -57,7 +48,9 @@ def sentences(table: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
         rows = [row for row in records if budget(row) == n_labels]
         ranked = sorted((row for row in rows if row["seeds"]), key=lambda row: row["rmse"])
         own = [pair for pair in against if budget(pair) == n_labels]
-        budgets.append((n_labels, rows, ranked, *_against_the_best(ranked, own)))
+        few = too_few(min(row["n_test"] for row in ranked)) if ranked else ""
+        ties, behind = ([], []) if few else _against_the_best(ranked, own)
+        budgets.append((n_labels, rows, ranked, few, ties, behind))
     return say("votes", budgets=budgets)
 
 
@@ -71,7 +64,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         text["contradict the tree"] = number(row["violations"], ".1%")
         if not row["seeds"] and words(row, "not_run"):
             text["RMSE"] = f"not run: {row['not_run']}"
-        shown.append(text | tail(row))
+        shown.append(text | phrases.tail(row))
     return pd.DataFrame(shown)
 
 
@@ -97,8 +90,9 @@ def _against_the_best(
                 sign = 1 if pair["b"] == name else -1
                 low, high = sorted((sign * pair["low"], sign * pair["high"]))
                 found = f"{sign * pair['difference']:+.4f}, {interval(low, high, '+.4f')}"
-                found += f", {p_value(pair['p_holm'])} after Holm's correction" * (len(pairs) > 1)
+                holm = f", {phrases.p_value(pair['p_holm'])} after Holm's correction"
+                found += holm * (len(pairs) > 1)
                 ahead = pair["resolved"] and sign * pair["difference"] > 0
-                text = f"{row['method']} ({row['rmse']:.4f}, {tested(row)}; {found})"
+                text = f"{row['method']} ({row['rmse']:.4f}, {phrases.tested(row)}; {found})"
                 (behind if ahead else ties).append(text)
     return ties, behind

@@ -87,6 +87,7 @@ def projection(
         look: Any = {"c": "#c4c4c4", "marker": "o", "s": size, "lw": 0, "alpha": 0.7}
         if k >= 0:
             look |= {"c": style.COLOURS[k % 8], "marker": style.MARKERS[k % 8]}
+        name = style.short([name])[0]
         ax.scatter(x[of], y[of], zorder=2 + k, label=f"{name} (n = {of.sum():,})", **look)
     ax.set(xlabel=points.columns[0], ylabel=points.columns[1], xticks=[], yticks=[])
     if len(x):
@@ -114,8 +115,7 @@ def neighbours(
     for strip, near in zip(axes, shown, strict=True):
         own = int(labels[near[0]])
         for column, (ax, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
-            name = str(classes[label]) if label >= 0 else "–"
-            name = name if len(name) <= fits else name[: fits - 1] + "…"
+            name = style.short([classes[label]], fits)[0] if label >= 0 else "–"
             known = min(own, label) >= 0
             other = known and label != own
             colour = INK if column == 0 else ORANGE if other else BLUE if known else FAINT

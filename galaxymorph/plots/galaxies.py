@@ -97,7 +97,9 @@ def class_examples(
     if not len(classes):
         return style.empty("no galaxy has a class")
     strips = [pixels[labels == k] for k in range(len(classes))]
-    names = [f"{name}\n(n = {len(x):,})" for name, x in zip(classes, strips, strict=True)]
+    names = [
+        f"{name}\n(n = {len(x):,})" for name, x in zip(style.short(classes), strips, strict=True)
+    ]
     return sheet([strip[:each] for strip in strips], names=names, columns=each)[0]
 
 
@@ -123,7 +125,7 @@ def class_balance(counts: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
         ax.bar_label(bars, [f"{n:,}" for n in counts[split]], padding=2, fontsize=size)
     total = counts.sum(axis=1)
     ends = (total.idxmax(), total.idxmin())
-    most, least = (f"{name} has {total[name]:,} galaxies" for name in ends)
+    most, least = (f"{style.short([name])[0]} has {total[name]:,} galaxies" for name in ends)
     ratio = f" {total.max() / total.min():.1f}" if total.min() else ""
     ax.set_title(f"imbalance{ratio}: {most}, {least}", loc="left", fontsize=11, pad=28)
     names = [str(name) for name in counts.index]
@@ -160,7 +162,7 @@ def distributions(
             ax.spines["left"].set_visible(False)
         column[-1].set_xlabel(name)
     for k, ax in enumerate(axes[:, 0]):
-        text = f"{classes[k]}\n(n = {(labels == k).sum():,})"
+        text = f"{style.short(classes)[k]}\n(n = {(labels == k).sum():,})"
         ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=10)
     median = "median (each histogram is scaled to its own peak)"
     style.legend(figure, {median: {"color": style.INK, "lw": 2}})

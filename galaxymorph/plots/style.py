@@ -28,6 +28,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy import ndarray
 
+from galaxymorph.escape import shortened
+
 WIDTH = 8.0  # figure width, inches
 LETTER = 0.075  # inches per character at 10 points (an upper estimate), for layout before drawing
 INK, FAINT, PALE = "#222222", "#767676", "#dddddd"
@@ -56,6 +58,7 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "grid.color": PALE,
     "image.cmap": "cividis",
+    "text.parse_math": False,  # names are data: `$` is a letter
 }
 POINT: Any = {"color": BLUE, "marker": "o", "ms": 6, "lw": 2}  # an estimate with its interval
 DASHED: Any = {"ls": "--", "lw": 1.5}  # reference: baseline, control, noise floor
@@ -66,7 +69,17 @@ styled = rc_context(STYLE)  # decorator of all plotting functions
 
 
 class Picture(Figure):
-    """A figure that notebooks show in high resolution with any matplotlib backend."""
+    """A figure that notebooks show in high resolution with any matplotlib backend.
+
+    Ticks are made when it is drawn, also without formulas."""
+
+    @rc_context({"text.parse_math": False})
+    def draw(self, renderer: Any) -> None:
+        super().draw(renderer)
+
+    @rc_context({"text.parse_math": False})
+    def savefig(self, *given: Any, **options: Any) -> None:
+        super().savefig(*given, **options)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
         file = io.BytesIO()
@@ -223,15 +236,16 @@ def class_map(
     """Draw a heat map of true classes (rows) and predicted classes (columns).
 
     `counts`: galaxies by true class; `look`: options of `heat_map` (`size`: in small cells)."""
-    names, n = [f"{name} (n = {count:,})" for name, count in counts.items()], len(counts)
+    classes, n = short(counts), len(counts)
+    names = [f"{name} (n = {k:,})" for name, k in zip(classes, counts.values(), strict=True)]
     left = inches(names) + 0.5
     cell = min(max(0.85, 1.6 / n), (WIDTH - left - 1.2) / n)
     figure, ax = panel(ax, width=left + cell * n + 1.2, height=cell * n + 0.5)
     size = 10 if cell > 0.5 else look.pop("size", 10)
     image = heat_map(ax, values, texts, names, **look | {"size": size, "aspect": "equal"})
     ax.set(xlabel="predicted class", ylabel="true class")
-    if names_below(ax, list(counts), pitch=cell):
-        figure.set_figheight(figure.get_figheight() + 0.6 * inches(list(counts)))
+    if names_below(ax, classes, pitch=cell):
+        figure.set_figheight(figure.get_figheight() + 0.6 * inches(classes))
     return figure, ax, image
 
 
@@ -279,13 +293,21 @@ def with_labels(rows: pd.DataFrame) -> list[str]:
     return [f"{method}, {labels(n)}" if several else method for method, n in pairs]
 
 
+def short(names: Iterable[object], letters: int = 24) -> list[str]:
+    """Shorten names to a line of `letters` each; matplotlib hides those that begin with `_`."""
+    shown = (shortened(name, letters) for name in names)
+    return [f" {name}" if name.startswith("_") else name for name in shown]
+
+
 def in_lines(names: Iterable[str], *, letters: int = 34) -> list[str]:
-    """Wrap names into lines of at most `letters`, preferably after spaces, `_` and commas."""
+    """Wrap names into lines of at most `letters`, preferably after spaces, `_` and commas.
+
+    Lines of names longer than three of these are shortened."""
     words = re.compile(f"[^ _,]{{0,{letters}}}[ _,]+|[^ _,]{{1,{letters}}}")
     broken = []
     for name in names:
         parts = []
-        for line in name.split("\n"):
+        for line in short(name.split("\n"), 3 * letters):
             parts.append("")
             for word in words.findall(line):
                 if parts[-1] and len(parts[-1] + word.rstrip()) > letters:
@@ -307,6 +329,7 @@ def inches(names: Sequence[str]) -> float:
 
 def names_below(ax: Axes, names: Sequence[str], *, pitch: float) -> bool:
     """Label 0, 1, ... on the x axis; slant labels wider than `pitch` inches, and return whether."""
+    names = short(names)
     slanted = inches(names) > pitch
     ax.set_xticks(range(len(names)), names, rotation=40 if slanted else 0, rotation_mode="xtick")
     return slanted

@@ -63,7 +63,7 @@ def roc(points: pd.DataFrame, *, ax: Axes | None = None) -> Figure:
     place: Any = {"xytext": (4, -4), "textcoords": "offset points", "va": "top"}
     ax.annotate("guessing", (0.62, 0.62), color=style.FAINT, fontsize=10, **place)
     for i, (name, curve) in enumerate(points.groupby("class", sort=False)):
-        label = f"{name}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
+        label = f"{style.short([name])[0]}: AUC {curve.auc.iloc[0]:.3f} (n = {curve.n.iloc[0]})"
         look = style.look(i, marker="", lw=2, label=label, clip_on=False)
         ax.plot(curve.false_positive_rate, curve.true_positive_rate, **look)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", anchor="W")

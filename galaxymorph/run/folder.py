@@ -16,7 +16,6 @@ import csv
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph import project
+from galaxymorph.escape import csv_text, markdown, slug
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
 from galaxymorph.project import JOB, NAME, model_file, root, write
 from galaxymorph.run.environment import environment
@@ -122,18 +122,16 @@ class Step:
 
     def table(self, name: str, frame: pd.DataFrame, *, number: str = "%.8g") -> None:
         """Write a table as `<name>.csv`, without its index; numbers have 8 significant digits."""
-        text = frame.to_csv(index=False, float_format=number, lineterminator="\n")
-        write(self.file(f"{name}.csv"), text)
+        write(self.file(f"{name}.csv"), csv_text(frame, number=number))
 
     def figure(self, figure: Any, name: str, caption: str | None = None) -> None:
         """Save a matplotlib figure as `<name>.png` at 150 dpi, show it in the notebook, close it.
 
-        With a caption, a sentence that describes it, it is also included in the report. Characters
-        that a file name cannot contain become `-`: methods may be named after settings
-        (`galaxies.root=data/a`)."""
+        With a caption, a sentence that describes it, it is also included in the report. The name
+        may be any text, such as a class or a method (`escape.slug`)."""
         from matplotlib import pyplot
 
-        name = re.sub(r"[^\w.=+-]+", "-", name.removesuffix(".png"))
+        name = slug(name.removesuffix(".png"))
         about = {"Description": caption} if caption else {}
         figure.savefig(self.file(f"{name}.png"), dpi=150, bbox_inches="tight", metadata=about)
         _show(figure)
@@ -142,8 +140,9 @@ class Step:
     def summary(self, sentences: Iterable[str]) -> None:
         """Write sentences as paragraphs of `summary.md`, and show them in the notebook.
 
-        A step with a summary gets its own section in the report."""
-        text = "\n\n".join(sentences)
+        A step with a summary gets its own section in the report. Sentences are text, and names in
+        them are shown literally (`escape.markdown`)."""
+        text = "\n\n".join(map(markdown, sentences))
         write(self.file("summary.md"), f"{text}\n")
         _show(text)
 
@@ -194,13 +193,13 @@ class _Line:
 
     def show(self, text: str) -> None:
         if time.monotonic() - self.last >= 0.5 or "left" not in text:
-            self.handle, self.last = _show(text, self.handle), time.monotonic()
+            self.handle, self.last = _show(markdown(text), self.handle), time.monotonic()
             if self.said.is_dir():
                 project.write_json(self.said / "progress.json", text)
 
 
 def _show(content: Any, handle: Any = None) -> Any:
-    """Display an object in a notebook, text as Markdown; return its handle.
+    """Display an object in a notebook, a text as the Markdown that it is; return its handle.
 
     It replaces what an earlier handle shows. Does nothing outside notebooks."""
     if "ipykernel" not in sys.modules:

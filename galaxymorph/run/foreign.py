@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from galaxymorph import project
+from galaxymorph.escape import csv_text
 from galaxymorph.evaluation.foreign import COMPARE, Brought, read
 from galaxymorph.evaluation.predictions import PREDICTIONS
 from galaxymorph.run import notebooks
@@ -39,8 +40,7 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
             step = Step(run, each.name)
             place = step.row(each.row) if each.row else step
             # unlike `Step.predictions` with all digits: the seventh may decide the class
-            table = each.predictions.table().to_csv(index=False, lineterminator="\n")
-            project.write(place.file(PREDICTIONS), table)
+            project.write(place.file(PREDICTIONS), csv_text(each.predictions.table()))
             metrics: dict[str, Any] = {"file": str(each.path)}
             if each.hard:
                 metrics["protocol"] = "classes alone"

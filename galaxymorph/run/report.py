@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader
 from PIL import Image
 
 from galaxymorph import project
+from galaxymorph.escape import from_markdown, read_csv, visible
 from galaxymorph.evaluation import comparison, export, verdict, vote_comparison
 from galaxymorph.evaluation.entries import is_control, titled
 from galaxymorph.run.results import Result, read
@@ -33,7 +34,7 @@ WIDEST = 1200  # px, of a figure
 
 def readable(result: Result) -> pd.DataFrame:
     """Return the `table.csv` of a step as text, comparisons as their own `readable` gives them."""
-    table = pd.read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
+    table = read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
     for column, maker in (("accuracy_low", comparison), ("rmse_low", vote_comparison)):
         if {"method", "interval", column} <= set(table.columns):
             return maker.readable(table)
@@ -46,10 +47,10 @@ def comparisons(results: Sequence[Result]) -> list[Result]:
 
 
 def sentences(result: Result) -> list[str]:
-    """Return the paragraphs of a step's `summary.md`, if it has one."""
+    """Return the paragraphs of a step's `summary.md` as plain text, if it has one."""
     path = result.path / "summary.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return [paragraph for paragraph in text.strip().split("\n\n") if paragraph]
+    return [from_markdown(paragraph) for paragraph in text.strip().split("\n\n") if paragraph]
 
 
 def text(run: str) -> str:
@@ -60,6 +61,7 @@ def text(run: str) -> str:
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
         filled = [textwrap.fill(sentence, width=100) for sentence in sentences(result)]
+        table = table.set_axis(map(visible, table), axis=1).map(visible)
         parts += [table.to_string(index=False), *(["\n".join(filled)] if filled else [])]
     return "\n\n".join(parts)
 
@@ -129,7 +131,7 @@ def _render(template: str, **values: Any) -> str:
     found.filters |= {"numbers": _numbers, "parameters": _parameters}
     found.filters["narrow"] = lambda cells: export.narrow(str(cells))
     found.filters["why"] = lambda job: f"{job.step} ({job.not_run})"
-    found.filters["csv"] = lambda path: pd.read_csv(path, keep_default_na=False)
+    found.filters["csv"] = lambda path: read_csv(path, na_values=[])
     return found.get_template(template).render(values)
 
 
@@ -144,13 +146,16 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     for job in compared:
         if (job.path / "answer.csv").is_file():
             answer, table = (
-                pd.read_csv(job.path / f"{name}.csv", dtype={"n_labels": "Int64"})
+                read_csv(job.path / f"{name}.csv", dtype={"n_labels": "Int64"})
                 for name in ("answer", "table")
             )
             found.append((len(answer), answer.n_pairs.sum(), answer, table))
-    if not found or not max(found, key=lambda each: each[:2])[0]:
+    if not found:
         return None
     *_, answer, table = max(found, key=lambda each: each[:2])
+    refused = verdict.refusals(table)
+    if not len(answer) and not refused:
+        return None
     named = table.get("title", table.method).fillna(table.method)
     titles = dict(zip(table.method, named, strict=True))
     verdicts = titled(answer, titles)
@@ -158,7 +163,7 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     last = last.loc[[not is_control(row) for row in last.to_dict("records")]]
     return {
         "job": compared[0],  # whose first figure is shown
-        "sentence": verdict.in_short(verdicts),
+        "sentence": " ".join([verdict.in_short(verdicts), *refused]),
         "table": verdict.readable(verdicts),
         "improving": list(dict.fromkeys(titled(last, titles).method)),
     }

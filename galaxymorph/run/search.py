@@ -37,6 +37,7 @@ from optuna import distributions
 from optuna.trial import FrozenTrial, TrialState
 
 from galaxymorph import project
+from galaxymorph.escape import csv_text
 from galaxymorph.plots import search as plots
 from galaxymorph.run import done
 from galaxymorph.run.executors import Executor, Handle, Local
@@ -349,7 +350,7 @@ def _write(search: Search) -> pd.DataFrame:
     trials = pd.DataFrame(rows)
     finished = trials.value.where(trials.state == "complete").astype(float)
     trials["best"] = (finished.cummin() if search.least else finished.cummax()).ffill()
-    project.write(search.folder / "trials.csv", trials.to_csv(index=False, lineterminator="\n"))
+    project.write(search.folder / "trials.csv", csv_text(trials))
     document = changed(search.plan.document, search.step, search.winner())
     remarks = f"Best values of a search, by `galaxymorph tune`.\n{_account(search, trials)}"
     _write_params(search.folder / "best.yaml", document, remarks)

@@ -662,3 +662,35 @@ def test_the_documented_names_are_those_that_are_read():
     text = foreign.__doc__ or ""
     assert re.search(r"`IDS`", text) and re.search(r"`TAKEN`", text)
     assert all(name == name.lower() for name in (*foreign.IDS, *foreign.TAKEN))
+
+
+@pytest.mark.parametrize("number", ["inf", "Infinity", "-inf", "nan", "1e999", ""])
+def test_a_probability_is_a_finite_number(files, number):
+    bad = GOOD.replace("0.3,0.7", f"{number},0.7")
+    (said,) = refusal(files(one=bad))
+    assert said.startswith("one.csv: column 'p_a' is not numeric, 1 of 3 rows: line 4 (id 3)")
+
+
+def test_one_class_cannot_be_compared(files):
+    alone = "id,label,prediction\n1,a,a\n2,a,a\n"
+    (said,) = refusal(files(one=alone), labels=files(truth="id,label\n1,a\n2,a\n")[0])
+    assert said == "all labels are of one class, 'a'; a comparison needs galaxies of two or more"
+
+
+def test_formulas_that_we_have_escaped_are_the_same_galaxies(files):
+    """As `predictions.csv` and the tables of `predict` have them."""
+    table = "id,label,p_=a,p_b\n'=1+1,'=a,0.9,0.1\n-2,b,0.2,0.8\n"
+    (one,) = foreign.read(files(one=table), labels=Path(files(t="id,label\n=1+1,=a\n-2,b\n")[0]))
+    assert list(one.predictions.ids) == ["=1+1", "-2"] and labels(one) == ["=a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("p_a,p_", "not a valid class"),
+        ("p_a,p_NaN", "not a valid class"),
+        ("p_a,p_a", "duplicate columns p_a"),
+    ],
+)
+def test_every_class_has_a_name(files, header, said):
+    assert said in refusal(files(one=GOOD.replace("p_a,p_b", header)))[0]

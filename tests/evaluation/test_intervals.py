@@ -46,9 +46,11 @@ def test_one_seed_has_the_variance_of_its_galaxies():
     assert found.margin() == pytest.approx(stats.norm.ppf(0.975) * found.error)
 
 
-def test_what_does_not_vary_is_certain_and_nothing_but_0_differs_from_0():
-    assert intervals.Mean(0.1, 0.0, math.inf).p == 0
-    assert intervals.Mean(0.0, 0.0, math.inf).p == 1
+def test_what_does_not_vary_proves_nothing():
+    """Such as the RMSE of one galaxy, or the same value for every seed: the error is unknown."""
+    for value in (0.1, 0.0):
+        found = intervals.over_seeds([value] * 3, [0.0] * 3, 1.0)
+        assert found.p == 1 and all(map(math.isnan, (found.margin(), *found.interval(0.0, 1.0))))
 
 
 def test_galaxies_that_are_all_right_have_a_variance_when_half_a_galaxy_is_added():
@@ -105,7 +107,36 @@ def test_means_of_the_bootstrap_vary_as_they_should():
 
 
 def test_percentiles_ignore_draws_without_a_value():
-    drawn = np.array([[0.0, math.nan, math.nan], [1.0, 3.0, math.nan]])
+    drawn = np.array([[0.0, math.nan, math.nan], [1.0, 3.0, math.nan], [1.0, 1.0, math.nan]])
     low, high = intervals.percentiles(drawn)
-    assert (low[:2], high[:2]) == (pytest.approx([0.025, 3]), pytest.approx([0.975, 3]))
+    assert (low[:2], high[:2]) == (pytest.approx([0.05, 1.05]), pytest.approx([1, 2.95]))
     assert math.isnan(low[2]) and np.isnan(intervals.percentiles(np.empty((0, 3)))).all()
+
+
+def test_an_interval_without_width_is_unknown():
+    drawn = np.array([[1.0, 0.0], [1.0, 1.0]])
+    low, high = intervals.percentiles(drawn)
+    assert np.isnan([low[0], high[0]]).all() and low[1] < high[1]
+
+
+def test_what_never_occurred_follows_the_rule_of_three():
+    """Hanley & Lippman-Hand (1983): no event among n, so at most 3 / n with 95 % confidence."""
+    for n in (30, 100, 1000):
+        options = {"least": 0.0, "n_bootstrap": 20_000, "seed": 0}
+        drawn = 1 + intervals.unseen(np.ones(n), np.zeros(n, int), **options)
+        assert np.percentile(drawn, [2.5, 97.5]) == pytest.approx([1 - 3 / n, 1])
+    mixed = intervals.unseen(np.array([0.0, 1.0]), np.array([0, 0]), **options)
+    assert not mixed.any()
+    both = intervals.unseen(np.zeros(10), np.zeros(10, int), **options | {"least": -1.0})
+    assert both.mean() == pytest.approx(0, abs=0.005) and both.min() < 0 < both.max()
+
+
+def test_a_loss_of_few_galaxies_has_no_interval():
+    n, values = intervals.FEWEST - 1, np.linspace(0.1, 0.9, intervals.FEWEST)
+    for size in (1, n, n + 1):
+
+        def mean(weights, size=size):
+            return (weights @ values[:size] / size)[:, None]
+
+        found = intervals.estimated(mean, size, n_bootstrap=50, seed=0)
+        assert np.isnan([found["low"], found["high"]]).all() == (size <= n)

@@ -228,3 +228,49 @@ def test_majority_knows_the_training_labels_alone():
     assert (blind.p[:, 2] == 0.75).all() and (blind.p[:, 1] == 0).all()
     with pytest.raises(ValueError, match="split 'train'"):
         majority(HAND)
+
+
+OFTEN = 0.85  # 95 %, less the error of 100 tries, and what percentiles of 100 draws lack
+
+
+@pytest.mark.parametrize("n", [1, 5, 20, 100])
+@pytest.mark.parametrize("p", [0.9, 0.99, 1.0])
+def test_intervals_of_few_galaxies_cover_the_truth(n, p):
+    """Two equal classes, right with probability p, whatever the confidence: accuracy, balanced
+    accuracy, recall and F1 are then p; and the AUC, of confidences 1 and 0, is too."""
+    rng, covered = np.random.default_rng(n), []
+    for _ in range(100):
+        true = rng.permutation(np.arange(n) % 2)
+        taken = np.where(rng.random(n) < p, true, 1 - true)
+        shown = predicted(
+            [str(i) for i in range(n)],
+            np.array(["a", "b"])[true],
+            np.eye(2)[taken],
+            names=("a", "b"),
+        )
+        table = metrics.evaluate(shown, n_bootstrap=100, seed=0)
+        table = table[~table.metric.isin(metrics.LOSSES) & table.value.notna()]
+        assert (table.low < table.high).all()
+        inside = (table.low <= p + 1e-9) & (table.high >= p - 1e-9)
+        covered.append(inside.set_axis(table.metric + table["class"], axis=0))
+    shares = pd.concat(covered).groupby(level=0).mean()
+    own = shares if n > 1 else shares[["accuracy", "balanced_accuracy"]]  # F1 of one is 0 or 1
+    assert (own >= OFTEN).all(), own
+
+
+def test_one_galaxy_proves_nothing():
+    table = metrics.evaluate(predicted(["a"], ["round"], [0.9, 0.1, 0.0])).set_index("metric")
+    row = table.loc["accuracy"]
+    assert (row.value, row.low, row.high) == (1, 0, 1)
+    assert table.loc["log_loss", ["low", "high"]].isna().all()
+
+
+def test_a_class_that_is_all_right_is_uncertain_by_its_own_number():
+    """The recall of 5 galaxies that are all right, and of 500 of another class."""
+    ids, label = [str(i) for i in range(505)], ["a"] * 500 + ["b"] * 5
+    p = np.eye(2)[[0] * 500 + [1] * 5]
+    p[:25] = [0.4, 0.6]  # 5 % wrong
+    table = metrics.evaluate(predicted(ids, label, p, names=("a", "b")))
+    recall = table[table.metric == "recall"].set_index("class")
+    assert recall.low["b"] < 0.65 < 0.92 < recall.low["a"]
+    assert table.set_index("metric").low["balanced_accuracy"] < 0.8

@@ -7,6 +7,7 @@ import pytest
 
 from galaxymorph.evaluation import comparison, phrases, significance, verdict
 from galaxymorph.evaluation.entries import BETWEEN, Entries
+from galaxymorph.evaluation.intervals import LEAST
 from tests.evaluation.made import entry, joined, rights, scored, table
 
 
@@ -146,3 +147,25 @@ def test_a_file_gives_the_same_answer(tmp_path):
 )
 def test_few_of_many_are_named(names, text):
     assert phrases.listed(names.split(BETWEEN)) == text
+
+
+def test_there_is_no_verdict_from_few_galaxies():
+    """11 test galaxies are too few, 12 are enough; one galaxy is never "the best"."""
+    for n in (1, LEAST - 1):
+        table, found = judged([scored("a", rights(n, n)), scored("b", rights(n, 0))])
+        assert found.empty and verdict.in_short(found) == ""
+        are = "galaxy is" if n == 1 else "galaxies are"
+        said = f"With all labels, {n} test {are} too few for a verdict (at least {LEAST})."
+        assert verdict.sentences(found, table) == verdict.refusals(table) == [said]
+    table, found = judged([scored("a", rights(12, 12)), scored("b", rights(12, 0))])
+    assert found.method.tolist() == ["a"] and verdict.refusals(table) == []
+
+
+def test_only_budgets_with_enough_galaxies_have_a_verdict():
+    few = [scored("a", rights(5, 4), n_labels=25), scored("b", rights(5, 5), n_labels=25)]
+    many = [scored("a", rights(50, 40)), scored("b", rights(50, 45))]
+    table, found = judged([*few, *many])
+    assert found.n_labels.isna().tolist() == [True]
+    said = verdict.sentences(found, table)
+    assert said[0].startswith("With 25 labels, 5 test galaxies are too few for a verdict")
+    assert said[1].startswith("With all labels, the best choice is b")
