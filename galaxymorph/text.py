@@ -34,9 +34,10 @@ def read_cells(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]
     options: Any = {"delimiter": separator, "skipinitialspace": True, "strict": True}
     reader = csv.reader(io.StringIO(text, newline=""), **options)
     head, line, odd, rows = list[str](), 1, list[str](), 0
+    tidy = str.strip if text.isascii() else clean  # the same, but faster
     try:
         for row in reader:
-            row = [clean(cell) for cell in row]
+            row = [tidy(cell) for cell in row]
             if not head and (head := row if any(row) else []):
                 if twice := listing(c for c, n in Counter(head).items() if c and n > 1):
                     raise ValueError(f"duplicate columns {twice}; keep one of each")

@@ -218,8 +218,8 @@ def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path
 
     Raises `ValueError` for names that do not fit the labels, and if there is only one class."""
     spelled: dict[str, Counter[str]] = {}
-    for cell in texts.values():
-        spelled.setdefault(value_of(cell), Counter())[clean(cell)] += 1
+    for cell, count in Counter(texts.values()).items():
+        spelled.setdefault(value_of(cell), Counter())[clean(cell)] += count
     own = {value: next(iter(c)) if len(c) == 1 else value for value, c in spelled.items()}
     values = sorted(own, key=natural)
     several = [" and ".join(spelled[v]) for v in values if len(spelled[v]) > 1]
@@ -233,7 +233,7 @@ def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path
         of = {name: [value for value in values if called[value] == name] for name in classes}
         n = {name: sum(spelled[value].total() for value in of[name]) for name in classes}
         shown = [
-            f"{', '.join(own[v] for v in of[name])} = {name} ({n[name]:,})" for name in classes
+            f"{' and '.join(own[v] for v in of[name])} = {name} ({n[name]:,})" for name in classes
         ]
         notes.append(f"classes: {', '.join(shown)}")
         notes += [f"unlabelled by class_names: {own[v]}" for v in values if called[v] is None]
@@ -241,7 +241,8 @@ def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path
     nines = [v for v in nines if not {str(int(v) - 1), str(int(v) + 1)} & {*values}]
     notes += [f"if {v} means unknown, leave it out by class_names: {{{v}: null}}" for v in nines]
     notes += _alike("classes", classes) + _alike("ids", found.ids)
-    labels = {id: called[value_of(cell)] for id, cell in texts.items()}
+    at = {cell: called[value_of(cell)] for cell in set(texts.values())}
+    labels = {id: at[cell] for id, cell in texts.items()}
     labels = {id: classes.index(name) for id, name in labels.items() if name is not None}
     return replace(found, labels=labels, classes=classes, notes=[*found.notes, *notes])
 

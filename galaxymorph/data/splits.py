@@ -106,7 +106,7 @@ def _given(
     note = f"split as given: {', '.join(counted)}"
     if drawn := [part for part, fraction in options.items() if fraction]:
         note += f"; {' and '.join(drawn)} drawn from train"
-    return note + (f"; the option {listing(kept)} does not apply" if kept else "")
+    return note + (f"; options not used: {listing(kept)}" if kept else "")
 
 
 def limit_labels(

@@ -172,7 +172,7 @@ def test_class_names_may_merge_and_leave_out(tmp_path):
     names = {"-999": None, -3: "early", 0: "late", -5.0: "early"}
     made = labels.label(found("abcd"), file, names)
     assert labelled(made) == {"a": "early", "b": "late", "d": "early"}
-    assert "classes: -5, -3.0 = early (2), 0 = late (1)" in made.notes
+    assert "classes: -5 and -3.0 = early (2), 0 = late (1)" in made.notes
     assert "unlabelled by class_names: -999" in made.notes
 
 
