@@ -17,7 +17,7 @@ PATHS = {
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 GROUND = {"project", "text", "escape", "pixels", "cache", "galaxy_zoo_tree"}
 WINGS = {
-    "ground": set(),
+    "ground": {"ground"},
     "data": {"ground", "data", "mock"},
     "mock": {"ground", "mock"},
     "learning": {"ground", "learning"},
