@@ -189,6 +189,8 @@ def label_efficiency(
     budgets = np.unique(rows["budget"].to_numpy(float))
     every = rows.loc[np.isinf(rows["budget"]), "n_train"].astype(float).median()  # or NaN
     x = np.where(np.isinf(budgets), every, budgets)
+    if not (x > 0).all():
+        return style.empty("the number of labelled training galaxies is unknown")
     groups = rows.set_index("budget").groupby("method", sort=False)
     methods = {str(name): each.reindex(budgets) for name, each in groups}
 

@@ -667,8 +667,8 @@ def test_the_documented_names_are_those_that_are_read():
 @pytest.mark.parametrize("number", ["inf", "Infinity", "-inf", "nan", "1e999", ""])
 def test_a_probability_is_a_finite_number(files, number):
     bad = GOOD.replace("0.3,0.7", f"{number},0.7")
-    (said,) = refusal(files(one=bad))
-    assert said.startswith("one.csv: column 'p_a' is not numeric, 1 of 3 rows: line 4 (id 3)")
+    said = "one.csv: column 'p_a' is not numeric, 1 of 3 rows: line 4 (id 3)"
+    assert any(each.startswith(said) for each in refusal(files(one=bad)))
 
 
 def test_one_class_cannot_be_compared(files):
