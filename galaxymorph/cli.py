@@ -185,7 +185,7 @@ def predict(**options: Any) -> int:
 
     Models of vote fractions write GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
-    without extension. Unreadable images have no row and are listed at the end; the exit status is
+    without extension (Parquet: in the order of the file). Unreadable images have no row and are listed at the end; the exit status is
     then 3. Run the same command again to resume."""
     _check_paths(**options)
     from galaxymorph.apply.predict import predict
@@ -323,7 +323,7 @@ def _plan_arguments(add: Any) -> None:
 def _image_arguments(add: Any, *, several: bool) -> None:
     add("--model", **FILE, required=True, help="models/RUN/STEP.safetensors")
     mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
-    images = f"folders of JPEG, PNG, TIFF or FITS, zips, CSV lists (column `file`), files{mock}"
+    images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
     add("--images", **path, required=several, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")

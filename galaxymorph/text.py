@@ -6,6 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
+def clean(cell: str) -> str:
+    return cell.strip()
+
+
+def is_empty(cell: str) -> bool:
+    return cell.lower() in ("", "nan", "na", "n/a", "null", "none", "<na>", "--")
+
+
 def duration(seconds: float | int) -> str:
     """Format a duration: `8 s`, `2 min 05 s`, `1 h 12 min`."""
     seconds = round(seconds)

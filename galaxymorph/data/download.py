@@ -89,7 +89,8 @@ def download(name: str, *, folder: Path | None = None) -> str:
         raise ValueError(unknown("data set", name, DATASETS))
     folder = folder or project.root() / "data" / name
     if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError("GalaxyMNIST's Parquet labels need pyarrow: pip install pyarrow")
+        remedy = "pip install 'galaxymorph[parquet]'"
+        raise ValueError(f"GalaxyMNIST's Parquet labels need pyarrow: {remedy}")
     files = [fetch(url, checksum, folder) for url, checksum in DATASETS[name].files.items()]
     if name == "galaxy_mnist":
         _arrange_galaxy_mnist(folder, *files)

@@ -28,6 +28,7 @@ class Found:
     labels: dict[str, int] = field(default_factory=dict)  # index into `classes`, or -1
     votes: pd.DataFrame | None = None  # (galaxy, 37)
     volunteers: pd.Series | None = None  # number of voters
+    split: dict[str, str] = field(default_factory=dict)  # where the data come with a split
     notes: list[str] = field(default_factory=list)  # what was left out
     problems: list[str] = field(default_factory=list)  # errors, unless they may be skipped
     colour: dict[str, Any] = field(default_factory=dict)  # options of the colour picture

@@ -1,8 +1,9 @@
 """Give galaxies their labels from a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -10,8 +11,22 @@ from galaxymorph.data.found import Found
 from galaxymorph.data.tables import indexed, read_table
 from galaxymorph.text import listing
 
+Names = Sequence[str] | Mapping[str, str | None] | None
 
-def label(found: Found, file: Path | None, class_names: Sequence[str] | None) -> Found:
+
+def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path) -> Found:
+    """Set classes and labels from the label of each galaxy, a text, by id."""
+    classes = sorted(set(texts.values()))
+    if len(classes) < 2:
+        raise ValueError(f"{where}: only one class, {listing(classes)}")
+    called = renamed(classes, names if isinstance(names, Sequence) else None)
+    labels = {id: classes.index(text) for id, text in texts.items()}
+    return replace(found, labels=labels, classes=called)
+
+
+def label(
+    found: Found, file: Path | None, class_names: Any, *, label_column: str | None = None
+) -> Found:
     """Add labels from a CSV file: `id,label`, or one column in the order of the galaxies.
 
     Classes are the distinct labels, sorted. Rows without a label are unlabelled; so are images
