@@ -159,11 +159,28 @@ def _list(plan: Any, only: Sequence[str]) -> None:
 # ---- data
 
 
-def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
-    """Download published galaxies and verify them, or export the mock survey.
+def data(
+    *, name: str | None, path: Path | None, folder: Path | None, out: Path | None, **options: Any
+) -> int:
+    """Download published galaxies or cut-outs, or export the mock survey.
 
-    Without NAME, list the data sets and how to use them. The survey is written in the layout of
-    Kaggle's Galaxy Zoo challenge."""
+    `data NAME` downloads and verifies a data set; without NAME, all are listed. `data export`
+    writes the survey in the layout of Kaggle's Galaxy Zoo challenge.
+
+    `data cutouts TABLE --survey legacy --size 256 --out FOLDER` downloads a cut-out for each row of
+    a table with ra and dec (degrees). The same command resumes. What could not be had is listed in
+    failures.csv; the exit status is then 3."""
+    sky = {key: options.pop(key) for key in ("survey", "size", "pixscale", "kind")}
+    if name == "cutouts":
+        if None in (path, out, sky["survey"], sky["size"]):
+            raise ValueError("data cutouts needs TABLE, --survey, --size and --out FOLDER")
+        from galaxymorph.data import surveys
+
+        summary, failed = surveys.cutouts(path, out, **sky)  # pyright: ignore
+        print(summary)
+        return 3 if failed else 0
+    if path is not None:
+        raise ValueError(f"unexpected {str(path)!r}: only `data cutouts` takes a table")
     from galaxymorph.data import download
 
     if name is None:
@@ -171,7 +188,7 @@ def data(*, name: str | None, folder: Path | None, **survey: int) -> int:
     elif name == "export":
         from galaxymorph.data.mock.survey import export_survey
 
-        print(export_survey(folder or project.root() / "data" / "export", **survey))
+        print(export_survey(folder or project.root() / "data" / "export", **options))
     else:
         print(download.download(name, folder=folder))
     return 0
@@ -185,8 +202,8 @@ def predict(**options: Any) -> int:
 
     Models of vote fractions write GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
-    without extension (Parquet: in the order of the file). Unreadable images have no row and are listed at the end; the exit status is
-    then 3. Run the same command again to resume."""
+    without extension (Parquet: in the order of the file). Unreadable images have no row and are
+    listed at the end; the exit status is then 3. Run the same command again to resume."""
     _check_paths(**options)
     from galaxymorph.apply.predict import predict
 
@@ -281,7 +298,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
 
     add = command(data)
-    add("name", **NAME, nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; or export")
+    add("name", **NAME, nargs="?", help="galaxy10, galaxy_mnist, galaxy_zoo; cutouts; or export")
+    add("path", metavar="TABLE", type=Path, nargs="?", help="for cutouts: a table with ra and dec")
+    add("--survey", **NAME, help="for cutouts: legacy, sdss or ps1")
+    add("--size", **PIXELS, help="for cutouts: side in pixels")
+    add("--pixscale", metavar="ARCSEC", type=float, help="per pixel (default: the survey's own)")
+    add("--format", dest="kind", default="jpg", help="of cutouts: jpg (default), or fits")
+    add("--out", metavar="FOLDER", type=Path, help="for cutouts")
     add("--folder", type=Path, help="target (default: data/NAME in the project)")
     add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
     add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
