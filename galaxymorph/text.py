@@ -1,17 +1,59 @@
-"""Format messages: durations, lists, and suggestions for misspelt names."""
+"""Read text (cells of tables, ids), and format messages: durations, lists, suggestions."""
 
+import csv
 import difflib
+import io
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
+EMPTY = ("", "nan", "na", "n/a", "null", "none", "<na>", "--")  # cells without a value
+WHITE = "[\\s\u200b\ufeff]+"  # also no-break spaces and what has no width
+
 
 def clean(cell: str) -> str:
-    return cell.strip()
+    """Strip blanks of any kind, also no-break spaces, and compose accents (Unicode NFC)."""
+    if cell.isascii():
+        return cell.strip()
+    return re.sub(f"^{WHITE}|{WHITE}$", "", unicodedata.normalize("NFC", cell))
 
 
 def is_empty(cell: str) -> bool:
-    return cell.lower() in ("", "nan", "na", "n/a", "null", "none", "<na>", "--")
+    """Return whether a cell has no value, however pandas, astropy or a person writes that."""
+    return cell.lower() in EMPTY
+
+
+def read_cells(text: str, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield the header of a CSV text and its rows, with their lines; blank lines are left out.
+
+    Columns may have no name. Raises `ValueError` for duplicate columns, rows longer or shorter than
+    the header (after all others), or unless there is a row."""
+    options: Any = {"delimiter": separator, "skipinitialspace": True, "strict": True}
+    reader = csv.reader(io.StringIO(text, newline=""), **options)
+    head, line, odd, rows = list[str](), 1, list[str](), 0
+    try:
+        for row in reader:
+            row = [clean(cell) for cell in row]
+            if not head and (head := row if any(row) else []):
+                if twice := listing(c for c, n in Counter(head).items() if c and n > 1):
+                    raise ValueError(f"duplicate columns {twice}; keep one of each")
+                yield line, head
+            elif any(row):
+                rows += 1
+                if len(row) == len(head):
+                    yield line, row
+                else:
+                    odd.append(f"line {line} has {len(row)}")
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"not a valid CSV file: line {line}: {error}") from None
+    if not rows:
+        raise ValueError("no rows; expected a header and one row per galaxy")
+    if odd:
+        raise ValueError(f"the header has {len(head)} cells, but {listing(odd, 5)}")
 
 
 def duration(seconds: float | int) -> str:
@@ -33,11 +75,19 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
+ENDING = r"\.(jpe?g|jpe|jfif|png|tiff?|webp|bmp|gif|npy|fits?)(\.(gz|bz2|fz))?$"
+
+
 def plain_id(name: str) -> str:
-    """Strip folder, extension and leading zeros, so that all spellings of an id are equal."""
-    ending = r"\.(jpe?g|png|tiff?|npy|fits?)(\.(gz|bz2))?$"
-    name = re.split(r"[/\\]", str(name))[-1]
-    return re.sub(ending, "", name, flags=re.IGNORECASE).lstrip("0") or "0"
+    """Strip folder, extension, leading zeros and the `.0` of whole numbers, so that all spellings
+    of an id are equal. A number with an exponent is written out if all its digits are there."""
+    name = clean(re.split(r"[/\\]", str(name))[-1])
+    name = re.sub(ENDING, "", name, flags=re.IGNORECASE)
+    if number := re.fullmatch(r"(\d+)\.(\d+)(?:[eE]\+?(\d{1,2}))?", name):
+        whole, digits, power = number[1], number[2], int(number[3] or 0)
+        if len(digits) >= power and not digits[power:].strip("0"):
+            name = whole + digits[:power]
+    return name.lstrip("0") or "0"
 
 
 def listing(items: Iterable[object], most: int = 10) -> str:
