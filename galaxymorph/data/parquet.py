@@ -26,7 +26,7 @@ from galaxymorph.text import clean, is_empty, listing, unknown
 ENDINGS = (".parquet",)
 IDS = ("id_str", "id", "GalaxyID", "iauname")
 LABELS = ("label", "labels", "class")
-PATHS = ("file_loc", "filename", "file_name", "file", "path")
+PATHS = ("file_loc", "filename", "file_name", "file", "path", "image")
 SPLIT = re.compile(r"(?<![a-z])(train|val|test|dev|eval)(?:ing|id|idation)?(?![a-z])")
 BYTES = re.compile(r"(dictionary<values=)?(large_)?binary(_view)?\b|struct<(.*, )?bytes: ")
 BLOCK = 64  # rows that are read at a time
@@ -253,7 +253,7 @@ def _image_column(schema: Any, root: Path) -> str | None:
     """Return the column that holds encoded images, or None if it has names of files only."""
     kinds = {field.name: str(field.type) for field in schema}
     held = [name for name, kind in kinds.items() if BYTES.match(kind)]
-    if "image" in kinds and "image" not in held and kinds["image"] != "string":
+    if "image" in kinds and "image" not in held and "string" not in kinds["image"]:
         wanted = "encoded images (binary, or a struct with a field `bytes`)"
         raise ValueError(f"{root}: column 'image' is {kinds['image']}, but expected {wanted}")
     if len(held) > 1 and "image" not in held:

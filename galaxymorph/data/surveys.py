@@ -187,11 +187,16 @@ def _kept(folder: Path, settings: Mapping[str, Any], kind: str) -> dict[str, dic
     file = folder / "cutouts.csv"
     if not file.exists():
         return {}
-    table = pd.read_csv(file, dtype={"id": str, "layer": str}, keep_default_na=False)
+    kinds: Any = {"id": str, "file": str, "layer": str, "ra": float, "dec": float}
+    try:
+        table = pd.read_csv(file, dtype=kinds, keep_default_na=False)
+    except ValueError as error:  # also broken, empty or not in UTF-8
+        project.set_aside(file, f"not a list of cut-outs ({error})")
+        return {}
     if list(table.columns) != COLUMNS:
         raise ValueError(f"{file} is not a list of cut-outs; choose another folder")
     same = (table[list(settings)] == pd.Series(settings)).all(axis=1)
-    same &= table["file"].astype(str).str.endswith(f".{kind}")
+    same &= table["file"].str.endswith(f".{kind}")
     if not same.all():
         row = table[~same].iloc[0]
         there = f"{row['survey']} {row['layer']}, {row['size']} px of {row['pixel_scale']}"
@@ -203,7 +208,9 @@ def _is_kept(
     row: Mapping[str, Any] | None, path: Path, ra: float, dec: float, kind: str, size: int
 ) -> bool:
     """Return whether a good cut-out of these coordinates is there."""
-    if row is None or not path.is_file() or max(abs(row["ra"] - ra), abs(row["dec"] - dec)) > 1e-7:
+    if row is None or not path.is_file():
+        return False
+    if not (abs(row["ra"] - ra) < 1e-7 and abs(row["dec"] - dec) < 1e-7):
         return False
     try:
         _checked(path.read_bytes(), kind=kind, size=size)
@@ -313,23 +320,31 @@ def _checked(content: bytes, *, kind: str, size: int) -> bytes:
     try:
         if kind == "jpg":
             with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+                _check_size(image.height, image.width, size)
                 planes = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         else:
             with warnings.catch_warnings(), fits.open(io.BytesIO(content)) as opened:
                 warnings.simplefilter("ignore")
                 data = next(hdu.data for hdu in opened if hdu.data is not None)  # pyright: ignore
                 planes = np.asarray(data, float)
-                planes = planes.reshape(-1, *planes.shape[-2:])
+                height, width = planes.shape[-2:]
+                _check_size(height, width, size)
+                planes = planes.reshape(-1, size, size)
+    except Fault:
+        raise
     except Exception as error:  # decoders raise all kinds of errors on broken files
         raise Fault(f"a truncated or broken {kind} file ({error})", again=True) from error
-    if planes.shape[-2:] != (size, size):
-        has = " x ".join(map(str, planes.shape[-2:]))
-        raise Fault(f"{has} px instead of {size} x {size}: the server changed the size")
     for plane in planes:
         known = plane[np.isfinite(plane)]
         if not known.size or np.ptp(known) <= (FLAT if kind == "jpg" else 0):
             raise Fault("blank (outside the footprint?)")
     return content
+
+
+def _check_size(height: int, width: int, size: int) -> None:
+    if (height, width) != (size, size):
+        what = f"{width} x {height} px instead of {size} x {size}"
+        raise Fault(f"{what}: the server changed the size")
 
 
 def _not_image(content: bytes) -> str:

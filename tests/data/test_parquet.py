@@ -140,6 +140,13 @@ def test_images_beside_the_table(tmp_path, load):
     assert_pixels(load(root=write(tmp_path / "a.parquet", columns)))
 
 
+def test_a_column_image_with_names_of_files(tmp_path, load):
+    (tmp_path / "g0.png").write_bytes(png(0))
+    found = parquet.parquet(write(tmp_path / "a.parquet", {"image": ["g0.png"]}))
+    assert found.ids == ["g0"]
+    assert np.array_equal(found.read[0]()[0], pixels(0))
+
+
 def test_null_and_broken_images_are_named(tmp_path, load):
     content = [png(n) for n in numbers(12)]
     content[3], content[5], content[7] = None, b"", b"<html>"

@@ -356,6 +356,19 @@ def test_other_settings_need_another_folder(tmp_path, server):
         run(tmp_path, table)
 
 
+@pytest.mark.parametrize("content", [b"", b"\0\xff" * 99, b"id,file,ra\n1", b'id,"file\n'])
+def test_a_damaged_list_is_set_aside(tmp_path, server, content):
+    table = table_of(tmp_path, 2)
+    run(tmp_path, table)
+    file = tmp_path / "out" / "cutouts.csv"
+    text = file.read_bytes()
+    file.write_bytes(content if content[:3] != b"id," else text[:-30].replace(b"10.5", b"x"))
+    with pytest.warns(UserWarning, match="cutouts.csv: not a list of cut-outs .*; renamed"):
+        assert run(tmp_path, table)[1] == 0
+    assert file.read_bytes() == text
+    assert len(server.requests) == 4
+
+
 def test_ctrl_c_keeps_what_is_there(tmp_path, server, monkeypatch):
     written = project.write
 
