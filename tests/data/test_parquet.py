@@ -91,7 +91,7 @@ def test_shards_with_named_classes(tmp_path, load):
     assert galaxies.ids.tolist() == [f"g{n}" for n in range(33)]
     assert galaxies.classes == ("alpha", "zeta")
     assert galaxies.labels.tolist() == [1 - n % 2 for n in range(33)]
-    assert galaxies.notes == ["classes without galaxies: gone"]
+    assert "classes without galaxies: gone" in galaxies.notes
     assert_pixels(galaxies)
 
 
@@ -155,7 +155,7 @@ def test_null_and_broken_images_are_named(tmp_path, load):
     with pytest.raises(
         ValueError,
         match=r"3 of 12 images cannot be used: a.parquet row 3 \(no image \(null\)\), "
-        r"a.parquet row 5 \(no image \(0 bytes\)\), a.parquet row 7 \(not a valid JPEG",
+        r"a.parquet row 5 \(no image \(0 bytes\)\), a.parquet row 7 \(not a valid",
     ):
         load(root=file)
     galaxies = load(root=file, on_bad="skip")
