@@ -167,7 +167,7 @@ def data(
     overrides: list[str],
     out: Path | None,
     folder: Path | None,
-    **survey: int,
+    **options: Any,
 ) -> int:
     """Look at galaxies before anything is trained; download published ones; export the mock survey.
 
@@ -176,15 +176,28 @@ def data(
     folder, zip, HDF5 or Parquet file, FITS images, a CSV list of files. The exit status is 1 if
     they are not usable.
 
-    `data NAME` downloads and verifies; without NAME, all data sets are listed. The survey is
-    written in the layout of Kaggle's Galaxy Zoo challenge."""
+    `data cutouts TABLE --survey legacy --size 256 --out FOLDER` downloads a cut-out for each row of
+    a table with ra and dec (degrees). The same command resumes. What could not be had is listed in
+    failures.csv; the exit status is then 3.
+
+    `data NAME` downloads and verifies a data set; without NAME, all are listed. `data export`
+    writes the survey in the layout of Kaggle's Galaxy Zoo challenge."""
+    sky = {key: options.pop(key) for key in ("survey", "size", "pixscale", "kind")}
     if name == "check":
         given = _galaxies(path or project.root() / "params.yaml", overrides)
         from galaxymorph.apply.check import check
 
         return 0 if check(given, out or Path("check.html")) else 1
+    if name == "cutouts":
+        if None in (path, out, sky["survey"], sky["size"]):
+            raise ValueError("data cutouts needs TABLE, --survey, --size and --out FOLDER")
+        from galaxymorph.data import surveys
+
+        summary, failed = surveys.cutouts(path, out, **sky)  # pyright: ignore
+        print(summary)
+        return 3 if failed else 0
     if path is not None:
-        raise ValueError(f"unexpected {str(path)!r}: only `data check` takes a path")
+        raise ValueError(f"unexpected {str(path)!r}: it is for `data check` or `data cutouts`")
     from galaxymorph.data import download
 
     if name is None:
@@ -192,7 +205,7 @@ def data(
     elif name == "export":
         from galaxymorph.data.mock.survey import export_survey
 
-        print(export_survey(folder or project.root() / "data" / "export", **survey))
+        print(export_survey(folder or project.root() / "data" / "export", **options))
     else:
         print(download.download(name, folder=folder))
     return 0
@@ -231,8 +244,8 @@ def predict(**options: Any) -> int:
 
     Models of vote fractions write GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
-    without extension. Unreadable images have no row and are listed at the end; the exit status is
-    then 3. Run the same command again to resume."""
+    without extension (Parquet: in the order of the file). Unreadable images have no row and are
+    listed at the end; the exit status is then 3. Run the same command again to resume."""
     _check_paths(**options)
     from galaxymorph.apply.predict import predict
 
@@ -327,10 +340,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
 
     add = command(data)
-    add("name", **NAME, nargs="?", help="check; galaxy10, galaxy_mnist, galaxy_zoo; or export")
+    add(
+        "name", **NAME, nargs="?", help="check; cutouts; export; galaxy10, galaxy_mnist, galaxy_zoo"
+    )
     add("path", metavar="PATH", type=Path, nargs="?", help="for check: galaxies, or a params file")
     add("-s", "--set", **CHANGE, help="for check: such as -s galaxies.crop=212; may be repeated")
-    add("--out", **FILE, help="page of check (default: check.html)")
+    add("--out", metavar="PATH", type=Path, help="page of check, or folder of cutouts")
+    add("--survey", **NAME, help="for cutouts: legacy, sdss or ps1")
+    add("--size", **PIXELS, help="for cutouts: side in pixels")
+    add("--pixscale", metavar="ARCSEC", type=float, help="per pixel (default: the survey's own)")
+    add("--format", dest="kind", default="jpg", help="of cutouts: jpg (default), or fits")
     add("--folder", type=Path, help="target (default: data/NAME in the project)")
     add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
     add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
@@ -371,7 +390,7 @@ def _plan_arguments(add: Any) -> None:
 def _image_arguments(add: Any, *, several: bool) -> None:
     add("--model", **FILE, required=True, help="models/RUN/STEP.safetensors")
     mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
-    images = f"folders of JPEG, PNG, TIFF or FITS, zips, CSV lists (column `file`), files{mock}"
+    images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
     add("--images", **path, required=several, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")

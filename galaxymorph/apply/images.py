@@ -12,7 +12,7 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from galaxymorph import project
-from galaxymorph.data import cutouts, fits, sources
+from galaxymorph.data import cutouts, fits, parquet, sources
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, take, without_ending
 from galaxymorph.data.pictures import IMAGES, RGB, File, read_image
 from galaxymorph.text import listing
@@ -23,8 +23,9 @@ Cutouts = UInt8[ndarray, "galaxy 3 size size"]
 def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = None) -> Found:
     """Find the galaxies in all paths, sorted by id (as numbers if all are).
 
-    Paths are folders of images or FITS images, zips, CSV lists of files (`sources.listed`), single
-    images or FITS cubes. Images are cut like those of the model with this header, or with another
+    Paths are folders of images or FITS images, zips, Parquet files, CSV lists of files
+    (`sources.listed`), single images or FITS cubes. Rows of Parquet files stay in their order, in
+    which they can be read. Images are cut like those of the model with this header, or with another
     `crop` (px). Raises `FileNotFoundError` or `ValueError`, naming the path, if there is nothing to
     read or an id is duplicated. Pictures stay whole if the header's `image_size` is None."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become an image
@@ -38,15 +39,18 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
         joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
     check_unique(ids, joined["names"], listing(paths))
+    if any(name.endswith(parquet.ENDINGS) for name, *_ in joined["stamps"]):
+        return Found(**joined)
     numbers = all(id.isdecimal() for id in ids)
     order = sorted(range(len(ids)), key=lambda row: (int(ids[row]) if numbers else 0, ids[row]))
     return take(Found(**joined), order)
 
 
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
-    readable = IMAGES + fits.ENDINGS
+    readable = IMAGES + fits.ENDINGS + parquet.ENDINGS
     if path.is_dir():
         readers = {IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
+        readers[parquet.ENDINGS] = parquet.find
         parts = [read(path) for end, read in readers.items() if [*files_below(path, end)]]
         if not parts:
             raise ValueError(
@@ -57,12 +61,14 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         return parts
     if path.suffix.lower() == ".zip":
         return [sources.images(path)]
+    if path.suffix.lower() in parquet.ENDINGS:
+        return [parquet.find(path)]
     if path.suffix.lower() == ".csv":
         listed = sources.listed(path)
     elif path.name.lower().endswith(readable):
         listed = {without_ending(path.name): path}
     else:
-        wanted = "a folder, a zip, a CSV list of files, an image or a FITS cube"
+        wanted = "a folder, a zip, a Parquet file, a CSV list of files, an image or a FITS cube"
         raise ValueError(f"{path}: expected {wanted}")
 
     def reader(name: str) -> Callable[[], RGB | File]:

@@ -9,7 +9,9 @@ import textwrap
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -89,7 +91,8 @@ def download(name: str, *, folder: Path | None = None) -> str:
         raise ValueError(unknown("data set", name, DATASETS))
     folder = folder or project.root() / "data" / name
     if name == "galaxy_mnist" and importlib.util.find_spec("pyarrow") is None:
-        raise ValueError("GalaxyMNIST's Parquet labels need pyarrow: pip install pyarrow")
+        remedy = "pip install 'galaxymorph[parquet]'"
+        raise ValueError(f"GalaxyMNIST's Parquet labels need pyarrow: {remedy}")
     files = [fetch(url, checksum, folder) for url, checksum in DATASETS[name].files.items()]
     if name == "galaxy_mnist":
         _arrange_galaxy_mnist(folder, *files)
@@ -139,10 +142,7 @@ def _complete(url: str, part: Path) -> None:
 def _transfer(url: str, part: Path) -> None:
     """Append the missing bytes to `part`; start again if the server does not support ranges."""
     have = part.stat().st_size
-    headers = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"}
-    headers |= {"Range": f"bytes={have}-"} if have else {}
-    request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with connect(url, {"Range": f"bytes={have}-"} if have else {}) as response:
         have = have if response.status == http.HTTPStatus.PARTIAL_CONTENT else 0
         total = have + int(response.headers.get("Content-Length", 0))
         bar = {"desc": part.stem, "initial": have, "total": total or None, **_BAR}
@@ -153,6 +153,13 @@ def _transfer(url: str, part: Path) -> None:
             shutil.copyfileobj(shown, opened, 1 << 20)
     if (came := part.stat().st_size) < total:
         raise ConnectionError(f"the connection ended after {came:,} of {total:,} bytes")
+
+
+def connect(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """Open an address; the server learns the name and version of this package."""
+    agent = {"User-Agent": f"galaxymorph/{galaxymorph.__version__}"}
+    request = urllib.request.Request(url, headers={**agent, **headers})
+    return urllib.request.urlopen(request, timeout=30)
 
 
 def extract(archive: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
-from galaxymorph.data import cutouts, fits, hdf5, sources
+from galaxymorph.data import cutouts, fits, hdf5, parquet, sources
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.galaxy_zoo import galaxy_zoo
@@ -64,6 +64,7 @@ SOURCES: dict[str, Callable[..., Galaxies | Found]] = {
     "galaxy10": hdf5.galaxy10,
     "table": hdf5.table,
     "fits": fits.find,
+    "parquet": parquet.parquet,
 }
 
 
@@ -105,7 +106,7 @@ def load(
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
     root = project.root()
-    for option in ("root", "labels", "volunteers", "unlabelled_root"):
+    for option in ("root", "labels", "volunteers", "unlabelled_root", "images"):
         if options.get(option) is not None:
             options[option] = root / Path(options[option]).expanduser()
     kept = root / Path(cache or "data/cache").expanduser() / name
@@ -113,6 +114,10 @@ def load(
     galaxies = _call(SOURCES[name], options)
     if isinstance(galaxies, Found):
         galaxies = _call(partial(decoded, select(galaxies) if select else galaxies), options)
+    votes = galaxies.votes
+    if target == "votes" and (votes is None or not votes.isfinite().all(1).any()):
+        why = listing(galaxies.notes) or "it has no votes"
+        raise ValueError(f"no galaxy has all 37 vote fractions: {why}. Remove target: votes")
     strata = strata_of(galaxies, target)
     remedy = "Add galaxies, or remove the labels so that these galaxies become unlabelled"
     if name == "simulated":
@@ -148,8 +153,8 @@ def decoded(
         crop: side of the central square to cut out before resizing, in pixels of the source
             (default: the largest square).
         unlabelled_root: second source, for methods that learn without labels: a folder or zip of
-            images, an HDF5 file in the same layout, or a folder of FITS images if the first source
-            is FITS. Ids of the first source are left out.
+            images, an HDF5 file in the same layout, a Parquet file, or a folder of FITS images if
+            the first source is FITS. Ids of the first source are left out.
         unlabelled_crop: `crop` for the second source.
         on_bad: `raise` an error for unreadable images, images without a label and labels without
             an image, or `skip` them and list them in `notes`."""
@@ -162,7 +167,7 @@ def decoded(
         extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop)
         found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
-    inputs["code"] = code(sources, hdf5, fits, cutouts)
+    inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
     images, remarks = cutouts.opened(folder)
     bad = {at: why for at, why, failed in remarks if failed}
@@ -201,6 +206,8 @@ def _cut(found: Found, size: int, crop: int | None) -> Found:
 
 def _second(name: str, path: Path, found: Found) -> Found:
     """Find the galaxies of a second source, with the colour options of the first, `found`."""
+    if name == "parquet" or path.suffix.lower() in parquet.ENDINGS:
+        return parquet.find(path)
     if path.suffix.lower() in hdf5.ENDINGS:
         return hdf5.unlabelled(path, name)
     return fits.find(path, **found.colour) if name == "fits" else sources.images(path)

@@ -19,12 +19,17 @@ def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
     """Open a JPEG, PNG or TIFF file, optionally inside a zip; `cutouts.cutout` decodes it."""
     path = Path(file)
     try:
-        content = archive.read(file) if archive else path.read_bytes()
-        return Image.open(io.BytesIO(content)), ""
+        return image_of(archive.read(file) if archive else path.read_bytes())
     except FileNotFoundError as error:
         link = path.readlink() if path.is_symlink() else None
         gone = f"a link to {link}, which does not exist" if link else "no longer there"
         raise ValueError(gone) from error
+
+
+def image_of(content: bytes) -> File:
+    """Open an encoded image; raise `ValueError` unless it is JPEG, PNG or TIFF."""
+    try:
+        return Image.open(io.BytesIO(content)), ""
     except UnidentifiedImageError as error:
         raise ValueError("not a valid JPEG, PNG or TIFF file") from error
 

@@ -271,7 +271,7 @@ def test_galaxy_mnist_becomes_class_folders(tmp_path, monkeypatch):
 
 def test_galaxy_mnist_without_a_parquet_reader(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="pip install pyarrow"):
+    with pytest.raises(ValueError, match="need pyarrow: pip install"):
         download.download("galaxy_mnist", folder=tmp_path)
 
 
