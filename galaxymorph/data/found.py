@@ -31,6 +31,7 @@ class Found:
     notes: list[str] = field(default_factory=list)  # what was left out
     problems: list[str] = field(default_factory=list)  # errors, unless they may be skipped
     colour: dict[str, Any] = field(default_factory=dict)  # options of the colour picture
+    propose: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # chooses them from the data
 
 
 def take(found: Found, rows: Sequence[int]) -> Found:

@@ -1,10 +1,10 @@
 """Look at decoded pixels: is there a galaxy on a dark sky in each picture?"""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from numpy import ndarray
 
 from galaxymorph.text import listing
@@ -50,11 +50,12 @@ def look(images: UInt8[ndarray, "galaxy 3 size size"]) -> pd.DataFrame:
     """Measure pictures, perhaps memory-mapped, and name what is wrong with each.
 
     Returns a row for each: `COLUMNS`, and `finding`, one of `FINDINGS` or ""."""
-    parts = [_measured(images[at : at + CHUNK]) for at in range(0, len(images), CHUNK)]
-    return found(np.concatenate([np.empty((0, len(COLUMNS)), np.float32), *parts]))
+    parts = [measure(images[at : at + CHUNK]) for at in range(0, len(images), CHUNK)]
+    return named(np.concatenate([np.empty((0, len(COLUMNS)), np.float32), *parts]))
 
 
-def _measured(images: UInt8[ndarray, "galaxy 3 size size"]) -> Float32[ndarray, "galaxy column"]:
+def measure(images: UInt8[ndarray, "galaxy 3 size size"]) -> Float32[ndarray, "galaxy column"]:
+    """Measure a few pictures; return `COLUMNS`."""
     step = max(1, images.shape[3] // ENOUGH)
     images = np.ascontiguousarray(images[..., ::step, ::step])
     n, _, size, _ = images.shape
@@ -88,30 +89,37 @@ def _quantiles(pixels: UInt8[ndarray, "galaxy 3 pixel"], *shares: float) -> list
     return [ordered[..., round(share * last)].astype(int) for share in shares]
 
 
-def found(measured: Float32[ndarray, "galaxy column"]) -> pd.DataFrame:
-    """Return the table of `look` for what was measured."""
-    table = pd.DataFrame(measured, columns=list(COLUMNS))
+def findings(measured: Float32[ndarray, "galaxy column"]) -> Shaped[ndarray, " galaxy"]:
+    """Name what is wrong with each picture, the first that applies."""
+    of = dict(zip(COLUMNS, measured.T, strict=True))
     tests = [
-        table["spread"] <= CONSTANT,
-        table["peak"] < NEARLY_BLACK,
-        table["share_255"] > SATURATED,
-        table["centre"] < table["sky"] - NEGATIVE,
-        table["sky"] > BRIGHT_SKY,
-        table["second"] <= EMPTY,
+        of["spread"] <= CONSTANT,
+        of["peak"] < NEARLY_BLACK,
+        of["share_255"] > SATURATED,
+        of["centre"] < of["sky"] - NEGATIVE,
+        of["sky"] > BRIGHT_SKY,
+        of["second"] <= EMPTY,
     ]
-    table["finding"] = np.select([np.asarray(test) for test in tests], [*FINDINGS], default="")
-    return table
+    return np.select(tests, [*FINDINGS], default="")
 
 
-def sentences(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+def named(measured: Float32[ndarray, "galaxy column"]) -> pd.DataFrame:
+    """Return the table of `look` for what was measured."""
+    return pd.DataFrame(measured, columns=list(COLUMNS)).assign(finding=findings(measured))
+
+
+def sentences(
+    table: pd.DataFrame, names: Sequence[str], of: Collection[str] = tuple(FINDINGS)
+) -> list[str]:
     """Say what is wrong with the pictures of a table by `look`, with their names and a remedy."""
     said, total = [], f"{len(table):,} images"
-    for finding, (seen, remedy) in FINDINGS.items():
+    for finding in of:
         if rows := np.flatnonzero(table["finding"] == finding).tolist():
             which = listing(names[row] for row in rows)
+            seen, remedy = FINDINGS[finding]
             said.append(f"{finding}: {len(rows):,} of {total} ({seen}): {which}. {remedy}")
     grey = np.count_nonzero((table["coloured"] == 0) & (table["finding"] == ""))
-    if grey:
+    if grey and "one colour" in of:
         said.append(f"grey: {grey:,} of {total} (one band, in three equal channels)")
     return said
 
@@ -119,14 +127,13 @@ def sentences(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
 def remark(finding: str) -> str:
     """Return the remark on one picture, or "" for none."""
     seen, remedy = FINDINGS.get(finding, ("", ""))
-    return f"{finding} ({seen}): {remedy}" if finding else ""
+    return f"{finding}: {seen}. {remedy}" if finding else ""
 
 
 def unusable(table: pd.DataFrame, names: Sequence[str]) -> str:
     """Say that most pictures of a set show no galaxy, and what may help; else return ""."""
-    wrong = np.asarray(table["finding"].isin(UNUSABLE))
-    if 2 * wrong.sum() <= len(table):
+    count = np.count_nonzero(table["finding"].isin(UNUSABLE))
+    if 2 * count <= len(table):
         return ""
-    rows = np.flatnonzero(wrong).tolist()
-    said = sentences(table.iloc[rows], [names[row] for row in rows])
-    return f"{wrong.sum():,} of {len(table):,} images show no galaxy. {'. '.join(said)}"
+    said = ". ".join(sentences(table, names, UNUSABLE))
+    return f"{count:,} of {len(table):,} images show no galaxy. {said}"

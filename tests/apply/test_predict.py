@@ -85,7 +85,7 @@ IDS = ("2", "10", "9", "101", "33", "4", "100018", "57", "8", "71", "6")
 
 def picture(number: int, size: int = 48) -> Image.Image:
     """Blobs that differ from galaxy to galaxy."""
-    coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+    coarse = np.random.default_rng(number).integers(0, 200, (4, 4, 3), np.uint8)
     return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
 
 
