@@ -61,9 +61,11 @@ def stream(
     def work(batch: Found) -> Batch:
         results = cutouts.run(batch.read)
         seen = looks.named(np.stack([row for _, _, row in results]))
-        if batch.ids[0] == found.ids[0] and (problem := looks.unusable(seen, batch.names)):
+        first = batch.ids[0] == found.ids[0]
+        if first and (problem := looks.unusable(seen, batch.names)):
             raise ValueError(problem)
-        remarks, images = list[Remark](), dict[str, Any]()
+        remarks = [Remark("all images", note, False) for note in found.notes if first]
+        images = dict[str, Any]()
         rows = zip(batch.ids, batch.names, results, seen["finding"], strict=True)
         for id, name, (image, message, _), finding in rows:
             if image is not None:

@@ -4,11 +4,13 @@ import itertools
 import json
 import math
 import os
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 import numpy as np
@@ -108,18 +110,41 @@ def in_order(
     """Call `function` on each item in `workers` threads; yield the results in order.
 
     Threads suffice because Pillow and torch release the GIL. Only a few items are submitted in
-    advance, which bounds the memory."""
-    pool = ThreadPoolExecutor(workers)
+    advance, which bounds the memory. An interrupt does not wait for a thread that hangs."""
     waiting: deque[Future[Any]] = deque()
+    tasks: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
+
+    def work() -> None:
+        while task := tasks.get():
+            future, item = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    patient = True
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append(Future())
+            tasks.put((waiting[-1], item))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except KeyboardInterrupt:
+        patient = False
+        raise
     finally:  # also if the caller stops early: start nothing new
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
+        for _ in threads:
+            tasks.put(None)
+        for thread in threads if patient else ():
+            thread.join()
 
 
 def _header(file: IO[bytes], rows: int, size: int) -> None:

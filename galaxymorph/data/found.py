@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,13 +52,21 @@ def join(found: Found, extra: Found, name: str) -> Found:
     return replace(found, **joined, notes=[*found.notes, *extra.notes, note])
 
 
-def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib."""
+def files_below(
+    path: Path | str, endings: tuple[str, ...], above: tuple[str, ...] = ()
+) -> Iterator[os.DirEntry[str]]:
+    """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib.
+
+    Links to a folder `above` are left out, with a warning."""
+    above = (*above, os.path.realpath(path))
     for item in os.scandir(path):
         if item.name.startswith("."):
             continue
         if item.is_dir():
-            yield from files_below(item.path, endings)
+            if item.is_symlink() and os.path.realpath(item.path) in above:
+                warnings.warn(f"{item.path}: left out, a link to a folder above it", stacklevel=2)
+                continue
+            yield from files_below(item.path, endings, above)
         elif item.name.lower().endswith(endings):
             yield item
 

@@ -178,7 +178,7 @@ def decoded(
         notes.append(f"remarks on {len(repaired):,} images: {_grouped(found.names, repaired)}")
     kept = [finding for finding in looks.FINDINGS if finding != "blank"]
     notes += looks.sentences(seen, found.names, kept)
-    if found.propose and seen["finding"].isin(looks.UNUSABLE[1:]).any():
+    if found.propose and set(seen["finding"]) & {"nearly black", "saturated"}:
         notes[-1] += fits.advice(found, seen)
     found = take(found, [row for row in range(total) if row not in bad])
     return Galaxies(

@@ -45,7 +45,7 @@ def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
     except UnidentifiedImageError as error:
-        raise ValueError(f"not a valid image: {', '.join(FORMATS)} can be read") from error
+        raise ValueError(f"not a valid {' or '.join(FORMATS)} file") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too many pixels; {_limit('MEGAPIXELS', MEGAPIXELS)}") from error
     check_size(*image.size)

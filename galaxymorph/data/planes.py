@@ -96,18 +96,18 @@ def fill(bands: Bands) -> tuple[Bands, float]:
 def _hole(band: Float[ndarray, "height width"]) -> Bool[ndarray, "height width"]:
     """Return a mask of areas without data, which surveys set to exactly 0.
 
-    These are connected, as large as a row, and noise surrounds them: a tenth of their neighbours
-    are negative. Zeros of counts and of simulations without noise have no negative neighbours,
-    those of a compressed image are scattered, and a band that is 0 everywhere shows no light."""
+    These are connected and as large as a row, in a band with noise, of which a tenth is negative.
+    Counts and simulations without noise have true zeros; those of a compressed image are scattered;
+    and a band that is 0 everywhere shows no light."""
     zero, hole = band == 0, np.zeros(band.shape, bool)
-    if min(band.shape) <= np.count_nonzero(zero) < band.size:
+    if not min(band.shape) <= np.count_nonzero(zero) < band.size:
+        return hole
+    if np.count_nonzero(band < 0) > np.count_nonzero(~zero) / 10:
         from scipy import ndimage  # slow to import
 
-        areas, _ = ndimage.label(zero)  # pyright: ignore[reportGeneralTypeIssues]
-        for area in np.flatnonzero(np.bincount(areas.ravel()) >= min(band.shape))[1:]:
-            inside = areas == area
-            around = band[ndimage.binary_dilation(inside) & ~zero]
-            hole |= inside & (np.count_nonzero(around < 0) > len(around) / 10)
+        areas = np.asarray(ndimage.label(zero)[0])  # pyright: ignore[reportIndexIssue]
+        large = np.bincount(areas.ravel()) >= min(band.shape)
+        hole = large[areas] & zero
     return hole
 
 
@@ -125,7 +125,7 @@ def _planes(
             images = [each for each in content if each.is_image and len(each.shape) > 1]
             first = content[hdu] if hdu is not None else images[0]
             check_size(*first.shape)
-            data = np.squeeze(first.data, tuple(range(len(first.shape) - 3)))
+            data = np.squeeze(_pixels(first), tuple(range(len(first.shape) - 3)))
             rest, remarks = [each for each in images if each is not first], list[str]()
             if data.ndim == 3 and len(data) > data.shape[2]:
                 data = np.moveaxis(data, 2, 0)
@@ -135,7 +135,7 @@ def _planes(
                     near = [
                         e for e in rest if len(e.shape) == 2 and _near(e.shape, planes[0].shape)
                     ]
-                    planes, like = planes + [e.data for e in near], like + near
+                    planes, like = planes + [_pixels(e) for e in near], like + near
                 names = _extension_names([each.header for each in like])
                 rest = [each for each in rest if all(each is not other for other in like)]
             elif data.ndim == 3:
@@ -147,6 +147,13 @@ def _planes(
     except (OSError, TypeError, IndexError, EOFError, KeyError, AttributeError) as error:
         raise ValueError(f"incomplete or broken FITS file, or no image in it: {error}") from error
     return planes, names, remarks
+
+
+def _pixels(hdu: Any) -> ndarray:
+    try:
+        return np.asarray(hdu.data)
+    except ValueError as error:  # of NumPy, if pixels are lacking
+        raise OSError(str(error)) from error
 
 
 def _unread(names: Iterable[str]) -> str:

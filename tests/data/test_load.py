@@ -71,7 +71,7 @@ def class_folders(root: Path, counts: dict[str, int], **options) -> Path:
 
 def assert_right_pixels(galaxies: Galaxies) -> None:
     for id, image in zip(galaxies.ids, galaxies.images, strict=True):
-        top = image[:, : image.shape[1] // 4]  # where a resampled edge does not reach
+        top = image[:, : image.shape[1] // 4]
         assert top.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
 
 
@@ -117,20 +117,19 @@ def test_class_names(tmp_path, load):
 def test_crop_and_resize(tmp_path, load):
     image = np.zeros((30, 40, 3), np.uint8)
     image[10:20, 15:25] = 200
+    image[10, 15] = 100  # or the crop would be blank
     for name in ("a", "b"):
         (tmp_path / "mine" / name).mkdir(parents=True)
         for number in range(5):
             Image.fromarray(image).save(tmp_path / "mine" / name / f"{name}{number}.png")
-    image[10, 15] = 100
-    for file in (tmp_path / "mine").rglob("*.png"):
-        Image.fromarray(image).save(file)
     cropped = load("folder", root=tmp_path / "mine", crop=10, image_size=10).images
     assert (cropped[:, :, 0, 0] == 100).all() and (cropped.flatten(2)[:, :, 1:] == 200).all()
     assert (
         load("folder", root=tmp_path / "mine", image_size=30).images[0, 0].sum() == 200 * 99 + 100
     )
     with pytest.raises(
-        ValueError, match=r"10 of 10 images cannot be used: a.a0.png \(crop of 31 px.*only 40 x 30"
+        ValueError,
+        match=r"10 of 10 images cannot be used: a.a0.png, .*\(crop of 31 px.*only 40 x 30",
     ):
         load("folder", root=tmp_path / "mine", crop=31)
 
@@ -521,11 +520,10 @@ def test_unlabelled_galaxies_are_joined_by_id(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"a": 10, "b": 10})
     write_images(tmp_path / "more" / "deeper", ids_from(15, 20), size=20)
     galaxies = load(
-        "folder", root=root, unlabelled_root=tmp_path / "more", image_size=20
+        "folder", root=root, unlabelled_root=tmp_path / "more", crop=6, unlabelled_crop=18
     )
     assert sorted(galaxies.ids) == ids_from(0, 35)
     assert set(galaxies.part("unlabelled").ids) == set(ids_from(20, 15))
-    assert_right_pixels(galaxies)
     (note,) = galaxies.notes
     assert "15 unlabelled" in note and "left out: 5 of its" in note
     alone = load("folder", root=root)
