@@ -57,15 +57,14 @@ def files_below(
 ) -> Iterator[os.DirEntry[str]]:
     """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib.
 
-    Links to a folder `above` are left out, with a warning."""
+    Links to a folder `above` or to themselves are left out, with a warning."""
     above = (*above, os.path.realpath(path))
     for item in os.scandir(path):
         if item.name.startswith("."):
             continue
-        if item.is_dir():
-            if item.is_symlink() and os.path.realpath(item.path) in above:
-                warnings.warn(f"{item.path}: left out, a link to a folder above it", stacklevel=2)
-                continue
+        if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
+            warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
+        elif item.is_dir():
             yield from files_below(item.path, endings, above)
         elif item.name.lower().endswith(endings):
             yield item

@@ -102,7 +102,8 @@ def test_the_content_decides_on_the_format(tmp_path, kind):
         file = tmp_path / f"x{ending}"
         file.write_bytes(saved(galaxy(), kind))
         assert file.suffix in pictures.IMAGES
-        expected = np.asarray(Image.open(file).convert("RGB").crop((10, 0, 80, 70)))
+        with Image.open(file) as image:
+            expected = np.asarray(image.convert("RGB").crop((10, 0, 80, 70)))
         assert np.array_equal(read(file, 70)[0].transpose(1, 2, 0), expected)
 
 
@@ -172,12 +173,6 @@ def test_exif_orientation_is_applied_and_said(tmp_path):
     assert (plain[1], turned[1]) == ("", "turned by its EXIF orientation")
 
 
-def test_colours_that_cannot_be_converted_are_named(tmp_path):
-    Image.new("LAB", (9, 9)).save(tmp_path / "x.tif")
-    with pytest.raises(ValueError, match="colours of type LAB: convert to RGB"):
-        read(tmp_path / "x.tif")
-
-
 # --- what is huge ---------------------------------------------------------------------------------
 
 
@@ -233,9 +228,9 @@ def test_links_in_a_circle_end(tmp_path):
     galaxy().save(tmp_path / "a" / "x.png")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "b" / "itself").symlink_to(tmp_path / "a" / "b" / "itself")
-    with pytest.warns(UserWarning, match="up: left out, a link to a folder above it"):
-        found = [file.name for file in files_below(tmp_path, (".png",))]
-    assert found == ["x.png"]
+    with pytest.warns(UserWarning, match="left out, a link in a circle") as said:
+        found = [file.name for file in files_below(tmp_path.resolve(), (".png",))]
+    assert found == ["x.png"] and len(said) == 2
 
 
 HANGING = """
