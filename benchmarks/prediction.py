@@ -47,7 +47,7 @@ def compare(model: Path, images: Path, options: argparse.Namespace) -> None:
     found = take(found, [row % len(found.ids) for row in range(options.galaxies)])
     n, size, threads = options.galaxies, header["image_size"], torch.get_num_threads()
     batches = [found.read[start : start + source.BATCH] for start in range(0, n, source.BATCH)]
-    resident = np.stack([image for image, _ in cutouts.run(found.read) if image is not None])
+    resident = np.stack([image for image, _, _ in cutouts.run(found.read) if image is not None])
     stacks = np.array_split(resident, len(batches))
 
     def read() -> None:

@@ -1,7 +1,7 @@
 """Find the galaxies for a model file, and cut their images as in its training."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from galaxymorph import project
 from galaxymorph.data import cutouts, fits, parquet, sources
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, take, without_ending
-from galaxymorph.data.pictures import IMAGES, RGB, File, read_image
+from galaxymorph.data.pictures import IMAGES, LEFT_OUT, left_out, read_image
 from galaxymorph.text import listing
 
 Cutouts = UInt8[ndarray, "galaxy 3 size size"]
@@ -30,11 +30,14 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     read or an id is duplicated. Pictures stay whole if the header's `image_size` is None."""
     colour = dict(header.get("cutout", {}))  # how FITS bands become an image
     usual = colour.pop("crop", None)
+    if colour.get("stretch") is not None:  # before version 0.3 the sky was never subtracted
+        colour.setdefault("sky", "none")
     cut = {"size": header["image_size"], "crop": crop or usual}
-    parts = [part for path in paths for part in _found(project.existing(path), colour)]
+    parts = _settled([part for path in paths for part in _found(project.existing(path), colour)])
     joined: dict[str, Any] = {}
-    for key in ("ids", "names", "read", "stamps"):
+    for key in ("ids", "names", "read", "stamps", "notes"):
         joined[key] = [each for part in parts for each in getattr(part, key)]
+    joined["notes"] = list(dict.fromkeys(joined["notes"]))
     if cut["size"] is not None:
         joined["read"] = [partial(cutouts.read, each, **cut) for each in joined["read"]]
     ids = joined["ids"]
@@ -49,15 +52,18 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     readable = IMAGES + fits.ENDINGS + parquet.ENDINGS
     if path.is_dir():
-        readers = {IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
-        readers[parquet.ENDINGS] = parquet.find
-        parts = [read(path) for end, read in readers.items() if [*files_below(path, end)]]
-        if not parts:
-            raise ValueError(
-                f"{path}: no images found; expected files ending in {', '.join(readable)}"
-            )
+        files = [*files_below(path, ("",))]
+        kinds = {IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
+        kinds[parquet.ENDINGS] = parquet.find
+        present = [end for end in kinds if any(f.name.lower().endswith(end) for f in files)]
+        if not present:
+            wanted = f"expected files ending in {', '.join(readable)}"
+            raise ValueError(f"{path}: no images found; {wanted}")
+        parts = [kinds[end](path) for end in present]
         for part in parts:
             part.names = [f"{path}/{name}" for name in part.names]
+            part.notes = [note for note in part.notes if not note.startswith(LEFT_OUT)]
+        parts[0].notes += left_out((file.name for file in files), readable)
         return parts
     if path.suffix.lower() == ".zip":
         return [sources.images(path)]
@@ -70,15 +76,21 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
     else:
         wanted = "a folder, a zip, a Parquet file, a CSV list of files, an image or a FITS cube"
         raise ValueError(f"{path}: expected {wanted}")
+    cubes = {id: file for id, file in listed.items() if file.name.lower().endswith(fits.ENDINGS)}
+    others = {id: file for id, file in listed.items() if id not in cubes}
+    names = [str(file) for file in others.values()]
+    read = [partial(read_image, name) for name in names]
+    images = Found([*others], names, [*read], [stamp(file) for file in others.values()])
+    return [images, fits.cubes({id: [file] for id, file in cubes.items()}, **colour)]
 
-    def reader(name: str) -> Callable[[], RGB | File]:
-        is_fits = name.lower().endswith(fits.ENDINGS)
-        return partial(fits.read, [name], **colour) if is_fits else partial(read_image, name)
 
-    names = [str(file) for file in listed.values()]
-    stamps = [stamp(file) for file in listed.values()]
-    read = [reader(name) for name in names]
-    return [Found(ids=list(listed), names=names, read=read, stamps=stamps)]
+def _settled(parts: list[Found]) -> list[Found]:
+    """Choose the colour options that no model has, the same for all FITS images."""
+    waiting = [part for part in parts if part.ids and part.propose]
+    if not waiting or fits.is_settled(waiting[0].colour):
+        return parts
+    chosen = fits.propose([each for part in waiting for each in part.read], waiting[0].colour)
+    return [fits.settled(part, chosen) if part.propose else part for part in parts]
 
 
 def read(found: Found, ids: Sequence[str]) -> Cutouts:

@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from galaxymorph.apply.images import Cutouts
-from galaxymorph.data import cutouts
+from galaxymorph.data import cutouts, looks
 from galaxymorph.data.found import Found, take
 from galaxymorph.learning import device
 from galaxymorph.pixels import Images, orientations
@@ -53,13 +53,26 @@ def stream(
 ) -> Generator[Batch]:
     """Read all cutouts and `compute` their outputs, batch by batch in the order of `found`.
 
-    Starts with batch `done`; prints nothing. As many batches as torch has threads are processed at
+    Starts with batch `done`; prints nothing. A blank image is left out, like an unreadable one;
+    other faults of a picture (`data.looks`) are remarked. Raises `ValueError` if most of the first
+    batch show no galaxy. As many batches as torch has threads are processed at
     a time, each by one thread: none waits for another, so reading costs only its own time."""
 
     def work(batch: Found) -> Batch:
-        results = list(zip(batch.ids, batch.names, cutouts.run(batch.read), strict=True))
-        remarks = [Remark(name, why, image is None) for _, name, (image, why) in results if why]
-        images = {id: image for id, _, (image, _) in results if image is not None}
+        results = cutouts.run(batch.read)
+        seen = looks.named(np.stack([row for _, _, row in results]))
+        first = batch.ids[0] == found.ids[0]
+        if first and (problem := looks.unusable(seen, batch.names)):
+            raise ValueError(problem)
+        remarks = [Remark("all images", note, False) for note in found.notes if first]
+        images = dict[str, Any]()
+        rows = zip(batch.ids, batch.names, results, seen["finding"], strict=True)
+        for id, name, (image, message, _), finding in rows:
+            if image is not None:
+                images[id] = image
+                message = "; ".join(filter(None, [looks.remark(finding), message]))
+            if message:
+                remarks.append(Remark(name, message, image is None))
         if not images:
             return [], np.empty((0, 1), np.float32), remarks
         values = compute(outputs, np.stack([*images.values()]), average_orientations)

@@ -1,82 +1,112 @@
-"""Find FITS images, group them by galaxy, and combine three bands into a colour picture."""
+"""Find FITS images, group them by galaxy, and combine their bands into a colour picture."""
 
 import os
 import re
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from astropy.io import fits
+import pandas as pd
 from astropy.visualization import make_lupton_rgb
-from jaxtyping import Float
+from jaxtyping import Bool
 from numpy import ndarray
 
 from galaxymorph import project
 from galaxymorph.data.found import Found, files_below, stamp, without_ending
-from galaxymorph.data.labels import Names, label
-from galaxymorph.data.pictures import RGB
+from galaxymorph.data.labels import Names as ClassNames
+from galaxymorph.data.labels import label
+from galaxymorph.data.pictures import RGB, left_out
+from galaxymorph.data.planes import LETTERS, Bands, Names, light_of, names_of, ordered
 from galaxymorph.text import listing
 
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fits.bz2", ".fits.fz")
-WAVELENGTHS = "ugrizy"  # band letters, bluest first
-
 STRETCH, SOFTENING, WEIGHTS = 0.5, 8.0, (2.5, 1.5, 1.0)  # defaults of stretch, Q, band_weights
+COLOUR = {"bands": None, "hdu": None, "stretch": None, "Q": SOFTENING}
+COLOUR |= {"band_weights": list(WEIGHTS), "sky": "auto"}
+SAMPLE = 16  # galaxies from which the stretch and the treatment of the sky are chosen
 
 Entry = os.DirEntry[str]
-Bands = Float[ndarray, "3 height width"]
+Sky = Literal["auto", "none", "border"]
 
 
 def find(
     root: Path,
     *,
     labels: Path | None = None,
-    class_names: Names = None,
+    class_names: ClassNames = None,
     id_column: str | None = None,
     label_column: str | None = None,
-    bands: str | None = None,
+    bands: str | Sequence[str] | None = None,
     hdu: int | None = None,
-    stretch: float = STRETCH,
+    stretch: float | None = None,
     Q: float = SOFTENING,
     band_weights: Sequence[float] = WEIGHTS,
+    sky: Sky = "auto",
 ) -> Found:
     """Find FITS images anywhere below a folder, plain or compressed.
 
-    A galaxy is a cube of three bands, `<id>.fits`, or one file per band, `<id>_<band>.fits`, with
-    band u, g, r, i, z or y (or capitals). The header is not asked: its band is often wrong.
+    A galaxy is one file with all bands, `<id>.fits`, or one file per band, `<id>_<band>.fits`, with
+    band u, g, r, i, z or y (or capitals) or one of `bands`. Headers of single bands are not asked:
+    they are often wrong.
 
     Args:
         labels, id_column, label_column: see `labels.label` (default: all unlabelled).
         class_names: see `labels.classified`.
-        bands: order of a cube's planes (default: bluest first), or the files to use, e.g. "gri".
-        hdu, stretch, Q, band_weights: see `read`."""
-    if bands is not None and (len(bands) != 3 or len(set(bands) & set(WAVELENGTHS)) != 3):
-        raise ValueError(f"bands must be three different letters of {WAVELENGTHS}, not {bands!r}")
+        bands: the three bands to use, or one, shown in grey: letters ("gri") or a list of names.
+            Of planes that the header does not name, their order (default: bluest first).
+        stretch, sky: see `read`; None and `auto` are chosen from the data by `propose`.
+        hdu, Q, band_weights: see `read`."""
+    names = names_of(bands)
+    if names is not None and (len(names) not in (1, 3) or len(set(names)) != len(names)):
+        wanted = "three different bands, such as gri or [F444W, F277W, F150W], or one, such as r"
+        raise ValueError(f"bands must be {wanted}, not {bands!r}")
     if len(band_weights) != 3:
         raise ValueError(f"band_weights must be three numbers, bluest first, not {band_weights}")
-    files = sorted(files_below(project.existing(root), ENDINGS), key=lambda file: file.name)
+    below = sorted(files_below(project.existing(root), ("",)), key=lambda file: file.name)
+    files = [file for file in below if file.name.lower().endswith(ENDINGS)]
+    notes = left_out((f.name for f in below if labels is None or f.name != labels.name), ENDINGS)
     if not files:
         raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
+    bands = bands if bands is None or isinstance(bands, str) else list(bands)
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
-    colour["band_weights"] = list(band_weights)
-    groups = _galaxies(files, bands)
-    found = Found(
-        ids=list(groups),
-        names=[", ".join(file.name for file in group) for group in groups.values()],
-        read=[partial(read, [file.path for file in each], **colour) for each in groups.values()],
-        stamps=[stamp(file) for file in files],
-        colour=colour,
-    )
+    colour |= {"band_weights": list(band_weights), "sky": sky}
+    groups = _galaxies(files, names)
+    if names and len(names) == 1:
+        notes.append(f"one band ({names[0]}): grey, in three equal channels")
+    found = cubes({id: [Path(f.path) for f in each] for id, each in groups.items()}, **colour)
+    places = [", ".join(file.name for file in each) for each in groups.values()]
+    found = replace(found, names=places, notes=notes)
     return label(found, labels, class_names, id_column=id_column, label_column=label_column)
 
 
-def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry]]:
-    """Group files by id: a cube, or three files from blue to red."""
+def cubes(galaxies: Mapping[str, Sequence[Path]], **colour: Any) -> Found:
+    """Return unlabelled galaxies of FITS images, with the files of each, and options of `read`."""
+    colour = COLOUR | colour
+    paths = [[str(file) for file in files] for files in galaxies.values()]
+    pictures = [partial(read, each, **colour) for each in paths]
+    return Found(
+        ids=list(galaxies),
+        names=[", ".join(each) for each in paths],
+        read=[*pictures],
+        stamps=[stamp(file) for files in galaxies.values() for file in files],
+        colour=colour,
+        propose=partial(propose, pictures),
+    )
+
+
+def _galaxies(files: Sequence[Entry], names: Sequence[str] | None) -> dict[str, list[Entry]]:
+    """Group files by id: one with all bands, or one per band from blue to red."""
     groups: dict[str, dict[str, Entry]] = defaultdict(dict)  # "" is the band of a cube
+    known = sorted({*LETTERS, *(names or ())}, key=len, reverse=True)
+    pattern = re.compile(f"(.+)[_-]({'|'.join(map(re.escape, known))})", flags=re.IGNORECASE)
     for file in files:
         stem = without_ending(file.name)
-        single = re.fullmatch(f"(.+)[_-]([{WAVELENGTHS}])", stem, flags=re.IGNORECASE)
+        single = pattern.fullmatch(stem)
         id, band = (single[1], single[2].lower()) if single else (stem, "")
         group = groups[id]
         if band in group or (group and "" in (band, *group)):
@@ -85,15 +115,16 @@ def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry
         group[band] = file
     chosen, wrong = {}, []
     for id, group in groups.items():
-        wanted = [""] if "" in group else sorted(bands or group, key=WAVELENGTHS.index)
-        if "" in group or (len(wanted) == 3 and set(wanted) <= set(group)):
+        wanted = [""] if "" in group else [name.lower() for name in ordered(names or [*group])]
+        if "" in group or (len(wanted) in (3, len(names or ())) and set(wanted) <= set(group)):
             chosen[id] = [group[band] for band in wanted]
         else:
             wrong.append(f"{id} ({', '.join(group)})")
     if wrong:
         raise ValueError(
             "expected a cube <id>.fits, or files <id>_<band>.fits in three bands; these have other "
-            f"bands: {listing(wrong)}. Add files, or choose three bands, such as bands: gri"
+            f"bands: {listing(wrong)}. Add files, or choose three bands, such as bands: gri, or "
+            "one, such as bands: r"
         )
     return chosen
 
@@ -101,65 +132,95 @@ def _galaxies(files: Sequence[Entry], bands: str | None) -> dict[str, list[Entry
 def read(
     files: Sequence[str],
     *,
-    bands: str | None = None,
+    bands: Names = None,
     hdu: int | None = None,
-    stretch: float = STRETCH,
+    stretch: float | None = STRETCH,
     Q: float = SOFTENING,
     band_weights: Sequence[float] = WEIGHTS,
+    sky: Sky = "none",
 ) -> RGB:
     """Combine three bands into a colour picture with the stretch of Lupton et al. (2004).
 
     Args:
-        files: one cube (3, height, width), or three images (height, width).
-        bands: order of the planes in a cube (default: bluest first); images are bluest first.
+        files: one file with all bands, or one for each, from blue to red.
+        bands: see `find`.
         hdu: extension with the image (default: the first that has one).
         stretch, Q: see `astropy.visualization.make_lupton_rgb`; stretch in weighted pixel units.
-        band_weights: factors for the bands, bluest first.
+        band_weights: factors for three bands, bluest first.
+        sky: `border` subtracts the median of each band's outermost pixels, `none` nothing.
 
-    Raises `ValueError` for a broken file, or unless there are three bands of the same size."""
-    planes = [plane for file in files for plane in _planes(file, hdu)]
-    if len(planes) != 3 or len({plane.shape for plane in planes}) != 1:
-        shapes = " and ".join(str(plane.shape) for plane in planes)
-        raise ValueError(f"expected three bands of one size (a cube, or 3 files), found {shapes}")
-    letters = bands if bands and len(files) == 1 else "gri"
-    order = [letters.index(band) for band in sorted(letters, key=WAVELENGTHS.index)]
-    light = np.stack(planes)[order] * np.reshape(band_weights, (3, 1, 1))
-    if not np.isfinite(light).any():
-        raise ValueError("all pixels are missing")
-    light, filled = fill(light)
-    blue, green, red = light[:, ::-1]  # the first row of a FITS image is at the bottom
-    rgb = make_lupton_rgb(red, green, blue, minimum=0, stretch=stretch, Q=Q)  # pyright: ignore[reportArgumentType]
-    return rgb, f"{filled:.2g} % of the pixels were missing and filled in" if filled else ""
+    Raises `ValueError` for a broken file, or unless there are the bands that are wanted."""
+    light, remarks = light_of(files, bands, hdu, band_weights)
+    if sky == "border":
+        light = light - np.median(light[:, _border(light)], axis=1)[:, None, None]
+    blue, green, red = light[[0, 0, 0] if len(light) == 1 else [0, 1, 2], ::-1]  # first row: lowest
+    stretched = {"stretch": STRETCH if stretch is None else stretch, "Q": Q}
+    rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
+    return rgb, "; ".join(remarks)
 
 
-def _planes(file: str, hdu: int | None) -> list[ndarray]:
-    try:
-        data = np.asarray(fits.getdata(file, ext=hdu), dtype=float)
-    except (OSError, TypeError, IndexError, EOFError) as error:
-        raise ValueError(f"incomplete or broken FITS file, or no image in it: {error}") from error
-    return [data] if data.ndim == 2 else list(data)
+def _border(light: Bands) -> Bool[ndarray, "height width"]:
+    """Return a mask of the outermost pixels, a sixteenth of the sides wide."""
+    wide, mask = max(1, min(light.shape[1:]) // 16), np.ones(light.shape[1:], bool)
+    mask[wide:-wide, wide:-wide] = False
+    return mask
 
 
-def fill(bands: Bands) -> tuple[Bands, float]:
-    """Fill in missing pixels; return the bands and the percentage that was filled.
+def propose(read: Sequence[Any], colour: dict[str, Any]) -> dict[str, Any]:
+    """Choose `stretch` and `sky` from the light of some galaxies; options in `colour` are kept.
 
-    A pixel is missing if it is not finite, or exactly 0 where another band has light, as surveys
-    mark areas without data. It becomes the mean of the other bands, which keeps the shape in grey;
-    if all bands are missing, the mean of its neighbourhood, or else the median, i.e. the sky."""
-    missing = ~np.isfinite(bands)
-    missing |= (bands == 0) & (~missing & (bands != 0)).any(0)
-    if not missing.any():
-        return bands, 0.0
-    count = (~missing).sum(0)
-    mean = np.where(missing, 0, bands).sum(0) / np.maximum(count, 1)
-    filled = np.where(missing & (count > 0), mean, bands)
-    if (count == 0).any():
-        filled[:, count == 0] = np.nan
-        # Slow to import (0.5 s) and rarely needed.
-        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+    `high` is the 99.5th percentile of the weighted light, `level` the median of its outermost
+    pixels; medians over `SAMPLE` galaxies. The sky is subtracted (`border`) if it is more than 5
+    times its noise and 5 % of the percentile. The stretch is 0.3 times the percentile above the
+    sky, in one digit. For nanomaggies that is about 0.5; `STRETCH` itself is kept if it differs by
+    less than five times. Returns these four."""
+    own, measured = {key: colour[key] for key in ("bands", "hdu", "band_weights")}, []
+    for each in read[:: -(-len(read) // SAMPLE)]:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                light = light_of(each.args[0], **own)[0].mean(0, keepdims=True)
+        except (OSError, ValueError):
+            continue  # it is reported when all are read
+        around = light[:, _border(light)]
+        level, high = np.median(around), np.percentile(light, 99.5)
+        noise = 1.5 * np.median(np.abs(around - level))
+        if high > level:
+            measured.append((level, high, abs(level) > max(5 * noise, 0.05 * (high - level))))
+    level, high, bright = np.median(np.array(measured or [(0, 0, 0)], float), axis=0).tolist()
+    sky = ("border" if bright > 0.5 else "none") if colour["sky"] == "auto" else colour["sky"]
+    best = float(f"{0.3 * (high - (level if sky == 'border' else min(level, 0.0))):.0e}")
+    best = STRETCH if STRETCH / 5 < best < 5 * STRETCH or not best else best
+    return {"stretch": colour["stretch"] or best, "sky": sky, "level": level, "high": high}
 
-        kernel = Gaussian2DKernel(2)
-        smooth = [interpolate_replace_nans(band, kernel, boundary="extend") for band in filled]
-        local, sky = np.stack(smooth), np.nanmedian(filled, axis=(1, 2), keepdims=True)
-        filled = np.where(np.isfinite(local), local, np.nan_to_num(sky))
-    return filled, 100 * float(missing.mean())
+
+def is_settled(colour: dict[str, Any]) -> bool:
+    """Return whether neither stretch nor sky are to be chosen from the data."""
+    return colour["stretch"] is not None and colour["sky"] != "auto"
+
+
+def settled(found: Found, chosen: dict[str, Any]) -> Found:
+    """Set the options that `propose` has chosen, and say so in the notes."""
+    options = {key: chosen[key] for key in ("stretch", "sky")}
+    said = f"stretch: {chosen['stretch']:g}, sky: {chosen['sky']}, as {_seen(chosen)}"
+    return replace(
+        found,
+        read=[partial(each, **options) for each in found.read],
+        colour=found.colour | options,
+        notes=[*found.notes, said],
+    )
+
+
+def _seen(chosen: dict[str, Any]) -> str:
+    level, high = (f"{chosen[key]:.2g}" for key in ("level", "high"))
+    return f"the data's 99.5th percentile is {high}, their sky {level} (in weighted units)"
+
+
+def advice(found: Found, seen: pd.DataFrame) -> str:
+    """Return what stretch the data suggest, for pictures that do not show their galaxies."""
+    assert found.propose
+    best = found.propose(found.colour | {"stretch": None, "sky": "auto"})
+    black, white = (f"{seen[share].mean():.0%}" for share in ("share_0", "share_255"))
+    used = (
+        f"stretch: {found.colour['stretch']:g} leaves {black} of the pixels black, {white} at 255"
+    )
+    return f". {used}; {_seen(best)}: try stretch: {best['stretch']:g}, sky: {best['sky']}"

@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import unicodedata
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ class Found:
     notes: list[str] = field(default_factory=list)  # what was left out
     problems: list[str] = field(default_factory=list)  # errors, unless they may be skipped
     colour: dict[str, Any] = field(default_factory=dict)  # options of the colour picture
+    propose: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # chooses them from the data
 
 
 def take(found: Found, rows: Sequence[int]) -> Found:
@@ -57,13 +59,20 @@ def join(found: Found, extra: Found, name: str) -> Found:
     return replace(found, **joined, notes=[*found.notes, *extra.notes, note])
 
 
-def files_below(path: Path | str, endings: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
-    """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib."""
+def files_below(
+    path: Path | str, endings: tuple[str, ...], above: tuple[str, ...] = ()
+) -> Iterator[os.DirEntry[str]]:
+    """Yield files below a folder, except hidden ones; `os.scandir` is faster than pathlib.
+
+    Links to a folder `above` or to themselves are left out, with a warning."""
+    above = (*above, os.path.realpath(path))
     for item in os.scandir(path):
         if item.name.startswith(".") or item.name == "__MACOSX":
             continue
-        if item.is_dir():
-            yield from files_below(item.path, endings)
+        if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
+            warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
+        elif item.is_dir():
+            yield from files_below(item.path, endings, above)
         elif item.name.lower().endswith(endings):
             yield item
 

@@ -4,7 +4,8 @@ Each source is a function in `SOURCES`, whose signature defines its options. It 
 or, for images in files, `Found`, which is then cut out, joined and decoded here."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
-from galaxymorph.data import cutouts, fits, hdf5, parquet, sources
+from galaxymorph.data import cutouts, fits, hdf5, looks, parquet, sources
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.galaxy_zoo import galaxy_zoo
@@ -162,6 +163,7 @@ def decoded(
         problems = "; ".join(found.problems)
         raise ValueError(f"{problems}. Complete the data, or ignore these with on_bad: skip")
     options = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
+    found = _settled(found, cache)
     found = _cut(found, image_size, crop)
     if unlabelled_root is not None:
         extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop)
@@ -169,17 +171,23 @@ def decoded(
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
-    images, remarks = cutouts.opened(folder)
+    images, remarks, seen = cutouts.opened(folder)
+    if problem := looks.unusable(seen, found.names):
+        raise ValueError(problem + (fits.advice(found, seen) if found.propose else ""))
     bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
-        each = listing(f"{found.names[at]} ({why})" for at, why in bad.items())
+        each = _grouped(found.names, bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
         if on_bad == "raise" or len(bad) == total:
             raise ValueError(f"{message}. Repair or remove them, or ignore them with on_bad: skip")
         notes.append(f"left out: {message}")
-    if repaired := [f"{found.names[at]}: {what}" for at, what, failed in remarks if not failed]:
-        notes.append(f"repaired {len(repaired):,} images: {listing(repaired)}")
+    if repaired := [(at, what) for at, what, failed in remarks if not failed]:
+        notes.append(f"remarks on {len(repaired):,} images: {_grouped(found.names, repaired)}")
+    kept = [finding for finding in looks.FINDINGS if finding != "blank"]
+    notes += looks.sentences(seen, found.names, kept)
+    if found.propose and set(seen["finding"]) & {"nearly black", "saturated"}:
+        notes[-1] += fits.advice(found, seen)
     found = take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),
@@ -192,6 +200,27 @@ def decoded(
         cutout={"crop": crop, **found.colour},
         notes=notes,
     )
+
+
+def _grouped(names: Sequence[str], why: Iterable[tuple[int, str]]) -> str:
+    """List what happened to which images, each message once."""
+    groups = dict[str, list[str]]()
+    for at, message in why:
+        groups.setdefault(message, []).append(names[at])
+    return listing(f"{listing(which)} ({message})" for message, which in groups.items())
+
+
+def _settled(found: Found, cache: Path) -> Found:
+    """Choose the colour options that are not given from the data, or as in the cache."""
+    if not found.propose or fits.is_settled(found.colour):
+        return found
+    propose, colour = found.propose, found.colour
+
+    def write(folder: Path) -> None:
+        (folder / "colour.json").write_text(json.dumps(propose(colour)))
+
+    folder = entry(cache, colour | {"files": found.stamps, "code": code(fits)}, write)
+    return fits.settled(found, json.loads((folder / "colour.json").read_text()))
 
 
 def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor | None:

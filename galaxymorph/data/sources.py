@@ -11,7 +11,7 @@ from pathlib import Path
 
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, without_ending
 from galaxymorph.data.labels import Names, classified, label
-from galaxymorph.data.pictures import IMAGES, read_image
+from galaxymorph.data.pictures import IMAGES, left_out, read_image
 from galaxymorph.data.splits import split_named, split_of
 from galaxymorph.data.tables import check_columns, indexed, opened, read_table
 from galaxymorph.project import existing
@@ -109,12 +109,16 @@ def images(root: Path) -> Found:
         # macOS adds hidden files and a folder __MACOSX to zips; older Windows writes backslashes.
         members = [member for member in archive.namelist() if "__MACOSX" not in member]
         files = sorted((re.split(r"[/\\]", member)[-1], member) for member in members)
-        files = [each for each in files if each[0].lower().endswith(IMAGES) and each[0][0] != "."]
+        files = [each for each in files if each[0][:1] not in (".", "")]
+        notes = left_out((name for name, _ in files), IMAGES)
+        files = [each for each in files if each[0].lower().endswith(IMAGES)]
         names = [f"{root.name}/{member}".replace("\\", "/") for _, member in files]
         read = [partial(read_image, member, archive) for _, member in files]
         stamps = [stamp(root)]
     elif root.is_dir():
-        below = sorted(files_below(root, IMAGES), key=lambda file: file.name)
+        below = sorted(files_below(root, ("",)), key=lambda file: file.name)
+        notes = left_out((file.name for file in below), IMAGES)
+        below = [file for file in below if file.name.lower().endswith(IMAGES)]
         files = [(file.name, file.path) for file in below]
         names = [path[len(str(root)) + 1 :] for _, path in files]
         read = [partial(read_image, path) for _, path in files]
@@ -125,7 +129,7 @@ def images(root: Path) -> Found:
         raise ValueError(f"{root}: no images found; expected {', '.join(IMAGES)}")
     ids = [without_ending(name) for name, _ in files]
     check_unique(ids, names, root)
-    return Found(ids, names, [*read], stamps)
+    return Found(ids, names, [*read], stamps, notes=notes)
 
 
 def listed(file: Path) -> dict[str, Path]:

@@ -84,8 +84,9 @@ IDS = ("2", "10", "9", "101", "33", "4", "100018", "57", "8", "71", "6")
 
 
 def picture(number: int, size: int = 48) -> Image.Image:
-    """Blobs that differ from galaxy to galaxy."""
-    coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+    """Blobs that differ from galaxy to galaxy, bright in the middle."""
+    coarse = np.random.default_rng(number).integers(0, 120, (4, 4, 3), np.uint8)
+    coarse[1:3, 1:3] += 120
     return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
 
 
@@ -258,7 +259,7 @@ def cubes(tmp_path):
 
 def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     """By the options of the header: here not the default ones."""
-    colour = {"bands": "zgr", "hdu": 0, "stretch": 0.3, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}
+    colour = {"bands": "zgr", "hdu": 0, "stretch": 2.0, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}
     file = tmp_path / "m.safetensors"
     model_files.write(
         file, models[1]["classes"], **{**HEADER, "cutout": {"crop": 40, **colour}}, classes=CLASSES
@@ -299,10 +300,47 @@ def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
 
 
 def test_colours_default_to_those_of_the_data():
-    given, used = inspect.signature(load).parameters, inspect.signature(fits.read).parameters
-    for name in ("hdu", "stretch", "Q", "band_weights"):
-        assert given[name].default == used[name].default
-    assert given["bands"].default is None
+    given = inspect.signature(load).parameters
+    assert {name: given[name].default for name in fits.COLOUR} == fits.COLOUR | {
+        "band_weights": fits.WEIGHTS
+    }
+
+
+def test_without_options_of_a_model_all_cubes_get_one_stretch(models, cubes, tmp_path):
+    """Which is said, the same for a folder and for a list of its files."""
+    for file in cubes.iterdir():
+        data = astropy_fits.getdata(file) * 1e-17
+        astropy_fits.PrimaryHDU(data).writeto(file, overwrite=True)
+    for name, images in {"folder": [cubes], "files": [*cubes.iterdir()]}.items():
+        remarks = predict.predict(models[0] / "classes.safetensors", images, tmp_path / name)
+        (said,) = [remark for remark in remarks if "stretch" in remark.message]
+        assert "e-18, sky: none" in said.message and not said.left_out
+    assert (tmp_path / "folder").read_bytes() == (tmp_path / "files").read_bytes()
+
+
+def test_other_files_are_counted(models, galaxies, tmp_path):
+    for name in ("a.txt", "b.TXT", "c.eps"):
+        (galaxies / name).write_text("no image")
+    _, (remark,) = run(models, "classes", galaxies, tmp_path / "out.csv")
+    assert remark.message.startswith("left out: 2 .txt, 1 .eps") and not remark.left_out
+
+
+def test_blank_frames_get_no_row_and_dark_ones_a_remark(models, galaxies, tmp_path):
+    Image.new("L", (48, 48), 70).save(galaxies / "500.png")
+    picture(3).point(lambda level: level // 12).save(galaxies / "501.png")
+    table, remarks = run(models, "classes", galaxies, tmp_path / "out.csv")
+    assert set(table["id"].astype(str)) == {*IDS, "501"}
+    blank, dark = sorted(remarks)
+    assert blank.left_out and blank.message.startswith("blank: ")
+    assert not dark.left_out and dark.message.startswith("nearly black: ")
+
+
+def test_a_set_without_galaxies_ends_before_anything_is_written(models, galaxies, tmp_path):
+    for file in galaxies.rglob("*.jpg"):
+        Image.open(file).point(lambda level: level // 12).save(file)
+    with pytest.raises(ValueError, match="of 11 images show no galaxy.*nearly black"):
+        run(models, "classes", galaxies, tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_images_and_cubes_of_several_places(models, galaxies, cubes, tmp_path):
@@ -339,7 +377,7 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
     again, remarks_again = run(models, "votes", galaxies, tmp_path / "out.csv", batch_size=3)
     assert again.equals(table) and remarks_again == remarks
     table, remarks = run(models, "votes", galaxies, tmp_path / "cropped.csv", crop=20)
-    assert "503" in table["GalaxyID"].tolist() and len(remarks) == 3
+    assert "503" in table["GalaxyID"].tolist() and sum(each.left_out for each in remarks) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """Every source loads what was written, splits are fair and reproducible, and bad input is named
 before any training."""
 
-import bz2
-import gzip
 import inspect
 import os
 import shutil
@@ -15,14 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from astropy.io import fits as astropy_fits
 from astropy.table import Table
-from astropy.utils.exceptions import AstropyUserWarning
 from PIL import Image
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.cache import code
-from galaxymorph.data import cutouts, fits, galaxy_zoo, hdf5, sources
+from galaxymorph.data import cutouts, galaxy_zoo, hdf5, sources
 from galaxymorph.data.found import join
 from galaxymorph.data.galaxies import SPLITS, Galaxies
 from galaxymorph.data.load import OPTIONS, refused
@@ -50,13 +46,15 @@ def load(tmp_path):
 def colour(id: str) -> tuple[int, int, int]:
     """A colour of its own for each galaxy, so that pixels and ids cannot be mixed up unnoticed."""
     number = int(id)
-    return number % 256, number // 256 * 16, 100
+    return number % 256, 40 + number // 256 * 16, 100
 
 
 def write_images(folder: Path, ids: list[str], *, ending: str = "png", size: int = 8) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for id in ids:
-        Image.new("RGB", (size, size), colour(id)).save(folder / f"{id}.{ending}")
+        image = Image.new("RGB", (size, size), colour(id))
+        image.paste(0, (0, size // 2, size, size))  # or it would be blank
+        image.save(folder / f"{id}.{ending}")
 
 
 def ids_from(start: int, count: int) -> list[str]:
@@ -73,7 +71,8 @@ def class_folders(root: Path, counts: dict[str, int], **options) -> Path:
 
 def assert_right_pixels(galaxies: Galaxies) -> None:
     for id, image in zip(galaxies.ids, galaxies.images, strict=True):
-        assert image.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
+        top = image[:, : image.shape[1] // 4]
+        assert top.flatten(1).unique(dim=1).flatten().tolist() == list(colour(id))
 
 
 # --- class folders --------------------------------------------------------------------------------
@@ -118,14 +117,19 @@ def test_class_names(tmp_path, load):
 def test_crop_and_resize(tmp_path, load):
     image = np.zeros((30, 40, 3), np.uint8)
     image[10:20, 15:25] = 200
+    image[10, 15] = 100  # or the crop would be blank
     for name in ("a", "b"):
         (tmp_path / "mine" / name).mkdir(parents=True)
         for number in range(5):
             Image.fromarray(image).save(tmp_path / "mine" / name / f"{name}{number}.png")
-    assert (load("folder", root=tmp_path / "mine", crop=10, image_size=5).images == 200).all()
-    assert load("folder", root=tmp_path / "mine", image_size=30).images[0, 0].sum() == 200 * 100
+    cropped = load("folder", root=tmp_path / "mine", crop=10, image_size=10).images
+    assert (cropped[:, :, 0, 0] == 100).all() and (cropped.flatten(2)[:, :, 1:] == 200).all()
+    assert (
+        load("folder", root=tmp_path / "mine", image_size=30).images[0, 0].sum() == 200 * 99 + 100
+    )
     with pytest.raises(
-        ValueError, match=r"10 of 10 images cannot be used: a.a0.png \(crop of 31 px.*only 40 x 30"
+        ValueError,
+        match=r"10 of 10 images cannot be used: a.a0.png, .*\(crop of 31 px.*only 40 x 30",
     ):
         load("folder", root=tmp_path / "mine", crop=31)
 
@@ -141,8 +145,9 @@ def test_a_second_load_decodes_nothing(tmp_path, load, monkeypatch):
 def test_a_changed_image_is_decoded_again(tmp_path, load):
     root = class_folders(tmp_path / "mine", {"disc": 5, "ball": 5})
     load("folder", root=root)
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(root / "disc" / "0002.png")
-    assert load("folder", root=root).images[2, :, 0, 0].tolist() == [1, 2, 3]
+    write_images(root / "disc", ["0077"])
+    (root / "disc" / "0077.png").replace(root / "disc" / "0002.png")
+    assert load("folder", root=root).images[2, :, 0, 0].tolist() == list(colour("77"))
 
 
 @pytest.mark.parametrize("ending", ["jpg", "JPEG", "png", "tif", "TIFF"])
@@ -151,7 +156,8 @@ def test_image_formats(tmp_path, load, ending):
         "folder", root=class_folders(tmp_path / "mine", {"disc": 4, "ball": 4}, ending=ending)
     )
     expected = torch.tensor([colour(id) for id in galaxies.ids])
-    assert (galaxies.images.float().mean((2, 3)) - expected).abs().max() <= 2  # JPEG rounds
+    top = galaxies.images[:, :, :3].float().mean((2, 3))
+    assert (top - expected).abs().max() <= 9  # JPEG rounds
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -167,15 +173,14 @@ def test_broken_images_are_named(tmp_path, load):
         truncate(root / "disc" / f"{id}.jpg")
     with pytest.raises(
         ValueError,
-        match=r"12 of 30 images .*: disc.0003.jpg \(.*[Tt]runcated.* and 2 more\. .*skip",
+        match=r"12 of 30 images .*: disc.0003.jpg, .* and 2 more \(.*[Tt]runcated.*\. .*skip",
     ):
         load("folder", root=root)
     galaxies = load("folder", root=root, on_bad="skip")
     assert galaxies.ids.tolist() == ids_from(0, 3) + ids_from(15, 15)
     assert galaxies.images.shape[0] == galaxies.labels.shape[0] == 18
-    assert (
-        galaxies.images.float().mean((2, 3)) - torch.tensor([colour(id) for id in galaxies.ids])
-    ).abs().max() <= 2
+    expected = torch.tensor([colour(id) for id in galaxies.ids])
+    assert (galaxies.images[:, :, :4].float().mean((2, 3)) - expected).abs().max() <= 2
     (note,) = galaxies.notes
     assert (
         note.startswith("left out: 12 of 30 images") and "0003.jpg" in note and "and 2 more" in note
@@ -389,15 +394,6 @@ def test_links_to_nothing_are_broken_images(tmp_path, load):
     assert "0777" in load("folder", root=root).ids  # repaired: the cache knows
 
 
-def test_fits_links_to_nothing_are_broken_images(tmp_path, load):
-    write_fits(tmp_path / "sky" / "good.fits", bands(0.1, 0.1, 0.1))
-    (tmp_path / "sky" / "bad.fits").symlink_to(tmp_path / "gone.fits")
-    with pytest.raises(
-        ValueError, match=r"1 of 2 images cannot be used: bad.fits \(.*No such file"
-    ):
-        load("fits", root=tmp_path / "sky")
-
-
 def test_splits_depend_on_seed_and_ids_alone(tmp_path, load):
     counts = {"a": 40, "b": 20}
     first = load("folder", root=class_folders(tmp_path / "one", counts))
@@ -506,7 +502,7 @@ def test_load_has_the_options_of_every_source():
     signature = inspect.signature(load_galaxies)
     for options in OPTIONS.values():
         assert set(options) <= set(signature.parameters)
-    assert signature.parameters["stretch"].default == 0.5
+    assert signature.parameters["stretch"].default is None
     assert "found" not in signature.parameters and "options" not in signature.parameters
 
 
@@ -514,7 +510,7 @@ def test_options_of_another_source_are_refused_before_anything_is_loaded():
     given = {"name": "fits", "root": "x", "n_galaxies": 5, "seed": 3, "survey_seed": None}
     assert list(refused(given)) == ["n_galaxies"]
     assert refused({"n_galaxies": 5, "root": "x"}) == {}  # of which source, is not known yet
-    assert refused({"name": "folder", "root": "x", "hdu": None, "stretch": 0.5}) == {}
+    assert refused({"name": "folder", "root": "x", "hdu": None, "stretch": None}) == {}
 
 
 # --- a second, unlabelled source ------------------------------------------------------------------
@@ -528,7 +524,6 @@ def test_unlabelled_galaxies_are_joined_by_id(tmp_path, load):
     )
     assert sorted(galaxies.ids) == ids_from(0, 35)
     assert set(galaxies.part("unlabelled").ids) == set(ids_from(20, 15))
-    assert_right_pixels(galaxies)
     (note,) = galaxies.notes
     assert "15 unlabelled" in note and "left out: 5 of its" in note
     alone = load("folder", root=root)
@@ -851,6 +846,7 @@ def test_table_with_wrong_columns_or_values(tmp_path, load):
     with pytest.raises(ValueError, match=r"a.h5: no column g. It has: r, G, b"):
         load("table", root=tmp_path / "a.h5")
     images = np.full((5, 8, 8), -0.4)
+    images[:, 2:4] = 0.4
     images[2] = 0.7
     images[3, 0, 0] = np.nan
     Table({"r": images, "g": images, "b": images}).write(tmp_path / "b.h5", path="data")
@@ -859,176 +855,6 @@ def test_table_with_wrong_columns_or_values(tmp_path, load):
         match=r"2 of 5 .*b.h5 row 2 \(values from 0.7 to 0.7, expected -0.5 to 0.5\), b.h5 row 3",
     ):
         load("table", root=tmp_path / "b.h5")
-
-
-# --- FITS -----------------------------------------------------------------------------------------
-
-
-def write_fits(file: Path, image: np.ndarray, **header) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    hdu = astropy_fits.PrimaryHDU(image.astype(np.float32))
-    hdu.header.update(header)
-    hdu.writeto(file)
-
-
-def bands(*levels: float, size: int = 8) -> np.ndarray:
-    return np.stack([np.full((size, size), level) for level in levels])
-
-
-def compress(file: Path, module, ending: str) -> None:
-    file.with_name(file.name + ending).write_bytes(module.compress(file.read_bytes()))
-    file.unlink()
-
-
-def test_the_reddest_band_is_red(tmp_path, load):
-    """A cube's planes go from blue to red; single files go by their names, whatever their headers
-    say."""
-    write_fits(tmp_path / "sky" / "cube.fits", bands(0.001, 0.001, 0.5))
-    for band, level in {"g": 0.5, "r": 0.001, "i": 0.001}.items():
-        write_fits(tmp_path / "sky" / f"single_{band}.fits", bands(level)[0], FILTER="i")
-    galaxies = load("fits", root=tmp_path / "sky")
-    assert galaxies.ids.tolist() == ["cube", "single"]
-    red, blue = galaxies.images.float().mean((2, 3))
-    assert red[0] > 50 and red[1:].max() < 5
-    assert blue[2] > 50 and blue[:2].max() < 5
-    assert galaxies.labels.tolist() == [-1, -1] and galaxies.classes == ()
-    assert set(galaxies.split) == {"unlabelled"}
-
-
-def test_order_of_a_cubes_planes(tmp_path, load):
-    write_fits(tmp_path / "sky" / "cube.fits", bands(0.5, 0.001, 0.001))
-    red, _, blue = load("fits", root=tmp_path / "sky", bands="zrg").images[0].float().mean((1, 2))
-    assert red > 50 and blue < 5
-
-
-def test_bands_in_capitals(tmp_path, load):
-    for band, level in {"G": 0.5, "r": 0.001, "I": 0.001}.items():
-        write_fits(tmp_path / "sky" / f"m51_{band}.fits", bands(level)[0])
-    galaxies = load("fits", root=tmp_path / "sky", bands="gri")
-    assert galaxies.ids.tolist() == ["m51"]
-    assert galaxies.images[0, 2].float().mean() > 50 and galaxies.images[0, :2].max() < 5
-
-
-@pytest.mark.parametrize(("module", "ending"), [(gzip, ".gz"), (bz2, ".bz2")])
-def test_compressed_fits(tmp_path, load, module, ending):
-    for name in ("plain", "packed"):
-        for band, level in {"g": 0.1, "r": 0.2, "i": 0.3}.items():
-            write_fits(tmp_path / name / f"m51_{band}.fits", bands(level)[0])
-    for band in "gri":
-        compress(tmp_path / "packed" / f"m51_{band}.fits", module, ending)
-    plain, packed = load("fits", root=tmp_path / "plain"), load("fits", root=tmp_path / "packed")
-    assert packed.ids.tolist() == ["m51"]
-    assert torch.equal(plain.images, packed.images)
-
-
-def test_first_row_of_fits_is_the_lowest(tmp_path, load):
-    cube = bands(0.001, 0.001, 0.001)
-    cube[:, :2] = 0.5
-    write_fits(tmp_path / "sky" / "cube.fits", cube)
-    image = load("fits", root=tmp_path / "sky").images[0, 0].float()
-    assert image[-2:].min() > 50 and image[:-2].max() < 5
-
-
-def test_fits_labels_and_settings(tmp_path, load):
-    for number in range(6):
-        write_fits(tmp_path / "sky" / f"n{number}.fits", bands(0.1, 0.1, 0.1))
-    (tmp_path / "labels.csv").write_text(
-        "id,label\n" + "\n".join(f"n{n},{'ab'[n % 2]}" for n in range(6))
-    )
-    faint = load("fits", root=tmp_path / "sky", labels=tmp_path / "labels.csv")
-    assert faint.classes == ("a", "b") and faint.labels.tolist() == [0, 1] * 3
-    bright = load("fits", root=tmp_path / "sky", stretch=0.05, band_weights=[1.0, 1.0, 1.0])
-    assert bright.images[0, 0].float().mean() > faint.images[0, 0].float().mean()
-    assert (bright.images[0] == bright.images[0, 0, 0, 0]).all()  # equal bands, equal weights: grey
-
-
-@pytest.mark.parametrize(
-    ("files", "options", "message"),
-    [
-        (["a_g", "a_r"], {}, r"these have other bands: a \(g, r\)"),
-        (["a_u", "a_g", "a_r", "a_i"], {}, r"a \(g, i, r, u\)"),
-        (["a_g", "a_r", "a_i"], {"bands": "grz"}, r"a \(g, i, r\)"),
-        (["a_g", "a_r", "a_i", "a"], {}, r"duplicate id 'a' \(.*a.fits, .*a_g.fits\)"),
-        (["a"], {"bands": "grr"}, r"bands must be three different letters"),
-        (["a"], {"band_weights": [1.0, 2.0]}, r"band_weights must be three numbers"),
-        (["a"], {}, r"a.fits \(expected three bands of one size .* found \(8, 8\)\)"),
-        ([], {}, r"no FITS files found"),
-    ],
-)
-def test_bad_fits_sets(tmp_path, load, files, options, message):
-    (tmp_path / "sky").mkdir()
-    for name in files:
-        write_fits(tmp_path / "sky" / f"{name}.fits", bands(0.1)[0])
-    with pytest.raises(ValueError, match=message):
-        load("fits", root=tmp_path / "sky", **options)
-
-
-def test_four_bands_and_a_choice_of_three(tmp_path, load):
-    for band in "ugri":
-        write_fits(tmp_path / "sky" / f"a_{band}.fits", bands(0.5 if band == "u" else 0.001)[0])
-    image = load("fits", root=tmp_path / "sky", bands="gri").images[0]
-    assert image.max() < 5  # the u band is not in the picture
-    assert load("fits", root=tmp_path / "sky", bands="ugr").images[0, 2].float().mean() > 50
-
-
-def test_truncated_fits_is_named(tmp_path, load):
-    for name in ("good", "broken"):
-        write_fits(tmp_path / "sky" / f"{name}.fits", bands(0.1, 0.1, 0.1, size=40))
-    with (tmp_path / "sky" / "broken.fits").open("r+b") as file:
-        file.truncate(9000)
-    with pytest.raises(
-        ValueError,
-        match=r"1 of 2 images cannot be used: broken.fits \(incomplete or broken FITS file",
-    ):
-        load("fits", root=tmp_path / "sky")
-    galaxies = load("fits", root=tmp_path / "sky", on_bad="skip")
-    assert galaxies.ids.tolist() == ["good"]
-
-
-def test_missing_pixels_take_the_other_bands():
-    cube = bands(1.0, 3.0, 8.0, size=4)
-    cube[0, 1, 1] = np.nan
-    cube[1, 2, 2] = 0.0
-    cube[:2, 3, 3] = np.inf, 0.0
-    filled, percent = fits.fill(cube)
-    assert filled[:, 1, 1].tolist() == [5.5, 3, 8]
-    assert filled[:, 2, 2].tolist() == [1, 4.5, 8]
-    assert filled[:, 3, 3].tolist() == [8, 8, 8]
-    assert percent == pytest.approx(100 * 4 / 48)
-
-
-def test_holes_in_every_band_take_their_neighbourhood():
-    cube = np.stack([np.tile(np.arange(20.0) + 1, (20, 1)) * band for band in (1, 2, 3)])
-    holed = cube.copy()
-    holed[:, 9:11, 9:11] = np.nan
-    filled, percent = fits.fill(holed)
-    np.testing.assert_allclose(filled, cube, rtol=0.05)
-    assert percent == 1.0
-
-
-def test_holes_without_neighbourhood_take_the_sky():
-    cube = np.full((3, 100, 100), np.nan)
-    cube[:, :60] = np.array([1.0, 2.0, 3.0])[:, None, None]
-    with pytest.warns(AstropyUserWarning, match="larger than the kernel"):
-        filled, _ = fits.fill(cube)
-    assert filled[:, 99, 50].tolist() == pytest.approx([1, 2, 3])
-
-
-def test_a_black_background_is_not_missing():
-    cube = np.zeros((3, 8, 8))
-    cube[:, 3:5, 3:5] = 1.0
-    filled, percent = fits.fill(cube)
-    assert np.array_equal(filled, cube)
-    assert percent == 0
-
-
-def test_repaired_images_are_noted(tmp_path, load):
-    cube = bands(0.1, 0.1, 0.1)
-    cube[0, 0, :3] = np.nan
-    write_fits(tmp_path / "sky" / "holes.fits", cube)
-    assert load("fits", root=tmp_path / "sky").notes == [
-        "repaired 1 images: holes.fits: 1.6 % of the pixels were missing and filled in"
-    ]
 
 
 # --- the mock survey ------------------------------------------------------------------------------
@@ -1111,17 +937,6 @@ def test_real_galaxy_zoo(tmp_path, load):
 def test_real_galaxy10(load):
     galaxies = load("galaxy10", root=Path(str(REAL), "Galaxy10_DECals_sample.h5"), image_size=64)
     assert torch.bincount(galaxies.labels).tolist() == [10] * 10
-
-
-@pytest.mark.real
-def test_real_fits(load):
-    with pytest.raises(
-        ValueError, match=r"1 of 7 images cannot be used: decals_grz_truncated.fits"
-    ):
-        load("fits", root=Path(str(REAL), "fits"), image_size=64)
-    galaxies = load("fits", root=Path(str(REAL), "fits"), image_size=64, on_bad="skip")
-    assert galaxies.ids.tolist()[3:] == ["decals_grz_bad_pixels", "decals_grz_e", "ngc6976_sdss"]
-    assert "decals_grz_bad_pixels.fits: 49 %" in galaxies.notes[1]
 
 
 def test_a_part_can_be_of_several_splits_and_a_wrong_name_is_refused():
