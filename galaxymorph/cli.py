@@ -140,10 +140,10 @@ def _failed(names: Sequence[str]) -> int:
 
 def _list(plan: Any, only: Sequence[str]) -> None:
     """Print each job: notebook, state, parameters, and the defaults that they replace."""
-    from galaxymorph.run import done
+    from galaxymorph.run import done, runner
     from galaxymorph.text import leaves
 
-    for job in plan.select(only):
+    for job in runner.select(plan, only):
         why = done.changed(plan, job)
         state = f"to be executed ({why})" if why else "done"
         needs = f", needs {', '.join(job.needs)}" if job.needs else ""

@@ -10,8 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # a run or a step
-JOB = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # a step, or one combination of a repeated step
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a run or a step
+# a step, or one combination of a repeated step
+JOB = re.compile(rf"{NAME.pattern}(/[^/\\\s.][^/\\\x00-\x1f]*)?")
+LETTERS = "letters, digits, '.', '_' and '-' (at most 100, the first a letter or digit, no '..')"
+RESERVED = {"reference", "report", "tune", "unfinished", "plan.json", "index.html", "readme.md"}
+RESERVED |= {"con", "nul", "prn", "aux"}  # by Windows
+
+
+def misnamed(name: object) -> str:
+    """Return why this cannot be the name of a run or a step; empty if it can."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return f"expected a name of {LETTERS}, found {name!r}"
+    return f"the name {name!r} is reserved; choose another" if name.lower() in RESERVED else ""
+
+
+def run_folder(run: str) -> Path:
+    """Return `results/<run>`. Raises `ValueError` if this is not the name of a run."""
+    if why := misnamed(run):
+        raise ValueError(f"not a valid name of a run: {why}")
+    return root() / "results" / run
 
 
 def root() -> Path:
@@ -42,6 +60,9 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(partial)
         partial.replace(path)
         _flush(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without it
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

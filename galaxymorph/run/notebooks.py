@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
+from galaxymorph.run import ranges
 from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
-MODEL = "model.safetensors"  # as a declared output, stands for models/<run>/<step>.safetensors
 OF_STEP = ("notebook", "title", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
@@ -56,6 +56,7 @@ class Notebook:
             else:
                 near = nearest(key, [*names, *OF_STEP])
                 yield key, f"{file} has no such parameter{near}; it has {', '.join(names)}"
+        yield from ranges.mistakes(given)
 
     def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]

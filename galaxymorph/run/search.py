@@ -138,7 +138,7 @@ class Search:
 
     def __init__(self, plan: Plan, step: str, metric: str, seed: int | None):
         self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
-        self.folder = project.root() / "results" / plan.run / "tune" / step
+        self.folder = project.run_folder(plan.run) / "tune" / step
         self.least = metric.endswith(ERRORS)
         self.job = job = make_trial(plan, step, {}, seed=seed)
         self.space = job.search
