@@ -1,9 +1,27 @@
 """Format messages: durations, lists, and suggestions for misspelt names."""
 
 import difflib
+import errno
 import re
+import shutil
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+LIMITS = {  # of a machine, in words: what happened, and what to do
+    errno.ENOSPC: ("no space left on this disk", "make room"),
+    errno.EDQUOT: ("the quota of this disk is used up", "make room"),
+    errno.EFBIG: ("the file would be larger than allowed", "raise the limit (ulimit -f)"),
+    errno.EROFS: ("this disk is read-only", "use a folder that you can write to"),
+    errno.EACCES: ("permission denied", "use a folder that you can read and write"),
+    errno.EPERM: ("not permitted", "use a folder that you can read and write"),
+    errno.EMFILE: ("too many open files", "raise the limit (ulimit -n 4096), or use fewer --jobs"),
+    errno.ENFILE: ("too many open files on this machine", "close other programs"),
+    errno.ENAMETOOLONG: ("the name or the path is too long", "choose a shorter one"),
+    errno.ELOOP: ("a loop of symbolic links", "remove it"),
+    errno.EIO: ("the disk reports an error", "check it"),
+    errno.ENOMEM: ("not enough memory", "close other programs, or use fewer --jobs"),
+}
 
 
 def duration(seconds: float | int) -> str:
@@ -14,6 +32,23 @@ def duration(seconds: float | int) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def trouble(error: OSError) -> str:
+    """Say in words what stopped a command: a full disk, a read-only folder, too many open files."""
+    if error.errno is None:
+        return str(error)  # ours
+    file = f"{error.filename}: " if error.filename else ""
+    what, todo = LIMITS.get(error.errno, (error.strerror or str(error), ""))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename:
+        what += f" ({free(Path(error.filename)) / 1e6:,.0f} MB free)"
+    kept = f"; {todo} and repeat the command: finished results are kept" if todo else ""
+    return f"{file}{what}{kept}"
+
+
+def free(path: Path) -> int:
+    """Return the free bytes on the disk of a path, which need not exist yet."""
+    return shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
 
 
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ SHAPES: dict[str, dict[str, Any]] = {  # types of values that we read; others ma
     },
     "plan.json": {"jobs": dict[str, dict[str, Any]], "pieces": dict[str, dict[str, Any]]},
     "not_run.json": {"why": str},
+    "failure.json": {"why": str, "kind": str, "said": str},
     "environment.json": {"git_commit": str | None},
     "metrics.json": {
         "test": dict[str, Any],
@@ -78,11 +79,12 @@ def planned(folder: Path) -> dict[str, dict[str, Any]]:
     base = Path(os.path.realpath(folder))
     for name, job in jobs.items():
         why = _wrong(job, PLANNED) or ("" if "combination" in job else "lacks its combination")
-        inside = Path(os.path.realpath(folder / name)).is_relative_to(
-            base
-        ) and project.JOB.fullmatch(name)
-        if why or not inside or project.misnamed(name.split("/")[0]):
-            why = f"not a valid plan.json: job {name!r}: {why or 'not a name of a job'}"
+        if not project.JOB.fullmatch(name) or project.misnamed(name.split("/")[0]):
+            why = why or "not the name of a job"
+        elif not Path(os.path.realpath(folder / name)).is_relative_to(base):
+            why = why or "a link that leads out of the run"
+        if why:
+            why = f"not a valid plan.json: job {name!r}: {why}"
             _set_aside(path, why)
             return {}
     common = {"parameters": {}, "outputs": None}

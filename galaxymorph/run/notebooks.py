@@ -45,7 +45,15 @@ class Notebook:
         """Find what is wrong with the values given for parameters.
 
         If the notebook passes a dict on as `function(**name)`, its keys and types are checked
-        against the function's signature; everything else against the type of the default."""
+        against the function's signature; everything else against the type of the default. Numbers
+        are checked against `ranges`."""
+        found = list(self._wrong(given))
+        yield from found
+        keys = {key for key, _ in found}
+        yield from ((key, why) for key, why in ranges.mistakes(given) if key not in keys)
+
+    def _wrong(self, given: Mapping[str, Any]) -> Mistakes:
+        """Find wrong names and types."""
         file = self.path.name
         names = [name for name in self.parameters if name not in ("run", "step")]
         for key, value in given.items():
@@ -56,7 +64,6 @@ class Notebook:
             else:
                 near = nearest(key, [*names, *OF_STEP])
                 yield key, f"{file} has no such parameter{near}; it has {', '.join(names)}"
-        yield from ranges.mistakes(given)
 
     def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]

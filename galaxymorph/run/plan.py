@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from galaxymorph import project
@@ -93,17 +94,29 @@ class Plan:
         return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
-def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
+def make_plan(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    run: str | None = None,
+    asked: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
-    Raises `ParamsError` with all mistakes, each with file, key, what was expected, and the nearest
-    valid name."""
+    `asked` are names of steps or jobs by the option that gives them; wrong ones are refused before
+    anything is imported. Raises `ParamsError` with all mistakes, each with file, key, what was
+    expected, and the nearest valid name."""
     document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
+    names = [name for name in document if name not in RESERVED]
+    wrong = [(key, name) for key, given in asked.items() for name in given]
+    wrong = [(key, name) for key, name in wrong if name.split("/")[0] not in names]
+    if wrong:
+        raise ParamsError(f"{k}: unknown step {name!r}{nearest(name, names)}" for k, name in wrong)
     return _resolve(document, problems)
 
 

@@ -15,7 +15,7 @@ from galaxymorph.run.params import ParamsError, Problems, override, read
         (b"run: x\n[a, b]: {}\n", "line 2: key [...] is not text"),
         (b"- run\n", "params.yaml: expected `run:`, `galaxies:` and steps, found ['run']"),
         (b"", "params.yaml: expected `run:`, `galaxies:` and steps, found nothing"),
-        (b"a: [\n", "params.yaml: not valid YAML"),
+        (b"a: [\n", "params.yaml: line 2: not valid YAML"),
         (b"run: caf\xe9\n", "not valid UTF-8 (byte 9)"),
     ],
 )
