@@ -150,7 +150,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        kind, line = node.tag.rpartition(":")[2], node.start_mark.line + 1
+        kind, line = node.tag.split(":", 2)[-1], node.start_mark.line + 1
         if kind not in PLAIN:
             self.refuse(line, f"{node.value!r:.60} is a {kind}; put it in quotes if it is text")
         value = super().construct_object(node, deep)
@@ -176,7 +176,7 @@ def _yaml(text: str, name: str) -> Any:
         raise ParamsError([f"{name}:{line} not valid YAML: {what}{tab}"]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        why = f"not valid YAML: character {error.character!r} is not allowed"
+        why = f"not valid YAML: character {text[error.position]!r} is not allowed"
         raise ParamsError([f"{name}: line {line}: {why}"]) from None
     except (ValueError, TypeError, AttributeError) as error:  # of a tag that does not fit
         raise ParamsError([f"{name}: not valid YAML: {error}"]) from None
