@@ -42,7 +42,7 @@ from galaxymorph.evaluation.predictions import (
     in_rows,
     predictions_in,
 )
-from galaxymorph.project import NAME
+from galaxymorph.project import NAME, RESERVED
 from galaxymorph.text import listing, plain_id
 
 IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
@@ -50,7 +50,7 @@ TAKEN = ("prediction", "predicted", "class")  # for methods without probabilitie
 FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
 SPLITS = ("train", "val", "test", "unlabelled")
 COMPARE = "compare"  # name of the step that compares
-OCCUPIED = (COMPARE, "majority", "tune")  # reserved names of steps and rows
+OCCUPIED = (COMPARE, "majority", *RESERVED)  # reserved names of steps and rows
 PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # folder of a job, such as seed=0
 EMPTY = ("", "nan", "na", "null", "none")
 MOST = 5  # rows or galaxies listed in a message

@@ -325,7 +325,7 @@ NASTY += (
 NASTY += ("a\\b", "é", "a b", "results/x", "$(ls)", "{run}", "report", ".hidden", "a//b")
 
 
-@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("name", sorted(set(NASTY) - {"results/x"}))  # which is a job of this run
 def test_a_plan_from_elsewhere_leads_nowhere_else(project, name):
     from galaxymorph.run import foreign
 

@@ -82,7 +82,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"a: " + b"[" * 3000 + b"]" * 3000, "line 1: nested more than 40 levels deep"),
         (b"run: x\n? !!str [a, b]\n: c\n", "line 2: key [...] is not text"),
         (b"run: x\n? {a: b}\n: c\n", "line 2: key [...] is not text"),
-        (b"run: x\0y\n", "line 1: not valid YAML: character not allowed"),
+        (b"run: x\0y\n", "line 1: not valid YAML: character '\\x00' is not allowed"),
         (
             b"run: x\na:\n\tb: 1\n",
             "line 3: not valid YAML: found character '\\t' that cannot start any",
@@ -96,7 +96,10 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"run: x\na: 2026-11-30\n", "line 2: '2026-11-30' is a timestamp; put it in quotes"),
         (b"run: x\na: 2026-99-99\n", "line 2: '2026-99-99' is a timestamp"),
         (b"run: x\na: !!binary aGk=\n", "line 2: 'aGk=' is a binary"),
-        (b"run: x\na: !!python/object:os.system x\n", "line 2: 'x' is a python/object:os.system; put"),
+        (
+            b"run: x\na: !!python/object:os.system x\n",
+            "line 2: 'x' is a python/object:os.system; put",
+        ),
         (b"run: x\na: .nan\n", "line 2: .nan is not a finite number"),
         (b"run: x\na: -.inf\n", "line 2: -.inf is not a finite number"),
         (b"run: x\na: !!int b\n", "not valid YAML"),
