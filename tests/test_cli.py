@@ -145,7 +145,7 @@ def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments,
 def test_the_kinds_of_maps_are_known_without_torch():
     from galaxymorph.diagnostics import gradcam
 
-    assert early.MAPS == (*gradcam.METHODS, *gradcam.CONTROLS)
+    assert (*gradcam.METHODS, *gradcam.CONTROLS) == early.MAPS
 
 
 def test_module_and_script_are_one_thing(project):
