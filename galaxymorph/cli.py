@@ -4,15 +4,17 @@ and its parameters as arguments. It imports what it needs, so that the command l
 import argparse
 import importlib.util
 import inspect
+import io
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import galaxymorph
-from galaxymorph import galaxy_zoo_tree, project
-from galaxymorph.text import unknown
+from galaxymorph import early, project
+from galaxymorph.project import trouble
 
 MOST = 20  # images to list
 # kinds of arguments
@@ -33,14 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
+        early.check_run(options.get("run"))
         return command(**options)
+    except BrokenPipeError:
+        from galaxymorph.run.screen import silence
+
+        silence(sys.stdout)
+        return 141  # as if stopped by SIGPIPE
     except (ValueError, OSError) as error:
         from galaxymorph.run.params import ParamsError
 
         if command in (run, tune, report) and not isinstance(error, ParamsError | OSError):
             raise  # a bug, not a user error
-        print(error, file=sys.stderr)
+        print(trouble(error) if isinstance(error, OSError) else error, file=sys.stderr)
         return 1 if command is data else 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -60,9 +71,9 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
     from galaxymorph.run.executors import Local
     from galaxymorph.run.params import ParamsError
 
-    plan = _plan(**options)
     if jobs < 1:
         raise ParamsError([f"--jobs {jobs}: at least 1"])
+    plan = _plan(**options, asked={"--only": only})
     if show:
         _list(plan, only)
         return 0
@@ -83,16 +94,20 @@ def tune(*, params: Path | None, overrides: list[str], run: str | None, **option
     if not importlib.util.find_spec("optuna"):
         extra = "the extra `search`: pip install -e '.[search]'"
         raise ParamsError([f"galaxymorph tune needs optuna, {extra}"])
+    plan = _plan(params, overrides, run, asked={"tune": options["steps"]})
     from galaxymorph.run import search
 
-    return _failed(search.tune(_plan(params, overrides, run), **options, out=sys.stdout))
+    return _failed(search.tune(plan, **options, out=sys.stdout))
 
 
 def report(*, run: str | None, **options: Any) -> int:
     """Show the comparison, and write results/RUN/index.html."""
+    name = run or _plan(run=None, **options).run
+    folder = project.run_folder(name)
+    if not folder.is_dir():  # before pandas is imported
+        raise FileNotFoundError(f"{folder}: run {name!r} has no steps yet; run one first")
     from galaxymorph.run.report import text, write
 
-    name = run or _plan(run=None, **options).run
     path, compared = write(name), text(name)
     print(f"\n{compared}\n" if compared else "")
     print(path)
@@ -118,10 +133,11 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
     return _execute(plan, force=True)
 
 
-def _plan(params: Path | None, overrides: list[str], run: str | None) -> Any:
+def _plan(params: Path | None, overrides: list[str], run: str | None, **options: Any) -> Any:
     from galaxymorph.run.plan import make_plan
 
-    return make_plan(params or project.root() / "params.yaml", overrides=overrides, run=run)
+    path = params or project.root() / "params.yaml"
+    return make_plan(path, overrides=overrides, run=run, **options)
 
 
 def _execute(plan: Any, **options: Any) -> int:
@@ -141,10 +157,10 @@ def _failed(names: Sequence[str]) -> int:
 
 def _list(plan: Any, only: Sequence[str]) -> None:
     """Print each job: notebook, state, parameters, and the defaults that they replace."""
-    from galaxymorph.run import done
+    from galaxymorph.run import done, runner
     from galaxymorph.text import leaves
 
-    for job in plan.select(only):
+    for job in runner.select(plan, only):
         why = done.changed(plan, job)
         state = f"to be executed ({why})" if why else "done"
         needs = f", needs {', '.join(job.needs)}" if job.needs else ""
@@ -246,7 +262,7 @@ def predict(**options: Any) -> int:
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
     without extension (Parquet: in the order of the file). Unreadable images have no row and are
     listed at the end; the exit status is then 3. Run the same command again to resume."""
-    _check_paths(**options)
+    early.check_paths(**options)
     from galaxymorph.apply.predict import predict
 
     return _left_out(predict(**options))
@@ -257,7 +273,7 @@ def similar(**options: Any) -> int:
 
     Similarity is the cosine in feature space. Writes a table (id,similarity) and a figure. The
     model may have been trained without labels."""
-    _check_paths(**options)
+    early.check_paths(**options)
     from galaxymorph.apply.similar import similar
 
     return _left_out(similar(**options))
@@ -268,21 +284,12 @@ def gradcam(**options: Any) -> int:
 
     Above each map is the model's prediction, with the volunteers' vote fraction if known, as for
     galaxies of the mock survey."""
-    _check_paths(**options)
-    question = options["question"]
-    if question is not None and question.replace(" ", "_") not in galaxy_zoo_tree.SLICES:
-        raise ValueError(unknown("question", question, galaxy_zoo_tree.SLICES))
+    header = early.check_paths(**options)
+    early.check_names(header, **options)
     from galaxymorph.apply.explain import explain
 
     explain(**options)
     return 0
-
-
-def _check_paths(*, model: Path, images: Sequence[Path] | None, **_: Any) -> None:
-    """Refuse what does not exist before torch, which takes seconds, is imported."""
-    project.existing_model(model)
-    for path in images or ():
-        project.existing(path)
 
 
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:

@@ -14,25 +14,52 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*")  # a run or a step
-JOB = re.compile(rf"{NAME.pattern}(/[^/\\]+)?")  # a step, or one combination of a repeated step
 HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 PART = re.compile(r"\..*\.(\w{8})-(\d+)-\w{8}\.part")  # a file not yet complete: host and process
-REMEDIES = {
-    errno.ENOSPC: "Free some space there, then repeat the command",
-    errno.EDQUOT: "Free some of your quota, then repeat the command",
-    errno.EFBIG: "Choose a disk that takes files of this size, or raise `ulimit -f`",
-    errno.EROFS: "Choose a folder on a disk that can be written to",
-    errno.EACCES: "Make the folder writable for you, or choose another one",
-    errno.EPERM: "Make the folder writable for you, or choose another one",
-    errno.ENAMETOOLONG: "Choose a shorter name",
-    errno.ENOTDIR: "A file has the name of this folder: rename it, or choose another folder",
-    errno.EEXIST: "A file has the name of this folder: rename it, or choose another folder",
-    errno.EISDIR: "A folder has this name: choose another name",
-    errno.ELOOP: "Its links lead nowhere: remove them, or choose another name",
-    errno.EMFILE: "Too many files are open: raise the limit with `ulimit -n 4096`",
+OTHER = "Make the folder writable for you, or choose another one"
+RENAME = "Rename it, or choose another folder"
+LIMITS = {  # of a machine: what happened, and what to do
+    errno.ENOSPC: ("the disk is full", "Free some space there, then repeat the command"),
+    errno.EDQUOT: ("the quota of this disk is used up", "Free some of it, then repeat the command"),
+    errno.EFBIG: ("the file would be larger than allowed", "Raise the limit with `ulimit -f`"),
+    errno.EROFS: ("this disk is read-only", "Choose a folder on a disk that can be written to"),
+    errno.EACCES: ("permission denied", OTHER),
+    errno.EPERM: ("not permitted", OTHER),
+    errno.ENAMETOOLONG: ("the name or the path is too long", "Choose a shorter name"),
+    errno.ENOTDIR: ("a file has the name of this folder", RENAME),
+    errno.EEXIST: ("a file has the name of this folder", RENAME),
+    errno.EISDIR: ("it is a folder", "Choose another name"),
+    errno.ELOOP: ("a loop of symbolic links", "Remove it, or choose another name"),
+    errno.EMFILE: (
+        "too many open files",
+        "Use fewer --jobs, or `ulimit -n 4096`",
+    ),
+    errno.ENFILE: ("too many open files on this machine", "Close other programs"),
+    errno.EIO: ("the disk reports an error", "Check it"),
+    errno.ENOMEM: ("not enough memory", "Close other programs, or use fewer --jobs"),
 }
 _swept = set[Path]()  # folders without leftovers
+
+NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a run or a step
+# a step, or one combination of a repeated step
+JOB = re.compile(rf"{NAME.pattern}(/[^/\\\s.][^/\\\x00-\x1f]*)?")
+LETTERS = "letters, digits, '.', '_' and '-' (at most 100, the first a letter or digit, no '..')"
+RESERVED = {"reference", "report", "tune", "unfinished", "plan.json", "index.html", "readme.md"}
+RESERVED |= {"con", "nul", "prn", "aux"}  # by Windows
+
+
+def misnamed(name: object) -> str:
+    """Return why this cannot be the name of a run or a step; empty if it can."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        return f"expected a name of {LETTERS}, found {name!r}"
+    return f"the name {name!r} is reserved; choose another" if name.lower() in RESERVED else ""
+
+
+def run_folder(run: str) -> Path:
+    """Return `results/<run>`. Raises `ValueError` if this is not the name of a run."""
+    if why := misnamed(run):
+        raise ValueError(f"not a valid name of a run: {why}")
+    return root() / "results" / run
 
 
 def root() -> Path:
@@ -60,18 +87,40 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why, number = error.strerror or str(error), error.errno
-        if number is None and re.search(r"\d requested and \d+ written", why):  # NumPy's words
+        number = error.errno
+        # NumPy does not give the number.
+        if number is None and re.search(r"\d requested and \d+ written", str(error)):
             number = errno.ENOSPC
         file = str(error.filename or path)
         elsewhere = not file.startswith(str(path.parent)) and not str(path).startswith(file)
-        if elsewhere or number not in REMEDIES or isinstance(error, NotWritten):
+        if elsewhere or number not in LIMITS or isinstance(error, NotWritten):
             raise
-        if number == errno.ENOSPC:
-            there = next(parent for parent in path.parents if parent.exists())
-            why = f"the disk is full ({shutil.disk_usage(there).free / 1e6:,.0f} MB free)"
-        text = f"{path.parent}: cannot write {path.name}: {why}. {REMEDIES[number]}"
+        why, todo = _said(number, path)
+        text = f"{path.parent}: cannot write {path.name}: {why}. {todo}"
         raise NotWritten(f"{text}. Nothing is lost: what was there before is unchanged") from error
+
+
+def trouble(error: OSError) -> str:
+    """Say in words what stopped a command: a full disk, a read-only folder, too many open files."""
+    file = f"{error.filename}: " if error.filename else ""
+    if error.errno is None:
+        return str(error)  # ours
+    if error.errno not in LIMITS:
+        return f"{file}{error.strerror or error}"
+    why, todo = _said(error.errno, Path(error.filename) if error.filename else None)
+    return f"{file}{why}. {todo}. Nothing is lost: finished results are kept"
+
+
+def _said(number: int, path: Path | None) -> tuple[str, str]:
+    why, todo = LIMITS[number]
+    if number in (errno.ENOSPC, errno.EDQUOT) and path:
+        why += f" ({free(path) / 1e6:,.0f} MB free)"
+    return why, todo
+
+
+def free(path: Path) -> int:
+    """Return the free bytes on the disk of a path, which need not exist yet."""
+    return shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
 
 
 def temporary(path: Path) -> Path:

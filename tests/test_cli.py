@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 import galaxymorph
-from galaxymorph import cli
+from galaxymorph import cli, early
 from galaxymorph import project as project_module
 from galaxymorph.evaluation import comparison
 from galaxymorph.evaluation.entries import Entries, Entry
@@ -140,6 +140,12 @@ def test_mistakes_end_with_2_and_nothing_is_executed(project, capsys, arguments,
     assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not (project / "results").exists()
+
+
+def test_the_kinds_of_maps_are_known_without_torch():
+    from galaxymorph.diagnostics import gradcam
+
+    assert (*gradcam.METHODS, *gradcam.CONTROLS) == early.MAPS
 
 
 def test_module_and_script_are_one_thing(project):

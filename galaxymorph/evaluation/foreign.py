@@ -42,14 +42,14 @@ from galaxymorph.evaluation.predictions import (
     in_rows,
     predictions_in,
 )
-from galaxymorph.project import NAME
+from galaxymorph.project import NAME, RESERVED
 from galaxymorph.text import EMPTY, IDS, listing, plain_id, read_cells
 
 TAKEN = ("prediction", "predicted", "class")  # for methods without probabilities
 FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
 SPLITS = ("train", "val", "test", "unlabelled")
 COMPARE = "compare"  # name of the step that compares
-OCCUPIED = (COMPARE, "majority", "tune")  # reserved names of steps and rows
+OCCUPIED = (COMPARE, "majority", *RESERVED)  # reserved names of steps and rows
 PAIRS = re.compile(r"[\w.]+=[\w.+-]+(,[\w.]+=[\w.+-]+)*")  # folder of a job, such as seed=0
 MOST = 5  # rows or galaxies listed in a message
 HARD = "no probabilities: AUC, log loss, Brier score and calibration are meaningless"

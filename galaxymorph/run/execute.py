@@ -110,7 +110,10 @@ def failure(path: Path, error: Exception) -> dict[str, str]:
     """Return `why` an execution failed, and the exception's name (`kind`) and message (`said`).
 
     The former is a few lines; the latter exist if a cell raised. Code cells count from 1."""
-    cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
+    try:
+        cells = nbformat.read(path, as_version=4).cells if path.is_file() else []
+    except ValueError:  # cut by a full disk
+        return {"why": f"{type(error).__name__}: {error}; {path.name} could not be written whole"}
     for number, cell in enumerate(filter(is_code, cells), start=1):
         for output in cell.outputs:
             if output.output_type == "error":

@@ -24,10 +24,13 @@ from types import MappingProxyType
 import yaml
 
 from galaxymorph import project
+from galaxymorph.project import free
+from galaxymorph.run import marks
 from galaxymorph.run.environment import cores
 from galaxymorph.run.folder import SAID
 from galaxymorph.run.plan import Job
 
+SCARCE = 2**26  # bytes on a disk that are soon used up
 Variables = Mapping[str, str]  # of the environment
 NONE: Variables = MappingProxyType({})
 
@@ -60,7 +63,10 @@ class Handle(ABC):
 
     def progress(self) -> str:
         """Return the latest epoch while a training cell is running, otherwise the cell."""
-        return project.read_json(self.said / "progress.json") or "starting"
+        try:
+            return str(project.read_json(self.said / "progress.json") or "starting")
+        except (OSError, ValueError):  # deleted or damaged meanwhile
+            return "running"
 
     def unavailable(self) -> str:
         """Return what was unavailable, if an `Unavailable` exception ended the notebook."""
@@ -69,13 +75,15 @@ class Handle(ABC):
     def failure(self) -> str:
         """Return why the job failed, in a few lines."""
         if self._failure:
-            return self._failure["why"]
-        log = (self.said / "log").read_text(errors="replace").strip().splitlines()
-        return "\n".join([f"the process ended with status {self.poll()}", *log[-12:]])
+            return self._failure["why"] + scarce()
+        file = self.said / "log"
+        log = file.read_text(errors="replace").strip().splitlines() if file.is_file() else []
+        why = "\n".join([f"the process ended with status {self.poll()}", *log[-12:]])
+        return why + scarce()
 
     @property
     def _failure(self) -> dict[str, str]:
-        return project.read_json(self.said / "failure.json")
+        return marks.read(self.said / "failure.json")
 
 
 class Executor(ABC):
@@ -117,9 +125,9 @@ class Process(Handle):
 
     def __init__(self, job: Job, folder: Path, environment: Variables, *, machine: Variables):
         super().__init__(job, folder, environment)
-        self.sockets = tempfile.mkdtemp(
-            prefix="gm-", dir="/tmp"
-        )  # at most 104 characters with names
+        # sockets have at most 104 characters with their names
+        place = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
+        self.sockets = tempfile.mkdtemp(prefix="gm-", dir=place)
         with (self.said / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "galaxymorph.run.execute", str(self.said), self.sockets],
@@ -144,6 +152,15 @@ class Process(Handle):
             self.process.wait()
         for folder in (self.sockets, self.said):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def scarce() -> str:
+    """Name the folders whose disk is nearly full, which errors in notebooks seldom do."""
+    root = project.root()
+    places = [root / "results", root / "models", root / "data", Path(tempfile.gettempdir())]
+    full = {place: free(place) for place in places if free(place) < SCARCE}
+    lines = [f"{place} is on a disk with {left / 1e6:,.0f} MB free" for place, left in full.items()]
+    return "".join(f"\n{line}; make room and repeat the command" for line in lines)
 
 
 def environments(jobs: int) -> list[dict[str, str]]:

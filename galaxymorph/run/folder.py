@@ -8,10 +8,12 @@
         dnn/  linear/  ...                 the same for each row, if a step adds several (`row`)
     models/<run>/<step>.safetensors        `model_file`
 
-The runner adds params.yaml, notebook.ipynb and done.json, or not_run.json. Everything also works in
-a notebook that is executed by hand. Each file except `history.csv`, which grows, is replaced
-atomically: a killed run leaves no partial files."""
+The runner adds params.yaml, notebook.ipynb and done.json, or not_run.json. It executes a step in
+`results/<run>/unfinished/<step>/`, model file included, and moves everything when it is whole.
+Everything also works in a notebook that is executed by hand. Each file except `history.csv`, which
+grows, is replaced atomically: a killed run leaves no partial files."""
 
+import copy
 import csv
 import json
 import math
@@ -27,13 +29,14 @@ import pandas as pd
 from galaxymorph import project
 from galaxymorph.escape import csv_text, markdown, slug
 from galaxymorph.evaluation.predictions import NOT_RUN, predictions_of, votes_of
-from galaxymorph.project import JOB, NAME, model_file, root, write
+from galaxymorph.project import JOB, NAME, model_file, write
 from galaxymorph.run.environment import environment
+from galaxymorph.run.marks import MODEL, UNFINISHED
 from galaxymorph.text import duration, leaves
 
-LETTERS = "names consist of letters, digits, '.', '_' and '-'"
 SAID = ".job"  # folder in which a job reports to the runner (`executors`)
 TRIAL = "GALAXYMORPH_TRIAL"  # environment variable: the folder of a search trial
+JOB_NAME = "GALAXYMORPH_JOB"  # environment variable: run/step of the job that is being executed
 
 
 class Step:
@@ -41,23 +44,40 @@ class Step:
 
     `step` is the step's name, followed by `/seed=0,...` if it is repeated. Raises `ValueError` for
     invalid names. In a search trial everything, including the model file, goes to the trial's
-    folder."""
+    folder; in a job that the runner executes, to its `unfinished` folder."""
 
     def __init__(self, run: str, step: str):
-        if not NAME.fullmatch(run) or not JOB.fullmatch(step):
-            raise ValueError(f"run {run!r}, step {step!r}: {LETTERS}")
+        if project.misnamed(run) or not JOB.fullmatch(step):
+            raise ValueError(f"run {run!r}, step {step!r}: names consist of {project.LETTERS}")
         self.run, self.step = run, step
         self.trial = Path(os.environ[TRIAL]) if TRIAL in os.environ else None
-        self.path = self.trial or root() / "results" / run / step
+        self.apart = os.environ.get(JOB_NAME) == f"{run}/{step}"  # model file beside the others
+        place = self._unfinished if self.apart else project.run_folder(run) / step
+        self.path = self.trial or place
         self.mark = self.path / "done.json"
+
+    @property
+    def _unfinished(self) -> Path:
+        return project.run_folder(self.run) / UNFINISHED / self.step
+
+    @property
+    def unfinished(self) -> "Step":
+        """The step as it is being executed, in `results/<run>/unfinished/<step>/`."""
+        step = copy.copy(self)
+        step.apart, step.path = True, self._unfinished
+        step.mark = step.path / "done.json"
+        return step
 
     def __repr__(self) -> str:
         return f"Step({self.run!r}, {self.step!r}): {self.path}"
 
     @property
     def model_file(self) -> Path:
-        """`models/<run>/<step>.safetensors`; its folder exists."""
-        path = self.path / "model.safetensors" if self.trial else model_file(self.run, self.step)
+        """`models/<run>/<step>.safetensors`, while executed by the runner beside the other files.
+
+        Its folder exists."""
+        apart = self.trial or self.apart
+        path = self.path / MODEL if apart else model_file(self.run, self.step)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -67,8 +87,9 @@ class Step:
         The method is then called `<step> <name>`. Raises `ValueError` for an invalid name, and for
         a row of a row."""
         if not NAME.fullmatch(name) or self.path != self.mark.parent:
-            raise ValueError(f"row {name!r} of {self.step}: only a step has rows; {LETTERS}")
-        row = Step(self.run, self.step)  # keeps the mark: a step is done as a whole
+            names = f"names consist of {project.LETTERS}"
+            raise ValueError(f"row {name!r} of {self.step}: only a step has rows; {names}")
+        row = copy.copy(self)  # keeps the mark: a step is done as a whole
         row.step, row.path = f"{self.step}/{name}", self.path / name
         return row
 

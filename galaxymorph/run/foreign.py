@@ -10,8 +10,8 @@ from galaxymorph.evaluation.foreign import COMPARE, Brought, read
 from galaxymorph.evaluation.predictions import PREDICTIONS
 from galaxymorph.run import notebooks
 from galaxymorph.run.folder import Step
+from galaxymorph.run.marks import planned
 from galaxymorph.run.plan import Job, Plan
-from galaxymorph.run.results import planned
 
 __all__ = ["read", "write"]
 
@@ -21,9 +21,9 @@ def write(run: str, brought: Sequence[Brought]) -> Plan:
 
     An earlier run of that name is replaced if it was made from files, too. Raises `ValueError` for
     any other run or an invalid name, and `project.Locked` while it is being executed."""
-    if not project.NAME.fullmatch(run):
-        raise ValueError(f"--run {run}: expected a name of letters, digits, '.', '_' and '-'")
-    folder = project.root() / "results" / run
+    if why := project.misnamed(run):
+        raise ValueError(f"--run: {why}")
+    folder = project.run_folder(run)
     earlier = planned(folder)
     made = {name for name, job in earlier.items() if job["outputs"] is None}
     there = folder.is_dir() and any(each.name != ".lock" for each in folder.iterdir())

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
+from galaxymorph.run import ranges
 from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
-MODEL = "model.safetensors"  # as a declared output, stands for models/<run>/<step>.safetensors
 OF_STEP = ("notebook", "title", "over", "search")  # keys of a step that are not parameters
 OUTPUT = re.compile(rf"(?!.*\.\.)({project.NAME.pattern}/)?[^/\\.][^/\\]*")
 
@@ -45,7 +45,15 @@ class Notebook:
         """Find what is wrong with the values given for parameters.
 
         If the notebook passes a dict on as `function(**name)`, its keys and types are checked
-        against the function's signature; everything else against the type of the default."""
+        against the function's signature; everything else against the type of the default. Numbers
+        are checked against `ranges`."""
+        found = list(self._wrong(given))
+        yield from found
+        keys = {key for key, _ in found}
+        yield from ((key, why) for key, why in ranges.mistakes(given) if key not in keys)
+
+    def _wrong(self, given: Mapping[str, Any]) -> Mistakes:
+        """Find wrong names and types."""
         file = self.path.name
         names = [name for name in self.parameters if name not in ("run", "step")]
         for key, value in given.items():

@@ -41,7 +41,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -85,49 +85,128 @@ class Problems:
 
 def kind_of(value: Any) -> str:
     """Describe what was found instead of what was expected."""
-    return "nothing" if value is None else repr(value)
+    return "nothing" if value is None else f"{value!r:.200}"
 
 
 # ---- the file, and overrides of it
 
 
+LARGEST = 2**20  # bytes of a params file
+DEEPEST = 40  # levels of nesting
+MOST = 100_000  # values, with those that aliases repeat
+PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "merge")  # types that we accept
+# as YAML 1.1 reads them, to the surprise of most people
+SURPRISES = {
+    "bool": re.compile("(?!true$|false$)", re.IGNORECASE),  # yes, no, on, off
+    "int": re.compile("[-+]?(0_*[0-9]|.*:)"),  # octal, and 12:30 in base 60
+    "float": re.compile(".*:"),
+}
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses duplicate keys, of which YAML silently keeps the last, and keys that are not text.
-    A number as a key, such as a label in `class_names`, is read as text."""
+    """Refuses what YAML silently changes, and documents without bounds.
+
+    These are duplicate keys, of which YAML keeps the last, keys that are not text, values such as
+    `no`, `0123` and `12:30`, dates, and aliases that repeat themselves or too much. A
+    number as a key, such as a label in `class_names`, is read as text."""
+
+    name = ""
+
+    def __init__(self, text: str, name: str):
+        super().__init__(text)
+        self.name, self.depth = name, 0
+        self.sizes: dict[int, int] = {}  # by identity of a node: number of values in it
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        line = self.peek_event().start_mark.line + 1
+        if self.depth == DEEPEST:
+            self.refuse(line, f"nested more than {DEEPEST} levels deep")
+        self.depth += 1
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if node is None:
+            return None
+        if is_alias and id(node) not in self.sizes:
+            self.refuse(line, "an alias that refers to itself")
+        if not is_alias:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            inner = [each for part in parts for each in (part if type(part) is tuple else (part,))]
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(each)] for each in inner)
+        if self.sizes[id(node)] > MOST:
+            self.refuse(line, f"more than {MOST:,} values, repeated by aliases (&, *)")
+        return node
+
+    def refuse(self, line: int, why: str) -> NoReturn:
+        raise ParamsError([f"{self.name}: line {line}: {why}"])
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            place = f"{self.name}: line {key.start_mark.line + 1}"
+            line = key.start_mark.line + 1
             if key.tag.endswith((":int", ":float")):
                 key.tag = "tag:yaml.org,2002:str"
-            if not key.tag.endswith((":str", ":merge")):  # merge: `<<`
+            if not (isinstance(key, yaml.ScalarNode) and key.tag.endswith((":str", ":merge"))):
                 text = key.value if isinstance(key, yaml.ScalarNode) else "[...]"
-                raise ParamsError([f"{place}: key {text} is not text; put it in quotes"])
+                self.refuse(line, f"key {text} is not text; put it in quotes")
             if key.value in seen:
-                raise ParamsError([f"{place}: duplicate key {key.value!r}"])
+                self.refuse(line, f"duplicate key {key.value!r}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        kind, line = node.tag.split(":", 2)[-1], node.start_mark.line + 1
+        if kind not in PLAIN:
+            self.refuse(line, f"{node.value!r:.60} is a {kind}; put it in quotes if it is text")
+        value = super().construct_object(node, deep)
+        odd = SURPRISES.get(kind)
+        if odd and isinstance(node, yaml.ScalarNode) and odd.match(node.value):
+            text = json.dumps(value)
+            self.refuse(line, f"YAML reads {node.value} as {text}; write {text}, or '{node.value}'")
+        if isinstance(value, float) and not math.isfinite(value):
+            self.refuse(line, f"{node.value} is not a finite number")
+        return value
+
 
 def _yaml(text: str, name: str) -> Any:
-    loader = _Loader(text)
-    loader.name = name
     try:
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
+        return _Loader(text, name).get_single_data()
+    except ParamsError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}:" if mark else ""
+        what = error.problem or error.context
+        tab = "; indent with spaces, not tabs" if "'\\t'" in str(what) else ""
+        raise ParamsError([f"{name}:{line} not valid YAML: {what}{tab}"]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        why = f"not valid YAML: character {text[error.position]!r} is not allowed"
+        raise ParamsError([f"{name}: line {line}: {why}"]) from None
+    except (ValueError, TypeError, AttributeError) as error:  # of a tag that does not fit
         raise ParamsError([f"{name}: not valid YAML: {error}"]) from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a params file; raise `ParamsError` if it is not valid."""
+def _text(path: Path) -> str:
+    """Read a file that may be anything. Raises `ParamsError`."""
     try:
-        document = _yaml(path.read_text(encoding="utf-8"), path.name)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ParamsError([f"{path}: not a regular file; --params FILE names another"])
+        size = path.stat().st_size
+        if size > LARGEST:
+            why = f"{size:,} bytes; a params file has at most {LARGEST:,}"
+            raise ParamsError([f"{path}: {why}; --params FILE names another"])
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         why = f"cannot be read ({error.strerror}); --params FILE names another"
         raise ParamsError([f"{path}: {why}"]) from None
     except UnicodeDecodeError as error:
         raise ParamsError([f"{path}: not valid UTF-8 (byte {error.start + 1})"]) from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a params file; raise `ParamsError` if it is not valid."""
+    document = _yaml(_text(path), path.name)
     if not isinstance(document, dict):
         found = kind_of(document)
         raise ParamsError([f"{path.name}: expected `run:`, `galaxies:` and steps, found {found}"])
@@ -146,9 +225,8 @@ def override(document: dict[str, Any], text: str, problems: Problems) -> None:
         problems.found.append(f"-s {text}: {wrong}")
         return
     problems.overridden[".".join(keys)] = text
-    parsed = _yaml(value, f"-s {text}")
-    if keys == ["run"]:
-        parsed = value.strip()  # a name, even if it looks like a number
+    is_name = keys == ["run"]  # even if it looks like a number
+    parsed = value.strip() if is_name else _yaml(value, f"-s {text}")
     path = keys
     if keys[1:2] in (["over"], ["search"]) and len(keys) > 2:
         # below these, keys are dotted: `step.over.training.learning_rate`

@@ -3,21 +3,25 @@
 Everything is checked before execution: keys and types against the notebooks and what they call."""
 
 import copy
+import functools
 import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from galaxymorph import project
 from galaxymorph.run import notebooks, params
+from galaxymorph.run.marks import MODEL
 from galaxymorph.run.params import RESERVED, ParamsError, Problems, Space, kind_of
 from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
 WEIGHTS = ".safetensors"
+LONGEST = 200  # characters of a folder's name; files named after it have endings
 # notebooks whose names before version 0.2 do not resemble the current ones
 RENAMED = {"11_forensics": "17_published_mistakes", "12_consistency": "15_rotation"}
 
@@ -65,6 +69,20 @@ class Plan:
     jobs: tuple[Job, ...]
     document: Params  # the params file with overrides
 
+    @functools.cached_property
+    def described(self) -> dict[str, Params]:
+        """The jobs as in `plan.json`, for readers of the run: combination, parameters, ..."""
+        return {
+            job.name: {
+                "combination": job.combination,
+                "parameters": job.parameters,
+                "outputs": list(job.notebook.outputs),
+                "title": job.title,
+                "reads": list(job.reads),
+            }
+            for job in self.jobs
+        }
+
     def select(self, only: Sequence[str]) -> list[Job]:
         """Return the jobs with these names of steps or jobs, or all; `ParamsError` if unknown."""
         names = {name for job in self.jobs for name in (job.step, job.name)}
@@ -76,11 +94,18 @@ class Plan:
         return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
-def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = None) -> Plan:
+def make_plan(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    run: str | None = None,
+    asked: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
-    Raises `ParamsError` with all mistakes, each with file, key, what was expected, and the nearest
-    valid name."""
+    `asked` are names of steps or jobs by the option that gives them; wrong ones are refused before
+    anything is imported. Raises `ParamsError` with all mistakes, each with file, key, what was
+    expected, and the nearest valid name."""
     document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
@@ -91,6 +116,11 @@ def make_plan(path: Path, *, overrides: Sequence[str] = (), run: str | None = No
         for option, why in lacking:
             problems.add(f"galaxies.{option}", why)
         raise ParamsError(problems.found)
+    names = [name for name in document if name not in RESERVED]
+    wrong = [(key, name) for key, given in asked.items() for name in given]
+    wrong = [(key, name) for key, name in wrong if name.split("/")[0] not in names]
+    if wrong:
+        raise ParamsError(f"{k}: unknown step {name!r}{nearest(name, names)}" for k, name in wrong)
     return _resolve(document, problems)
 
 
@@ -125,8 +155,8 @@ def _resolve(document: Params, problems: Problems) -> Plan:
         document["galaxies"] = galaxies
     if run is None:
         problems.add("run", "missing; it names the folder results/<run>")
-    elif not isinstance(run, str) or not project.NAME.fullmatch(run):
-        problems.add("run", f"expected a name of letters, digits, '.', '_' and '-', found {run!r}")
+    elif why := project.misnamed(run):
+        problems.add("run", why)
     if not isinstance(galaxies, dict):
         problems.add("galaxies", f"expected a mapping, found {kind_of(galaxies)}")
     names = [name for name in document if name not in RESERVED]
@@ -164,11 +194,12 @@ class _Step:
             near = nearest(self.name, RESERVED)
             self.problems.add(self.name, f"a step needs `notebook: NAME` below it{near}")
             return False
-        if not project.NAME.fullmatch(self.name):
-            self.problems.add(self.name, "expected a name of letters, digits, '.', '_' and '-'")
-        if self.name == "tune":
-            why = "results/<run>/tune is reserved for `galaxymorph tune`"
-            self.problems.add(self.name, f"{why}; give the step another name")
+        if why := project.misnamed(self.name):
+            self.problems.add(self.name[:120], why)
+        twins = [name for name in self.before if name.lower() == self.name.lower()]
+        if twins:
+            why = f"differs from {twins[0]} only by capitals, which some disks do not distinguish"
+            self.problems.add(self.name, why)
         self.title = self.block.get("title")
         if not isinstance(self.title, str | None):
             self._add("title", f"expected a text, found {kind_of(self.title)}")
@@ -230,6 +261,9 @@ class _Step:
             name = f"{self.name}/{pairs}" if combination else self.name
             if name in seen:
                 self._add("over", f"two combinations share the folder {name}")
+            if len(pairs) > LONGEST:
+                why = f"a combination has a folder name of {len(pairs)} characters"
+                self._add("over", f"{why}, at most {LONGEST} are possible: {pairs[:60]}...")
             seen.add(name)
             self.models = {}
             given = self._given()
@@ -288,7 +322,7 @@ class _Step:
         matching = [job.name for job in jobs if job.agrees(wanted)]
         if step not in self.before:
             why = f"no earlier step {step!r}{nearest(str(step), self.before)}"
-        elif jobs and notebooks.MODEL not in jobs[0].notebook.outputs:
+        elif jobs and MODEL not in jobs[0].notebook.outputs:
             why = f"{step} ({jobs[0].notebook.path.name}) makes no model file"
         elif "name" in options:
             why = "has both `step` and `name`; remove one of the two"
@@ -296,7 +330,9 @@ class _Step:
             odd = next(iter(options))
             why = f"{step} is not repeated over {odd}{nearest(odd, over)}"
         elif jobs and not matching:
-            why = f"no job of {step} matches; it has {listing(each.name for each in jobs)}"
+            there = listing(each.name for each in jobs)
+            todo = f"change this, or the values of {step}.over"
+            why = f"no job of {step} matches; it has {there}; {todo}"
         elif len(matching) > 1:
             left = ", ".join(f"{k}: {json.dumps(v)}" for k, v in over.items() if k not in wanted)
             why = f"{listing(matching)} match; choose one, such as {{step: {step}, {left}}}"

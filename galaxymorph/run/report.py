@@ -8,6 +8,7 @@ import base64
 import io
 import json
 import textwrap
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from galaxymorph import project
 from galaxymorph.escape import from_markdown, read_csv, visible
 from galaxymorph.evaluation import comparison, export, verdict, vote_comparison
 from galaxymorph.evaluation.entries import is_control, titled
+from galaxymorph.run.marks import UNFINISHED
+from galaxymorph.run.marks import read as read_json
 from galaxymorph.run.results import Result, read
 from galaxymorph.text import duration, leaves
 
@@ -56,7 +59,9 @@ def sentences(result: Result) -> list[str]:
 def text(run: str) -> str:
     """Return a run's comparison tables and summaries for a terminal; empty if there are none."""
     parts = []
-    for result in comparisons(read(run)):
+    for result in comparisons(read(run, with_outdated=True)):
+        if result.outdated:
+            parts.append(f"{result.name} is of an earlier state of the run ({result.outdated}):")
         table = readable(result)
         if {"test accuracy", "RMSE"} & set(table.columns):
             table = table[[name for name in FIRST if name in table]]
@@ -76,8 +81,7 @@ def write(run: str) -> Path:
     (those with a `table.csv` or a `summary.md`: comparisons, failures, the audit, ...), every step
     by itself, folded, and the provenance of each row. Only figures with a caption are included; the
     others are in the notebooks' pages. Raises `FileNotFoundError` if there is no such run."""
-    results = read(run)
-    folder = project.root() / "results" / run
+    results, folder = read(run, with_outdated=True), project.run_folder(run)
     pages = {result.name: page for result in results if (page := notebook(result)) is not None}
     compared = comparisons(results)
     speaking = [r for r in results if r not in compared and (r.path / "summary.md").is_file()]
@@ -97,7 +101,7 @@ def write(run: str) -> Path:
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
-        environment=_distinct(project.read_json(p / "environment.json") for p in done),
+        environment=_distinct(read_json(p / "environment.json") for p in done),
     )
     project.write(folder / "index.html", page)
     return folder / "index.html"
@@ -114,9 +118,15 @@ def notebook(result: Result) -> Path | None:
 
         plain = ("exclude_anchor_links", "exclude_input_prompt", "exclude_output_prompt")
         exporter = HTMLExporter(template_name="basic", **dict.fromkeys(plain, True))
-        body, _ = exporter.from_filename(str(source))
+        try:
+            body, _ = exporter.from_filename(str(source))
+        except Exception as error:  # of any kind: the report is about the others, too
+            why = f"not a valid notebook ({type(error).__name__}); --force executes the step again"
+            warnings.warn(f"{source}: {why}", stacklevel=2)
+            return None
         style = HtmlFormatter(style="default").get_style_defs(".highlight")
-        back = "../" * (result.name.count("/") + 1) + "index.html"
+        depth = result.name.count("/") + 1 + (UNFINISHED in result.path.parts)
+        back = "../" * depth + "index.html"
         shown = _render("page.html", title=result.name, style=style, back=back, notebook=body)
         project.write(page, shown)
     return page
@@ -213,8 +223,8 @@ def _provenance(jobs: Sequence[Result]) -> dict[str, str]:
 
 
 def _origin(job: Result) -> dict[str, Any]:
-    made = project.read_json(job.path / "done.json").get("fingerprints", {})
-    where = project.read_json(job.path / "environment.json")
+    made = read_json(job.path / "done.json").get("fingerprints", {})
+    where = read_json(job.path / "environment.json")
     changes = " and changes" if where.get("git_changes") else ""
     return {
         "parameters": made.get("parameters"),

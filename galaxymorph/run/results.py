@@ -11,14 +11,18 @@ import yaml
 from galaxymorph.evaluation import predictions as tables
 from galaxymorph.evaluation.entries import Entries, Entry
 from galaxymorph.evaluation.predictions import NOT_RUN, PREDICTIONS, VOTES
-from galaxymorph.project import NAME, read_json, root
+from galaxymorph.project import JOB, NAME, run_folder
+from galaxymorph.run.marks import UNFINISHED, altered, outdated, planned
+from galaxymorph.run.marks import read as read_json
 
 FRACTION = "galaxies.label_fraction"  # labels as a fraction of the training galaxies
 
 
 @dataclass(frozen=True)
 class Result:
-    """Stored results of one job. If `done` is False there is nothing to read."""
+    """Stored results of one job. If `done` is False there is nothing to read.
+
+    If `outdated` says why, its results are of an earlier state of the run."""
 
     name: str  # its folder below results/<run>, "resnet18" or "resnet18/seed=0,n_labels=100"
     combination: dict[str, Any]  # {"seed": 0, "n_labels": 100}; empty if not repeated
@@ -31,6 +35,7 @@ class Result:
     finished: str | None = None  # UTC
     not_run: str | None = None  # why it was skipped: "weights not available offline"
     title: str | None = None  # of its step, for readers
+    outdated: str = ""
 
     @property
     def step(self) -> str:
@@ -72,25 +77,28 @@ class Result:
         return replace(row, metrics=self.metrics | own, seconds=own.get("seconds"))
 
 
-def planned(folder: Path) -> dict[str, Any]:
-    """Return the jobs in the `plan.json` of a run's folder, by name; empty if there is none."""
-    plan = read_json(folder / "plan.json")
-    return plan.get("jobs") or plan.get("pieces", {})  # "pieces": before version 0.2
-
-
 def titles(run: str) -> dict[str, str]:
     """Return the titles of a run's steps, where they have one."""
-    jobs = planned(root() / "results" / run)
+    jobs = planned(run_folder(run))
     return {name.split("/")[0]: job["title"] for name, job in jobs.items() if job.get("title")}
 
 
-def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
+def read(
+    run: str, steps: Sequence[str] | None = None, *, with_outdated: bool = False
+) -> list[Result]:
     """Read all jobs of a run, or those in `steps`, finished or not, in the run's order.
 
-    `steps` are names of steps or of single jobs. The runner writes the expected jobs to
-    `plan.json`; in a run by hand, those that exist are read. Raises `FileNotFoundError` if the run
-    has none, or lacks one of `steps`."""
-    folder = root() / "results" / run
+    The runner writes the expected jobs to `plan.json`; in a run by hand, those that exist are read.
+
+    Args:
+        run: the run's name.
+        steps: names of steps or of single jobs.
+        with_outdated: read results of an earlier state of the run, too. Otherwise these jobs are
+            not done, and `not_run` says why, so that a comparison never mixes old and new.
+
+    Raises:
+        FileNotFoundError: the run has no jobs, or lacks one of `steps`."""
+    folder = run_folder(run)
     jobs = planned(folder) or _found(folder)
     if not jobs:
         raise FileNotFoundError(f"{folder}: run {run!r} has no steps yet; run one first")
@@ -100,8 +108,14 @@ def read(run: str, steps: Sequence[str] | None = None) -> list[Result]:
         there = ", ".join(dict.fromkeys(name.split("/")[0] for name in jobs))
         missing = ", ".join(sorted(unknown))
         raise FileNotFoundError(f"{folder}: no step {missing} in run {run!r}; it has {there}")
-    chosen = [name for name in jobs if steps is None or names[name] & set(steps)]
-    return [_result(folder / name, name, jobs[name]) for name in chosen]
+    chosen = [
+        name
+        for name, job in jobs.items()
+        if (steps is None or names[name] & set(steps))
+        and (job.get("chosen", True) or (folder / name / "done.json").is_file())
+    ]
+    states = outdated(folder, jobs, chosen)
+    return [_result(folder, name, jobs[name], states[name], with_outdated) for name in chosen]
 
 
 def trained(run: str, steps: Sequence[str] | None = None) -> Entries:
@@ -168,29 +182,61 @@ def _found(folder: Path) -> dict[str, dict[str, Any]]:
     kinds = (PREDICTIONS, "metrics.json", "environment.json")
     files = [path for kind in kinds for path in folder.glob(f"**/{kind}")]
     parts = [path.parent.relative_to(folder).parts for path in files]
-    jobs = sorted({part[: 2 if "=" in "".join(part[1:2]) else 1] for part in parts if part})
+    parts = [part for part in parts if part and part[0] not in (UNFINISHED, "tune")]
+    jobs = sorted({part[: 2 if "=" in "".join(part[1:2]) else 1] for part in parts})
     found = {}
     for job in jobs:  # deeper folders are rows
+        if not JOB.fullmatch("/".join(job)):
+            continue
         pairs = [pair.partition("=") for pair in "".join(job[1:]).split(",") if pair]
-        combination = {key: yaml.safe_load(value) for key, _, value in pairs}
+        combination = {key: _value(value) for key, _, value in pairs}
         found["/".join(job)] = {"combination": combination, "parameters": {}, "outputs": None}
     return found
 
 
-def _result(path: Path, name: str, planned: Mapping[str, Any]) -> Result:
-    marked, executed = read_json(path / "done.json"), path / "params.yaml"
+def _value(text: str) -> Any:
+    """Return the value in the name of a folder: `seed=0`."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _result(
+    folder: Path, name: str, job: Mapping[str, Any], state: str, with_outdated: bool
+) -> Result:
+    path = folder / name
+    marked = read_json(path / "done.json")
     not_run = read_json(path / NOT_RUN).get("why")
-    done = not_run is None and bool(marked or planned["outputs"] is None)
-    if marked and executed.is_file():  # the plan may have changed since
-        known = yaml.safe_load(executed.read_text(encoding="utf-8"))
-        planned = {**planned, "parameters": known}
+    broken = altered(folder, name, marked)
+    if broken or (state and not with_outdated):
+        not_run = f"{'damaged' if broken else 'outdated'} ({broken or state})"
+    done = not_run is None and bool(marked or job["outputs"] is None)
+    if not marked and (folder / UNFINISHED / name).is_dir():
+        path = folder / UNFINISHED / name  # what a failed execution has left
+    parameters = job["parameters"]
+    if marked:  # the plan may have changed since
+        parameters = _executed(path / "params.yaml") or parameters
     return Result(
-        **planned,
         name=name,
+        combination=job["combination"],
+        parameters=parameters,
+        outputs=job["outputs"],
         path=path,
         done=done,
         metrics=read_json(path / "metrics.json") if done else {},
-        seconds=marked.get("seconds"),
+        seconds=None if (seconds := marked.get("seconds")) is None else float(seconds),
         finished=marked.get("finished"),
         not_run=not_run,
+        title=job.get("title"),
+        outdated=state if done else "",
     )
+
+
+def _executed(path: Path) -> dict[str, Any]:
+    """Return the parameters with which a job was executed; empty if their file is damaged."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -9,14 +9,14 @@ from typing import TextIO
 
 from galaxymorph import project
 from galaxymorph.evaluation.predictions import NOT_RUN
-from galaxymorph.run import done
+from galaxymorph.run import done, marks
 from galaxymorph.run.executors import Executor, Handle, Local
-from galaxymorph.run.folder import Step
+from galaxymorph.run.folder import JOB_NAME, Step
 from galaxymorph.run.locks import ignoring_signals
+from galaxymorph.run.marks import planned
 from galaxymorph.run.plan import Job, Plan
-from galaxymorph.run.results import planned
 from galaxymorph.run.screen import Screen
-from galaxymorph.text import duration
+from galaxymorph.text import duration, listing
 
 
 @dataclass
@@ -50,18 +50,14 @@ def run(
         params.ParamsError: `only` has a name that is not in the plan.
         project.Locked: another process is executing this run.
         KeyboardInterrupt: after all running jobs were stopped."""
-    chosen = plan.select(only)
-    needed = {name for job in chosen for name in job.needs}
-    chosen = [
-        job for job in plan.jobs if job in chosen or (job.notebook.gate and job.name in needed)
-    ]
-    place = project.root() / "results" / plan.run
+    chosen, place = select(plan, only), project.run_folder(plan.run)
     outcome, screen = Outcome(), Screen(out)
     executor = executor or Local()
     waiting, active = list(chosen), dict[Handle, dict[str, str]]()
     with project.locked(place):
-        _write_plan(plan, place)
+        _write_plan(plan, place, chosen)
         screen.say(f"run {plan.run}: {len(chosen)} job{'s' * (len(chosen) != 1)} in {place}")
+        _announce(plan, place, chosen, screen)
         try:
             while waiting or active:
                 for handle in [each for each in active if each.poll() is not None]:
@@ -75,9 +71,10 @@ def run(
                     waiting.remove(job)
                     if _is_due(plan, job, force=force, outcome=outcome, screen=screen):
                         step = Step(plan.run, job.name)
-                        done.clear(step, job)
+                        done.prepare(step)
                         prints = done.fingerprints(plan, job)  # now: inputs may change meanwhile
-                        active[executor.submit(job, step.path)] = prints
+                        name = {JOB_NAME: f"{plan.run}/{job.name}"}
+                        active[executor.submit(job, step.unfinished.path, name)] = prints
                 screen.live({each.job.name: (each.progress(), each.seconds) for each in active})
                 time.sleep(0.2)
         finally:
@@ -87,27 +84,55 @@ def run(
     return outcome
 
 
-def _write_plan(plan: Plan, place: Path) -> None:
+def select(plan: Plan, only: Sequence[str]) -> list[Job]:
+    """Return the jobs that a run with `--only` executes: those named, and the gates before them.
+
+    Raises `ParamsError` for an unknown name."""
+    chosen = plan.select(only)
+    needed = {name for job in chosen for name in job.needs}
+    return [job for job in plan.jobs if job in chosen or (job.notebook.gate and job.name in needed)]
+
+
+def _write_plan(plan: Plan, place: Path, chosen: Sequence[Job]) -> None:
     """Write the expected jobs for readers of the run, so that they can see which are missing.
 
-    Jobs made of foreign files, which no notebook declares, are kept."""
-    jobs = {name: job for name, job in planned(place).items() if job["outputs"] is None}
-    for job in plan.jobs:
-        jobs[job.name] = {"combination": job.combination, "parameters": job.parameters}
-        jobs[job.name] |= {"outputs": job.notebook.outputs, "title": job.title}
+    Jobs made of foreign files, which no notebook declares, are kept. Jobs that no call has chosen
+    (`--only`) are not expected."""
+    before, names = planned(place), {job.name for job in chosen}
+    jobs = {name: job for name, job in before.items() if job["outputs"] is None}
+    for name, job in plan.described.items():
+        wanted = name in names or before.get(name, {"chosen": False}).get("chosen", True)
+        jobs[name] = {**job, "chosen": wanted}
     project.write_json(place / "plan.json", {"jobs": jobs})
+
+
+def _announce(plan: Plan, place: Path, chosen: Sequence[Job], screen: Screen) -> None:
+    """Say which results of other parameters are there, as under a run name that was used before."""
+    names = {job.name for job in chosen}
+    states = marks.outdated(place, plan.described, list(plan.described))
+    changed = [name for name, why in states.items() if "parameters" in why]
+    for will, kept in ((True, "stay until the new ones are whole"), (False, "are left out")):
+        if listed := [name for name in changed if (name in names) == will]:
+            where = "" if will else "; --only chose other steps"
+            screen.say(f"results of other parameters {kept}: {listing(listed)}{where}")
 
 
 def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Screen) -> bool:
     """Return whether a job must be executed now; if not, print why."""
-    absent = [name for name in job.needs if not Step(plan.run, name).mark.is_file()]
-    gone = {name for name in absent if (Step(plan.run, name).path / NOT_RUN).is_file()}
+    place, step = project.run_folder(plan.run), Step(plan.run, job.name)
+    if done.is_whole(step):
+        done.install(step, job)
+    states = marks.outdated(place, plan.described, job.needs)
+    there = {name: Step(plan.run, name) for name in job.needs}
+    absent = [name for name, each in there.items() if states[name] or not each.mark.is_file()]
+    gone = {name for name in absent if (there[name].path / NOT_RUN).is_file()}
     listed = job.parameters.get("steps") or ()  # which it can show as not run
     absent = [name for name in absent if name not in gone or name not in listed]
     if absent:
-        why = f"needs {', '.join(absent)}"
+        old = [f"{name} ({states[name]})" if states[name] else name for name in absent]
+        why = f"needs {', '.join(old)}"
         if gone.issuperset(absent):
-            project.write_json(Step(plan.run, job.name).path / NOT_RUN, {"why": why})
+            project.write_json(step.path / NOT_RUN, {"why": why})
             outcome.left_out.append(job.name)
             screen.say(f"– {job.name}: not run, {why}")
         else:
@@ -116,6 +141,8 @@ def _is_due(plan: Plan, job: Job, *, force: bool, outcome: Outcome, screen: Scre
         return False
     why = "forced" if force else done.changed(plan, job)
     if not why:
+        done.discard(step)  # what another, interrupted state of the parameters has left
+        (step.path / NOT_RUN).unlink(missing_ok=True)
         outcome.unchanged.append(job.name)
         screen.say(f"= {job.name}: unchanged")
     elif not screen.tty:
@@ -132,7 +159,7 @@ def _settle(
     if handle.partial.is_file():
         handle.partial.replace(notebook)
     unavailable = handle.unavailable()
-    why = handle.failure() if handle.poll() else done.unfulfilled(step, job)
+    why = handle.failure() if handle.poll() else done.unfulfilled(step.unfinished, job)
     handle.stop()
     if unavailable:
         project.write_json(step.path / NOT_RUN, {"why": unavailable.split(": ")[0]})
@@ -141,9 +168,11 @@ def _settle(
     elif why:
         outcome.failed.append(name)
         kept = f"\nPartial notebook: {notebook}" if notebook.is_file() else ""
+        kept += f"\nEarlier results are kept: {step.path}" if step.mark.is_file() else ""
         screen.say(f"✗ {name}: failed after {duration(seconds)} {why}{kept}\n")
     else:
-        done.mark(step, job, prints, seconds=seconds)
+        done.mark(step.unfinished, job, prints, seconds=seconds)
+        done.install(step, job)
         outcome.done.append(name)
-        findings = map(str, project.read_json(step.path / "metrics.json").get("findings", []))
+        findings = map(str, marks.read(step.path / "metrics.json").get("findings", []))
         screen.say("\n  ".join([f"✓ {name}: {duration(seconds)}", *findings]))

@@ -1,11 +1,21 @@
 """Terminal output of a run or a search in progress."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from io import TextIOBase
 from typing import TextIO
 
 from galaxymorph.text import duration
+
+ASCII = str.maketrans({"✓": "+", "✗": "x", "–": "-"})  # for terminals that know no others
+
+
+def silence(stream: TextIO | TextIOBase) -> None:
+    """Discard what is written from now on: the reader is gone (`galaxymorph run | head -1`)."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class Screen:
@@ -25,7 +35,7 @@ class Screen:
     def live(self, running: Mapping[str, tuple[str, float]]) -> None:
         """Show the progress of jobs: name -> (progress, seconds since the start)."""
         if self.tty:
-            width = shutil.get_terminal_size().columns - 1
+            width = max(20, shutil.get_terminal_size().columns - 1)
             lines = [f"  {name}  {far}  ({duration(s)})" for name, (far, s) in running.items()]
             self._write("".join(f"{line[:width]}\n" for line in lines))
             self.shown = len(lines)
@@ -37,5 +47,13 @@ class Screen:
 
     def _write(self, text: str) -> None:
         up = f"\x1b[{self.shown}F\x1b[J" if self.shown else ""
-        self.out.write(up + text)  # in one call, or it flickers
-        self.out.flush()
+        encoding = self.out.encoding or "utf-8"
+        try:
+            "✓✗–".encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+        try:
+            self.out.write(up + text)  # in one call, or it flickers
+            self.out.flush()
+        except BrokenPipeError:  # the run goes on
+            silence(self.out)

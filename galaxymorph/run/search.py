@@ -46,7 +46,7 @@ from galaxymorph.run.locks import ignoring_signals
 from galaxymorph.run.params import ParamsError, Range, Tried
 from galaxymorph.run.plan import Plan, changed, make_trial
 from galaxymorph.run.screen import Screen
-from galaxymorph.run.trial import PRUNER, storage
+from galaxymorph.run.trial import DAMAGED, PRUNER, storage
 from galaxymorph.text import duration, leaves, unknown
 
 SPENT = (TrialState.COMPLETE, TrialState.PRUNED)  # trials that count; FAIL: to be repeated
@@ -95,9 +95,10 @@ def tune(
                 search.study = _study(search, restart=restart)
                 accounts.append(_run(search, n_trials, screen, executor))
                 document = changed(document, search.step, search.winner())
-        except SearchError as error:
+        except (SearchError, *DAMAGED) as error:
             failed.append(search.step)
-            screen.say(f"✗ tune {search.step}: {error}\n")
+            todo = f"{search.folder / 'study.db'} cannot be used; --restart discards it: "
+            screen.say(f"✗ tune {search.step}: {todo * isinstance(error, DAMAGED)}{error}\n")
         else:
             screen.say(f"{accounts[-1]}\n  galaxymorph run --params {search.folder / 'best.yaml'}")
     if len(accounts) > 1:
@@ -139,7 +140,7 @@ class Search:
 
     def __init__(self, plan: Plan, step: str, metric: str, seed: int | None):
         self.plan, self.step, self.metric, self.seed = plan, step, metric, seed
-        self.folder = project.root() / "results" / plan.run / "tune" / step
+        self.folder = project.run_folder(plan.run) / "tune" / step
         self.least = metric.endswith(ERRORS)
         self.job = job = make_trial(plan, step, {}, seed=seed)
         self.space = job.search
@@ -200,6 +201,9 @@ def _study(search: Search, *, restart: bool) -> optuna.Study:
     )
     own = {key: _stored(search.own[key], space) for key, space in search.space.items()}
     if "setup" not in study.user_attrs:  # a new one
+        if (search.folder / "trials.csv").is_file():
+            why = "study.db has no trials, but trials.csv lists some; --restart starts over"
+            raise SearchError(f"{search.folder}: {why}")
         study.set_user_attr("setup", search.setup)
         study.set_user_attr("code", search.code)
         study.enqueue_trial(own)
@@ -232,8 +236,7 @@ def _run(search: Search, n_trials: int, screen: Screen, executor: Executor) -> s
     how = f"{search.metric}, seed {search.drawn}, in {search.folder}"
     screen.say(f"tune {search.step}: {_trials(n_trials)}{before}, {how}")
     if search.study.user_attrs["code"] != search.code:
-        where = "--restart starts over if that matters"
-        screen.say(f"  the code has changed since the first trial; {where}")
+        screen.say("  the code has changed since the first trial; --restart starts over")
     failed: list[bool] = []
     for number in range(spent + 1, n_trials + 1):
         failed.append(bool(_trial(search, number, n_trials, screen, executor)))

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+DAMAGED = (SQLAlchemyError, StorageInternalError)  # errors of a study that cannot be read
 PRUNER = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
 
 

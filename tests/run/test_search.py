@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -440,6 +441,21 @@ def test_an_interrupted_search_goes_on_as_if_it_never_was(fast, monkeypatch):
     begun = [line for line in noted(fast) if line.startswith("begins")]
     assert len(begun) == 11 and begun[5] == begun[6]  # the same values again
     assert "✓" not in search(make_plan(fast), n_trials=10)[1]  # nothing left to do
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "table"])
+def test_a_damaged_study_is_named_and_restarted(fast, damage):
+    search(make_plan(fast), n_trials=2)
+    study = fast / "results" / "toy" / "tune" / "a" / "study.db"
+    before = study.read_bytes()
+    study.write_bytes({"empty": b"", "cut": before[:5000], "text": b"x" * 5000}.get(damage, before))
+    if damage == "table":
+        with sqlite3.connect(study) as connection:
+            connection.execute("DROP TABLE trials")
+        connection.close()
+    failed, said = search(make_plan(fast), n_trials=3)
+    assert failed == ["a"] and "study.db" in said and "--restart" in said
+    assert search(make_plan(fast), n_trials=1, restart=True)[0] == []
 
 
 def test_where_the_own_values_fail_there_is_nothing_to_search(fast):
