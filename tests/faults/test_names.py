@@ -166,14 +166,14 @@ def test_predictions_come_back_and_no_cell_is_a_formula(folder):
     assert all(map(is_number, cells))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_a_cell_is_no_formula_and_comes_back(text):
     assert text_of_cell(cell(text)) == text
     assert not cell(text).startswith(RISKY) or is_number(text)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=6))
 def test_tables_come_back(tmp_path_factory, texts):
     frame = pd.DataFrame({"=name": texts, "value": np.arange(len(texts))})
@@ -215,7 +215,7 @@ def test_markdown_shows_a_name_literally(name):
         assert " ".join("".join(page.texts).split()) == " ".join(visible(text).split())
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_markdown_comes_back(text):
     assert from_markdown(markdown(text)) == visible(text)
@@ -347,7 +347,7 @@ def test_figures_show_names_literally(folder):
     assert len(list(Path("results/r/s").glob("*.png"))) == number + 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_a_file_has_a_name_that_any_disk_takes(text):
     name = slug(text)
