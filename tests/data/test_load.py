@@ -271,7 +271,11 @@ def test_unknown_source_names_the_nearest(load):
         ("simulated", {"unlabelled_root": "x"}, "option 'unlabelled_root' applies to"),
         ("folder", {"root": "x", "n_galaxies": 5}, "'n_galaxies' applies to simulated, not to"),
         ("folder", {"root": "x", "stretch": 1.0}, "option 'stretch' applies to fits, not"),
-        ("galaxy10", {"root": "x", "class_names": ["a"]}, "folder, table, fits, parquet, not to 'gal"),
+        (
+            "galaxy10",
+            {"root": "x", "class_names": ["a"]},
+            "folder, table, fits, parquet, not to 'gal",
+        ),
         ("galaxy10", {"root": "x", "target": "votes"}, "'galaxy10' has no votes: remove target"),
         (
             "folder",
