@@ -271,12 +271,16 @@ def test_unknown_source_names_the_nearest(load):
         (
             "simulated",
             {"crop": 40},
-            "option 'crop' applies to folder, .* fits, not to 'simulated': remove",
+            "option 'crop' applies to folder, .* parquet, not to 'simulated': remove",
         ),
         ("simulated", {"unlabelled_root": "x"}, "option 'unlabelled_root' applies to"),
         ("folder", {"root": "x", "n_galaxies": 5}, "'n_galaxies' applies to simulated, not to"),
         ("folder", {"root": "x", "stretch": 1.0}, "option 'stretch' applies to fits, not"),
-        ("galaxy10", {"root": "x", "class_names": ["a"]}, "folder, table, fits, not to 'gal"),
+        (
+            "galaxy10",
+            {"root": "x", "class_names": ["a"]},
+            "folder, table, fits, parquet, not to 'gal",
+        ),
         ("galaxy10", {"root": "x", "target": "votes"}, "'galaxy10' has no votes: remove target"),
         (
             "folder",
