@@ -200,15 +200,15 @@ def _study(search: Search, *, restart: bool) -> optuna.Study:
         load_if_exists=True,
     )
     own = {key: _stored(search.own[key], space) for key, space in search.space.items()}
+    spent = len(study.get_trials(deepcopy=False, states=SPENT))
+    if not spent and (search.folder / "trials.csv").is_file():
+        why = "study.db has no trials, but trials.csv lists some; --restart starts over"
+        raise SearchError(f"{search.folder}: {why}")
     if "setup" not in study.user_attrs:  # a new one
-        if (search.folder / "trials.csv").is_file():
-            why = "study.db has no trials, but trials.csv lists some; --restart starts over"
-            raise SearchError(f"{search.folder}: {why}")
         study.set_user_attr("setup", search.setup)
         study.set_user_attr("code", search.code)
         study.enqueue_trial(own)
         return study
-    spent = len(study.get_trials(deepcopy=False, states=SPENT))
     if not spent:  # nothing is lost
         return _study(search, restart=True)
     old, new = dict(leaves(study.user_attrs["setup"])), dict(leaves(search.setup))
