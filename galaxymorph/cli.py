@@ -200,7 +200,7 @@ def data(
     writes the survey in the layout of Kaggle's Galaxy Zoo challenge."""
     sky = {key: options.pop(key) for key in ("survey", "size", "pixscale", "kind")}
     if name == "check":
-        given = _galaxies(path or project.root() / "params.yaml", overrides)
+        given = early.galaxies(path or project.root() / "params.yaml", overrides)
         from galaxymorph.apply.check import check
 
         return 0 if check(given, out or Path("check.html")) else 1
@@ -225,31 +225,6 @@ def data(
     else:
         print(download.download(name, folder=folder))
     return 0
-
-
-def _galaxies(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """Return the options of `data.load` in a params file, or those given for a path of galaxies.
-
-    Refuses paths that do not exist before torch, which takes seconds, is imported."""
-    from galaxymorph.run import notebooks, params
-
-    given = {"galaxies": {"root": str(project.existing(path).absolute())}}
-    is_params = path.suffix.lower() in (".yaml", ".yml")
-    document = params.read(path) if is_params else given
-    problems = params.Problems(path.name)
-    for text in overrides:
-        params.override(document, text, problems)
-    galaxies = params.named({"name": None}, document.get("galaxies") or {})
-    for option, why in params.missing(galaxies):
-        problems.add(f"galaxies.{option}", why)
-    if is_params and not problems.found:
-        notebook = notebooks.read(project.root() / "notebooks" / "02_data.ipynb")
-        for key, why in notebook.mistakes({"galaxies": galaxies}):
-            problems.add(key, why)
-        galaxies = params.merge(notebook.parameters["galaxies"], galaxies)
-    if problems.found:
-        raise params.ParamsError(problems.found)
-    return galaxies
 
 
 # ---- trained models

@@ -74,3 +74,28 @@ def check_names(
     if odd:
         mock = "galaxies of the mock survey are called mock-0-0000007"
         raise ValueError(f"{mock}; for other galaxies ({', '.join(odd)}), give --images")
+
+
+def galaxies(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """Return the options of `data.load` in a params file, or those given for a path of galaxies.
+
+    Refuses paths that do not exist."""
+    from galaxymorph.run import notebooks, params
+
+    given = {"galaxies": {"root": str(project.existing(path).absolute())}}
+    is_params = path.suffix.lower() in (".yaml", ".yml")
+    document = params.read(path) if is_params else given
+    problems = params.Problems(path.name)
+    for text in overrides:
+        params.override(document, text, problems)
+    galaxies = params.named({"name": None}, document.get("galaxies") or {})
+    for option, why in params.missing(galaxies):
+        problems.add(f"galaxies.{option}", why)
+    if is_params and not problems.found:
+        notebook = notebooks.read(project.root() / "notebooks" / "02_data.ipynb")
+        for key, why in notebook.mistakes({"galaxies": galaxies}):
+            problems.add(key, why)
+        galaxies = params.merge(notebook.parameters["galaxies"], galaxies)
+    if problems.found:
+        raise params.ParamsError(problems.found)
+    return galaxies

@@ -86,11 +86,8 @@ class Plan:
     def select(self, only: Sequence[str]) -> list[Job]:
         """Return the jobs with these names of steps or jobs, or all; `ParamsError` if unknown."""
         names = {name for job in self.jobs for name in (job.step, job.name)}
-        odd = [name for name in only if name not in names]
-        if odd:
-            raise ParamsError(
-                f"--only: unknown step {name!r}{nearest(name, names)}" for name in odd
-            )
+        if odd := [name for name in only if name not in names]:
+            raise ParamsError(f"--only: unknown step {n!r}{nearest(n, names)}" for n in odd)
         return [job for job in self.jobs if not only or {job.name, job.step} & set(only)]
 
 
@@ -183,9 +180,7 @@ class _Step:
     earlier: list[Job]  # their jobs; none for invalid steps
     problems: Problems
     combination: Params = field(default_factory=dict)  # of the current job
-    models: dict[str, str] = field(
-        default_factory=dict
-    )  # files that it reads -> the jobs that make them
+    models: dict[str, str] = field(default_factory=dict)  # files that it reads -> their jobs
 
     def check(self) -> bool:
         """Return whether the block can be resolved."""

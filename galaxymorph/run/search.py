@@ -390,12 +390,11 @@ def _account(search: Search, trials: pd.DataFrame) -> str:
 def _draw(search: Search, trials: pd.DataFrame) -> None:
     """Write `history.png` and `importance.png`."""
     shares: dict[str, float] = {}
-    finished = int((trials.state == "complete").sum())
-    if finished >= ENOUGH:
+    if (finished := int((trials.state == "complete").sum())) >= ENOUGH:
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         with suppress(ValueError, RuntimeError):  # all values are equal
             shares = optuna.importance.get_param_importances(search.study, evaluator=evaluator)
     measure = search.metric.replace("_", " ").replace("val ", "validation ")
-    save = {"dpi": 150, "bbox_inches": "tight"}
-    plots.history(trials, measure=measure).savefig(search.folder / "history.png", **save)
-    plots.importance(shares, n=finished).savefig(search.folder / "importance.png", **save)
+    how = {"dpi": 150, "bbox_inches": "tight"}
+    plots.history(trials, measure=measure).savefig(search.folder / "history.png", **how)
+    plots.importance(shares, n=finished).savefig(search.folder / "importance.png", **how)
