@@ -1,13 +1,15 @@
-"""Execute one notebook by papermill: `python -m galaxymorph.run.execute FOLDER SOCKETS`.
+"""Execute one notebook by papermill, in a process of its own.
 
-Executors start it with the folder `.job` (see `executors`); the exit status is 0 or 1. When stdin
-ends, as it does whenever the runner ends, for any reason, so does the kernel.
+Executors start `main` with the folder `.job` (see `executors`); the exit status is 0 or 1. When the
+pipe from the runner closes, as it does when the runner ends, for any reason, so does the kernel.
 
 The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say.
-It communicates over Unix sockets in the folder SOCKETS, whose path must be short: TCP ports are
-drawn before they are bound, so notebooks that start together would draw the same."""
+In a forked process it is forked, too, before there are any threads. It communicates over Unix
+sockets in the folder SOCKETS, whose path must be short: TCP ports are drawn before they are bound,
+so notebooks that start together would draw the same."""
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -17,8 +19,12 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import EntryPoint
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import numpy
 
 
 @contextmanager
@@ -39,13 +45,18 @@ def without(module: str) -> Iterator[None]:
 with without("rfc3987_syntax"):
     import nbformat
     import papermill
+    from ipykernel import kernelapp
+    from jupyter_client.connect import KernelConnectionInfo
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from jupyter_client.provisioning.factory import KernelProvisionerFactory
+    from jupyter_client.provisioning.local_provisioner import LocalProvisioner
     from nbclient.exceptions import DeadKernelError
     from nbformat import NotebookNode
 
 from galaxymorph import project  # noqa: E402
 
+PROVISIONER = EntryPoint("forked", f"{__name__}:Provisioner", "jupyter_client.kernel_provisioners")
 PYTHON = {"display_name": "Python 3", "language": "python"}
 
 
@@ -53,6 +64,7 @@ class Kernel(AsyncKernelManager):
     """This interpreter as a kernel, with its own folder of sockets."""
 
     sockets = Path()
+    forked: "Forked | None" = None
     running: "Kernel | None" = None
 
     def __init__(self, **options: Any):
@@ -63,13 +75,70 @@ class Kernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, **PYTHON)
+        metadata = {"kernel_provisioner": {"provisioner_name": "forked"}} if self.forked else {}
+        return KernelSpec(argv=argv, metadata=metadata, **PYTHON)
 
 
-def watch() -> None:
-    """Wait until stdin, a pipe held open by the runner, is closed; then kill kernel and process."""
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a lock on the buffer would outlive the thread
-    pid = getattr(Kernel.running and Kernel.running.provisioner, "pid", None)
+class Forked:
+    """A process, forked early, that waits to become the kernel; used like a `Popen`."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self) -> None:
+        runner, (read, self.write) = os.getpid(), os.pipe()
+        self.status: int | None = None
+        self.pid = os.fork()
+        if self.pid:
+            os.close(read)
+            return
+        os.close(self.write)
+        os.setsid()
+        if arguments := os.read(read, 10_000).decode():
+            os.environ["JPY_PARENT_PID"] = str(runner)  # the kernel ends when it does
+            sys.argv = ["ipykernel_launcher", *json.loads(arguments)]
+            kernelapp.launch_new_instance()
+        sys.exit()
+
+    def launch(self, arguments: list[str]) -> None:
+        os.write(self.write, json.dumps(arguments).encode())
+        os.close(self.write)
+
+    def poll(self) -> int | None:
+        return self.wait(os.WNOHANG)
+
+    def wait(self, how: int = 0) -> int | None:
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, how)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class Provisioner(LocalProvisioner):
+    """Launches the forked kernel."""
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> KernelConnectionInfo:
+        assert Kernel.forked
+        self.process = Kernel.forked  # pyright: ignore[reportAttributeAccessIssue]
+        self.pid = self.pgid = Kernel.forked.pid
+        Kernel.forked.launch(cmd[3:])
+        return self.connection_info
+
+
+def watch(stop: Connection) -> None:
+    """Wait until the runner closes the pipe, or ends; then kill kernel and process."""
+    with suppress(EOFError, OSError):
+        stop.recv()
+    kernel = Kernel.forked or (Kernel.running and Kernel.running.provisioner)
+    pid = getattr(kernel, "pid", None)
     if pid:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # and its children: it leads a process group
@@ -125,20 +194,30 @@ def failure(path: Path, error: Exception) -> dict[str, str]:
     return {"why": f"{type(error).__name__}: {error}{died}"}
 
 
-def main(said: Path, sockets: Path) -> int:
-    Kernel.sockets = sockets
-    threading.Thread(target=watch, daemon=True).start()
+def main(
+    said: Path, sockets: Path, stop: Connection, environment: dict[str, str], fork: bool
+) -> None:
+    """Execute the job in the folder `said`; exit with status 1 if it fails."""
+    os.setsid()  # Ctrl-C only reaches the runner
+    os.chdir(project.root())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    with (said / "log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     job = project.read_json(said / "job.json")
-    os.environ.update(job["environment"])
+    os.environ.clear()
+    os.environ.update(environment | job["environment"])
+    Kernel.sockets = sockets
+    if fork:
+        numpy.random.seed()  # noqa: NPY002, jobs of one fork server would share its state
+        Kernel.forked = Forked()
+        KernelProvisionerFactory.instance().provisioners["forked"] = PROVISIONER
+    threading.Thread(target=watch, args=[stop], daemon=True).start()
     output = Path(job["output"])
     try:
         notebook = nbformat.read(job["notebook"], as_version=4)
         execute(notebook, output, job["parameters"], said)
     except Exception as error:  # of any kind: the runner must be able to show it
         project.write_json(said / "failure.json", failure(output, error))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+        sys.exit(1)

@@ -13,19 +13,20 @@ Input and output are files in the job's folder, so an executor could also start
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from galaxymorph import project
 from galaxymorph.project import free
-from galaxymorph.run import marks
+from galaxymorph.run import marks, warm
 from galaxymorph.run.environment import cores
 from galaxymorph.run.folder import SAID
 from galaxymorph.run.plan import Job
@@ -100,11 +101,16 @@ class Executor(ABC):
 
 
 class Local(Executor):
-    """Processes on this machine, up to `jobs` at a time, that share its cores and GPUs."""
+    """Processes on this machine, up to `jobs` at a time, that share its cores and GPUs.
 
-    def __init__(self, jobs: int = 1):
+    They are forked (see `warm`) where that is safe, unless `fork` is False."""
+
+    def __init__(self, jobs: int = 1, *, fork: bool = True):
         self.environments = environments(jobs)
         self.slots: list[Handle | None] = [None] * jobs
+        self.fork = fork
+        if fork:
+            warm.prepare(self.environments[0])
 
     def _free(self) -> list[int]:
         return [i for i, job in enumerate(self.slots) if job is None or job.poll() is not None]
@@ -115,41 +121,38 @@ class Local(Executor):
 
     def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         slot = self._free()[0]
-        handle = Process(job, folder, environment, machine=self.environments[slot])
-        self.slots[slot] = handle
+        machine = self.environments[slot]
+        fork = self.fork and warm.ready(machine)
+        self.slots[slot] = handle = Process(job, folder, environment, machine=machine, fork=fork)
         return handle
 
 
 class Process(Handle):
     """A job in its own process on this machine, whose environment is `machine`."""
 
-    def __init__(self, job: Job, folder: Path, environment: Variables, *, machine: Variables):
+    def __init__(
+        self, job: Job, folder: Path, environment: Variables, *, machine: Variables, fork: bool
+    ):
         super().__init__(job, folder, environment)
         # sockets have at most 104 characters with their names
         place = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
         self.sockets = tempfile.mkdtemp(prefix="gm-", dir=place)
-        with (self.said / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "galaxymorph.run.execute", str(self.said), self.sockets],
-                cwd=project.root(),
-                env=machine,
-                stdin=subprocess.PIPE,  # closing it stops the job
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C only reaches the runner
-            )
+        start = get_context("forkserver") if fork else get_context("spawn")
+        stop, self.held = start.Pipe(duplex=False)  # closing it stops the job
+        arguments = (self.said, Path(self.sockets), stop, dict(machine), fork)
+        self.process = start.Process(target=execute, args=arguments)
+        self.process.start()
+        stop.close()
 
     def poll(self) -> int | None:
-        return self.process.poll()
+        return self.process.exitcode
 
     def stop(self) -> None:
-        if self.process.stdin:
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
+        self.held.close()
+        self.process.join(timeout=10)
+        if self.process.is_alive():
             self.process.kill()
-            self.process.wait()
+            self.process.join()
         for folder in (self.sockets, self.said):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -161,6 +164,13 @@ def scarce() -> str:
     full = {place: free(place) for place in places if free(place) < SCARCE}
     lines = [f"{place} is on a disk with {left / 1e6:,.0f} MB free" for place, left in full.items()]
     return "".join(f"\n{line}; make room and repeat the command" for line in lines)
+
+
+def execute(*arguments: Any) -> None:
+    """Execute a job in this process, which was started for it."""
+    from galaxymorph.run.execute import main  # slow to import, and unused by the runner
+
+    main(*arguments)
 
 
 def environments(jobs: int) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ import yaml
 from galaxymorph.project import Locked
 from galaxymorph.run import done as done_module
 from galaxymorph.run import execute as execute_module
-from galaxymorph.run import executors, results, runner
+from galaxymorph.run import executors, results, runner, warm
 from galaxymorph.run.done import _files, _sources, fingerprints
 from galaxymorph.run.done import changed as done_changed
 from galaxymorph.run.executors import Local
@@ -391,6 +391,68 @@ def test_cores_and_gpus_are_shared_out(monkeypatch):
     assert {env["OMP_NUM_THREADS"] for env in shared} == {str(max(1, cores // 3))}
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert executors.environments(2)[0]["OMP_NUM_THREADS"] == "7"
+
+
+ALONE = """
+import hashlib, os, random, sys
+import numpy, torch
+torch.manual_seed(seed)
+network = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 1))
+optimizer = torch.optim.Adam(network.parameters())
+x = torch.randn(512, 64)
+for _ in range(20):
+    loss = (network(x) - x.sum(1, keepdim=True)).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+weights = hashlib.sha256(network[0].weight.detach().numpy().tobytes()).hexdigest()
+names = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MPLBACKEND", "PYTHONUNBUFFERED"
+same = [weights, torch.get_num_threads(), [os.environ.get(name) for name in names], os.getcwd()]
+same += ["" in sys.path, __name__, "matplotlib" in sys.modules]
+own = [os.getpid(), os.getpgid(0), random.random(), numpy.random.rand()]
+"""
+SAY = """
+import json
+from galaxymorph.run.folder import Step
+Step(run, step).metrics({"same": json.dumps(same[:-1]), "own": json.dumps(own), "warm": same[-1]})
+"""
+
+
+@pytest.mark.skipif(not warm.SAFE, reason="forking is unsafe on this system")
+def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(project, monkeypatch):
+    parameters = 'run = "toy"\nstep = "a"\nseed: int = 0'
+    notebook = project / "notebooks" / "03_alone.ipynb"
+    write_notebook(notebook, parameters, ALONE, SAY, outputs=["metrics.json"])
+    plan = make_plan(project, a={"notebook": "03_alone"}, b={"notebook": "03_alone"})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+
+    def made(fork):
+        executor = Local(2, fork=fork)
+        assert runner.run(plan, out=io.StringIO(), force=True, executor=executor).failed == []
+        folder = project / "results" / "toy"
+        found = [json.loads((folder / job / "metrics.json").read_text()) for job in "ab"]
+        assert [each["warm"] for each in found] == [fork, fork]
+        return [json.loads(each["same"]) for each in found], [
+            json.loads(each["own"]) for each in found
+        ]
+
+    forked, own = made(fork=True)
+    assert forked[0] == forked[1]
+    assert all(a != b for a, b in zip(*own, strict=True))
+    assert [pid == group for pid, group, *_ in own] == [True, True]
+    assert made(fork=False)[0] == forked
+
+
+def test_a_job_is_forked_only_with_the_present_code_and_its_number_of_threads(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(warm.galaxymorph, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(warm, "_server", warm._state({"OMP_NUM_THREADS": "1"}))
+    assert warm.ready({"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0"})
+    assert not warm.ready({"OMP_NUM_THREADS": "2"})
+    (tmp_path / "train.py").write_text("")
+    assert not warm.ready({"OMP_NUM_THREADS": "1"})
 
 
 class Terminal(io.StringIO):
