@@ -1,6 +1,5 @@
 """Cropping and resampling, decoding in parallel, and a cache that holds all or nothing."""
 
-import json
 import os
 import signal
 import subprocess
@@ -283,20 +282,6 @@ def test_a_failing_write_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_at_once_agree(tmp_path):
-    """The slower one finds the entry there and uses it."""
-
-    def overtaken(folder):
-        (folder / "name").write_text("slow")
-        other = folder.with_name(folder.name.split(".")[0])
-        other.mkdir()
-        (other / "name").write_text("fast")
-
-    entry = cache.entry(tmp_path, "inputs", overtaken)
-    assert (entry / "name").read_text() == "fast"
-    assert list(tmp_path.iterdir()) == [entry]
-
-
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -322,21 +307,10 @@ def test_a_killed_decode_leaves_no_entry(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".part", ".lock"}
 
     def write(part):
         cutouts.decode([partial(job, 3)], part, size=8)
 
     entry = cache.entry(tmp_path, "inputs", write)
     assert cutouts.opened(entry)[0].shape == (1, 3, 8, 8)
-
-
-def test_leftovers_go_after_a_day(tmp_path):
-    old, new = tmp_path / "a.1.part", tmp_path / "b.2.part"
-    for part in (old, new):
-        part.mkdir()
-        (part / "images.npy").write_bytes(b"half")
-    os.utime(old, (time.time() - 90000,) * 2)
-    cache.entry(tmp_path, "inputs", lambda part: (part / "x").write_text(json.dumps("x")) and None)
-    assert not old.exists()
-    assert new.exists()

@@ -57,7 +57,9 @@ def write(file: Path, text: str, encoding: str = "utf-8") -> Path:
 def images(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (len(name), 0, 0)).save(root / name)
+        picture = Image.new("RGB", (8, 8))
+        picture.paste((100 + len(name), 90, 80), (2, 2, 6, 6))
+        picture.save(root / name)
     return root
 
 

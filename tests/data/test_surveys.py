@@ -470,4 +470,4 @@ def test_the_command(tmp_path, server, capsys):
     assert cli.main(command) == 1
     assert "needs TABLE, --survey, --size and --out FOLDER" in capsys.readouterr().err
     assert cli.main(["data", "galaxy10", str(table)]) == 1
-    assert "only `data cutouts` takes a table" in capsys.readouterr().err
+    assert "it is for `data check` or `data cutouts`" in capsys.readouterr().err

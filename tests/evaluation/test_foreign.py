@@ -580,7 +580,7 @@ def test_a_run_of_files_is_read_like_any_other(project, files):
         "steps": ["hard/seed=0", "seen/seed=0", "cae/seed=5"],
     }
     runner._write_plan(
-        plan, project / "results" / "mine"
+        plan, project / "results" / "mine", plan.jobs
     )  # what the runner does before it executes the comparison
     assert [each.name for each in results.read("mine")] == [*job.parameters["steps"], "compare"]
     entries = results.trained("mine", job.parameters["steps"])
@@ -603,7 +603,7 @@ def test_the_same_name_again_replaces_what_was_brought_before(project, files):
     Path("net/seed=0/linear/predictions.csv").write_text(OTHER)
     files(one=GOOD)
     first = foreign_write("mine", foreign.read(["one.csv", "net/seed=0/linear/predictions.csv"]))
-    runner._write_plan(first, project / "results" / "mine")
+    runner._write_plan(first, project / "results" / "mine", first.jobs)
     foreign_write("mine", foreign.read(["net=one.csv"]))
     # and no row `linear` any more
     assert [(each.method, each.seed) for each in results.trained("mine")] == [("net", 0)]
@@ -625,7 +625,7 @@ def test_another_run_of_the_same_name_is_left_alone(project, files, with_plan):
         match=r"results/mine: this run was not made from files, .* --run NAME makes a separate one",
     ):
         foreign_write("mine", brought)
-    with pytest.raises(ValueError, match=r"--run my/run: expected a name"):
+    with pytest.raises(ValueError, match=r"--run: expected a name .* found 'my/run'"):
         foreign_write("my/run", brought)
     assert set(project.rglob("*")) - set(before) == {project / "one.csv"}
     foreign_write("other", brought)
@@ -646,7 +646,7 @@ def test_the_runner_keeps_what_was_brought_and_nothing_else(project):
         "old": {"combination": {}, "parameters": {}, "outputs": ["metrics.json"]},
     }
     project_write(folder / "plan.json", json.dumps({"jobs": jobs}))
-    runner._write_plan(Plan("mine", (), {}), folder)
+    runner._write_plan(Plan("mine", (), {}), folder, [])
     assert json.loads((folder / "plan.json").read_text()) == {"jobs": {"b/seed=0": brought}}
 
 
