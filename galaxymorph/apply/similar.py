@@ -11,6 +11,7 @@ from galaxymorph import project
 from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find, read
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, compute, progress, stream
+from galaxymorph.escape import csv_text, slug
 from galaxymorph.learning import saved
 from galaxymorph.plots.galaxies import examples
 
@@ -35,7 +36,7 @@ def similar(
     check_positive(n=n, batch_size=batch_size, crop=crop)
     learner, header = saved.load(model)
     found = find(images, header, crop)
-    stem = out / f"similar_{galaxy.replace('/', '_')}"
+    stem = out / f"similar_{slug(galaxy)}"
     table_file, picture = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.png")
     outputs.check([table_file, picture], [model, *images])
     encoder: Any = learner.encoder
@@ -53,7 +54,7 @@ def similar(
     if not len(table):
         raise ValueError(f"{galaxy!r} is the only galaxy; nothing to compare it with")
 
-    project.write(table_file, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    project.write(table_file, csv_text(table, number="%.6f"))
     near = zip(table["id"], table["similarity"], strict=True)
     titles = [f"{galaxy}\nquery", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
     figure = examples(read(found, [galaxy, *table["id"]]), titles, columns=7)
