@@ -30,14 +30,14 @@ def check_paths(
     from safetensors import SafetensorError, safe_open
 
     project.existing_model(model)
+    for path in images or ():
+        project.existing(path)
     try:
         with safe_open(model, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["header"])
     except (SafetensorError, KeyError, ValueError):
         wanted = "expected models/RUN/STEP.safetensors, which a step has written"
         raise ValueError(f"{model}: not a valid model file: {wanted}") from None
-    for path in images or ():
-        project.existing(path)
     for name in ("crop", "batch_size", "n"):
         if (value := options.get(name)) is not None and value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")

@@ -49,7 +49,7 @@ def image_of(content: bytes) -> File:
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
     except UnidentifiedImageError as error:
-        raise ValueError(f"not a valid {' or '.join(FORMATS)} file") from error
+        raise ValueError(f"not a valid image: expected {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too many pixels; {_limit('MEGAPIXELS', MEGAPIXELS)}") from error
     check_size(*image.size)

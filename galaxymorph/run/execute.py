@@ -199,13 +199,13 @@ def main(
 ) -> None:
     """Execute the job in the folder `said`; exit with status 1 if it fails."""
     os.setsid()  # Ctrl-C only reaches the runner
-    os.chdir(project.root())
+    job = project.read_json(said / "job.json")
+    os.chdir(job["folder"])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     with (said / "log").open("w") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    job = project.read_json(said / "job.json")
     os.environ.clear()
     os.environ.update(environment | job["environment"])
     Kernel.sockets = sockets

@@ -5,7 +5,7 @@ Input and output are files in the job's folder, so an executor could also start
 
     params.yaml               the job's parameters
     notebook.partial.ipynb    the notebook with its outputs so far
-    .job/job.json             what to execute: notebook, output, parameters, environment variables
+    .job/job.json             what to execute: notebook, parameters, environment variables, ...
     .job/progress.json  log   its progress: the current cell, or the epoch of a training
     .job/failure.json         why it failed
 """
@@ -48,6 +48,7 @@ class Handle(ABC):
         project.write(folder / "params.yaml", parameters)
         task = {"notebook": str(job.notebook.path), "output": str(self.partial)}
         task |= {"parameters": job.parameters, "environment": dict(environment)}
+        task |= {"folder": str(project.root())}
         project.write_json(self.said / "job.json", task)
 
     @abstractmethod

@@ -225,7 +225,7 @@ def test_mistakes_are_named(classes, home, capsys, galaxies, message):
 
 def test_other_wrong_calls(classes, home, capsys):
     assert cli.main(["data", "galaxy10", "set"]) == 1
-    assert "only `data check` takes a path" in capsys.readouterr().err
+    assert "it is for `data check` or `data cutouts`" in capsys.readouterr().err
     assert cli.main(["data", "check", "set", "--out", "set"]) == 1
     assert "needs the ending .html" in capsys.readouterr().err
 

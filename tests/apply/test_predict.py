@@ -371,7 +371,7 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
         (name, True) for name in ("500.jpg", "501.png", "502.jpg", "503.jpg")
     ]
     for (_, said, _), words in zip(
-        remarks, ("truncated", "not a valid JPEG", "does not exist", "--crop"), strict=True
+        remarks, ("truncated", "not a valid image", "does not exist", "--crop"), strict=True
     ):
         assert words.lower() in said.lower()
     again, remarks_again = run(models, "votes", galaxies, tmp_path / "out.csv", batch_size=3)
@@ -388,7 +388,7 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
             lambda f: [f / "galaxies", f / "galaxies" / "2.jpg"],
             r"duplicate id '2' \(.*2.jpg, .*2.jpg\)",
         ),
-        (lambda f: [f / "note.txt"], "note.txt: expected a folder, a zip, a CSV"),
+        (lambda f: [f / "note.txt"], "note.txt: expected a folder, a zip, a Parquet file, a CSV"),
         (lambda f: [f / "empty"], "empty: no images found"),
         (lambda f: [f / "wrong.csv"], "wrong.csv: no column file"),
         (lambda f: [f / "none.csv"], "none.csv: no rows"),

@@ -98,9 +98,7 @@ def test_floating_point_images_are_refused(tmp_path):
 
 def test_what_is_no_image_is_said_to_be_none(tmp_path):
     (tmp_path / "galaxy.jpg").write_text("no image")
-    with pytest.raises(
-        ValueError, match="not a valid JPEG or PNG or TIFF or WEBP or BMP or GIF file"
-    ):
+    with pytest.raises(ValueError, match="not a valid image: expected JPEG, PNG"):
         read_image(str(tmp_path / "galaxy.jpg"))
 
 

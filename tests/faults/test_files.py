@@ -59,6 +59,8 @@ def full_precision(monkeypatch):
 
 def picture(number: int) -> Image.Image:
     coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
+    coarse[[0, -1]] = coarse[:, [0, -1]] = 0  # a dark sky
+    coarse[1:3, 1:3] |= 64
     return Image.fromarray(coarse).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
 
 
@@ -449,7 +451,7 @@ def test_a_figure_never_replaces_the_model_or_its_galaxy(model, galaxies, tmp_pa
         (galaxies / "a" / "4.png", "is an input"),
         (model, "expected an ending of a figure"),
         (galaxies, "expected an ending of a figure"),
-        (model / "x.png", "A file has the name of this folder"),
+        (model / "x.png", "a file has the name of this folder"),
     ):
         with pytest.raises((ValueError, OSError), match=message):
             explain.explain(model, ["4"], [galaxies], out, answer="a")
@@ -501,7 +503,7 @@ def test_on_a_full_disk_finished_batches_are_kept(model, galaxies, tmp_path, mon
     ("out", "message"),
     [
         ("galaxies", "cannot write galaxies: it is a folder"),
-        ("m.safetensors/p.csv", "A file has the name of this folder"),
+        ("m.safetensors/p.csv", "a file has the name of this folder"),
         ("x" * 250 + ".csv", "Choose a shorter name"),
         ("p.csv.gz", "the table is plain CSV"),
         ("p.fits", "the table is plain CSV"),

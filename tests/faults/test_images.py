@@ -112,7 +112,7 @@ def test_the_content_decides_on_the_format(tmp_path, kind):
 )
 def test_other_formats_are_not_opened(tmp_path, content):
     (tmp_path / "x.jpg").write_bytes(content + bytes(500))
-    with pytest.raises(ValueError, match="not a valid JPEG or PNG"):
+    with pytest.raises(ValueError, match="not a valid image"):
         read_image(str(tmp_path / "x.jpg"))
 
 

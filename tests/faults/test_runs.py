@@ -255,7 +255,7 @@ def test_a_damaged_file_is_noticed_and_made_again(project, file, damage):
     if path.name == "plan.json":
         assert "not a valid plan.json" in noticed and executed == []
     else:
-        assert executed == ["a", "b"]  # b reads the model of a
+        assert executed in (["a", "b"], ["a"])  # b reads the model of a: made again, maybe the same
     if path.name != "done.json":  # which has the time
         assert path.read_bytes() == before
     assert execute()[0].unchanged == ["a", "b"]
