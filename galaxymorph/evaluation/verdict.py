@@ -69,10 +69,10 @@ def readable(verdicts: pd.DataFrame) -> pd.DataFrame:
         text = {"labels": labels(budget(row)).removesuffix(" labels"), "best choice": row["method"]}
         text["test accuracy"] = phrases.with_interval(row, "accuracy", ".3f")
         text["training"] = f"{cost} s{after}" if row["training_seconds"] > 0 else ""
-        text["statistically tied"] = listed(_names(row, "ties"))
+        text["statistically tied"] = listed(_names(row, "ties"), 4)
         text["fastest of these"] = _cheapest(row)
-        text["significantly worse"] = listed(_names(row, "behind"))
-        text["significantly better"] = listed(_names(row, "better"))
+        text["significantly worse"] = listed(_names(row, "behind"), 4)
+        text["significantly better"] = listed(_names(row, "better"), 4)
         rows.append(text | {"detectable difference": _resolvable(row)})
     return pd.DataFrame(rows).replace("", "–")
 
