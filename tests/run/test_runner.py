@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -418,8 +419,23 @@ Step(run, step).metrics({"same": json.dumps(same[:-1]), "own": json.dumps(own), 
 """
 
 
+@pytest.fixture
+def own_server():
+    """A fork server of its own for the test."""
+
+    def stop():
+        warm._server.clear()
+        forkserver._forkserver._stop()
+
+    stop()
+    yield
+    stop()
+
+
 @pytest.mark.skipif(not warm.SAFE, reason="forking is unsafe on this system")
-def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(project, monkeypatch):
+def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(
+    project, own_server, monkeypatch
+):
     parameters = 'run = "toy"\nstep = "a"\nseed: int = 0'
     notebook = project / "notebooks" / "03_alone.ipynb"
     write_notebook(notebook, parameters, ALONE, SAY, outputs=["metrics.json"])
