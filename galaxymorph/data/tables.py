@@ -26,14 +26,23 @@ SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BROKEN = (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 BROKEN += (RuntimeError, StopIteration)  # of an encrypted zip, and without a header
 Choose = Callable[[list[str]], Iterable[str]]
+LARGEST = 10**9  # bytes of a table, and of an archive unless it shrank less than by INFLATED
+INFLATED = 100
 
 
 def opened(kind: Callable[[Path], Any], file: Path) -> Any:
-    """Open a file as this kind of archive. Raises `ValueError` if it is not valid."""
+    """Open a file as this kind of archive. Raises `ValueError` if it is not valid, or a zip that
+    unpacks to far more than its size."""
     try:
-        return kind(file)
+        content = kind(file)
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file} is incomplete or broken ({error}): download it again") from error
+    if isinstance(content, zipfile.ZipFile):
+        size, packed = sum(member.file_size for member in content.infolist()), file.stat().st_size
+        if size > max(LARGEST, INFLATED * packed):
+            what = f"a zip of {packed / 1e6:,.1f} MB that unpacks to {size / 1e9:,.1f} GB"
+            raise ValueError(f"{file}: {what}; if you trust it, unpack it and give the folder")
+    return content
 
 
 def read_table(file: Path, choose: Choose = list) -> pd.DataFrame:
@@ -79,10 +88,13 @@ def _text(file: Path) -> str:
             if len(names) != 1:
                 found = listing(names) or "none"
                 raise ValueError(f"expected one CSV file inside, found {found}")
-            content = archive.read(names[0])
+            with archive.open(names[0]) as source:
+                content = source.read(LARGEST + 1)
     else:
         with PACKED.get(file.suffix.lower(), Path).open(file, "rb") as source:
-            content = source.read()
+            content = source.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST / 1e9:g} GB; give only the columns and rows needed")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

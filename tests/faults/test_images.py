@@ -1,5 +1,6 @@
 """Planted faults of image files: what hangs, what is huge, what is damaged, what is no image."""
 
+import gzip
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from galaxymorph.data import cutouts, fits, pictures, sources
+from galaxymorph.data import cutouts, fits, pictures, sources, tables
 from galaxymorph.data.found import files_below
 from galaxymorph.data.pictures import read_image
 
@@ -250,3 +251,20 @@ def test_an_interrupt_does_not_wait_for_a_file_that_hangs():
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=10)
     assert b"KeyboardInterrupt" in errors
+
+
+@pytest.mark.parametrize("content", ["images", "table"])
+def test_a_zip_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(tables, "LARGEST", 100_000)
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.bmp" if content == "images" else "a.csv", "id,label\n" * 1_000_000)
+    with pytest.raises(ValueError, match=r"x.zip: a zip of 0.0 MB .* unpack it"):
+        sources.images(path) if content == "images" else tables.read_table(path)
+
+
+def test_a_compressed_table_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "LARGEST", 100_000)
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"id,label\n" * 20_000))
+    with pytest.raises(ValueError, match=r"x.csv.gz.*more than 0.0001 GB"):
+        tables.read_table(tmp_path / "x.csv.gz")
