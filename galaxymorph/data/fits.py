@@ -220,7 +220,6 @@ def advice(found: Found, seen: pd.DataFrame) -> str:
     assert found.propose
     best = found.propose(found.colour | {"stretch": None, "sky": "auto"})
     black, white = (f"{seen[share].mean():.0%}" for share in ("share_0", "share_255"))
-    used = (
-        f"stretch: {found.colour['stretch']:g} leaves {black} of the pixels black, {white} at 255"
-    )
-    return f". {used}; {_seen(best)}: try stretch: {best['stretch']:g}, sky: {best['sky']}"
+    now = found.colour["stretch"]
+    used = f"stretch: {now:g} leaves {black} of the pixels black, {white} at 255"
+    return f"{used}; {_seen(best)}: try stretch: {best['stretch']:g}, sky: {best['sky']}"

@@ -173,7 +173,7 @@ def decoded(
     folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
     images, remarks, seen = cutouts.opened(folder)
     if problem := looks.unusable(seen, found.names):
-        raise ValueError(problem + (fits.advice(found, seen) if found.propose else ""))
+        raise ValueError(f"{problem}. {fits.advice(found, seen)}" if found.propose else problem)
     bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
     if bad:
@@ -187,7 +187,7 @@ def decoded(
     kept = [finding for finding in looks.FINDINGS if finding != "blank"]
     notes += looks.sentences(seen, found.names, kept)
     if found.propose and set(seen["finding"]) & {"nearly black", "saturated"}:
-        notes[-1] += fits.advice(found, seen)
+        notes.append(fits.advice(found, seen))
     found = take(found, [row for row in range(total) if row not in bad])
     return Galaxies(
         ids=np.array(found.ids),

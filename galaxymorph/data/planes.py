@@ -165,38 +165,41 @@ def _near(one: Sequence[int], other: Sequence[int]) -> bool:
 
 
 def _extension_names(headers: Sequence[Any]) -> list[str]:
-    """Return the names of extensions by a key that tells them apart, else of the last one."""
+    """Return the names of extensions by a key that distinguishes them, else of the last one."""
     lists = [[str(h.get(key, "")) for h in headers] for key in ("FILTER", "BAND", "EXTNAME")]
     return next((each for each in lists if all(each) and len(set(each)) == len(each)), lists[-1])
 
 
 def _plane_names(header: Any, count: int) -> list[str]:
     """Return the names of a cube's planes: BANDS = 'griz' or 'g,r,i,z', or BAND0, FILTER1, ..."""
-    said = re.split(r"[\s,;]+", str(header.get("BANDS") or header.get("FILTERS") or "").strip())
-    said = [*said[0]] if len(said) == 1 else said
+    listed = re.split(r"[\s,;]+", str(header.get("BANDS") or header.get("FILTERS") or "").strip())
+    listed = [*listed[0]] if len(listed) == 1 else listed
     numbered = [
         [f"{key}{n + at}" for n in range(count)] for key in ("BAND", "FILTER") for at in (0, 1)
     ]
-    lists = [said, *([str(header.get(key, "")) for key in keys] for keys in numbered)]
+    lists = [listed, *([str(header.get(key, "")) for key in keys] for keys in numbered)]
     return next((each for each in lists if len(each) == count and all(each)), [""] * count)
 
 
 def _chosen(
     planes: list[ndarray], names: list[str], remarks: list[str], wanted: list[str] | None
 ) -> tuple[list[ndarray], list[str]]:
-    """Choose the wanted planes by name, bluest first, or take all if there are as many."""
-    told = [re.split(r"[^a-z0-9]+", name.lower()) for name in names]  # HSC-G, NIR_Y, g DECam
-    places = {w: [k for k, name in enumerate(told) if w.lower() in name] for w in wanted or LETTERS}
+    """Choose the wanted planes by name, bluest first, or take all if there are as many.
+
+    Planes are taken in their order only if the header names no band: it may contradict."""
+    words = [re.split(r"[^a-z0-9]+", name.lower()) for name in names]  # HSC-G, NIR_Y, g DECam
+    places = {b: [k for k, has in enumerate(words) if b.lower() in has] for b in wanted or LETTERS}
     found = {name: at[0] for name, at in places.items() if len(at) == 1}
+    unnamed = not found and not any({*LETTERS}.intersection(each) for each in words)
     if wanted and len(found) == len(wanted):
         order = [found[name] for name in ordered(wanted)]
-    elif wanted and len(wanted) == len(planes):
+    elif wanted and len(wanted) == len(planes) and unnamed:
         order = [wanted.index(name) for name in ordered(wanted)]
     elif wanted is None and len(planes) == 3 and len(set(found.values())) == 3 == len(found):
         order = [found[name] for name in ordered([*found])]
     elif wanted is None and len(planes) == 3 and not any(names):
         order = [0, 1, 2]
-    elif wanted and len(wanted) == 1 and not found:
+    elif wanted and len(wanted) == 1 and unnamed:
         order, remarks = [0], [*remarks, _unread(names[1:])]
     else:
         which = listing(name or "unnamed" for name in names)

@@ -99,6 +99,13 @@ def test_planes_go_by_the_names_in_the_header(tmp_path, load):
         assert middle(image)[0] > 50 and middle(image)[2] < 5
 
 
+@pytest.mark.parametrize("wanted", ["gri", ["Y", "J", "H"], ["VIS"]])
+def test_names_in_the_header_that_contradict_are_refused(tmp_path, load, wanted):
+    write(tmp_path / "sky" / "a.fits", bands(0.5, 0.02, 0.02), BANDS="grz")
+    with pytest.raises(ValueError, match=r"3 planes .*\(g, r, z\).*named in the header"):
+        load(bands=wanted)
+
+
 def test_three_of_four_planes_by_name(tmp_path, load):
     cube = bands(0.5, 0.02, 0.02, 0.02)
     write(tmp_path / "sky" / "a.fits", cube, BANDS="g,r,i,z")
