@@ -81,12 +81,12 @@ def predict(
     found, classes = find(images, header, crop), header.get("classes")
     outputs.check(files if gallery else files[:3], [model, *images, *found.names])
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
-    how = {"average_orientations": average_orientations, "batch_size": batch_size}
     settings = {
         "galaxymorph": galaxymorph.__version__,
         "model": _digest(model.read_bytes()),
         "images": _digest(listed.encode()),
-        **how,
+        "average_orientations": average_orientations,
+        "batch_size": batch_size,
         "crop": crop or header.get("cutout", {}).get("crop"),
     }
     busy = f"another process is writing {out.name}; wait for it, or choose another name"
@@ -100,22 +100,8 @@ def predict(
                 raise FileExistsError(f"{out} {other}: choose another name, or --force")
             say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         else:
-            batches, start = _resume(files.journal, settings, say), time.perf_counter()
-            new = max(0, len(found.ids) - len(batches) * batch_size)
-            new_batches = stream(learner.predict, found, done=len(batches), **how)
-            shown = progress(new_batches, len(found.ids), len(found.ids) - new)
-            with project.writing(files.journal), files.journal.open("ab") as file:
-                for ids, values, remarks in shown:
-                    batches.append([ids, _rows(ids, values, classes, model), remarks])
-                    file.write(_line(batches[-1]))
-                    file.flush()
-            seconds = time.perf_counter() - start
-            batches.append([[], "", _changed([*images, *found.names], begun)])
-            _check_complete(batches, found, files.journal)
-            table, made = _joined(batches, settings, classes)
-            project.write(files.record, json.dumps(made, indent=1) + "\n")
-            project.write(out, table)
-            say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {out}")
+            inputs = {"model": model, "images": images, "begun": begun}
+            made = _make(learner, found, files, settings, classes=classes, say=say, **inputs)
         files.journal.unlink(missing_ok=True)
     remarks = _remarks(made)
     if gallery:
@@ -124,6 +110,41 @@ def predict(
         except ValueError as error:  # an image that has gone since
             raise ValueError(f"{out} is complete, but has no gallery: {error}") from error
     return remarks
+
+
+def _make(
+    learner: Classifier | VoteRegressor,
+    found: Found,
+    files: Files,
+    settings: dict[str, Any],
+    *,
+    classes: Sequence[str] | None,
+    model: Path,
+    images: Sequence[Path],
+    begun: int,
+    say: Say,
+) -> dict[str, Any]:
+    """Predict all galaxies, or those that the journal lacks; write table and record, return it.
+
+    Images that were changed after `begun` (ns) get a remark."""
+    how = {key: settings[key] for key in ("average_orientations", "batch_size")}
+    batches, start = _resume(files.journal, settings, say), time.perf_counter()
+    new = max(0, len(found.ids) - len(batches) * settings["batch_size"])
+    new_batches = stream(learner.predict, found, done=len(batches), **how)
+    shown = progress(new_batches, len(found.ids), len(found.ids) - new)
+    with project.writing(files.journal), files.journal.open("ab") as file:
+        for ids, values, remarks in shown:
+            batches.append([ids, _rows(ids, values, classes, model), remarks])
+            file.write(_line(batches[-1]))
+            file.flush()
+    seconds = time.perf_counter() - start
+    batches.append([[], "", _changed([*images, *found.names], begun)])
+    _check_complete(batches, found, files.journal)
+    table, made = _joined(batches, settings, classes)
+    project.write(files.record, json.dumps(made, indent=1) + "\n")
+    project.write(files.table, table)
+    say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {files.table}")
+    return made
 
 
 def _joined(
