@@ -86,7 +86,7 @@ def check(
     table = looks.look(seen.images)
     if not seen.errors and (bad := looks.unusable(table, seen.ids)):
         seen.errors.append(bad)
-    seen.remarks = noticed(seen.remarks, table, seen.ids, said=seen.errors)
+    seen.remarks = noticed(seen.remarks, table, seen.ids, known=seen.errors)
     root = project.root() / Path(given.get("root", given.get("name", ""))).expanduser()
     if not seen.classes and (tables := sorted(root.glob("*.csv"))):
         use = f"-s galaxies.name={given.get('name', 'folder')} -s galaxies.labels={tables[0]}"
@@ -103,12 +103,12 @@ def check(
 
 
 def noticed(
-    notes: Sequence[str], table: pd.DataFrame, ids: Sequence[str], *, said: Sequence[str] = ()
+    notes: Sequence[str], table: pd.DataFrame, ids: Sequence[str], *, known: Sequence[str] = ()
 ) -> list[str]:
-    """Return the notes of a set, and what its `looks` add to them and to what is `said`."""
-    known = "\n".join([*said, *notes])
+    """Return the notes of a set, and what its `looks` add to them and to what is `known`."""
+    before = "\n".join([*known, *notes])
     more = looks.sentences(table, ids)
-    return [*notes, *(text for text in more if f"{text.partition(':')[0]}: " not in known)]
+    return [*notes, *(text for text in more if f"{text.partition(':')[0]}: " not in before)]
 
 
 def kind_of(root: Path) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def sizes(found: Found) -> str:
     for row in asked:
         try:
             image = found.read[row]()[0]
-        except Exception:  # decoders raise all kinds of errors; said elsewhere
+        except Exception:  # decoders raise all kinds of errors, which are reported elsewhere
             continue
         if isinstance(image, ndarray):
             count[image.shape[1], image.shape[0]] += 1

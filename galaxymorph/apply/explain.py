@@ -44,8 +44,8 @@ def explain(
     Rows are galaxies, columns are answers and methods (`gradcam.maps`). The galaxies are those with
     these ids among `images` or, without images, in the mock survey ("mock-0-0000007"), where votes
     are known. `question` and `answer` select one answer, or `question` alone all of its answers;
-    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name, an ending
-    that is no figure's and predictions that are not finite, and an `OSError` as `predict` does."""
+    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name,
+    an unknown figure format and predictions that are not finite; an `OSError` as `predict` does."""
     learner, header = saved.load(model)
     known = answers(learner, header)
     chosen = _chosen(header.get("classes"), question, answer)

@@ -19,7 +19,7 @@ def check(written: Sequence[Path], inputs: Iterable[Path | str]) -> None:
     Args:
         written: all files that the command writes.
         inputs: files that it reads, which it must never replace. One entry may name several files,
-            separated by ", "; names that are no files, such as members of a zip, are ignored.
+            separated by ", "; names that are not files, such as members of a zip, are ignored.
 
     Raises `FileExistsError` if one of them is an input, `project.NotWritten` if one is a folder, or
     in a folder that cannot be written to."""

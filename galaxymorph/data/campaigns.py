@@ -74,7 +74,7 @@ def read(table: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, pd.Series, list
     for all galaxies without any, and for questions that the campaign did not ask in this form.
 
     Raises `ValueError` if no campaign has all `DECISIVE` questions, saying what it lacks, and for
-    values that are no votes."""
+    values that are not votes."""
     questions = asked(table.columns)
     known, lacking, notes = {}, [], []
     for campaign in CAMPAIGNS:

@@ -81,7 +81,7 @@ COLUMNS = ["id", "file", "ra", "dec", "survey", "layer", "pixel_scale", "size", 
 
 
 class Fault(ValueError):
-    """An answer that is no image of the galaxy; `again` if another try may help."""
+    """An answer that is not an image of the galaxy; `again` if another try may help."""
 
     def __init__(self, why: str, *, again: bool = False) -> None:
         super().__init__(why)

@@ -5,8 +5,8 @@ pipe from the runner closes, as it does when the runner ends, for any reason, so
 
 The kernel is this interpreter, whatever the notebook's metadata or the machine's kernel specs say.
 In a forked process it is forked, too, before there are any threads. It communicates over Unix
-sockets in the folder SOCKETS, whose path must be short: TCP ports are drawn before they are bound,
-so notebooks that start together would draw the same."""
+sockets in a folder whose path must be short: TCP ports are drawn before they are bound, so
+notebooks that start together would draw the same."""
 
 import itertools
 import json
