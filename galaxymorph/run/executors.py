@@ -89,7 +89,9 @@ class Handle(ABC):
 
 
 class Executor(ABC):
-    """Where jobs are executed."""
+    """Where jobs are executed, up to `jobs` at a time."""
+
+    jobs: int
 
     @property
     @abstractmethod
@@ -107,7 +109,7 @@ class Local(Executor):
     They are forked (see `warm`) where that is safe, unless `fork` is False."""
 
     def __init__(self, jobs: int = 1, *, fork: bool = True):
-        self.environments = environments(jobs)
+        self.jobs, self.environments = jobs, environments(jobs)
         self.slots: list[Handle | None] = [None] * jobs
         self.fork = fork
         if fork:

@@ -12,6 +12,7 @@ from galaxymorph.evaluation.predictions import NOT_RUN
 from galaxymorph.run import done, marks
 from galaxymorph.run.executors import Executor, Handle, Local
 from galaxymorph.run.folder import JOB_NAME, Step
+from galaxymorph.run.forecast import Forecast
 from galaxymorph.run.locks import ignoring_signals
 from galaxymorph.run.marks import planned
 from galaxymorph.run.plan import Job, Plan
@@ -58,10 +59,13 @@ def run(
         _write_plan(plan, place, chosen)
         screen.say(f"run {plan.run}: {len(chosen)} job{'s' * (len(chosen) != 1)} in {place}")
         _announce(plan, place, chosen, screen)
+        forecast = Forecast(chosen, place)
         try:
             while waiting or active:
                 for handle in [each for each in active if each.poll() is not None]:
                     _settle(handle, active.pop(handle), plan.run, outcome, screen)
+                    whole = handle.job.name in outcome.done
+                    forecast.count(handle.job, handle.seconds if whole else None)
                 for job in list(waiting):
                     pending = {each.name for each in waiting} | {each.job.name for each in active}
                     if pending & {*job.reads, *job.needs}:
@@ -69,13 +73,19 @@ def run(
                     if not executor.free:
                         break
                     waiting.remove(job)
-                    if _is_due(plan, job, force=force, outcome=outcome, screen=screen):
-                        step = Step(plan.run, job.name)
-                        done.prepare(step)
-                        prints = done.fingerprints(plan, job)  # now: inputs may change meanwhile
-                        name = {JOB_NAME: f"{plan.run}/{job.name}"}
-                        active[executor.submit(job, step.unfinished.path, name)] = prints
-                screen.live({each.job.name: (each.progress(), each.seconds) for each in active})
+                    if not _is_due(plan, job, force=force, outcome=outcome, screen=screen):
+                        forecast.count(job)
+                        continue
+                    step = Step(plan.run, job.name)
+                    done.prepare(step)
+                    prints = done.fingerprints(plan, job)  # now: inputs may change meanwhile
+                    name = {JOB_NAME: f"{plan.run}/{job.name}"}
+                    active[executor.submit(job, step.unfinished.path, name)] = prints
+                running = [(each.job, each.seconds) for each in active]
+                screen.live(
+                    {each.job.name: (each.progress(), each.seconds) for each in active},
+                    forecast.line(waiting, running, at_once=executor.jobs),
+                )
                 time.sleep(0.2)
         finally:
             with ignoring_signals():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from io import TextIOBase
 from typing import TextIO
@@ -19,12 +20,14 @@ def silence(stream: TextIO | TextIOBase) -> None:
 
 
 class Screen:
-    """Permanent lines and, below them on a terminal, one rewritten line per running job.
+    """Permanent lines and, below them on a terminal, rewritten ones: running jobs and the whole.
 
-    Elsewhere (a log file), a line for each job every `every` seconds."""
+    Elsewhere (a log file), a line for each job every `every` seconds, and one a minute for the
+    whole."""
 
-    def __init__(self, out: TextIO | TextIOBase, *, every: float = 30.0):
-        self.out, self.every, self.tty, self.shown = out, every, out.isatty(), 0
+    def __init__(self, out: TextIO | TextIOBase, *, every: float = 30.0, minute: float = 60.0):
+        self.out, self.every, self.minute, self.tty = out, every, minute, out.isatty()
+        self.shown, self.began = 0, time.monotonic()
         self.last: dict[str, float] = {}
 
     def say(self, text: str) -> None:
@@ -32,11 +35,12 @@ class Screen:
         self._write(f"{text}\n")
         self.shown = 0
 
-    def live(self, running: Mapping[str, tuple[str, float]]) -> None:
-        """Show the progress of jobs: name -> (progress, seconds since the start)."""
+    def live(self, running: Mapping[str, tuple[str, float]], whole: str = "") -> None:
+        """Show the progress of jobs, name -> (progress, seconds since the start), and the whole."""
         if self.tty:
             width = max(20, shutil.get_terminal_size().columns - 1)
             lines = [f"  {name}  {far}  ({duration(s)})" for name, (far, s) in running.items()]
+            lines += [f"  {whole}"] * bool(whole)
             self._write("".join(f"{line[:width]}\n" for line in lines))
             self.shown = len(lines)
             return
@@ -44,6 +48,10 @@ class Screen:
             if seconds - self.last.get(name, 0.0) > self.every:
                 self.last[name] = seconds
                 self.say(f"{name}: {far}")
+        passed = time.monotonic() - self.began
+        if whole and passed - self.last.get("", 0.0) > self.minute:
+            self.last[""] = passed
+            self.say(whole)
 
     def _write(self, text: str) -> None:
         up = f"\x1b[{self.shown}F\x1b[J" if self.shown else ""

@@ -495,6 +495,18 @@ def test_a_log_file_has_a_line_now_and_then():
     assert out.getvalue() == "a: epoch 1/2\n" * 2
 
 
+def test_the_whole_run_has_a_line_on_a_terminal_and_a_minute_in_a_log(monkeypatch):
+    terminal, log = Terminal(), io.StringIO()
+    Screen(terminal).live({"a": ("epoch 1/2", 5.0)}, "0 of 2 jobs")
+    assert terminal.getvalue() == "  a  epoch 1/2  (5 s)\n  0 of 2 jobs\n"
+    clock = iter([0.0, 59.0, 61.0, 119.0, 122.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    screen = Screen(log)
+    for number in range(4):
+        screen.live({}, f"{number} of 4 jobs")
+    assert log.getvalue() == "1 of 4 jobs\n3 of 4 jobs\n"
+
+
 class Nothing(executors.Handle):
     """A job that an executor of another kind has submitted, and that says what a test writes."""
 
