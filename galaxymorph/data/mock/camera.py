@@ -55,10 +55,30 @@ def enlarge_matrix(size: int, zoom: Values) -> Planes:
     return (1 - (source[:, :, None] - pixel).abs()).clamp_min(0)
 
 
+def vary(n: int, *, generator: Generator) -> dict[str, Values]:
+    """Draw observing conditions of `n` galaxies from a wider range than that of SDSS.
+
+    `seeing` multiplies the median, `noise` the photon and sky noise; `framing` is the width of the
+    frame in R90. The picture is brighter by `gain` in all bands, by `red` and `blue` in these, and
+    saved as JPEG of a `quality` that all `n` have in common."""
+    low = torch.tensor([0.6, 0.4, 2.2, 0.5, 0.8, 0.8])
+    high = torch.tensor([1.5, 1.8, 5.0, 2.0, 1.25, 1.25])
+    drawn = low * (high / low) ** torch.rand(n, 6, generator=generator)  # uniform in the logarithm
+    names = ("seeing", "noise", "framing", "gain", "red", "blue")
+    quality = torch.randint(60, 96, (1,), generator=generator).float().expand(n)
+    return dict(zip(names, drawn.unbind(1), strict=True)) | {"quality": quality}
+
+
 def expose(
-    light: Images, *, pixel: Values, seeing: Values, shift: Tensor, generator: Generator
+    light: Images,
+    *,
+    pixel: Values,
+    seeing: Values,
+    shift: Tensor,
+    noise: Values | None = None,
+    generator: Generator,
 ) -> Images:
-    """Blur by the atmosphere and the pixel, and add photon and sky noise.
+    """Blur by the atmosphere and the pixel, and add photon and sky noise, times `noise`.
 
     `pixel` is the scale in arcsec (if coarser than the camera's, camera pixels are averaged),
     `seeing` multiplies the median `SEEING`, and `shift` (galaxy, 3, 2) moves each band by (x, y)
@@ -77,8 +97,10 @@ def expose(
     averaged = (PIXEL / pixel).view(-1, 1, 1, 1)
     sky = torch.tensor(SKY_NOISE).view(3, 1, 1) / PIXEL**2
     photons = blurred.clamp_min(0) / (torch.tensor(ELECTRONS).view(3, 1, 1) * PIXEL**2)
-    noise = (photons + sky**2).sqrt_().mul_(averaged)
-    return blurred + noise * torch.randn(light.shape, generator=generator)
+    if noise is not None:
+        averaged = averaged * noise.view(-1, 1, 1, 1)
+    sigma = (photons + sky**2).sqrt_().mul_(averaged)
+    return blurred + sigma * torch.randn(light.shape, generator=generator)
 
 
 def lupton_rgb(
@@ -136,11 +158,11 @@ def jpeg(rgb: Images, *, quality: int) -> Images:
     return back[..., :size, :size].round().clamp_(0, 255)
 
 
-def develop(exposed: Images, *, zoom: Values) -> Images:
+def develop(exposed: Images, *, zoom: Values, quality: int = 75) -> Images:
     """Make Galaxy Zoo's colour picture (0 to 255, RGB) of an exposure in g, r, i.
 
     Lupton's composite is saved as JPEG; its central 1/`zoom` is enlarged and saved again."""
     blue, green, red = (exposed * (torch.tensor(WEIGHTS).view(3, 1, 1) * PIXEL**2)).unbind(1)
-    picture = jpeg(lupton_rgb(red, green, blue, stretch=STRETCH, Q=Q).movedim(-1, 1), quality=75)
+    picture = jpeg(lupton_rgb(red, green, blue, stretch=STRETCH, Q=Q).movedim(-1, 1), quality=quality)
     enlarge = enlarge_matrix(exposed.shape[-1], zoom)[:, None]
     return jpeg(enlarge @ picture @ enlarge.mT, quality=95)

@@ -52,8 +52,11 @@ class Dice(NamedTuple):
         return shares.multinomial(self.n, replacement=True, generator=self.generator).float()
 
 
-def draw(n: int, *, framing: float = 3.2, generator: Generator) -> Truth:
-    """Draw the parameters of `n` galaxies; `framing` as in `survey.mock_survey`."""
+def draw(
+    n: int, *, framing: float | Values = 3.2, generator: Generator, **conditions: Values
+) -> Truth:
+    """Draw the parameters of `n` galaxies; `framing` as in `survey.mock_survey`.
+    `conditions` of the observation (`camera.vary`) replace those of the survey."""
     dice = Dice(n, generator)
     t = {"kind": dice.one_of(*MIXTURE)}
     k = kinds(t)
@@ -61,6 +64,8 @@ def draw(n: int, *, framing: float = 3.2, generator: Generator) -> Truth:
     _bulge_and_disc(t, k, dice)
     _structure(t, k, dice)
     _frame(t, k, dice, framing)
+    t |= conditions
+    t["snr"] = t["snr"] / conditions.get("noise", 1)
     return t
 
 
@@ -139,7 +144,7 @@ def _structure(t: Truth, k: Kinds, dice: Dice) -> None:
     t["young_colour"] = t["colour"] - dice.normal(0.30, 0.11, 0.05)
 
 
-def _frame(t: Truth, k: Kinds, dice: Dice, framing: float) -> None:
+def _frame(t: Truth, k: Kinds, dice: Dice, framing: float | Values) -> None:
     """Draw the frame, the seeing, a neighbour (close and bright for a merger) and field stars.
     Petrosian radii are circular, hence smaller for flattened galaxies, and include the seeing."""
     shape = 0.62 + 0.38 * t["ratio"]

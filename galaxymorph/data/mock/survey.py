@@ -38,11 +38,14 @@ class Survey(NamedTuple):
     truth: pd.DataFrame
 
 
-def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2) -> Survey:
+def mock_survey(
+    n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2, varied: bool = False
+) -> Survey:
     """Simulate `n` galaxies, reproducible to the byte; the first galaxies do not depend on `n`.
 
     `framing` is the median width of the frame in Petrosian radii R90: 8.48 in Galaxy Zoo, and
-    usually 3 to 4.5 in data sets that keep the central part of its images."""
+    usually 3 to 4.5 in data sets that keep the central part of its images. With `varied`, framing
+    and observing conditions differ more from galaxy to galaxy than in one survey (`camera.vary`)."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
@@ -50,7 +53,9 @@ def mock_survey(n: int, *, image_size: int = 64, seed: int = 0, framing: float =
     def simulate(start: int) -> tuple[Truth, Tensor, Tensor]:
         mixed = np.random.SeedSequence((seed, start)).generate_state(1)  # torch takes 32 bits
         generator = Generator().manual_seed(int(mixed[0]))
-        truth = population.draw(CHUNK, framing=framing, generator=generator)
+        conditions = camera.vary(CHUNK, generator=generator) if varied else {}
+        frame = conditions.pop("framing", framing)
+        truth = population.draw(CHUNK, framing=frame, generator=generator, **conditions)
         pictures = photograph(truth, image_size=image_size, generator=generator)
         images[start : start + CHUNK] = pictures[: n - start]
         # Willett et al. (2013), section 2.3: at least 20 people classify each galaxy.
@@ -267,6 +272,11 @@ def photograph(truth: Truth, *, image_size: int, generator: Generator) -> Images
     light = paint(truth, size=image_size, pixel=pixel, generator=generator)
     # SDSS colour pictures align the bands only to whole pixels.
     shift = 0.5 * camera.PIXEL * (torch.rand(len(pixel), 3, 2, generator=generator) - 0.5)
-    seeing = truth["seeing"]
-    exposed = camera.expose(light, pixel=pixel, seeing=seeing, shift=shift, generator=generator)
-    return camera.develop(exposed, zoom=pixel * image_size / truth["width"])
+    how = {"seeing": truth["seeing"], "noise": truth.get("noise"), "shift": shift}
+    exposed = camera.expose(light, pixel=pixel, generator=generator, **how)
+    zoom = pixel * image_size / truth["width"]
+    if "gain" not in truth:
+        return camera.develop(exposed, zoom=zoom)
+    gain, quality = truth["gain"], int(truth["quality"][0])
+    bands = torch.stack((gain * truth["blue"], gain, gain * truth["red"]), 1)
+    return camera.develop(exposed * bands[..., None, None], zoom=zoom, quality=quality)
