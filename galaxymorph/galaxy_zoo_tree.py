@@ -117,6 +117,12 @@ def _places(classes: Sequence[str]) -> list[int]:
     return [list(classes).index(name if name in classes else "edge-on") for name in RULES]
 
 
+def class_columns(classes: Sequence[str]) -> list[tuple[int, int]]:
+    """Return pairs of a class and a column of votes that counts for it: the last of a rule."""
+    last = [column(question, answer) for *_, (question, answer, _) in RULES.values()]
+    return list(zip(_places(classes), last, strict=True))
+
+
 def hard_labels(votes: Votes, classes: Sequence[str]) -> Int[ndarray, " galaxy"]:
     """Assign a class to each galaxy by `RULES`: an index into `classes`, -1 if none or several fit.
     If `classes` lacks cigar, cigars count as edge-on."""
@@ -133,9 +139,8 @@ def class_fractions(votes: Votes, classes: Sequence[str]) -> Float[ndarray, "gal
     A share is the fraction of volunteers who reach the last answer of a rule, normalised over
     classes. Negative fractions count as 0. If `classes` lacks cigar, cigars count as edge-on."""
     shares = np.zeros((len(votes), len(classes)))
-    for place, rule in zip(_places(classes), RULES.values(), strict=True):
-        question, answer, _ = rule[-1]
-        shares[:, place] += np.clip(votes[:, column(question, answer)], 0, None)
+    for place, at in class_columns(classes):
+        shares[:, place] += np.clip(votes[:, at], 0, None)
     total = shares.sum(1, keepdims=True)
     return np.where(total > 0, shares / np.where(total > 0, total, 1), 1 / len(classes))
 

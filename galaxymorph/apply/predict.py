@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
 import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
@@ -23,9 +26,13 @@ from galaxymorph.escape import csv_text
 from galaxymorph.learning import saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.votes import VoteRegressor
+from galaxymorph.learning.votes_and_classes import VotesAndClasses
 from galaxymorph.text import listing
 
 OTHER = (".bz2", ".fits", ".gz", ".h5", ".hdf5", ".parquet", ".xlsx", ".xz", ".zip", ".zst")
+
+
+Tabulate = Callable[[Sequence[str], Values], pd.DataFrame]  # of ids and outputs
 
 
 class Files(NamedTuple):
@@ -53,7 +60,10 @@ def predict(
 
     * vote fractions: `GalaxyID, Class1.1, ..., Class11.6`, clipped to [0, 1], as submitted to the
       Galaxy Zoo challenge;
-    * classes: `id, p_<class>..., label`, where the label is the most probable class.
+    * classes: `id, p_<class>..., label`, where the label is the most probable class;
+    * both, as from the model in the package: `id, p_<class>..., label, set, unlike_training,
+      Class1.1, ...`. The set has all classes that the galaxy may have (`round|in-between`). Label
+      and set are empty for a galaxy unlike those of the training (`unlike_training` above 1).
 
     `gallery` also writes a page to look at, with the ending .html (`apply.gallery`). `crop` (px) is
     by default that of the training. An unreadable image gets a remark, but no row.
@@ -78,7 +88,7 @@ def predict(
     hidden, page = out.with_name(f".{out.name}.partial"), out.with_suffix(".html")
     files = Files(out, out.with_name(f"{out.name}.json"), hidden, page)
     begun = time.time_ns()
-    found, classes = find(images, header, crop), header.get("classes")
+    found = find(images, header, crop)
     outputs.check(files if gallery else files[:3], [model, *images, *found.names])
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
     settings = {
@@ -101,7 +111,8 @@ def predict(
             say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         else:
             inputs = {"model": model, "images": images, "begun": begun}
-            made = _make(learner, found, files, settings, classes=classes, say=say, **inputs)
+            tabulate = partial(_tabulated, learner, header.get("classes"))
+            made = _make(learner, found, files, settings, tabulate=tabulate, say=say, **inputs)
         files.journal.unlink(missing_ok=True)
     remarks = _remarks(made)
     if gallery:
@@ -118,7 +129,7 @@ def _make(
     files: Files,
     settings: dict[str, Any],
     *,
-    classes: Sequence[str] | None,
+    tabulate: Tabulate,
     model: Path,
     images: Sequence[Path],
     begun: int,
@@ -134,13 +145,15 @@ def _make(
     shown = progress(new_batches, len(found.ids), len(found.ids) - new)
     with project.writing(files.journal), files.journal.open("ab") as file:
         for ids, values, remarks in shown:
-            batches.append([ids, _rows(ids, values, classes, model), remarks])
+            outputs.check_finite(values, ids, model)
+            rows = csv_text(tabulate(ids, values), number="%.6f", header=False)
+            batches.append([ids, rows, remarks])
             file.write(_line(batches[-1]))
             file.flush()
     seconds = time.perf_counter() - start
     batches.append([[], "", _changed([*images, *found.names], begun)])
     _check_complete(batches, found, files.journal)
-    table, made = _joined(batches, settings, classes)
+    table, made = _joined(batches, settings, csv_text(tabulate([], np.zeros((0, 99), np.float32))))
     project.write(files.record, json.dumps(made, indent=1) + "\n")
     project.write(files.table, table)
     say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {files.table}")
@@ -148,14 +161,10 @@ def _make(
 
 
 def _joined(
-    batches: Sequence[Any], settings: dict[str, Any], classes: Sequence[str] | None
+    batches: Sequence[Any], settings: dict[str, Any], columns: str
 ) -> tuple[str, dict[str, Any]]:
-    """Return the table of all batches, and its record."""
-    columns = ["GalaxyID", *galaxy_zoo_tree.COLUMNS]
-    if classes:
-        columns = ["id", *(f"p_{name}" for name in classes), "label"]
-    table = csv_text(pd.DataFrame(columns=columns))
-    table += "".join(rows for _, rows, _ in batches)
+    """Return the table of all batches below its line of columns, and its record."""
+    table = columns + "".join(rows for _, rows, _ in batches)
     remarks = [remark for _, _, more in batches for remark in more]
     galaxies = sum(len(ids) for ids, _, _ in batches)
     made = {"galaxies": galaxies, "remarks": remarks, "table": _digest(table.encode())}
@@ -244,13 +253,28 @@ def _parsed(line: bytes) -> Any:
     return json.loads(text)
 
 
-def _rows(ids: list[str], values: Values, classes: Sequence[str] | None, model: Path) -> str:
-    values = values[:, : len(classes or galaxy_zoo_tree.COLUMNS)]
-    outputs.check_finite(values, ids, model)
-    table = pd.DataFrame(values.clip(0, 1), ids)
-    if classes:
-        table["label"] = [classes[k] for k in values.argmax(1)]
-    return csv_text(table, number="%.6f", index=True, header=False)
+def _tabulated(
+    learner: Classifier | VoteRegressor,
+    classes: Sequence[str] | None,
+    ids: Sequence[str],
+    values: Values,
+) -> pd.DataFrame:
+    """Return the rows of galaxies in the table of predictions; see `predict`."""
+    answers = list(galaxy_zoo_tree.COLUMNS)
+    if classes is None:
+        votes = pd.DataFrame(values[:, :37].clip(0, 1), columns=answers)
+        return votes.assign(GalaxyID=ids)[["GalaxyID", *answers]]
+    judged = learner.judge(torch.tensor(values)) if isinstance(learner, VotesAndClasses) else None
+    chances = values[:, : len(classes)] if judged is None else judged.chances.numpy()
+    table = pd.DataFrame(chances.clip(0, 1), columns=[f"p_{name}" for name in classes])
+    table.insert(0, "id", ids)
+    table["label"] = [classes[k] for k in chances.argmax(1)]
+    if judged is not None:
+        sets = ["|".join(np.array(classes)[row]) for row in judged.sets.numpy()]
+        table["set"], table["unlike_training"] = sets, judged.distance.numpy()
+        table.loc[table.unlike_training > 1, ["label", "set"]] = ""
+        table[answers] = judged.votes.numpy().clip(0, 1)
+    return table
 
 
 def _digest(content: bytes) -> str:

@@ -10,6 +10,7 @@ from galaxymorph.learning import encoders, model_files
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.device import device
 from galaxymorph.learning.votes import VoteRegressor
+from galaxymorph.learning.votes_and_classes import VotesAndClasses
 
 
 def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -27,10 +28,12 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     def make() -> nn.Module:
         encoder = encoders.encoder(**header["encoder"])
+        if "answers" in header:
+            if "classes" in header:
+                return VotesAndClasses(encoder, classes=header["classes"], **header["head"])
+            return VoteRegressor(encoder, **header["head"])
         if "classes" in header:
             return Classifier(encoder, classes=len(header["classes"]))
-        if "answers" in header:
-            return VoteRegressor(encoder, **header["head"])
         return nn.ModuleDict({"encoder": encoder})
 
     learner = model_files.filled(make, state, path, header)

@@ -110,7 +110,9 @@ class VoteRegressor(Headed):
 
     def predict(self, images: Images) -> Outputs:
         """Compute 37 cumulative vote fractions and, for loss="dirichlet", 11 concentrations."""
-        raw = self(images).float()
+        return self._predicted(self(images).float())
+
+    def _predicted(self, raw: Outputs) -> Outputs:
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Outputs, column: int) -> Each:
@@ -119,7 +121,10 @@ class VoteRegressor(Headed):
 
     def measures(self, images: Images, targets: Targets) -> dict[str, Mean]:
         """Compute the loss of a batch, and the mean squared error of the cumulative fractions."""
-        raw, votes, volunteers = self(images).float(), targets[:, :37], targets[:, 37:]
+        return self._measures(self(images).float(), targets)
+
+    def _measures(self, raw: Outputs, targets: Targets) -> dict[str, Mean]:
+        votes, volunteers = targets[:, :37], targets[:, 37:]
         mse = functional.mse_loss(self._fractions(raw), votes)
         if self.kind == "mse":
             return {"loss": mse, "mse": mse}
@@ -136,7 +141,7 @@ class VoteRegressor(Headed):
         return cumulative(log_fractions(raw[:, :37])) if self.tree else raw[:, :37]
 
     def _concentrations(self, raw: Outputs) -> Float[Tensor, "galaxy concentration"]:
-        return CONCENTRATION * raw[:, 37:].clamp(-5, 5).exp()  # 0.13 to 3,000
+        return CONCENTRATION * raw[:, 37:48].clamp(-5, 5).exp()  # 0.13 to 3,000
 
 
 def _sums(answers: Votes) -> PerQuestion:

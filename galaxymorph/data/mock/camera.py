@@ -62,7 +62,7 @@ def vary(n: int, *, generator: Generator) -> dict[str, Values]:
     frame in R90. The picture is brighter by `gain` in all bands, by `red` and `blue` in these, and
     saved as JPEG of a `quality` that all `n` have in common."""
     low = torch.tensor([0.6, 0.4, 2.2, 0.5, 0.8, 0.8])
-    high = torch.tensor([1.5, 1.8, 5.0, 2.0, 1.25, 1.25])
+    high = torch.tensor([1.5, 1.8, 8.5, 2.0, 1.25, 1.25])
     drawn = low * (high / low) ** torch.rand(n, 6, generator=generator)  # uniform in the logarithm
     names = ("seeing", "noise", "framing", "gain", "red", "blue")
     quality = torch.randint(60, 96, (1,), generator=generator).float().expand(n)
@@ -163,6 +163,8 @@ def develop(exposed: Images, *, zoom: Values, quality: int = 75) -> Images:
 
     Lupton's composite is saved as JPEG; its central 1/`zoom` is enlarged and saved again."""
     blue, green, red = (exposed * (torch.tensor(WEIGHTS).view(3, 1, 1) * PIXEL**2)).unbind(1)
-    picture = jpeg(lupton_rgb(red, green, blue, stretch=STRETCH, Q=Q).movedim(-1, 1), quality=quality)
+    picture = jpeg(
+        lupton_rgb(red, green, blue, stretch=STRETCH, Q=Q).movedim(-1, 1), quality=quality
+    )
     enlarge = enlarge_matrix(exposed.shape[-1], zoom)[:, None]
     return jpeg(enlarge @ picture @ enlarge.mT, quality=95)

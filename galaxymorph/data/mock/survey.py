@@ -44,8 +44,8 @@ def mock_survey(
     """Simulate `n` galaxies, reproducible to the byte; the first galaxies do not depend on `n`.
 
     `framing` is the median width of the frame in Petrosian radii R90: 8.48 in Galaxy Zoo, and
-    usually 3 to 4.5 in data sets that keep the central part of its images. With `varied`, framing
-    and observing conditions differ more from galaxy to galaxy than in one survey (`camera.vary`)."""
+    usually 3 to 4.5 in data sets that keep the central part of its images. With `varied`, frames
+    and observing conditions differ more than within one survey (`camera.vary`)."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
