@@ -34,8 +34,9 @@ class Judgement(NamedTuple):
 class VotesAndClasses(VoteRegressor):
     """A `VoteRegressor` with a second linear head, for `classes`.
 
-    A learner for `train.fit` with the targets (labels, `votes.targets`). After training, `calibrate`
-    makes probabilities mean what they say; `judge` tells the columns of `predict` apart."""
+    A learner for `train.fit` with the targets (labels, `votes.targets`). After training,
+    `calibrate` makes probabilities mean what they say; `judge` tells the columns of `predict`
+    apart."""
 
     temperature: Tensor
     offset: Tensor
