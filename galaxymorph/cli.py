@@ -233,6 +233,9 @@ def data(
 def predict(**options: Any) -> int:
     """Predict vote fractions or classes of galaxies with a trained model, given only its file.
 
+    Without --model it is the one in the package, trained on mock galaxies alone: it writes
+    id,p_<class>...,label,set,unlike_training,Class1.1,..., where the set lists all classes that the
+    galaxy may have, and galaxies unlike those of its training (unlike_training above 1) have none.
     Models of vote fractions write GalaxyID,Class1.1,...,Class11.6, a submission to the Galaxy Zoo
     challenge; models of classes write id,p_<class>...,label. Rows are sorted by id, the file name
     without extension (Parquet: in the order of the file). Unreadable images have no row and are
@@ -267,6 +270,16 @@ def gradcam(**options: Any) -> int:
     return 0
 
 
+def build_model(**options: Any) -> int:
+    """Train the model in the package again, or a larger one, from mock galaxies alone.
+
+    Half an hour on one core with bfloat16. The same command resumes."""
+    from galaxymorph.apply.build_model import build
+
+    build(**options)
+    return 0
+
+
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
     """List the images that were repaired or left out; return the exit status."""
     for what, wanted in (("repaired", False), ("left out", True)):
@@ -290,7 +303,7 @@ def _parser() -> argparse.ArgumentParser:
         """Add a command; return the method that adds its arguments."""
         text = inspect.getdoc(function) or ""
         added = commands.add_parser(
-            function.__name__,
+            function.__name__.replace("_", "-"),
             help=text.splitlines()[0].rstrip("."),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -350,6 +363,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--n", **NUMBER, default=12, help="how many to find (default: 12)")
     add("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
 
+    add = command(build_model)
+    add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")
+    add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
+    add("--n-galaxies", **NUMBER, default=100_000, help="for training (default: 100,000)")
+    add("--epochs", **NUMBER, default=3, help="default: 3")
+    add("--seed", **NUMBER, default=0, help="of weights, batches and views (default: 0)")
+
     add = command(gradcam)
     _image_arguments(add, several=False)
     add("--galaxy", **ID, dest="ids", nargs="+", help="ids of the galaxies to draw")
@@ -370,7 +390,8 @@ def _plan_arguments(add: Any) -> None:
 
 
 def _image_arguments(add: Any, *, several: bool) -> None:
-    add("--model", **FILE, required=True, help="models/RUN/STEP.safetensors")
+    model = "models/RUN/STEP.safetensors (default: the model in the package)"
+    add("--model", **FILE, default=project.BUNDLED, help=model)
     mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
     images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}

@@ -62,6 +62,8 @@ def check_names(
         if method not in MAPS:
             raise ValueError(unknown("method", method, MAPS))
     classes, slices = header.get("classes"), galaxy_zoo_tree.SLICES
+    if question is not None and "answers" in header:
+        classes = None
     if question is not None and (question := question.replace(" ", "_")) not in slices:
         raise ValueError(unknown("question", question, slices))
     known = classes

@@ -38,6 +38,8 @@ LIMITS = {  # of a machine: what happened, and what to do
     errno.EIO: ("the disk reports an error", "Check it"),
     errno.ENOMEM: ("not enough memory", "Close other programs, or use fewer --jobs"),
 }
+# the model in the package, made by `galaxymorph build-model`
+BUNDLED = Path(__file__).parent / "learning" / "assets" / "mock_cnn.safetensors"
 _swept = set[Path]()  # folders without leftovers
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a run or a step

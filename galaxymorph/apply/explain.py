@@ -44,11 +44,11 @@ def explain(
     Rows are galaxies, columns are answers and methods (`gradcam.maps`). The galaxies are those with
     these ids among `images` or, without images, in the mock survey ("mock-0-0000007"), where votes
     are known. `question` and `answer` select one answer, or `question` alone all of its answers;
-    for a model of classes, `answer` is a class. Raises `ValueError` for an unknown name,
-    an unknown figure format and predictions that are not finite; an `OSError` as `predict` does."""
+    `answer` alone is a class. Raises `ValueError` for an unknown name, an unknown figure format and
+    predictions that are not finite; an `OSError` as `predict` does."""
     learner, header = saved.load(model)
     known = answers(learner, header)
-    chosen = _chosen(header.get("classes"), question, answer)
+    chosen = _chosen(header, question, answer)
     outputs.check_figure(out)
     pixels, votes, read = _galaxies(ids, images, header, crop)
     outputs.check([out], [model, *images, *read])
@@ -67,12 +67,13 @@ def explain(
     say(str(out))
 
 
-def _chosen(classes: Sequence[str] | None, question: str | None, answer: str | None) -> list[str]:
+def _chosen(header: dict[str, Any], question: str | None, answer: str | None) -> list[str]:
     """Return the names of what is to be explained: `bar: yes`, or a class."""
-    if classes:
-        if question is not None:
-            advice = f"give one of {', '.join(classes)} as the answer"
-            raise ValueError(f"the model predicts classes, not answers to questions: {advice}")
+    classes = header.get("classes")
+    if question is not None and "answers" not in header:
+        advice = f"give one of {', '.join(classes)} as the answer"
+        raise ValueError(f"the model predicts classes, not answers to questions: {advice}")
+    if classes and question is None:
         kind, names = "class", {name: name for name in classes}
     else:
         if question is None:

@@ -20,7 +20,7 @@ from galaxymorph.diagnostics.audit_predictions import batch_independent, predict
 from galaxymorph.diagnostics.duplicates import SMALLEST, blank, duplicates, sums
 from galaxymorph.diagnostics.findings import Finding, Severity
 from galaxymorph.evaluation.intervals import holm
-from galaxymorph.learning import encoders, saved, train
+from galaxymorph.learning import encoders, model_files, saved, train
 from galaxymorph.text import listing, plain_id
 
 # ---- galaxies, before anything is trained
@@ -134,6 +134,7 @@ def model(header: Mapping[str, Any], sample: Galaxies) -> list[Finding]:
         names = ("galaxies seen", "labels seen")
         return findings + [Finding(name, "warning", unknown) for name in names]
     seen, labelled = set(header["seen"]), set(header["seen_labels"])
+    labelled |= model_files.of_surveys(sample.ids.tolist(), header.get("seen_surveys", ()))
     test, val = (set(sample.ids[sample.split == split].tolist()) for split in ("test", "val"))
 
     def met(name: str, how: str, known: set[str], severity: Severity, part: set[str]) -> Finding:

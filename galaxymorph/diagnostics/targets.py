@@ -10,8 +10,10 @@ from torch import nn
 
 from galaxymorph import galaxy_zoo_tree
 from galaxymorph.diagnostics.gradcam import Target
-from galaxymorph.learning.classifier import Classifier
+from galaxymorph.learning.classifier import Classifier, Outputs
 from galaxymorph.learning.votes import VoteRegressor
+from galaxymorph.learning.votes_and_classes import VotesAndClasses
+from galaxymorph.pixels import Each
 
 
 class Answer(NamedTuple):
@@ -24,28 +26,39 @@ class Answer(NamedTuple):
 
 
 def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
-    """List a model's classes, or its answers ("bar: yes"); raise `ValueError` without a head."""
+    """List a model's classes and answers ("bar: yes"); raise `ValueError` without a head."""
+    found: dict[str, Answer] = {}
     if isinstance(learner, VoteRegressor):
-        names, target = galaxy_zoo_tree.LABELS, learner.answer
+        target = learner.answer
         score = (lambda raw, column: target(raw, column).exp()) if learner.tree else target
-    elif isinstance(learner, Classifier):
-        names, target = header["classes"], lambda raw, column: raw[:, column]
-        score = lambda raw, column: raw.softmax(1)[:, column]  # noqa: E731
-    else:
+        for k, name in enumerate(galaxy_zoo_tree.LABELS):
+            found[name] = Answer(k, partial(target, column=k), partial(score, column=k))
+    if isinstance(learner, VotesAndClasses | Classifier):
+        names = header["classes"]
+        first = learner.outputs.index(f"p_{names[0]}") if found else 0
+        for k, name in enumerate(names, start=-len(names)):
+            logit, chance = lambda raw, k: raw[:, k], partial(_chance, n=len(names))
+            found[name] = Answer(first + len(names) + k, partial(logit, k=k), partial(chance, k=k))
+    if not found:
         raise ValueError(
             "the model was trained without labels: it predicts neither classes nor answers"
         )
-    both = [[partial(each, column=k) for each in (target, score)] for k in range(len(names))]
-    return {name: Answer(k, *both[k]) for k, name in enumerate(names)}
+    return found
+
+
+def _chance(raw: Outputs, k: int, n: int) -> Each:
+    """Return the probability of the class at column `k` from the end, the logits of `n` classes."""
+    return raw[:, -n:].softmax(1)[:, k]
 
 
 def shares(fractions: Float[ndarray, "galaxy output"], column: int) -> Float[ndarray, " galaxy"]:
     """Return predictions of a class, or the share of an answer within its question.
 
-    Predictions with 37 or more columns are answers. NaN if a question has no votes."""
+    The first of 37 or more columns are answers. NaN if a question has no votes."""
     n = len(galaxy_zoo_tree.COLUMNS)
-    known = fractions if fractions.shape[1] < n else galaxy_zoo_tree.shares(fractions[:, :n])
-    return known[:, column]
+    if fractions.shape[1] < n or column >= n:
+        return fractions[:, column]
+    return galaxy_zoo_tree.shares(fractions[:, :n])[:, column]
 
 
 def captions(

@@ -15,7 +15,7 @@ from torch.nn import functional
 from galaxymorph import project
 from galaxymorph.learning.architectures import SMALLEST, Features, SmallCNN, Xception
 from galaxymorph.learning.cae import ConvEncoder
-from galaxymorph.learning.model_files import Unavailable, fetch, filled, load, read
+from galaxymorph.learning.model_files import Unavailable, fetch, filled, load, of_surveys, read
 from galaxymorph.pixels import Images
 from galaxymorph.text import nearest, unknown
 
@@ -47,11 +47,13 @@ class Encoder(nn.Module):
     """A network from images in [0, 1], which it normalises itself, to `num_features` features.
 
     `options` rebuild the untrained network with `encoder`. `seen` has the ids of all galaxies that
-    it was trained on, `seen_labels` those whose labels were used; `published` is where its
-    initial weights come from, if not random; `adaptation` is fine-tuned, frozen or partly so."""
+    it was trained on, `seen_labels` those whose labels were used; of mock surveys only the seeds
+    are known, `seen_surveys`. `published` is where its initial weights come from, if not random;
+    `adaptation` is fine-tuned, frozen or partly so."""
 
     seen: frozenset[str] = frozenset()
     seen_labels: frozenset[str] = frozenset()
+    seen_surveys: frozenset[int] = frozenset()
     published: Literal["", "imagenet", "file"] = ""
     mean: Tensor
     std: Tensor
@@ -87,15 +89,18 @@ class Encoder(nn.Module):
         """Name the protocol of a result on test galaxies, given by id.
 
         To `how` ("frozen", or its `adaptation`) we add "transductive" if some of them were seen in
-        training, or "galaxies unknown" for a file without that information. An untrained encoder is
-        "from scratch" or "frozen, random encoder". Raises `ValueError` if labels of test galaxies
-        were used in training."""
+        training, "same simulator" if it was trained on another mock survey than theirs, or
+        "galaxies unknown" for a file without that information. An untrained encoder is "from
+        scratch" or "frozen, random encoder". Raises `ValueError` if labels of test galaxies were
+        used in training."""
         tested = set(test)
-        if leaked := sorted(tested & self.seen_labels):
+        if leaked := sorted(tested & self.seen_labels | of_surveys(tested, self.seen_surveys)):
             which = f"{len(leaked)} of {len(tested)} test galaxies, the first {leaked[0]!r}"
             advice = "use one trained with the same seed, and thus on the same split"
             raise ValueError(f"the encoder was trained with the labels of {which}; {advice}")
-        if not self.seen and not self.published:
+        if self.seen_surveys and any(id.startswith("mock-") for id in tested):
+            return f"{how}, same simulator"
+        if not self.seen and not self.published and not self.seen_surveys:
             return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
         if self.published == "file":
             return f"{how}, galaxies unknown"
@@ -182,7 +187,8 @@ def encoder(
       `image_size`; other encoders ignore `image_size`.
     * `timm/NAME`: any network of the package timm (extra `models`) that accepts any image size.
     * `FILE.safetensors`: the encoder of a model file; a path relative to the project's folder.
-    * `pretrained/NAME`: the encoder in `models/pretrained/NAME.safetensors`.
+    * `pretrained/NAME`: the encoder in `models/pretrained/NAME.safetensors`, or `mock_cnn`, that of
+      the model in the package, which was trained on mock galaxies.
 
     Args:
         weights: none (random); imagenet (published by torchvision or timm, downloaded once); or a
@@ -216,8 +222,11 @@ def model_file(name: str) -> Path | None:
     if not name.startswith("pretrained/"):
         return None
     path = project.root() / "models" / f"{name}.safetensors"
+    if not path.is_file() and path.name == project.BUNDLED.name:
+        return project.BUNDLED
     if not path.is_file():
-        known = [f"pretrained/{file.stem}" for file in sorted(path.parent.glob("*.safetensors"))]
+        files = [project.BUNDLED, *sorted(path.parent.glob("*.safetensors"))]
+        known = [f"pretrained/{file.stem}" for file in files]
         raise ValueError(f"{unknown('encoder', name, known)}: {path} does not exist")
     return path
 
@@ -329,4 +338,5 @@ def _trained(
     trained = filled(lambda: encoder(**theirs), state, path, header)
     trained.seen = frozenset(header["seen"])
     trained.seen_labels = frozenset(header.get("seen_labels", ()))
+    trained.seen_surveys = frozenset(header.get("seen_surveys", ()))
     return trained

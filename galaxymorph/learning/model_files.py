@@ -52,6 +52,10 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "head": (lambda v: isinstance(v, dict), "the options of a head"),
     "seen": (_texts, "a list of ids"),
     "seen_labels": (_texts, "a list of ids"),
+    "seen_surveys": (
+        lambda v: isinstance(v, list) and all(type(each) is int for each in v),
+        "a list of seeds",
+    ),
 }
 
 
@@ -91,8 +95,15 @@ def save(
     header |= {"image_size": sample.images.shape[-1], "cutout": sample.cutout}
     header |= {"seen": sorted(network.seen | ids)}
     header |= {"seen_labels": sorted(network.seen_labels | (ids if labels else set()))}
+    header |= {"seen_surveys": sorted(network.seen_surveys)}
     module = nn.ModuleDict({part: getattr(model, part)}) if part else model
     write(path, module, **header, **more)
+
+
+def of_surveys(ids: Iterable[str], seeds: Iterable[int]) -> set[str]:
+    """Return the ids of galaxies in the mock surveys with these seeds."""
+    starts = tuple(f"mock-{seed}-" for seed in seeds)
+    return {id for id in ids if id.startswith(starts)}
 
 
 def write(path: Path | str, module: nn.Module, **header: Any) -> None:

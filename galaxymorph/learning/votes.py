@@ -112,7 +112,7 @@ class VoteRegressor(Headed):
         """Compute 37 cumulative vote fractions and, for loss="dirichlet", 11 concentrations."""
         return self._predicted(self(images).float())
 
-    def _predicted(self, raw: Outputs) -> Outputs:
+    def _predicted(self, raw: Outputs) -> Float[Tensor, "galaxy column"]:
         return torch.cat([self._fractions(raw), self._concentrations(raw)], 1)
 
     def answer(self, raw: Outputs, column: int) -> Each:
