@@ -88,8 +88,9 @@ class VotesAndClasses(VoteRegressor):
         """Compute the columns of `VoteRegressor.predict`, class probabilities and distance."""
         features = self.encoder(images)
         raw = torch.cat([self.head(features), self.class_head(features)], 1).float()
-        away = (features.float() - self.centre) @ self.whitening
-        distance = torch.linalg.vector_norm(away, dim=1, keepdim=True) / self.limit
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 would be too coarse
+            away = (features.float() - self.centre) @ self.whitening
+            distance = torch.linalg.vector_norm(away, dim=1, keepdim=True) / self.limit
         return torch.cat([self._predicted(raw), self._logits(raw).softmax(1), distance], 1)
 
     def judge(self, predicted: Outputs) -> Judgement:
