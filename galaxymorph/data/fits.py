@@ -20,7 +20,7 @@ from galaxymorph import project
 from galaxymorph.data.found import Found, files_below, stamp, without_ending
 from galaxymorph.data.labels import Names as ClassNames
 from galaxymorph.data.labels import label
-from galaxymorph.data.pictures import RGB, left_out
+from galaxymorph.data.pictures import RGB, instead, left_out
 from galaxymorph.data.planes import LETTERS, Bands, Names, light_of, names_of, ordered
 from galaxymorph.text import listing
 
@@ -71,7 +71,8 @@ def find(
     files = [file for file in below if file.name.lower().endswith(ENDINGS)]
     notes = left_out((f.name for f in below if labels is None or f.name != labels.name), ENDINGS)
     if not files:
-        raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
+        expected = f"expected {', '.join(ENDINGS)}"
+        raise ValueError(f"{root}: no FITS files found; {expected}{instead(notes)}")
     bands = bands if bands is None or isinstance(bands, str) else list(bands)
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
     colour |= {"band_weights": list(band_weights), "sky": sky}

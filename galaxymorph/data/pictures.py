@@ -6,7 +6,7 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ def left_out(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     counts = Counter(Path(name).suffix.lower() or "without ending" for name in others)
     each = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(10))
     return [f"{LEFT_OUT}{each} (other types of files)"] if others else []
+
+
+def instead(notes: Sequence[str]) -> str:
+    """Return what a folder holds instead of images, from `left_out`, and how to read it."""
+    if not notes:
+        return ""
+    found = notes[0].removeprefix(LEFT_OUT).partition(" (")[0]
+    ways = {".fit": "name: fits", ".parquet": "name: parquet", ".h5": "name: table or galaxy10"}
+    ways |= {".hdf5": "name: table or galaxy10", ".zip": "the zip itself instead of its folder"}
+    use = [f"; for {end}, give {way}" for end, way in ways.items() if end in found]
+    return f"; found {found}{''.join(use[:1])}"
 
 
 def _further(image: Image.Image) -> str:

@@ -203,12 +203,16 @@ def _chosen(
         order, remarks = [0], [*remarks, _unread(names[1:])]
     else:
         which = listing(name or "unnamed" for name in names)
-        has = f"{len(planes)} planes of {planes[0].shape} px ({which})"
+        height, width = planes[0].shape
+        n = f"{len(planes)} planes" if len(planes) > 1 else "1 plane"
+        has = f"{n} of {width} x {height} px ({which})"
         if wanted:
-            todo = f"expected the bands {listing(wanted)}, named in the header (BANDS = 'griz')"
+            lacking = [name for name in wanted if name not in found]
+            todo = f"bands lists {listing(lacking)}, which the header does not name just once"
         elif len(planes) == 1:
-            todo = "one band: to show it in grey, give it a name, such as bands: [r]"
+            todo = f"to show one band in grey, give its name: bands: [{names[0] or 'r'}]"
         else:
-            todo = "choose three that the header names, such as bands: [i, r, g], or give hdu"
+            some = ", ".join(names[:3]) if all(names[:3]) else "i, r, g"
+            todo = f"choose three that the header names, such as bands: [{some}], or give hdu"
         raise ValueError(f"{has}; expected three bands of one size: {todo}")
     return [planes[k] for k in order], remarks
