@@ -33,6 +33,10 @@ def ordered(names: Sequence[str]) -> list[str]:
     return [*names][::-1]
 
 
+# names that may be bands, not errors, weights and masks
+BAND = re.compile(r"^(?!.*(sci|err|dq|var|wht|weight|mask)).", re.IGNORECASE)
+
+
 def light_of(
     files: Sequence[str], bands: Names, hdu: int | None, band_weights: Sequence[float]
 ) -> tuple[Bands, list[str]]:
@@ -208,11 +212,11 @@ def _chosen(
         has = f"{n} of {width} x {height} px ({which})"
         if wanted:
             lacking = [name for name in wanted if name not in found]
-            todo = f"bands lists {listing(lacking)}, which the header does not name just once"
+            todo = f"bands {listing(lacking)} must be named in the header, each once"
         elif len(planes) == 1:
             todo = f"to show one band in grey, give its name: bands: [{names[0] or 'r'}]"
         else:
-            some = ", ".join(names[:3]) if all(names[:3]) else "i, r, g"
+            some = ", ".join(names[:3]) if all(map(BAND.search, names[:3])) else "i, r, g"
             todo = f"choose three that the header names, such as bands: [{some}], or give hdu"
         raise ValueError(f"{has}; expected three bands of one size: {todo}")
     return [planes[k] for k in order], remarks

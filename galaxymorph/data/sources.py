@@ -70,7 +70,7 @@ def _classes(
     homes: Mapping[str, Sequence[str]], above: Sequence[str], found: Found, root: Path
 ) -> dict[str, str]:
     """Return the class of each galaxy from the folders below the class level that it is in."""
-    tables = [*root.glob("*.[ct]sv")] if root.is_dir() else []
+    tables = sorted(root.glob("*.[ct]sv")) if root.is_dir() else []
     expected = f"; expected {root.name}/<class>/<id>.jpg. With a table of labels, add labels: "
     expected += f"{tables[0] if tables else 'FILE'}. "
     expected += "Without labels, use the images with `galaxymorph predict` or as unlabelled_root"
