@@ -30,7 +30,10 @@ EACH, TILE = 12, 96  # pictures in a row, and their side (px)
 MEASURED = 1_000  # images for histograms, and as many pictures to ask for their size
 BANDS = ("red", "green", "blue")
 TOO_MANY = "{} of {} galaxies were decoded, spread over the set; a run decodes all."
-NO_LABELS = "no labels: read as `galaxymorph predict --images` does, or as an `unlabelled_root`"
+NO_LABELS = (
+    "images without labels: classify them with `galaxymorph predict`, or name them as "
+    "`unlabelled_root` of a labelled set. Add a table of labels by -s galaxies.labels=FILE"
+)
 
 Rows = Int[ndarray, " row"]
 
@@ -81,9 +84,8 @@ def check(
     seen.remarks = noticed(seen.remarks, table, seen.ids, known=seen.errors)
     root = project.root() / Path(given.get("root", given.get("name", ""))).expanduser()
     if not seen.classes and (tables := sorted(root.glob("*.csv"))):
-        use = f"-s galaxies.name={given.get('name', 'folder')} -s galaxies.labels={tables[0]}"
         names = listing(table.name for table in tables)
-        seen.remarks.append(f"not read: {names}. If it has labels, {use}")
+        seen.remarks.append(f"not read: {names}. If it has labels, -s galaxies.labels={tables[0]}")
     if seen.is_sample:
         seen.remarks.insert(0, TOO_MANY.format(f"{len(seen.ids):,}", f"{seen.total:,}"))
     facts = facts_of(seen, given)

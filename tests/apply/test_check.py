@@ -94,7 +94,7 @@ def test_a_flat_folder_is_read_as_by_predict(tmp_path, pixels):
     (tmp_path / "labels.csv").write_text("id,label\n1,round\n")
     usable, said, page = looked(tmp_path, root=str(tmp_path))
     assert usable
-    assert "no labels: read as `galaxymorph predict --images` does" in said
+    assert "read as: images without labels: classify them with `galaxymorph predict`" in said
     assert "galaxies: 17\n" in said
     assert "1 of 17 images cannot be used" in said and "17.jpg" in said
     assert f"-s galaxies.name=folder -s galaxies.labels={tmp_path / 'labels.csv'}" in said
