@@ -97,7 +97,7 @@ def test_a_flat_folder_is_read_as_by_predict(tmp_path, pixels):
     assert "read as: images without labels: classify them with `galaxymorph predict`" in said
     assert "galaxies: 17\n" in said
     assert "1 of 17 images cannot be used" in said and "17.jpg" in said
-    assert f"-s galaxies.name=folder -s galaxies.labels={tmp_path / 'labels.csv'}" in said
+    assert f"If it has labels, -s galaxies.labels={tmp_path / 'labels.csv'}" in said
     assert len(pictures(page)) == 12
     with pytest.raises(ValueError, match="option labels: .* give name"):
         check({"root": str(tmp_path), "labels": "labels.csv"}, tmp_path / "page.html")
