@@ -14,8 +14,6 @@ from galaxymorph.text import unknown
 
 # kinds of maps, as in `diagnostics.gradcam`
 MAPS = ("gradcam", "gradcam++", "hirescam", "layercam", "occlusion", "centred", "random")
-
-
 # options of `data.load` for every source, or for sources that are not files
 COMMON = ("name", "image_size", "target", "n_labels", "label_fraction", "test", "val", "seed")
 COMMON += ("cache", "crop", "unlabelled_root", "unlabelled_crop", "on_bad")
@@ -86,10 +84,11 @@ def check_names(
         raise ValueError(f"{mock}; for other galaxies ({', '.join(odd)}), give --images")
 
 
-def unreadable(galaxies: Any) -> Iterator[tuple[str, str]]:
+def unreadable(galaxies: Any, *, complete: bool = True) -> Iterator[tuple[str, str]]:
     """Find what is wrong with the files of galaxies, from names and tables: (option, why).
 
-    Decodes nothing. Leaves options that are unknown, or of a wrong type, to the check of params."""
+    Decodes nothing. Leaves options that are unknown, or of a wrong type, to the check of params;
+    and images without labels and the like to `data.load`, unless the set must be `complete`."""
     from galaxymorph.run import params, typecheck
 
     galaxies = params.named({"name": None}, galaxies)
@@ -108,7 +107,8 @@ def unreadable(galaxies: Any) -> Iterator[tuple[str, str]]:
     if not all(typecheck.accepts(galaxies[key], hint) for key, hint in known.items()):
         return
     try:
-        ways.check_complete(ways.find(galaxies), galaxies.get("on_bad", "raise"))
+        found = ways.find(galaxies)
+        ways.check_complete(found, galaxies.get("on_bad", "raise") if complete else "skip")
     except (ValueError, OSError) as error:
         table = galaxies.get("labels")
         yield "labels" if table and Path(table).name in str(error) else "root", str(error)
@@ -130,22 +130,27 @@ def galaxies(path: Path, overrides: list[str]) -> dict[str, Any]:
     for text in overrides:
         params.override(document, text, problems)
     galaxies = params.named({"name": None}, document.get("galaxies") or {})
-    if not is_params and isinstance(galaxies, dict):
-        for option in set(ways.PATHS).intersection(galaxies):
-            galaxies[option] = str(Path(galaxies[option]).expanduser().absolute())
+    if not isinstance(galaxies, dict):
+        raise ValueError(f"galaxies: expected a mapping of options, not {galaxies!r}")
+    if not is_params:
+        for option in ways.PATHS:
+            if isinstance(value := galaxies.get(option), str):
+                galaxies[option] = str(Path(value).expanduser().absolute())
         if "name" not in galaxies:
             galaxies = ways.kind_of(path.absolute(), labels="labels" in galaxies) | galaxies
     for option, why in params.missing(galaxies):
         problems.add(f"galaxies.{option}", why)
-    if is_params and not problems.found:
+    if not problems.found:
+        for _, why in unreadable(galaxies, complete=False):
+            raise ValueError(why)
+    if (is_params or "name" in galaxies) and not problems.found:
         notebook = notebooks.read(project.root() / "notebooks" / "02_data.ipynb")
         for key, why in notebook.mistakes({"galaxies": galaxies}):
             problems.add(key, why)
-        galaxies = params.merge(notebook.parameters["galaxies"], galaxies)
+        if is_params:
+            galaxies = params.merge(notebook.parameters["galaxies"], galaxies)
     if problems.found:
         raise params.ParamsError(problems.found)
-    if galaxies.get("name") in ways.FILES:
-        ways.find(galaxies)
-    elif "name" not in galaxies:
+    if "name" not in galaxies:
         images.check_readable(path)
     return galaxies

@@ -33,7 +33,9 @@ KAGGLE = ("images_training_rev1", "training_solutions_rev1.csv")
 def located(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with paths, which are relative to the project's folder."""
     return {
-        key: project.root() / Path(value).expanduser() if key in PATHS and value else value
+        key: project.root() / Path(value).expanduser()
+        if key in PATHS and value is not None
+        else value
         for key, value in options.items()
     }
 

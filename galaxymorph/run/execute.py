@@ -179,7 +179,7 @@ def _is_message(trace: list[str]) -> bool:
     """Return whether this package raised an error for its user, rather than failed."""
     files = [line for line in trace if line.startswith("File ")]
     arrows = [line for line in trace if line.startswith("-")]
-    ours = bool(files) and str(Path(project.__file__).parent) in files[-1]
+    ours = bool(files and arrows) and str(Path(project.__file__).parent) in files[-1]
     return ours and bool(re.search(r"-> \d+ +raise (ValueError|FileNotFoundError)\(", arrows[-1]))
 
 

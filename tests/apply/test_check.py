@@ -228,6 +228,21 @@ def test_mistakes_are_named(classes, home, capsys, galaxies, message):
     assert re.search(f"mine.yaml: .*{message}", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("labels=5", "galaxies.labels: .*path"),
+        ("labels=no.csv", "galaxies.labels: .*no.csv does not exist"),
+        ("class_names=7", "galaxies.class_names"),
+        ("root=", ""),
+        ("name=fits", r"set: no FITS files found; .*; found 16 .png"),
+    ],
+)
+def test_mistakes_in_options_of_a_path(classes, home, capsys, given, message):
+    assert cli.main(["data", "check", "set", "-s", f"galaxies.{given}"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
 def test_other_wrong_calls(classes, home, capsys):
     assert cli.main(["data", "galaxy10", "set"]) == 1
     assert "it is for `data check` or `data cutouts`" in capsys.readouterr().err
