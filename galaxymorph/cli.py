@@ -272,7 +272,7 @@ def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
     for what, wanted in (("with remarks", False), ("left out", True)):
         rows = [f"\n  {name}: {why}" for name, why, left_out in remarks if left_out == wanted]
         for each in [row for row in rows if row.startswith("\n  all images: ")]:
-            print(f"remark on{each[3:]}", file=sys.stderr)
+            print(f"remark on {each[3:]}", file=sys.stderr)
             rows.remove(each)
         if rows:
             rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""

@@ -1,6 +1,7 @@
 """Read the bands of a galaxy from FITS files: which planes they are, and what is missing."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from numpy import ndarray
 
 from galaxymorph.data.pictures import check_size, regular
 from galaxymorph.text import listing
+
+# What astropy warns of is mended here, or refused in our own words.
+warnings.filterwarnings("ignore", message="nan_treatment='interpolate'")
+warnings.filterwarnings("ignore", module="astropy.io.fits")
 
 LETTERS = "ugrizy"  # bands that file names and headers are searched for
 BLUEST_FIRST = ("u", "g", "vis", "r", "i", "z", "y", "j", "h", "k", "ks")  # bands of known order
