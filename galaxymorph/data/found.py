@@ -88,15 +88,16 @@ def files_below(
 
     Links to a folder `above` or to themselves are left out, with a warning."""
     above = (*above, os.path.realpath(path))
-    for item in os.scandir(path):
-        if item.name.startswith(".") or item.name == "__MACOSX":
-            continue
-        if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
-            warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
-        elif item.is_dir():
-            yield from files_below(item.path, endings, above)
-        elif item.name.lower().endswith(endings):
-            yield item
+    with os.scandir(path) as items:
+        for item in items:
+            if item.name.startswith(".") or item.name == "__MACOSX":
+                continue
+            if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
+                warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
+            elif item.is_dir():
+                yield from files_below(item.path, endings, above)
+            elif item.name.lower().endswith(endings):
+                yield item
 
 
 def without_ending(name: str) -> str:

@@ -85,7 +85,8 @@ def _limit(name: str, value: int) -> str:
 def left_out(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     """Count the files of other types by ending, as a note: `left out: 3 .txt, 2 .eps`."""
     others = [name for name in names if not name.lower().endswith(endings)]
-    counts = Counter(Path(name).suffix.lower() or "without ending" for name in others)
+    ends = (re.search(r"((\.fits?)?\.\w+)?$", name.lower()) for name in others)
+    counts = Counter((end and end[0]) or "without ending" for end in ends)
     each = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(10))
     return [f"{LEFT_OUT}{each} (other types of files)"] if others else []
 
@@ -95,9 +96,10 @@ def instead(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     found = notes[0].removeprefix(LEFT_OUT).partition(" (")[0]
-    ways = {".fit": "name: fits", ".parquet": "name: parquet", ".h5": "name: table or galaxy10"}
-    ways |= {".hdf5": "name: table or galaxy10", ".zip": "the zip itself instead of its folder"}
-    use = [f"; for {end}, give {way}" for end, way in ways.items() if end in found]
+    ways = {".fit": "FITS images are read by name: fits", ".zip": "give the zip itself"}
+    ways |= {".parquet": "Parquet files are read by name: parquet"}
+    ways |= dict.fromkeys((".h5", ".hdf5"), "HDF5 files are read by name: table or galaxy10")
+    use = [f"; {way}" for end, way in ways.items() if end in found]
     return f"; found {found}{''.join(use[:1])}"
 
 

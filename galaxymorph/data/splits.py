@@ -58,7 +58,7 @@ def drawn_split(
     ]
     if few and remedy is not None:
         least = f"each class needs at least {len(parts)}, one for each of {', '.join(parts)}"
-        if len(few) == len(galaxies.classes):
+        if len(few) == len(galaxies.classes) > 20:
             remedy = f"Are these classes? label_column chooses another column of a table. {remedy}"
         raise ValueError(f"too few galaxies to split: class {listing(few)}; {least}. {remedy}")
     for stratum, count in enumerate(counts):

@@ -192,7 +192,7 @@ def test_one_band_is_grey_as_a_choice(tmp_path, load):
     write(tmp_path / "sky" / "a.fits", cube[1])
     write(tmp_path / "cube" / "a.fits", cube, BANDS="grz")
     write(tmp_path / "files" / "a_r.fits", cube[1])
-    with pytest.raises(ValueError, match=r"one band: to show it in grey.* bands: \[r\]"):
+    with pytest.raises(ValueError, match=r"to show one band in grey.* bands: \[r\]"):
         load()
     galaxies = load(bands=["r"], image_size=24)
     assert (galaxies.images == galaxies.images[:, :1]).all() and galaxies.images.max() > 50
