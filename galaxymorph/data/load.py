@@ -57,10 +57,7 @@ def simulated(
     )
 
 
-SOURCES: dict[str, Callable[..., Galaxies | Found]] = {
-    "simulated": simulated,
-    **ways.FILES,
-}
+SOURCES: dict[str, Callable[..., Galaxies | Found]] = {"simulated": simulated, **ways.FILES}
 
 
 def load(
