@@ -492,7 +492,7 @@ def alive(pid):
         ("predict --model no.safetensors --images .", "no.safetensors: no such model file"),
         ("predict --model params.yaml --images none", "none does not exist"),
         ("similar --model params.yaml --images none --galaxy a", "none does not exist"),
-        ("predict --model params.yaml --images notebooks", "notebooks: no images found"),
+        ("predict --model params.yaml --images galaxymorph", "galaxymorph: no images found"),
         ("gradcam --model params.yaml --galaxy a", "params.yaml: not a valid model file"),
     ],
 )

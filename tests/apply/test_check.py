@@ -99,8 +99,8 @@ def test_a_flat_folder_is_read_as_by_predict(tmp_path, pixels):
     assert "1 of 17 images cannot be used" in said and "17.jpg" in said
     assert f"If it has labels, -s galaxies.labels={tmp_path / 'labels.csv'}" in said
     assert len(pictures(page)) == 12
-    with pytest.raises(ValueError, match="option labels: .* give name"):
-        check({"root": str(tmp_path), "labels": "labels.csv"}, tmp_path / "page.html")
+    with pytest.raises(ValueError, match="option n_classes: .* give name"):
+        check({"root": str(tmp_path), "n_classes": 5}, tmp_path / "page.html")
 
 
 def test_a_set_in_the_dark_is_an_error_and_still_shown(classes, tmp_path):
