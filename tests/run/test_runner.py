@@ -574,4 +574,4 @@ def test_of_an_error_of_ours_only_the_message_is_printed(tmp_path, line):
     path.write_text(json.dumps(notebook | {"cells": [code | {"outputs": [error]}]}))
     why = execute_module.failure(path, ValueError("flat"))["why"]
     assert (why == "in code cell 1: flat") == line.startswith("raise")
-    assert "int(text)" not in line or "load()" in why and "int(text)" in why
+    assert "int(text)" not in line or ("load()" in why and "int(text)" in why)
