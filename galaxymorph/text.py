@@ -107,6 +107,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 def unknown(thing: str, word: object, known: Iterable[str]) -> str:
     """Return `unknown split 'tets'; did you mean 'test'? Known: train, val, test`."""
     known = list(known)
-    found = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    found = [each for each in known if each.lower() == str(word).lower()]
+    found += difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f"; did you mean {found[0]!r}?" if found else "."
-    return f"unknown {thing} {word!r}{hint} Known: {', '.join(known)}"
+    return f"unknown {thing} {word!r}{hint} Known: {listing(known, 40)}"

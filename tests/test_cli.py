@@ -1,5 +1,6 @@
 """The command line from outside. Takes about 45 s: it starts Python and three kernels."""
 
+import inspect
 import json
 import shutil
 import signal
@@ -146,6 +147,50 @@ def test_the_kinds_of_maps_are_known_without_torch():
     from galaxymorph.diagnostics import gradcam
 
     assert (*gradcam.METHODS, *gradcam.CONTROLS) == early.MAPS
+
+
+def test_the_options_of_galaxies_are_known_without_torch():
+    from galaxymorph.data import load, ways
+
+    of_sources = {
+        name for each in ways.FILES.values() for name in inspect.signature(each).parameters
+    }
+    assert (
+        inspect.signature(load.load).parameters.keys() - of_sources == {*early.COMMON} - of_sources
+    )
+    assert {*load.SOURCES} == {*ways.FILES, "simulated"}
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "found"),
+    [
+        ({"name": "folder", "root": "flat"}, [("root", "no class folders")]),
+        ({"name": "folder", "root": "flat", "labels": "some.csv"}, [("labels", "without a row")]),
+        ({"name": "folder", "root": "flat", "labels": "some.csv", "on_bad": "skip"}, []),
+        ({"name": "folder", "root": "flat", "label": "some.csv"}, []),  # left to the check of
+        ({"name": "folder", "root": "flat", "label_column": 3}, []),  # names and types
+        ({"name": "simulated"}, []),
+        ("simulated", []),
+        ({"name": "folder"}, []),
+        (None, []),
+    ],
+)
+def test_galaxies_are_looked_at_before_jobs(project, galaxies, found):
+    (project / "flat").mkdir()
+    for name in "abc":
+        (project / "flat" / f"{name}.png").touch()
+    (project / "some.csv").write_text("id,label\na,x\nb,y\n")
+    said = [*early.unreadable(galaxies)]
+    assert [option for option, _ in said] == [option for option, _ in found]
+    assert all(part in why for (_, why), (_, part) in zip(said, found, strict=True))
+
+
+def test_remarks_on_all_images_are_no_images(capsys):
+    remarks = [("all images", "stretch: 200", False), ("a.fits", "nearly black", False)]
+    assert cli._left_out([*remarks, ("b.fits", "broken", True)]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("remark on all images: stretch: 200\nimages with remarks: 1\n  a.fits: ")
+    assert said.endswith("images left out: 1\n  b.fits: broken\n")
 
 
 def test_module_and_script_are_one_thing(project):
@@ -447,6 +492,7 @@ def alive(pid):
         ("predict --model no.safetensors --images .", "no.safetensors: no such model file"),
         ("predict --model params.yaml --images none", "none does not exist"),
         ("similar --model params.yaml --images none --galaxy a", "none does not exist"),
+        ("predict --model params.yaml --images galaxymorph", "galaxymorph: no images found"),
         ("gradcam --model params.yaml --galaxy a", "params.yaml: not a valid model file"),
     ],
 )

@@ -11,6 +11,7 @@ from galaxymorph import project
 from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find, read
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, compute, progress, stream
+from galaxymorph.data.found import without_ending
 from galaxymorph.escape import csv_text, slug
 from galaxymorph.learning import saved
 from galaxymorph.plots.galaxies import examples
@@ -41,6 +42,7 @@ def similar(
     outputs.check([table_file, picture], [model, *images])
     encoder: Any = learner.encoder
     how = {"average_orientations": average_orientations}
+    galaxy = galaxy if galaxy in found.ids else without_ending(galaxy)
     own = _unit(compute(encoder, read(found, [galaxy]), **how), [galaxy], model)[0]
     cosines, remarks = dict[str, float](), list[Remark]()
     batches = stream(encoder, found, batch_size=batch_size, **how)

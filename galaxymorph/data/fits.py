@@ -20,7 +20,7 @@ from galaxymorph import project
 from galaxymorph.data.found import Found, files_below, stamp, without_ending
 from galaxymorph.data.labels import Names as ClassNames
 from galaxymorph.data.labels import label
-from galaxymorph.data.pictures import RGB, left_out
+from galaxymorph.data.pictures import RGB, instead, left_out
 from galaxymorph.data.planes import LETTERS, Bands, Names, light_of, names_of, ordered
 from galaxymorph.text import listing
 
@@ -71,7 +71,8 @@ def find(
     files = [file for file in below if file.name.lower().endswith(ENDINGS)]
     notes = left_out((f.name for f in below if labels is None or f.name != labels.name), ENDINGS)
     if not files:
-        raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
+        expected = f"expected {', '.join(ENDINGS)}"
+        raise ValueError(f"{root}: no FITS files found; {expected}{instead(notes)}")
     bands = bands if bands is None or isinstance(bands, str) else list(bands)
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
     colour |= {"band_weights": list(band_weights), "sky": sky}
@@ -155,7 +156,8 @@ def read(
         light = light - np.median(light[:, _border(light)], axis=1)[:, None, None]
     blue, green, red = light[[0, 0, 0] if len(light) == 1 else [0, 1, 2], ::-1]  # first row: lowest
     stretched = {"stretch": STRETCH if stretch is None else stretch, "Q": Q}
-    rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all bands are 0, it returns 0
+        rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
     return rgb, "; ".join(remarks)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree, text
-from galaxymorph.data.found import Found
-from galaxymorph.data.splits import split_named, split_of
+from galaxymorph.data.found import Found, split_named, split_of
 from galaxymorph.data.tables import indexed, read_table, respelled
 from galaxymorph.text import clean, is_empty, listing, unknown
 

@@ -6,7 +6,7 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,22 @@ def _limit(name: str, value: int) -> str:
 def left_out(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     """Count the files of other types by ending, as a note: `left out: 3 .txt, 2 .eps`."""
     others = [name for name in names if not name.lower().endswith(endings)]
-    counts = Counter(Path(name).suffix.lower() or "without ending" for name in others)
+    ends = (re.search(r"((\.fits?)?\.\w+)?$", name.lower()) for name in others)
+    counts = Counter((end and end[0]) or "without ending" for end in ends)
     each = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(10))
     return [f"{LEFT_OUT}{each} (other types of files)"] if others else []
+
+
+def instead(notes: Sequence[str]) -> str:
+    """Return what a folder holds instead of images, from `left_out`, and how to read it."""
+    if not notes:
+        return ""
+    found = notes[0].removeprefix(LEFT_OUT).partition(" (")[0]
+    ways = {".fit": "FITS images are read by name: fits", ".zip": "give the zip itself"}
+    ways |= {".parquet": "Parquet files are read by name: parquet"}
+    ways |= dict.fromkeys((".h5", ".hdf5"), "HDF5 files are read by name: table or galaxy10")
+    use = [f"; {way}" for end, way in ways.items() if end in found]
+    return f"; found {found}{''.join(use[:1])}"
 
 
 def _further(image: Image.Image) -> str:

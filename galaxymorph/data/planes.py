@@ -1,6 +1,7 @@
 """Read the bands of a galaxy from FITS files: which planes they are, and what is missing."""
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from numpy import ndarray
 
 from galaxymorph.data.pictures import check_size, regular
 from galaxymorph.text import listing
+
+# What astropy warns of is mended here, or refused in our own words.
+warnings.filterwarnings("ignore", message="nan_treatment='interpolate'")
+warnings.filterwarnings("ignore", module="astropy.io.fits")
 
 LETTERS = "ugrizy"  # bands that file names and headers are searched for
 BLUEST_FIRST = ("u", "g", "vis", "r", "i", "z", "y", "j", "h", "k", "ks")  # bands of known order
@@ -31,6 +36,10 @@ def ordered(names: Sequence[str]) -> list[str]:
     if {name.lower() for name in names} <= set(BLUEST_FIRST):
         return sorted(names, key=lambda name: BLUEST_FIRST.index(name.lower()))
     return [*names][::-1]
+
+
+# names that may be bands, not errors, weights and masks
+BAND = re.compile(r"^(?!.*(sci|err|dq|var|wht|weight|mask)).", re.IGNORECASE)
 
 
 def light_of(
@@ -203,12 +212,16 @@ def _chosen(
         order, remarks = [0], [*remarks, _unread(names[1:])]
     else:
         which = listing(name or "unnamed" for name in names)
-        has = f"{len(planes)} planes of {planes[0].shape} px ({which})"
+        height, width = planes[0].shape
+        n = f"{len(planes)} planes" if len(planes) > 1 else "1 plane"
+        has = f"{n} of {width} x {height} px ({which})"
         if wanted:
-            todo = f"expected the bands {listing(wanted)}, named in the header (BANDS = 'griz')"
+            lacking = [name for name in wanted if name not in found]
+            todo = f"bands {listing(lacking)} must be named in the header, each once"
         elif len(planes) == 1:
-            todo = "one band: to show it in grey, give it a name, such as bands: [r]"
+            todo = f"to show one band in grey, give its name: bands: [{names[0] or 'r'}]"
         else:
-            todo = "choose three that the header names, such as bands: [i, r, g], or give hdu"
+            some = ", ".join(names[:3]) if all(map(BAND.search, names[:3])) else "i, r, g"
+            todo = f"choose three that the header names, such as bands: [{some}], or give hdu"
         raise ValueError(f"{has}; expected three bands of one size: {todo}")
     return [planes[k] for k in order], remarks

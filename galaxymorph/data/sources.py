@@ -9,11 +9,18 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from galaxymorph.data.found import Found, check_unique, files_below, stamp, without_ending
+from galaxymorph.data.found import (
+    Found,
+    check_unique,
+    files_below,
+    split_named,
+    split_of,
+    stamp,
+    without_ending,
+)
 from galaxymorph.data.labels import Names, classified, label
-from galaxymorph.data.pictures import IMAGES, left_out, read_image
-from galaxymorph.data.splits import split_named, split_of
-from galaxymorph.data.tables import check_columns, indexed, opened, read_table
+from galaxymorph.data.pictures import IMAGES, instead, left_out, read_image
+from galaxymorph.data.tables import indexed, opened, read_table
 from galaxymorph.project import existing
 from galaxymorph.text import listing
 
@@ -63,8 +70,10 @@ def _classes(
     homes: Mapping[str, Sequence[str]], above: Sequence[str], found: Found, root: Path
 ) -> dict[str, str]:
     """Return the class of each galaxy from the folders below the class level that it is in."""
-    expected = f"; expected {root.name}/<class>/<id>.jpg. With a table of labels, add labels: FILE."
-    expected += " Without labels, use the images with `galaxymorph predict` or as unlabelled_root"
+    tables = sorted(root.glob("*.[ct]sv")) if root.is_dir() else []
+    expected = f"; expected {root.name}/<class>/<id>.jpg. With a table of labels, add labels: "
+    expected += f"{tables[0] if tables else 'FILE'}. "
+    expected += "Without labels, use the images with `galaxymorph predict` or as unlabelled_root"
     if not any(homes.values()):
         only = f"only one class folder, {'/'.join(above)}" if above else "no class folders"
         raise ValueError(f"{root}: {only}{expected}")
@@ -74,9 +83,17 @@ def _classes(
     if all(len(home) > 1 for home in homes.values()):
         first, second = (listing(dict.fromkeys(level), 3) for level in zip(*deep, strict=True))
         raise ValueError(f"{root}: are the classes {first} or {second}? Remove a level{expected}")
+    if all(re.search(r"\d\d$", home[0]) and _begins(id, home[0]) for id, home in homes.items()):
+        what = f"folders {listing(dict.fromkeys(home[0] for home in homes.values()), 3)}"
+        raise ValueError(f"{root}: {what} are the beginnings of the ids, not classes{expected}")
     note = f"subfolders that count for their class: {listing('/'.join(home) for home in deep)}"
     found.notes += [note] * bool(deep)
     return {id: home[0] for id, home in homes.items()}
+
+
+def _begins(id: str, folder: str) -> bool:
+    """Return whether an id is a longer number, or name and number, than a folder's name."""
+    return id.startswith(folder) and id[len(folder) :][:1].isdigit()
 
 
 def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, str]:
@@ -126,7 +143,7 @@ def images(root: Path) -> Found:
     else:
         raise ValueError(f"{root} is a file; expected a folder of images, or a zip")
     if not files:
-        raise ValueError(f"{root}: no images found; expected {', '.join(IMAGES)}")
+        raise ValueError(f"{root}: no images found; expected {', '.join(IMAGES)}{instead(notes)}")
     ids = [without_ending(name) for name, _ in files]
     check_unique(ids, names, root)
     return Found(ids, names, [*read], stamps, notes=notes)
@@ -139,7 +156,10 @@ def listed(file: Path) -> dict[str, Path]:
     file names. Raises `ValueError` for missing columns, rows or file names, and duplicate ids."""
     table = read_table(file)
     paths = "path" if "path" in table.columns else "file"
-    check_columns(table.columns, [paths], file)
+    if paths not in table.columns:
+        what = f"{file}: not a list of files: no column file or path among"
+        todo = "For a table of labels, give the folder of images, and the table as option labels"
+        raise ValueError(f"{what} {listing(table.columns)}. {todo}")
     if not all(table[paths]):
         raise ValueError(f"{file}: rows without {paths}. Name a file in each row")
     files = [file.parent / Path(name).expanduser() for name in table[paths]]

@@ -7,7 +7,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -97,19 +97,21 @@ def make_plan(
     overrides: Sequence[str] = (),
     run: str | None = None,
     asked: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    look: Callable[[Any], Iterable[tuple[str, str]]] = params.missing,
 ) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
     `asked` are names of steps or jobs by the option that gives them; wrong ones are refused before
-    anything is imported. Raises `ParamsError` with all mistakes, each with file, key, what was
-    expected, and the nearest valid name."""
+    anything is imported, and so is what `look` finds wrong with the files of galaxies, as
+    (option, why). Raises `ParamsError` with all mistakes, each with file, key, what was expected,
+    and the nearest valid name."""
     document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
-    if lacking := [*params.missing(document.get("galaxies"))]:  # before signatures load torch
+    if lacking := [*look(document.get("galaxies"))]:  # before signatures load torch
         for option, why in lacking:
             problems.add(f"galaxies.{option}", why)
         raise ParamsError(problems.found)

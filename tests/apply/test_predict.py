@@ -390,7 +390,10 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
         ),
         (lambda f: [f / "note.txt"], "note.txt: expected a folder, a zip, a Parquet file, a CSV"),
         (lambda f: [f / "empty"], "empty: no images found"),
-        (lambda f: [f / "wrong.csv"], "wrong.csv: no column file"),
+        (
+            lambda f: [f / "wrong.csv"],
+            "wrong.csv: not a list of files: no column file or path among .* as option labels",
+        ),
         (lambda f: [f / "none.csv"], "none.csv: no rows"),
         (lambda f: [f / "hole.csv"], "hole.csv: rows without file"),
         (lambda f: [f / "twice.csv"], "twice.csv: duplicate id 'a'"),

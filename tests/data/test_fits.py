@@ -112,9 +112,11 @@ def test_three_of_four_planes_by_name(tmp_path, load):
     assert max(middle(load(bands=["z", "i", "r"], stretch=0.5).images[0])) < 30
     assert middle(load(bands=["i", "r", "g"]).images[0])[2] > 50
     assert torch.equal(load(bands="gri").images, load(bands=["i", "r", "g"]).images)
-    with pytest.raises(ValueError, match=r"4 planes of \(8, 8\) px \(g, r, i, z\).*bands: \[i, r"):
+    with pytest.raises(
+        ValueError, match=r"4 planes of 8 x 8 px \(g, r, i, z\).*bands: \[g, r, i\]"
+    ):
         load()
-    with pytest.raises(ValueError, match=r"4 planes .*expected the bands u, g, r, named in the h"):
+    with pytest.raises(ValueError, match=r"4 planes .*: bands u must be named in the header"):
         load(bands="ugr")
 
 
@@ -166,7 +168,7 @@ def test_degenerate_axes_of_single_bands(tmp_path, load):
 def test_errors_and_masks_are_no_bands(tmp_path, load):
     images = {"SCI": bands(0.1)[0], "ERR": bands(0.2)[0], "DQ": bands(0.3)[0]}
     write_extensions(tmp_path / "sky" / "a.fits", **images)
-    with pytest.raises(ValueError, match=r"3 planes of \(8, 8\) px \(SCI, ERR, DQ\)"):
+    with pytest.raises(ValueError, match=r"3 planes of 8 x 8 px \(SCI, ERR, DQ\).*\[i, r, g\]"):
         load()
     galaxies = load(bands=["VIS"])
     assert any("not read: further images (ERR, DQ)" in note for note in galaxies.notes)
@@ -190,7 +192,7 @@ def test_one_band_is_grey_as_a_choice(tmp_path, load):
     write(tmp_path / "sky" / "a.fits", cube[1])
     write(tmp_path / "cube" / "a.fits", cube, BANDS="grz")
     write(tmp_path / "files" / "a_r.fits", cube[1])
-    with pytest.raises(ValueError, match=r"one band: to show it in grey.* bands: \[r\]"):
+    with pytest.raises(ValueError, match=r"to show one band in grey.* bands: \[r\]"):
         load()
     galaxies = load(bands=["r"], image_size=24)
     assert (galaxies.images == galaxies.images[:, :1]).all() and galaxies.images.max() > 50
@@ -238,7 +240,7 @@ def test_four_bands_and_a_choice_of_three(tmp_path, load):
         (["a"], {"bands": "grr"}, r"bands must be three different bands"),
         (["a"], {"bands": ["g", "r"]}, r"bands must be three different bands"),
         (["a"], {"band_weights": [1.0, 2.0]}, r"band_weights must be three numbers"),
-        (["a"], {}, r"a.fits \(1 planes of \(8, 8\) px .*expected three bands of one size"),
+        (["a"], {}, r"a.fits \(1 plane of 8 x 8 px .*expected three bands of one size"),
         ([], {}, r"no FITS files found"),
     ],
 )

@@ -576,6 +576,8 @@ def test_folders_around_the_classes_are_descended(tmp_path, load, above):
         (["train/a/1.png", "test/2.png", "3.png"], "splits, images beside them are not"),
         (["train/a/1.png", "train/2.png", "test/3.png"], "outside the class folders: train/2.png;"),
         (["a/1.png", "b/2.png", "c.txt/x.txt"], "no images in class c.txt"),
+        (["58/587.png", "59/590.png"], "58, 59 are the beginnings of the ids, not classes"),
+        (["J10/J101-00.png", "J11/J110+01.png"], "J10, J11 are the beginnings of the ids"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, names, message):
@@ -586,6 +588,33 @@ def test_folders_that_are_refused(tmp_path, names, message):
             images(tmp_path / "m", name)
     with pytest.raises(ValueError, match=message):
         sources.folder(tmp_path / "m")
+
+
+@pytest.mark.parametrize("names", [["10/10_1.png", "11/11_2.png"], ["a/a1.png", "b/b1.png"]])
+def test_names_may_begin_with_their_class(tmp_path, names):
+    for name in names:
+        images(tmp_path / "m", name)
+    assert len(sources.folder(tmp_path / "m").classes) == 2
+
+
+def test_a_refusal_names_the_table_that_lies_there(tmp_path):
+    images(tmp_path / "m", "x/1.png")
+    table = write(tmp_path / "m" / "my.tsv", "id\tlabel\n")
+    with pytest.raises(ValueError, match=f"add labels: {table}. Without"):
+        sources.folder(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("1.fits.gz", "1 .fits.gz; FITS images are read by name: fits"),
+        ("a.zip", "1 .zip; give the zip itself"),
+    ],
+)
+def test_a_source_without_images_says_what_is_there(tmp_path, name, way):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"no images found; expected .*; found .*{way}"):
+        sources.images(tmp_path)
 
 
 def test_a_part_of_a_split_without_classes_is_unlabelled(tmp_path, load):

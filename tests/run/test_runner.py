@@ -555,3 +555,23 @@ def test_the_grammar_of_web_addresses_is_not_compiled_and_may_be_imported_later(
     with execute_module.without("wave"), pytest.raises(ImportError):
         import wave
     import wave  # noqa: F401
+
+
+@pytest.mark.parametrize("line", ["raise ValueError(why)", "int(text)"])
+def test_of_an_error_of_ours_only_the_message_is_printed(tmp_path, line):
+    """A bug has its cell and traceback, too."""
+    source = Path(execute_module.__file__)
+    trace = [
+        "-" * 75,
+        f"File {source}:70, in find(root)",
+        f"---> 70     {line}",
+        "ValueError: flat",
+    ]
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "flat", "traceback": trace}
+    code = {"cell_type": "code", "source": "load()", "metadata": {}, "execution_count": 1}
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}}
+    path = tmp_path / "notebook.ipynb"
+    path.write_text(json.dumps(notebook | {"cells": [code | {"outputs": [error]}]}))
+    why = execute_module.failure(path, ValueError("flat"))["why"]
+    assert (why == "in code cell 1: flat") == line.startswith("raise")
+    assert "int(text)" not in line or ("load()" in why and "int(text)" in why)
