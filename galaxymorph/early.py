@@ -16,11 +16,16 @@ MAPS = ("gradcam", "gradcam++", "hirescam", "layercam", "occlusion", "centred", 
 
 
 def check_run(name: str | None) -> None:
-    """Refuse a `--run` that is not a name, before anything else."""
-    if name is not None and (why := project.misnamed(name)):
+    """Refuse a `--run` that is not a name, and wrong bounds, before anything else."""
+    why = f"--run: {wrong}" if name is not None and (wrong := project.misnamed(name)) else ""
+    try:
+        project.bounds()
+    except ValueError as error:
+        why = str(error)
+    if why:
         from galaxymorph.run.params import ParamsError
 
-        raise ParamsError([f"--run: {why}"])
+        raise ParamsError([why])
 
 
 def check_paths(

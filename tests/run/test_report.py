@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -186,7 +187,8 @@ def test_the_report_loads_nothing_and_links_what_is_there(run):
         inside = [link[1:] for link in reader.links if link.startswith("#")]
         assert all(f'id="{name}"' in text for name in inside)
         files = [link for link in reader.links if not link.startswith("#")]
-        assert all((page.parent / link).is_file() for link in files)
+        assert all(re.fullmatch(r"[\w./%~-]+", link) for link in files)  # encoded
+        assert all((page.parent / unquote(link)).is_file() for link in files)
     links = Reader(path.read_text()).links
     assert {link for link in links if "seed=" in link} == {
         "net/seed=0/notebook.html",
