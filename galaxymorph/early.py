@@ -28,6 +28,20 @@ def check_run(name: str | None) -> None:
         raise ParamsError([why])
 
 
+def run_of(path: Path, overrides: Sequence[str]) -> str:
+    """Return the name of the run in a params file, of which nothing else is checked."""
+    from galaxymorph.run import params
+
+    document, problems = params.read(path), params.Problems(path.name)
+    for text in overrides:
+        params.override(document, text, problems)
+    if why := project.misnamed(document.get("run")):
+        problems.add("run", why)
+    if problems.found:
+        raise params.ParamsError(problems.found)
+    return document["run"]
+
+
 def check_paths(
     *, model: Path, images: Sequence[Path] | None, out: Path, **options: Any
 ) -> dict[str, Any]:

@@ -63,7 +63,9 @@ class Result:
         try:
             return pd.read_csv(path) if self.has(path.name) else None
         except (ValueError, csv.Error) as error:
-            warnings.warn(f"{path}: not a valid table: {error}; it is ignored", stacklevel=2)
+            warnings.warn(
+                f"{path}: not a valid table: {str(error).strip()}; it is ignored", stacklevel=2
+            )
             return None
 
     @property

@@ -2,6 +2,7 @@
 
 import gzip
 import inspect
+import re
 import unicodedata
 import zipfile
 from collections import Counter
@@ -552,16 +553,15 @@ def test_a_column_that_may_be_a_split_is_one_if_its_cells_are(tmp_path):
     assert labels.label(found("ab"), file, None).split == {}
 
 
-@pytest.mark.parametrize("below", ["", "field/"])
-def test_splits_below_the_classes_mean_the_same_as_above(tmp_path, below):
+def test_splits_below_the_classes_mean_the_same_as_above(tmp_path):
     parts = {"train": range(5), "valid": (5, 6), "test": (7, 8, 9)}
     places = [(part, c, n) for part, numbers in parts.items() for c in "ab" for n in numbers]
-    first = images(tmp_path / "m", *(f"{part}/{c}/{below}{c}{n}.png" for part, c, n in places))
-    second = images(tmp_path / "k", *(f"{c}/{part}/{below}{c}{n}.png" for part, c, n in places))
+    first = images(tmp_path / "m", *(f"{part}/{c}/{c}{n}.png" for part, c, n in places))
+    second = images(tmp_path / "k", *(f"{c}/{part}/{c}{n}.png" for part, c, n in places))
     above, under = sources.folder(first), sources.folder(second)
     assert under.split == above.split and under.labels == above.labels
     assert Counter(under.split.values()) == {"train": 10, "val": 4, "test": 6}
-    next(second.glob("b/test/**/b9.png")).rename(second / "b" / "b9.png")
+    (second / "b" / "test" / "b9.png").rename(second / "b" / "b9.png")
     with pytest.raises(ValueError, match="k: folders a/train, .* named like splits, but not all"):
         sources.folder(second)
 
@@ -789,7 +789,7 @@ def test_a_child_above_its_parent_in_one_row_is_refused(tmp_path):
     sums = (
         f"{columns} of g4 sum to {votes[4, where].sum():.3g}, after {tree.reached(votes)[4][6]:.3g}"
     )
-    said = f"votes must be cumulative.* Neither fits GalaxyID g4: {re.escape(sums)}. Debiased.*: divide"
+    said = f"votes must be cumulative.* Neither fits GalaxyID g4: {re.escape(sums)}. Debiased"
     with pytest.raises(ValueError, match=said):
         galaxy_zoo.read_votes(*votes_file(tmp_path / "q.csv", votes))
 

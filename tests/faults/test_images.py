@@ -207,20 +207,21 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, side, kin
 
 def test_the_bound_of_pixels_is_an_option_and_part_of_the_cache_key(tmp_path, monkeypatch):
     """A picture that was left out under one bound is read under another, with the same files."""
+    root = tmp_path / "mine"
     for name in "ab":
-        (tmp_path / name).mkdir()
+        (root / name).mkdir(parents=True)
         for n in range(3):
             pixels = np.random.default_rng(n).integers(0, 200, (8, 8, 3), np.uint8)
-            Image.fromarray(pixels).resize((40, 40)).save(tmp_path / name / f"{name}{n}.png")
-    galaxy().resize((80, 80)).save(tmp_path / "a" / "large.png")
-    options = {"image_size": 8, "root": tmp_path, "cache": tmp_path / "cache", "on_bad": "skip"}
+            Image.fromarray(pixels).resize((40, 40)).save(root / name / f"{name}{n}.png")
+    galaxy().resize((80, 80)).save(root / "a" / "large.png")
+    options = {"image_size": 8, "root": root, "cache": tmp_path / "cache", "on_bad": "skip"}
     monkeypatch.setenv(project.RAISED, "megapixels=0.005")
     few = load("folder", **options)
     assert len(few) == 6 and "80 x 80 px: cut out" in " ".join(few.notes)
     monkeypatch.setenv(project.RAISED, "table_mb=7, megapixels=0.0064")
     assert len(load("folder", **options)) == 7
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as Pillow's, which knows no option
-    assert read_image(str(tmp_path / "a" / "large.png"))[0].size == (80, 80)
+    assert read_image(str(root / "a" / "large.png"))[0].size == (80, 80)
 
 
 @pytest.mark.parametrize("text", ["pixels=3", "megapixels", "megapixels=-1", "table_mb=nan", "1"])
