@@ -111,12 +111,6 @@ def make_plan(
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
-    for place, block in {"": document, **document}.items():  # before signatures load torch
-        given = block.get("galaxies") if isinstance(block, dict) else None
-        for option, why in params.missing(given):
-            problems.add(f"{place}.galaxies.{option}".strip("."), why)
-    if problems.found:
-        raise ParamsError(problems.found)
     names = [name for name in document if name not in RESERVED]
     wrong = [(key, name) for key, given in asked.items() for name in given]
     wrong = [(key, name) for key, name in wrong if name.split("/")[0] not in names]
