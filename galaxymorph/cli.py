@@ -100,9 +100,9 @@ def tune(*, params: Path | None, overrides: list[str], run: str | None, **option
     return _failed(search.tune(plan, **options, out=sys.stdout))
 
 
-def report(*, run: str | None, **options: Any) -> int:
+def report(*, run: str | None, params: Path | None = None, overrides: Sequence[str] = ()) -> int:
     """Show the comparison, and write results/RUN/index.html."""
-    name = run or _plan(run=None, **options).run
+    name = run or early.run_of(params or project.root() / "params.yaml", overrides)
     folder = project.run_folder(name)
     if not folder.is_dir():  # before pandas is imported
         raise FileNotFoundError(f"{folder}: run {name!r} has no steps yet; run one first")

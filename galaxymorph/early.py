@@ -21,11 +21,30 @@ COMMON += ("n_galaxies", "survey_seed", "n_classes")
 
 
 def check_run(name: str | None) -> None:
-    """Refuse a `--run` that is not a name, before anything else."""
-    if name is not None and (why := project.misnamed(name)):
+    """Refuse a `--run` that is not a name, and wrong bounds, before anything else."""
+    why = f"--run: {wrong}" if name is not None and (wrong := project.misnamed(name)) else ""
+    try:
+        project.bounds()
+    except ValueError as error:
+        why = str(error)
+    if why:
         from galaxymorph.run.params import ParamsError
 
-        raise ParamsError([f"--run: {why}"])
+        raise ParamsError([why])
+
+
+def run_of(path: Path, overrides: Sequence[str]) -> str:
+    """Return the name of the run in a params file, of which nothing else is checked."""
+    from galaxymorph.run import params
+
+    document, problems = params.read(path), params.Problems(path.name)
+    for text in overrides:
+        params.override(document, text, problems)
+    if why := project.misnamed(document.get("run")):
+        problems.add("run", why)
+    if problems.found:
+        raise params.ParamsError(problems.found)
+    return document["run"]
 
 
 def check_paths(

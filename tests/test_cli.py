@@ -494,6 +494,15 @@ def alive(pid):
         ("similar --model params.yaml --images none --galaxy a", "none does not exist"),
         ("predict --model params.yaml --images galaxymorph", "galaxymorph: no images found"),
         ("gradcam --model params.yaml --galaxy a", "params.yaml: not a valid model file"),
+        ("run --only cn", "--only: unknown step 'cn' (did you mean cnn?)"),
+        ("run -s moco.training.epocs=3", "moco.training.epocs: train.fit has no such option (did"),
+        ("run -s cnn.views.zoom=big", 'cnn.views.zoom: expected a number, found "big"'),
+        ("run -s galaxies.n_galaxy=3", "load has no such option (did you mean n_galaxies?)"),
+        ("run -s galaxies.sky=dark", "galaxies.sky: expected auto or none or border"),
+        ("run -s cnn.galaxies.root=nowhere", "cnn.galaxies.root: "),
+        ("tune cnn -s cnn.training.learning_rate=fast", "learning_rate: expected a number"),
+        ("report --run ../x", "--run: expected a name of letters"),
+        ("report -s run=none-yet", "run 'none-yet' has no steps yet"),
     ],
 )
 def test_a_wrong_path_or_question_is_refused_before_torch_is_imported(arguments, message):

@@ -43,7 +43,8 @@ def simulated(
         for key in ("images", "votes", "ids", "volunteers"):
             np.save(folder / f"{key}.npy", np.asarray(getattr(survey, key)))
 
-    folder = entry(cache, [n_galaxies, image_size, survey_seed, code(mock)], write)
+    size = n_galaxies * 3 * image_size**2
+    folder = entry(cache, [n_galaxies, image_size, survey_seed, code(mock)], write, needed=size)
     votes, classes = np.load(folder / "votes.npy"), galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
@@ -156,7 +157,10 @@ def decoded(
         found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
-    folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
+    # files that are too large are left out
+    inputs["bounds"] = [project.bounds()[name] for name in ("megapixels", "image_mb")]
+    write = partial(cutouts.decode, found.read, size=image_size)
+    folder = entry(cache, inputs, write, needed=len(found.ids) * 3 * image_size**2)
     images, remarks, seen = cutouts.opened(folder)
     if problem := looks.unusable(seen, found.names):
         raise ValueError(f"{problem}. {fits.advice(found, seen)}" if found.propose else problem)

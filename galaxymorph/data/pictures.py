@@ -15,6 +15,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, UnidentifiedImageError
 
+from galaxymorph.project import bounded, bounds
+
 FORMATS = {  # all that are opened, and the endings of their files; the content decides
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -24,8 +26,6 @@ FORMATS = {  # all that are opened, and the endings of their files; the content 
     "GIF": (".gif",),
 }
 IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
-MEGAPIXELS = 50  # of one image
-MEGABYTES = 500  # of one file, unpacked
 DAMAGED = "a JPEG file that is damaged inside: part of the picture is lost"
 
 LEFT_OUT = "left out: "
@@ -37,21 +37,26 @@ File = tuple[Image.Image, str]  # the same for an image file not yet decoded
 def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
     """Open an image file of one of `FORMATS`, perhaps in a zip; `cutouts.cutout` decodes it.
 
-    Raises `ValueError` for other files, more than `MEGAPIXELS`, and pages that may be bands."""
+    Raises `ValueError` for other files, too large ones (`project.BOUNDS`), and pages that may be
+    bands."""
     size = archive.getinfo(file).file_size if archive else regular(file)
-    if size > MEGABYTES * 1e6:
-        raise ValueError(f"{size / 1e6:,.0f} MB; {_limit('MEGABYTES', MEGABYTES)}")
+    if more := bounded("image_mb", size / 1e6):
+        raise ValueError(f"{size / 1e6:,.1f} MB; {more}")
     return image_of(archive.read(file) if archive else Path(file).read_bytes())
 
 
 def image_of(content: bytes) -> File:
     """Open an encoded image of one of `FORMATS`; see `read_image`."""
+    most = bounds()["megapixels"] * 1e6
+    if most > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow's own limit; it warns above
+        Image.MAX_IMAGE_PIXELS = int(most)
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
     except UnidentifiedImageError as error:
         raise ValueError(f"not a valid image: expected {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"too many pixels; {_limit('MEGAPIXELS', MEGAPIXELS)}") from error
+        check_size(int(re.findall(r"\d+", str(error))[0]))
+        raise ValueError(str(error)) from error
     check_size(*image.size)
     return image, _further(image)
 
@@ -71,15 +76,10 @@ def regular(file: str) -> int:
 
 
 def check_size(*shape: int) -> None:
-    """Raise `ValueError` for more than `MEGAPIXELS`."""
-    if math.prod(shape) > MEGAPIXELS * 1e6:
+    """Raise `ValueError` for an image of more pixels than `project.BOUNDS` allow."""
+    if more := bounded("megapixels", math.prod(shape) / 1e6):
         sides = " x ".join(f"{side:,}" for side in shape)
-        raise ValueError(f"{sides} px; {_limit('MEGAPIXELS', MEGAPIXELS)}")
-
-
-def _limit(name: str, value: int) -> str:
-    what = f"at most {value} {name.lower()} are read"
-    return f"{what}: cut out the galaxy, or raise {__name__}.{name}"
+        raise ValueError(f"{sides} px: cut out the galaxy; {more}")
 
 
 def left_out(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:

@@ -2,12 +2,12 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from galaxymorph.data.pictures import check_size, regular
@@ -20,8 +20,12 @@ warnings.filterwarnings("ignore", module="astropy.io.fits")
 LETTERS = "ugrizy"  # bands that file names and headers are searched for
 BLUEST_FIRST = ("u", "g", "vis", "r", "i", "z", "y", "j", "h", "k", "ks")  # bands of known order
 
+MARKS = (-99, -999, -9999, -99.99, -999.99, -1e30, 1e30, 1e20)  # usual marks of missing pixels
+SOME = 4  # pixels of the same value
+
 Names = str | Sequence[str] | None
 Bands = Float[ndarray, "band height width"]
+Plane = Shaped[ndarray, "height width"]
 
 
 def names_of(bands: Names) -> list[str] | None:
@@ -63,6 +67,7 @@ def light_of(
         remarks = [*remarks, f"bands differ by a pixel: cut to {width} x {height} px"]
     tops = [((h - height) // 2, (w - width) // 2) for h, w in shapes]
     cut = [p[y : y + height, x : x + width] for p, (y, x) in zip(planes, tops, strict=True)]
+    remarks = [*remarks, *dict.fromkeys(odd for each in cut for odd in undeclared(each))]
     light = np.stack(cut).astype(float)
     if not np.isfinite(light).any():
         raise ValueError("all pixels are missing")
@@ -74,6 +79,29 @@ def light_of(
     if 0 < len(empty) < len(light):
         remarks = [*remarks, f"band {listing(empty)}, counted from the bluest, is 0 everywhere"]
     return light, remarks
+
+
+def undeclared(plane: Plane) -> Iterator[str]:
+    """Remark on a lowest or highest value that may stand for missing or clipped pixels.
+
+    Either it is a usual mark (`MARKS`) or in some pixels, and further from all others than three
+    times their distance from the median, or 2 % to 50 % of the pixels have it, five times as many
+    as the next value. Counts, stars and noise look like neither; 0 is left to `_hole`."""
+    values = plane[np.isfinite(plane)]
+    for low in (True, False):
+        value = (values.min() if low else values.max()) if values.size else 0
+        same = values == value
+        count, rest = np.count_nonzero(same), values[~same]
+        if not value or not rest.size or (count < SOME and value not in MARKS):
+            continue
+        near = float(rest.min() if low else rest.max())
+        reach, share = abs(near - float(np.median(rest))), count / values.size
+        apart = abs(float(value) - near) > 3 * reach > 0
+        if apart:
+            yield f"pixels of {value:g}, far from all others: if they are missing, set them to NaN"
+        elif 0.02 <= share <= 0.5 and count >= 5 * np.count_nonzero(rest == near):
+            which = "lowest" if low else "highest"
+            yield f"many pixels of {value:g}, the {which} value: clipped, or missing (set to NaN)?"
 
 
 def fill(bands: Bands) -> tuple[Bands, float]:
@@ -160,9 +188,13 @@ def _planes(
 
 def _pixels(hdu: Any) -> ndarray:
     try:
-        return np.asarray(hdu.data)
+        data = np.asarray(hdu.data)
     except ValueError as error:  # of NumPy, if pixels are lacking
         raise OSError(str(error)) from error
+    blank = hdu.header.get("BLANK")  # astropy ignores it unless pixels are integers
+    return (
+        data if blank is None or data.dtype.kind != "f" else np.where(data == blank, np.nan, data)
+    )
 
 
 def _unread(names: Iterable[str]) -> str:

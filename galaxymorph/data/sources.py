@@ -35,9 +35,9 @@ def folder(
 ) -> Found:
     """Find images of any size in one subfolder per class, or anywhere with a table of `labels`.
 
-    Folders such as train, val and test above the class folders are the split of the galaxies; one
-    of them without class folders is unlabelled. A single folder around all others is left out. Both
-    are noted. A zip is read like the folder in it.
+    Folders such as train, val and test above or directly below the class folders are the split of
+    the galaxies; one above them without class folders is unlabelled. A single folder around all
+    others is left out. Both are noted. A zip is read like the folder in it.
 
     Args:
         labels, id_column, label_column: see `labels.label`; subfolders are then no classes.
@@ -50,6 +50,7 @@ def folder(
     paths = [tuple(re.split(r"[/\\]", name))[root.is_file() : -1] for name in found.names]
     above = Path(os.path.commonpath(["/".join(path) for path in paths])).parts
     homes = {id: path[len(above) :] for id, path in zip(found.ids, paths, strict=True)}
+    homes = _split_first(homes)
     found.split = _split_folders(homes, root) if any(homes.values()) else {}
     if labels is not None:
         return label(found, labels, class_names, id_column=id_column, label_column=label_column)
@@ -86,6 +87,9 @@ def _classes(
     if all(re.search(r"\d\d$", home[0]) and _begins(id, home[0]) for id, home in homes.items()):
         what = f"folders {listing(dict.fromkeys(home[0] for home in homes.values()), 3)}"
         raise ValueError(f"{root}: {what} are the beginnings of the ids, not classes{expected}")
+    if parts := ["/".join(home) for home in deep if len(home) > 1 and split_named(home[1])]:
+        what = f"folders {listing(parts)} are named like splits, but not all images are in one"
+        raise ValueError(f"{root}: {what}; move or rename some")
     note = f"subfolders that count for their class: {listing('/'.join(home) for home in deep)}"
     found.notes += [note] * bool(deep)
     return {id: home[0] for id, home in homes.items()}
@@ -94,6 +98,14 @@ def _classes(
 def _begins(id: str, folder: str) -> bool:
     """Return whether an id is a longer number, or name and number, than a folder's name."""
     return id.startswith(folder) and id[len(folder) :][:1].isdigit()
+
+
+def _split_first(homes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Put splits above classes: `round/train/7.jpg` means the same as `train/round/7.jpg`."""
+    below = all(len(home) > 1 and split_named(home[1]) for home in homes.values())
+    if not below or any(split_named(home[0]) for home in homes.values()):
+        return {**homes}
+    return {id: (home[1], home[0], *home[2:]) for id, home in homes.items()}
 
 
 def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, str]:

@@ -19,18 +19,18 @@ import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.learning.architectures import SMALLEST
 
-LARGEST = 4096  # side of an image in px
+SIDES = f"{SMALLEST} to {project.BOUNDS['image_size']:,} px, or image_size in {project.RAISED}"
 
 
 def _encoder(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(name := value.get("name"), str):
         return False
     new = not name.endswith(".safetensors") and not name.startswith("pretrained/")
-    return new and not {"weights", "freeze"} & set(value) and _side(value.get("size") or LARGEST)
+    return new and not {"weights", "freeze"} & set(value) and _side(value.get("size") or SMALLEST)
 
 
 def _side(value: Any) -> bool:
-    return type(value) is int and SMALLEST <= value <= LARGEST
+    return type(value) is int and SMALLEST <= value <= project.bounds()["image_size"]
 
 
 def _cutout(value: Any) -> bool:
@@ -45,7 +45,7 @@ def _texts(value: Any) -> bool:
 # entries of a header: their check, and what is expected
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoder": (_encoder, "the name and options of an encoder"),
-    "image_size": (_side, f"{SMALLEST} to {LARGEST:,} px"),
+    "image_size": (_side, SIDES),
     "cutout": (_cutout, "a mapping with a positive crop in px, or null"),
     "classes": (lambda v: _texts(v) and 0 < len(v) == len(set(v)), "names, each once"),
     "answers": (lambda v: v == [*galaxy_zoo_tree.COLUMNS], "the 37 answers of the Galaxy Zoo tree"),

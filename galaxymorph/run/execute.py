@@ -159,7 +159,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
 
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
-            project.write_json(said / "progress.json", f"cell {next(started)}/{cells}")
+            project.write_json(said / "progress.json", f"cell {next(started)}/{cells}", flush=False)
 
     papermill.execute_notebook(
         notebook,
