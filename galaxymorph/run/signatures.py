@@ -63,7 +63,8 @@ def written(path: str) -> Found | None:
     found = _made(((each.arg, each.annotation) for each in (*positional, *of.kwonlyargs)), tree)
     if of.kwarg is None:
         return found, _nothing
-    others = list(filter(None, map(written, _sources(tree, module))))
+    sources = [*_sources(module), f"{module}.decoded"]
+    others = list(filter(None, map(written, sources)))
     for option, each in (pair for more, _ in others for pair in more.items()):
         differs = option in found and found[option].annotation != each.annotation
         found[option] = each.replace(annotation=ANY) if differs else each
@@ -95,16 +96,24 @@ def _source(module: str) -> ast.Module | None:
     return ast.parse(path.read_text(encoding="utf-8")) if there else None
 
 
-def _sources(tree: ast.Module | None, module: str) -> list[str]:
-    """Return the dotted paths of the functions that take the options of the others."""
+def _sources(module: str, name: str = "SOURCES") -> list[str]:
+    """Return the dotted paths of the functions in a dict of a module, or in dicts in it."""
+    tree = _source(module)
     body = tree.body if tree else []
     places = dict(pair for node in body for pair in imports(node))
+
+    def path(node: ast.expr) -> str:
+        first, *rest = ast.unparse(node).split(".")
+        return ".".join([places.get(first, f"{module}.{first}"), *rest])
+
+    found = []
     for node in body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "SOURCES":
-            names = [ast.unparse(each).split(".") for each in getattr(node.value, "values", ())]
-            names.append(["decoded"])
-            return [".".join([places.get(n, f"{module}.{n}"), *rest]) for n, *rest in names]
-    return []
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
+            assert isinstance(node.value, ast.Dict)
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                place, _, inner = path(value).rpartition(".")
+                found += [path(value)] if key else _sources(place, inner)
+    return found
 
 
 def _made(pairs: Any, tree: ast.Module | None) -> Parameters:
