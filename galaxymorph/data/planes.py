@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
@@ -118,6 +117,8 @@ def _planes(
 
     Without `hdu` this is the first image; `single`: nothing else is looked at. Otherwise further
     images of the same size (up to a pixel) are planes, too, if the first one has a single plane."""
+    from astropy.io import fits  # slow to import
+
     regular(file)
     try:
         content: Any  # uint would ignore BLANK

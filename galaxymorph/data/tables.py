@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from astropy.table import Table
 
 from galaxymorph.project import existing
 from galaxymorph.text import clean, is_empty, listing, plain_id, read_cells
@@ -121,6 +120,8 @@ def _separated(text: str) -> tuple[str, str]:
 
 
 def _from_astropy(file: Path, kind: str, choose: Choose) -> pd.DataFrame:
+    from astropy.table import Table  # slow to import
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

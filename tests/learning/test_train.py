@@ -10,14 +10,9 @@ from torch import nn
 
 from galaxymorph import pixels
 from galaxymorph.learning import augment, device, state, train
-from galaxymorph.learning.classifier import (
-    DNN,
-    Classifier,
-    balanced_weights,
-    linear_probe,
-    nearest_neighbours,
-)
+from galaxymorph.learning.classifier import DNN, Classifier, balanced_weights
 from galaxymorph.learning.encoders import encoder
+from galaxymorph.learning.probes import linear_probe, nearest_neighbours
 
 
 class Bright(nn.Module):
