@@ -20,6 +20,7 @@ from galaxymorph.text import listing
 
 # name, size in bytes, modification time and a hash of a sample of the bytes of a file
 Stamp = tuple[str, int, int, str]
+ENDING = re.compile(r"\.(fits?(\.\w+)?|\w+)$", re.IGNORECASE)
 SMALL, PIECE = 2**16, 2**12  # bytes: files that are hashed whole, and the pieces of larger ones
 
 
@@ -82,9 +83,8 @@ def without_ending(name: str) -> str:
 
     Folders are left out, also those that an old Windows program put before a backslash in a name;
     accents are composed (NFC), as systems spell the same name in two ways."""
-    name = re.split(r"[/\\]", name)[-1]
-    name = re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
-    return unicodedata.normalize("NFC", name)
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return unicodedata.normalize("NFC", ENDING.sub("", name))
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:
