@@ -293,6 +293,9 @@ def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    for limit, has in (("AVX2", False), ("avx512_core_bf16", True), ("ALL", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert device.has_bf16(cpu) == has
     with pytest.raises(ValueError, match="fp16"):
         device.autocast("fp16", cpu)
 
