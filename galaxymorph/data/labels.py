@@ -20,7 +20,6 @@ from galaxymorph.text import clean, is_empty, listing, unknown
 
 Names = Sequence[str] | Mapping[Any, str | None] | None
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
-UNSEEN = re.compile(r"[\s_'\"`]+")
 SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 # Usual names of columns, in lower case without blanks and punctuation.
 IDS = {re.sub(r"\W|_", "", name) for name in text.IDS} | {
@@ -304,7 +303,7 @@ def _alike(what: str, names: Iterable[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     words = {"true": "1", "false": "0"}
     for name in names:
-        key = UNSEEN.sub("", name.casefold())
+        key = re.sub(r"[\s_'\"`]+", "", name.casefold())
         groups.setdefault(words.get(key, key), []).append(name)
     pairs = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
     return [f"{what} that differ only in spelling: {listing(pairs)}"] * bool(pairs)

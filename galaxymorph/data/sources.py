@@ -96,9 +96,8 @@ def _check_filled(root: Path, paths: Sequence[tuple[str, ...]], depth: int) -> N
     """Raise `ValueError` for folders without images, down to the class folders in this depth."""
     filled = {path[:n] for path in set(paths) for n in range(len(path) + 1)}
     parents = [Path(root, *path) for path in sorted(filled) if len(path) <= depth]
-    below = [os.scandir(parent) for parent in parents if parent.is_dir()]
-    folders = [Path(each) for entries in below for each in entries if each.is_dir()]
-    below = sorted(each.relative_to(root) for each in folders)
+    below = [each for top in parents if top.is_dir() for each in os.scandir(top) if each.is_dir()]
+    below = sorted(Path(each).relative_to(root) for each in below)
     names = [each for each in below if each.name[0] != "." and each.name != "__MACOSX"]
     if empty := [str(each) for each in names if each.parts not in filled]:
         raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")
