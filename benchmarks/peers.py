@@ -115,8 +115,8 @@ def zoobot(folder: Path, options: argparse.Namespace, task: str) -> Rates:
     view = get_galaxy_transform(config)
     how = {"batch_size": options.batch_size, "num_workers": options.workers}
     how |= {"train_transform": view, "test_transform": view}
-    few = catalog[:2]
-    module = CatalogDataModule(["label"], None, catalog, few, few, **how)
+    how |= {"train_catalog": catalog, "val_catalog": catalog[:2], "test_catalog": catalog[:2]}
+    module = CatalogDataModule(["label"], **how)
     network = getattr(models, options.network)()
     network.num_features, network.fc = network.fc.in_features, nn.Identity()
     learner = FinetuneableZoobotClassifier(
