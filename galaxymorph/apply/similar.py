@@ -14,7 +14,6 @@ from galaxymorph.apply.stream import BATCH, Remark, Say, Values, compute, progre
 from galaxymorph.data.found import without_ending
 from galaxymorph.escape import csv_text, slug
 from galaxymorph.learning import saved
-from galaxymorph.plots.galaxies import examples
 
 
 def similar(
@@ -57,6 +56,8 @@ def similar(
         raise ValueError(f"{galaxy!r} is the only galaxy; nothing to compare it with")
 
     project.write(table_file, csv_text(table, number="%.6f"))
+    from galaxymorph.plots.galaxies import examples  # matplotlib is slow to import
+
     near = zip(table["id"], table["similarity"], strict=True)
     titles = [f"{galaxy}\nquery", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
     figure = examples(read(found, [galaxy, *table["id"]]), titles, columns=7)

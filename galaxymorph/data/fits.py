@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from astropy.visualization import make_lupton_rgb
 from jaxtyping import Bool
 from numpy import ndarray
 
@@ -157,6 +156,8 @@ def read(
         light = light - np.median(light[:, _border(light)], axis=1)[:, None, None]
     blue, green, red = light[[0, 0, 0] if len(light) == 1 else [0, 1, 2], ::-1]  # first row: lowest
     stretched = {"stretch": STRETCH if stretch is None else stretch, "Q": Q}
+    from astropy.visualization import make_lupton_rgb  # slow to import
+
     with np.errstate(divide="ignore", invalid="ignore"):  # where all bands are 0, it returns 0
         rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
     return rgb, "; ".join(remarks)

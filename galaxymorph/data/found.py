@@ -25,6 +25,7 @@ SPLITS: tuple[str, ...] = get_args(Split)
 SPELLINGS = {name: name for name in SPLITS}
 SPELLINGS |= {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
 SPELLINGS |= {"testing": "test", "unlabeled": "unlabelled"}
+ENDING = re.compile(r"\.(fits?(\.\w+)?|\w+)$", re.IGNORECASE)
 SMALL, PIECE = 2**16, 2**12  # bytes: files that are hashed whole, and the pieces of larger ones
 
 
@@ -105,9 +106,8 @@ def without_ending(name: str) -> str:
 
     Folders are left out, also those that an old Windows program put before a backslash in a name;
     accents are composed (NFC), as systems spell the same name in two ways."""
-    name = re.split(r"[/\\]", name)[-1]
-    name = re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
-    return unicodedata.normalize("NFC", name)
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return unicodedata.normalize("NFC", ENDING.sub("", name))
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:

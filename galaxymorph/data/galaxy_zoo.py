@@ -45,10 +45,7 @@ def galaxy_zoo(
     votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
     labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
     found = replace(
-        found,
-        labels=dict(zip(found.ids, labels, strict=True)),
-        classes=classes,
-        votes=votes,
+        found, labels=dict(zip(found.ids, labels, strict=True)), classes=classes, votes=votes
     )
     if test := _part(root, "images_test_rev1"):
         found = join(found, sources.images(test), test.name)

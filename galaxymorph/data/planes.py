@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
@@ -55,10 +54,8 @@ def light_of(
         planes, remarks = _chosen(*_planes(files[0], hdu), wanted)
     else:
         parts = [_planes(file, hdu, single=True) for file in files]
-        planes, remarks = (
-            [part[0][0] for part in parts],
-            [each for part in parts for each in part[2]],
-        )
+        planes = [part[0][0] for part in parts]
+        remarks = [each for part in parts for each in part[2]]
     shapes = [plane.shape for plane in planes]
     height, width = (min(shape[axis] for shape in shapes) for axis in (0, 1))
     if any(shape[0] - height > 1 or shape[1] - width > 1 for shape in shapes):
@@ -120,8 +117,7 @@ def fill(bands: Bands) -> tuple[Bands, float]:
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        # Slow to import (0.5 s) and rarely needed.
-        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans  # slow
 
         kernel = Gaussian2DKernel(2)
         smooth = [interpolate_replace_nans(band, kernel, boundary="extend") for band in filled]
@@ -155,6 +151,8 @@ def _planes(
 
     Without `hdu` this is the first image; `single`: nothing else is looked at. Otherwise further
     images of the same size (up to a pixel) are planes, too, if the first one has a single plane."""
+    from astropy.io import fits  # slow to import
+
     regular(file)
     try:
         content: Any  # uint would ignore BLANK

@@ -47,8 +47,9 @@ def folder(
         ValueError: missing or empty class folders, images outside them or all of them deeper, a
             single class, duplicate ids, or labels that `labels.label` rejects."""
     found = images(root)
-    paths = [tuple(re.split(r"[/\\]", name))[root.is_file() : -1] for name in found.names]
-    above = Path(os.path.commonpath(["/".join(path) for path in paths])).parts
+    below = slice(int(root.is_file()), -1)
+    paths = [tuple(name.replace("\\", "/").split("/")[below]) for name in found.names]
+    above = Path(os.path.commonpath(["/".join(path) for path in set(paths)])).parts
     homes = {id: path[len(above) :] for id, path in zip(found.ids, paths, strict=True)}
     homes = _split_first(homes)
     found.split = _split_folders(homes, root) if any(homes.values()) else {}
@@ -122,10 +123,10 @@ def _split_folders(homes: Mapping[str, Sequence[str]], root: Path) -> dict[str, 
 
 def _check_filled(root: Path, paths: Sequence[tuple[str, ...]], depth: int) -> None:
     """Raise `ValueError` for folders without images, down to the class folders in this depth."""
-    filled = {path[:n] for path in paths for n in range(len(path) + 1)}
+    filled = {path[:n] for path in set(paths) for n in range(len(path) + 1)}
     parents = [Path(root, *path) for path in sorted(filled) if len(path) <= depth]
-    below = [each for parent in parents if parent.is_dir() for each in sorted(parent.iterdir())]
-    below = [each.relative_to(root) for each in below if each.is_dir()]
+    below = [each for top in parents if top.is_dir() for each in os.scandir(top) if each.is_dir()]
+    below = sorted(Path(each).relative_to(root) for each in below)
     names = [each for each in below if each.name[0] != "." and each.name != "__MACOSX"]
     if empty := [str(each) for each in names if each.parts not in filled]:
         raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")

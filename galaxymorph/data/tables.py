@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from astropy.table import Table
 
 from galaxymorph.project import bounded, bounds, existing
 from galaxymorph.text import clean, is_empty, listing, plain_id, read_cells
@@ -134,6 +133,8 @@ def _separated(text: str) -> tuple[str, str]:
 
 
 def _from_astropy(file: Path, kind: str, choose: Choose) -> pd.DataFrame:
+    from astropy.table import Table  # slow to import
+
     content = _bytes(file)
     try:
         with warnings.catch_warnings():

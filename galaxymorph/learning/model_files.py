@@ -189,18 +189,19 @@ def filled(
 ) -> Model:
     """Make the model that a header describes, with the weights of its file.
 
-    Shapes are compared first, on the device "meta" which needs no memory, because a header may
-    describe a model of any size. Raises `ValueError` that names the file if it cannot be made."""
+    With options of size, a header may describe a model of any size: it is first made on the device
+    "meta", which needs no memory. Raises `ValueError` that names the file if it cannot be made."""
     try:
-        if not header["encoder"]["name"].startswith("timm/"):  # these have no options of size
-            with torch.device("meta"):
-                wanted = {name: tuple(value.shape) for name, value in make().state_dict().items()}
-            found = {name: tuple(value.shape) for name, value in state.items()}
-            for name in wanted | found:
-                if found.get(name) != wanted.get(name):
-                    shapes = f"{name} has the shape {found.get(name)}, expected {wanted.get(name)}"
-                    raise ValueError(f"the weights do not match the model in the header: {shapes}")
-        model = make()
+        sized = not {"channels", "latent", "image_size"}.isdisjoint(header["encoder"])
+        with torch.device("meta" if sized else "cpu"):
+            model = make()
+        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        for name in wanted | found:
+            if found.get(name) != wanted.get(name):
+                shapes = f"{name} has the shape {found.get(name)}, expected {wanted.get(name)}"
+                raise ValueError(f"the weights do not match the model in the header: {shapes}")
+        model = make() if sized else model
         model.load_state_dict(state)
     except Exception as error:  # of many types, for options of any type
         raise ValueError(f"{path}: not a valid model file: {error}") from error

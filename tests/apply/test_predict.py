@@ -612,3 +612,27 @@ def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
     with pytest.raises(ValueError, match="galaxy '2' cannot be read: crop of 90 px"):
         similar.similar(model, [galaxies], "2", out=tmp_path, crop=90)
     assert list(tmp_path.glob("similar*")) == []
+
+
+# What takes long to import and is not needed to predict classes of JPEG files.
+HEAVY = {"astropy", "h5py", "matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo"}
+START = """
+import sys
+from galaxymorph.cli import main
+from galaxymorph.learning.encoders import encoder
+model, images, out = sys.argv[1:]
+assert main(["predict", "--model", model, "--images", images, "--out", out]) == 0
+print(*sys.modules)
+encoder("resnet18")
+print(*sys.modules)
+"""
+
+
+def test_predict_starts_without_what_it_does_not_need(models, galaxies, tmp_path):
+    arguments = [str(models[0] / "classes.safetensors"), str(galaxies), str(tmp_path / "p.csv")]
+    command = [sys.executable, "-c", START, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    own, with_torchvision = done.stdout.splitlines()[-2:]
+    assert not (HEAVY | {"torchvision"}) & set(own.split())
+    assert not HEAVY & set(with_torchvision.split())
+    assert "torchvision" in with_torchvision.split()

@@ -382,3 +382,11 @@ def test_a_block_of_xception_is_what_figure_5_draws():
         torch.nn.functional.conv2d(cells, weight["shortcut.0.weight"], stride=2) / (1 + 1e-5) ** 0.5
     )
     torch.testing.assert_close(block(cells), deep + short, rtol=1e-4, atol=1e-4)
+
+
+def test_a_module_to_import_later_is_imported_by_a_call(monkeypatch):
+    later = encoders._Later("colorsys")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    function = later.rgb_to_hsv
+    assert "colorsys" not in sys.modules
+    assert function(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)

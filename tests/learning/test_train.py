@@ -10,14 +10,9 @@ from torch import nn
 
 from galaxymorph import pixels
 from galaxymorph.learning import augment, device, state, train
-from galaxymorph.learning.classifier import (
-    DNN,
-    Classifier,
-    balanced_weights,
-    linear_probe,
-    nearest_neighbours,
-)
+from galaxymorph.learning.classifier import DNN, Classifier, balanced_weights
 from galaxymorph.learning.encoders import encoder
+from galaxymorph.learning.probes import linear_probe, nearest_neighbours
 
 
 class Bright(nn.Module):
@@ -298,6 +293,9 @@ def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    for limit, has in (("AVX2", False), ("avx512_core_bf16", True), ("ALL", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert device.has_bf16(cpu) == has
     with pytest.raises(ValueError, match="fp16"):
         device.autocast("fp16", cpu)
 
