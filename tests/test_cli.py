@@ -1,4 +1,4 @@
-"""The command line from outside. Takes about 45 s: it starts Python and three kernels."""
+"""The command line from outside. It starts Python and three kernels."""
 
 import json
 import shutil

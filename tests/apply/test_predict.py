@@ -212,7 +212,9 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(
+    "batch_size", [1, 3, 64, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5))]
+)
 def test_predictions_stay_with_their_ids(models, galaxies, tmp_path, two_threads, batch_size):
     """A published project began its ids anew with each batch. Here the files come in any order, in
     two parts, from a list."""

@@ -304,7 +304,7 @@ def test_nothing_piles_up():
 
     use(4)
     before = left()
-    use(100)
+    use(20)
     assert left() == before
 
 

@@ -1,5 +1,4 @@
-"""Toy notebooks through the real runner: kernels, processes, signals. Takes about 60 s on two
-cores."""
+"""Toy notebooks through the real runner: kernels, processes, signals."""
 
 import io
 import json
