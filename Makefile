@@ -15,8 +15,8 @@ run: .venv/run  ## train, evaluate, compare and render on the mock survey
 test: lint  ## lint, types, tests, every notebook at toy size
 	$(PYTEST)
 
-test-fast: .venv/dev  ## for the loop of a developer: no notebooks, no other processes
-	$(PYTEST) -m "not notebook and not process and not slow"
+test-fast: .venv/dev  ## for the loop of a developer
+	$(PYTEST) -m "not notebook and not long and not slow" --ignore tests/faults
 
 test-library: .venv/dev
 	$(PYTEST) -m "not notebook"

@@ -55,7 +55,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert cli.main(["run", "--run", "mine", "-s", "a.scale=1.5"]) == 0
     said = capsys.readouterr().out
@@ -223,7 +223,7 @@ def predicted(skill, seed, n=48):
     )
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     tables = {
         (name, seed): predicted(skill, seed)
@@ -394,7 +394,7 @@ def test_similar_writes_a_table_and_a_picture(galaxies, capsys):
     assert len(Path("near/similar_2.csv").read_text().splitlines()) == 4
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_sigterm_stops_like_ctrl_c(project):
     """What a scheduler sends, here to what ignores Ctrl-C, as a shell's background job does. The
     notebook would sleep on."""

@@ -244,6 +244,7 @@ QUICK = {(1, 1.0), (5, 0.9), (20, 0.99), (100, 0.9)}
         for p in (0.9, 0.99, 1.0)
     ],
 )
+@pytest.mark.long
 def test_intervals_of_few_galaxies_cover_the_truth(n, p):
     """Two equal classes, right with probability p, whatever the confidence: accuracy, balanced
     accuracy, recall and F1 are then p; and the AUC, of confidences 1 and 0, is too."""

@@ -156,7 +156,7 @@ def alive(pid):
         return False
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_a_run_from_nothing_to_nothing_left_to_do(project):
     """Kernels side by side (each waits for another), the current interpreter in the project's
     folder, skipping, and what makes a job due again."""
@@ -218,7 +218,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert done_changed(plan, plan.jobs[3]) == "new"
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_failures_stay_with_themselves(project):
     plan = make_plan(
         project,
@@ -281,7 +281,7 @@ def test_failures_stay_with_themselves(project):
     assert compared == {"closed": None, "forgetful": None, "nan": None, "dying": None, "good": 0.5}
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     make_plan(project, good={}, waiting={"trouble": "wait"}, late={})
     process = subprocess.Popen(
@@ -421,7 +421,7 @@ Step(run, step).metrics({"same": json.dumps(same[:-1]), "own": json.dumps(own), 
 
 
 @pytest.mark.skipif(not warm.SAFE, reason="forking is unsafe on this system")
-@pytest.mark.process
+@pytest.mark.long
 def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(project, monkeypatch):
     parameters = 'run = "toy"\nstep = "a"\nseed: int = 0'
     notebook = project / "notebooks" / "03_alone.ipynb"
@@ -536,7 +536,7 @@ def test_why_a_job_has_failed(handle):
     assert (handle.failure(), handle.unavailable()) == (why["why"], "no network")
 
 
-@pytest.mark.process
+@pytest.mark.long
 def test_the_grammar_of_web_addresses_is_not_compiled_and_may_be_imported_later():
     code = "import sys; from galaxymorph.run import execute; print('rfc3987_syntax' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
