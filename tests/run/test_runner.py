@@ -237,7 +237,7 @@ def test_failures_stay_with_themselves(project):
     folder = project / "results" / "toy"
     (folder / "closed").mkdir(parents=True)
     (folder / "closed" / "metrics.json").write_text('{"accuracy": 1.0}')  # of an earlier execution
-    (folder / "closed" / "done.json").write_text('{"seconds": 1, "fingerprints": {}}')
+    (folder / "closed" / "done.json").write_text('{"seconds": 1.0, "fingerprints": {}}')
     (folder / "forgetful").mkdir(parents=True)
     (folder / "forgetful" / "plot.png").write_bytes(b"old")
     outcome, said = execute(plan, jobs=3)
