@@ -212,7 +212,10 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(
+    "batch_size", [1, 3, 64, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5))]
+)
+@pytest.mark.long
 def test_predictions_stay_with_their_ids(models, galaxies, tmp_path, two_threads, batch_size):
     """A published project began its ids anew with each batch. Here the files come in any order, in
     two parts, from a list."""
@@ -506,6 +509,7 @@ def interrupted(models, galaxies, out, monkeypatch):
         ("votes", {"average_orientations": True}, "average_orientations"),
     ],
 )
+@pytest.mark.long
 def test_a_changed_run_starts_anew(models, galaxies, tmp_path, monkeypatch, name, options, changed):
     out, said = tmp_path / "out.csv", []
     interrupted(models, galaxies, out, monkeypatch)

@@ -764,6 +764,7 @@ def votes_file(file: Path, table: np.ndarray) -> tuple[Path, Found]:
 
 @quick
 @given(per_question())
+@pytest.mark.long
 def test_both_conventions_of_votes_give_the_same(tmp_path, fractions):
     cumulative = tree.cumulative(fractions)
     known, noted = galaxy_zoo.read_votes(*votes_file(tmp_path / "k.csv", cumulative))

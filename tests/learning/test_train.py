@@ -41,8 +41,9 @@ def bright_and_dark(n: int, seed: int = 0):
 
 
 def small_classifier(seed: int = 0, **options) -> Classifier:
+    """With BatchNorm and two stages."""
     torch.manual_seed(seed)
-    return Classifier(encoder("resnet18"), classes=2, **options)
+    return Classifier(encoder("cnn", channels=[8, 16]), classes=2, **options)
 
 
 def test_a_learner_with_nothing_but_a_loss_is_trained_and_reported():
@@ -498,7 +499,7 @@ def test_without_a_monitor_the_last_epoch_is_kept():
 
 
 def test_early_stages_learn_slower_by_the_layer_decay():
-    learner = small_classifier()
+    learner = Classifier(encoder("resnet18"), classes=2)
     adamw = state.optimiser(
         learner, "adamw", learning_rate=1e-3, layer_decay=0.5, weight_decay=0.05
     )
@@ -520,7 +521,7 @@ def test_early_stages_learn_slower_by_the_layer_decay():
 
 
 def test_features_are_those_of_eval_mode_in_the_order_of_the_galaxies():
-    network = encoder("resnet18").train()
+    network = encoder("cnn", channels=[8, 16]).train()
     images, _ = bright_and_dark(5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     features = train.embed(network, images, batch_size=2, precision="fp32")
