@@ -11,7 +11,6 @@ Without --images, mock galaxies of 424 px are written as JPEG files first.
 
 import argparse
 import itertools
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from throughput import machine
 
 from galaxymorph.apply import stream as source
 from galaxymorph.apply.images import find
 from galaxymorph.data import cutouts
 from galaxymorph.data.found import take
 from galaxymorph.data.mock import survey
-from galaxymorph.learning import classifier, device, encoders, model_files, saved, train
+from galaxymorph.learning import classifier, encoders, model_files, saved, train
 
 
 def rate(work: Callable[[], object], n: int) -> float:
@@ -107,14 +107,7 @@ def main() -> None:
         "--memory", type=int, metavar="N", help="only predict N files and print the memory used"
     )
     options = parser.parse_args()
-    where = device.device()
-    processor = (
-        torch.cuda.get_device_name()
-        if where.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    print(f"{versions}, {processor}, bf16: {device.has_bf16(where)}")
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         images = options.images
         if images is None:

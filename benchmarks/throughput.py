@@ -12,7 +12,7 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ from galaxymorph.learning import augment, classifier, device, encoders, moco, tr
 Limit = Callable[
     [Any, torch.Tensor, torch.Tensor, int], float
 ]  # learner, batch, targets, steps -> images per second
+
+# as in notebooks/05_moco
+VIEWS = augment.Views(zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03)
 
 
 def limit(model: torch.nn.Module, batch: torch.Tensor, labels: torch.Tensor, steps: int) -> float:
@@ -57,20 +60,18 @@ def contrast_limit(
     return steps * len(batch) / (time.perf_counter() - start)
 
 
-def compare(
-    name: str,
+def turns(
     learner: torch.nn.Module,
     measure: Limit,
     options: argparse.Namespace,
     *,
+    images: torch.Tensor,
     classes: int,
     **settings: Any,
-) -> None:
-    """Print the rates of limit and pipeline, timed in alternation; targets are below `classes`."""
+) -> Iterator[tuple[float, float]]:
+    """Yield the rates of limit and pipeline, timed in alternation; targets are below `classes`."""
     where = device.device()
-    n = options.steps * options.batch_size
-    images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
-    targets = torch.arange(n) % classes
+    targets = torch.arange(len(images)) % classes
     learner.to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     resident = (
         device.to_float(images[: options.batch_size], where),
@@ -87,7 +88,21 @@ def compare(
         **settings,
     )
     next(rows)  # warm-up
-    pairs = [(measure(learner, *resident, options.steps), row["images_per_second"]) for row in rows]
+    for row in rows:
+        yield measure(learner, *resident, options.steps), row["images_per_second"]
+
+
+def compare(
+    name: str,
+    learner: torch.nn.Module,
+    measure: Limit,
+    options: argparse.Namespace,
+    **settings: Any,
+) -> None:
+    """Print the rates of limit and pipeline on random images."""
+    n = options.steps * options.batch_size
+    images = torch.randint(0, 256, (n, 3, options.size, options.size), dtype=torch.uint8)
+    pairs = [*turns(learner, measure, options, images=images, **settings)]
     limits, pipeline = zip(*pairs, strict=True)
     kept = sorted(b / a for a, b in pairs)
     print(
@@ -95,6 +110,18 @@ def compare(
         f"{statistics.median(pipeline):.0f} images/s, {statistics.median(kept):.1%} of the limit "
         f"(median of {len(kept)} turns, {kept[0]:.1%} to {kept[-1]:.1%})"
     )
+
+
+def machine() -> str:
+    """Describe versions, processor and whether bfloat16 is used."""
+    where = device.device()
+    processor = (
+        f"CPU ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+    )
+    if where.type == "cuda":
+        processor = torch.cuda.get_device_name()
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{versions}, {processor}, bf16: {device.has_bf16(where)}"
 
 
 def main() -> None:
@@ -108,14 +135,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="batches per turn")
     parser.add_argument("--turns", type=int, default=7)
     options = parser.parse_args()
-    where = device.device()
-    processor = (
-        torch.cuda.get_device_name()
-        if where.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    print(f"{versions}, {processor}, bf16: {device.has_bf16(where)}")
+    print(machine())
     mock_survey(64, image_size=options.size)  # warm-up
     start = time.perf_counter()
     n_mock = len(mock_survey(2000, image_size=options.size).ids)
@@ -126,15 +146,12 @@ def main() -> None:
         torch.manual_seed(0)
         model = classifier.Classifier(encoders.encoder(name), classes=4)
         compare(name, model, limit, options, classes=4, views=augment.Views())
-    views = augment.Views(
-        zoom=0.4, shift=0.1, brightness=0.4, colour=0.2, blur=1.0, noise=0.03
-    )  # as in notebooks/05_moco
     for name in options.moco:
         torch.manual_seed(0)
         n = options.steps * options.batch_size
         model = moco.MoCo(
             encoders.encoder(name),
-            views=views,
+            views=VIEWS,
             galaxies=n,
             steps=options.steps * (options.turns + 1),
             queue=n // 2,

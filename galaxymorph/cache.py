@@ -18,7 +18,7 @@ CHECKSUMS = "checksums.json"  # of the files of an entry, by name
 PAGE, BLOCK = 4096, 2**23  # bytes
 
 
-def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
+def entry(folder: Path, inputs: object, write: Callable[[Path], None], *, needed: int = 0) -> Path:
     """Return the folder of one entry; create it with `write(folder)` if there is no sound one.
 
     A process that needs an entry waits while another one makes it.
@@ -27,6 +27,7 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
         folder: parent folder of all entries of one kind.
         inputs: everything that the entry depends on, JSON-serialisable.
         write: function that writes the entry's files into the given folder.
+        needed: bytes of these files, if known: a full disk is noticed before they are made.
 
     Warns: an entry is damaged and has been made again.
     """
@@ -39,7 +40,7 @@ def entry(folder: Path, inputs: object, write: Callable[[Path], None]) -> Path:
         if damage:
             project.set_aside(final, f"the cache is damaged ({damage}) and is made again")
         if damage or not final.exists():
-            with project.replacing(final) as part:
+            with project.replacing(final, needed=needed) as part:
                 part.mkdir()
                 write(part)
                 sums = {file.name: checksum(file) for file in sorted(part.iterdir())}

@@ -73,7 +73,7 @@ def run(*, only: list[str], force: bool, jobs: int, show: bool, **options: Any) 
 
     if jobs < 1:
         raise ParamsError([f"--jobs {jobs}: at least 1"])
-    plan = _plan(**options, asked={"--only": only})
+    plan = _plan(**options, asked={"--only": only}, look=early.unreadable)
     if show:
         _list(plan, only)
         return 0
@@ -94,15 +94,15 @@ def tune(*, params: Path | None, overrides: list[str], run: str | None, **option
     if not importlib.util.find_spec("optuna"):
         extra = "the extra `search`: pip install -e '.[search]'"
         raise ParamsError([f"galaxymorph tune needs optuna, {extra}"])
-    plan = _plan(params, overrides, run, asked={"tune": options["steps"]})
+    plan = _plan(params, overrides, run, asked={"tune": options["steps"]}, look=early.unreadable)
     from galaxymorph.run import search
 
     return _failed(search.tune(plan, **options, out=sys.stdout))
 
 
-def report(*, run: str | None, **options: Any) -> int:
+def report(*, run: str | None, params: Path | None = None, overrides: Sequence[str] = ()) -> int:
     """Show the comparison, and write results/RUN/index.html."""
-    name = run or _plan(run=None, **options).run
+    name = run or early.run_of(params or project.root() / "params.yaml", overrides)
     folder = project.run_folder(name)
     if not folder.is_dir():  # before pandas is imported
         raise FileNotFoundError(f"{folder}: run {name!r} has no steps yet; run one first")
@@ -281,9 +281,12 @@ def build_model(**options: Any) -> int:
 
 
 def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
-    """List the images that were repaired or left out; return the exit status."""
-    for what, wanted in (("repaired", False), ("left out", True)):
+    """List remarks on images and those that were left out; return the exit status."""
+    for what, wanted in (("with remarks", False), ("left out", True)):
         rows = [f"\n  {name}: {why}" for name, why, left_out in remarks if left_out == wanted]
+        for each in [row for row in rows if row.startswith("\n  all images: ")]:
+            print(f"remark on {each[3:]}", file=sys.stderr)
+            rows.remove(each)
         if rows:
             rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
             print(f"images {what}: {len(rows):,}{''.join(rows[:MOST])}{rest}", file=sys.stderr)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
@@ -42,6 +43,15 @@ LIMITS = {  # of a machine: what happened, and what to do
 BUNDLED = Path(__file__).parent / "learning" / "assets" / "mock_cnn.safetensors"
 _swept = set[Path]()  # folders without leftovers
 
+BOUNDS = {  # of what is read, against files that fill the memory
+    "megapixels": 50,  # of one image
+    "image_mb": 500,  # of an image file, unpacked
+    "image_size": 4096,  # side of a model's images, in px
+    "table_mb": 1000,  # of a table, unpacked
+    "archive_mb": 1000,  # of a zip, unpacked, unless it shrank less than a hundred times
+}
+RAISED = "GALAXYMORPH_LIMITS"  # environment variable with other bounds
+
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a run or a step
 # a step, or one combination of a repeated step
 JOB = re.compile(rf"{NAME.pattern}(/[^/\\\s.][^/\\\x00-\x1f]*)?")
@@ -55,6 +65,34 @@ def misnamed(name: object) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         return f"expected a name of {LETTERS}, found {name!r}"
     return f"the name {name!r} is reserved; choose another" if name.lower() in RESERVED else ""
+
+
+def bounds() -> dict[str, int | float]:
+    """Return the bounds of what is read: `BOUNDS`, and others in the environment variable
+    GALAXYMORPH_LIMITS, such as "megapixels=200 table_mb=5000".
+
+    Raises `ValueError` for anything else in it."""
+    return BOUNDS | _given(os.environ.get(RAISED, ""))
+
+
+def _given(text: str) -> dict[str, int | float]:
+    found = dict[str, int | float]()
+    for pair in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else ():
+        name, _, number = pair.partition("=")
+        if name not in BOUNDS or not re.fullmatch(r"\d+(\.\d*)?([eE]\+?\d)?", number):
+            wanted = f"expected NAME=NUMBER, with {', '.join(BOUNDS)}"
+            raise ValueError(f"{RAISED}: {pair!r}: {wanted}, such as megapixels=200")
+        found[name] = float(number)
+    return found
+
+
+def bounded(name: str, size: int | float) -> str:
+    """Return how to raise a bound if `size` is above it; empty if it is not."""
+    if size <= bounds()[name]:
+        return ""
+    new = _given(os.environ.get(RAISED, "")) | {name: math.ceil(size)}
+    setting = " ".join(f"{key}={number:g}" for key, number in new.items())
+    return f"the limit is {name}={bounds()[name]:g}; to raise it, set {RAISED}='{setting}'"
 
 
 def run_folder(run: str) -> Path:
@@ -84,9 +122,13 @@ class NotWritten(OSError):
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into `NotWritten`, which names `path` and says what to do."""
+def writing(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn errors of the file system into `NotWritten`, which names `path` and says what to do.
+
+    If the bytes that are `needed` are known, a full disk is noticed before anything is written."""
     try:
+        if needed and 0 < free(path) < needed:  # some file systems say 0 for unknown
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         yield
     except OSError as error:
         number = error.errno
@@ -97,7 +139,7 @@ def writing(path: Path) -> Iterator[None]:
         elsewhere = not file.startswith(str(path.parent)) and not str(path).startswith(file)
         if elsewhere or number not in LIMITS or isinstance(error, NotWritten):
             raise
-        why, todo = _said(number, path)
+        why, todo = _said(number, path, needed)
         text = f"{path.parent}: cannot write {path.name}: {why}. {todo}"
         raise NotWritten(f"{text}. Nothing is lost: what was there before is unchanged") from error
 
@@ -113,11 +155,14 @@ def trouble(error: OSError) -> str:
     return f"{file}{why}. {todo}. Nothing is lost: finished results are kept"
 
 
-def _said(number: int, path: Path | None) -> tuple[str, str]:
+def _said(number: int, path: Path | None, needed: int = 0) -> tuple[str, str]:
     why, todo = LIMITS[number]
+    wanted = f"{needed / 1e6:,.1f} MB needed" if needed else ""
     if number in (errno.ENOSPC, errno.EDQUOT) and path:
-        why += f" ({free(path) / 1e6:,.0f} MB free)"
-    return why, todo
+        wanted = ", ".join(filter(None, [wanted, f"{free(path) / 1e6:,.1f} MB free"]))
+    elif number != errno.EFBIG:
+        wanted = ""
+    return f"{why} ({wanted})" if wanted else why, todo
 
 
 def free(path: Path) -> int:
@@ -160,23 +205,28 @@ def _alive(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, needed: int = 0, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there replaces `path` as a whole.
 
     Readers see the old or the new version, never a part, even after a power failure: files and
     their folder are flushed to the disk. After an error the old version stays. A folder made at
-    the temporary path becomes the folder `path`; a link at `path` stays a link."""
+    the temporary path becomes the folder `path`; a link at `path` stays a link.
+
+    Args:
+        needed: bytes that will be written, if known.
+        flush: whether it must survive a power failure, as all results must."""
     path = Path(os.path.realpath(path))
-    with writing(path):
+    with writing(path, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = temporary(path)
         try:
             yield partial
-            for each in (*partial.rglob("*"), partial):
+            for each in (*partial.rglob("*"), partial) if flush else ():
                 _flush(each)
             partial.replace(path)
             with contextlib.suppress(OSError):  # some file systems cannot flush folders
-                _flush(path.parent)
+                if flush:
+                    _flush(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             partial.unlink(missing_ok=True)
@@ -190,10 +240,11 @@ def _flush(path: Path) -> None:
         os.close(number)
 
 
-def write(path: Path, content: str | bytes | memoryview) -> None:
+def write(path: Path, content: str | bytes | memoryview, *, flush: bool = True) -> None:
     """Write a file as a whole (`replacing`), text in UTF-8."""
-    with replacing(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    content = content.encode() if isinstance(content, str) else content
+    with replacing(path, needed=memoryview(content).nbytes, flush=flush) as partial:
+        partial.write_bytes(content)
 
 
 class Locked(BlockingIOError):
@@ -245,9 +296,9 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
     """Write a JSON file atomically, with arrays as lists and other unknown types as text."""
-    write(path, json.dumps(value, indent=2, default=plain) + "\n")
+    write(path, json.dumps(value, indent=2, default=plain) + "\n", flush=flush)
 
 
 def plain(value: Any) -> Any:

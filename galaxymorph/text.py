@@ -7,10 +7,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 IDS = ("id", "galaxyid", "galaxy_id", "asset_id", "objid", "object_id", "dr7objid", "dr8objid")
 EMPTY = ("", "nan", "na", "n/a", "null", "none", "<na>", "--")  # cells without a value
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 WHITE = "[\\s\u200b\ufeff]+"  # also no-break spaces and what has no width
 
 
@@ -19,6 +21,13 @@ def clean(cell: str) -> str:
     if cell.isascii():
         return cell.strip()
     return re.sub(f"^{WHITE}|{WHITE}$", "", unicodedata.normalize("NFC", cell))
+
+
+def value_of(cell: str) -> str:
+    """Return the label that a cell stands for: numbers in one spelling, without `.0` or zeros."""
+    cell = clean(cell)
+    number = cell.replace("\N{MINUS SIGN}", "-")
+    return f"{Decimal(number).normalize() + 0:f}" if NUMBER.fullmatch(number) else cell
 
 
 def is_empty(cell: str) -> bool:
@@ -107,6 +116,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 def unknown(thing: str, word: object, known: Iterable[str]) -> str:
     """Return `unknown split 'tets'; did you mean 'test'? Known: train, val, test`."""
     known = list(known)
-    found = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    found = [each for each in known if each.lower() == str(word).lower()]
+    found += difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
     hint = f"; did you mean {found[0]!r}?" if found else "."
-    return f"unknown {thing} {word!r}{hint} Known: {', '.join(known)}"
+    return f"unknown {thing} {word!r}{hint} Known: {listing(known, 40)}"

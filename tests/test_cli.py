@@ -1,5 +1,6 @@
-"""The command line from outside. Takes about 45 s: it starts Python and three kernels."""
+"""The command line from outside. It starts Python and three kernels."""
 
+import inspect
 import json
 import shutil
 import signal
@@ -55,6 +56,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.long
 def test_run_changes_what_is_said_and_tells_where_it_ends(project, capsys):
     assert cli.main(["run", "--run", "mine", "-s", "a.scale=1.5"]) == 0
     said = capsys.readouterr().out
@@ -148,6 +150,50 @@ def test_the_kinds_of_maps_are_known_without_torch():
     assert (*gradcam.METHODS, *gradcam.CONTROLS) == early.MAPS
 
 
+def test_the_options_of_galaxies_are_known_without_torch():
+    from galaxymorph.data import load, ways
+
+    of_sources = {
+        name for each in ways.FILES.values() for name in inspect.signature(each).parameters
+    }
+    assert (
+        inspect.signature(load.load).parameters.keys() - of_sources == {*early.COMMON} - of_sources
+    )
+    assert {*load.SOURCES} == {*ways.FILES, "simulated"}
+
+
+@pytest.mark.parametrize(
+    ("galaxies", "found"),
+    [
+        ({"name": "folder", "root": "flat"}, [("root", "no class folders")]),
+        ({"name": "folder", "root": "flat", "labels": "some.csv"}, [("labels", "without a row")]),
+        ({"name": "folder", "root": "flat", "labels": "some.csv", "on_bad": "skip"}, []),
+        ({"name": "folder", "root": "flat", "label": "some.csv"}, []),  # left to the check of
+        ({"name": "folder", "root": "flat", "label_column": 3}, []),  # names and types
+        ({"name": "simulated"}, []),
+        ("simulated", []),
+        ({"name": "folder"}, []),
+        (None, []),
+    ],
+)
+def test_galaxies_are_looked_at_before_jobs(project, galaxies, found):
+    (project / "flat").mkdir()
+    for name in "abc":
+        (project / "flat" / f"{name}.png").touch()
+    (project / "some.csv").write_text("id,label\na,x\nb,y\n")
+    said = [*early.unreadable(galaxies)]
+    assert [option for option, _ in said] == [option for option, _ in found]
+    assert all(part in why for (_, why), (_, part) in zip(said, found, strict=True))
+
+
+def test_remarks_on_all_images_are_no_images(capsys):
+    remarks = [("all images", "stretch: 200", False), ("a.fits", "nearly black", False)]
+    assert cli._left_out([*remarks, ("b.fits", "broken", True)]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("remark on all images: stretch: 200\nimages with remarks: 1\n  a.fits: ")
+    assert said.endswith("images left out: 1\n  b.fits: broken\n")
+
+
 def test_module_and_script_are_one_thing(project):
     script = Path(sys.executable).with_name("galaxymorph")
     for start in ([sys.executable, "-m", "galaxymorph"], [script]):
@@ -222,6 +268,7 @@ def predicted(skill, seed, n=48):
     )
 
 
+@pytest.mark.long
 def test_compare_makes_the_table_of_files_from_anywhere(elsewhere, capsys):
     tables = {
         (name, seed): predicted(skill, seed)
@@ -392,6 +439,7 @@ def test_similar_writes_a_table_and_a_picture(galaxies, capsys):
     assert len(Path("near/similar_2.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.long
 def test_sigterm_stops_like_ctrl_c(project):
     """What a scheduler sends, here to what ignores Ctrl-C, as a shell's background job does. The
     notebook would sleep on."""
@@ -441,23 +489,33 @@ def alive(pid):
     return status.is_file() and "zombie" not in status.read_text()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("predict --model no.safetensors --images .", "no.safetensors: no such model file"),
-        ("predict --model params.yaml --images none", "none does not exist"),
-        ("similar --model params.yaml --images none --galaxy a", "none does not exist"),
-        ("gradcam --model params.yaml --galaxy a", "params.yaml: not a valid model file"),
-    ],
-)
-def test_a_wrong_path_or_question_is_refused_before_torch_is_imported(arguments, message):
-    code = "import sys; sys.modules['torch'] = None; from galaxymorph.cli import main; "
-    code += f"sys.exit(main({arguments.split()!r}))"
+def test_a_wrong_path_or_question_is_refused_before_torch_is_imported():
+    refused = {
+        "predict --model no.safetensors --images .": "no.safetensors: no such model file",
+        "predict --model params.yaml --images none": "none does not exist",
+        "similar --model params.yaml --images none --galaxy a": "none does not exist",
+        "predict --model params.yaml --images galaxymorph": "galaxymorph: no images found",
+        "gradcam --model params.yaml --galaxy a": "params.yaml: not a valid model file",
+        "run --only cn": "--only: unknown step 'cn' (did you mean cnn?)",
+        "run -s moco.training.epocs=3": "moco.training.epocs: train.fit has no such option (did",
+        "run -s cnn.views.zoom=big": 'cnn.views.zoom: expected a number, found "big"',
+        "run -s galaxies.n_galaxy=3": "load has no such option (did you mean n_galaxies?)",
+        "run -s galaxies.sky=dark": "galaxies.sky: expected auto or none or border",
+        "run -s cnn.galaxies.root=nowhere": "cnn.galaxies.root: ",
+        "tune cnn -s cnn.training.learning_rate=fast": "learning_rate: expected a number",
+        "report --run ../x": "--run: expected a name of letters",
+        "report -s run=none-yet": "run 'none-yet' has no steps yet",
+    }
+    code = "import sys; sys.modules['torch'] = None; from galaxymorph.cli import main\n"
+    code += f"for each in {list(refused)}: print(main(each.split()), '#', file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 2 and message in done.stderr
+    said = done.stderr.split("2 #\n")
+    assert len(said) == len(refused) + 1
+    for text, message in zip(said, refused.values(), strict=False):
+        assert message in text

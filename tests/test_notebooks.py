@@ -1,11 +1,10 @@
 """Every notebook executed by the runner, with params.yaml at toy size. (By hand:
 `test_by_hand.py`.)"""
 
+import io
 import json
-import os
 import shutil
-import subprocess
-import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree
+from galaxymorph import cli, galaxy_zoo_tree
 from galaxymorph.data.load import load
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.evaluation.predictions import read_predictions, read_votes
@@ -65,12 +64,11 @@ def votes(path: Path | str) -> pd.DataFrame:
     return read_votes(path).table()
 
 
-def galaxymorph(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # toy networks: see conftest.py
-    command = [sys.executable, "-m", "galaxymorph", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+def galaxymorph(folder: Path, *arguments: str) -> tuple[int, str]:
+    """The exit status of a command, and what it said. Its jobs share one fork server."""
+    said = io.StringIO()
+    with chdir(folder), redirect_stdout(said), redirect_stderr(said):
+        return cli.main(arguments), said.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +82,9 @@ def project(tmp_path_factory) -> Path:
     overrides = [
         word for key, value in TOY.items() for word in ("-s", f"{key}={json.dumps(value)}")
     ]
-    done = galaxymorph(folder, "run", "--jobs", "2", *overrides)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "printed.txt").write_text(done.stdout)
+    status, said = galaxymorph(folder, "run", "--jobs", "2", *overrides)
+    assert status == 0, said
+    (folder / "printed.txt").write_text(said)
     return folder
 
 
@@ -218,17 +216,13 @@ def test_a_leak_stops_a_run_and_names_the_galaxies(tmp_path):
         },
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
-    done = galaxymorph(tmp_path, "run")
-    assert done.returncode == 1
-    assert (
-        one in done.stdout
-        and other in done.stdout
-        and "classical: not executed, needs audit" in done.stdout
-    )
+    status, said = galaxymorph(tmp_path, "run")
+    assert status == 1
+    assert one in said and other in said and "classical: not executed, needs audit" in said
     page = (tmp_path / "results/leaky/index.html").read_text()
     assert "duplicates (leak" in page and one in page and other in page
-    done = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = galaxymorph(tmp_path, "run", "-s", "audit.allow=[duplicates]")
+    assert status == 0, said
 
 
 def test_every_method_is_tested_on_the_same_galaxies_and_ids_keep_their_labels(inside):
@@ -317,13 +311,13 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
         "compare": {"notebook": "12_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))  # JSON is YAML
-    done = galaxymorph(tmp_path, "run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = galaxymorph(tmp_path, "run")
+    assert status == 0, said
     table = pd.read_csv(tmp_path / "results/all/compare/table.csv").set_index("method").protocol
     assert table["frozen dnn"] == table["frozen knn"] == "frozen, transductive"
     assert table["frozen random_dnn"] == "frozen, random encoder"
     assert (
-        "frozen, transductive" in done.stdout
+        "frozen, transductive" in said
         and "transductive" in (tmp_path / "results/all/index.html").read_text()
     )
 
@@ -357,8 +351,8 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
         },
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
-    done = galaxymorph(tmp_path, "run", "--jobs", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = galaxymorph(tmp_path, "run", "--jobs", "2")
+    assert status == 0, said
     folder = tmp_path / "results/starts/transfer"
     table = pd.read_csv(folder / "table.csv").set_index("method")
     assert table.protocol.dropna().to_dict() == {
@@ -376,7 +370,7 @@ def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not
             table.accuracy[name] - table.accuracy["scratch"]
         )
     page = (tmp_path / "results/starts/index.html").read_text()
-    for text in (done.stdout, (folder / "summary.md").read_text(), page):
+    for text in (said, (folder / "summary.md").read_text(), page):
         assert "weights not available offline" in text
     state, _ = model_files.load(tmp_path / "models/starts/frozen.safetensors")
     before, _ = model_files.load(tmp_path / "models/starts/other.safetensors")
@@ -396,8 +390,8 @@ def test_classical_morphology_makes_its_rows_and_chooses_on_validation_galaxies(
         "compare": {"notebook": "12_compare"},
     }
     (tmp_path / "params.yaml").write_text(json.dumps(params))
-    done = galaxymorph(tmp_path, "run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = galaxymorph(tmp_path, "run")
+    assert status == 0, said
     table = pd.read_csv(tmp_path / "results/old/compare/table.csv").set_index("method")
     assert set(table.index) == {
         "majority",

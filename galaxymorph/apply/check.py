@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import yaml
@@ -18,27 +17,23 @@ from numpy import ndarray
 
 from galaxymorph import project
 from galaxymorph.apply.images import Cutouts, check_positive, find
-from galaxymorph.data import cutouts, fits, hdf5, looks
-from galaxymorph.data.found import Found, files_below, take
-from galaxymorph.data.galaxies import SPLITS
+from galaxymorph.data import cutouts, fits, looks, ways
+from galaxymorph.data.found import SPLITS, Found, take
 from galaxymorph.data.load import load
-from galaxymorph.data.pictures import IMAGES
 from galaxymorph.plots.pages import picture, render
 from galaxymorph.text import listing
 
 MOST, SAMPLE = 10_000, 2_000  # galaxies; of a larger set, a sample is decoded
+MOST_ROWS = 30  # of the table of classes that is printed
 LEAST = 50  # of each class in a sample
 EACH, TILE = 12, 96  # pictures in a row, and their side (px)
 MEASURED = 1_000  # images for histograms, and as many pictures to ask for their size
 BANDS = ("red", "green", "blue")
-KINDS = {
-    ".parquet": "parquet",
-    **dict.fromkeys(fits.ENDINGS, "fits"),
-    **dict.fromkeys(hdf5.ENDINGS, "table"),
-}
-KAGGLE = ("images_training_rev1", "images_training_rev1.zip")
 TOO_MANY = "{} of {} galaxies were decoded, spread over the set; a run decodes all."
-NO_LABELS = "no labels: read as `galaxymorph predict --images` does, or as an `unlabelled_root`"
+NO_LABELS = (
+    "images without labels: classify them with `galaxymorph predict`, or name them as "
+    "`unlabelled_root` of a labelled set. Add a table of labels by -s galaxies.labels=FILE"
+)
 
 Rows = Int[ndarray, " row"]
 
@@ -73,7 +68,7 @@ def check(
 ) -> bool:
     """Say what a data set holds, and write a page with examples; return whether it is usable.
 
-    `options` are those of `data.load`, or only a `root` whose kind is recognised (`kind_of`);
+    `options` are those of `data.load`, or only a `root` whose kind is recognised (`ways.kind_of`);
     without labels it is read as by `predict`. Of more than `MOST` galaxies a sample is decoded.
     Raises `ValueError` or `OSError` if nothing can be read."""
     if out.suffix.lower() != ".html":
@@ -81,7 +76,7 @@ def check(
     given = dict(options)
     if "name" not in given:
         root = Path(given.pop("root")).absolute()
-        given = kind_of(root) | given
+        given = ways.kind_of(root, labels="labels" in given) | given
     seen = with_labels(given) if "name" in given else without_labels(given)
     table = looks.look(seen.images)
     if not seen.errors and (bad := looks.unusable(table, seen.ids)):
@@ -89,9 +84,8 @@ def check(
     seen.remarks = noticed(seen.remarks, table, seen.ids, known=seen.errors)
     root = project.root() / Path(given.get("root", given.get("name", ""))).expanduser()
     if not seen.classes and (tables := sorted(root.glob("*.csv"))):
-        use = f"-s galaxies.name={given.get('name', 'folder')} -s galaxies.labels={tables[0]}"
         names = listing(table.name for table in tables)
-        seen.remarks.append(f"not read: {names}. If it has labels, {use}")
+        seen.remarks.append(f"not read: {names}. If it has labels, -s galaxies.labels={tables[0]}")
     if seen.is_sample:
         seen.remarks.insert(0, TOO_MANY.format(f"{len(seen.ids):,}", f"{seen.total:,}"))
     facts = facts_of(seen, given)
@@ -109,28 +103,6 @@ def noticed(
     before = "\n".join([*known, *notes])
     more = looks.sentences(table, ids)
     return [*notes, *(text for text in more if f"{text.partition(':')[0]}: " not in before)]
-
-
-def kind_of(root: Path) -> dict[str, Any]:
-    """Return the options of `data.load` for a path, without a `name` if it has no labels."""
-    every = IMAGES + tuple(KINDS)
-    files = [entry.path for entry in files_below(root, every)] if root.is_dir() else [str(root)]
-    pictures = [file for file in files if file.lower().endswith(IMAGES)]
-    tables = [file for file in files if file.lower().endswith(tuple(KINDS))]
-    name = next(
-        (KINDS[end] for end in KINDS for file in tables if file.lower().endswith(end)), None
-    )
-    if root.is_dir() and any((root / part).exists() for part in KAGGLE):
-        name = "galaxy_zoo"
-    elif pictures:
-        inside = root.is_dir() and all(Path(file).parent != root for file in pictures)
-        name = "folder" if inside else None
-    elif name == "fits" and not root.is_dir():
-        name = None
-    elif name == "table":
-        with hdf5.opened(h5py.File, Path(tables[0])) as content:
-            name = "galaxy10" if {"images", "ans"} <= set(content) else "table"
-    return {"name": name, "root": str(root)} if name else {"root": str(root)}
 
 
 def spread(n: int, most: int) -> Rows:
@@ -291,7 +263,9 @@ def lines(seen: Seen, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield from (f"{name}: {value}" for name, value in facts)
     header, rows = counted(seen)
     if rows:
-        yield pd.DataFrame(rows, columns=header).to_string(index=False)
+        yield pd.DataFrame(rows[:MOST_ROWS], columns=header).to_string(index=False)
+    if len(rows) > MOST_ROWS:
+        yield f"and {len(rows) - MOST_ROWS:,} more rows, which are on the page"
     for band in bands(seen.images):
         yield "{name}: median {median}, {black} at 0, {white} at 255".format(**band)
     yield from (f"error: {text}" for text in seen.errors)

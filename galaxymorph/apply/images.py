@@ -14,9 +14,10 @@ from tqdm import tqdm
 from galaxymorph import project
 from galaxymorph.data import cutouts, fits, parquet, sources
 from galaxymorph.data.found import Found, check_unique, files_below, stamp, take, without_ending
-from galaxymorph.data.pictures import IMAGES, LEFT_OUT, left_out, read_image
+from galaxymorph.data.pictures import IMAGES, LEFT_OUT, instead, left_out, read_image
 from galaxymorph.text import listing
 
+READABLE = IMAGES + fits.ENDINGS + parquet.ENDINGS
 Cutouts = UInt8[ndarray, "galaxy 3 size size"]
 
 
@@ -49,21 +50,29 @@ def find(paths: Sequence[Path], header: Mapping[str, Any], crop: int | None = No
     return take(Found(**joined), order)
 
 
+def check_readable(path: Path) -> None:
+    """Raise `ValueError` unless a path has an ending that is read, or holds such a file."""
+    if path.is_dir() and not any(files_below(path, READABLE)):
+        there = left_out((file.name for file in files_below(path, ("",))), READABLE)
+        wanted = f"expected files ending in {', '.join(READABLE)}"
+        raise ValueError(f"{path}: no images found; {wanted}{instead(there)}")
+    if not path.is_dir() and not path.name.lower().endswith((*READABLE, ".zip", ".csv")):
+        wanted = "a folder, a zip, a Parquet file, a CSV list of files, an image or a FITS cube"
+        raise ValueError(f"{path}: expected {wanted}")
+
+
 def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
-    readable = IMAGES + fits.ENDINGS + parquet.ENDINGS
+    check_readable(path)
     if path.is_dir():
         files = [*files_below(path, ("",))]
         kinds = {IMAGES: sources.images, fits.ENDINGS: partial(fits.find, **colour)}
         kinds[parquet.ENDINGS] = parquet.find
         present = [end for end in kinds if any(f.name.lower().endswith(end) for f in files)]
-        if not present:
-            wanted = f"expected files ending in {', '.join(readable)}"
-            raise ValueError(f"{path}: no images found; {wanted}")
         parts = [kinds[end](path) for end in present]
         for part in parts:
             part.names = [f"{path}/{name}" for name in part.names]
             part.notes = [note for note in part.notes if not note.startswith(LEFT_OUT)]
-        parts[0].notes += left_out((file.name for file in files), readable)
+        parts[0].notes += left_out((file.name for file in files), READABLE)
         return parts
     if path.suffix.lower() == ".zip":
         return [sources.images(path)]
@@ -71,11 +80,8 @@ def _found(path: Path, colour: dict[str, Any]) -> list[Found]:
         return [parquet.find(path)]
     if path.suffix.lower() == ".csv":
         listed = sources.listed(path)
-    elif path.name.lower().endswith(readable):
-        listed = {without_ending(path.name): path}
     else:
-        wanted = "a folder, a zip, a Parquet file, a CSV list of files, an image or a FITS cube"
-        raise ValueError(f"{path}: expected {wanted}")
+        listed = {without_ending(path.name): path}
     cubes = {id: file for id, file in listed.items() if file.name.lower().endswith(fits.ENDINGS)}
     others = {id: file for id, file in listed.items() if id not in cubes}
     names = [str(file) for file in others.values()]
@@ -97,6 +103,7 @@ def read(found: Found, ids: Sequence[str]) -> Cutouts:
     """Read cutouts of galaxies by id; raise `ValueError` for an unknown or unreadable one."""
     places, images = {id: row for row, id in enumerate(found.ids)}, []
     for id in tqdm(ids, unit=" pictures", disable=len(ids) < 500):
+        id = id if id in places else without_ending(id)
         if id not in places:
             near = listing(difflib.get_close_matches(id, found.ids, cutoff=0.0))
             known = f"{len(found.ids):,}; the nearest ids are {near}"

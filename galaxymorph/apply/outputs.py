@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from galaxymorph import project
 from galaxymorph.apply.stream import Values
@@ -50,6 +49,8 @@ def check_finite(values: Values, ids: Sequence[str], model: Path) -> None:
 
 def check_figure(path: Path) -> None:
     """Raise `ValueError` unless the ending of `path` is that of a format for figures."""
+    from matplotlib.figure import Figure  # slow to import
+
     formats = Figure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in formats:
         known = ", ".join(f".{name}" for name in formats)

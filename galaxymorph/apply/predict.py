@@ -17,7 +17,6 @@ import torch
 
 import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
-from galaxymorph.apply import gallery as galleries
 from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, progress, stream
@@ -116,6 +115,8 @@ def predict(
         files.journal.unlink(missing_ok=True)
     remarks = _remarks(made)
     if gallery:
+        from galaxymorph.apply import gallery as galleries  # matplotlib is slow to import
+
         try:
             say(str(galleries.write(out, found, remarks, model=model)))
         except ValueError as error:  # an image that has gone since

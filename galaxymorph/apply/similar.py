@@ -11,9 +11,9 @@ from galaxymorph import project
 from galaxymorph.apply import outputs
 from galaxymorph.apply.images import check_positive, find, read
 from galaxymorph.apply.stream import BATCH, Remark, Say, Values, compute, progress, stream
+from galaxymorph.data.found import without_ending
 from galaxymorph.escape import csv_text, slug
 from galaxymorph.learning import saved
-from galaxymorph.plots.galaxies import examples
 
 
 def similar(
@@ -41,6 +41,7 @@ def similar(
     outputs.check([table_file, picture], [model, *images])
     encoder: Any = learner.encoder
     how = {"average_orientations": average_orientations}
+    galaxy = galaxy if galaxy in found.ids else without_ending(galaxy)
     own = _unit(compute(encoder, read(found, [galaxy]), **how), [galaxy], model)[0]
     cosines, remarks = dict[str, float](), list[Remark]()
     batches = stream(encoder, found, batch_size=batch_size, **how)
@@ -55,6 +56,8 @@ def similar(
         raise ValueError(f"{galaxy!r} is the only galaxy; nothing to compare it with")
 
     project.write(table_file, csv_text(table, number="%.6f"))
+    from galaxymorph.plots.galaxies import examples  # matplotlib is slow to import
+
     near = zip(table["id"], table["similarity"], strict=True)
     titles = [f"{galaxy}\nquery", *(f"{id}\n{cosine:.3f}" for id, cosine in near)]
     figure = examples(read(found, [galaxy, *table["id"]]), titles, columns=7)

@@ -1,5 +1,6 @@
 """Find FITS images, group them by galaxy, and combine their bands into a colour picture."""
 
+import math
 import os
 import re
 import warnings
@@ -12,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from astropy.visualization import make_lupton_rgb
 from jaxtyping import Bool
 from numpy import ndarray
 
@@ -20,7 +20,7 @@ from galaxymorph import project
 from galaxymorph.data.found import Found, files_below, stamp, without_ending
 from galaxymorph.data.labels import Names as ClassNames
 from galaxymorph.data.labels import label
-from galaxymorph.data.pictures import RGB, left_out
+from galaxymorph.data.pictures import RGB, instead, left_out
 from galaxymorph.data.planes import LETTERS, Bands, Names, light_of, names_of, ordered
 from galaxymorph.text import listing
 
@@ -71,7 +71,8 @@ def find(
     files = [file for file in below if file.name.lower().endswith(ENDINGS)]
     notes = left_out((f.name for f in below if labels is None or f.name != labels.name), ENDINGS)
     if not files:
-        raise ValueError(f"{root}: no FITS files found; expected {', '.join(ENDINGS)}")
+        expected = f"expected {', '.join(ENDINGS)}"
+        raise ValueError(f"{root}: no FITS files found; {expected}{instead(notes)}")
     bands = bands if bands is None or isinstance(bands, str) else list(bands)
     colour = {"bands": bands, "hdu": hdu, "stretch": stretch, "Q": Q}
     colour |= {"band_weights": list(band_weights), "sky": sky}
@@ -155,7 +156,10 @@ def read(
         light = light - np.median(light[:, _border(light)], axis=1)[:, None, None]
     blue, green, red = light[[0, 0, 0] if len(light) == 1 else [0, 1, 2], ::-1]  # first row: lowest
     stretched = {"stretch": STRETCH if stretch is None else stretch, "Q": Q}
-    rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
+    from astropy.visualization import make_lupton_rgb  # slow to import
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all bands are 0, it returns 0
+        rgb = make_lupton_rgb(red, green, blue, minimum=0, **stretched)  # pyright: ignore[reportArgumentType]
     return rgb, "; ".join(remarks)
 
 
@@ -172,8 +176,7 @@ def propose(read: Sequence[Any], colour: dict[str, Any]) -> dict[str, Any]:
     `high` is the 99.5th percentile of the weighted light, `level` the median of its outermost
     pixels; medians over `SAMPLE` galaxies. The sky is subtracted (`border`) if it is more than 5
     times its noise and 5 % of the percentile. The stretch is 0.3 times the percentile above the
-    sky, in one digit. For nanomaggies that is about 0.5; `STRETCH` itself is kept if it differs by
-    less than five times. Returns these four."""
+    sky, see `_near_usual`. Returns these four."""
     own, measured = {key: colour[key] for key in ("bands", "hdu", "band_weights")}, []
     for each in read[:: -(-len(read) // SAMPLE)]:
         try:
@@ -188,9 +191,20 @@ def propose(read: Sequence[Any], colour: dict[str, Any]) -> dict[str, Any]:
             measured.append((level, high, abs(level) > max(5 * noise, 0.05 * (high - level))))
     level, high, bright = np.median(np.array(measured or [(0, 0, 0)], float), axis=0).tolist()
     sky = ("border" if bright > 0.5 else "none") if colour["sky"] == "auto" else colour["sky"]
-    best = float(f"{0.3 * (high - (level if sky == 'border' else min(level, 0.0))):.0e}")
-    best = STRETCH if STRETCH / 5 < best < 5 * STRETCH or not best else best
+    best = _near_usual(0.3 * (high - (level if sky == "border" else min(level, 0.0))))
     return {"stretch": colour["stretch"] or best, "sky": sky, "level": level, "high": high}
+
+
+def _near_usual(best: float) -> float:
+    """Return `STRETCH`, usual for nanomaggies, if `best` is within five times of it.
+
+    From there to 25 times it moves towards `best`, on a logarithmic scale, and then is `best`: so
+    data that hardly differ never get pictures that do. In three digits."""
+    if not best > 0:
+        return STRETCH
+    away = math.log(best / STRETCH, 5)
+    moved = math.copysign(min(max(2 * abs(away) - 2, 0.0), abs(away)), away)
+    return float(f"{STRETCH * 5**moved:.2e}")
 
 
 def is_settled(colour: dict[str, Any]) -> bool:

@@ -8,18 +8,24 @@ import unicodedata
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 from galaxymorph.data.pictures import RGB, File
-from galaxymorph.text import listing
+from galaxymorph.text import listing, unknown
 
 # name, size in bytes, modification time and a hash of a sample of the bytes of a file
 Stamp = tuple[str, int, int, str]
+Split = Literal["train", "val", "test", "unlabelled"]
+SPLITS: tuple[str, ...] = get_args(Split)
+SPELLINGS = {name: name for name in SPLITS}
+SPELLINGS |= {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
+SPELLINGS |= {"testing": "test", "unlabeled": "unlabelled"}
+ENDING = re.compile(r"\.(fits?(\.\w+)?|\w+)$", re.IGNORECASE)
 SMALL, PIECE = 2**16, 2**12  # bytes: files that are hashed whole, and the pieces of larger ones
 
 
@@ -59,6 +65,23 @@ def join(found: Found, extra: Found, name: str) -> Found:
     return replace(found, **joined, notes=[*found.notes, *extra.notes, note])
 
 
+def split_named(text: str) -> str | None:
+    """Return the split that a name means, such as `Test_set`; None if it is not one."""
+    plain = re.sub(r"[\W_\d]+", "", text.lower())
+    return SPELLINGS.get(re.sub(r"(set|data|images?|split|part|galaxies)+$", "", plain))
+
+
+def split_of(given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return the split of each galaxy for any usual spelling of its name.
+    Raises `ValueError` that names a galaxy if a split is unknown or missing."""
+    split = {id: split_named(name) for id, name in given.items()}
+    for id, name in given.items():
+        if split[id] is None:
+            wrong = unknown("split", name, SPLITS)
+            raise ValueError(f"{where}: {wrong} (galaxy {id}). Correct it, or rename the column")
+    return {id: name for id, name in split.items() if name is not None}
+
+
 def files_below(
     path: Path | str, endings: tuple[str, ...], above: tuple[str, ...] = ()
 ) -> Iterator[os.DirEntry[str]]:
@@ -66,15 +89,16 @@ def files_below(
 
     Links to a folder `above` or to themselves are left out, with a warning."""
     above = (*above, os.path.realpath(path))
-    for item in os.scandir(path):
-        if item.name.startswith(".") or item.name == "__MACOSX":
-            continue
-        if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
-            warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
-        elif item.is_dir():
-            yield from files_below(item.path, endings, above)
-        elif item.name.lower().endswith(endings):
-            yield item
+    with os.scandir(path) as items:
+        for item in items:
+            if item.name.startswith(".") or item.name == "__MACOSX":
+                continue
+            if item.is_symlink() and os.path.realpath(item.path) in (*above, item.path):
+                warnings.warn(f"{item.path}: left out, a link in a circle", stacklevel=2)
+            elif item.is_dir():
+                yield from files_below(item.path, endings, above)
+            elif item.name.lower().endswith(endings):
+                yield item
 
 
 def without_ending(name: str) -> str:
@@ -82,9 +106,8 @@ def without_ending(name: str) -> str:
 
     Folders are left out, also those that an old Windows program put before a backslash in a name;
     accents are composed (NFC), as systems spell the same name in two ways."""
-    name = re.split(r"[/\\]", name)[-1]
-    name = re.sub(r"\.(fits?(\.\w+)?|\w+)$", "", name, flags=re.IGNORECASE)
-    return unicodedata.normalize("NFC", name)
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return unicodedata.normalize("NFC", ENDING.sub("", name))
 
 
 def stamp(file: Path | os.DirEntry[str]) -> Stamp:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,8 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from galaxymorph.data.found import SPLITS, Split
 from galaxymorph.text import unknown
-
-Split = Literal["train", "val", "test", "unlabelled"]
-SPLITS: tuple[str, ...] = get_args(Split)
 
 
 @dataclass

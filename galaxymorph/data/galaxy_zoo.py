@@ -45,10 +45,7 @@ def galaxy_zoo(
     votes, classes = table.loc[found.ids], galaxy_zoo_tree.CLASSES[n_classes]
     labels = galaxy_zoo_tree.hard_labels(votes.to_numpy(), classes).tolist()
     found = replace(
-        found,
-        labels=dict(zip(found.ids, labels, strict=True)),
-        classes=classes,
-        votes=votes,
+        found, labels=dict(zip(found.ids, labels, strict=True)), classes=classes, votes=votes
     )
     if test := _part(root, "images_test_rev1"):
         found = join(found, sources.images(test), test.name)
@@ -70,6 +67,10 @@ def read_votes(file: Path, found: Found) -> tuple[pd.DataFrame, Found]:
     columns = list(galaxy_zoo_tree.COLUMNS)
     wanted = ["GalaxyID", *columns]
     table = read_table(file, lambda names: wanted if set(wanted) <= set(names) else names)
+    if any(name.startswith("t01_") for name in table.columns):
+        what = "columns of the catalogue of Galaxy Zoo 2 (t01_..., to t11_...)"
+        todo = "rename the 37 weighted_fraction columns to Class1.1, ..., Class11.6, in their order"
+        raise ValueError(f"{file}: {what}; {todo}, and the ids to GalaxyID")
     check_columns(table.columns, wanted, file)
     ids, notes = respelled(list(table["GalaxyID"]), found.ids, file)
     table = indexed(table.assign(GalaxyID=ids), ["GalaxyID"], columns, file)[columns]
@@ -91,8 +92,17 @@ def read_votes(file: Path, found: Found) -> tuple[pd.DataFrame, Found]:
             what += "; these look like numbers of votes: divide by the number of volunteers"
         raise ValueError(f"{file}: {what}")
     elif over.any():
+        row = int(np.flatnonzero(over)[0])
+        asked = galaxy_zoo_tree.reached(votes[[row]])[0]
+        q = int(np.argmax(total[row] - asked))
+        names = listing(columns[[*galaxy_zoo_tree.SLICES.values()][q]], 11)
+        example = f"{names} of {table.index[row]} sum to {total[row, q]:.3g}, after {asked[q]:.3g}"
+        todo = "divide the answers to each question by their sum, or use weighted fractions"
         rows = listing(table.index[np.flatnonzero(over)])
-        raise ValueError(f"{file}: {CONVENTIONS} Neither fits all rows: {rows}")
+        raise ValueError(
+            f"{file}: {CONVENTIONS} Neither fits GalaxyID {rows}: {example}. Debiased fractions of "
+            f"Galaxy Zoo 2 fit neither: {todo}"
+        )
     votes = pd.DataFrame(votes, table.index, columns)
     return votes, replace(found, notes=[*found.notes, *notes])
 

@@ -15,7 +15,7 @@ import pandas as pd
 from galaxymorph import project
 from galaxymorph.data.found import Found, check_unique, stamp
 from galaxymorph.data.labels import Names, label
-from galaxymorph.data.pictures import RGB
+from galaxymorph.data.pictures import RGB, check_size
 from galaxymorph.data.tables import check_columns, opened
 from galaxymorph.text import clean, listing
 
@@ -55,6 +55,7 @@ def galaxy10(root: Path, *, survey: Survey | None = None) -> Found:
             found = f"`images` is {images.dtype} {images.shape} and `ans` {answers.shape}"
             wanted = "uint8 (galaxy, height, width, 3), (galaxy,)"
             raise ValueError(f"{file}: {found}; expected {wanted}")
+        check_size(*images.shape[1:3])
         side, labels = images.shape[1], _answers(answers, file)
     usual = SIDES.get(side)
     survey = survey or usual
@@ -138,6 +139,7 @@ def _table(root: Path) -> Found:
         if len(shapes) != 1 or len(kind["r"].shape) != 2:
             sizes = listing(shapes)
             raise ValueError(f"{file}: columns r, g, b must hold images of one size, not {sizes}")
+        check_size(*kind["r"].shape)
         named = next((name for name in kind.names or () if name in ("id", "GalaxyID")), None)
         known = array[named] if named else []
         ids = [clean(id.decode() if isinstance(id, bytes) else str(id)) for id in known]

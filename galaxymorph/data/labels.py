@@ -13,13 +13,11 @@ from typing import Any
 import pandas as pd
 
 from galaxymorph import galaxy_zoo_tree, text
-from galaxymorph.data.found import Found
-from galaxymorph.data.splits import split_named, split_of
+from galaxymorph.data.found import Found, split_named, split_of
 from galaxymorph.data.tables import indexed, read_table, respelled
-from galaxymorph.text import clean, is_empty, listing, unknown
+from galaxymorph.text import NUMBER, clean, is_empty, listing, unknown, value_of
 
 Names = Sequence[str] | Mapping[Any, str | None] | None
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?")
 SHORTENED = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 # Usual names of columns, in lower case without blanks and punctuation.
 IDS = {re.sub(r"\W|_", "", name) for name in text.IDS} | {
@@ -245,13 +243,6 @@ def classified(found: Found, texts: Mapping[str, str], names: Names, where: Path
     labels = {id: at[cell] for id, cell in texts.items()}
     labels = {id: classes.index(name) for id, name in labels.items() if name is not None}
     return replace(found, labels=labels, classes=classes, notes=[*found.notes, *notes])
-
-
-def value_of(cell: str) -> str:
-    """Return the label that a cell stands for: numbers in one spelling, without `.0` or zeros."""
-    cell = clean(cell)
-    number = cell.replace("\N{MINUS SIGN}", "-")
-    return f"{Decimal(number).normalize() + 0:f}" if NUMBER.fullmatch(number) else cell
 
 
 def natural(name: str) -> tuple[Any, ...]:

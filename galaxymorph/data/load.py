@@ -19,10 +19,9 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
-from galaxymorph.data import cutouts, fits, hdf5, looks, parquet, sources
+from galaxymorph.data import cutouts, fits, hdf5, looks, parquet, sources, ways
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
-from galaxymorph.data.galaxy_zoo import galaxy_zoo
 from galaxymorph.data.mock import survey as mock
 from galaxymorph.data.splits import Target, drawn_split, limit_labels, strata_of
 from galaxymorph.text import listing, unknown
@@ -44,7 +43,8 @@ def simulated(
         for key in ("images", "votes", "ids", "volunteers"):
             np.save(folder / f"{key}.npy", np.asarray(getattr(survey, key)))
 
-    folder = entry(cache, [n_galaxies, image_size, survey_seed, code(mock)], write)
+    size = n_galaxies * 3 * image_size**2
+    folder = entry(cache, [n_galaxies, image_size, survey_seed, code(mock)], write, needed=size)
     votes, classes = np.load(folder / "votes.npy"), galaxy_zoo_tree.CLASSES[n_classes]
     return Galaxies(
         ids=np.load(folder / "ids.npy"),
@@ -58,15 +58,7 @@ def simulated(
     )
 
 
-SOURCES: dict[str, Callable[..., Galaxies | Found]] = {
-    "simulated": simulated,
-    "folder": sources.folder,
-    "galaxy_zoo": galaxy_zoo,
-    "galaxy10": hdf5.galaxy10,
-    "table": hdf5.table,
-    "fits": fits.find,
-    "parquet": parquet.parquet,
-}
+SOURCES: dict[str, Callable[..., Galaxies | Found]] = {"simulated": simulated, **ways.FILES}
 
 
 def load(
@@ -106,11 +98,8 @@ def load(
             names files, rows or options."""
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
     _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
-    root = project.root()
-    for option in ("root", "labels", "volunteers", "unlabelled_root", "images"):
-        if options.get(option) is not None:
-            options[option] = root / Path(options[option]).expanduser()
-    kept = root / Path(cache or "data/cache").expanduser() / name
+    options = ways.located(options)
+    kept = project.root() / Path(cache or "data/cache").expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
     galaxies = _call(SOURCES[name], options)
     if isinstance(galaxies, Found):
@@ -159,9 +148,7 @@ def decoded(
         unlabelled_crop: `crop` for the second source.
         on_bad: `raise` an error for unreadable images, images without a label and labels without
             an image, or `skip` them and list them in `notes`."""
-    if found.problems and on_bad == "raise":
-        problems = "; ".join(found.problems)
-        raise ValueError(f"{problems}. Complete the data, or ignore these with on_bad: skip")
+    ways.check_complete(found, on_bad)
     options = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
     found = _settled(found, cache)
     found = _cut(found, image_size, crop)
@@ -170,7 +157,10 @@ def decoded(
         found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
-    folder = entry(cache, inputs, partial(cutouts.decode, found.read, size=image_size))
+    # files that are too large are left out
+    inputs["bounds"] = [project.bounds()[name] for name in ("megapixels", "image_mb")]
+    write = partial(cutouts.decode, found.read, size=image_size)
+    folder = entry(cache, inputs, write, needed=len(found.ids) * 3 * image_size**2)
     images, remarks, seen = cutouts.opened(folder)
     if problem := looks.unusable(seen, found.names):
         raise ValueError(f"{problem}. {fits.advice(found, seen)}" if found.propose else problem)
@@ -179,7 +169,9 @@ def decoded(
     if bad:
         each = _grouped(found.names, bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
-        if on_bad == "raise" or len(bad) == total:
+        if len(bad) == total:
+            raise ValueError(message)
+        if on_bad == "raise":
             raise ValueError(f"{message}. Repair or remove them, or ignore them with on_bad: skip")
         notes.append(f"left out: {message}")
     if repaired := [(at, what) for at, what, failed in remarks if not failed]:

@@ -6,7 +6,7 @@ import re
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, UnidentifiedImageError
+
+from galaxymorph.project import bounded, bounds
 
 FORMATS = {  # all that are opened, and the endings of their files; the content decides
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -24,8 +26,6 @@ FORMATS = {  # all that are opened, and the endings of their files; the content 
     "GIF": (".gif",),
 }
 IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
-MEGAPIXELS = 50  # of one image
-MEGABYTES = 500  # of one file, unpacked
 DAMAGED = "a JPEG file that is damaged inside: part of the picture is lost"
 
 LEFT_OUT = "left out: "
@@ -37,21 +37,26 @@ File = tuple[Image.Image, str]  # the same for an image file not yet decoded
 def read_image(file: str, archive: zipfile.ZipFile | None = None) -> File:
     """Open an image file of one of `FORMATS`, perhaps in a zip; `cutouts.cutout` decodes it.
 
-    Raises `ValueError` for other files, more than `MEGAPIXELS`, and pages that may be bands."""
+    Raises `ValueError` for other files, too large ones (`project.BOUNDS`), and pages that may be
+    bands."""
     size = archive.getinfo(file).file_size if archive else regular(file)
-    if size > MEGABYTES * 1e6:
-        raise ValueError(f"{size / 1e6:,.0f} MB; {_limit('MEGABYTES', MEGABYTES)}")
+    if more := bounded("image_mb", size / 1e6):
+        raise ValueError(f"{size / 1e6:,.1f} MB; {more}")
     return image_of(archive.read(file) if archive else Path(file).read_bytes())
 
 
 def image_of(content: bytes) -> File:
     """Open an encoded image of one of `FORMATS`; see `read_image`."""
+    most = bounds()["megapixels"] * 1e6
+    if most > (Image.MAX_IMAGE_PIXELS or math.inf):  # Pillow's own limit; it warns above
+        Image.MAX_IMAGE_PIXELS = int(most)
     try:
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
     except UnidentifiedImageError as error:
         raise ValueError(f"not a valid image: expected {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(f"too many pixels; {_limit('MEGAPIXELS', MEGAPIXELS)}") from error
+        check_size(int(re.findall(r"\d+", str(error))[0]))
+        raise ValueError(str(error)) from error
     check_size(*image.size)
     return image, _further(image)
 
@@ -71,23 +76,31 @@ def regular(file: str) -> int:
 
 
 def check_size(*shape: int) -> None:
-    """Raise `ValueError` for more than `MEGAPIXELS`."""
-    if math.prod(shape) > MEGAPIXELS * 1e6:
+    """Raise `ValueError` for an image of more pixels than `project.BOUNDS` allow."""
+    if more := bounded("megapixels", math.prod(shape) / 1e6):
         sides = " x ".join(f"{side:,}" for side in shape)
-        raise ValueError(f"{sides} px; {_limit('MEGAPIXELS', MEGAPIXELS)}")
-
-
-def _limit(name: str, value: int) -> str:
-    what = f"at most {value} {name.lower()} are read"
-    return f"{what}: cut out the galaxy, or raise {__name__}.{name}"
+        raise ValueError(f"{sides} px: cut out the galaxy; {more}")
 
 
 def left_out(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
     """Count the files of other types by ending, as a note: `left out: 3 .txt, 2 .eps`."""
     others = [name for name in names if not name.lower().endswith(endings)]
-    counts = Counter(Path(name).suffix.lower() or "without ending" for name in others)
+    ends = (re.search(r"((\.fits?)?\.\w+)?$", name.lower()) for name in others)
+    counts = Counter((end and end[0]) or "without ending" for end in ends)
     each = ", ".join(f"{count:,} {ending}" for ending, count in counts.most_common(10))
     return [f"{LEFT_OUT}{each} (other types of files)"] if others else []
+
+
+def instead(notes: Sequence[str]) -> str:
+    """Return what a folder holds instead of images, from `left_out`, and how to read it."""
+    if not notes:
+        return ""
+    found = notes[0].removeprefix(LEFT_OUT).partition(" (")[0]
+    ways = {".fit": "FITS images are read by name: fits", ".zip": "give the zip itself"}
+    ways |= {".parquet": "Parquet files are read by name: parquet"}
+    ways |= dict.fromkeys((".h5", ".hdf5"), "HDF5 files are read by name: table or galaxy10")
+    use = [f"; {way}" for end, way in ways.items() if end in found]
+    return f"; found {found}{''.join(use[:1])}"
 
 
 def _further(image: Image.Image) -> str:

@@ -1,22 +1,30 @@
 """Read the bands of a galaxy from FITS files: which planes they are, and what is missing."""
 
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from galaxymorph.data.pictures import check_size, regular
 from galaxymorph.text import listing
 
+# What astropy warns of is mended here, or refused in our own words.
+warnings.filterwarnings("ignore", message="nan_treatment='interpolate'")
+warnings.filterwarnings("ignore", module="astropy.io.fits")
+
 LETTERS = "ugrizy"  # bands that file names and headers are searched for
 BLUEST_FIRST = ("u", "g", "vis", "r", "i", "z", "y", "j", "h", "k", "ks")  # bands of known order
 
+MARKS = (-99, -999, -9999, -99.99, -999.99, -1e30, 1e30, 1e20)  # usual marks of missing pixels
+SOME = 4  # pixels of the same value
+
 Names = str | Sequence[str] | None
 Bands = Float[ndarray, "band height width"]
+Plane = Shaped[ndarray, "height width"]
 
 
 def names_of(bands: Names) -> list[str] | None:
@@ -33,6 +41,10 @@ def ordered(names: Sequence[str]) -> list[str]:
     return [*names][::-1]
 
 
+# names that may be bands, not errors, weights and masks
+BAND = re.compile(r"^(?!.*(sci|err|dq|var|wht|weight|mask)).", re.IGNORECASE)
+
+
 def light_of(
     files: Sequence[str], bands: Names, hdu: int | None, band_weights: Sequence[float]
 ) -> tuple[Bands, list[str]]:
@@ -42,10 +54,8 @@ def light_of(
         planes, remarks = _chosen(*_planes(files[0], hdu), wanted)
     else:
         parts = [_planes(file, hdu, single=True) for file in files]
-        planes, remarks = (
-            [part[0][0] for part in parts],
-            [each for part in parts for each in part[2]],
-        )
+        planes = [part[0][0] for part in parts]
+        remarks = [each for part in parts for each in part[2]]
     shapes = [plane.shape for plane in planes]
     height, width = (min(shape[axis] for shape in shapes) for axis in (0, 1))
     if any(shape[0] - height > 1 or shape[1] - width > 1 for shape in shapes):
@@ -54,6 +64,7 @@ def light_of(
         remarks = [*remarks, f"bands differ by a pixel: cut to {width} x {height} px"]
     tops = [((h - height) // 2, (w - width) // 2) for h, w in shapes]
     cut = [p[y : y + height, x : x + width] for p, (y, x) in zip(planes, tops, strict=True)]
+    remarks = [*remarks, *dict.fromkeys(odd for each in cut for odd in undeclared(each))]
     light = np.stack(cut).astype(float)
     if not np.isfinite(light).any():
         raise ValueError("all pixels are missing")
@@ -65,6 +76,29 @@ def light_of(
     if 0 < len(empty) < len(light):
         remarks = [*remarks, f"band {listing(empty)}, counted from the bluest, is 0 everywhere"]
     return light, remarks
+
+
+def undeclared(plane: Plane) -> Iterator[str]:
+    """Remark on a lowest or highest value that may stand for missing or clipped pixels.
+
+    Either it is a usual mark (`MARKS`) or in some pixels, and further from all others than three
+    times their distance from the median, or 2 % to 50 % of the pixels have it, five times as many
+    as the next value. Counts, stars and noise look like neither; 0 is left to `_hole`."""
+    values = plane[np.isfinite(plane)]
+    for low in (True, False):
+        value = (values.min() if low else values.max()) if values.size else 0
+        same = values == value
+        count, rest = np.count_nonzero(same), values[~same]
+        if not value or not rest.size or (count < SOME and value not in MARKS):
+            continue
+        near = float(rest.min() if low else rest.max())
+        reach, share = abs(near - float(np.median(rest))), count / values.size
+        apart = abs(float(value) - near) > 3 * reach > 0
+        if apart:
+            yield f"pixels of {value:g}, far from all others: if they are missing, set them to NaN"
+        elif 0.02 <= share <= 0.5 and count >= 5 * np.count_nonzero(rest == near):
+            which = "lowest" if low else "highest"
+            yield f"many pixels of {value:g}, the {which} value: clipped, or missing (set to NaN)?"
 
 
 def fill(bands: Bands) -> tuple[Bands, float]:
@@ -83,8 +117,7 @@ def fill(bands: Bands) -> tuple[Bands, float]:
     filled = np.where(missing & (count > 0), mean, bands)
     if (count == 0).any():
         filled[:, count == 0] = np.nan
-        # Slow to import (0.5 s) and rarely needed.
-        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+        from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans  # slow
 
         kernel = Gaussian2DKernel(2)
         smooth = [interpolate_replace_nans(band, kernel, boundary="extend") for band in filled]
@@ -118,6 +151,8 @@ def _planes(
 
     Without `hdu` this is the first image; `single`: nothing else is looked at. Otherwise further
     images of the same size (up to a pixel) are planes, too, if the first one has a single plane."""
+    from astropy.io import fits  # slow to import
+
     regular(file)
     try:
         content: Any  # uint would ignore BLANK
@@ -151,9 +186,13 @@ def _planes(
 
 def _pixels(hdu: Any) -> ndarray:
     try:
-        return np.asarray(hdu.data)
+        data = np.asarray(hdu.data)
     except ValueError as error:  # of NumPy, if pixels are lacking
         raise OSError(str(error)) from error
+    blank = hdu.header.get("BLANK")  # astropy ignores it unless pixels are integers
+    return (
+        data if blank is None or data.dtype.kind != "f" else np.where(data == blank, np.nan, data)
+    )
 
 
 def _unread(names: Iterable[str]) -> str:
@@ -203,12 +242,16 @@ def _chosen(
         order, remarks = [0], [*remarks, _unread(names[1:])]
     else:
         which = listing(name or "unnamed" for name in names)
-        has = f"{len(planes)} planes of {planes[0].shape} px ({which})"
+        height, width = planes[0].shape
+        n = f"{len(planes)} planes" if len(planes) > 1 else "1 plane"
+        has = f"{n} of {width} x {height} px ({which})"
         if wanted:
-            todo = f"expected the bands {listing(wanted)}, named in the header (BANDS = 'griz')"
+            lacking = [name for name in wanted if name not in found]
+            todo = f"bands {listing(lacking)} must be named in the header, each once"
         elif len(planes) == 1:
-            todo = "one band: to show it in grey, give it a name, such as bands: [r]"
+            todo = f"to show one band in grey, give its name: bands: [{names[0] or 'r'}]"
         else:
-            todo = "choose three that the header names, such as bands: [i, r, g], or give hdu"
+            some = ", ".join(names[:3]) if all(map(BAND.search, names[:3])) else "i, r, g"
+            todo = f"choose three that the header names, such as bands: [{some}], or give hdu"
         raise ValueError(f"{has}; expected three bands of one size: {todo}")
     return [planes[k] for k in order], remarks

@@ -1,7 +1,6 @@
 """Draw splits and label sets that depend only on the seed and each galaxy's id."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -12,32 +11,11 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from galaxymorph.data.galaxies import SPLITS, Galaxies
-from galaxymorph.text import listing, unknown
+from galaxymorph.data.galaxies import Galaxies
+from galaxymorph.text import listing
 
 Target = Literal["classes", "votes"]
 Strata = Int64[ndarray, " galaxy"]
-
-SPELLINGS = {name: name for name in SPLITS}
-SPELLINGS |= {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
-SPELLINGS |= {"testing": "test", "unlabeled": "unlabelled"}
-
-
-def split_named(text: str) -> str | None:
-    """Return the split that a name means, such as `Test_set`; None if it is not one."""
-    plain = re.sub(r"[\W_\d]+", "", text.lower())
-    return SPELLINGS.get(re.sub(r"(set|data|images?|split|part|galaxies)+$", "", plain))
-
-
-def split_of(given: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return the split of each galaxy for any usual spelling of its name.
-    Raises `ValueError` that names a galaxy if a split is unknown or missing."""
-    split = {id: split_named(name) for id, name in given.items()}
-    for id, name in given.items():
-        if split[id] is None:
-            wrong = unknown("split", name, SPLITS)
-            raise ValueError(f"{where}: {wrong} (galaxy {id}). Correct it, or rename the column")
-    return {id: name for id, name in split.items() if name is not None}
 
 
 def drawn_order(ids: ndarray, seed: int) -> ndarray:
@@ -80,6 +58,8 @@ def drawn_split(
     ]
     if few and remedy is not None:
         least = f"each class needs at least {len(parts)}, one for each of {', '.join(parts)}"
+        if len(few) == len(galaxies.classes) > 20:
+            remedy = f"Are these classes? label_column chooses another column of a table. {remedy}"
         raise ValueError(f"too few galaxies to split: class {listing(few)}; {least}. {remedy}")
     for stratum, count in enumerate(counts):
         rows = order[ordered == stratum]

@@ -3,6 +3,7 @@
 import bz2
 import difflib
 import gzip
+import io
 import lzma
 import re
 import warnings
@@ -13,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from astropy.table import Table
 
-from galaxymorph.project import existing
+from galaxymorph.project import bounded, bounds, existing
 from galaxymorph.text import clean, is_empty, listing, plain_id, read_cells
 
 PACKED: Mapping[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
@@ -26,8 +26,7 @@ SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BROKEN = (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile)
 BROKEN += (RuntimeError, StopIteration)  # of an encrypted zip, and without a header
 Choose = Callable[[list[str]], Iterable[str]]
-LARGEST = 10**9  # bytes of a table, and of an archive unless it shrank less than by INFLATED
-INFLATED = 100
+INFLATED = 100  # how much a zip may shrink, however large
 
 
 def opened(kind: Callable[[Path], Any], file: Path) -> Any:
@@ -39,9 +38,10 @@ def opened(kind: Callable[[Path], Any], file: Path) -> Any:
         raise ValueError(f"{file} is incomplete or broken ({error}): download it again") from error
     if isinstance(content, zipfile.ZipFile):
         size, packed = sum(member.file_size for member in content.infolist()), file.stat().st_size
-        if size > max(LARGEST, INFLATED * packed):
-            what = f"a zip of {packed / 1e6:,.1f} MB that unpacks to {size / 1e9:,.1f} GB"
-            raise ValueError(f"{file}: {what}; if you trust it, unpack it and give the folder")
+        more = bounded("archive_mb", size / 1e6)
+        if more and size > INFLATED * packed:
+            what = f"a zip of {packed / 1e6:,.1f} MB that unpacks to {size / 1e6:,.0f} MB"
+            raise ValueError(f"{file}: {what}; if you trust it, give the unpacked folder; {more}")
     return content
 
 
@@ -89,12 +89,9 @@ def _text(file: Path) -> str:
                 found = listing(names) or "none"
                 raise ValueError(f"expected one CSV file inside, found {found}")
             with archive.open(names[0]) as source:
-                content = source.read(LARGEST + 1)
+                content = _bounded(source)
     else:
-        with PACKED.get(file.suffix.lower(), Path).open(file, "rb") as source:
-            content = source.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"more than {LARGEST / 1e9:g} GB; give only the columns and rows needed")
+        content = _bytes(file)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -103,6 +100,21 @@ def _text(file: Path) -> str:
         what = "not a table of a known format, nor text in UTF-8"
         raise ValueError(f"{what}: save it as CSV in UTF-8 (from a spreadsheet: export it)")
     return text
+
+
+def _bytes(file: Path) -> bytes:
+    with PACKED.get(file.suffix.lower(), Path).open(file, "rb") as source:
+        return _bounded(source)
+
+
+def _bounded(source: Any) -> bytes:
+    """Read a file, decompressed. Raises `ValueError` if it is too large (`project.BOUNDS`)."""
+    most = int(bounds()["table_mb"] * 1e6)
+    content = source.read(most + 1)
+    if len(content) > most:
+        more = bounded("table_mb", 2 * most / 1e6)  # how much larger is not known
+        raise ValueError(f"too large: give only the columns and rows needed; {more}")
+    return content
 
 
 def _separated(text: str) -> tuple[str, str]:
@@ -121,11 +133,14 @@ def _separated(text: str) -> tuple[str, str]:
 
 
 def _from_astropy(file: Path, kind: str, choose: Choose) -> pd.DataFrame:
+    from astropy.table import Table  # slow to import
+
+    content = _bytes(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*multiple tables")
-            table = Table.read(file, format=kind)
+            table = Table.read(io.BytesIO(content), format=kind)
     except Exception as error:  # of any kind: astropy's readers share no class
         raise ValueError(f"not a valid table ({kind}): {error}") from error
     table.convert_bytestring_to_unicode()

@@ -164,7 +164,7 @@ def _normalisation(header: Mapping[str, Any], sample: Galaxies) -> Finding:
     if not np.allclose(given, used):
         text = f"the header gives {words(*given)}, but its encoder uses {words(*used)}"
         return found("warning", text)
-    published = (weights.transforms() for weights in encoders.PUBLISHED.values())
+    published = (encoders.published(name).transforms() for name in encoders.PUBLISHED)
     known = [tuple(fixed.values()), (0.5, 0.5), *((each.mean, each.std) for each in published)]
     if any(np.allclose(given, [_bands(each) for each in pair]) for pair in known):
         return found("passed", "fixed or published values, not measured on these galaxies")

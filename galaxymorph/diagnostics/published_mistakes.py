@@ -30,7 +30,7 @@ from galaxymorph.diagnostics.findings import Finding
 from galaxymorph.diagnostics.mistakes import replays
 from galaxymorph.evaluation import metrics
 from galaxymorph.evaluation.predictions import predictions_of
-from galaxymorph.learning import classifier, device, moco, train
+from galaxymorph.learning import device, moco, probes, train
 from galaxymorph.learning.train import Views
 
 Fresh = Callable[[], nn.Module]
@@ -304,7 +304,7 @@ def _probed(sample: Galaxies, encode: Callable[[Tensor], Tensor]) -> float:
     """Test accuracy of a linear probe on features."""
     parts = map(sample.part, ("train", "val", "test"))
     known, chosen, asked = ((encode(part.images), part.labels) for part in parts)
-    return float(classifier.linear_probe(known, chosen).score(asked[0].numpy(), asked[1].numpy()))
+    return float(probes.linear_probe(known, chosen).score(asked[0].numpy(), asked[1].numpy()))
 
 
 def _of(findings: Sequence[Finding], check: str) -> Finding:

@@ -12,7 +12,8 @@ A CSV file has a header and one row per galaxy, in any order:
 
 If the column `label` equals the most probable class in every row, as in files written by
 `galaxymorph predict`, it is regarded as a prediction, and as the truth only if other labels
-confirm it. Other columns are ignored, with a note.
+confirm it. Other columns are ignored, with a note. Labels that are the same number (`1`, `1.0`)
+are one class, as in `data.labels`.
 
 The method is named after the file (without extension), or NAME in NAME=FILE. Files of a run keep
 their names: `cnn/seed=0/predictions.csv` is `cnn` with seed 0, and
@@ -43,7 +44,7 @@ from galaxymorph.evaluation.predictions import (
     predictions_in,
 )
 from galaxymorph.project import NAME, RESERVED
-from galaxymorph.text import EMPTY, IDS, listing, plain_id, read_cells
+from galaxymorph.text import EMPTY, IDS, listing, plain_id, read_cells, value_of
 
 TAKEN = ("prediction", "predicted", "class")  # for methods without probabilities
 FIELDS = {"id": IDS, "split": ("split",), "label": ("label",), "taken": TAKEN}
@@ -182,8 +183,11 @@ def _filled(file: Brought, *, truth: bool) -> bool:
     rows = {what: cells[used[what]] if what in used else "" for what in FIELDS}
     rows = pd.DataFrame(rows, cells.index, dtype=str).map(text_of_cell)
     rows = rows.mask(rows.apply(lambda column: column.str.lower().isin(EMPTY)), "")
-    file.rows, file.hard = rows.assign(split=rows.split.str.lower()), "taken" in used
-    file.p = _probabilities(file, cells.loc[:, p]) if p else pd.get_dummies(rows.taken, dtype=float)
+    names = {what: rows[what].map(value_of) for what in ("label", "taken")}
+    file.rows, file.hard = rows.assign(split=rows.split.str.lower(), **names), "taken" in used
+    file.p = (
+        _probabilities(file, cells.loc[:, p]) if p else pd.get_dummies(file.rows.taken, dtype=float)
+    )
     rest = [name or "(unnamed)" for name in cells if name not in (*used.values(), *p)]
     file.notes = (HARD,) * file.hard + (f"columns ignored: {listing(rest)}",) * bool(rest)
     lacking, twice = rows.id == "", (rows.id != "") & rows.id.duplicated(keep=False)
@@ -209,7 +213,7 @@ def _columns(columns: Sequence[str], *, truth: bool) -> tuple[dict[str, str], li
     if missing:
         have = listing(columns, 12)
         raise ValueError(f"missing column {' and '.join(missing)}; the file has {have}")
-    check_classes([name.removeprefix("p_") for name in p])
+    check_classes([value_of(name.removeprefix("p_")) for name in p])
     if len(p) == 1:
         raise ValueError(f"{p[0]} is the only column p_<class>; expected one per class")
     return used, p
@@ -246,7 +250,7 @@ def _probabilities(file: Brought, cells: pd.DataFrame) -> pd.DataFrame:
         mistake = f"p_<class> are not probabilities that sum to 1; {advice}"
         texts = [f"[{', '.join(f'{value:.4g}' for value in row)}]" for row in values]
         file.wrong_in(outside | (abs(total - 1) > TOLERANCE), mistake, texts)
-    names = pd.Index([str(name).removeprefix("p_") for name in cells.columns])
+    names = pd.Index([value_of(str(name).removeprefix("p_")) for name in cells.columns])
     return pd.DataFrame(values.clip(0, 1), cells.index, names)
 
 

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
@@ -175,12 +175,26 @@ def draws(
         yield restored
 
 
-def percentiles(drawn: Float[ndarray, "draw ..."]) -> Float[ndarray, "2 ..."]:
-    """Return the 2.5th and 97.5th percentiles over draws, ignoring NaN; NaN if they coincide."""
+def tail(n: int | float) -> float:
+    """Return the share of draws on each side of a 95 % interval of a mean over n galaxies.
+
+    It is less than 2.5 %, so that the interval is as wide as Student's: draws are too narrow by
+    sqrt((n - 1) / n), and normal (expanded percentiles, Hesterberg 2015, Am. Stat. 69, 371)."""
+    wide = math.sqrt(n / (n - 1)) * student.ppf(LEVEL / 2, n - 1) if n > 1 else -math.inf
+    return float(norm.cdf(wide))
+
+
+def percentiles(
+    drawn: Float[ndarray, "draw ..."], outside: float = LEVEL / 2
+) -> Float[ndarray, "2 ..."]:
+    """Return the ends of an interval of draws, without a share of them on each side.
+
+    NaN is ignored; the ends are NaN if they coincide."""
     if not len(drawn):
         return np.full((2, *drawn.shape[1:]), np.nan)
     found: Any = np.nanpercentile if np.isnan(drawn).any() else np.percentile
-    ends = found(np.where(np.isnan(drawn).all(0), 0.0, drawn), [2.5, 97.5], axis=0)
+    shares = [100 * outside, 100 - 100 * outside]
+    ends = found(np.where(np.isnan(drawn).all(0), 0.0, drawn), shares, axis=0)
     return np.where(ends[0] == ends[1], np.nan, ends)
 
 
@@ -202,7 +216,13 @@ def unseen(
 
 
 def estimated(
-    scores: Callable[[Any], Any], n: int, *, pseudo: int = 0, bounded: Any = False, **options: Any
+    scores: Callable[[Any], Any],
+    n: int,
+    *,
+    pseudo: int = 0,
+    bounded: Any = False,
+    sizes: Any = None,
+    **options: Any,
 ) -> dict[str, ndarray]:
     """Return the scores of n galaxies (value) with their bootstrap low, high and variance.
 
@@ -210,10 +230,14 @@ def estimated(
         scores: function of weights `(draw, galaxy)` that returns an array `(draw, ...)`.
         pseudo: number of galaxies after these that take part in the draws only.
         bounded: which scores have bounds, and so an interval also with few galaxies.
+        sizes: number of galaxies behind each score, for `tail` (default: percentiles).
         options: passed to `draws`; without draws, low, high and variance are NaN."""
     value = scores(np.r_[np.ones(n), np.zeros(pseudo)][None])
     drawn = np.concatenate([value[:0], *map(scores, draws(n + pseudo, **options))])
-    low, high = np.where(bounded | (n >= FEWEST), percentiles(drawn), np.nan)
+    ends = percentiles(drawn)
+    for size in [] if sizes is None else np.unique(sizes):
+        ends[:, sizes == size] = percentiles(drawn[:, sizes == size], tail(float(size)))
+    low, high = np.where(bounded | (n >= FEWEST), ends, np.nan)
     variance = drawn.var(axis=0) if len(drawn) else low
     return {"value": value[0], "low": low, "high": high, "variance": variance}
 

@@ -59,6 +59,9 @@ def evaluate(
     options: Any = {"n_bootstrap": n_bootstrap, "seed": seed, "strata": drawn.true}
     options |= {"bounded": ~table["metric"].isin(LOSSES).to_numpy()}
     options |= {"pseudo": len(drawn.true) - len(part.true)}
+    mean = (table["class"] == "") & ~table["metric"].isin(("accuracy", *LOSSES))  # over classes
+    sizes = table["n"] / np.where(mean, len(np.unique(part.true)), 1)
+    options |= {"sizes": sizes.to_numpy(float)}
     numbers = estimated(lambda weights: _scores(weights, drawn), len(part.true), **options)
     table = table.assign(**numbers)
     in_closed_form = variance_of_mean(part.right.astype(float), HALVES)

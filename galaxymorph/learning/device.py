@@ -1,10 +1,14 @@
 """Device and precision of computations, and the transfer of batches."""
 
+import os
+import re
 from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+LIMIT = "ONEDNN_MAX_CPU_ISA"  # the instructions that the convolutions may use, if set
 
 
 def device() -> torch.device:
@@ -16,6 +20,8 @@ def has_bf16(where: torch.device) -> bool:
     """Return whether bfloat16 is native; where it is emulated, it is slower than fp32."""
     if where.type == "cuda":
         return torch.cuda.get_device_capability(where) >= (8, 0)
+    if not re.search("DEFAULT|BF16|FP16|AMX|ALL", os.environ.get(LIMIT, "DEFAULT").upper()):
+        return False
     # older versions of torch cannot tell; fp32 is always safe
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -1,14 +1,17 @@
 """Encoders from images to features: new ones by name, trained ones by model file."""
 
+import functools
+import importlib
 import itertools
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,11 +22,7 @@ from galaxymorph.learning.model_files import Unavailable, fetch, filled, load, o
 from galaxymorph.pixels import Images
 from galaxymorph.text import nearest, unknown
 
-# ImageNet weights of torchvision, with their normalisation and smallest image size.
-PUBLISHED = {
-    name: torchvision.models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
-    for name in ("resnet18", "resnet50", "vgg16", "inception_v3")
-}
+PUBLISHED = ("resnet18", "resnet50", "vgg16", "inception_v3")  # of torchvision
 OWN = {"cnn": SmallCNN, "conv": ConvEncoder, "xception": Xception}
 NAMES = ("cnn", "conv", *PUBLISHED, "xception")
 OPTIONS = {  # besides size, mean and std
@@ -153,9 +152,38 @@ class Encoder(nn.Module):
         return self
 
 
+class _Later(ModuleType):
+    """A module that is imported when one of its functions is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *given: getattr(importlib.import_module(self.__name__), name)(*given)
+
+
+@functools.cache
+def torchvision_models() -> Any:
+    """Import torchvision's networks, but not torch's compiler: it takes 2 s and is only used to
+    detect objects."""
+    names = ("torch._dynamo", "torch._dynamo.utils")
+    later = {name: _Later(name) for name in names if name not in sys.modules}
+    sys.modules.update(later)
+    try:
+        return importlib.import_module("torchvision.models")
+    finally:
+        for name in later:
+            del sys.modules[name]
+
+
+def published(name: str) -> Any:
+    """Return torchvision's ImageNet weights of a network in `PUBLISHED`: where they are, their
+    normalisation and smallest image size."""
+    return torchvision_models().get_model_weights(name).DEFAULT
+
+
 def smallest(name: str) -> int:
     """Return the side in px of the smallest images that a network accepts."""
-    least = PUBLISHED[name].meta["min_size"][0] if name in PUBLISHED else SMALLEST
+    least = published(name).meta["min_size"][0] if name in PUBLISHED else SMALLEST
     return max(SMALLEST, 71 if name == "xception" else least)
 
 
@@ -252,7 +280,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
     prep = prep if weights == "none" else stated | prep
     made = Encoder(body, num_features, {"name": name, **getattr(body, "options", options), **prep})
     if weights == "imagenet" and name in PUBLISHED:
-        state, source = fetch(PUBLISHED[name].url), name
+        state, source = fetch(published(name).url), name
     if state is not None:
         _load(made, state, source)
     if weights != "none":
@@ -270,12 +298,12 @@ def _body(name: str, options: dict[str, Any], *, imagenet: bool) -> Body:
             raise ValueError(f"encoder {name} has no ImageNet weights; {others}")
         body: Any = OWN[name](**options)
         return body, body.num_features, {}
-    transform = PUBLISHED[name].transforms()
+    transform = published(name).transforms()
     stated = {"mean": list(transform.mean), "std": list(transform.std)}
     if name == "inception_v3":
         stated = {"mean": 0.5, "std": 0.5}  # torchvision's network converts these itself
         options = {"aux_logits": False, "init_weights": not imagenet}
-    body = getattr(torchvision.models, name)(weights=None, **options)
+    body = getattr(torchvision_models(), name)(weights=None, **options)
     if name == "vgg16":
         body.avgpool, body.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
         return body, 512, stated

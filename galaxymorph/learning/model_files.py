@@ -19,18 +19,18 @@ import galaxymorph
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.learning.architectures import SMALLEST
 
-LARGEST = 4096  # side of an image in px
+SIDES = f"{SMALLEST} to {project.BOUNDS['image_size']:,} px, or image_size in {project.RAISED}"
 
 
 def _encoder(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(name := value.get("name"), str):
         return False
     new = not name.endswith(".safetensors") and not name.startswith("pretrained/")
-    return new and not {"weights", "freeze"} & set(value) and _side(value.get("size") or LARGEST)
+    return new and not {"weights", "freeze"} & set(value) and _side(value.get("size") or SMALLEST)
 
 
 def _side(value: Any) -> bool:
-    return type(value) is int and SMALLEST <= value <= LARGEST
+    return type(value) is int and SMALLEST <= value <= project.bounds()["image_size"]
 
 
 def _cutout(value: Any) -> bool:
@@ -45,7 +45,7 @@ def _texts(value: Any) -> bool:
 # entries of a header: their check, and what is expected
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoder": (_encoder, "the name and options of an encoder"),
-    "image_size": (_side, f"{SMALLEST} to {LARGEST:,} px"),
+    "image_size": (_side, SIDES),
     "cutout": (_cutout, "a mapping with a positive crop in px, or null"),
     "classes": (lambda v: _texts(v) and 0 < len(v) == len(set(v)), "names, each once"),
     "answers": (lambda v: v == [*galaxy_zoo_tree.COLUMNS], "the 37 answers of the Galaxy Zoo tree"),
@@ -200,18 +200,19 @@ def filled(
 ) -> Model:
     """Make the model that a header describes, with the weights of its file.
 
-    Shapes are compared first, on the device "meta" which needs no memory, because a header may
-    describe a model of any size. Raises `ValueError` that names the file if it cannot be made."""
+    With options of size, a header may describe a model of any size: it is first made on the device
+    "meta", which needs no memory. Raises `ValueError` that names the file if it cannot be made."""
     try:
-        if not header["encoder"]["name"].startswith("timm/"):  # these have no options of size
-            with torch.device("meta"):
-                wanted = {name: tuple(value.shape) for name, value in make().state_dict().items()}
-            found = {name: tuple(value.shape) for name, value in state.items()}
-            for name in wanted | found:
-                if found.get(name) != wanted.get(name):
-                    shapes = f"{name} has the shape {found.get(name)}, expected {wanted.get(name)}"
-                    raise ValueError(f"the weights do not match the model in the header: {shapes}")
-        model = make()
+        sized = not {"channels", "latent", "image_size"}.isdisjoint(header["encoder"])
+        with torch.device("meta" if sized else "cpu"):
+            model = make()
+        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        for name in wanted | found:
+            if found.get(name) != wanted.get(name):
+                shapes = f"{name} has the shape {found.get(name)}, expected {wanted.get(name)}"
+                raise ValueError(f"the weights do not match the model in the header: {shapes}")
+        model = make() if sized else model
         model.load_state_dict(state)
     except Exception as error:  # of many types, for options of any type
         raise ValueError(f"{path}: not a valid model file: {error}") from error

@@ -159,7 +159,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
 
     def report(cell: NotebookNode, cell_index: int) -> None:
         if is_code(cell):
-            project.write_json(said / "progress.json", f"cell {next(started)}/{cells}")
+            project.write_json(said / "progress.json", f"cell {next(started)}/{cells}", flush=False)
 
     papermill.execute_notebook(
         notebook,
@@ -175,6 +175,14 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
     )
 
 
+def _is_message(trace: list[str]) -> bool:
+    """Return whether this package raised an error for its user, rather than failed."""
+    files = [line for line in trace if line.startswith("File ")]
+    arrows = [line for line in trace if line.startswith("-")]
+    ours = bool(files and arrows) and str(Path(project.__file__).parent) in files[-1]
+    return ours and bool(re.search(r"-> \d+ +raise (ValueError|FileNotFoundError)\(", arrows[-1]))
+
+
 def failure(path: Path, error: Exception) -> dict[str, str]:
     """Return `why` an execution failed, and the exception's name (`kind`) and message (`said`).
 
@@ -187,6 +195,9 @@ def failure(path: Path, error: Exception) -> dict[str, str]:
         for output in cell.outputs:
             if output.output_type == "error":
                 trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback)).splitlines()
+                if _is_message(trace):
+                    why = f"in code cell {number}: {output.evalue}"
+                    return {"kind": output.ename, "said": output.evalue, "why": why}
                 source = textwrap.indent(cell.source.strip(), "    ")
                 why = f"in code cell {number}:\n\n{source}\n\n" + "\n".join(trace[-12:]).strip()
                 return {"kind": output.ename, "said": output.evalue, "why": why}

@@ -216,7 +216,7 @@ class _Line:
         if time.monotonic() - self.last >= 0.5 or "left" not in text:
             self.handle, self.last = _show(markdown(text), self.handle), time.monotonic()
             if self.said.is_dir():
-                project.write_json(self.said / "progress.json", text)
+                project.write_json(self.said / "progress.json", text, flush=False)
 
 
 def _show(content: Any, handle: Any = None) -> Any:

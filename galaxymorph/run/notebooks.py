@@ -9,7 +9,6 @@ import ast
 import functools
 import inspect
 import json
-import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from galaxymorph import project
-from galaxymorph.run import ranges
+from galaxymorph.run import ranges, signatures
 from galaxymorph.run.typecheck import accepts, expectation, exponent
 from galaxymorph.text import nearest
 
@@ -40,6 +39,7 @@ class Notebook:
     parameters: dict[str, Any]  # name -> default
     outputs: tuple[str, ...]  # files in the step's folder, or in that of a row below it
     gate: bool = False  # whether all later jobs of a run need it
+    find: Callable[[str], signatures.Found | None] = signatures.imported  # by dotted path
 
     def mistakes(self, given: Mapping[str, Any]) -> Mistakes:
         """Find what is wrong with the values given for parameters.
@@ -104,9 +104,9 @@ class Notebook:
     @functools.cached_property
     def _calls(self) -> "list[_Call]":
         """Calls of importable functions that receive parameters."""
-        imported = dict(pair for node in self._nodes for pair in _imports(node))
+        imported = dict(pair for node in self._nodes for pair in signatures.imports(node))
         calls = (node for node in self._nodes if isinstance(node, ast.Call))
-        found = (_call(node, imported, self.parameters) for node in calls)
+        found = (_call(node, imported, self.parameters, self.find) for node in calls)
         return [call for call in found if call]
 
 
@@ -199,7 +199,7 @@ class _Call:
     fixed: set[str]  # options that the notebook sets itself
     options: dict[str, inspect.Parameter]  # other options of the target
     takes_all: bool  # whether it accepts arbitrary others
-    refused: Callable[[Any], dict[str, str]]  # conflicting options, according to the target
+    refused: signatures.Refused
 
     def check(self, name: str, given: dict[str, Any]) -> Mistakes:
         refused = self.refused(given)
@@ -218,26 +218,11 @@ class _Call:
                 yield place, f"{self.name} has no such option{near}"
 
 
-def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """Local name and dotted path of everything a statement imports."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            top = alias.name.split(".")[0]
-            yield alias.asname or top, alias.name if alias.asname else top
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        for alias in node.names:
-            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
-
-
-def _signature(target: Any) -> inspect.Signature:
-    try:
-        return inspect.signature(target, eval_str=True)
-    except (NameError, TypeError, AttributeError, SyntaxError):  # not resolved: any value fits
-        return inspect.signature(target)
-
-
 def _call(
-    node: ast.Call, imported: Mapping[str, str], parameters: Mapping[str, Any]
+    node: ast.Call,
+    imported: Mapping[str, str],
+    parameters: Mapping[str, Any],
+    find: Callable[[str], signatures.Found | None],
 ) -> _Call | None:
     """Return a call that receives parameters; None for others, or if known only at run time."""
     handed = [
@@ -249,11 +234,10 @@ def _call(
     first, *rest = dotted.split(".")
     if not handed or first not in imported:
         return None
-    try:
-        target = pkgutil.resolve_name(".".join([imported[first], *rest]))
-        signature = _signature(target).parameters
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None  # left to execution; some built-in functions have no signature
+    found = find(".".join([imported[first], *rest]))
+    if found is None:
+        return None  # left to execution
+    signature, refused = found
     kinds = {name: each.kind for name, each in signature.items()}
     positional = [name for name, kind in kinds.items() if kind != inspect.Parameter.VAR_POSITIONAL]
     fixed = {word.arg for word in node.keywords if word.arg} | set(positional[: len(node.args)])
@@ -266,5 +250,5 @@ def _call(
         fixed=fixed,
         options={name: each for name, each in options.items() if name not in fixed},
         takes_all=inspect.Parameter.VAR_KEYWORD in kinds.values(),
-        refused=getattr(target, "refused", lambda given: {}),
+        refused=refused,
     )

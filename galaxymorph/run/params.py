@@ -284,7 +284,8 @@ def missing(galaxies: Any) -> Iterator[tuple[str, str]]:
             try:
                 project.existing(project.root() / Path(path).expanduser())
             except OSError as error:
-                yield option, str(error)
+                start = " (a relative path starts at the project's folder)"
+                yield option, f"{error}{'' if Path(path).expanduser().is_absolute() else start}"
 
 
 # ---- the search space

@@ -7,8 +7,8 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from galaxymorph import project
 from galaxymorph.run import notebooks, params
 from galaxymorph.run.marks import MODEL
 from galaxymorph.run.params import RESERVED, ParamsError, Problems, Space, kind_of
+from galaxymorph.run.signatures import Found, imported, written
 from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
@@ -27,6 +28,7 @@ RENAMED = {"11_forensics": "17_published_mistakes", "12_consistency": "15_rotati
 
 Params = dict[str, Any]
 Values = Mapping[str, Any]  # by dotted key
+Find = Callable[[str], Found | None]
 
 
 @dataclass(frozen=True)
@@ -97,27 +99,30 @@ def make_plan(
     overrides: Sequence[str] = (),
     run: str | None = None,
     asked: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    look: Callable[[Any], Iterable[tuple[str, str]]] = params.missing,
 ) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
     `asked` are names of steps or jobs by the option that gives them; wrong ones are refused before
-    anything is imported. Raises `ParamsError` with all mistakes, each with file, key, what was
-    expected, and the nearest valid name."""
+    anything is imported, and so is what `look` finds wrong with the files of galaxies, as
+    (option, why). Raises `ParamsError` with all mistakes, each with file, key, what was expected,
+    and the nearest valid name."""
     document = params.read(path)
     problems = Problems(path.name)
     for text in overrides:
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
-    if lacking := [*params.missing(document.get("galaxies"))]:  # before signatures load torch
-        for option, why in lacking:
-            problems.add(f"galaxies.{option}", why)
-        raise ParamsError(problems.found)
     names = [name for name in document if name not in RESERVED]
     wrong = [(key, name) for key, given in asked.items() for name in given]
     wrong = [(key, name) for key, name in wrong if name.split("/")[0] not in names]
     if wrong:
         raise ParamsError(f"{k}: unknown step {name!r}{nearest(name, names)}" for k, name in wrong)
+    _resolve(copy.deepcopy(document), problems, written)  # before anything is imported
+    if lacking := [*look(document.get("galaxies"))]:
+        for option, why in lacking:
+            problems.add(f"galaxies.{option}", why)
+        raise ParamsError(problems.found)
     return _resolve(document, problems)
 
 
@@ -146,7 +151,7 @@ def make_trial(plan: Plan, step: str, values: Values, *, seed: int | None = None
     return _resolve(document, Problems(f"trial of {step}")).jobs[-1]
 
 
-def _resolve(document: Params, problems: Problems) -> Plan:
+def _resolve(document: Params, problems: Problems, find: Find = imported) -> Plan:
     run, galaxies = document.get("run"), params.named({"name": None}, document.get("galaxies", {}))
     if "galaxies" in document:
         document["galaxies"] = galaxies
@@ -161,7 +166,7 @@ def _resolve(document: Params, problems: Problems) -> Plan:
         problems.add("", "no steps found; a step is a name with `notebook: NAME` below it")
     jobs: list[Job] = []
     for place, name in enumerate(names):
-        step = _Step(name, document[name], document, names[:place], jobs, problems)
+        step = _Step(name, document[name], document, names[:place], jobs, problems, find)
         if step.check():
             jobs += list(step.jobs())
     if problems.found:
@@ -179,6 +184,7 @@ class _Step:
     before: list[str]  # names of the earlier steps
     earlier: list[Job]  # their jobs; none for invalid steps
     problems: Problems
+    find: Find  # of signatures
     combination: Params = field(default_factory=dict)  # of the current job
     models: dict[str, str] = field(default_factory=dict)  # files that it reads -> their jobs
 
@@ -212,7 +218,7 @@ class _Step:
         name = self.block["notebook"].removesuffix(".ipynb")
         path = project.root() / "notebooks" / f"{name}.ipynb"
         try:
-            self.notebook = notebooks.read(path)
+            self.notebook = replace(notebooks.read(path), find=self.find)
         except notebooks.NotebookError as error:
             names = [] if path.is_file() else [each.stem for each in path.parent.glob("*.ipynb")]
             self._add("notebook", f"{error}{nearest(RENAMED.get(name) or name, names)}")

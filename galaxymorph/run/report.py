@@ -9,9 +9,10 @@ import io
 import json
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
@@ -31,13 +32,34 @@ FIRST = ("protocol", "method", "labels", "seeds", "test accuracy", "macro F1", "
 FIRST += ("gap closed (%)", "seconds")
 WIDEST = 1200  # px, of a figure
 
+T = TypeVar("T")
+
 
 # ---- the comparison table
 
 
+def _sound(path: Path, reader: Callable[[Path], T], instead: Callable[[str], T]) -> T:
+    """Return what a reader makes of a file of a step; if it is damaged, warn and show `instead`."""
+    try:
+        return reader(path)
+    except Exception as error:  # of any kind: the report is about the others, too
+        said = str(error).partition("\n")[0]
+        why = f"{path.name} is damaged ({type(error).__name__}: {said}); make it again with --force"
+        warnings.warn(f"{path.parent}: {why}", stacklevel=2)
+        return instead(why)
+
+
 def readable(result: Result) -> pd.DataFrame:
     """Return the `table.csv` of a step as text, comparisons as their own `readable` gives them."""
-    table = read_csv(result.path / "table.csv", dtype={"n_labels": "Int64"})
+    return _sound(result.path / "table.csv", _readable, _damaged)
+
+
+def _damaged(why: str) -> pd.DataFrame:
+    return pd.DataFrame({"damaged": [why]})
+
+
+def _readable(path: Path) -> pd.DataFrame:
+    table = read_csv(path, dtype={"n_labels": "Int64"})
     for column, maker in (("accuracy_low", comparison), ("rmse_low", vote_comparison)):
         if {"method", "interval", column} <= set(table.columns):
             return maker.readable(table)
@@ -52,8 +74,14 @@ def comparisons(results: Sequence[Result]) -> list[Result]:
 def sentences(result: Result) -> list[str]:
     """Return the paragraphs of a step's `summary.md` as plain text, if it has one."""
     path = result.path / "summary.md"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = _sound(path, _text, str) if path.is_file() else ""
     return [from_markdown(paragraph) for paragraph in text.strip().split("\n\n") if paragraph]
+
+
+def _text(path: Path) -> str:
+    if "\0" in (text := path.read_text(encoding="utf-8")):
+        raise ValueError("not a text")
+    return text
 
 
 def text(run: str) -> str:
@@ -141,7 +169,7 @@ def _render(template: str, **values: Any) -> str:
     found.filters |= {"numbers": _numbers, "parameters": _parameters}
     found.filters["narrow"] = lambda cells: export.narrow(str(cells))
     found.filters["why"] = lambda job: f"{job.step} ({job.not_run})"
-    found.filters["csv"] = lambda path: read_csv(path, na_values=[])
+    found.filters["csv"] = lambda path: _sound(path, partial(read_csv, na_values=[]), _damaged)
     return found.get_template(template).render(values)
 
 
@@ -152,17 +180,18 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     """Return the recommendation for each number of labels, and methods that were still improving.
 
     From the step that compares the most numbers of labels, then the most pairs of methods."""
-    found = []
-    for job in compared:
-        if (job.path / "answer.csv").is_file():
-            answer, table = (
-                read_csv(job.path / f"{name}.csv", dtype={"n_labels": "Int64"})
-                for name in ("answer", "table")
-            )
-            found.append((len(answer), answer.n_pairs.sum(), answer, table))
-    if not found:
-        return None
-    *_, answer, table = max(found, key=lambda each: each[:2])
+    paths = [job.path / "answer.csv" for job in compared]
+    read = [_sound(path, _answered, lambda _: None) for path in paths if path.is_file()]
+    found = [each for each in read if each]
+    return max(found, key=lambda each: each[:2])[2] | {"job": compared[0]} if found else None
+
+
+def _answered(path: Path) -> tuple[int, int, dict[str, Any]] | None:
+    """Return the numbers of labels and pairs that a step compares, and what it recommends."""
+    answer, table = (
+        read_csv(path.with_name(name), dtype={"n_labels": "Int64"})
+        for name in ("answer.csv", "table.csv")
+    )
     refused = verdict.refusals(table)
     if not len(answer) and not refused:
         return None
@@ -171,12 +200,12 @@ def _answer(compared: Sequence[Result]) -> dict[str, Any] | None:
     verdicts = titled(answer, titles)
     last = table.loc[table.get("still_improving", pd.Series(0, table.index)) == 1]
     last = last.loc[[not is_control(row) for row in last.to_dict("records")]]
-    return {
-        "job": compared[0],  # whose first figure is shown
+    shown = {
         "sentence": " ".join([verdict.in_short(verdicts), *refused]),
         "table": verdict.readable(verdicts),
         "improving": list(dict.fromkeys(titled(last, titles).method)),
     }
+    return len(answer), int(answer.n_pairs.sum()), shown
 
 
 def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -190,9 +219,9 @@ def _once(sentences: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, int | float]:
     """Return a job's numbers for the report: test metrics without intervals, and single values."""
-    tests = {k: v["value"] for k, v in metrics.get("test", {}).items() if isinstance(v, dict)}
-    single = {k: v for k, v in metrics.items() if isinstance(v, int | float)}
-    return {f"test {name}": number for name, number in tests.items()} | single
+    tests = {k: v.get("value") for k, v in metrics.get("test", {}).items() if isinstance(v, dict)}
+    every = {f"test {name}": number for name, number in tests.items()} | {**metrics}
+    return {name: number for name, number in every.items() if isinstance(number, int | float)}
 
 
 def _parameters(jobs: Sequence[Result]) -> list[tuple[str, str]]:
@@ -239,17 +268,21 @@ def _origin(job: Result) -> dict[str, Any]:
 
 def _images(job: Result) -> list[dict[str, Any]]:
     """Return a job's captioned figures (`Step.figure`), oldest first, as WebP up to `WIDEST` px."""
-    paths, found = sorted(job.path.glob("*.png"), key=lambda path: path.stat().st_mtime_ns), []
-    for path in paths:
-        with Image.open(path) as picture:
-            if caption := picture.info.get("Description"):
-                shown, file = picture.convert("RGB"), io.BytesIO()
-                shown.thumbnail((WIDEST, 4 * WIDEST), Image.Resampling.LANCZOS)
-                shown.save(file, "WEBP", quality=85)
-                data = base64.b64encode(file.getvalue()).decode()
-                width, height = shown.size
-                found.append({"caption": caption, "data": data, "width": width, "height": height})
-    return found
+    paths = sorted(job.path.glob("*.png"), key=lambda path: path.stat().st_mtime_ns)
+    found = [_sound(path, _image, lambda _: None) for path in paths]
+    return [each for each in found if each]
+
+
+def _image(path: Path) -> dict[str, Any] | None:
+    with Image.open(path, formats=["PNG"]) as picture:
+        if not (caption := picture.info.get("Description")):
+            return None
+        shown, file = picture.convert("RGB"), io.BytesIO()
+    shown.thumbnail((WIDEST, 4 * WIDEST), Image.Resampling.LANCZOS)
+    shown.save(file, "WEBP", quality=85)
+    data = base64.b64encode(file.getvalue()).decode()
+    width, height = shown.size
+    return {"caption": caption, "data": data, "width": width, "height": height}
 
 
 def _pages(job: Result) -> list[str]:
@@ -277,7 +310,7 @@ def _plain(name: str) -> str:
 def _number(value: Any) -> str:
     """At most four digits where these suffice; an en dash for missing values."""
     value = value.item() if hasattr(value, "item") else value
-    if pd.isna(value):
+    if not isinstance(value, list) and pd.isna(value):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -1,5 +1,7 @@
 """Read the results of a run's jobs, for reports and comparisons."""
 
+import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,8 +58,15 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame | None:
-        """A row per epoch, or None if the step does not train."""
-        return pd.read_csv(self.path / "history.csv") if self.has("history.csv") else None
+        """A row per epoch, or None if the step does not train, or with a warning if damaged."""
+        path = self.path / "history.csv"
+        try:
+            return pd.read_csv(path) if self.has(path.name) else None
+        except (ValueError, csv.Error) as error:
+            warnings.warn(
+                f"{path}: not a valid table: {str(error).strip()}; it is ignored", stacklevel=2
+            )
+            return None
 
     @property
     def rows(self) -> list[str]:

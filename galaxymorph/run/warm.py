@@ -17,7 +17,9 @@ from galaxymorph.run.locks import ignoring_signals
 
 SAFE = sys.platform != "darwin"  # its frameworks start threads when imported
 NOT_OF_JOBS = {"__main__", "cli", "run.runner", "run.search", "run.trial", "run.warm"}
+# what jobs import only when they need it
 OTHERS = ["ipykernel.kernelapp", "matplotlib.backends.backend_agg"]
+OTHERS += ["torch._dynamo", "torchvision.models", "astropy.table", "astropy.visualization"]
 
 _server: dict[str, object] = {}  # the code and the number of threads of the fork server
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from galaxymorph import cli
 from galaxymorph.apply import check as checks
-from galaxymorph.apply.check import bands, check, kind_of, spread
+from galaxymorph.apply.check import bands, check, spread
 from galaxymorph.data.mock.survey import mock_survey
+from galaxymorph.data.ways import kind_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -93,13 +94,13 @@ def test_a_flat_folder_is_read_as_by_predict(tmp_path, pixels):
     (tmp_path / "labels.csv").write_text("id,label\n1,round\n")
     usable, said, page = looked(tmp_path, root=str(tmp_path))
     assert usable
-    assert "no labels: read as `galaxymorph predict --images` does" in said
+    assert "read as: images without labels: classify them with `galaxymorph predict`" in said
     assert "galaxies: 17\n" in said
     assert "1 of 17 images cannot be used" in said and "17.jpg" in said
-    assert f"-s galaxies.name=folder -s galaxies.labels={tmp_path / 'labels.csv'}" in said
+    assert f"If it has labels, -s galaxies.labels={tmp_path / 'labels.csv'}" in said
     assert len(pictures(page)) == 12
-    with pytest.raises(ValueError, match="option labels: .* give name"):
-        check({"root": str(tmp_path), "labels": "labels.csv"}, tmp_path / "page.html")
+    with pytest.raises(ValueError, match="option n_classes: .* give name"):
+        check({"root": str(tmp_path), "n_classes": 5}, tmp_path / "page.html")
 
 
 def test_a_set_in_the_dark_is_an_error_and_still_shown(classes, tmp_path):
@@ -175,6 +176,8 @@ def test_kinds_of_sources_are_recognised(tmp_path, classes):
         made("b.hdf5", table): "table",
         made("kaggle/images_training_rev1/1.jpg").parents[1]: "galaxy_zoo",
         made("kaggle_zips/images_training_rev1.zip").parent: "galaxy_zoo",
+        made("half/training_solutions_rev1.zip").parent: "galaxy_zoo",
+        made("votes/training_solutions_rev1.csv").parent: "galaxy_zoo",
         made("cubes/1.fits").parent: "fits",
         made("deep/tables/c.h5", table).parent: "table",
         made("flat/1.jpg").parent: None,
@@ -184,6 +187,8 @@ def test_kinds_of_sources_are_recognised(tmp_path, classes):
     }
     assert {path: kind_of(path).get("name") for path in names} == names
     assert all(kind_of(path)["root"] == str(path) for path in names)
+    flat = {path: kind_of(path, labels=True).get("name") for path in names if "flat" in path.name}
+    assert set(flat.values()) == {"folder"} and len(flat) == 2
 
 
 # ---- the command
@@ -223,6 +228,21 @@ def test_mistakes_are_named(classes, home, capsys, galaxies, message):
     assert re.search(f"mine.yaml: .*{message}", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("labels=5", "galaxies.labels: .*path"),
+        ("labels=no.csv", "galaxies.labels: .*no.csv does not exist"),
+        ("class_names=7", "galaxies.class_names"),
+        ("root=", ""),
+        ("name=fits", r"set: no FITS files found; .*; found 16 .png"),
+    ],
+)
+def test_mistakes_in_options_of_a_path(classes, home, capsys, given, message):
+    assert cli.main(["data", "check", "set", "-s", f"galaxies.{given}"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
 def test_other_wrong_calls(classes, home, capsys):
     assert cli.main(["data", "galaxy10", "set"]) == 1
     assert "it is for `data check` or `data cutouts`" in capsys.readouterr().err
@@ -230,15 +250,51 @@ def test_other_wrong_calls(classes, home, capsys):
     assert "needs the ending .html" in capsys.readouterr().err
 
 
-def test_a_wrong_path_is_said_before_torch_is_loaded(tmp_path):
-    (tmp_path / "mine.yaml").write_text("galaxies: {name: folder, root: nowhere}\n")
+def test_a_table_of_labels_starts_in_the_current_folder(classes, home, capsys):
+    """The source need not be named: with a table, a flat folder is read with its labels."""
+    (home / "sub").mkdir()
+    for path in classes.glob("*/*.png"):
+        path.rename(home / "sub" / path.name)
+    table = "".join(f"g{row:02}.png,{'ab'[row % 2]}\n" for row in range(16))
+    (home / "labels.csv").write_text(f"id,label\n{table}")
+    (home / "params.yaml").touch()
+    assert cli.main(["data", "check", "sub", "-s", "galaxies.labels=labels.csv"]) == 0
+    said = capsys.readouterr().out
+    assert f"labels: {home}/labels.csv" in said and "classes: 2: a, b" in said
+
+
+def test_a_long_table_of_classes_is_cut(tmp_path, pixels):
+    for row in range(40):
+        (tmp_path / "set" / f"c{row}").mkdir(parents=True)
+        image = Image.fromarray(pixels[row % 16])
+        image.save(tmp_path / "set" / f"c{row}" / f"g{row}.png")
+    usable, said, page = looked(tmp_path, name="folder", root=str(tmp_path / "set"))
+    assert not usable and "and 10 more rows, which are on the page" in said
+    assert "<td>c39</td>" in page and len(said.splitlines()) < 50
+
+
+def test_what_is_not_found_is_said_before_torch_is_loaded(tmp_path):
+    """`run` and `data check` use the same words, and no job starts."""
+    for folder in ("notebooks", "flat"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "flat" / "1.png").touch()
+    (tmp_path / "params.yaml").write_text("galaxies: {name: folder, root: nowhere}\n")
+    (tmp_path / "flat.yaml").write_text("galaxies: {name: folder, root: flat}\n")
     code = (
         "import sys; from galaxymorph import cli; "
-        "status = [cli.main(['data', 'check', path]) for path in ('gone', 'mine.yaml')]; "
+        "status = [cli.main(['data', 'check', path]) for path in ('gone', 'params.yaml')]; "
+        "status += [cli.main(['data', 'check', 'flat', '-s', 'galaxies.name=folder'])]; "
+        "status += [cli.main(['data', 'check', 'notebooks'])]; "
+        "status += [cli.main(['run', '--run', 'a', '--params', 'flat.yaml'])]; "
         "print(status, 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "[1, 1] False\n"
-    assert "gone does not exist" in done.stderr
-    assert "nowhere does not exist" in done.stderr
+    assert done.stdout == "[1, 1, 1, 1, 2] False\n", done.stderr
+    gone, nowhere, flat, empty, run = done.stderr.splitlines()
+    assert "gone does not exist" in gone and "nowhere does not exist" in nowhere
+    assert "a relative path starts at the project's folder" in nowhere
+    assert "notebooks: no images found" in empty
+    assert "flat: no class folders; expected flat/<class>/<id>.jpg" in flat
+    assert run == f"flat.yaml: galaxies.root: {flat}"
+    assert not (tmp_path / "results").exists()

@@ -55,6 +55,7 @@ def run(file: Path, out: Path, ids=("mock-0-0000003",), images=(), **options) ->
     return said
 
 
+@pytest.mark.long
 def test_every_answer_of_a_question_has_its_map(files, tmp_path):
     said = run(
         files["votes"], tmp_path / "maps" / "bar.png", question="bar", layer="encoder.body.layer2"
@@ -109,6 +110,7 @@ def test_captions_tell_votes_and_prediction():
     ]
 
 
+@pytest.mark.long
 def test_galaxies_are_the_ones_asked_for(files, tmp_path, monkeypatch):
     """From files and from the mock survey, in the order asked for; the map is that of
     `gradcam.maps`."""
@@ -164,6 +166,7 @@ class FakeFigure:
         ("classes", {"layer": "layer2"}, "the nearest that do"),
     ],
 )
+@pytest.mark.long
 def test_wrong_names_are_named(files, tmp_path, file, options, message):
     with pytest.raises(ValueError, match=message):
         run(files[file], tmp_path / "x.png", **options)

@@ -212,7 +212,10 @@ def two_threads():
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize(
+    "batch_size", [1, 3, 64, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5))]
+)
+@pytest.mark.long
 def test_predictions_stay_with_their_ids(models, galaxies, tmp_path, two_threads, batch_size):
     """A published project began its ids anew with each batch. Here the files come in any order, in
     two parts, from a list."""
@@ -390,7 +393,10 @@ def test_what_cannot_be_read_is_named_and_left_out(models, galaxies, tmp_path):
         ),
         (lambda f: [f / "note.txt"], "note.txt: expected a folder, a zip, a Parquet file, a CSV"),
         (lambda f: [f / "empty"], "empty: no images found"),
-        (lambda f: [f / "wrong.csv"], "wrong.csv: no column file"),
+        (
+            lambda f: [f / "wrong.csv"],
+            "wrong.csv: not a list of files: no column file or path among .* as option labels",
+        ),
         (lambda f: [f / "none.csv"], "none.csv: no rows"),
         (lambda f: [f / "hole.csv"], "hole.csv: rows without file"),
         (lambda f: [f / "twice.csv"], "twice.csv: duplicate id 'a'"),
@@ -503,6 +509,7 @@ def interrupted(models, galaxies, out, monkeypatch):
         ("votes", {"average_orientations": True}, "average_orientations"),
     ],
 )
+@pytest.mark.long
 def test_a_changed_run_starts_anew(models, galaxies, tmp_path, monkeypatch, name, options, changed):
     out, said = tmp_path / "out.csv", []
     interrupted(models, galaxies, out, monkeypatch)
@@ -609,3 +616,27 @@ def test_similar_wants_a_galaxy_that_is_there(models, galaxies, tmp_path):
     with pytest.raises(ValueError, match="galaxy '2' cannot be read: crop of 90 px"):
         similar.similar(model, [galaxies], "2", out=tmp_path, crop=90)
     assert list(tmp_path.glob("similar*")) == []
+
+
+# What takes long to import and is not needed to predict classes of JPEG files.
+HEAVY = {"astropy", "h5py", "matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo"}
+START = """
+import sys
+from galaxymorph.cli import main
+from galaxymorph.learning.encoders import encoder
+model, images, out = sys.argv[1:]
+assert main(["predict", "--model", model, "--images", images, "--out", out]) == 0
+print(*sys.modules)
+encoder("resnet18")
+print(*sys.modules)
+"""
+
+
+def test_predict_starts_without_what_it_does_not_need(models, galaxies, tmp_path):
+    arguments = [str(models[0] / "classes.safetensors"), str(galaxies), str(tmp_path / "p.csv")]
+    command = [sys.executable, "-c", START, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    own, with_torchvision = done.stdout.splitlines()[-2:]
+    assert not (HEAVY | {"torchvision"}) & set(own.split())
+    assert not HEAVY & set(with_torchvision.split())
+    assert "torchvision" in with_torchvision.split()

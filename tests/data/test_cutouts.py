@@ -199,6 +199,7 @@ def test_decode_keeps_the_order_and_leaves_out_what_fails(tmp_path):
     assert cutouts.opened(tmp_path)[1] == sorted(bad + mended)
 
 
+@pytest.mark.long
 def test_only_a_few_galaxies_are_in_memory(tmp_path):
     """No job is started while many earlier ones wait to be written."""
     started = 0

@@ -4,12 +4,14 @@ import bz2
 import gzip
 import inspect
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from astropy.io import fits as astropy_fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.utils.exceptions import AstropyUserWarning
 
 from galaxymorph.data import fits, looks, planes
@@ -112,9 +114,11 @@ def test_three_of_four_planes_by_name(tmp_path, load):
     assert max(middle(load(bands=["z", "i", "r"], stretch=0.5).images[0])) < 30
     assert middle(load(bands=["i", "r", "g"]).images[0])[2] > 50
     assert torch.equal(load(bands="gri").images, load(bands=["i", "r", "g"]).images)
-    with pytest.raises(ValueError, match=r"4 planes of \(8, 8\) px \(g, r, i, z\).*bands: \[i, r"):
+    with pytest.raises(
+        ValueError, match=r"4 planes of 8 x 8 px \(g, r, i, z\).*bands: \[g, r, i\]"
+    ):
         load()
-    with pytest.raises(ValueError, match=r"4 planes .*expected the bands u, g, r, named in the h"):
+    with pytest.raises(ValueError, match=r"4 planes .*: bands u must be named in the header"):
         load(bands="ugr")
 
 
@@ -166,7 +170,7 @@ def test_degenerate_axes_of_single_bands(tmp_path, load):
 def test_errors_and_masks_are_no_bands(tmp_path, load):
     images = {"SCI": bands(0.1)[0], "ERR": bands(0.2)[0], "DQ": bands(0.3)[0]}
     write_extensions(tmp_path / "sky" / "a.fits", **images)
-    with pytest.raises(ValueError, match=r"3 planes of \(8, 8\) px \(SCI, ERR, DQ\)"):
+    with pytest.raises(ValueError, match=r"3 planes of 8 x 8 px \(SCI, ERR, DQ\).*\[i, r, g\]"):
         load()
     galaxies = load(bands=["VIS"])
     assert any("not read: further images (ERR, DQ)" in note for note in galaxies.notes)
@@ -190,7 +194,7 @@ def test_one_band_is_grey_as_a_choice(tmp_path, load):
     write(tmp_path / "sky" / "a.fits", cube[1])
     write(tmp_path / "cube" / "a.fits", cube, BANDS="grz")
     write(tmp_path / "files" / "a_r.fits", cube[1])
-    with pytest.raises(ValueError, match=r"one band: to show it in grey.* bands: \[r\]"):
+    with pytest.raises(ValueError, match=r"to show one band in grey.* bands: \[r\]"):
         load()
     galaxies = load(bands=["r"], image_size=24)
     assert (galaxies.images == galaxies.images[:, :1]).all() and galaxies.images.max() > 50
@@ -238,7 +242,7 @@ def test_four_bands_and_a_choice_of_three(tmp_path, load):
         (["a"], {"bands": "grr"}, r"bands must be three different bands"),
         (["a"], {"bands": ["g", "r"]}, r"bands must be three different bands"),
         (["a"], {"band_weights": [1.0, 2.0]}, r"band_weights must be three numbers"),
-        (["a"], {}, r"a.fits \(1 planes of \(8, 8\) px .*expected three bands of one size"),
+        (["a"], {}, r"a.fits \(1 plane of 8 x 8 px .*expected three bands of one size"),
         ([], {}, r"no FITS files found"),
     ],
 )
@@ -407,6 +411,68 @@ def test_repaired_images_are_noted(tmp_path, load):
     ]
 
 
+# --- undeclared bad values ------------------------------------------------------------------------
+
+
+def masked(value: float, count: int):
+    """A change of a cube: `count` pixels of its first band have this value."""
+
+    def change(cube: np.ndarray) -> np.ndarray:
+        cube = cube.copy()
+        cube[0].flat[np.random.default_rng(1).choice(cube[0].size, count, replace=False)] = value
+        return cube
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            masked(-99, 1),
+            "pixels of -99, far from all others: if they are missing, set them to NaN",
+        ),
+        (masked(-999, 3), "pixels of -999, far from all others"),
+        (masked(1e30, 2), r"pixels of 1e\+30, far from all others"),
+        (masked(-1.5, 6), "pixels of -1.5, far from all others"),
+        (lambda cube: cube.clip(-0.003), "many pixels of -0.003, the lowest value: clipped, or"),
+        (lambda cube: cube.clip(max=0.05), "many pixels of 0.05, the highest value: clipped, or"),
+    ],
+)
+def test_undeclared_bad_values_are_remarked(tmp_path, load, change, said):
+    survey(tmp_path / "sky", change)
+    (note,) = [each for each in load(stretch=0.5, sky="none").notes if "remarks on" in each]
+    assert re.search(f"remarks on 4 images: n0.fits, .*{said}", note)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cube: cube,
+        lambda cube: np.round(cube * 3000 + 1000),  # counts on a bias
+        lambda cube: np.random.default_rng(0).poisson((cube * 10).clip(0.2)),  # few photons
+        lambda cube: np.round(cube / 0.008) * 0.008,  # as a compressed image
+        masked(30.0, 1),  # a cosmic ray
+        masked(0.0, 300),
+    ],
+)
+def test_sound_values_are_not(tmp_path, load, change):
+    survey(tmp_path / "sky", change)
+    assert not [each for each in load(on_bad="skip").notes if "pixels of" in each]
+
+
+def test_a_declared_bad_value_is_missing_in_real_numbers_too(tmp_path, load):
+    survey(tmp_path / "sky")
+    expected = load(stretch=0.5, sky="none").images
+    for number in range(4):
+        cube = masked(-99, 1)(galaxy(seed=number))
+        with pytest.warns(VerifyWarning, match="BLANK"):  # of astropy, which knows whole ones
+            write(tmp_path / "b" / f"n{number}.fits", cube, BLANK=-99)
+    found = load(root=tmp_path / "b", stretch=0.5, sky="none")
+    assert "of the pixels were missing and filled in" in " ".join(found.notes)
+    assert (found.images.int() - expected.int()).abs().max() < 12
+
+
 # --- stretch and sky ------------------------------------------------------------------------------
 
 
@@ -431,6 +497,18 @@ def test_any_unit_gives_the_same_pictures(tmp_path, load, unit):
     reference = fits.propose(fits.find(tmp_path / "other").read, fits.COLOUR)["stretch"]
     expected = pictures(load, stretch=reference / unit)
     assert np.abs(expected - pictures(load, root=tmp_path / "other")).max() <= 1
+
+
+def test_the_stretch_grows_with_the_light_and_never_jumps():
+    """From a 30th to 30 times the usual light: 0.5 in the middle, proportional far away."""
+    factors = np.geomspace(1e-3, 1e3, 400)
+    best = np.array([fits._near_usual(0.5 * factor) for factor in factors])
+    steps = best[1:] / best[:-1]
+    assert (steps >= 1).all() and steps.max() < 1.09  # twice as steep as the data, at most
+    assert (best[(factors > 0.2) & (factors < 5)] == 0.5).all()
+    far = (factors < 0.04) | (factors > 25)
+    assert best[far] == pytest.approx(0.5 * factors[far], rel=0.01)
+    assert fits._near_usual(0.0) == 0.5
 
 
 @pytest.mark.parametrize(("scale", "sky"), [(1000, 1000), (500, 30000), (3e-18, -1e-17)])

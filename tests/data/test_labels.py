@@ -2,6 +2,7 @@
 
 import gzip
 import inspect
+import re
 import unicodedata
 import zipfile
 from collections import Counter
@@ -552,6 +553,19 @@ def test_a_column_that_may_be_a_split_is_one_if_its_cells_are(tmp_path):
     assert labels.label(found("ab"), file, None).split == {}
 
 
+def test_splits_below_the_classes_mean_the_same_as_above(tmp_path):
+    parts = {"train": range(5), "valid": (5, 6), "test": (7, 8, 9)}
+    places = [(part, c, n) for part, numbers in parts.items() for c in "ab" for n in numbers]
+    first = images(tmp_path / "m", *(f"{part}/{c}/{c}{n}.png" for part, c, n in places))
+    second = images(tmp_path / "k", *(f"{c}/{part}/{c}{n}.png" for part, c, n in places))
+    above, under = sources.folder(first), sources.folder(second)
+    assert under.split == above.split and under.labels == above.labels
+    assert Counter(under.split.values()) == {"train": 10, "val": 4, "test": 6}
+    (second / "b" / "test" / "b9.png").rename(second / "b" / "b9.png")
+    with pytest.raises(ValueError, match="k: folders a/train, .* named like splits, but not all"):
+        sources.folder(second)
+
+
 @pytest.mark.parametrize("above", ["download/", "download/v2/", "train/"])
 def test_folders_around_the_classes_are_descended(tmp_path, load, above):
     root = images(tmp_path / "m", *(f"{above}{c}/{c}{n}.png" for c in "ab" for n in range(4)))
@@ -576,6 +590,8 @@ def test_folders_around_the_classes_are_descended(tmp_path, load, above):
         (["train/a/1.png", "test/2.png", "3.png"], "splits, images beside them are not"),
         (["train/a/1.png", "train/2.png", "test/3.png"], "outside the class folders: train/2.png;"),
         (["a/1.png", "b/2.png", "c.txt/x.txt"], "no images in class c.txt"),
+        (["58/587.png", "59/590.png"], "58, 59 are the beginnings of the ids, not classes"),
+        (["J10/J101-00.png", "J11/J110+01.png"], "J10, J11 are the beginnings of the ids"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, names, message):
@@ -586,6 +602,33 @@ def test_folders_that_are_refused(tmp_path, names, message):
             images(tmp_path / "m", name)
     with pytest.raises(ValueError, match=message):
         sources.folder(tmp_path / "m")
+
+
+@pytest.mark.parametrize("names", [["10/10_1.png", "11/11_2.png"], ["a/a1.png", "b/b1.png"]])
+def test_names_may_begin_with_their_class(tmp_path, names):
+    for name in names:
+        images(tmp_path / "m", name)
+    assert len(sources.folder(tmp_path / "m").classes) == 2
+
+
+def test_a_refusal_names_the_table_that_lies_there(tmp_path):
+    images(tmp_path / "m", "x/1.png")
+    table = write(tmp_path / "m" / "my.tsv", "id\tlabel\n")
+    with pytest.raises(ValueError, match=f"add labels: {table}. Without"):
+        sources.folder(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("1.fits.gz", "1 .fits.gz; FITS images are read by name: fits"),
+        ("a.zip", "1 .zip; give the zip itself"),
+    ],
+)
+def test_a_source_without_images_says_what_is_there(tmp_path, name, way):
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"no images found; expected .*; found .*{way}"):
+        sources.images(tmp_path)
 
 
 def test_a_part_of_a_split_without_classes_is_unlabelled(tmp_path, load):
@@ -721,6 +764,7 @@ def votes_file(file: Path, table: np.ndarray) -> tuple[Path, Found]:
 
 @quick
 @given(per_question())
+@pytest.mark.long
 def test_both_conventions_of_votes_give_the_same(tmp_path, fractions):
     cumulative = tree.cumulative(fractions)
     known, noted = galaxy_zoo.read_votes(*votes_file(tmp_path / "k.csv", cumulative))
@@ -755,7 +799,7 @@ def test_unanswered_questions_may_be_empty(tmp_path):
     [
         (
             lambda f: np.vstack([f[:3], tree.cumulative(f)[3:]]),
-            r"Neither fits all rows: g0, g1, g2",
+            r"Neither fits GalaxyID g0, g1, g2: Class\d",
         ),
         (lambda f: tree.cumulative(f) * 100, "look like percentages: divide by 100"),
         (lambda f: np.round(tree.cumulative(f) * 40), "look like numbers of votes: divide by the"),
@@ -770,5 +814,21 @@ def test_votes_that_are_refused(tmp_path, change, message):
 def test_a_child_above_its_parent_in_one_row_is_refused(tmp_path):
     votes = tree.cumulative(some_fractions())
     votes[4, tree.column("roundness", "round")] = 0.9
-    with pytest.raises(ValueError, match=r"votes must be cumulative.* Neither fits all rows: g4$"):
+    where = tree.SLICES["roundness"]
+    columns = ", ".join(tree.COLUMNS[where])
+    sums = (
+        f"{columns} of g4 sum to {votes[4, where].sum():.3g}, after {tree.reached(votes)[4][6]:.3g}"
+    )
+    said = f"votes must be cumulative.* Neither fits GalaxyID g4: {re.escape(sums)}. Debiased"
+    with pytest.raises(ValueError, match=said):
         galaxy_zoo.read_votes(*votes_file(tmp_path / "q.csv", votes))
+
+
+def test_columns_of_the_catalogue_of_galaxy_zoo_2_are_named_with_what_to_do(tmp_path):
+    file, known = votes_file(tmp_path / "q.csv", some_fractions())
+    names = [f"t{n:02}_x_a{k:02}_y_debiased" for n in range(1, 12) for k in range(2)]
+    pd.DataFrame(0.1, ["587"], names).to_csv(file, index_label="dr7objid")
+    with pytest.raises(
+        ValueError, match=r"q.csv: .*Galaxy Zoo 2 \(t01_.*rename .*Class1\.1, \.\.\."
+    ):
+        galaxy_zoo.read_votes(file, known)

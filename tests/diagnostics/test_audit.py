@@ -46,6 +46,7 @@ def moved(image, y, x):
 # --- galaxies
 
 
+@pytest.mark.long
 def test_galaxies_without_fault_pass_every_check(sample):
     found = audit.galaxies(sample)
     assert [each.check for each in found] == ["ids", "duplicates", "class balance", "class sizes"]
@@ -81,7 +82,14 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("copy", COPIES)
+QUICK = ("same", "shifted", "all")  # the last is all kinds at once
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [pytest.param(k, marks=[] if k in QUICK else pytest.mark.slow) for k in COPIES],
+)
+@pytest.mark.long
 def test_a_copy_of_a_test_galaxy_in_another_split_is_a_leak(sample, copy):
     sample.images[7] = COPIES[copy](sample.images[155])
     sample.images[230] = COPIES[copy](sample.images[170])

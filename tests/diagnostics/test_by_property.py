@@ -135,6 +135,7 @@ def test_a_method_that_fails_on_small_galaxies_is_found_to():
     assert said[2].startswith("Neither accuracy nor overconfidence of any method")
 
 
+@pytest.mark.long
 def test_no_trend_is_found_where_there_is_none():
     """40 data sets of a method and two properties without any trend, galaxies tested up to three
     times: with a chance of 5 % each that any is resolved, 7 or more of them have a chance of 0.3

@@ -8,6 +8,7 @@ from galaxymorph.diagnostics.duplicates import blank, duplicates
 from tests.diagnostics.test_audit import COPIES, jpeg
 
 
+@pytest.mark.long
 def test_the_kinds_of_duplicates_and_how_alike_they_are(images):
     images = images.clone()
     images[1], images[3] = COPIES["rotated"](images[0]), COPIES["compressed"](images[2])
@@ -29,10 +30,11 @@ def test_many_identical_images_are_one_group(images):
     assert sorted(found["second"]) == list(range(10, 32))
 
 
-def test_small_round_galaxies_are_no_copies_of_each_other():
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
+@pytest.mark.long
+def test_small_round_galaxies_are_no_copies_of_each_other(seed):
     """At 32 px, pairs of these are as alike as copies, except in their fine structure."""
-    for seed in range(3):
-        assert len(duplicates(mock_survey(600, image_size=32, seed=seed).images)) == 0
+    assert len(duplicates(mock_survey(600, image_size=32, seed=seed).images)) == 0
 
 
 def test_of_too_small_images_only_identical_ones_are_found():
@@ -42,6 +44,7 @@ def test_of_too_small_images_only_identical_ones_are_found():
 
 
 @pytest.mark.parametrize("size", [32, 40, 48, 96])
+@pytest.mark.long
 def test_duplicates_at_other_sizes(size):
     images = mock_survey(60, image_size=size, seed=6).images
     images[1] = COPIES["all"](images[0])

@@ -122,6 +122,7 @@ def test_a_map_without_heat_stays_zero():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "conv"])
+@pytest.mark.long
 def test_classes_answers_and_directions_of_any_encoder(name):
     torch.manual_seed(0)
     options = (
@@ -287,6 +288,7 @@ def test_frozen_training_autocast_and_no_grad_make_no_difference():
         assert (gradcam.maps(model.requires_grad_(False), given, first) == expected).all()
 
 
+@pytest.mark.long
 def test_nothing_piles_up():
     model, given = Toy(size=16, relu=nn.ReLU(inplace=True)), images(2)
 
@@ -304,7 +306,7 @@ def test_nothing_piles_up():
 
     use(4)
     before = left()
-    use(100)
+    use(20)
     assert left() == before
 
 

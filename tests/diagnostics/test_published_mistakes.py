@@ -216,6 +216,7 @@ def test_the_same_preprocessing_makes_no_difference_and_another_one_does():
 # ---- validation
 
 
+@pytest.mark.long
 def test_validation_galaxies_that_were_trained_on_flatter():
     sample = galaxies(60, 20, 60, random=True)
     options = dict(
@@ -253,6 +254,7 @@ def test_one_leg_is_the_honest_training():
     assert found.finding.severity == "passed"
 
 
+@pytest.mark.long
 def test_sorted_validation_is_the_recall_of_one_class():
     class Stubborn(Classifier):
         """Takes every galaxy for the first class."""
@@ -322,6 +324,7 @@ def test_queries_are_the_galaxies_and_keys_their_views():
     assert drawn == [0, 1, 0, 1]
 
 
+@pytest.mark.long
 def test_moco_of_one_view_is_held_against_moco_of_both():
     sample = galaxies(n_train=40)
     sample.split[:4], sample.labels[:4] = "unlabelled", -1

@@ -63,6 +63,7 @@ def test_the_calibration_error_of_calibrated_galaxies_is_that_by_chance():
     )
 
 
+@pytest.mark.long
 def test_intervals_of_the_calibration_error_cover_a_known_one():
     """All are given 0.9 and 0.75 of them are right: the error is 0.15."""
     rng, covered = np.random.default_rng(0), 0
@@ -157,6 +158,7 @@ def test_too_few_validation_galaxies_leave_nothing_to_a_classifier():
         calibration.automatic(test, accuracy=1.0)
 
 
+@pytest.mark.long
 def test_the_promised_accuracy_is_kept():
     """150 sets of 800 validation galaxies: the true accuracy of those above the threshold is below
     0.85 in no more than 5 %."""

@@ -102,6 +102,20 @@ def test_what_spreadsheets_write_is_read(files):
     assert same(one, foreign.read(files(two=GOOD))[0])
 
 
+def test_labels_that_are_the_same_number_are_one_class_everywhere(files):
+    """`1` and `1.0` in labels, predicted classes and columns, as where galaxies are read."""
+    texts = {
+        "one": "id,label,p_-5,p_1.0\n1,-5.0,0.9,0.1\n2,1,0.2,0.8\n",
+        "two": "id,label,prediction\n1,−5,1.0\n2,1.00,1\n",
+    }
+    one, two = foreign.read(files(**texts))
+    assert one.predictions.classes == two.predictions.classes == ("-5", "1")
+    assert labels(one) == labels(two) == ["-5", "1"]
+    assert two.predictions.p.tolist() == [[0, 1], [0, 1]]
+    (text,) = refusal(files(twice="id,label,p_1,p_1.0\n1,1,0.5,0.5\n"))
+    assert "duplicate class '1'" in text
+
+
 def test_splits_are_those_of_the_file_else_of_the_labels_else_test(files):
     truth = "id,label,split\n1,a,train\n2,b,test\n3,a,test\n"
     own = "id,split,p_a,p_b\n1,Train,0.9,0.1\n2,test,0.2,0.8\n3,test,0.3,0.7\n"

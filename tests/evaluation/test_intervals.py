@@ -140,3 +140,13 @@ def test_a_loss_of_few_galaxies_has_no_interval():
 
         found = intervals.estimated(mean, size, n_bootstrap=50, seed=0)
         assert np.isnan([found["low"], found["high"]]).all() == (size <= n)
+
+
+def test_ends_of_draws_are_as_wide_as_student_s_interval():
+    """Of the mean of 8 normal values, whose draws are normal with variance (n - 1) / n s^2 / n."""
+    rng, n = np.random.default_rng(0), 8
+    values = rng.normal(size=n)
+    drawn = rng.normal(values.mean(), values.std() / math.sqrt(n), 400_000)
+    expected = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
+    assert intervals.percentiles(drawn, intervals.tail(n)) == pytest.approx(expected, abs=0.02)
+    assert intervals.tail(10**6) == pytest.approx(0.025, abs=1e-5) and intervals.tail(1) == 0

@@ -233,8 +233,18 @@ def test_majority_knows_the_training_labels_alone():
 OFTEN = 0.85  # 95 %, less the error of 100 tries, and what percentiles of 100 draws lack
 
 
-@pytest.mark.parametrize("n", [1, 5, 20, 100])
-@pytest.mark.parametrize("p", [0.9, 0.99, 1.0])
+QUICK = {(1, 1.0), (5, 0.9), (20, 0.99), (100, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("n", "p"),
+    [
+        pytest.param(n, p, marks=[] if (n, p) in QUICK else pytest.mark.slow)
+        for n in (1, 5, 20, 100)
+        for p in (0.9, 0.99, 1.0)
+    ],
+)
+@pytest.mark.long
 def test_intervals_of_few_galaxies_cover_the_truth(n, p):
     """Two equal classes, right with probability p, whatever the confidence: accuracy, balanced
     accuracy, recall and F1 are then p; and the AUC, of confidences 1 and 0, is too."""

@@ -67,6 +67,7 @@ def test_seeds_with_the_same_galaxies_count_for_less(same, common):
     assert found["test"] == "t over seeds" and found["seeds"] == 4
 
 
+@pytest.mark.long
 def test_intervals_cover_a_known_difference():
     """Galaxies anew in each of 300 test sets of 200; a is better by 0.05."""
     rng, covered, alarms = np.random.default_rng(1), 0, 0

@@ -616,6 +616,17 @@ def test_a_write_that_fails_names_the_folder_and_keeps_what_was_there(
     assert path.read_text() == "before" and len([*path.parent.iterdir()]) == 1
 
 
+def test_what_is_no_result_is_whole_but_not_flushed(tmp_path, monkeypatch):
+    """The progress of a job, written at every cell: a flush would wait for the disk."""
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    project.write_json(tmp_path / "progress.json", "cell 1/2", flush=False)
+    assert project.read_json(tmp_path / "progress.json") == "cell 1/2" and flushed == []
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+    project.write_json(tmp_path / "progress.json", "cell 2/2")
+    assert len(flushed) == 2  # the file and its folder
+
+
 def test_a_full_disk_in_numpy_words(tmp_path):
     with (
         pytest.raises(project.NotWritten, match=r"cannot write x.npy: the disk is full .* MB free"),

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,15 +12,19 @@ import time
 import zipfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from galaxymorph import cli, project
 from galaxymorph.data import cutouts, fits, pictures, sources, tables
 from galaxymorph.data.found import files_below
+from galaxymorph.data.load import load
 from galaxymorph.data.pictures import read_image
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -193,12 +199,40 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, side, kin
 
         content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     (tmp_path / "x.png").write_bytes(content)
-    with pytest.raises(ValueError, match="at most 50 megapixels are read.*raise .*MEGAPIXELS"):
+    needed = math.ceil(side**2 / 1e6)
+    said = f"px: cut out .* limit is megapixels=50; .* {project.RAISED}='megapixels={needed}'"
+    with pytest.raises(ValueError, match=said):
         read_image(str(tmp_path / "x.png"))
 
 
+def test_the_bound_of_pixels_is_an_option_and_part_of_the_cache_key(tmp_path, monkeypatch):
+    """A picture that was left out under one bound is read under another, with the same files."""
+    root = tmp_path / "mine"
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        for n in range(3):
+            pixels = np.random.default_rng(n).integers(0, 200, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).resize((40, 40)).save(root / name / f"{name}{n}.png")
+    galaxy().resize((80, 80)).save(root / "a" / "large.png")
+    options = {"image_size": 8, "root": root, "cache": tmp_path / "cache", "on_bad": "skip"}
+    monkeypatch.setenv(project.RAISED, "megapixels=0.005")
+    few = load("folder", **options)
+    assert len(few) == 6 and "80 x 80 px: cut out" in " ".join(few.notes)
+    monkeypatch.setenv(project.RAISED, "table_mb=7, megapixels=0.0064")
+    assert len(load("folder", **options)) == 7
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as Pillow's, which knows no option
+    assert read_image(str(root / "a" / "large.png"))[0].size == (80, 80)
+
+
+@pytest.mark.parametrize("text", ["pixels=3", "megapixels", "megapixels=-1", "table_mb=nan", "1"])
+def test_a_wrong_bound_is_refused_with_those_that_there_are(monkeypatch, capsys, text):
+    monkeypatch.setenv(project.RAISED, text)
+    assert cli.main(["report", "--run", "x"]) == 2
+    assert re.search(rf"{project.RAISED}: .*megapixels, image_mb.*such as", capsys.readouterr().err)
+
+
 def test_members_of_zips_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "MEGABYTES", 1)
+    monkeypatch.setenv(project.RAISED, "image_mb=1")
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.png", bytes(3_000_000))
         archive.writestr("good.png", saved(galaxy(), "PNG"))
@@ -207,7 +241,7 @@ def test_members_of_zips_are_bounded(tmp_path, monkeypatch):
     found = sources.images(tmp_path / "x.zip")
     assert found.notes == ["left out: 1 .txt (other types of files)"]
     results = cutouts.run([partial(cutouts.read, each, size=8, crop=None) for each in found.read])
-    assert results[0][1].startswith("3 MB; at most 1 megabytes are read")
+    assert results[0][1].startswith("3.0 MB; the limit is image_mb=1; to raise it, set")
     assert results[1][0] is not None
 
 
@@ -255,16 +289,30 @@ def test_an_interrupt_does_not_wait_for_a_file_that_hangs():
 
 @pytest.mark.parametrize("content", ["images", "table"])
 def test_a_zip_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(tables, "LARGEST", 100_000)
+    monkeypatch.setenv(project.RAISED, "archive_mb=0.1")
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.bmp" if content == "images" else "a.csv", "id,label\n" * 1_000_000)
-    with pytest.raises(ValueError, match=r"x.zip: a zip of 0.0 MB .* unpack it"):
-        sources.images(path) if content == "images" else tables.read_table(path)
+    read = sources.images if content == "images" else tables.read_table
+    with pytest.raises(ValueError, match="x.zip: a zip of 0.0 MB .*='archive_mb=9'"):
+        read(path)
+    monkeypatch.setenv(project.RAISED, "archive_mb=9")
+    read(path)
 
 
-def test_a_compressed_table_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "LARGEST", 100_000)
-    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"id,label\n" * 20_000))
-    with pytest.raises(ValueError, match=r"x.csv.gz.*more than 0.0001 GB"):
-        tables.read_table(tmp_path / "x.csv.gz")
+ECSV: Any = {"format": "ascii.ecsv", "overwrite": True}
+
+
+@pytest.mark.parametrize("name", ["x.csv.gz", "x.csv", "x.ecsv.gz"])
+def test_a_table_is_bounded_when_it_is_unpacked(tmp_path, monkeypatch, name):
+    rows = "".join(f"{n},spiral\n" for n in range(20_000))
+    (tmp_path / "plain.csv").write_text(f"id,label\n{rows}")
+    if "ecsv" in name:
+        Table.read(tmp_path / "plain.csv").write(tmp_path / "plain.csv", **ECSV)
+    pack = gzip.compress if name.endswith(".gz") else bytes
+    (tmp_path / name).write_bytes(pack((tmp_path / "plain.csv").read_bytes()))
+    monkeypatch.setenv(project.RAISED, "table_mb=0.1")
+    with pytest.raises(ValueError, match=f"{name}: too large: .*{project.RAISED}='table_mb=1'"):
+        tables.read_table(tmp_path / name)
+    monkeypatch.setenv(project.RAISED, "table_mb=1")
+    assert len(tables.read_table(tmp_path / name)) == 20_000

@@ -2,6 +2,7 @@
 and methods, through everything that shows or stores a name. Takes about 20 s."""
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -231,10 +232,16 @@ def entries():
     return Entries(made)
 
 
+@functools.cache
+def compared():
+    every = entries()
+    table = comparison.compare(every, n_bootstrap=20)
+    return every, table, significance.pairs(every, n_bootstrap=20)
+
+
 def test_the_report_shows_names_literally(folder):
-    every, step = entries(), Step("toy", "compare")
-    table, titles = comparison.compare(every, n_bootstrap=20), every.titles()
-    pairs = significance.pairs(every, n_bootstrap=20)
+    step, (every, table, pairs) = Step("toy", "compare"), compared()
+    titles = every.titles()
     verdicts, shown = verdict.verdicts(table, pairs), titled(table, titles)
     gains = pretraining_gain.differences(every, n_bootstrap=20)
     said = cautions.sentences(every) + verdict.sentences(titled(verdicts, titles), shown)
@@ -318,14 +325,14 @@ def figures():
     yield failures.suspects(
         images[:k], pd.DataFrame([row | {"id": x, "label": x, "suspected": x} for x in NASTY])
     )
-    every = entries()
-    shown = titled(comparison.compare(every, n_bootstrap=20), every.titles())
+    every, table, pairs = compared()
+    shown = titled(table, every.titles())
     shown = shown.assign(training_seconds=np.geomspace(1, 1e4, len(shown)), n_train=50)
     yield comparison_plots.comparison(shown)
     yield comparison_plots.train_val_test(shown)
     yield comparison_plots.label_efficiency(shown)
     yield comparison_plots.pareto(shown, comparison.front(shown, cost="training_seconds"))
-    pairs = titled(significance.pairs(every, n_bootstrap=20), every.titles())
+    pairs = titled(pairs, every.titles())
     few = pairs[pairs.a.isin(NASTY[1:5]) & pairs.b.isin(NASTY[1:5])]
     yield trust.ties(shown, [NASTY[3:6]])
     yield trust.probabilities(few)

@@ -177,6 +177,7 @@ def learned_by_heart(model, images, *, steps):
     return model.eval()
 
 
+@pytest.mark.long
 def test_a_decoder_draws_galaxies_where_they_were():
     """Latent vectors of galaxies that differ in their angle alone are the same: only by turning can
     each be drawn right."""
@@ -186,6 +187,7 @@ def test_a_decoder_draws_galaxies_where_they_were():
     assert model.loss(images, torch.arange(10)).item() < 0.1 * of_the_mean
 
 
+@pytest.mark.long
 def test_a_few_galaxies_are_learned_by_heart_and_another_is_odd():
     images = torch.cat(
         [

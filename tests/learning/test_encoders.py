@@ -38,6 +38,7 @@ from galaxymorph.learning.encoders import PUBLISHED, encoder, smallest
         ),
     ],
 )
+@pytest.mark.long
 def test_the_network_is_the_complete_one(name, num_features, parameters):
     network = encoder(name)
     assert network.num_features == num_features
@@ -160,6 +161,7 @@ def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
         ("timm/convnext_atto", 6, "body.stem.0.weight"),
     ],
 )
+@pytest.mark.long
 def test_stages_hold_every_weight_once_from_the_first_layer_to_the_last(name, number, first):
     if name.startswith("timm/"):
         pytest.importorskip("timm")
@@ -188,6 +190,7 @@ def test_the_smallest_size_is_what_the_weights_state():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.long
 def test_with_published_weights_images_are_prepared_as_these_state(name, monkeypatch):
     galaxies = encoder(name)
     state = galaxies.body.state_dict() | {
@@ -217,6 +220,7 @@ def test_with_published_weights_images_are_prepared_as_these_state(name, monkeyp
     assert galaxies.protocol(galaxies.adaptation, ["t"]) == "from scratch"
 
 
+@pytest.mark.long
 def test_images_are_brought_to_the_size_that_a_network_takes():
     for name, given, wanted in (
         ("xception", None, 71),
@@ -233,6 +237,7 @@ def test_images_are_brought_to_the_size_that_a_network_takes():
 # ---- weights of others
 
 
+@pytest.mark.long
 def test_files_of_weights_are_taken_whole_or_refused_by_name(tmp_path):
     torch.manual_seed(3)
     published = torchvision.models.resnet18(weights=None)
@@ -382,3 +387,11 @@ def test_a_block_of_xception_is_what_figure_5_draws():
         torch.nn.functional.conv2d(cells, weight["shortcut.0.weight"], stride=2) / (1 + 1e-5) ** 0.5
     )
     torch.testing.assert_close(block(cells), deep + short, rtol=1e-4, atol=1e-4)
+
+
+def test_a_module_to_import_later_is_imported_by_a_call(monkeypatch):
+    later = encoders._Later("colorsys")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    function = later.rgb_to_hsv
+    assert "colorsys" not in sys.modules
+    assert function(1.0, 0.0, 0.0) == (0.0, 1.0, 1.0)

@@ -302,6 +302,7 @@ def test_a_pretraining_that_was_stopped_goes_on_as_if_it_never_had(tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.long
 def test_it_learns_to_tell_galaxies_apart():
     colours = torch.rand(64, 3, 1, 1, generator=torch.Generator().manual_seed(0))
     images = (colours.expand(64, 3, 32, 32) * 255).byte()

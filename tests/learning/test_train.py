@@ -10,14 +10,9 @@ from torch import nn
 
 from galaxymorph import pixels
 from galaxymorph.learning import augment, device, state, train
-from galaxymorph.learning.classifier import (
-    DNN,
-    Classifier,
-    balanced_weights,
-    linear_probe,
-    nearest_neighbours,
-)
+from galaxymorph.learning.classifier import DNN, Classifier, balanced_weights
 from galaxymorph.learning.encoders import encoder
+from galaxymorph.learning.probes import linear_probe, nearest_neighbours
 
 
 class Bright(nn.Module):
@@ -46,8 +41,9 @@ def bright_and_dark(n: int, seed: int = 0):
 
 
 def small_classifier(seed: int = 0, **options) -> Classifier:
+    """With BatchNorm and two stages."""
     torch.manual_seed(seed)
-    return Classifier(encoder("resnet18"), classes=2, **options)
+    return Classifier(encoder("cnn", channels=[8, 16]), classes=2, **options)
 
 
 def test_a_learner_with_nothing_but_a_loss_is_trained_and_reported():
@@ -298,6 +294,9 @@ def test_bf16_is_used_only_where_the_processor_has_it(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     with device.autocast("auto", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    for limit, has in (("AVX2", False), ("avx512_core_bf16", True), ("ALL", True)):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert device.has_bf16(cpu) == has
     with pytest.raises(ValueError, match="fp16"):
         device.autocast("fp16", cpu)
 
@@ -500,7 +499,7 @@ def test_without_a_monitor_the_last_epoch_is_kept():
 
 
 def test_early_stages_learn_slower_by_the_layer_decay():
-    learner = small_classifier()
+    learner = Classifier(encoder("resnet18"), classes=2)
     adamw = state.optimiser(
         learner, "adamw", learning_rate=1e-3, layer_decay=0.5, weight_decay=0.05
     )
@@ -522,7 +521,7 @@ def test_early_stages_learn_slower_by_the_layer_decay():
 
 
 def test_features_are_those_of_eval_mode_in_the_order_of_the_galaxies():
-    network = encoder("resnet18").train()
+    network = encoder("cnn", channels=[8, 16]).train()
     images, _ = bright_and_dark(5)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     features = train.embed(network, images, batch_size=2, precision="fp32")

@@ -165,6 +165,7 @@ def test_the_concentration_learns_how_much_volunteers_scatter():
         *({"loss": name} for name in ("mse", "kl", "multinomial", "dirichlet")),
     ],
 )
+@pytest.mark.long
 def test_every_head_learns_and_has_finite_gradients_at_extremes(options, survey):
     model = regressor(hidden=16, dropout=0.2, **options)
     model.head[-1].weight.data *= 100  # fractions of 0 and 1 in float32

@@ -99,6 +99,7 @@ def test_hog_of_vertical_stripes_is_all_in_one_direction():
 
 @needs_extra
 @pytest.mark.filterwarnings("default")
+@pytest.mark.long
 def test_statmorph_agrees_and_its_failures_are_counted(images, tmp_path):
     """Six galaxies only, as statmorph takes a second for each: its values themselves are close
     where the sky has no say."""

@@ -73,10 +73,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
     check_texts(CASES[case]())
 
 
+@pytest.mark.long
 def test_health_shows_what_was_measured_where_it_was():
     figure = feature_plots.health(history())
     shown = {ax.get_title(loc="left"): ax for ax in figure.axes if ax.axison}

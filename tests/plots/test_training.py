@@ -61,6 +61,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
     check_texts(
         CASES[case](),
@@ -87,6 +88,7 @@ def test_a_given_axes_is_drawn_into():
     assert tuple(figure.get_size_inches()) == (8, 8)
 
 
+@pytest.mark.long
 def test_curves_mark_the_best_epoch_of_each_run():
     runs = [history(12, 0), history(9, 1)]
     figure = training.learning_curves(runs)

@@ -108,6 +108,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
     check_texts(CASES[case]())
 

@@ -137,6 +137,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_text_is_legible_and_nothing_is_cut_off_or_overlaps(case):
     check_texts(CASES[case]())
 
@@ -230,6 +231,7 @@ def test_predictions_are_binned_against_votes():
 
 
 @pytest.mark.parametrize("draw", [vote_plots.calibration, vote_plots.coverage])
+@pytest.mark.long
 def test_each_question_has_a_panel_with_its_points_and_intervals(draw):
     table, x, y = (
         (calibrated(), "predicted", "observed")
@@ -261,6 +263,7 @@ def panel(figure, start):
     return ax
 
 
+@pytest.mark.long
 def test_a_tree_shows_votes_with_their_noise_and_predictions():
     row = galaxy(concentration=True).copy()
     for i, (true, predicted) in enumerate(((0.5, 0.3), (0.2, 0.4), (0.3, 0.3)), start=1):

@@ -183,6 +183,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x85\u2028\u2029
     )
 )
 @settings(max_examples=60, deadline=None)
+@pytest.mark.long
 def test_what_yaml_writes_is_read_or_refused_in_words(tree):
     text = yaml.safe_dump({"run": "x", "a": tree}, allow_unicode=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -84,6 +84,7 @@ def problems(project, *overrides, text=None):
     return error.value.problems
 
 
+@pytest.mark.long
 def test_every_combination_is_a_job_of_its_own(project):
     plan = make_plan(
         project / "params.yaml", overrides=["resnet18.over.training.learning_rate=[1.0e-3, 0.1]"]

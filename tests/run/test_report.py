@@ -4,8 +4,10 @@ import base64
 import io
 import json
 import re
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -186,9 +188,10 @@ def test_the_report_loads_nothing_and_links_what_is_there(run):
         inside = [link[1:] for link in reader.links if link.startswith("#")]
         assert all(f'id="{name}"' in text for name in inside)
         files = [link for link in reader.links if not link.startswith("#")]
-        assert all((page.parent / link).is_file() for link in files)
+        assert all(re.fullmatch(r"[\w./%~-]+", link) for link in files)  # encoded
+        assert all((page.parent / unquote(link)).is_file() for link in files)
     links = Reader(path.read_text()).links
-    assert {link for link in links if "seed=" in link} == {
+    assert {unquote(link) for link in links if "seed" in link} == {
         "net/seed=0/notebook.html",
         "net/seed=1/notebook.html",
         "net/seed=0/features3d.html",
@@ -402,3 +405,40 @@ def test_where_each_row_comes_from(run):
         "2026-01-02 03:04",
         "1 min 05 s",
     } <= set(row)
+
+
+GARBAGE = {"binary": bytes(range(256)) * 40, "empty": b"", "one cell": b"x", "bars": b"a|b\n1|2\n"}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_damaged_files_are_named_and_the_rest_is_shown(run, kind):
+    """Any file that the report reads, of a job that no mark vouches for."""
+    names = ("table.csv", "answer.csv", "summary.md", "audit.csv", "pairs.csv", "seeds.csv")
+    for name in (*names, "roc.png", "metrics.json", "environment.json", "history.csv"):
+        (run / "compare" / name).write_bytes(GARBAGE[kind])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        text = report.write("toy").read_text()
+        shown = report.text("toy")
+    said = " ".join(str(each.message) for each in caught)
+    assert "compare: roc.png is damaged (UnidentifiedImageError" in said
+    assert kind == "one cell" or "answer.csv is damaged" in said
+    if kind in ("binary", "empty"):
+        assert "compare: table.csv is damaged" in said and "table.csv is damaged" in shown
+        assert "table.csv is damaged" in text and "make it again with --force" in text
+    assert (kind == "binary") == ("summary.md is damaged" in text)
+    assert "81.25" in text or "0.8125" in text  # of the sound job
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1], "x", None])
+def test_metrics_of_odd_types_are_left_out_of_the_report(run, value):
+    metrics = {"test": {"accuracy": {"value": value}, "loss": {}, "auc": {"value": 0.75}}}
+    (run / "net/seed=0/metrics.json").write_text(json.dumps(metrics | {"n_test": value}))
+    assert "0.75" in report.write("toy").read_text()
+
+
+def test_a_history_that_is_damaged_is_no_history(run):
+    (run / "net/seed=0/history.csv").write_bytes(GARBAGE["binary"])
+    (result, *_) = results.read("toy")
+    with pytest.warns(UserWarning, match=r"seed=0/history.csv: not a valid table: .*ignored"):
+        assert result.history is None

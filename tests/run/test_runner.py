@@ -1,5 +1,4 @@
-"""Toy notebooks through the real runner: kernels, processes, signals. Takes about 60 s on two
-cores."""
+"""Toy notebooks through the real runner: kernels, processes, signals."""
 
 import io
 import json
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -158,6 +156,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.long
 def test_a_run_from_nothing_to_nothing_left_to_do(project):
     """Kernels side by side (each waits for another), the current interpreter in the project's
     folder, skipping, and what makes a job due again."""
@@ -219,6 +218,7 @@ def test_a_run_from_nothing_to_nothing_left_to_do(project):
     assert done_changed(plan, plan.jobs[3]) == "new"
 
 
+@pytest.mark.long
 def test_failures_stay_with_themselves(project):
     plan = make_plan(
         project,
@@ -237,7 +237,7 @@ def test_failures_stay_with_themselves(project):
     folder = project / "results" / "toy"
     (folder / "closed").mkdir(parents=True)
     (folder / "closed" / "metrics.json").write_text('{"accuracy": 1.0}')  # of an earlier execution
-    (folder / "closed" / "done.json").write_text('{"seconds": 1, "fingerprints": {}}')
+    (folder / "closed" / "done.json").write_text('{"seconds": 1.0, "fingerprints": {}}')
     (folder / "forgetful").mkdir(parents=True)
     (folder / "forgetful" / "plot.png").write_bytes(b"old")
     outcome, said = execute(plan, jobs=3)
@@ -281,6 +281,7 @@ def test_failures_stay_with_themselves(project):
     assert compared == {"closed": None, "forgetful": None, "nan": None, "dying": None, "good": 0.5}
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_no_done_mark_and_no_process(project):
     make_plan(project, good={}, waiting={"trouble": "wait"}, late={})
     process = subprocess.Popen(
@@ -419,23 +420,9 @@ Step(run, step).metrics({"same": json.dumps(same[:-1]), "own": json.dumps(own), 
 """
 
 
-@pytest.fixture
-def own_server():
-    """A fork server of its own for the test."""
-
-    def stop():
-        warm._server.clear()
-        forkserver._forkserver._stop()
-
-    stop()
-    yield
-    stop()
-
-
 @pytest.mark.skipif(not warm.SAFE, reason="forking is unsafe on this system")
-def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(
-    project, own_server, monkeypatch
-):
+@pytest.mark.long
+def test_forked_jobs_compute_what_new_processes_do_and_share_nothing(project, monkeypatch):
     parameters = 'run = "toy"\nstep = "a"\nseed: int = 0'
     notebook = project / "notebooks" / "03_alone.ipynb"
     write_notebook(notebook, parameters, ALONE, SAY, outputs=["metrics.json"])
@@ -549,9 +536,30 @@ def test_why_a_job_has_failed(handle):
     assert (handle.failure(), handle.unavailable()) == (why["why"], "no network")
 
 
+@pytest.mark.long
 def test_the_grammar_of_web_addresses_is_not_compiled_and_may_be_imported_later():
     code = "import sys; from galaxymorph.run import execute; print('rfc3987_syntax' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
     with execute_module.without("wave"), pytest.raises(ImportError):
         import wave
     import wave  # noqa: F401
+
+
+@pytest.mark.parametrize("line", ["raise ValueError(why)", "int(text)"])
+def test_of_an_error_of_ours_only_the_message_is_printed(tmp_path, line):
+    """A bug has its cell and traceback, too."""
+    source = Path(execute_module.__file__)
+    trace = [
+        "-" * 75,
+        f"File {source}:70, in find(root)",
+        f"---> 70     {line}",
+        "ValueError: flat",
+    ]
+    error = {"output_type": "error", "ename": "ValueError", "evalue": "flat", "traceback": trace}
+    code = {"cell_type": "code", "source": "load()", "metadata": {}, "execution_count": 1}
+    notebook = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}}
+    path = tmp_path / "notebook.ipynb"
+    path.write_text(json.dumps(notebook | {"cells": [code | {"outputs": [error]}]}))
+    why = execute_module.failure(path, ValueError("flat"))["why"]
+    assert (why == "in code cell 1: flat") == line.startswith("raise")
+    assert "int(text)" not in line or ("load()" in why and "int(text)" in why)

@@ -512,6 +512,7 @@ def process(*arguments):
         started.communicate()
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     """In real kernels: killed in the second trial, which leaves no process; the winner's file is
     then executed by `run`."""
@@ -557,6 +558,7 @@ def test_a_killed_search_goes_on_and_its_best_file_runs(project):
     assert done.changed(plan, plan.jobs[0]) == "parameters changed"
 
 
+@pytest.mark.long
 def test_ctrl_c_stops_at_once(project):
     make_plan(project)
     (project / "wait").touch()

@@ -225,6 +225,7 @@ def test_a_painted_galaxy_has_the_colour_of_its_parts():
     )
 
 
+@pytest.mark.long
 def test_ellipticals_are_redder_than_spirals_and_these_than_irregulars(mock):
     truth = mock.truth
     colour = truth.groupby("kind", observed=True)["colour"].mean()
