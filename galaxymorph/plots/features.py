@@ -8,12 +8,22 @@ import pandas as pd
 from jaxtyping import Float, Int, Num, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy import ndarray
 from torch import Tensor
 
 from galaxymorph.plots import style
-from galaxymorph.plots.galaxies import Images, Labels, Names, Values, examples, sheet, to_pixels
+from galaxymorph.plots.galaxies import (
+    Images,
+    Labels,
+    Names,
+    Values,
+    examples,
+    sheet,
+    title,
+    to_pixels,
+)
 from galaxymorph.plots.style import BLUE, FAINT, INK, ORANGE
 
 Shown = Images | Float[ndarray | Tensor, "galaxy 3 size size"]  # floats: 0 to 1
@@ -55,8 +65,8 @@ def health(history: pd.DataFrame) -> Figure:
             if part + name in history:
                 known = history.dropna(subset=part + name)
                 ax.plot(known.epoch, known[part + name], lw=2, **look)
-        title, sense = HEALTH[name]
-        ax.set_title(title, loc="left", fontsize=11)
+        measure, sense = HEALTH[name]
+        ax.set_title(measure, loc="left", fontsize=11)
         ax.set_ylabel(sense, fontsize=10, color=FAINT)
         ax.set(ymargin=0.12, xlim=(0, 1.04 * history.epoch.max() + 0.2))
         if "collapse" in sense:
@@ -110,17 +120,17 @@ def neighbours(
     shown = np.column_stack([np.asarray(rows), np.asarray(indices)])  # (query, 1 + k)
     if not len(shown):
         return style.empty("no galaxies")
-    figure, axes = sheet([to_pixels(images[near.tolist()]) for near in shown], lines=1)
+    figure, drawn = sheet([to_pixels(images[near.tolist()]) for near in shown], lines=1)
     fits = int(figure.get_figwidth() / shown.shape[1] / style.LETTER) - 1
-    for strip, near in zip(axes, shown, strict=True):
+    for strip, near in zip(drawn, shown, strict=True):
         own = int(labels[near[0]])
-        for column, (ax, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
+        for column, (image, label) in enumerate(zip(strip, labels[near].tolist(), strict=True)):
             name = style.short([classes[label]], fits)[0] if label >= 0 else "–"
             known = min(own, label) >= 0
             other = known and label != own
             colour = INK if column == 0 else ORANGE if other else BLUE if known else FAINT
-            ax.set_title(name, fontsize=10, pad=4, color=colour)
-            _frame(ax, colour, lw=4 if column == 0 else 2, ls=(0, (2, 1)) if other else "-")
+            title(image, name, color=colour)
+            _frame(image, colour, lw=4 if column == 0 else 2, ls=(0, (2, 1)) if other else "-")
     return figure
 
 
@@ -137,9 +147,9 @@ def reconstructions(originals: Shown, reconstructed: Shown) -> Figure:
     most = max(float(np.percentile(np.abs(residual), 99.5)), 1.0)
     strips = [_pixels(originals), _pixels(reconstructed), residual]
     look: Any = {"cmap": "RdBu_r", "vmin": -most, "vmax": most}
-    figure, axes = sheet(strips, names=ROWS, right=0.7, **look)
+    figure, drawn = sheet(strips, names=ROWS, right=0.7, **look)
     tick = float(f"{0.7 * most:.1g}")
-    style.colour_bar(axes[2, -1].images[0], "", [-tick, 0, tick])
+    style.colour_bar(drawn[2, -1], "", [-tick, 0, tick])
     return figure
 
 
@@ -148,9 +158,9 @@ def interpolation(images: Strips) -> Figure:
     """Draw interpolations between pairs of galaxies; their own reconstructions are framed."""
     if not len(images):
         return style.empty("no galaxies")
-    figure, axes = sheet([_pixels(strip) for strip in images])
-    for ax in axes[:, [0, -1]].flat:
-        _frame(ax, INK, lw=4)
+    figure, drawn = sheet([_pixels(strip) for strip in images])
+    for image in drawn[:, [0, -1]].flat:
+        _frame(image, INK, lw=4)
     return figure
 
 
@@ -182,9 +192,10 @@ def importances(table: pd.DataFrame, *, most: int = 15) -> Figure:
     return figure
 
 
-def _frame(ax: Axes, colour: str, **look: Any) -> None:
-    look |= {"transform": ax.transAxes, "fill": False, "ec": colour, "clip_on": False}
-    ax.add_patch(Rectangle((0, 0), 1, 1, **look))
+def _frame(image: AxesImage, colour: str, **look: Any) -> None:
+    left, right, bottom, top = image.get_extent()
+    look |= {"fill": False, "ec": colour, "clip_on": False}
+    image.axes.add_patch(Rectangle((left, top), right - left, bottom - top, **look))
 
 
 def _floats(images: Any) -> Float[ndarray, "galaxy 3 size size"]:

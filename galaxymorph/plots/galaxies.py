@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Real, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy import ndarray
 from torch import Tensor
 
@@ -31,11 +32,12 @@ def sheet(
     right: float = 0.0,
     **look: Any,
 ) -> tuple[Figure, Any]:
-    """Draw rows of images in square frames without axes.
+    """Draw rows of images in square frames, in one panel whose unit is an inch; return its images.
 
     `texts`: titles of the images, line-wrapped; `names`: labels of the rows; `columns`: default is
     the length of the longest row; `lines`: lines of space above each row; `right`: inches on the
-    right; `look`: options of `imshow`, for images without colour."""
+    right; `look`: options of `imshow`, for images without colour. The images have the shape (strip,
+    column), with None where a strip ends."""
     columns = columns or max(map(len, strips))
     left = style.inches([*names, "(n = 10,000)"]) + 0.2 if names else 0.0
     gap, cell = 0.08, min((style.WIDTH - left - right) / columns, CELL)
@@ -43,23 +45,28 @@ def sheet(
     above = 0.19 * (lines + max((style.lines([text]) for row in texts for text in row), default=0))
     width, height = left + cell * columns + right, len(strips) * (cell + above)
     figure = style.Picture(figsize=(width, height))
-    axes = figure.subplots(len(strips), columns, squeeze=False)
-    figure.subplots_adjust(
-        left=(left + gap / 2) / width,
-        right=1 - (right + gap / 2) / width,
-        bottom=gap / 2 / height,
-        top=1 - (above + gap / 2) / height,
-        wspace=gap / (cell - gap),
-        hspace=(gap + above) / (cell - gap),
-    )
-    for (row, column), ax in np.ndenumerate(axes):
-        ax.set_axis_off()
-        if column < len(strips[row]):
-            ax.imshow(strips[row][column], **look)
-            ax.set_title(texts[row][column] if texts else "", fontsize=10, pad=3)
-    for ax, name in zip(axes[:, 0], names, strict=False):
-        ax.text(-0.1, 0.5, name, ha="right", va="center", transform=ax.transAxes, fontsize=10)
-    return figure, axes
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    ax.set_axis_off()
+    shown = np.full((len(strips), columns), None)
+    for row, strip in enumerate(strips):
+        top = row * (cell + above) + above + gap / 2
+        for column, pixels in enumerate(strip):
+            x = left + column * cell + gap / 2
+            place: Any = (x, x + cell - gap, top + cell - gap, top)
+            shown[row, column] = ax.imshow(pixels, extent=place, aspect="auto", **look)
+            if texts:
+                title(shown[row, column], texts[row][column])
+        if row < len(names):
+            beside: Any = {"ha": "right", "va": "center", "fontsize": 10}
+            ax.text(left - 0.07, top + (cell - gap) / 2, names[row], **beside)
+    return figure, shown
+
+
+def title(image: AxesImage, text: str, **look: Any) -> None:
+    """Write a text above an image of a sheet."""
+    left, right, _, top = image.get_extent()
+    look = {"ha": "center", "va": "bottom", "fontsize": 10} | look
+    image.axes.text((left + right) / 2, top - 0.04, text, **look)
 
 
 def to_pixels(images: Any) -> UInt8[ndarray, "galaxy size size 3"]:

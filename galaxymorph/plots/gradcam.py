@@ -58,16 +58,17 @@ def overlay(
     room: Any = {"lines": titles is not None, "right": 0.75}
     rows = zip([""] * n, *above, strict=True)
     texts = [[text.replace(", ", ",\n") for text in row] for row in rows]
-    figure, axes = sheet(strips, texts, cmap="gray", vmin=0, **room)
-    lines = 1 + max(ax.get_title().count("\n") for ax in axes.flat)
-    for row, strip in enumerate(axes):
-        for ax, maps in zip(strip[1:], heat.values(), strict=True):
-            ax.imshow(np.asarray(maps[row]), cmap=HEAT, vmin=0, vmax=1)
+    figure, drawn = sheet(strips, texts, cmap="gray", vmin=0, **room)
+    ax = drawn[0, 0].axes
+    lines = 1 + max(text.get_text().count("\n") for text in ax.texts)
+    for row, strip in enumerate(drawn):
+        for below, maps in zip(strip[1:], heat.values(), strict=True):
+            look: Any = {"extent": below.get_extent(), "aspect": "auto", "cmap": HEAT}
+            ax.imshow(np.asarray(maps[row]), vmin=0, vmax=1, **look)
         if titles is not None:
-            place: Any = {"xytext": (0, 4 + 13.7 * lines), "textcoords": "offset points"}
-            place |= {"xycoords": "axes fraction", "fontsize": 10, "weight": "bold"}
-            strip[0].annotate(titles[row], (0, 1), **place)
-    bar = style.colour_bar(axes[0, -1].images[-1], "heat", [0, 0.5, 1])
+            left, *_, top = strip[0].get_extent()
+            ax.text(left, top - (4 + 13.7 * lines) / 72, titles[row], fontsize=10, weight="bold")
+    bar = style.colour_bar(ax.images[drawn.size + len(heat) - 1], "heat", [0, 0.5, 1])
     bar.set_facecolor("black")  # as the sky
     for number, inside in zip(bar.get_yticklabels(), ("bottom", "center", "top"), strict=True):
         number.set_verticalalignment(inside)

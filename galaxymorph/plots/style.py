@@ -250,10 +250,11 @@ def class_map(
 
 
 def colour_bar(image: AxesImage, label: str, ticks: Any = None) -> Axes:
-    """Draw a colour bar as high as the image's axes; `ticks` may be a dict with labels."""
-    ax = image.axes
-    width = ax.bbox.width / ax.figure.dpi  # of the axes, inches
-    place = ax.inset_axes((1 + 0.07 / width, 0.0, 0.15 / width, 1.0))
+    """Draw a colour bar beside an image, as high as it is; `ticks` may be a dict with labels."""
+    ax, (_, right, bottom, top) = image.axes, image.get_extent()
+    (right, low), (_, high) = ax.transLimits.transform([(right, bottom), (right, top)])
+    inch = ax.figure.dpi / ax.bbox.width  # as a fraction of the panel
+    place = ax.inset_axes((right + 0.07 * inch, low, 0.15 * inch, high - low))
     bar = ax.figure.colorbar(image, cax=place, ticks=ticks and list(ticks), label=label)
     if isinstance(ticks, dict):
         place.set_yticklabels(list(ticks.values()))

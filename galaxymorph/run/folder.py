@@ -15,6 +15,7 @@ grows, is replaced atomically: a killed run leaves no partial files."""
 
 import copy
 import csv
+import io
 import json
 import math
 import os
@@ -152,10 +153,12 @@ class Step:
         may be any text, such as a class or a method (`escape.slug`)."""
         from matplotlib import pyplot
 
-        name = slug(name.removesuffix(".png"))
+        file, picture = self.file(f"{slug(name.removesuffix('.png'))}.png"), io.BytesIO()
         about = {"Description": caption} if caption else {}
-        figure.savefig(self.file(f"{name}.png"), dpi=150, bbox_inches="tight", metadata=about)
-        _show(figure)
+        how = {"pil_kwargs": {"compress_level": 1}, "metadata": about}  # 10 % larger, 4 x faster
+        figure.savefig(picture, format="png", dpi=150, bbox_inches="tight", **how)
+        write(file, picture.getbuffer())
+        _show(picture.getvalue())
         pyplot.close(figure)
 
     def summary(self, sentences: Iterable[str]) -> None:
@@ -219,15 +222,18 @@ class _Line:
                 project.write_json(self.said / "progress.json", text, flush=False)
 
 
-def _show(content: Any, handle: Any = None) -> Any:
-    """Display an object in a notebook, a text as the Markdown that it is; return its handle.
+def _show(content: str | bytes, handle: Any = None) -> Any:
+    """Display Markdown or a PNG picture of 150 dpi in a notebook; return its handle.
 
     It replaces what an earlier handle shows. Does nothing outside notebooks."""
     if "ipykernel" not in sys.modules:
         return None
-    from IPython.display import Markdown, display
+    from IPython.display import Image, Markdown, display
 
-    content = Markdown(content) if isinstance(content, str) else content
+    if isinstance(content, bytes):  # the screen has 100 dpi, or twice as many
+        content = Image(content, width=int.from_bytes(content[16:20], "big") * 100 // 150)
+    else:
+        content = Markdown(content)
     if handle is None:
         return display(content, display_id=True)
     handle.update(content)

@@ -48,7 +48,7 @@ def check_texts(figure, smallest=10):
     upright = []
     for text in found:
         box = text.get_window_extent()
-        inside = min(box.x0, box.y0) >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        inside = min(box.x0, box.y0) > -1.1 and box.x1 < width + 1.1 and box.y1 < height + 1.1
         assert inside, f"{text.get_text()!r} at {box} is cut off in {width} x {height}"
         assert text.get_fontsize() >= smallest
         if text.get_rotation() == 0:
