@@ -1,38 +1,28 @@
 """The command line, `galaxymorph COMMAND`. Each command is a function, with its docstring as help
 and its parameters as arguments. It imports what it needs, so that the command line starts fast."""
 
-import argparse
 import importlib.util
-import inspect
 import io
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import galaxymorph
 from galaxymorph import early, project
+from galaxymorph.arguments import parser
 from galaxymorph.project import trouble
 
 MOST = 20  # images to list
-# kinds of arguments
-FLAG: Any = {"action": "store_true"}
-NUMBER: Any = {"metavar": "N", "type": int}
-PIXELS: Any = {"metavar": "PX", "type": int}
-FILE: Any = {"metavar": "FILE", "type": Path}
-NAME: Any = {"metavar": "NAME"}
-STEPS: Any = {"metavar": "STEP", "nargs": "+"}
-CHANGE: Any = {"metavar": "KEY=VALUE", "action": "append", "default": [], "dest": "overrides"}
-ID: Any = {"metavar": "ID", "required": True}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
     0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
     images; 130: Ctrl-C."""
-    options = vars(_parser().parse_args(arguments))
+    commands = [run, tune, report, compare, data, predict, similar, build_model, gradcam]
+    options = vars(parser(commands).parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
@@ -291,115 +281,3 @@ def _left_out(remarks: Sequence[tuple[str, str, bool]]) -> int:
             rest = f"\n  and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
             print(f"images {what}: {len(rows):,}{''.join(rows[:MOST])}{rest}", file=sys.stderr)
     return 3 if any(left_out for _, _, left_out in remarks) else 0
-
-
-# ---- arguments
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="galaxymorph", description=galaxymorph.__doc__)
-    version = f"galaxymorph {galaxymorph.__version__}"
-    parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(function: Callable[..., int]) -> Any:
-        """Add a command; return the method that adds its arguments."""
-        text = inspect.getdoc(function) or ""
-        added = commands.add_parser(
-            function.__name__.replace("_", "-"),
-            help=text.splitlines()[0].rstrip("."),
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(command=function)
-        return added.add_argument
-
-    add = command(run)
-    _plan_arguments(add)
-    add("--only", **STEPS, default=[], help="execute only these steps or combinations")
-    add("--force", **FLAG, help="also execute unchanged steps")
-    add("--jobs", **NUMBER, default=1, help="how many jobs to execute in parallel (default: 1)")
-    add("--list", **FLAG, dest="show", help="execute nothing; list all jobs with their parameters")
-
-    add = command(tune)
-    add("steps", **STEPS, help="steps of the parameters")
-    _plan_arguments(add)
-    add("--trials", **NUMBER, dest="n_trials", default=20, help="trials per step (default: 20)")
-    metric = "column of history.csv (default: val_accuracy)"
-    add("--metric", **NAME, default="val_accuracy", help=metric)
-    add("--seed", **NUMBER, help="seed of all trials (default: the step's first)")
-    add("--restart", **FLAG, help="discard earlier trials")
-
-    _plan_arguments(command(report))
-
-    add = command(compare)
-    add("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
-    add("--labels", **FILE, help="true classes: CSV of id,label and optionally split")
-    add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
-
-    add = command(data)
-    add(
-        "name", **NAME, nargs="?", help="check; cutouts; export; galaxy10, galaxy_mnist, galaxy_zoo"
-    )
-    add("path", metavar="PATH", type=Path, nargs="?", help="for check: galaxies, or a params file")
-    add("-s", "--set", **CHANGE, help="for check: such as -s galaxies.crop=212; may be repeated")
-    add("--out", metavar="PATH", type=Path, help="page of check, or folder of cutouts")
-    add("--survey", **NAME, help="for cutouts: legacy, sdss or ps1")
-    add("--size", **PIXELS, help="for cutouts: side in pixels")
-    add("--pixscale", metavar="ARCSEC", type=float, help="per pixel (default: the survey's own)")
-    add("--format", dest="kind", default="jpg", help="of cutouts: jpg (default), or fits")
-    add("--folder", type=Path, help="target (default: data/NAME in the project)")
-    add("--n-galaxies", **NUMBER, default=500, help="galaxies exported with votes (default: 500)")
-    add("--n-test", **NUMBER, default=100, help="galaxies exported without votes (default: 100)")
-    add("--image-size", **PIXELS, default=424, help="size of exported images (default: 424)")
-    add("--seed", **NUMBER, default=0, help="seed of the exported survey (default: 0)")
-
-    add = command(predict)
-    _image_arguments(add, several=True)
-    add("--out", **FILE, default=Path("predictions.csv"), help="default: predictions.csv")
-    add("--gallery", **FLAG, help="also write an .html page of the galaxies by predicted class")
-    add("--force", **FLAG, help="overwrite a different file at --out")
-
-    add = command(similar)
-    _image_arguments(add, several=True)
-    add("--galaxy", **ID, help="id of the galaxy to compare with, among the images")
-    add("--n", **NUMBER, default=12, help="how many to find (default: 12)")
-    add("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
-
-    add = command(build_model)
-    add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")
-    add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
-    add("--n-galaxies", **NUMBER, default=100_000, help="for training (default: 100,000)")
-    add("--epochs", **NUMBER, default=3, help="default: 3")
-    add("--seed", **NUMBER, default=0, help="of weights, batches and views (default: 0)")
-
-    add = command(gradcam)
-    _image_arguments(add, several=False)
-    add("--galaxy", **ID, dest="ids", nargs="+", help="ids of the galaxies to draw")
-    add("--question", **NAME, help="for a model of vote fractions: bar, spiral, edge_on, ...")
-    add("--answer", **NAME, help="one class, or one answer (default: all answers to the question)")
-    more = {"dest": "methods", "nargs": "+", "default": ["gradcam"]}
-    add("--method", **NAME, **more, help="gradcam (default), gradcam++, hirescam, ...")
-    add("--layer", **NAME, help="layer to explain, such as encoder.body.layer2")
-    add("--out", **FILE, default=Path("gradcam.png"), help="default: gradcam.png")
-    return parser
-
-
-def _plan_arguments(add: Any) -> None:
-    add("--params", **FILE, help="parameter file (default: the project's params.yaml)")
-    change = "change one parameter, such as -s resnet18.training.epochs=3; may be repeated"
-    add("-s", "--set", **CHANGE, help=change)
-    add("--run", **NAME, help="name of the run (default: `run` in the parameters)")
-
-
-def _image_arguments(add: Any, *, several: bool) -> None:
-    model = "models/RUN/STEP.safetensors (default: the model in the package)"
-    add("--model", **FILE, default=project.BUNDLED, help=model)
-    mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
-    images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
-    path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
-    add("--images", **path, required=several, help=images)
-    add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")
-    if several:
-        add("--average-orientations", **FLAG, help="mean of 8 rotations and reflections; slower")
-        add("--batch-size", **NUMBER, default=64, help="galaxies per batch (default: 64)")

@@ -424,7 +424,7 @@ def test_predict_refuses_with_a_message(galaxies, capsys):
     assert cli.main(["gradcam", *galaxies, "--galaxy", "9"]) == 2
     assert capsys.readouterr().err
     with pytest.raises(SystemExit) as end:
-        cli.main(["predict", "--images", "images"])
+        cli.main(["predict", "--model", "m.safetensors"])
     assert end.value.code == 2
 
 

@@ -31,6 +31,7 @@ from galaxymorph.text import listing
 OTHER = (".bz2", ".fits", ".gz", ".h5", ".hdf5", ".parquet", ".xlsx", ".xz", ".zip", ".zst")
 
 
+NOTHING = np.zeros((0, 99), np.float32)  # outputs of no galaxies
 Tabulate = Callable[[Sequence[str], Values], pd.DataFrame]  # of ids and outputs
 
 
@@ -147,14 +148,15 @@ def _make(
     with project.writing(files.journal), files.journal.open("ab") as file:
         for ids, values, remarks in shown:
             outputs.check_finite(values, ids, model)
-            rows = csv_text(tabulate(ids, values), number="%.6f", header=False)
+            table = tabulate(ids, values if ids else NOTHING)
+            rows = csv_text(table, number="%.6f", header=False)
             batches.append([ids, rows, remarks])
             file.write(_line(batches[-1]))
             file.flush()
     seconds = time.perf_counter() - start
     batches.append([[], "", _changed([*images, *found.names], begun)])
     _check_complete(batches, found, files.journal)
-    table, made = _joined(batches, settings, csv_text(tabulate([], np.zeros((0, 99), np.float32))))
+    table, made = _joined(batches, settings, csv_text(tabulate([], NOTHING)))
     project.write(files.record, json.dumps(made, indent=1) + "\n")
     project.write(files.table, table)
     say(f"{new:,} galaxies in {seconds:.1f} s, {new / seconds:.0f} images/s: {files.table}")

@@ -49,6 +49,7 @@ from galaxymorph import project
 from galaxymorph.text import unknown
 
 RESERVED = ("run", "galaxies")  # keys that are not steps
+WEIGHTS = ".safetensors"
 PATHS = ("root", "labels", "volunteers", "unlabelled_root", "images")  # options of galaxies
 # parameters that select the galaxies on which trials are compared
 DRAW = ("seed", "n_labels", "galaxies", "steps")
@@ -286,6 +287,13 @@ def missing(galaxies: Any) -> Iterator[tuple[str, str]]:
             except OSError as error:
                 start = " (a relative path starts at the project's folder)"
                 yield option, f"{error}{'' if Path(path).expanduser().is_absolute() else start}"
+
+
+def model_path(value: Any) -> Path | None:
+    """Return the model file that a value names by its path, if any."""
+    if not isinstance(value, str) or not value.endswith(WEIGHTS):
+        return None
+    return (project.root() / Path(value).expanduser()).resolve()
 
 
 # ---- the search space

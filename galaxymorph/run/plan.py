@@ -16,12 +16,11 @@ from typing import Any
 from galaxymorph import project
 from galaxymorph.run import notebooks, params
 from galaxymorph.run.marks import MODEL
-from galaxymorph.run.params import RESERVED, ParamsError, Problems, Space, kind_of
+from galaxymorph.run.params import RESERVED, WEIGHTS, ParamsError, Problems, Space, kind_of
 from galaxymorph.run.signatures import Found, imported, written
 from galaxymorph.text import leaves, listing, nearest
 
 PLACEHOLDER = re.compile(r"(?<!\{)\{[A-Za-z_][\w.]*\}(?!\})")
-WEIGHTS = ".safetensors"
 LONGEST = 200  # characters of a folder's name; files named after it have endings
 # notebooks whose names before version 0.2 do not resemble the current ones
 RENAMED = {"11_forensics": "17_published_mistakes", "12_consistency": "15_rotation"}
@@ -99,7 +98,7 @@ def make_plan(
     overrides: Sequence[str] = (),
     run: str | None = None,
     asked: Mapping[str, Sequence[str]] = MappingProxyType({}),
-    look: Callable[[Any], Iterable[tuple[str, str]]] = params.missing,
+    look: Callable[[Any], Iterable[tuple[str, str]]] = lambda galaxies: (),
 ) -> Plan:
     """Read a params file, apply overrides such as `resnet18.training.epochs=3`, resolve all jobs.
 
@@ -113,16 +112,16 @@ def make_plan(
         params.override(document, text, problems)
     if run is not None:
         document["run"] = run
+    if lacking := [(f"galaxies.{key}", why) for key, why in look(document.get("galaxies"))]:
+        for key, why in lacking:
+            problems.add(key, why)
+        raise ParamsError(problems.found)
     names = [name for name in document if name not in RESERVED]
     wrong = [(key, name) for key, given in asked.items() for name in given]
     wrong = [(key, name) for key, name in wrong if name.split("/")[0] not in names]
     if wrong:
         raise ParamsError(f"{k}: unknown step {name!r}{nearest(name, names)}" for k, name in wrong)
     _resolve(copy.deepcopy(document), problems, written)  # before anything is imported
-    if lacking := [*look(document.get("galaxies"))]:
-        for option, why in lacking:
-            problems.add(f"galaxies.{option}", why)
-        raise ParamsError(problems.found)
     return _resolve(document, problems)
 
 
@@ -235,7 +234,7 @@ class _Step:
             if not isinstance(value, str):
                 continue
             step, new = "", "{step: NAME}, with the name of an earlier step"
-            path = _file(value.replace("{run}", models.name))
+            path = params.model_path(value.replace("{run}", models.name))
             if path and path.is_relative_to(models):
                 job = path.relative_to(models).as_posix().removesuffix(WEIGHTS)
                 step, *pairs = re.split("[/,]", job)
@@ -273,7 +272,11 @@ class _Step:
             defaults = notebook.parameters
             parameters = {k: params.merge(each, given.get(k, each)) for k, each in defaults.items()}
             for key, value in leaves(parameters):
-                if value not in self.models and (file := _file(value)) and not file.is_file():
+                if (
+                    value not in self.models
+                    and (file := params.model_path(value))
+                    and not file.is_file()
+                ):
                     self._add_at(key, f"{value}: no such file")
             for option, why in params.missing(parameters.get("galaxies")):
                 self._add_at(f"galaxies.{option}", why)
@@ -395,10 +398,3 @@ class _Step:
                 for message in error.problems:
                     self._add(f"search.{key}", message)
         return found
-
-
-def _file(value: Any) -> Path | None:
-    """Return the model file that a value names by its path, if any."""
-    if not isinstance(value, str) or not value.endswith(WEIGHTS):
-        return None
-    return (project.root() / Path(value).expanduser()).resolve()

@@ -253,7 +253,8 @@ def cubes(tmp_path):
     folder = tmp_path / "cubes"
     folder.mkdir()
     for number, name in enumerate(["a.fits", "b.fits.gz", "c.v2.fit"]):
-        cube = np.asarray(picture(number, 44), np.float32).transpose(2, 0, 1) / 255 + 0.01
+        cube = np.asarray(picture(number, 44), np.float32).transpose(2, 0, 1) / 255
+        cube += np.random.default_rng(number).uniform(0.01, 0.02, cube.shape).astype(np.float32)
         if number == 1:
             cube[:, 3, 4] = np.nan
         astropy_fits.PrimaryHDU(cube).writeto(folder / name)

@@ -55,6 +55,7 @@ def test_a_network_rebuilt_from_its_file_predicts_the_same(tmp_path):
 def test_the_header_says_what_a_model_has_seen(tmp_path, labels, told):
     network = encoder("cnn", channels=[8, 16])
     network.seen, network.seen_labels = frozenset("xz"), frozenset("z")  # in an earlier training
+    network.seen_surveys = frozenset([7])
     sample = types.SimpleNamespace(images=torch.zeros(1, 3, 32, 32).byte(), cutout={"crop": 40})
     model = Classifier(network, classes=2)
     model_files.save(
@@ -76,6 +77,7 @@ def test_the_header_says_what_a_model_has_seen(tmp_path, labels, told):
         "normalisation": network.normalisation,
         "seen": ["a", "b", "x", "z"],
         "seen_labels": told,
+        "seen_surveys": [7],
         "classes": ["round", "edge-on"],
     }
 
