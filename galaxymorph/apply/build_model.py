@@ -84,14 +84,17 @@ def build(
         say(f"epoch {row['epoch']} of {epochs}: {found} on other mock galaxies; {speed}")
     del images, targets
     held = part("calibration", max(64, min(20_000, n_galaxies // 5)), image_size)
-    learner.half().float()  # calibrated with the weights that are stored
+    for weights in learner.parameters():  # not the variances of BatchNorm, which may be tiny
+        weights.data = weights.data.half().float()
     learner.calibrate(held.images, held.targets[0])
+    for weights in learner.parameters():
+        weights.data = weights.data.half()
     how = {"n_galaxies": n_galaxies, "epochs": epochs, "seed": seed, "views": VIEWS}
     how |= {"learning_rate": learning_rate, "calibrated_on": len(held.images)}
     how |= {"torch": torch.__version__, "seconds": round(time.perf_counter() - begun)}
     model_files.write(
         out,
-        learner.half(),
+        learner,
         encoder=learner.encoder.options,
         normalisation=learner.encoder.normalisation,
         image_size=image_size,
