@@ -27,11 +27,15 @@ PROJECT = Path(__file__).parents[1]
 TOY = {
     "galaxies.n_galaxies": 240,
     "galaxies.image_size": 32,
+    "galaxies.test": 0.2,
+    "galaxies.val": 0.2,
     "audit.seeds": [0, 1],
     "audit_results.seeds": [0],
     "classical.over": {"n_labels": [None, 60], "seed": [0]},
     "cnn.over": {"n_labels": [None, 60], "seed": [0]},
     "cnn.training.epochs": 1,
+    "mock_cnn.over": {"n_labels": [None, 60], "seed": [0]},
+    "mock_cnn.training": {"epochs": 1},
     "resnet18.over.seed": [0, 1],
     "resnet18.training.epochs": 2,
     "resnet50.over.seed": [0],
@@ -132,6 +136,7 @@ def test_label_efficiency_is_of_nested_draws_and_the_same_test_galaxies(inside):
     equivalent = pd.read_csv("results/mock/label_efficiency/equivalent.csv")
     assert set(equivalent.a) == {
         "cnn",
+        "mock_cnn",
         *(f"classical {name}" for name in ("forest", "svm", "logistic", "pca_forest")),
     }
     few, every = (

@@ -18,6 +18,7 @@ from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.learning import augment, encoders, model_files, train, votes
 from galaxymorph.learning.votes_and_classes import VotesAndClasses
 from galaxymorph.pixels import Pixels
+from galaxymorph.text import duration
 
 CLASSES = galaxy_zoo_tree.CLASSES[4]
 SURVEYS = {"train": (1000, False), "varied": (1001, True), "val": (1002, True)}
@@ -91,7 +92,7 @@ def build(
         weights.data = weights.data.half()
     how = {"n_galaxies": n_galaxies, "epochs": epochs, "seed": seed, "views": VIEWS}
     how |= {"learning_rate": learning_rate, "calibrated_on": len(held.images)}
-    how |= {"torch": torch.__version__, "seconds": round(time.perf_counter() - begun)}
+    how |= {"torch": torch.__version__}
     model_files.write(
         out,
         learner,
@@ -109,4 +110,4 @@ def build(
     )
     checkpoint.unlink(missing_ok=True)
     size, digest = out.stat().st_size / 1e6, hashlib.sha256(out.read_bytes()).hexdigest()
-    say(f"{out}: {size:.1f} MB, sha256 {digest}")
+    say(f"{out}: {size:.1f} MB, {duration(time.perf_counter() - begun)}, sha256 {digest}")
