@@ -519,3 +519,40 @@ def test_a_wrong_path_or_question_is_refused_before_torch_is_imported():
     assert len(said) == len(refused) + 1
     for text, message in zip(said, refused.values(), strict=False):
         assert message in text
+
+
+def test_without_a_model_predict_uses_the_one_in_the_package(tmp_path, monkeypatch, capsys):
+    from galaxymorph.data.mock import others
+    from galaxymorph.data.mock.survey import mock_survey
+
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    drawn = mock_survey(6, seed=3).images.permute(0, 2, 3, 1).numpy()
+    for number, picture in enumerate([*drawn, *others.draw("texture", 2).transpose(0, 2, 3, 1)]):
+        Image.fromarray(picture).save(Path("images", f"{number}.png"))
+    assert cli.main(["predict", "--images", "images"]) == 0
+    lines = [line.split(",") for line in Path("predictions.csv").read_text().splitlines()]
+    assert lines[0][:6] == ["id", "p_round", "p_in-between", "p_edge-on", "p_spiral", "label"]
+    assert lines[0][6:9] == ["set", "unlike_training", "Class1.1"] and len(lines[0]) == 8 + 37
+    for id, *chances, label, listed, distance in (line[:8] for line in lines[1:]):
+        best = lines[0][1 + max(range(4), key=lambda k: float(chances[k]))].removeprefix("p_")
+        silent = float(distance) > 1
+        assert silent == (int(id) >= 6)
+        assert label == ("" if silent else best) and silent == (listed == "")
+        assert silent or label in listed.split("|")
+    assert cli.main(["similar", "--images", "images", "--galaxy", "3", "--n", "2"]) == 0
+    wanted = ["--images", "images", "--galaxy", "3"]
+    assert cli.main(["gradcam", *wanted, "--answer", "spiral"]) == 0
+    assert cli.main(["gradcam", *wanted, "--question", "bar", "--out", "bar.png"]) == 0
+    assert Path("gradcam.png").is_file() and Path("bar.png").is_file()
+    assert "bar: yes, heat on the galaxy" in capsys.readouterr().out
+
+
+def test_a_model_can_be_built_again_at_any_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    toy = ["--n-galaxies", "320", "--epochs", "1", "--out", "m.safetensors"]
+    assert cli.main(["build-model", *toy]) == 0
+    assert "epoch 1 of 1" in capsys.readouterr().out and not Path("m.checkpoint").exists()
+    first = Path("m.safetensors").read_bytes()
+    assert cli.main(["build-model", *toy]) == 0
+    assert Path("m.safetensors").read_bytes() == first

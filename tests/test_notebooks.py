@@ -278,7 +278,7 @@ def test_features_are_those_of_a_model_file_whoever_trained_it(inside):
             assert (folder / file).is_file()
     page = Path("results/mock/index.html").read_text()
     assert "cae_features/seed=0: the encoder" in page
-    assert 'href="cae_features/seed=0/features3d.html"' in page
+    assert 'href="cae_features/seed%3D0/features3d.html"' in page
 
 
 def test_protocols_say_how_an_encoder_came_about(inside):

@@ -13,7 +13,7 @@ from astropy.visualization import make_lupton_rgb
 from PIL import Image
 
 from galaxymorph import galaxy_zoo_tree
-from galaxymorph.data.mock import camera, population, volunteers
+from galaxymorph.data.mock import camera, others, population, volunteers
 from galaxymorph.data.mock.survey import bulge_light, mock_survey, paint
 
 CODE = {kind: float(code) for code, kind in enumerate(population.Kinds._fields)}
@@ -435,3 +435,32 @@ def test_structure_that_cannot_be_resolved_is_not_seen():
     }
     # column 1 is a vote for features
     assert opinion["small"] < opinion["clear"] and opinion["faint"] < opinion["clear"]
+
+
+def test_varied_conditions_leave_the_plain_survey_as_it_is():
+    plain, varied = (mock_survey(64, image_size=32, seed=9, varied=v) for v in (False, True))
+    assert "noise" not in plain.truth and not plain.images.equal(varied.images)
+    assert mock_survey(40, image_size=32, seed=9, varied=True).images.equal(varied.images[:40])
+    truth = varied.truth
+    assert truth.noise.between(0.4, 1.8).all() and truth.gain.between(0.5, 2.0).all()
+    assert truth.quality.nunique() == 2  # one for each chunk of 32
+    frames = truth.width / truth.r90
+    assert frames.between(2.2 * 0.85, 8.5 * 1.15).all() and frames.max() > 2 * frames.min()
+
+
+def test_noise_is_multiplied_as_wanted():
+    light, pixel = torch.zeros(2, 3, 64, 64), torch.full((2,), camera.PIXEL)
+    how = {"seeing": torch.ones(2), "shift": torch.zeros(2, 3, 2)}
+    noise = torch.tensor([1.0, 2.0])
+    seen = camera.expose(
+        light, pixel=pixel, noise=noise, generator=torch.Generator().manual_seed(0), **how
+    )
+    assert (seen[1].std() / seen[0].std()).item() == pytest.approx(2.0, rel=0.03)
+    assert seen[0, 1].std().item() == pytest.approx(camera.SKY_NOISE[1] / camera.PIXEL**2, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", others.KINDS)
+def test_pictures_without_a_galaxy_are_drawn_reproducibly(kind):
+    first, second = others.draw(kind, 3, size=40), others.draw(kind, 3, size=40)
+    assert first.shape == (3, 3, 40, 40) and (first == second).all()
+    assert (first[0] != first[1]).any() and (first != others.draw(kind, 3, size=40, seed=1)).any()
