@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from galaxymorph.text import duration
 CLASSES = galaxy_zoo_tree.CLASSES[4]
 SURVEYS = {"train": (1000, False), "varied": (1001, True), "val": (1002, True)}
 SURVEYS |= {"calibration": (1003, True)}  # seed of the survey, and whether conditions vary
-VIEWS = {"zoom": 0.15, "brightness": 0.2, "colour": 0.08, "noise": 0.02}
+VIEWS: dict[str, Any] = {"zoom": 0.15, "brightness": 0.2, "colour": 0.08, "noise": 0.02}
 
 
 class Part(NamedTuple):
@@ -64,8 +64,8 @@ def build(
     del made
     val = part("val", max(64, min(3000, n_galaxies // 10)), image_size)
     torch.manual_seed(seed)
-    options = {"channels": channels} if encoder == "cnn" else {}
-    learner = VotesAndClasses(encoders.encoder(encoder, **options), classes=CLASSES)
+    network = encoders.encoder(encoder, channels=channels if encoder == "cnn" else None)
+    learner = VotesAndClasses(network, classes=CLASSES)
     checkpoint = out.with_suffix(".checkpoint")
     rows = train.fit(
         learner,
@@ -96,8 +96,8 @@ def build(
     model_files.write(
         out,
         learner,
-        encoder=learner.encoder.options,
-        normalisation=learner.encoder.normalisation,
+        encoder=network.options,
+        normalisation=network.normalisation,
         image_size=image_size,
         cutout={"crop": None},
         seen=[],

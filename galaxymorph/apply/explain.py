@@ -71,7 +71,7 @@ def _chosen(header: dict[str, Any], question: str | None, answer: str | None) ->
     """Return the names of what is to be explained: `bar: yes`, or a class."""
     classes = header.get("classes")
     if question is not None and "answers" not in header:
-        advice = f"give one of {', '.join(classes)} as the answer"
+        advice = f"give one of {', '.join(classes or ())} as the answer"
         raise ValueError(f"the model predicts classes, not answers to questions: {advice}")
     if classes and question is None:
         kind, names = "class", {name: name for name in classes}

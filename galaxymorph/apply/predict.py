@@ -265,8 +265,9 @@ def _tabulated(
     """Return the rows of galaxies in the table of predictions; see `predict`."""
     answers = list(galaxy_zoo_tree.COLUMNS)
     if classes is None:
-        votes = pd.DataFrame(values[:, :37].clip(0, 1), columns=answers)
-        return votes.assign(GalaxyID=ids)[["GalaxyID", *answers]]
+        table = pd.DataFrame(values[:, :37].clip(0, 1), columns=answers)
+        table.insert(0, "GalaxyID", ids)
+        return table
     judged = learner.judge(torch.tensor(values)) if isinstance(learner, VotesAndClasses) else None
     chances = values[:, : len(classes)] if judged is None else judged.chances.numpy()
     table = pd.DataFrame(chances.clip(0, 1), columns=[f"p_{name}" for name in classes])

@@ -29,13 +29,13 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
     """List a model's classes and answers ("bar: yes"); raise `ValueError` without a head."""
     found: dict[str, Answer] = {}
     if isinstance(learner, VoteRegressor):
-        target = learner.answer
-        score = (lambda raw, column: target(raw, column).exp()) if learner.tree else target
+        target, score = learner.answer, partial(_share, learner)
         for k, name in enumerate(galaxy_zoo_tree.LABELS):
             found[name] = Answer(k, partial(target, column=k), partial(score, column=k))
     if isinstance(learner, VotesAndClasses | Classifier):
-        names = header["classes"]
-        first = learner.outputs.index(f"p_{names[0]}") if found else 0
+        names, first = header["classes"], 0
+        if isinstance(learner, VotesAndClasses):
+            first = learner.outputs.index(f"p_{names[0]}")
         for k, name in enumerate(names, start=-len(names)):
             logit, chance = lambda raw, k: raw[:, k], partial(_chance, n=len(names))
             found[name] = Answer(first + len(names) + k, partial(logit, k=k), partial(chance, k=k))
@@ -44,6 +44,11 @@ def answers(learner: nn.Module, header: dict[str, Any]) -> dict[str, Answer]:
             "the model was trained without labels: it predicts neither classes nor answers"
         )
     return found
+
+
+def _share(learner: VoteRegressor, raw: Outputs, column: int) -> Each:
+    answer = learner.answer(raw, column)
+    return answer.exp() if learner.tree else answer
 
 
 def _chance(raw: Outputs, k: int, n: int) -> Each:

@@ -66,7 +66,9 @@ class VotesAndClasses(VoteRegressor):
         features = self.encoder(images)
         return torch.cat([self.head(features), self.class_head(features)], 1)
 
-    def measures(self, images: Images, targets: tuple[Labels, Targets]) -> dict[str, Mean]:
+    def measures(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, images: Images, targets: tuple[Labels, Targets]
+    ) -> dict[str, Mean]:
         """Compute the loss of a batch, the accuracy and the mean squared error of the votes.
 
         The loss is the cross-entropy of the galaxies with a class, with labels smoothed by 0.05 in
@@ -114,7 +116,7 @@ class VotesAndClasses(VoteRegressor):
           2107.07511, sections 1 and 4.1).
         * Distance: Mahalanobis distance in feature space (Lee et al. 2018, arXiv 1807.03888),
           divided by that which a share `known` of the galaxies does not exceed."""
-        features = train.embed(self.encoder, images)
+        features = train.embed(self.encoder, images)  # pyright: ignore[reportArgumentType]
         parts = torch.linalg.eigh(features.T.cov())
         spread = parts.eigenvalues.clamp_min(1e-4 * parts.eigenvalues.max())
         self.centre, self.whitening = features.mean(0), parts.eigenvectors / spread.sqrt()

@@ -231,10 +231,10 @@ def _show(content: str | bytes, handle: Any = None) -> Any:
     from IPython.display import Image, Markdown, display
 
     if isinstance(content, bytes):  # the screen has 100 dpi, or twice as many
-        content = Image(content, width=int.from_bytes(content[16:20], "big") * 100 // 150)
+        shown: Any = Image(content, width=int.from_bytes(content[16:20], "big") * 100 // 150)
     else:
-        content = Markdown(content)
+        shown = Markdown(content)
     if handle is None:
-        return display(content, display_id=True)
-    handle.update(content)
+        return display(shown, display_id=True)
+    handle.update(shown)
     return handle

@@ -80,14 +80,14 @@ def _text(random: Random, size: int) -> Picture:
         for _ in range(random.integers(1, 5)):
             letters = "".join(map(chr, random.integers(65, 91, random.integers(4, 14))))
             font = ImageFont.load_default(int(random.integers(9, 20)))
-            place = random.integers(-5, 20), random.integers(0, size - 8)
-            picture.text(tuple(map(int, place)), letters, fill=colour, font=font)
+            place = float(random.integers(-5, 20)), float(random.integers(0, size - 8))
+            picture.text(place, letters, fill=colour, font=font)
 
     return _painted(random, size, paint)
 
 
 def _shapes(random: Random, size: int) -> Picture:
-    def paint(picture: ImageDraw.ImageDraw, _: tuple[int, ...]) -> None:
+    def paint(picture: ImageDraw.ImageDraw, colour: tuple[int, ...]) -> None:
         for _ in range(random.integers(2, 7)):
             left, top = map(int, random.integers(0, size - 12, 2))
             width, height = map(int, random.integers(8, size // 2, 2))
