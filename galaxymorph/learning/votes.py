@@ -74,6 +74,8 @@ class VoteRegressor(Headed):
 
     `outputs` names the columns of `predict`."""
 
+    outputs: tuple[str, ...]
+
     def __init__(
         self,
         encoder: EncoderLike,
