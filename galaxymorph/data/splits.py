@@ -82,9 +82,7 @@ def drawn_split(
     if folds:  # of two folds, the other one holds train and val
         least, why = 4 if folds == 2 and val else folds, f"to be in each of {folds} folds"
     counts = np.bincount(ordered, minlength=len(galaxies.classes))
-    few = [
-        f"{name} ({n})" for name, n in zip(galaxies.classes, counts, strict=False) if n < least
-    ]
+    few = [f"{name} ({n})" for name, n in zip(galaxies.classes, counts, strict=False) if n < least]
     if few and remedy is not None:
         needs = f"each class needs at least {least}, {why}"
         if len(few) == len(galaxies.classes) > 20:
