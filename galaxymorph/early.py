@@ -16,7 +16,7 @@ from galaxymorph.text import unknown
 MAPS = ("gradcam", "gradcam++", "hirescam", "layercam", "occlusion", "centred", "random")
 # options of `data.load` for every source, or for sources that are not files
 COMMON = ("name", "image_size", "target", "n_labels", "label_fraction", "test", "val", "seed")
-COMMON += ("cache", "crop", "unlabelled_root", "unlabelled_crop", "on_bad")
+COMMON += ("folds", "cache", "crop", "unlabelled_root", "unlabelled_crop", "on_bad")
 COMMON += ("n_galaxies", "survey_seed", "n_classes")
 
 

@@ -58,6 +58,7 @@ def simulated(
     )
 
 
+TEST = 0.2  # fraction of test galaxies, without folds
 SOURCES: dict[str, Callable[..., Galaxies | Found]] = {"simulated": simulated, **ways.FILES}
 
 
@@ -68,8 +69,9 @@ def load(
     target: Target = "classes",
     n_labels: int | Sequence[str] | None = None,
     label_fraction: float | None = None,
-    test: float = 0.2,
+    test: float | None = None,
     val: float = 0.2,
+    folds: int | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
     select: Callable[[Found], Found] | None = None,
@@ -85,8 +87,10 @@ def load(
         n_labels: number (see `limit_labels`) or ids of the training galaxies that keep their
             labels; the others become unlabelled. Validation and test galaxies are unaffected.
         label_fraction: `n_labels` as a fraction of the training galaxies.
-        test, val: fraction of each class, at least one galaxy unless 0; not for parts of a split
-            that the data come with.
+        test, val: fraction of each class (test: 0.2 unless given), at least one galaxy unless 0;
+            not for parts of a split that the data come with.
+        folds: instead of `test`: number of disjoint test sets. Seeds 0 to folds - 1 test each
+            labelled galaxy once, the next `folds` seeds in another draw of the folds, and so on.
         seed: seed for the splits and the choice of labels.
         cache: folder for decoded images (default: `data/cache` in the project).
         select: chooses galaxies that a source found, before any is decoded (not in params files).
@@ -97,7 +101,9 @@ def load(
         ValueError, FileNotFoundError: anything that would invalidate an experiment; the message
             names files, rows or options."""
     given = {"image_size": image_size, "test": test, "val": val, "target": target, **options}
-    _check(name, given | {"n_labels": n_labels, "label_fraction": label_fraction})
+    labelled = {"n_labels": n_labels, "label_fraction": label_fraction}
+    _check(name, given | labelled | {"folds": folds})
+    test = TEST if test is None else test
     options = ways.located(options)
     kept = project.root() / Path(cache or "data/cache").expanduser() / name
     options |= {"name": name, "image_size": image_size, "cache": kept}
@@ -115,7 +121,7 @@ def load(
     if options.get("n_classes") == 5:
         remedy += ", or use n_classes: 4, with larger classes"
     remedy = remedy if target == "classes" else None
-    drawn_split(galaxies, strata, test=test, val=val, seed=seed, remedy=remedy)
+    drawn_split(galaxies, strata, test=test, val=val, folds=folds, seed=seed, remedy=remedy)
     limit_labels(galaxies, strata, target, n_labels=n_labels, fraction=label_fraction, seed=seed)
     return galaxies
 
@@ -251,11 +257,14 @@ _EVERY = {option: p for options in OPTIONS.values() for option, p in options.ite
 
 
 def refused(given: Mapping[str, Any]) -> dict[str, str]:
-    """Explain, by option, which options the source `given["name"]` lacks although others have them.
+    """Explain, by option, which options the source `given["name"]` lacks although others have them,
+    and which exclude each other.
     Options at their default are ignored, and all of them if no source is named."""
     name = given.get("name")
     takes = OPTIONS.get(str(name), _EVERY)
     why = {}
+    if None not in (given.get("folds"), given.get("test")):
+        why["test"] = "give test or folds, not both: with folds, 1 / folds of each class is tested"
     for option in (option for option in given if option in _EVERY and option not in takes):
         if given[option] not in (None, _EVERY[option].default):
             whose = listing(source for source in SOURCES if option in OPTIONS[source])
@@ -288,8 +297,12 @@ def _check(name: str, given: dict[str, Any]) -> None:
     for option in ("test", "val", "label_fraction"):
         if not 0 <= given.get(option, 0) <= 1:
             wrong.append(f"{option} must lie between 0 and 1, not {given[option]}")
-    if (test := given["test"]) + (val := given["val"]) >= 1:
-        wrong.append(f"test = {test} and val = {val} leave nothing to train on")
+    folds, test, val = given.get("folds"), given.get("test", TEST), given["val"]
+    if folds is not None and folds < 2:
+        wrong.append(f"folds must be at least 2, not {folds}")
+    elif (1 / folds if folds else test) + val >= 1:
+        what = f"folds = {folds}" if folds else f"test = {test}"
+        wrong.append(f"{what} and val = {val} leave nothing to train on")
     if wrong:
         raise ValueError("; ".join(wrong))
 

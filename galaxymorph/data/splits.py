@@ -18,7 +18,7 @@ Target = Literal["classes", "votes"]
 Strata = Int64[ndarray, " galaxy"]
 
 
-def drawn_order(ids: ndarray, seed: int) -> ndarray:
+def drawn_order(ids: ndarray, seed: int | str) -> ndarray:
     """Return row numbers in a seeded order; adding or removing galaxies keeps the others' order."""
     keys = [hashlib.sha256(f"{seed}:{id}".encode()).digest() for id in ids]
     return np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=int)
@@ -33,14 +33,40 @@ def strata_of(galaxies: Galaxies, target: Target) -> Strata:
     return strata
 
 
+def fold_of(galaxies: Galaxies, strata: Strata, *, folds: int, draw: int) -> Strata:
+    """Return each galaxy's fold, -1 if unlabelled.
+
+    The galaxies of one stratum after the other, in an order drawn from their ids, are dealt to the
+    folds in turn. So folds differ by at most one galaxy, in all and in each stratum. They hold for
+    this set of galaxies: one galaxy more or less moves others to another fold."""
+    order = drawn_order(galaxies.ids, f"folds {draw}")
+    order = order[strata[order] >= 0]
+    turn = pd.factorize(strata[order])[0]  # of first appearance: independent of names of classes
+    turn[strata[order] == len(galaxies.classes)] = len(galaxies.classes) + 1  # no class: last
+    folded = np.full(len(strata), -1)
+    folded[order[np.argsort(turn, kind="stable")]] = np.arange(len(order)) % folds
+    return folded
+
+
 def drawn_split(
-    galaxies: Galaxies, strata: Strata, *, test: float, val: float, seed: int, remedy: str | None
+    galaxies: Galaxies,
+    strata: Strata,
+    *,
+    test: float,
+    val: float,
+    folds: int | None = None,
+    seed: int,
+    remedy: str | None,
 ) -> None:
     """Assign the galaxies of each stratum, in seeded order, to test, val and train.
 
+    With `folds`, test is fold seed % folds of draw seed // folds (`fold_of`) instead of a fraction.
     A split that the data came with is kept; a part that it lacks is drawn from its train. `remedy`
     is part of the error for too small a class; if None, its galaxies go to train first."""
     given, labelled = galaxies.split, strata >= 0
+    if folds and (given[labelled] != "unlabelled").any():
+        remove = "Remove folds to keep it, or give the data without a split"
+        raise ValueError(f"the data come with a split, but folds = {folds} draws one. {remove}")
     kept = [part for part in ("val", "test") if (given[labelled] == part).any()]
     test, val = (0.0 if part in kept else n for part, n in (("test", test), ("val", val)))
     drawn = labelled
@@ -52,19 +78,32 @@ def drawn_split(
     order = order[drawn[order]]
     ordered = strata[order]
     parts = ["train"] + ["val"] * (val > 0) + ["test"] * (test > 0)
+    least, why = len(parts), f"one for each of {', '.join(parts)}"
+    if folds:  # of two folds, the other one holds train and val
+        least, why = 4 if folds == 2 and val else folds, f"to be in each of {folds} folds"
     counts = np.bincount(ordered, minlength=len(galaxies.classes))
-    few = [
-        f"{name} ({n})" for name, n in zip(galaxies.classes, counts, strict=False) if n < len(parts)
-    ]
+    few = [f"{name} ({n})" for name, n in zip(galaxies.classes, counts, strict=False) if n < least]
     if few and remedy is not None:
-        least = f"each class needs at least {len(parts)}, one for each of {', '.join(parts)}"
+        needs = f"each class needs at least {least}, {why}"
         if len(few) == len(galaxies.classes) > 20:
             remedy = f"Are these classes? label_column chooses another column of a table. {remedy}"
-        raise ValueError(f"too few galaxies to split: class {listing(few)}; {least}. {remedy}")
+        raise ValueError(f"too few galaxies to split: class {listing(few)}; {needs}. {remedy}")
+    tested = np.zeros(len(strata), bool)
+    if folds:
+        if len(order) < least:
+            raise ValueError(f"{len(order)} labelled galaxies are too few for {folds} folds")
+        draw, fold = divmod(seed, folds)
+        tested = fold_of(galaxies, strata, folds=folds, draw=draw) == fold
+        once = f"seeds {seed - fold} to {seed - fold + folds - 1} test each of the {len(order):,}"
+        of = f"fold {fold} of {folds} (draw {draw})"
+        galaxies.notes.append(f"test galaxies: {of}, {tested.sum():,}; {once} once")
     for stratum, count in enumerate(counts):
         rows = order[ordered == stratum]
         n_test, n_val = (max(1, round(part * count)) if part else 0 for part in (test, val))
         n_test = max(0, min(n_test, count - 1 - (val > 0)))  # leave one each for val and train
+        if folds:
+            rows = rows[np.argsort(~tested[rows], kind="stable")]
+            n_test = int(tested[rows].sum())
         n_val = max(0, min(n_val, count - 1 - n_test))
         galaxies.split[rows] = "train"
         galaxies.split[rows[: n_test + n_val]] = "val"

@@ -16,6 +16,11 @@ conservative, as two seeds may classify the same galaxy differently. Overlap of 
 neglected; no unbiased estimate of it exists (Bengio & Grandvalet 2004). The degrees of freedom of
 Student's t follow Satterthwaite (1946): S - 1 for the first term, infinite for the second.
 
+For disjoint folds r = 0, and the variance is max(s^2, v) / S, where v / S is that of the mean over
+all galaxies. Where v is the larger, it is known from these galaxies and not from S values, so the
+degrees of freedom are infinite, if there are at least `FOLDS`: with fewer, s^2 often misses how
+much training varies.
+
 **Bootstrap.** Galaxies are drawn with replacement (Efron 1979), within strata if there are any;
 intervals are percentiles. They cover the sampling of galaxies only, not of training runs.
 
@@ -40,6 +45,7 @@ from scipy.stats import t as student
 LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
 FEWEST = 6  # galaxies; the range of fewer values contains their median in less than 95 % of cases
 LEAST = 12  # test galaxies for a verdict; half of fewer are too few to be significant (McNemar)
+FOLDS = 5  # disjoint test sets from which intervals cover, however much training varies
 BLOCK = 2**22  # bootstrap weights in memory at once
 HALVES = ((0.0, 1.0), (1.0, 1.0))  # add one right and one wrong galaxy: variance is never 0
 
@@ -86,6 +92,8 @@ def over_seeds(values: Sequence[float], variances: Sequence[float], common: floa
     own = max(between, (1 - common) * v) / n
     variance = own + common * v
     freedom = (n - 1) * (variance / own) ** 2 if own > 0 and n > 1 else math.inf
+    if common == 0 and n >= FOLDS and 0 < between <= v:
+        freedom = math.inf
     return Mean(float(np.mean(values)), math.sqrt(variance), freedom)
 
 

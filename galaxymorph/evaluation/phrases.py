@@ -60,7 +60,7 @@ def costs(row: Mapping[str, Any]) -> dict[str, str]:
 
 def tail(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the last cells of a readable row: galaxies, kind of interval, seconds of the step."""
-    text = {f"{part} galaxies": number(row[f"n_{part}"], ",.0f") for part in ("train", "test")}
+    text = {"train galaxies": number(row["n_train"], ",.0f"), "test galaxies": n_tested(row)}
     return text | {"interval": words(row, "interval"), "seconds": amount(row["seconds"])}
 
 
@@ -77,9 +77,18 @@ def absent(row: Mapping[str, Any]) -> list[str]:
 
 
 def tested(row: Mapping[str, Any]) -> str:
-    """Return `3 seeds, 161 test galaxies each`, from the columns seeds and n_test."""
-    each = " each" * bool(row["seeds"] != 1)
-    return f"{seeds_text(row['seeds'])}, {row['n_test']:,} test galaxies{each}"
+    """Return `3 seeds, 161 test galaxies each`; of folds, `5 seeds, 809 test galaxies in all`."""
+    n, _, of = n_tested(row).partition(" ")
+    of = of or "each" * bool(row["seeds"] != 1)
+    return f"{seeds_text(row['seeds'])}, {n} test galaxies {of}".rstrip()
+
+
+def n_tested(row: Mapping[str, Any]) -> str:
+    """Return `161`, the test galaxies of a seed, or of disjoint folds, `809 in all`."""
+    n, seeds, every = row["n_test"], row["seeds"], row.get("n_test_all")
+    if seeds > 1 and not bool(pd.isna(every)) and every >= seeds * n:
+        return f"{every:,.0f} in all"
+    return number(n, ",.0f")
 
 
 def too_few(n: Any) -> str:

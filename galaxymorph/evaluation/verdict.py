@@ -18,8 +18,8 @@ from galaxymorph.evaluation.phrases import extent, listed, number, say, too_few
 
 OTHERS = ("frozen", "fine-tuned", "partly")  # protocols with a pre-trained encoder
 BASELINE = "majority"  # never looks at the images
-TAKEN = ["accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test", "training_seconds"]
-TAKEN += ["still_improving"]
+TAKEN = ["accuracy", "accuracy_low", "accuracy_high", "seeds", "n_test", "n_test_all"]
+TAKEN += ["training_seconds", "still_improving"]
 COLUMNS = ["n_labels", "method", "chosen_on", *TAKEN, "pretrained", "rival", "p_better", "ties"]
 COLUMNS += ["behind", "better", "cheapest", "cheapest_accuracy", "cheapest_seconds"]
 COLUMNS += ["resolvable_low", "resolvable_high", "n_pairs"]
@@ -34,8 +34,8 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     never recommended or listed as alternatives.
 
     Columns: n_labels (integer, <NA> for all), method, chosen_on ("validation" or "test"), accuracy
-    with its interval, seeds, n_test, training_seconds (NaN if unknown; excludes pre-training),
-    still_improving (see `comparison.compare`), pretrained, and
+    with its interval, seeds, n_test, n_test_all, training_seconds (NaN if unknown; excludes
+    pre-training), still_improving (see `comparison.compare`), pretrained, and
 
     * rival, p_better: the alternative with the highest test accuracy, and the probability that the
       method beats it with a new seed and new galaxies;
@@ -56,7 +56,7 @@ def verdicts(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
             row["chosen_on"] = "validation" if validated else "test"
             row["pretrained"] = words(best, "protocol").startswith(OTHERS)
             found.append(row | _others(best, ranked, pairs.loc[own]))
-    kinds = dict.fromkeys(["n_labels", "seeds", "n_test", "n_pairs"], "Int64")
+    kinds = dict.fromkeys(["n_labels", "seeds", "n_test", "n_test_all", "n_pairs"], "Int64")
     return pd.DataFrame(found, columns=COLUMNS).astype(kinds | {"training_seconds": float})
 
 

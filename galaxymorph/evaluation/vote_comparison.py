@@ -25,11 +25,12 @@ def compare(entries: Entries, *, n_bootstrap: int = 1000, seed: int = 0) -> pd.D
     """Summarise the test results of each method and budget over seeds, in the order of entries.
 
     Columns as in `comparison.compare`: method, protocol, n_labels, n_train and n_test (galaxies
-    with votes; minimum over seeds), seeds, missing, not_run, seconds, interval, and for each name
-    in `COMPARED` (cumulative convention) the mean over seeds, <name>_std, <name>_low, <name>_high.
+    with votes; minimum over seeds), n_test_all, seeds, missing, not_run, seconds, interval, and for
+    each name in `COMPARED` (cumulative) the mean over seeds, <name>_std, <name>_low, <name>_high.
     `violations` is the fraction of galaxies whose predictions contradict the tree; for a single
     seed its interval is that of Wilson (1927)."""
-    columns = ["n_train", "n_test", "seeds", "missing", "not_run", "seconds", "interval"]
+    columns = ["n_train", "n_test", "n_test_all", "seeds", "missing", "not_run", "seconds"]
+    columns += ["interval"]
     options = {"n_bootstrap": n_bootstrap, "seed": seed}
     return summary(entries, "votes", _numbers, COMPARED, columns, **options)
 

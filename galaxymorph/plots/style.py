@@ -284,7 +284,11 @@ def span(values: pd.Series) -> str:
 def interval(rows: pd.DataFrame) -> str:
     """Describe the points and error bars of a comparison for a legend."""
     of = "mean over seeds" if rows.seeds.max() > 1 else "one seed"
-    return f"{of} with its 95 % interval (n = {span(rows.n_test)} test galaxies)"
+    n = rows.n_test.astype("Int64")
+    if "n_test_all" in rows:  # disjoint folds count in all
+        every = rows["n_test_all"].astype("Int64")
+        n = n.mask((every >= rows.seeds * n).fillna(False).astype(bool), every)
+    return f"{of} with its 95 % interval (n = {span(n)} test galaxies)"
 
 
 def with_labels(rows: pd.DataFrame) -> list[str]:

@@ -146,3 +146,22 @@ def test_there_is_no_difference_between_fewer_galaxies_than_a_verdict_takes():
     half = rights(significance.LEAST, significance.LEAST // 2)  # a difference of 0.5
     assert pairs(scored("a", half), scored("b", rights(12, 0))).iloc[0].p < 0.05
     assert pairs(scored("a", half[1:]), scored("b", rights(11, 0))).iloc[0].p > 0.05
+
+
+def test_the_smallest_resolved_difference_of_folds_is_that_of_all_galaxies():
+    """Five folds of 100 galaxies each, in which a alone is right about 12 or 13, b alone about 2 or
+    3: as for one test set of 500, but for the half galaxies that are added in each fold."""
+    entries = []
+    for seed, (won, lost) in enumerate([(12, 3), (13, 3), (12, 2), (11, 3), (12, 4)]):
+        both = [True] * 60
+        rest = [False] * (40 - won - lost)
+        for name, own in (
+            ("a", [True] * won + [False] * lost),
+            ("b", [False] * won + [True] * lost),
+        ):
+            entries.append(scored(name, np.array(own + both + rest), seed=seed))
+    row = pairs(*entries).iloc[0]
+    assert row.difference == pytest.approx(45 / 500) and row.resolved
+    error = math.sqrt((75 / 500 - 0.09**2) / 500)
+    assert row.resolvable == pytest.approx(1.96 * error, rel=0.03)
+    assert row.high - row.low == pytest.approx(2 * 1.96 * error, rel=0.03)
