@@ -114,7 +114,7 @@ def report(*, run: str | None, params: Path | None = None, overrides: Sequence[s
     return 0
 
 
-def compare(*, files: list[str], labels: Path | None, run: str) -> int:
+def compare(*, files: list[str], labels: Path | None, run: str, stack: bool) -> int:
     """Compare methods from any code, given only their predictions.
 
     The comparison and its report form a run of their own. FILE is CSV with one row per galaxy:
@@ -125,9 +125,10 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
 
     Everything is checked before anything is written: errors are reported with file, line and
     galaxy, and the exit status is 2. An earlier comparison with the same --run is replaced."""
-    from galaxymorph.run.foreign import read, write
+    from galaxymorph.run.foreign import read, stacked, write
 
     methods = read(files, labels=labels)
+    methods += stacked(methods) if stack else []
     plan = write(run, methods)
     print("\n".join(map(str, methods)))
     return _execute(plan, force=True)
@@ -323,6 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     add("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
     add("--labels", **FILE, help="true classes: CSV of id,label and optionally split")
     add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
+    add("--stack", **FLAG, help="also compare combinations, fitted on galaxies with split val")
 
     add = command(data)
     add(

@@ -51,6 +51,7 @@ TOY = {
     "moco_finetuned.training.epochs": 1,
     "votes_plain.training.epochs": 1,
     "votes_tree.training.epochs": 1,
+    "stack.over.seed": [0],
     "gradcam.n_scored": 2,
     "gradcam.methods": ["gradcam", "layercam"],
 }
