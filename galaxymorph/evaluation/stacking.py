@@ -53,7 +53,8 @@ def members(
     """Select what can be stacked: entries of a seed and budget with predictions.
 
     Controls and stacks are left out. Raises `ValueError` for fewer than `least`."""
-    found = [entry for entry in entries if (entry.seed, entry.n_labels) == (seed, n_labels)]
+    found = [entry for entry in entries if entry.n_labels == n_labels]
+    found = [entry for entry in found if entry.seed in (seed, None)]  # None: made by hand
     found = [entry for entry in found if entry.predictions and not entry.is_control]
     found = [entry for entry in found if not (entry.protocol or "").startswith(PROTOCOL)]
     if len(found) < least:
