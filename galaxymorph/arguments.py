@@ -64,6 +64,7 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add("files", metavar="FILE", nargs="+", help="predictions of a method; NAME=FILE names it")
     add("--labels", **FILE, help="true classes: CSV of id,label and optionally split")
     add("--run", **NAME, default="brought", help="name of the new run (default: brought)")
+    add("--stack", **FLAG, help="also compare combinations, fitted on galaxies with split val")
 
     add = command("data")
     add(

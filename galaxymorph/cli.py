@@ -104,7 +104,7 @@ def report(*, run: str | None, params: Path | None = None, overrides: Sequence[s
     return 0
 
 
-def compare(*, files: list[str], labels: Path | None, run: str) -> int:
+def compare(*, files: list[str], labels: Path | None, run: str, stack: bool) -> int:
     """Compare methods from any code, given only their predictions.
 
     The comparison and its report form a run of their own. FILE is CSV with one row per galaxy:
@@ -115,9 +115,10 @@ def compare(*, files: list[str], labels: Path | None, run: str) -> int:
 
     Everything is checked before anything is written: errors are reported with file, line and
     galaxy, and the exit status is 2. An earlier comparison with the same --run is replaced."""
-    from galaxymorph.run.foreign import read, write
+    from galaxymorph.run.foreign import read, stacked, write
 
     methods = read(files, labels=labels)
+    methods += stacked(methods) if stack else []
     plan = write(run, methods)
     print("\n".join(map(str, methods)))
     return _execute(plan, force=True)

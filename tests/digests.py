@@ -47,6 +47,8 @@ TOY = (
 )
 TOY |= {
     "moco_finetuned.over.seed": [0, 1],
+    "stack.over.seed": [0, 1],
+    "stack_votes.over": {"seed": [0, 1]},
     "votes_plain.over": {"seed": [0, 1]},
     "votes_tree.over": {"seed": [0, 1]},
 }

@@ -204,7 +204,7 @@ def test_module_and_script_are_one_thing(project):
 def test_help_says_what_there_is(capsys):
     for arguments, words in (
         (["--help"], ("run", "report", "compare", "data", "predict", "similar")),
-        (["compare", "--help"], ("FILE", "--labels", "--run", "id,p_<class>", "NAME=FILE")),
+        (["compare", "--help"], ("FILE", "--labels", "--run", "--stack", "NAME=FILE")),
         (["run", "--help"], ("--params", "-s", "--only", "--run", "--force", "--jobs", "--list")),
         (["data", "--help"], ("galaxy10", "galaxy_mnist", "galaxy_zoo", "export")),
         (

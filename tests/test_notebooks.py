@@ -55,6 +55,7 @@ TOY = {
     "moco_finetuned.training.epochs": 1,
     "votes_plain.training.epochs": 1,
     "votes_tree.training.epochs": 1,
+    "stack.over": {"n_labels": [None], "seed": [0]},
     "gradcam.n_scored": 2,
     "gradcam.methods": ["gradcam", "layercam"],
 }
@@ -508,3 +509,18 @@ def test_the_comparison_reads_nothing_but_predictions(inside):
             right.append((taken_for == p.label).mean())
         assert table.accuracy[step] == pytest.approx(np.mean(right))
         assert table.seeds[step] == len(seeds)
+
+
+def test_stacks_are_methods_of_their_own(inside):
+    folder = inside / "results/mock/stack/n_labels=null,seed=0"
+    known = json.loads((folder / "metrics.json").read_text())
+    assert len(known["members"]) == 6 and not [n for n in known["members"] if "pca" in n]
+    table = pd.read_csv(inside / "results/mock/compare/table.csv").set_index("method")
+    for name in ("mean", "logistic"):
+        found = classes(folder / name / "predictions.csv").query("split == 'test'")
+        taken_for = found.filter(like="p_").idxmax(axis=1).str.removeprefix("p_")
+        row = table.loc[f"stack {name}"]
+        assert row.accuracy == pytest.approx((taken_for == found.label).mean())
+        assert (row.protocol, row.title) == ("stack of 6", f"stack, {name}")
+    compared = pd.read_csv(inside / "results/mock/compare_votes/table.csv").set_index("method")
+    assert compared.protocol["stack_votes"] == "stack of 2"

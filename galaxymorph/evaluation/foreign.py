@@ -73,6 +73,7 @@ class Brought:
     p: pd.DataFrame = field(init=False)  # index: line; one column per class
     hard: bool = False  # no probabilities: p is 1 for the class `taken`
     notes: tuple[str, ...] = ()  # how the file was interpreted
+    about: dict[str, Any] = field(default_factory=dict)  # further metrics of the entry
     problems: list[str] = field(default_factory=list)
     predictions: Predictions = field(init=False)
 

@@ -11,7 +11,7 @@ of the file, where the header is line 1.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -80,6 +80,11 @@ class Galaxies:
     def has(self, split: str) -> bool:
         """Return whether a split has galaxies with an answer."""
         return len(self.rows(split)) > 0
+
+    def take(self: Table, rows: Rows) -> Table:
+        """Return the galaxies in these rows, in this order."""
+        parts = {name: p[rows] for name, p in vars(self).items() if isinstance(p, ndarray)}
+        return replace(self, **parts)
 
     def _some_rows(self, split: str) -> Rows:
         rows = self.rows(split)
@@ -189,15 +194,11 @@ class Votes(Galaxies):
 
     def voted(self, split: str = "test") -> "Votes":
         """Return the galaxies of a split that have votes, possibly none."""
-        return self._at(self.rows(split))
+        return self.take(self.rows(split))
 
     def labelled(self, split: str = "test") -> "Votes":
         """Return the galaxies of a split that have votes. Raises `ValueError` if there are none."""
-        return self._at(self._some_rows(split))
-
-    def _at(self, rows: Rows) -> "Votes":
-        parts = {name: part[rows] for name, part in vars(self).items() if part is not None}
-        return Votes(**parts)
+        return self.take(self._some_rows(split))
 
     def table(self) -> pd.DataFrame:
         """Return the table in the format of votes.csv, unrounded."""

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from galaxymorph.evaluation import foreign
@@ -11,6 +13,7 @@ from galaxymorph.project import Locked, locked
 from galaxymorph.project import write as project_write
 from galaxymorph.run import results, runner
 from galaxymorph.run.folder import Step
+from galaxymorph.run.foreign import stacked
 from galaxymorph.run.foreign import write as foreign_write
 from galaxymorph.run.plan import Plan
 
@@ -708,3 +711,55 @@ def test_formulas_that_we_have_escaped_are_the_same_galaxies(files):
 )
 def test_every_class_has_a_name(files, header, said):
     assert said in refusal(files(one=GOOD.replace("p_a,p_b", header)))[0]
+
+
+# ---- stacks
+
+
+def split_in_turn(name, n, *, seed):
+    """A file of a middling method, with galaxies in all three splits."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(n) // 3 % 2
+    p = (0.1 + 0.3 * label + 0.5 * rng.random(n)).round(4)
+    frame = pd.DataFrame({"id": np.arange(n), "split": np.resize(["train", "val", "test"], n)})
+    frame = frame.assign(label=np.array(["a", "b"])[label], p_a=1 - p, p_b=p)
+    frame.to_csv(name, index=False)
+    return name
+
+
+def test_files_are_stacked_seed_by_seed(project):
+    names = [f"{method}=x{i}.csv" for i, method in enumerate(("one", "two", "one", "two"))]
+    for i, name in enumerate(names):
+        split_in_turn(name.partition("=")[2], 60, seed=i)
+    brought = foreign.read(names)
+    found = stacked(brought)
+    assert [f"{each.method} {each.pairs[0]}" for each in found] == [
+        f"stack {row} seed={seed}" for seed in (0, 1) for row in ("mean", "logistic")
+    ]
+    foreign_write("both", [*brought, *found])
+    entries = results.trained("both")
+    assert {e.method: e.protocol for e in entries if e.seed == 1} == {
+        "one": None,
+        "two": None,
+        "stack mean": "stack of 2",
+        "stack logistic": "stack of 2",
+    }
+    one, two, mean = (
+        next(e.predictions.p for e in entries if (e.method, e.seed) == (method, 1))
+        for method in ("one", "two", "stack mean")
+    )
+    np.testing.assert_allclose(mean, (one + two) / 2)
+
+
+def test_a_stack_that_cannot_be_fitted_is_refused(project):
+    split_in_turn("good.csv", 60, seed=0)
+    pd.read_csv("good.csv").query("split == 'test'").to_csv("bare.csv", index=False)
+    pd.read_csv("good.csv").query("split != 'val' or id < 8").to_csv("few.csv", index=False)
+    for files, why in (
+        (["good.csv", "bare.csv"], "--stack: bare.csv: no labelled galaxies in split 'val'"),
+        (["good.csv", "few.csv"], "--stack: 3 labelled galaxies in split 'val' are predicted"),
+        (["good.csv"], "--stack: seed 0, all labels: a stack needs 2 or more .* found good"),
+        (["stack=good.csv"], "--stack: good.csv: the name 'stack' is taken; use NAME=FILE"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            stacked(foreign.read(files))
