@@ -326,7 +326,7 @@ def test_semi_supervised_training_uses_no_label_and_no_test_galaxy_it_was_not_gi
     shutil.copytree(
         PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
     )
-    block = {"notebook": "19_semi_supervised", "n_labels": 40, "encoder": {"name": "cnn"}}
+    block = {"notebook": "20_semi_supervised", "n_labels": 40, "encoder": {"name": "cnn"}}
     block["training"] = {"epochs": 1, "batch_size": 16}
     params = {
         "run": "semi",
