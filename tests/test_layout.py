@@ -33,7 +33,7 @@ WINGS = {
 MOST_OF_MODULE, MOST_OF_WING = 400, 2_800  # lines
 ABOVE = {"data": 4_080, "evaluation": 3_360, "run": 4_100, "diagnostics": 2_830}  # may only fall
 # Of the library: 16,800 for the house, most of the rest checks what is read and written.
-MOST = 23_400
+MOST = 23_700
 
 
 def wing(module: str) -> str:

@@ -328,6 +328,49 @@ def test_a_transductive_pretraining_is_called_so_in_every_table(project, tmp_pat
     )
 
 
+def test_semi_supervised_training_uses_no_label_and_no_test_galaxy_it_was_not_given(tmp_path):
+    shutil.copytree(
+        PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
+    block = {"notebook": "20_semi_supervised", "n_labels": 40, "encoder": {"name": "cnn"}}
+    block["training"] = {"epochs": 1, "batch_size": 16}
+    params = {
+        "run": "semi",
+        "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
+        "few": block,
+        "further": block | {"encoder": {"step": "few"}},
+        "all": block | {"learn_from": ["unlabelled", "test"]},
+        "compare": {"notebook": "12_compare"},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    status, said = galaxymorph(tmp_path, "run")
+    assert status == 0, said
+    table = pd.read_csv(tmp_path / "results/semi/compare/table.csv").set_index("method").protocol
+    assert table["few"] == "from scratch, semi-supervised"
+    assert table["further"] == "fine-tuned, semi-supervised"
+    assert table["all"] == "from scratch, semi-supervised, transductive"
+    sample = load("simulated", n_galaxies=240, image_size=32, seed=0, n_labels=40)
+    held, trained = (set(sample.part(*parts).ids) for parts in (("test", "val"), ("train",)))
+    for step in ("few", "further"):
+        model, header = saved.load(tmp_path / f"models/semi/{step}.safetensors")
+        assert set(header["seen"]) == set(sample.ids) - held and len(trained) == 40
+        assert set(header["seen_labels"]) == trained
+        predicted = classes(tmp_path / f"results/semi/{step}/predictions.csv").set_index("id")
+        few = sample.part("test").take(np.arange(5))
+        torch.testing.assert_close(
+            train.predict(model, few.images, average_orientations=True).double(),
+            torch.tensor(predicted.loc[few.ids].filter(like="p_").to_numpy(float)),
+            atol=0.02,  # bfloat16, in another batch
+            rtol=0,
+        )
+    known = json.loads((tmp_path / "results/semi/few/metrics.json").read_text())
+    assert known["costs"]["parameters"] == sum(p.numel() for p in model.parameters())
+    assert 0 <= known["pseudo_labels_right"] <= known["pseudo_labels_used"] <= 1
+    history = pd.read_csv(tmp_path / "results/semi/few/history.csv")
+    shares = history.filter(like="share_").iloc[-1].sum()
+    assert shares == pytest.approx(1) or history.train_used.iloc[-1] == 0
+
+
 def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not_run(
     tmp_path, monkeypatch
 ):

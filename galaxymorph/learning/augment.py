@@ -21,7 +21,8 @@ class Views:
 
     All options are amplitudes; 0 or False switches one off:
 
-    * `rotation`: by a random angle; `flip`: mirror each galaxy with probability 1/2;
+    * `rotation`: by a random angle, with `quarter_turns` by a multiple of 90 degrees; `flip`:
+      mirror each galaxy with probability 1/2;
     * `zoom`: factor from 1 / (1 + zoom) to 1 + zoom; `shift`: at most this fraction of the side;
     * `brightness`: factor 1 +- brightness for all bands; `colour`: the same for each band;
     * `reddening`: largest E(B - V) in magnitudes of Galactic dust that is added or removed; red,
@@ -35,6 +36,7 @@ class Views:
 
     rotation: bool = True
     flip: bool = True
+    quarter_turns: bool = False
     zoom: float = 0.15
     shift: float = 0.04
     brightness: float = 0.15
@@ -76,6 +78,8 @@ class Views:
         """Rotate, flip, zoom and shift with a single resampling."""
         still = torch.zeros(len(images), device=images.device)
         angle = 2 * math.pi * uniform() if self.rotation else still
+        if self.quarter_turns:
+            angle = (angle / (math.pi / 2)).floor() * (math.pi / 2)
         scale = (1 + self.zoom) ** (1 - 2 * uniform())  # of the sampling grid: 1 / zoom factor
         mirror = torch.where(uniform() < 0.5, -1.0, 1.0) if self.flip else torch.ones_like(angle)
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)

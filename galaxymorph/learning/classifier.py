@@ -64,8 +64,11 @@ class Classifier(Headed):
         return self(images).float().softmax(1)
 
     def measures(self, images: Inputs, targets: Classes) -> dict[str, Mean]:
+        return self.judge(self(images).float(), targets)
+
+    def judge(self, logits: Outputs, targets: Classes) -> dict[str, Mean]:
         """Compute cross-entropy (weighted and smoothed only in training mode) and accuracy."""
-        logits, shaped = self(images).float(), {}
+        shaped = {}
         if self.training:
             shaped = {"weight": self.class_weights, "label_smoothing": self.label_smoothing}
         accuracy = (logits.argmax(1) == targets).float().mean()

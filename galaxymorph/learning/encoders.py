@@ -84,26 +84,28 @@ class Encoder(nn.Module):
             raise ValueError(f"{found}: an encoder needs at least {SMALLEST} px; set image_size")
         return self.body(self.prepare(images))
 
-    def protocol(self, how: str, test: Iterable[str]) -> str:
+    def protocol(self, how: str, test: Iterable[str], unlabelled: Iterable[str] = ()) -> str:
         """Name the protocol of a result on test galaxies, given by id.
 
         To `how` ("frozen", or its `adaptation`) we add "transductive" if some of them were seen in
         training, "same simulator" if it was trained on another mock survey than theirs, or
         "galaxies unknown" for a file without that information. An untrained encoder is "from
-        scratch" or "frozen, random encoder". Raises `ValueError` if labels of test galaxies were
-        used in training."""
+        scratch" or "frozen, random encoder". We add "semi-supervised" if the classifier, too,
+        learns from `unlabelled` galaxies; test galaxies among them were seen. Raises `ValueError`
+        if labels of test galaxies were used in training."""
         tested = set(test)
         if leaked := sorted(tested & self.seen_labels | of_surveys(tested, self.seen_surveys)):
             which = f"{len(leaked)} of {len(tested)} test galaxies, the first {leaked[0]!r}"
             advice = "use one trained with the same seed, and thus on the same split"
             raise ValueError(f"the encoder was trained with the labels of {which}; {advice}")
-        if self.seen_surveys and any(id.startswith("mock-") for id in tested):
-            return f"{how}, same simulator"
         if not self.seen and not self.published and not self.seen_surveys:
-            return "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
+            how = "from scratch" if how == "fine-tuned" else f"{how}, random encoder"
+        if self.seen_surveys and any(id.startswith("mock-") for id in tested):
+            how = f"{how}, same simulator"
         if self.published == "file":
-            return f"{how}, galaxies unknown"
-        return f"{how}, transductive" if tested & self.seen else how
+            how = f"{how}, galaxies unknown"
+        how += ", semi-supervised" if (pool := set(unlabelled)) else ""
+        return f"{how}, transductive" if tested & (self.seen | pool) else how
 
     def stages(self) -> list[list[nn.Module]]:
         """Group the modules from the first layers to the last, for `freeze` and learning rates.

@@ -1,6 +1,6 @@
 """Figures of training and evaluation: learning curves, confusion matrix, ROC curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ PARTS: Any = {
     "train": ("training", {"color": style.ORANGE, "ls": "--"}),
     "val": ("validation", {"color": style.BLUE, "ls": "-"}),
 }
+USED: Any = (  # of pseudo-labels; classes have colours
+    {"color": style.FAINT, "ls": "--"},
+    {"color": style.INK, "ls": "-"},
+    {"color": style.INK, "ls": ":"},
+)
 BEST: Any = {"color": style.INK, "marker": "*", "ms": 11, "ls": ""}
 
 
@@ -50,6 +55,36 @@ def learning_curves(histories: pd.DataFrame | Sequence[pd.DataFrame]) -> Figure:
         style.epoch_axis(ax)
         ax.set_ylabel(MEASURES[measure])
     style.legend(figure, looks, loc="outside upper center")
+    return figure
+
+
+@style.styled
+def pseudo_labels(history: pd.DataFrame, labels: Mapping[str, float]) -> Figure:
+    """Draw the use of pseudo-labels by epoch, and the threshold and share of each class.
+
+    Args:
+        history: columns epoch, train_used, val_used, val_used_right and, for each class,
+            threshold_<class> and share_<class> (`semi_supervised.SemiSupervised`).
+        labels: share of each class among the labels, by name; dotted."""
+    right = history.val_used_right / history.val_used.where(history.val_used > 0)
+    used = {"used, training": history.train_used, "used, validation": history.val_used}
+    used |= {"right, of those used": right}
+    looks: Any = dict(zip(used, USED, strict=True))
+    looks |= {name: style.look(i, marker="") for i, name in enumerate(labels)}
+    figure, axes = style.panels(3, height=2.9, more=0.26 * -(-len(looks) // 3))
+    panels = {"fraction of pseudo-labels": used}
+    for what, title in (("threshold", "threshold"), ("share", "share of those used")):
+        panels[title] = {name: history[f"{what}_{name}"] for name in labels}
+    for ax, (title, curves) in zip(axes.flat, panels.items(), strict=True):
+        for name, values in curves.items():
+            ax.plot(history.epoch, values, lw=2, **looks[name])
+        ax.set_title(title, loc="left", fontsize=11)
+        ax.set(xlim=(0, 1.04 * history.epoch.max() + 0.2), ylim=(-0.03, 1.03))
+        style.epoch_axis(ax)
+    for name, share in labels.items():
+        axes.flat[2].axhline(share, color=looks[name]["color"], ls=":", lw=1)
+    named = dict(zip(style.short(looks), looks.values(), strict=True))
+    style.legend(figure, named, loc="outside upper center")
     return figure
 
 

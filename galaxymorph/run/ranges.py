@@ -11,17 +11,18 @@ from galaxymorph.text import leaves
 COUNTS = {  # whole numbers and their least value
     **dict.fromkeys(("epochs", "batch_size", "patience", "health_every", "legs", "queue"), 1),
     **dict.fromkeys(("latent", "channels", "hidden", "dim", "key_groups", "bins", "least"), 1),
+    **dict.fromkeys(("ratio",), 1),
     **dict.fromkeys(("n_labels", "n_galaxies", "n_shown", "n_scored", "image_size", "crop"), 1),
     **dict.fromkeys(("seed", "seeds", "survey_seed", "least_steps", "hdu"), 0),
     "folds": 2,
 }
 NUMBERS = {  # lower and upper bound, and whether these belong to the range
     **dict.fromkeys(("learning_rate", "temperature", "stretch", "Q"), (0, math.inf, "()")),
-    **dict.fromkeys(("weight_decay", "blur", "noise", "reddening"), (0, math.inf, "[)")),
+    **dict.fromkeys(("weight_decay", "weight", "blur", "noise", "reddening"), (0, math.inf, "[)")),
     **dict.fromkeys(("momentum", "average", "dropout", "label_smoothing"), (0, 1, "[)")),
     **dict.fromkeys(("warmup",), (0, 1, "[]")),
     **dict.fromkeys(("layer_decay", "label_fraction"), (0, 1, "(]")),
-    **dict.fromkeys(("val", "test"), (0, 1, "()")),
+    **dict.fromkeys(("val", "test", "threshold"), (0, 1, "()")),
 }
 LARGEST_SEED = 2**32 - 1  # of NumPy
 

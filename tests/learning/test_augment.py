@@ -7,7 +7,7 @@ import torch
 from astropy.modeling.models import Gaussian2D
 
 from galaxymorph.learning.augment import Views
-from galaxymorph.pixels import gaussian_blur
+from galaxymorph.pixels import gaussian_blur, orientations
 
 OFF = dict(
     rotation=False,
@@ -51,6 +51,18 @@ def test_a_rotation_keeps_the_distance_from_the_centre_and_differs_for_each_gala
     angles = torch.atan2(places[:, 1], places[:, 0])
     assert angles.std() > 1.2  # uniform over the circle: 1.81
     assert len(angles.unique()) == 50
+
+
+def test_quarter_turns_and_flips_are_the_eight_orientations_without_loss():
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 32, 32)
+    view = Views(**OFF | {"rotation": True, "flip": True}, quarter_turns=True)
+    viewed = view(image.expand(100, -1, -1, -1))
+    distances = torch.stack(
+        [(viewed - each).flatten(1).abs().amax(1) for each in orientations(image)]
+    )
+    assert distances.min(0).values.max() < 1e-4
+    assert torch.bincount(distances.argmin(0), minlength=8).min() > 3
 
 
 def test_a_flip_mirrors_about_half_of_the_galaxies():

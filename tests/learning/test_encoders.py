@@ -142,6 +142,12 @@ def test_a_result_is_called_by_what_the_encoder_has_seen(tmp_path):
     assert encoder("resnet18").protocol("frozen", ["t"]) == "frozen, random encoder"
     assert trained(seen=["a", "b"]).protocol("frozen", ["t", "u"]) == "frozen"
     assert trained(seen=["a", "t"]).protocol("fine-tuned", ["t", "u"]) == "fine-tuned, transductive"
+    new = encoder("cnn")
+    assert new.protocol("fine-tuned", ["t"], ["a"]) == "from scratch, semi-supervised"
+    transductive = "from scratch, semi-supervised, transductive"
+    assert new.protocol("fine-tuned", ["t"], ["a", "t"]) == transductive
+    seen = trained(seen=["a", "t"])
+    assert seen.protocol("fine-tuned", ["t"], ["a"]) == "fine-tuned, semi-supervised, transductive"
     told = trained(seen=["a", "t"], seen_labels=["t"])
     assert told.protocol("fine-tuned", ["u"]) == "fine-tuned"
     with pytest.raises(ValueError, match="labels of 1 of 2 test galaxies, the first 't'"):

@@ -30,6 +30,17 @@ def history(n=12, seed=0):
     return pd.DataFrame({"epoch": epoch, "epochs": n} | columns | {"best": best})
 
 
+def used(names=NAMES, n=12, seed=0):
+    """A history of pseudo-labels, and the share of each class among the labels."""
+    columns = ["train_used", "val_used", "val_used_right"]
+    columns += [f"{what}_{name}" for what in ("threshold", "share") for name in names]
+    values = np.random.default_rng(seed).random((n, len(columns)))
+    values[:, 2] *= values[:, 1]
+    values[0, 1:3] = 0  # nothing was used
+    rows = pd.DataFrame(values, columns=columns)
+    return rows.assign(epoch=np.arange(1, n + 1)), {name: 1 / len(names) for name in names}
+
+
 def points(names=NAMES):
     curve = {
         "false_positive_rate": [0.0, 0.1, 1.0],
@@ -51,6 +62,9 @@ CASES = {
         history()[["epoch", "train_loss"]]
     ),
     "no curves": lambda: training.learning_curves([]),
+    "pseudo-labels": lambda: training.pseudo_labels(*used()),
+    "pseudo-labels 10": lambda: training.pseudo_labels(*used(TEN)),
+    "pseudo-labels of one epoch": lambda: training.pseudo_labels(*used(n=1)),
     "roc": lambda: training.roc(points()),
     "roc 10": lambda: training.roc(points(TEN)),
     "roc of nothing": lambda: training.roc(points()[:0]),
@@ -116,6 +130,17 @@ def test_curves_show_what_there_is():
     assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 1
     assert not any("validation" in t for t in words(figure))
     assert words(training.learning_curves([])) == ["no training history"]
+
+
+def test_pseudo_labels_show_which_part_of_those_used_is_right():
+    rows, labels = used()
+    fractions, thresholds, shares = training.pseudo_labels(rows, labels).axes
+    right = fractions.lines[2].get_ydata()
+    np.testing.assert_allclose(right[1:] * rows.val_used[1:], rows.val_used_right[1:])
+    assert np.isnan(right[0])
+    assert [len(ax.lines) for ax in (thresholds, shares)] == [4, 8]
+    np.testing.assert_allclose(thresholds.lines[1].get_ydata(), rows["threshold_in-between"])
+    np.testing.assert_allclose(shares.lines[2].get_ydata(), rows["share_edge-on"])
 
 
 def test_roc_names_class_area_and_number():

@@ -163,6 +163,9 @@ def test_a_file_is_regular_and_small(tmp_path):
         ({"galaxies": {"test": 1.0}}, "galaxies.test: a number above 0 and below 1"),
         ({"seed": -1}, "seed: a whole number from 0 to 4294967295"),
         ({"seeds": [0, 2**32]}, "seeds.1: a whole number from 0 to 4294967295"),
+        ({"semi": {"ratio": 0}}, "semi.ratio: a whole number, 1 or more"),
+        ({"semi": {"weight": -1.0}}, "semi.weight: a number at least 0"),
+        ({"semi": {"threshold": 1.0}}, "semi.threshold: a number above 0 and below 1"),
         ({"n_labels": 0}, "n_labels: a whole number, 1 or more"),
     ],
 )
