@@ -217,8 +217,8 @@ def trained(
         key = json.dumps(options, sort_keys=True, default=str)
         sample = samples[key] = samples.get(key) or load(**options)
         for each in tables:
-            if each.predictions is not None:
-                found[each.name] = predictions(each.predictions, sample)
+            if (table := each.predictions) is not None:
+                found[each.name] = predictions(table, sample)
         if file.is_file():
             learner, header = saved.load(file)
             of_model = found[f"{result.name}, model"] = model(header, sample)

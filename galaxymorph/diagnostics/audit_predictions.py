@@ -49,9 +49,10 @@ def _compared(name: str, n: int, text: str) -> Finding:
 
 
 def _rows(ids: Names, there: Bool[ndarray, " row"], sample: Galaxies) -> Finding:
+    labelled = sample.ids[sample.labels.numpy() >= 0]
     parts = {
         "ids are not in the data set": ids[~there],
-        "labelled galaxies are missing": np.setdiff1d(sample.ids[sample.labels.numpy() >= 0], ids),
+        "labelled galaxies are missing": sorted(set(labelled.tolist()) - {*ids.tolist()}),
     }
     texts = [
         f"{len(part):,} {what}: {listing(part, 3)}" for what, part in parts.items() if len(part)
@@ -93,8 +94,8 @@ def _best_move(of: Names, against: Names, classes: Sequence[str]) -> tuple[int, 
 
 def _better_than_chance(one: Names, other: Names) -> float:
     """Agreement beyond that of shuffled labels, in approximate standard deviations."""
-    shares = [pd.Series(each).value_counts(normalize=True) for each in (one, other)]
-    chance = float(pd.concat(shares, axis=1).fillna(0).prod(axis=1).sum())
+    names = sorted({*one} & {*other})
+    chance = float(sum((one == name).mean() * (other == name).mean() for name in names))
     error = np.sqrt(max(chance * (1 - chance), 1e-12) / len(one))
     return float(((one == other).mean() - chance) / error)
 

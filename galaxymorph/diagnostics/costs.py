@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from galaxymorph.learning.device import device, to_float
 
+LONG = 0.25  # seconds: a pass that needs no repetition to be measured
 Inputs = Shaped[Tensor, "galaxy ..."]  # images, uint8 or float in [0, 1], or features, float
 
 
@@ -66,15 +67,17 @@ def flops(model: nn.Module, inputs: Inputs) -> int:
 
 
 def speed(predict: Callable[[Any], Any], inputs: Inputs) -> float:
-    """Measure galaxies per second: the median of three passes over `inputs`, after a warm-up."""
+    """Measure galaxies per second after a warm-up: the median of three passes over `inputs`.
+
+    If the warm-up takes longer than `LONG`, a single pass is timed."""
 
     def computed() -> None:
         predict(inputs)
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # include pending computations
 
-    _, *seconds = timeit.repeat(computed, number=1, repeat=4)
-    return len(inputs) / statistics.median(seconds)
+    passes = 3 if timeit.timeit(computed, number=1) < LONG else 1
+    return len(inputs) / statistics.median(timeit.repeat(computed, number=1, repeat=passes))
 
 
 def peak_memory() -> dict[str, float | str]:

@@ -11,8 +11,7 @@ with controls that know nothing of the model (`map_scores`)."""
 import copy
 import difflib
 import itertools
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -77,17 +76,42 @@ def maps(
     have some; for a target that gives anything but one score per galaxy, or does not depend on the
     layer; and for layers of an encoder that rotates galaxies first (`aligned=True`), whose maps
     would not lie on the galaxies as given."""
-    if method not in (*METHODS, *CONTROLS):
-        raise ValueError(unknown("method", method, (*METHODS, *CONTROLS)))
-    if method in CONTROLS:
-        found = _control(method, images, seed)
-    else:
-        heat, asked = _occlusion, frozen(model)
-        if method in BY_LAYER:
-            heat = partial(_by_layer, method=method, layer=_full_name(asked, images, layer))
-        each = batches(model, images, batch_size)
-        found = torch.cat([heat(asked, batch, target).cpu() for batch in each])
-    return found / found.amax((1, 2), keepdim=True).clamp_min(torch.finfo().tiny)
+    how: dict[str, Any] = {"layer": layer, "batch_size": batch_size, "seed": seed}
+    return several(model, images, target, methods=[method], **how)[method]
+
+
+def several(
+    model: nn.Module,
+    images: Images,
+    target: Target,
+    *,
+    methods: Iterable[str],
+    layer: str | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> dict[str, Heat]:
+    """Return what `maps` does, for several methods; those of a layer share one pass."""
+    for method in (methods := list(dict.fromkeys(methods))):
+        if method not in (*METHODS, *CONTROLS):
+            raise ValueError(unknown("method", method, (*METHODS, *CONTROLS)))
+    asked, of_layer = frozen(model), [method for method in methods if method in BY_LAYER]
+    name = _full_name(asked, images, layer) if of_layer else ""
+
+    def heat(batch: Floats) -> Iterator[Tensor]:
+        if of_layer:
+            a, g = _at(asked, batch, target, name)
+            yield from (_weighted(a, g, method, images.shape[-1]) for method in of_layer)
+        if "occlusion" in methods:
+            yield _occlusion(asked, batch, target)
+
+    order = [*of_layer, *(["occlusion"] if "occlusion" in methods else [])]
+    each = [[one.cpu() for one in heat(batch)] for batch in batches(model, images, batch_size)]
+    found = dict(zip(order, map(torch.cat, zip(*each, strict=True)), strict=True))
+    found |= {method: _control(method, images, seed) for method in methods if method in CONTROLS}
+    most = {method: heat.amax((1, 2), keepdim=True) for method, heat in found.items()}
+    return {
+        method: found[method] / most[method].clamp_min(torch.finfo().tiny) for method in methods
+    }
 
 
 def layers(model: nn.Module, images: Images) -> dict[str, tuple[int, ...]]:
@@ -125,7 +149,9 @@ def _full_name(model: nn.Module, images: Images, layer: str | None) -> str:
     return layer or (fine or list(there))[-1]
 
 
-def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, layer: str) -> Heat:
+def _at(model: nn.Module, images: Floats, target: Target, layer: str) -> tuple[Tensor, Tensor]:
+    """Return a layer's maps and the gradient with respect to them, (galaxy, channel, height,
+    width)."""
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _given: Any, output: Tensor) -> Tensor:
@@ -141,7 +167,11 @@ def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, 
             (g,) = torch.autograd.grad(total, kept[0], allow_unused=True)
     if g is None:
         raise ValueError(f"the target's score does not depend on layer {layer!r}")
-    a = kept[0].detach()  # (galaxy, channel, height, width), as is g
+    return kept[0].detach(), g
+
+
+def _weighted(a: Tensor, g: Tensor, method: str, size: int) -> Heat:
+    """Weight a layer's maps by their gradient, as `maps` describes."""
     weights = g.relu() if method == "layercam" else g
     if method == "gradcam":
         weights = g.mean((2, 3), keepdim=True)
@@ -150,7 +180,7 @@ def _by_layer(model: nn.Module, images: Floats, target: Target, *, method: str, 
         each = torch.where(below == 0, 0, g**2 / below) * g.relu()
         weights = each.sum((2, 3), keepdim=True)
     coarse = (weights * a).sum(1, keepdim=True).relu()
-    return functional.interpolate(coarse, images.shape[-2:], mode="bilinear")[:, 0]
+    return functional.interpolate(coarse, (size, size), mode="bilinear")[:, 0]
 
 
 @torch.no_grad()
@@ -182,7 +212,10 @@ def _control(method: str, images: Images, seed: int) -> Heat:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Copy a model in eval mode, without gradients of its weights."""
+    """Copy a model in eval mode, without gradients of its weights; return one that already is."""
+    trains = any(module.training for module in model.modules())
+    if not trains and not any(weight.requires_grad for weight in model.parameters()):
+        return model
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 

@@ -174,7 +174,12 @@ def rotation_agreement(
 
     Mean over the 7 other rotations by 90 degrees and mirror images. 1 if the map rotates with the
     galaxy; 0 for a constant map. `options` are those of `maps`."""
-    heat = [gradcam.maps(model, view, target, **options) for view in pixels.orientations(images)]
+    return _agreement(
+        [gradcam.maps(model, v, target, **options) for v in pixels.orientations(images)]
+    )
+
+
+def _agreement(heat: list[Heat]) -> PerGalaxy:
     first, *others = (pixels.orientations(each)[BACK[k]] for k, each in enumerate(heat))
     return torch.stack([_correlation(first, other) for other in others]).mean(0)
 
@@ -201,19 +206,21 @@ def compare(
     The scores (`BETTER`): the `area` under the curves of `deletion` and `insertion`; `randomised`,
     the `rank_correlation` with the map of a fully randomised model; `on galaxy`, `heat_on_galaxy`;
     `rotation`, `rotation_agreement`."""
-    untrained, follow = randomised(model), score or target
+    model, follow = gradcam.frozen(model), score or target
+    how: dict[str, Any] = {"methods": methods} | options
+    heat = gradcam.several(model, images, target, **how)
+    untrained = gradcam.several(randomised(model), images, target, **how)
+    views = pixels.orientations(images)[1:]
+    turned = [heat, *(gradcam.several(model, view, target, **how) for view in views)]
     curves: dict[tuple[str, str], Tensor] = {}
     values: dict[tuple[str, str], ndarray] = {}
-    for method in dict.fromkeys(methods):
-        how: dict[str, Any] = {"method": method} | options
-        heat = gradcam.maps(model, images, target, **how)
+    for method, hot in heat.items():
         for kind in KINDS:
-            curves[method, kind] = curve(model, images, follow, heat, kind)
+            curves[method, kind] = curve(model, images, follow, hot, kind)
             values[method, kind] = area(curves[method, kind]).numpy()
-        other = gradcam.maps(untrained, images, target, **how)
-        values[method, "randomised"] = rank_correlation(heat, other).numpy()
-        values[method, "on galaxy"] = heat_on_galaxy(images, heat).numpy()
-        values[method, "rotation"] = rotation_agreement(model, images, target, **how).numpy()
+        values[method, "randomised"] = rank_correlation(hot, untrained[method]).numpy()
+        values[method, "on galaxy"] = heat_on_galaxy(images, hot).numpy()
+        values[method, "rotation"] = _agreement([each[method] for each in turned]).numpy()
     nothing = np.full(len(images), np.nan)
     control = {name: values.get(("centred", name), nothing) for name in BETTER}
     gains = [SIGN[BETTER[name]] * (each - control[name]) for (_, name), each in values.items()]

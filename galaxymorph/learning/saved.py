@@ -36,5 +36,6 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             return Classifier(encoder, classes=len(header["classes"]))
         return nn.ModuleDict({"encoder": encoder})
 
-    learner = model_files.filled(make, state, path, header)
+    with model_files.Undrawn():
+        learner = model_files.filled(make, state, path, header)
     return learner.eval().to(device()).to(memory_format=torch.channels_last), header

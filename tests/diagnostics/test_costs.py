@@ -92,7 +92,8 @@ def test_flops_of_attention_count():
     )
 
 
-def test_speed_is_the_median_after_a_first_pass():
+def test_speed_is_the_median_after_a_first_pass(monkeypatch):
+    monkeypatch.setattr(costs, "LONG", 10.0)
     waits, seen = iter([0.5, 0.02, 0.3, 0.02]), []
 
     def predict(given):
@@ -103,6 +104,18 @@ def test_speed_is_the_median_after_a_first_pass():
         4 / 0.12 < costs.speed(predict, images(4)) <= 4 / 0.02
     )  # not that of the first, nor of the slow one
     assert seen == [4] * 4
+
+
+def test_a_long_pass_is_timed_once(monkeypatch):
+    monkeypatch.setattr(costs, "LONG", 0.0)
+    waits, seen = iter([0.0, 0.05]), []
+
+    def predict(given):
+        seen.append(len(given))
+        time.sleep(next(waits))
+
+    assert costs.speed(predict, images(4)) <= 4 / 0.05
+    assert seen == [4, 4]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there, GPU tensors count")

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import galaxymorph
-from galaxymorph.learning import model_files
+from galaxymorph.learning import model_files, saved
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 
@@ -156,3 +156,17 @@ def test_a_model_without_an_encoder_says_what_to_do(tmp_path):
         model_files.save(
             tmp_path / "x", torch.nn.Linear(2, 2), sample=None, learned_from=[], labels=True
         )
+
+
+def test_a_model_is_loaded_without_drawing_random_numbers(tmp_path):
+    network = Classifier(encoder("cnn"), classes=2)
+    file = tmp_path / "model.safetensors"
+    about = {"encoder": {"name": "cnn"}, "classes": ["a", "b"], "image_size": 32}
+    model_files.write(file, network, **about)
+    before = torch.get_rng_state()
+    loaded, _ = saved.load(file)
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name].cpu(), value), name
+    assert torch.equal(loaded.encoder.mean.cpu(), network.encoder.mean)  # is not in the file
+    assert torch.rand(3).std() > 0  # drawing works again
