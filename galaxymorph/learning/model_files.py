@@ -181,6 +181,8 @@ def unpickled(path: Path, thing: str) -> Any:
         why = (
             f"{wanted}; it is damaged or of another kind" if path.stat().st_size else "it is empty"
         )
+        if path.suffix == ".ckpt":
+            why += ". If other objects are in it and you trust it, save its state_dict alone"
     raise ValueError(f"{path}: not a valid {thing}: {why}")
 
 
