@@ -99,11 +99,11 @@ def _stop(module: nn.Module, given: Any, cells: Tensor) -> None:
 def pooled(body: nn.Module, images: Images) -> Features:
     """Compute mean, maximum and standard deviation of each channel where a network is `cut`."""
     try:
-        body(images)
+        cells = body(images)
     except _Reached as reached:
         (cells,) = reached.args
-        if cells.ndim != 4 or getattr(body, "output_fmt", "NCHW") != "NCHW":
-            what = "this layer gives no map of channels x height x width"
-            raise ValueError(f"tap: {what}; choose an earlier one") from None
+    if cells.ndim != 4 or getattr(body, "output_fmt", "NCHW") != "NCHW":
+        what = "this layer gives no map of channels x height x width"
+        raise ValueError(f"tap: {what}; choose an earlier one")
     spread = cells.var((2, 3), correction=0).add(1e-6).sqrt()  # of a constant map it has a gradient
     return torch.cat([cells.mean((2, 3)), cells.amax((2, 3)), spread], dim=1)

@@ -35,7 +35,7 @@ def _side(value: Any) -> bool:
 
 def _cutout(value: Any) -> bool:
     crop = value.get("crop") if isinstance(value, dict) else 0
-    return crop is None or (type(crop) is int and crop > 0)
+    return crop in (None, "auto") or (type(crop) is int and crop > 0)
 
 
 def _texts(value: Any) -> bool:
@@ -46,7 +46,7 @@ def _texts(value: Any) -> bool:
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoder": (_encoder, "the name and options of an encoder"),
     "image_size": (_side, SIDES),
-    "cutout": (_cutout, "a mapping with a positive crop in px, or null"),
+    "cutout": (_cutout, "a mapping with a crop: positive px, auto or null"),
     "classes": (lambda v: _texts(v) and 0 < len(v) == len(set(v)), "names, each once"),
     "answers": (lambda v: v == [*galaxy_zoo_tree.COLUMNS], "the 37 answers of the Galaxy Zoo tree"),
     "head": (lambda v: isinstance(v, dict), "the options of a head"),
