@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -115,8 +115,8 @@ def read(found: Found, ids: Sequence[str]) -> Cutouts:
     return np.stack(images)
 
 
-def check_positive(**options: int | None) -> None:
+def check_positive(**options: int | Literal["auto"] | None) -> None:
     """Raise `ValueError` for an option below 1."""
     for name, value in options.items():
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")

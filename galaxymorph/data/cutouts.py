@@ -20,7 +20,7 @@ from numpy import ndarray
 from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
-from galaxymorph.data import looks
+from galaxymorph.data import framing, looks
 from galaxymorph.data.pictures import to_rgb
 
 LEAST = 1.5  # minimum number of decoded JPEG pixels per cutout pixel, along each axis
@@ -29,6 +29,7 @@ CHUNK = 16  # galaxies per task: little overhead, and a smooth progress bar
 Picture = UInt8[ndarray, "height width 3"] | Image.Image  # pixels, or a file not yet decoded
 Job = Callable[[], tuple[Any, str]]  # returns uint8 (3, size, size) and a remark or ""
 Remark = tuple[int, str, bool]  # row of the galaxy, message, whether it failed
+UNFRAMED = "crop: auto found no galaxy in the centre, so the largest square was used"
 NOTHING = np.full(len(looks.COLUMNS), np.nan, np.float32)
 Result = tuple[ndarray | None, str, ndarray]  # image, message, what was measured of it or NaN
 
@@ -71,12 +72,26 @@ def cutout(
 
 
 def read(
-    original: Callable[[], tuple[Picture, str]], *, size: int, crop: int | None
+    original: Callable[[], tuple[Picture, str]],
+    *,
+    size: int,
+    crop: framing.Crop,
+    sides: list[int] | None = None,
 ) -> tuple[UInt8[ndarray, "3 {size} {size}"], str]:
-    """Cut out the picture that `original()` returns; return the cutout and the remark."""
-    picture, before = original()
+    """Cut out the picture that `original()` returns; return the cutout and the remark.
+
+    With `crop` "auto" the side is chosen by `framing.side`, and appended to `sides`."""
+    picture, *remarks = original()
+    if crop == "auto":
+        picture, decoding = (picture, "") if isinstance(picture, ndarray) else to_rgb(picture)
+        if not isinstance(picture, ndarray):
+            picture = picture.copy()  # decoded, and thus no file
+        crop = framing.side(np.asarray(picture))
+        remarks += [decoding, UNFRAMED if crop is None else ""]
+        if sides is not None and crop is not None:
+            sides.append(crop)
     pixels, remark = cutout(picture, size=size, crop=crop)
-    return pixels, "; ".join(filter(None, [before, remark]))
+    return pixels, "; ".join(filter(None, [*remarks, remark]))
 
 
 def decode(jobs: Sequence[Job], folder: Path, *, size: int) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
-from galaxymorph.data import cutouts, fits, hdf5, looks, parquet, sources, ways
+from galaxymorph.data import cutouts, fits, framing, hdf5, looks, parquet, sources, ways
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.mock import survey as mock
@@ -138,16 +138,16 @@ def decoded(
     name: str,
     image_size: int,
     cache: Path,
-    crop: int | None = None,
+    crop: int | Literal["auto"] | None = None,
     unlabelled_root: Path | None = None,
-    unlabelled_crop: int | None = None,
+    unlabelled_crop: int | Literal["auto"] | None = None,
     on_bad: Literal["raise", "skip"] = "raise",
 ) -> Galaxies:
     """Cut out and decode the images that a source found, or load them from the cache.
 
     Args:
         crop: side of the central square to cut out before resizing, in pixels of the source
-            (default: the largest square).
+            (default: the largest square); `auto`: by the size of each galaxy (`framing.side`).
         unlabelled_root: second source, for methods that learn without labels: a folder or zip of
             images, an HDF5 file in the same layout, a Parquet file, or a folder of FITS images if
             the first source is FITS. Ids of the first source are left out.
@@ -157,21 +157,29 @@ def decoded(
     ways.check_complete(found, on_bad)
     options = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
     found = _settled(found, cache)
-    found = _cut(found, image_size, crop)
+    sides: list[int] = []  # that `auto` chooses
+    found = _cut(found, image_size, crop, sides)
     if unlabelled_root is not None:
-        extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop)
+        extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop, sides)
         found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
     # files that are too large are left out
     inputs["bounds"] = [project.bounds()[name] for name in ("megapixels", "image_mb")]
-    write = partial(cutouts.decode, found.read, size=image_size)
+
+    def write(folder: Path) -> None:
+        cutouts.decode(found.read, folder, size=image_size)
+        (folder / "sides.json").write_text(json.dumps(sides))
+
     folder = entry(cache, inputs, write, needed=len(found.ids) * 3 * image_size**2)
     images, remarks, seen = cutouts.opened(folder)
     if problem := looks.unusable(seen, found.names):
         raise ValueError(f"{problem}. {fits.advice(found, seen)}" if found.propose else problem)
     bad = {at: why for at, why, failed in remarks if failed}
     notes, total = [*found.notes], len(found.ids)
+    if sides := json.loads((folder / "sides.json").read_text()):
+        middle = f"median {np.median(sides):.0f}"
+        notes.append(f"crop: auto chose {min(sides)} to {max(sides)} px, {middle}")
     if bad:
         each = _grouped(found.names, bad.items())
         message = f"{len(bad):,} of {total:,} images cannot be used: {each}"
@@ -226,9 +234,10 @@ def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor
     return None if table is None else torch.tensor(table.reindex(ids).to_numpy(np.float32))
 
 
-def _cut(found: Found, size: int, crop: int | None) -> Found:
+def _cut(found: Found, size: int, crop: framing.Crop, sides: list[int]) -> Found:
     """Replace the pictures by square cutouts, uint8 (3, size, size)."""
-    return replace(found, read=[partial(cutouts.read, r, size=size, crop=crop) for r in found.read])
+    cut = partial(partial, cutouts.read, size=size, crop=crop, sides=sides)
+    return replace(found, read=[cut(each) for each in found.read])
 
 
 def _second(name: str, path: Path, found: Found) -> Found:
@@ -292,8 +301,11 @@ def _check(name: str, given: dict[str, Any]) -> None:
     if {"n_labels", "label_fraction"} <= given.keys():
         wrong.append("give n_labels or label_fraction, not both")
     for option in ("image_size", "crop", "unlabelled_crop", "n_galaxies"):
-        if given.get(option, 1) < 1:
-            wrong.append(f"{option} must be at least 1, not {given[option]}")
+        value = given.get(option, 1)
+        if "crop" in option and isinstance(value, str):
+            wrong += [] if value == "auto" else [f"{option} must be px or auto, not {value!r}"]
+        elif value < 1:
+            wrong.append(f"{option} must be at least 1, not {value}")
     for option in ("test", "val", "label_fraction"):
         if not 0 <= given.get(option, 0) <= 1:
             wrong.append(f"{option} must lie between 0 and 1, not {given[option]}")

@@ -6,7 +6,7 @@ import itertools
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxymorph import project
+from galaxymorph.learning import foreign
 from galaxymorph.learning.architectures import SMALLEST, Features, SmallCNN, Xception
 from galaxymorph.learning.cae import ConvEncoder
 from galaxymorph.learning.model_files import Unavailable, fetch, filled, load, of_surveys, read
@@ -82,7 +83,19 @@ class Encoder(nn.Module):
         if min(images.shape[-2:]) < SMALLEST:
             found = f"images of {tuple(images.shape[-2:])} px"
             raise ValueError(f"{found}: an encoder needs at least {SMALLEST} px; set image_size")
-        return self.body(self.prepare(images))
+        prepared = self.prepare(images)
+        return foreign.pooled(self.body, prepared) if "tap" in self.options else self.body(prepared)
+
+    def tap(self, where: int | str) -> None:
+        """Take the features from an earlier layer, and drop the later ones (`foreign.cut`)."""
+        if "tap" in self.options:
+            raise ValueError(f"tap={where!r}: the encoder already has tap={self.options['tap']!r}")
+        foreign.cut(self.body, self.stages(), where)
+        self.options["tap"] = where
+        training, side = self.training, getattr(self.body, "image_size", self.smallest)
+        with torch.no_grad():
+            self.num_features = self.eval()(torch.zeros(1, 3, side, side)).shape[1]
+        self.train(training)
 
     def protocol(self, how: str, test: Iterable[str], unlabelled: Iterable[str] = ()) -> str:
         """Name the protocol of a result on test galaxies, given by id.
@@ -194,6 +207,7 @@ def encoder(
     *,
     weights: str = "none",
     freeze: Freeze = "none",
+    tap: int | str | None = None,
     size: int | None = None,
     mean: Bands | None = None,
     std: Bands | None = None,
@@ -221,9 +235,12 @@ def encoder(
       the model in the package, which was trained on mock galaxies.
 
     Args:
-        weights: none (random); imagenet (published by torchvision or timm, downloaded once); or a
-            file: torchvision's weights (`.pth`), safetensors, or a model file.
+        weights: none (random); imagenet (published by torchvision or timm, downloaded once, or in
+            a package, `foreign.PACKAGED`); or a file: weights of torchvision or timm (`.pth`,
+            safetensors, Lightning's `.ckpt`; see `foreign.unprefixed`), or a model file.
         freeze: the number of first stages to freeze (`Encoder.freeze`).
+        tap: take the features from an earlier layer, after so many stages or by its name
+            ("blocks.4"): mean, maximum and standard deviation of each channel.
         size: the side in px to which images are resized; None: only to `smallest` if smaller.
         mean, std: normalisation of images in [0, 1], per band or for all; by default that of the
             published weights, or values suited to galaxies.
@@ -241,6 +258,8 @@ def encoder(
         made = _trained(file, *load(file), options)
     else:
         raise ValueError(f"encoder {name} is already trained; leave out weights={weights!r}")
+    if tap is not None and made.options.get("tap") != tap:
+        made.tap(tap)
     made.freeze(freeze)
     return made
 
@@ -283,6 +302,8 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
     made = Encoder(body, num_features, {"name": name, **getattr(body, "options", options), **prep})
     if weights == "imagenet" and name in PUBLISHED:
         state, source = fetch(published(name).url), name
+    elif weights == "imagenet" and name in foreign.PACKAGED:
+        state, source = foreign.packaged(name, body.state_dict()), name
     if state is not None:
         _load(made, state, source)
     if weights != "none":
@@ -293,7 +314,7 @@ def _new(name: str, options: dict[str, Any], weights: str, image_size: int | Non
 def _body(name: str, options: dict[str, Any], *, imagenet: bool) -> Body:
     """Make a network without its head; only timm's get ImageNet weights here."""
     if name.startswith("timm/"):
-        return _timm(name, imagenet=imagenet)
+        return _timm(name, imagenet=imagenet and name not in foreign.PACKAGED)
     if name in OWN:
         if imagenet:
             others = f"{', '.join(PUBLISHED)} and many timm/NAME (timm/legacy_xception) do"
@@ -336,15 +357,17 @@ def _timm(name: str, *, imagenet: bool) -> Body:
     return body, num_features, {key: list(body.pretrained_cfg[key]) for key in ("mean", "std")}
 
 
-def _load(made: Encoder, state: dict[str, Tensor], source: str) -> None:
+def _load(made: Encoder, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights published elsewhere into an encoder's body, without their head."""
     own = made.body.state_dict()
     counts = {key: own[key] for key in own if key.endswith("num_batches_tracked")}  # new in 2018
-    body = {key: value for key, value in state.items() if key in own or not HEADS.fullmatch(key)}
     try:
+        state = foreign.unprefixed(state, [key for key in own if key not in counts])
+        body = {key: state[key] for key in state if key in own or not HEADS.fullmatch(key)}
         made.body.load_state_dict(counts | body)
-    except RuntimeError as error:
-        why = textwrap.shorten(str(error).partition("\n")[2], 400, placeholder=" ...")
+    except (RuntimeError, ValueError) as error:
+        said = str(error).partition("\n")[2] or str(error)  # torch's first line says no more
+        why = textwrap.shorten(said, 400, placeholder=" ...")
         name = made.options["name"]
         raise ValueError(f"{source}: not valid weights of {name}: {why}") from error
 

@@ -36,7 +36,7 @@ def _side(value: Any) -> bool:
 
 def _cutout(value: Any) -> bool:
     crop = value.get("crop") if isinstance(value, dict) else 0
-    return crop is None or (type(crop) is int and crop > 0)
+    return crop in (None, "auto") or (type(crop) is int and crop > 0)
 
 
 def _texts(value: Any) -> bool:
@@ -47,7 +47,7 @@ def _texts(value: Any) -> bool:
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "encoder": (_encoder, "the name and options of an encoder"),
     "image_size": (_side, SIDES),
-    "cutout": (_cutout, "a mapping with a positive crop in px, or null"),
+    "cutout": (_cutout, "a mapping with a crop: positive px, auto or null"),
     "classes": (lambda v: _texts(v) and 0 < len(v) == len(set(v)), "names, each once"),
     "answers": (lambda v: v == [*galaxy_zoo_tree.COLUMNS], "the 37 answers of the Galaxy Zoo tree"),
     "head": (lambda v: isinstance(v, dict), "the options of a head"),
@@ -197,6 +197,8 @@ def unpickled(path: Path, thing: str) -> Any:
         why = (
             f"{wanted}; it is damaged or of another kind" if path.stat().st_size else "it is empty"
         )
+        if path.suffix == ".ckpt":
+            why += ". If other objects are in it and you trust it, save its state_dict alone"
     raise ValueError(f"{path}: not a valid {thing}: {why}")
 
 

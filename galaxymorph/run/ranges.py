@@ -15,6 +15,7 @@ COUNTS = {  # whole numbers and their least value
     **dict.fromkeys(("n_labels", "n_galaxies", "n_shown", "n_scored", "image_size", "crop"), 1),
     **dict.fromkeys(("seed", "seeds", "survey_seed", "least_steps", "hdu"), 0),
     "folds": 2,
+    "tap": 1,
 }
 NUMBERS = {  # lower and upper bound, and whether these belong to the range
     **dict.fromkeys(("learning_rate", "temperature", "stretch", "Q"), (0, math.inf, "()")),

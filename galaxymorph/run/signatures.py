@@ -136,7 +136,8 @@ def _type(node: ast.expr | None, tree: ast.Module | None) -> Any:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             parts = _type(left, tree), _type(right, tree)
             return ANY if ANY in parts else typing.Union[parts]  # noqa: UP007, of a tuple
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Tuple(elts=elements)):
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
+            elements = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             plain = all(isinstance(each, ast.Constant) for each in elements)
             return typing.Literal[tuple(map(ast.literal_eval, elements))] if plain else ANY
         case ast.Subscript(value=value, slice=inner):

@@ -261,6 +261,29 @@ def cubes(tmp_path):
     return folder
 
 
+def test_galaxies_are_cut_out_by_their_own_size_as_in_training(models, tmp_path):
+    """A model trained with `crop: auto`; a frame without a galaxy in its centre stays whole."""
+    file, folder = tmp_path / "m.safetensors", tmp_path / "galaxies"
+    folder.mkdir()
+    rows, columns = np.indices((96, 96)) - 47.5
+    for id, sigma, shift in (("1", 5, 0), ("2", 9, 0), ("3", 5, 30)):
+        light = 8 + 200 * np.exp(-((rows - shift) ** 2 + columns**2) / 2 / sigma**2)
+        Image.fromarray(light.astype(np.uint8)).save(folder / f"{id}.png")
+    learner = models[1]["classes"]
+    model_files.write(file, learner, **HEADER | {"cutout": {"crop": "auto"}}, classes=CLASSES)
+    remarks = predict.predict(file, [folder], tmp_path / "p.csv")
+    table, sides = pd.read_csv(tmp_path / "p.csv", index_col="id"), []
+    for id in ("1", "2"):
+        read = partial(read_image, str(folder / f"{id}.png"))
+        image, _ = cutouts.read(read, size=SIZE, crop="auto", sides=sides)
+        wanted = train.predict(learner, torch.from_numpy(image)[None])[0]
+        np.testing.assert_allclose(table.filter(like="p_").loc[int(id)], wanted, atol=2e-4)
+    assert sides == pytest.approx([3.2 * 2.146 * 5, 3.2 * 2.146 * 9], rel=0.1)
+    assert [(name, cutouts.UNFRAMED in what) for name, what, _ in remarks] == [
+        (f"{folder}/3.png", True)
+    ]
+
+
 def test_fits_cubes_become_pictures_as_in_training(models, cubes, tmp_path):
     """By the options of the header: here not the default ones."""
     colour = {"bands": "zgr", "hdu": 0, "stretch": 2.0, "Q": 5.0, "band_weights": [1.0, 2.0, 0.5]}

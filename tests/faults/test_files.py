@@ -290,6 +290,7 @@ def test_weights_that_are_not_finite_are_refused_by_tensor(model, tmp_path, valu
         ("cutout", []),
         ("cutout", {"crop": -1}),
         ("cutout", {"crop": "40"}),
+        ("cutout", {"crop": "autos"}),
         ("seen", "all"),
         ("seen_labels", [1]),
     ],

@@ -426,6 +426,10 @@ def test_a_mistake_in_an_earlier_step_is_not_reported_of_later_ones(project):
             "galaxies.image_sise: load has no such option (did you mean image_size?)",
         ),
         (
+            "galaxies.crop=autos",
+            "galaxies.crop: expected ",
+        ),
+        (
             "galaxies.crop=40",
             "galaxies.crop: option 'crop' applies to folder, galaxy_zoo, ",
         ),
