@@ -12,7 +12,9 @@ COUNTS = {  # whole numbers and their least value
     **dict.fromkeys(("epochs", "batch_size", "patience", "health_every", "legs", "queue"), 1),
     **dict.fromkeys(("latent", "channels", "hidden", "dim", "key_groups", "bins", "least"), 1),
     **dict.fromkeys(("ratio",), 1),
-    **dict.fromkeys(("n_labels", "n_galaxies", "n_shown", "n_scored", "image_size", "crop"), 1),
+    **dict.fromkeys(
+        ("n_labels", "n_galaxies", "n_shown", "n_scored", "n_test", "image_size", "crop"), 1
+    ),
     **dict.fromkeys(("seed", "seeds", "survey_seed", "least_steps", "hdu"), 0),
     "folds": 2,
     "tap": 1,
