@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
-from scipy import ndimage
 
 # Sides of the cutout in radii. Of stretched pixels the radius is larger than of light: on 700
 # frames of Galaxy Zoo, 8.5 Petrosian R90 wide, it is 4.2 of these in the median, 211 px of 424.
@@ -26,6 +25,8 @@ def side(picture: UInt8[ndarray, "height width 3"]) -> int | None:
     largest square. A galaxy looks the same turned by 180 degrees, and what is around it does not:
     of each pixel and its opposite only the fainter counts, which removes neighbours. None if no
     connected light reaches the centre."""
+    from scipy import ndimage  # slow to import
+
     whole = min(picture.shape[:2])
     top, left = ((edge - whole) // 2 for edge in picture.shape[:2])
     step = max(1, whole // PIXELS)

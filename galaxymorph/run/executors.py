@@ -91,7 +91,7 @@ class Handle(ABC):
 class Executor(ABC):
     """Where jobs are executed, up to `jobs` at a time."""
 
-    jobs: int
+    jobs: int = 1
 
     @property
     @abstractmethod
