@@ -550,6 +550,9 @@ def test_without_a_model_predict_uses_the_one_in_the_package(tmp_path, monkeypat
 
 def test_a_model_can_be_built_again_at_any_size(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    for wrong in (["--encoder", "resnet19"], ["--epochs", "0"], ["--n-galaxies", "3"]):
+        assert cli.main(["build-model", *wrong]) == 2
+    assert "simulating" not in capsys.readouterr().out
     toy = ["--n-galaxies", "320", "--epochs", "1", "--out", "m.safetensors"]
     assert cli.main(["build-model", *toy]) == 0
     assert "epoch 1 of 1" in capsys.readouterr().out and not Path("m.checkpoint").exists()

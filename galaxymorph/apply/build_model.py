@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
+from galaxymorph.apply.images import check_positive
 from galaxymorph.apply.stream import Say
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.learning import augment, encoders, model_files, train, votes
@@ -54,18 +55,22 @@ def build(
     """Train a network on mock galaxies, calibrate it, and write it as the model file `out`.
 
     Weights are stored in 16 bits. The header says how the model was made. An interrupted
-    training resumes from `<out>.checkpoint`. Raises `ValueError` or an `OSError`."""
+    training resumes from `<out>.checkpoint`. Raises `ValueError` or an `OSError`, for wrong options
+    before anything is simulated."""
+    check_positive(epochs=epochs)
+    if n_galaxies < 64:
+        raise ValueError(f"n_galaxies={n_galaxies}: expected at least 64")
     project.check_writable(out)
     begun = time.perf_counter()
+    torch.manual_seed(seed)
+    network = encoders.encoder(encoder, channels=channels if encoder == "cnn" else None)
+    learner = VotesAndClasses(network, classes=CLASSES)
     say(f"simulating {n_galaxies:,} galaxies for training")
     made = [part(name, n_galaxies // 2, image_size) for name in ("train", "varied")]
     images = torch.cat([each.images for each in made])
     targets = tuple(map(torch.cat, zip(*(each.targets for each in made), strict=True)))
     del made
     val = part("val", max(64, min(3000, n_galaxies // 10)), image_size)
-    torch.manual_seed(seed)
-    network = encoders.encoder(encoder, channels=channels if encoder == "cnn" else None)
-    learner = VotesAndClasses(network, classes=CLASSES)
     checkpoint = out.with_suffix(".checkpoint")
     rows = train.fit(
         learner,
@@ -92,7 +97,20 @@ def build(
         weights.data = weights.data.half()
     how = {"n_galaxies": n_galaxies, "epochs": epochs, "seed": seed, "views": VIEWS}
     how |= {"learning_rate": learning_rate, "calibrated_on": len(held.images)}
-    how |= {"torch": torch.__version__}
+    _write(out, learner, network, image_size, how | {"torch": torch.__version__})
+    checkpoint.unlink(missing_ok=True)
+    size, digest = out.stat().st_size / 1e6, hashlib.sha256(out.read_bytes()).hexdigest()
+    say(f"{out}: {size:.1f} MB, {duration(time.perf_counter() - begun)}, sha256 {digest}")
+
+
+def _write(
+    out: Path,
+    learner: VotesAndClasses,
+    network: encoders.Encoder,
+    image_size: int,
+    how: dict[str, Any],
+) -> None:
+    """Write the model file; of its galaxies the header lists only the surveys."""
     model_files.write(
         out,
         learner,
@@ -108,6 +126,3 @@ def build(
         classes=list(CLASSES),
         made=how,
     )
-    checkpoint.unlink(missing_ok=True)
-    size, digest = out.stat().st_size / 1e6, hashlib.sha256(out.read_bytes()).hexdigest()
-    say(f"{out}: {size:.1f} MB, {duration(time.perf_counter() - begun)}, sha256 {digest}")
