@@ -68,7 +68,9 @@ def members(
 
 
 def protocol(stacked: Sequence[Entry]) -> str:
-    return f"{PROTOCOL} {len(stacked)}"
+    """Name the protocol of a stack, with what qualifies that of any member (`transductive`)."""
+    qualified = [word for e in stacked for word in (e.protocol or "").split(", ")[1:]]
+    return ", ".join([f"{PROTOCOL} {len(stacked)}", *dict.fromkeys(qualified)])
 
 
 def costs(stacked: Sequence[Entry]) -> dict[str, Any]:

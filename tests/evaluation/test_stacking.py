@@ -180,6 +180,8 @@ def test_members_are_methods_of_one_seed_and_budget():
     ]
     assert stacking.members([a, *others, b], seed=0, n_labels=None) == [a, b]
     assert stacking.protocol([a, b]) == "stack of 2"
+    seen = [replace(a, protocol=f"{how}, transductive") for how in ("frozen", "fine-tuned")]
+    assert stacking.protocol([*seen, b]) == "stack of 3, transductive"
     with pytest.raises(ValueError, match="seed 0, 50 labels: .* found a; train"):
         stacking.members([a, *others, b], seed=0, n_labels=50)
 
