@@ -39,7 +39,8 @@ def side(picture: UInt8[ndarray, "height width 3"]) -> int | None:
     ring[width:-width, width:-width] = False
     sky = np.median(smooth[ring])
     noise = 1.4826 * np.median(np.abs(smooth[ring] - sky))
-    labels: ndarray = ndimage.label(smooth > sky + max(FAINTEST, SIGMAS * noise))[0]  # pyright: ignore
+    bright = smooth > sky + max(FAINTEST, SIGMAS * noise)
+    labels: ndarray = ndimage.label(bright)[0]  # pyright: ignore
     radius = np.hypot(*np.indices((n, n)) - (n - 1) / 2)
     inner = np.where(radius <= max(1, n / 16), smooth, -1)
     galaxy = labels == labels.flat[inner.argmax()]
