@@ -1,11 +1,11 @@
 """Train the model in the package, on mock galaxies alone.
 
-Half of them are photographed as by SDSS, half under conditions that vary more (`camera.vary`).
+Half of them are photographed as by SDSS, half under conditions that vary more (`camera.vary`). Vote
+fractions are corrected as those published by Galaxy Zoo 2 (`volunteers.opinions`).
 Galaxies for validation and for calibration are other ones, of varied conditions only."""
 
 import hashlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 def part(name: str, n: int, image_size: int) -> Part:
     """Simulate `n` galaxies for a purpose, a key of `SURVEYS`."""
     seed, varied = SURVEYS[name]
-    survey = mock_survey(n, image_size=image_size, seed=seed, varied=varied)
+    survey = mock_survey(n, image_size=image_size, seed=seed, varied=varied, published=True)
     labels = torch.from_numpy(galaxy_zoo_tree.hard_labels(survey.votes.numpy(), CLASSES))
     return Part(survey.images, (labels, votes.targets(survey.votes, survey.volunteers.float())))
 
@@ -44,7 +44,6 @@ def build(
     out: Path,
     *,
     encoder: str = "cnn",
-    channels: Sequence[int] | None = (24, 48, 96, 192),
     n_galaxies: int = 100_000,
     epochs: int = 3,
     learning_rate: float = 3e-3,
@@ -63,7 +62,7 @@ def build(
     project.check_writable(out)
     begun = time.perf_counter()
     torch.manual_seed(seed)
-    network = encoders.encoder(encoder, channels=channels if encoder == "cnn" else None)
+    network = encoders.encoder(encoder)
     learner = VotesAndClasses(network, classes=CLASSES)
     say(f"simulating {n_galaxies:,} galaxies for training")
     made = [part(name, n_galaxies // 2, image_size) for name in ("train", "varied")]

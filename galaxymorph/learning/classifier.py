@@ -1,7 +1,8 @@
 """Classifiers: an encoder, or fully connected layers on features, and a head."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -58,6 +59,20 @@ class Classifier(Headed):
         self.encoder, self.label_smoothing = encoder, label_smoothing
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.num_features, classes))
         self.register_buffer("class_weights", class_weights, persistent=False)  # for training only
+
+    def start_from(
+        self, state: Mapping[str, Tensor], header: Mapping[str, Any], classes: Sequence[str]
+    ) -> None:
+        """Load the head of a trained model (`model_files.load`) for the same `classes`; raise
+        `ValueError` for others. If it has been calibrated, so are the logits."""
+        if (theirs := header.get("classes")) != list(classes):
+            found = f"those of its head are {theirs}" if theirs else "it has no head for classes"
+            raise ValueError(f"cannot start from the model file: {found}, not {list(classes)}")
+        start = "class_head" if "class_head.weight" in state else "head.1"
+        weight, bias = state[f"{start}.weight"].float(), state[f"{start}.bias"].float()
+        scale, offset = state.get("temperature", 1), state.get("offset", 0)
+        linear = {"1.weight": weight / scale, "1.bias": bias / scale + offset}
+        self.head.load_state_dict(linear)
 
     def predict(self, images: Inputs) -> Outputs:
         """Compute class probabilities."""

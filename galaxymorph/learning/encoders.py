@@ -271,13 +271,18 @@ def model_file(name: str) -> Path | None:
     if not name.startswith("pretrained/"):
         return None
     path = project.root() / "models" / f"{name}.safetensors"
-    if not path.is_file() and path.name == project.BUNDLED.name:
-        return project.BUNDLED
-    if not path.is_file():
-        files = [project.BUNDLED, *sorted(path.parent.glob("*.safetensors"))]
-        known = [f"pretrained/{file.stem}" for file in files]
-        raise ValueError(f"{unknown('encoder', name, known)}: {path} does not exist")
-    return path
+    if path.is_file() or path.name == project.BUNDLED.name:
+        return path if path.is_file() else project.BUNDLED
+    files = [project.BUNDLED, *sorted(path.parent.glob("*.safetensors"))]
+    known = [f"pretrained/{file.stem}" for file in files]
+    raise ValueError(f"{unknown('encoder', name, known)}: {path} does not exist")
+
+
+def trained(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Load the whole model whose encoder `name` refers to; raise `ValueError` for a new network."""
+    if (file := model_file(name)) is None:
+        raise ValueError(f"encoder {name} is new: only a model file or pretrained/NAME has a head")
+    return load(file)
 
 
 def _new(name: str, options: dict[str, Any], weights: str, image_size: int | None) -> Encoder:

@@ -102,13 +102,15 @@ class VoteRegressor(Headed):
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Load trained weights (`model_files.load`); raise `ValueError` if the heads differ."""
+        """Load a trained model's head (`model_files.load`); raise `ValueError` if it differs."""
         head = header.get("head", {})
         kind, theirs = ({k: of[k] for k in of if k != "dropout"} for of in (self.options, head))
         if kind != theirs:
             found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
             raise ValueError(f"cannot start from the model file: {found}, this one is {kind}")
-        self.load_state_dict(state)
+        start = "head."
+        own = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
+        self.head.load_state_dict(own)
 
     def predict(self, images: Images) -> Outputs:
         """Compute 37 cumulative vote fractions and, for loss="dirichlet", 11 concentrations."""

@@ -13,7 +13,7 @@ import torch
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.data.mock import others
 from galaxymorph.data.mock.survey import mock_survey
-from galaxymorph.learning import encoders, saved, train
+from galaxymorph.learning import classifier, encoders, saved, train, votes
 
 PROJECT = Path(__file__).parents[2]
 CLASSES = galaxy_zoo_tree.CLASSES[4]
@@ -81,3 +81,22 @@ def test_all_files_of_the_package_that_are_no_code_are_in_the_wheel():
         for pattern in each
     ]
     assert [f for f in sorted(files) if not any(fnmatch.fnmatch(f, p) for p in patterns)] == []
+
+
+def test_a_classifier_and_a_vote_regressor_can_start_from_its_heads(model, survey):
+    learner, header = model
+    encoder, made = encoders.encoder("pretrained/mock_cnn"), encoders.trained("pretrained/mock_cnn")
+    expected = learner.judge(train.predict(learner, survey.images))
+    whole = classifier.Classifier(encoder, classes=4)
+    whole.start_from(*made, CLASSES)
+    chances = train.predict(whole, survey.images)
+    assert (chances - expected.chances).abs().max() < 0.01  # rounding in bfloat16, where it is used
+    regressor = votes.VoteRegressor(encoder, **header["head"])
+    regressor.start_from(*made)
+    assert (train.predict(regressor, survey.images)[:, :37] - expected.votes).abs().max() < 0.01
+    with pytest.raises(ValueError, match="those of its head are .*'round'.*not"):
+        whole.start_from(*made, CLASSES[::-1])
+    with pytest.raises(ValueError, match="its head is .*this one is"):
+        votes.VoteRegressor(encoder, loss="mse").start_from(*made)
+    with pytest.raises(ValueError, match="encoder cnn is new"):
+        encoders.trained("cnn")

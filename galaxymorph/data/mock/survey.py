@@ -39,13 +39,21 @@ class Survey(NamedTuple):
 
 
 def mock_survey(
-    n: int, *, image_size: int = 64, seed: int = 0, framing: float = 3.2, varied: bool = False
+    n: int,
+    *,
+    image_size: int = 64,
+    seed: int = 0,
+    framing: float = 3.2,
+    varied: bool = False,
+    published: bool = False,
 ) -> Survey:
     """Simulate `n` galaxies, reproducible to the byte; the first galaxies do not depend on `n`.
 
     `framing` is the median width of the frame in Petrosian radii R90: 8.48 in Galaxy Zoo, and
     usually 3 to 4.5 in data sets that keep the central part of its images. With `varied`, frames
-    and observing conditions differ more than within one survey (`camera.vary`)."""
+    and observing conditions differ more than within one survey (`camera.vary`). Vote fractions are
+    as volunteers would give them, or as Galaxy Zoo 2 has `published` them: corrected for what
+    cannot be seen at a galaxy's distance (`volunteers.opinions`)."""
     if n < 1 or image_size < 16:
         raise ValueError(f"a survey needs n >= 1 and image_size >= 16: {n=}, {image_size=}")
     images = torch.empty(n, 3, image_size, image_size, dtype=torch.uint8)
@@ -60,7 +68,7 @@ def mock_survey(
         images[start : start + CHUNK] = pictures[: n - start]
         # Willett et al. (2013), section 2.3: at least 20 people classify each galaxy.
         number = (43 + 6 * torch.randn(CHUNK, generator=generator)).round().clamp_min(20).long()
-        opinions = crowd.opinions(truth, generator=generator)
+        opinions = crowd.opinions(truth, generator=generator, published=published)
         return truth, crowd.vote(opinions, number, generator=generator), number
 
     # A chunk is too small to be shared among threads, so whole chunks run in parallel.

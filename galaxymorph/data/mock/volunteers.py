@@ -9,6 +9,24 @@ from galaxymorph.data.mock import population
 
 Votes = Float[Tensor, "galaxy 37"]
 
+# Galaxy Zoo 2 corrects its fractions to what volunteers would see nearby (Willett et al. 2013,
+# section 3.3), that is in a galaxy at least as clear as this (see `opinions`).
+CLEAR = 0.8
+# Added to the logits of the answers, so that the mean fractions for each question are about those
+# of 546 galaxies of Galaxy Zoo 2. In the order of the tree; the others agree without.
+CORRECTIONS = {
+    "smooth": (0.0, 0.0, -0.3),
+    "bar": (0.5, 0.0),
+    "spiral": (0.2, 0.0),
+    "bulge": (-0.9, 0.1, 0.3, -0.7),
+    "odd": (1.0, 0.0),
+    "roundness": (0.1, -0.25, 1.0),
+    "odd_feature": (-0.3, 0.2, -0.9, -0.2, 0.3, 0.6, -0.5),
+    "bulge_shape": (-0.1, -0.4, 0.4),
+    "winding": (0.5, 0.0, -0.6),
+    "arms": (-0.5, 0.0, -0.5, -1.3, -0.8, 1.0),
+}
+
 
 def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Generator) -> Votes:
     """Draw vote fractions in Kaggle's cumulative convention.
@@ -32,15 +50,18 @@ def vote(opinions: Votes, volunteers: Int[Tensor, " galaxy"], *, generator: Gene
     return votes / everybody[:, None]
 
 
-def opinions(truth: population.Truth, *, generator: Generator) -> Votes:
+def opinions(truth: population.Truth, *, generator: Generator, published: bool = False) -> Votes:
     """Return the probability of each answer for a volunteer who is asked that question.
 
     Structure is visible as far as its contrast, the galaxy's size in seeing discs and its signal to
-    noise allow. `generator` adds scatter shared by all volunteers (0.4 in the logit)."""
+    noise allow. `generator` adds scatter shared by all volunteers (0.4 in the logit). If
+    `published`, they are corrected as in Galaxy Zoo 2 (`CLEAR`, `CORRECTIONS`)."""
     k, t = population.kinds(truth), truth
     disc = ~(k.elliptical | k.artifact)
     beams = t["r90"] / (1.3 * t["seeing"])  # radius in seeing discs
     clarity = (beams / 5).log().clamp(-1.5, 1.0) + 0.7 * (t["snr"] / 5).log().clamp(-1.5, 1.0)
+    if published:
+        clarity = clarity.clamp_min(CLEAR)
 
     # Roundness follows from the axis ratio of the blurred image.
     bulge = t["bulge_fraction"]
@@ -85,4 +106,10 @@ def opinions(truth: population.Truth, *, generator: Generator) -> Votes:
         ((15 - t["pitch"]) / 4, nothing, (t["pitch"] - 22) / 4),
         (*numbers, 2.5 * (t["arms"] > 4), 1.2 - 0.6 * clarity),
     ]
-    return torch.cat([torch.stack(tuple(logits), 1).softmax(1) for logits in shown], 1)
+    chances = []
+    for question, answers in zip(galaxy_zoo_tree.SLICES, shown, strict=True):
+        logits = torch.stack(tuple(answers), 1)
+        if published and question in CORRECTIONS:
+            logits = logits + torch.tensor(CORRECTIONS[question])
+        chances.append(logits.softmax(1))
+    return torch.cat(chances, 1)

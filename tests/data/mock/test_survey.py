@@ -464,3 +464,15 @@ def test_pictures_without_a_galaxy_are_drawn_reproducibly(kind):
     first, second = others.draw(kind, 3, size=40), others.draw(kind, 3, size=40)
     assert first.shape == (3, 3, 40, 40) and (first == second).all()
     assert (first[0] != first[1]).any() and (first != others.draw(kind, 3, size=40, seed=1)).any()
+
+
+def test_published_votes_are_of_the_same_galaxies_and_correct_what_distance_hides():
+    drawn, published = (mock_survey(1500, seed=3, published=is_so) for is_so in (False, True))
+    assert torch.equal(drawn.images, published.images)
+    gain, share = published.votes - drawn.votes, published.votes.mean(0)
+    spirals = drawn.truth[(drawn.truth.kind == "spiral") & (drawn.truth.arm_contrast > 0.3)]
+    small = (spirals.r90 / spirals.seeing).sort_values().index
+    features = gain[:, galaxy_zoo_tree.column("smooth", "features")].numpy()
+    assert features[small[:200]].mean() > 0.03 + abs(features[small[-200:]].mean())
+    odd = galaxy_zoo_tree.column("odd", "yes")
+    assert 0.2 < share[odd] < 0.35 and gain[:, odd].mean() > 0.08
