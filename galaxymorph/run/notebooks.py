@@ -68,7 +68,8 @@ class Notebook:
     def _mistakes_of(self, name: str, given: Any) -> Mistakes:
         default = self.parameters[name]
         hints = [call.passed[name] for call in self._calls if name in call.passed]
-        for hint in hints if default is None else [type(default)]:
+        unset = given is None and hints  # a default that is a number does not forbid null
+        for hint in hints if default is None or unset else [type(default)]:
             if not accepts(given, hint):
                 yield name, expectation(given, hint)
                 return

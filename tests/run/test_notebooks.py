@@ -75,3 +75,12 @@ def test_options_of_what_parameters_are_handed_to(tmp_path):
     assert mistakes["bas"] == (
         "01_a.ipynb has no such parameter (did you mean base?); it has parts, base, other"
     )
+
+
+def test_null_is_allowed_where_the_function_allows_it_whatever_the_default(tmp_path):
+    source = 'run = "x"\nstep = "y"\nn_labels = 100\nseed = 3\n'
+    use = "from galaxymorph.data.load import load\nload(n_labels=n_labels, seed=seed)\n"
+    notebook(tmp_path / "01_a.ipynb", cell(source, "parameters"), cell(use))
+    found = notebooks.read(tmp_path / "01_a.ipynb")
+    assert list(found.mistakes({"n_labels": None})) == []
+    assert dict(found.mistakes({"n_labels": "x", "seed": None})).keys() == {"n_labels", "seed"}
