@@ -102,15 +102,19 @@ class VoteRegressor(Headed):
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), last)
 
     def start_from(self, state: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Load a trained model's head (`model_files.load`); raise `ValueError` if it differs."""
+        """Load a trained model's head (`model_files.load`); raise `ValueError` if it differs.
+
+        It may have been trained with another loss: what only one of the two has is left as it is.
+        """
         head = header.get("head", {})
-        kind, theirs = ({k: of[k] for k in of if k != "dropout"} for of in (self.options, head))
-        if kind != theirs:
-            found = f"its head is {theirs}" if theirs else "it has no head for vote fractions"
+        kind, theirs = ({k: of.get(k) for k in ("tree", "hidden")} for of in (self.options, head))
+        if not head or kind != theirs:
+            found = f"its head is {theirs}" if head else "it has no head for vote fractions"
             raise ValueError(f"cannot start from the model file: {found}, this one is {kind}")
-        start = "head."
-        own = {key.removeprefix(start): state[key] for key in state if key.startswith(start)}
-        self.head.load_state_dict(own)
+        for name, weights in self.head.named_parameters():
+            given = state[f"head.{name}"]
+            rows = min(len(given), len(weights))  # concentrations come after the 37 answers
+            weights.data[:rows] = given[:rows]
 
     def predict(self, images: Images) -> Outputs:
         """Compute 37 cumulative vote fractions and, for loss="dirichlet", 11 concentrations."""

@@ -97,6 +97,6 @@ def test_a_classifier_and_a_vote_regressor_can_start_from_its_heads(model, surve
     with pytest.raises(ValueError, match="those of its head are .*'round'.*not"):
         whole.start_from(*made, CLASSES[::-1])
     with pytest.raises(ValueError, match="its head is .*this one is"):
-        votes.VoteRegressor(encoder, loss="mse").start_from(*made)
+        votes.VoteRegressor(encoder, tree=False, loss="mse").start_from(*made)
     with pytest.raises(ValueError, match="encoder cnn is new"):
         encoders.trained("cnn")

@@ -234,7 +234,11 @@ def test_a_trained_model_is_gone_on_from_as_a_whole_if_its_head_is_the_same(surv
     torch.testing.assert_close(
         second.eval().predict(survey.images / 255), first.eval().predict(survey.images / 255)
     )
-    for options in ({"loss": "mse", "hidden": 8}, {"loss": "kl"}):
+    third = VoteRegressor(Flat(), loss="dirichlet", hidden=8)  # has 11 more outputs
+    third.start_from(first.state_dict(), {"head": first.options})
+    fractions = third.eval().predict(survey.images / 255)[:, :37]
+    torch.testing.assert_close(fractions, first.eval().predict(survey.images / 255))
+    for options in ({"loss": "mse", "hidden": 8, "tree": False}, {"loss": "kl"}):
         with pytest.raises(ValueError, match="its head is"):
             VoteRegressor(Flat(), **options).start_from(first.state_dict(), {"head": first.options})
     with pytest.raises(ValueError, match="no head for vote fractions"):
