@@ -130,5 +130,6 @@ def _image_arguments(add: Any, *, several: bool) -> None:
     add("--images", **path, required=several, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")
     if several:
-        add("--average-orientations", **FLAG, help="mean of 8 rotations and reflections; slower")
+        turned = "mean of 8 rotations and reflections; predict does so by itself without --model"
+        add("--average-orientations", action=argparse.BooleanOptionalAction, help=turned)
         add("--batch-size", **NUMBER, default=64, help="galaxies per batch (default: 64)")

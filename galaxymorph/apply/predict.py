@@ -49,7 +49,7 @@ def predict(
     images: Sequence[Path],
     out: Path,
     *,
-    average_orientations: bool = False,
+    average_orientations: bool | None = None,
     batch_size: int = BATCH,
     crop: int | None = None,
     force: bool = False,
@@ -65,8 +65,9 @@ def predict(
       Class1.1, ...`. The set has all classes that the galaxy may have (`round|in-between`). Label
       and set are empty for a galaxy unlike those of the training (`unlike_training` above 1).
 
-    `gallery` also writes a page to look at, with the ending .html (`apply.gallery`). `crop` (px) is
-    by default that of the training. An unreadable image gets a remark, but no row.
+    `average_orientations` is by default true for the last kind of model, which is small, and false
+    for others. `gallery` also writes a page to look at, with the ending .html (`apply.gallery`).
+    `crop` (px) is by default that of the training. An unreadable image gets a remark, but no row.
 
     Until all is done, rows are kept in `.<out>.partial`, from which the same call resumes if
     interrupted. `<out>.json` records model, images, options and remarks, so that a repeated call
@@ -91,6 +92,8 @@ def predict(
     found = find(images, header, crop)
     outputs.check(files if gallery else files[:3], [model, *images, *found.names])
     listed = json.dumps([found.ids, found.names, sorted(found.stamps)])
+    if average_orientations is None:
+        average_orientations = isinstance(learner, VotesAndClasses)
     settings = {
         "galaxymorph": galaxymorph.__version__,
         "model": _digest(model.read_bytes()),
