@@ -70,6 +70,12 @@ def keys(shown, text):
         shown.page.keyboard.press(key)
 
 
+def counts(shown, text):
+    """Wait until the page has labelled as many galaxies as this."""
+    start = f"document.querySelector('#count').innerText.startsWith('{text}')"
+    shown.page.wait_for_function(start)
+
+
 # ---- what is on the page
 
 
@@ -226,7 +232,7 @@ def test_a_session_by_keys_is_kept_and_goes_on_after_a_reload(folder, tmp_path):
     with browser.opened(page) as shown:
         keys(shown, "1 2 3 a c s 1 u 2")
         shown.page.reload()
-        assert shown.page.inner_text("#count").startswith("6 of 10")
+        counts(shown, "6 of 10")
         assert shown.page.inner_text("#id") == order[7]
         keys(shown, "1 1 1")
         assert shown.page.inner_text("#id") == order[5]  # the skipped one
@@ -255,7 +261,7 @@ def test_the_tree_is_asked_as_in_galaxy_zoo_and_undo_goes_back_an_answer(folder,
             assert shown.page.locator("#answers button").count() == len(question.answers)
             keys(shown, str(1 + question.answers.index(answer)))
             given[question.name] = answer
-        assert shown.page.inner_text("#count").startswith("1 of 2")
+        counts(shown, "1 of 2")
         keys(shown, "u u")
         assert shown.page.inner_text("#question") == tree.PROMPTS["bulge"]
         assert "arms: can't tell" in shown.page.inner_text("#path")
@@ -277,15 +283,15 @@ def test_a_saved_file_goes_on_in_another_browser_and_wrong_ones_change_nothing(f
         keys(shown, "1 2")
         file, _ = saved(shown, tmp_path)
     with browser.opened(page) as shown:
-        assert shown.page.inner_text("#count").startswith("0 of 10")
+        counts(shown, "0 of 10")
         wrong = table(tmp_path / "w.csv", "id,label\n1,round\n1,oval\n")
         shown.page.set_input_files("#file", wrong)
         shown.page.wait_for_selector("#alert:visible")
         alert = shown.page.inner_text("#alert")
         assert "w.csv: line 3: no answer “oval” to label" in alert and "Nothing was" in alert
-        assert shown.page.inner_text("#count").startswith("0 of 10")
+        counts(shown, "0 of 10")
         shown.page.set_input_files("#file", file)
-        shown.page.wait_for_function("document.querySelector('#count').innerText[0] === '2'")
+        counts(shown, "2 of 10")
         keys(shown, "3")
         assert [row["label"] for row in saved(shown, tmp_path)[1]] == ["round", "edge-on", "spiral"]
 
@@ -297,14 +303,14 @@ def test_sets_and_people_do_not_mix_and_without_storage_the_page_says_so(folder)
         for name in ("anna", "ben"):
             shown.page.fill("#name", name)
             shown.page.keyboard.press("Enter")
-            assert shown.page.inner_text("#count").startswith("0 of 10")
+            counts(shown, "0 of 10")
             keys(shown, "1 1")
             shown.page.click("#person")
         other = made(folder, "--n", 9, out=folder.parent / "other.html")
         shown.page.goto(other.as_uri())
         assert shown.page.is_visible("#who")
         shown.page.goto(page.as_uri())
-        assert shown.page.inner_text("#count").startswith("2 of 10")
+        counts(shown, "2 of 10")
         denied = "Object.defineProperty(window, 'localStorage', {get() { throw new Error(); }})"
         shown.page.add_init_script(denied)
         shown.page.reload()
@@ -312,7 +318,8 @@ def test_sets_and_people_do_not_mix_and_without_storage_the_page_says_so(folder)
         shown.page.keyboard.press("Enter")
         assert "keeps nothing" in shown.page.inner_text("#alert")
         keys(shown, "1")
-        assert shown.page.inner_text("#count").startswith("1 of 10") and shown.errors == []
+        counts(shown, "1 of 10")
+        assert shown.errors == []
 
 
 @pytest.mark.long
