@@ -95,6 +95,29 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add("--n", **NUMBER, default=12, help="how many to find (default: 12)")
     add("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
 
+    add = command("label")
+    _label_arguments(add)
+    add("--out", **FILE, default=Path("label.html"), help="default: label.html")
+    add("--golden", **FILE, help="galaxies with known answers, id,label or id,answers, mixed in")
+    add("--annotator", **NAME, default="", help="who labels (default: asked by the page)")
+
+    add = command("labels")
+    add(
+        "action",
+        metavar="ACTION",
+        choices=("merge", "export", "import"),
+        help="merge, export, import",
+    )
+    add("files", metavar="FILE", type=Path, nargs="*", help="for merge and import: labels")
+    add("--out", **FILE, required=True, help="table of labels; for export, folder or tasks")
+    add("--golden", **FILE, help="for merge: known answers, which rate annotators")
+    add("--to", **NAME, dest="target", help="for export: zooniverse or label-studio")
+    add("--from", **NAME, dest="source", help="for import: zooniverse or label-studio")
+    add(
+        "--question", **NAME, help="for import: the task that has the classes, if there are several"
+    )
+    _label_arguments(add, required=False)
+
     add = command("build_model")
     add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")
     add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
@@ -119,6 +142,19 @@ def _plan_arguments(add: Any) -> None:
     change = "change one parameter, such as -s resnet18.training.epochs=3; may be repeated"
     add("-s", "--set", **CHANGE, help=change)
     add("--run", **NAME, help="name of the run (default: `run` in the parameters)")
+
+
+def _label_arguments(add: Any, *, required: bool = True) -> None:
+    path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
+    images = "folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files"
+    add("--images", **path, required=required, help=images)
+    add(
+        "--ids", **FILE, help="table with the ids to label, in this order (default: all, at random)"
+    )
+    add("--n", **NUMBER, help="only the first N of them")
+    add("--crop", **PIXELS, help="show the central PX x PX pixels (default: all)")
+    add("--classes", metavar="A,B,...", help="names of the classes, separated by commas")
+    add("--tree", **FLAG, help="ask the questions of Galaxy Zoo's decision tree instead")
 
 
 def _image_arguments(add: Any, *, several: bool) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from galaxymorph import early, project
+from galaxymorph import early, escape, project
 from galaxymorph.arguments import parser
 from galaxymorph.project import trouble
 
@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
     0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
     images; 130: Ctrl-C."""
-    commands = [run, tune, report, compare, data, predict, similar, build_model, gradcam]
+    commands = [run, tune, report, compare, data, predict, similar, gradcam, label, labels]
+    commands.append(build_model)
     options = vars(parser(commands).parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
@@ -259,6 +260,58 @@ def gradcam(**options: Any) -> int:
 
     explain(**options)
     return 0
+
+
+def label(**options: Any) -> int:
+    """Write a page to label galaxies by hand: one offline HTML file, one galaxy at a time, by keys.
+
+    It asks for one of the classes, or the questions of Galaxy Zoo's decision tree (--tree), and
+    saves the labels as CSV: id, label or answers, annotator, seconds, time. The same file, loaded
+    again, goes on. Without --ids galaxies come in random order, so that those labelled so far are
+    a fair sample; `galaxymorph next` chooses better ones. Golden galaxies, with known answers that
+    are not on the page, are mixed in. The exit status is 3 if an image cannot be read."""
+    from galaxymorph.apply.label import label
+
+    return _left_out(label(**options))
+
+
+def labels(*, action: str, files: list[Path], out: Path, **more: Any) -> int:
+    """Merge labels of several people, or exchange them with Zooniverse and Label Studio.
+
+    `labels merge a.csv b.csv --out labels.csv` writes the majority's labels and the votes, which a
+    run reads as `labels`, and beside them the conflicts, the agreement (Cohen's or Fleiss' kappa
+    with its 95 % interval), and what each annotator did. --golden rates annotators by galaxies
+    with known answers, --images checks that all ids are there. All mistakes are listed with file
+    and line before anything is written.
+
+    `labels export --to zooniverse --images FOLDER --out FOLDER` writes a subject set: manifest and
+    images. `--to label-studio ... --out tasks.json` writes tasks, and the interface that asks for
+    --classes or --tree beside them. `labels import FILE --from zooniverse` (a classification
+    export) or `--from label-studio` (a JSON export) makes labels of the answers, for merge."""
+    if action != "export" and not files:
+        raise ValueError(f"labels {action} needs FILE")
+    early.check_action(action, more | {"files": files})
+    from galaxymorph.evaluation import consensus, labels_exchange
+
+    if action == "import":
+        written = labels_exchange.imported(files, out, more["source"], question=more["question"])
+        print("\n".join(map(str, written)))
+        return 0
+    from galaxymorph.apply import label
+
+    if action == "merge":
+        names = [name.strip() for name in (more["classes"] or "").split(",") if name.strip()]
+        ids = label.chosen(more["images"], None).ids if more["images"] else None
+        golden = more["golden"]
+        for line in consensus.merge(files, out, golden=golden, classes=names, ids=ids):
+            print(escape.visible(line))
+        return 0
+    options = {key: more[key] for key in ("images", "ids", "n", "crop")}
+    asked = label.asked(more["classes"], more["tree"]) if more["target"] == "label-studio" else []
+    shown, pictures, remarks = label.exported(**options)
+    written = labels_exchange.exported(shown, pictures, asked, out, more["target"])
+    print("\n".join(map(str, written)))
+    return _left_out(remarks)
 
 
 def build_model(**options: Any) -> int:

@@ -18,6 +18,12 @@ MAPS = ("gradcam", "gradcam++", "hirescam", "layercam", "occlusion", "centred", 
 COMMON = ("name", "image_size", "target", "n_labels", "label_fraction", "test", "val", "seed")
 COMMON += ("folds", "cache", "crop", "unlabelled_root", "unlabelled_crop", "on_bad")
 COMMON += ("n_galaxies", "survey_seed", "n_classes")
+# options of `labels` by action
+ACTIONS = {
+    "merge": {"files", "images", "golden", "classes"},
+    "import": {"files", "source", "question"},
+    "export": {"images", "ids", "n", "crop", "classes", "tree", "target"},
+}
 
 
 def check_run(name: str | None) -> None:
@@ -72,6 +78,15 @@ def check_paths(
     if not os.access(above, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
     return header if isinstance(header, dict) else {}
+
+
+def check_action(action: str, given: Mapping[str, Any]) -> None:
+    """Refuse options of `labels` that are for another action."""
+    names = {"source": "--from", "target": "--to", "files": "FILE"}
+    other = [name for name, value in given.items() if value and name not in ACTIONS[action]]
+    if other:
+        wrong = ", ".join(names.get(name, f"--{name}") for name in other)
+        raise ValueError(f"labels {action} does not use {wrong}: leave it out")
 
 
 def check_names(

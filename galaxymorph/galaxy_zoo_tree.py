@@ -8,7 +8,7 @@ hard classes all derive from it. Votes come in two conventions, both `(galaxy, 3
 * per question: the fraction of *those asked*; the answers to a question sum to 1, or are NaN if
   nobody was asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,22 @@ QUESTIONS = (
     Question("winding", ("tight", "medium", "loose"), _SPIRAL),
     Question("arms", ("1", "2", "3", "4", "more", "can't tell"), _SPIRAL),
 )
+
+# How Galaxy Zoo 2 asks each question (Willett et al. 2013, table 2).
+PROMPTS = {
+    "smooth": "Is the galaxy simply smooth and rounded, with no sign of a disk?",
+    "edge_on": "Could this be a disk viewed edge-on?",
+    "bar": "Is there a sign of a bar feature through the centre of the galaxy?",
+    "spiral": "Is there any sign of a spiral arm pattern?",
+    "bulge": "How prominent is the central bulge, compared with the rest of the galaxy?",
+    "odd": "Is there anything odd?",
+    "roundness": "How rounded is it?",
+    "odd_feature": "Is the odd feature a ring, or is the galaxy disturbed or irregular?",
+    "bulge_shape": "Does the galaxy have a bulge at its centre? If so, what shape?",
+    "winding": "How tightly wound do the spiral arms appear?",
+    "arms": "How many spiral arms are there?",
+}
+END = ("smooth", "artifact")  # the answer after which nothing is asked
 
 ANSWERS = tuple((q.name, a) for q in QUESTIONS for a in q.answers)  # 37 (question, answer)
 COLUMNS = tuple(
@@ -93,6 +109,57 @@ def cumulative(fractions: Votes) -> Votes:
         if parent is not None:
             votes[:, where] *= votes[:, parent, None]
     return votes
+
+
+# ---- one person's answers: {question: answer}, as text `smooth=features;edge_on=no;...`
+
+
+def next_question(given: Mapping[str, str]) -> Question | None:
+    """Return the question that Galaxy Zoo 2 asks after these answers; None at the end.
+
+    What an answer leads to is asked at once, in the order of the table: bar, spiral, winding, arms,
+    bulge; whether anything is odd comes last. Nothing is asked after "artifact"."""
+
+    def below(parent: tuple[str, str] | None) -> Question | None:
+        for question in (each for each in QUESTIONS if each.parent == parent):
+            if question.name not in given:
+                return question
+            if deeper := below((question.name, given[question.name])):
+                return deeper
+        return None
+
+    return None if given.get(END[0]) == END[1] else below(None)
+
+
+def given_in(text: str, *, complete: bool = True) -> dict[str, str]:
+    """Return the answers in a text such as `smooth=smooth;roundness=round;odd=no`.
+
+    Raises `ValueError` for unknown questions and answers, a question answered twice, and, if it
+    must be `complete`, answers that do not follow the tree to its end."""
+    given: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        question, _, answer = (each.strip() for each in part.partition("="))
+        try:
+            column(question, answer)
+        except KeyError as error:
+            raise ValueError(error.args[0]) from None
+        if question in given:
+            raise ValueError(f"question {question!r} is answered twice")
+        given[question] = answer
+    walked: dict[str, str] = {}
+    while complete and (following := next_question(walked)):
+        if following.name not in given:
+            raise ValueError(f"no answer to {following.name!r}, which is asked next")
+        walked[following.name] = given[following.name]
+    if complete and len(walked) < len(given):
+        extra = next(name for name in given if name not in walked)
+        raise ValueError(f"question {extra!r} is not asked after these answers")
+    return given
+
+
+def text_of(given: Mapping[str, str]) -> str:
+    """Return answers as text, which `given_in` reads."""
+    return ";".join(f"{question}={answer}" for question, answer in given.items())
 
 
 # Hard classes: all (question, answer, minimum per-question fraction) of a rule must be met.

@@ -274,3 +274,49 @@ def test_shares_are_fractions_of_those_who_answered_the_question():
     np.testing.assert_allclose(shares[0, galaxy_zoo_tree.SLICES["bar"]], [0.25, 0.75])
     np.testing.assert_allclose(shares[0, galaxy_zoo_tree.SLICES["smooth"]], [0.75, 0, 0.25])
     assert np.isnan(shares[1]).all() and np.isnan(shares[0]).sum() == 32
+
+
+def walks(given=None):
+    """All ways through the tree, by asking the next question again and again."""
+    given = given or {}
+    question = galaxy_zoo_tree.next_question(given)
+    if question is None:
+        return [given]
+    return [end for answer in question.answers for end in walks(given | {question.name: answer})]
+
+
+def test_a_person_is_asked_as_in_galaxy_zoo_2():
+    """The order of Willett et al. (2013), figure 1, and the number of ways, counted by hand."""
+    ways = walks()
+    face_on = {"smooth": "features", "edge_on": "no", "spiral": "yes", "odd": "yes"}
+    longest = next(way for way in ways if face_on.items() <= way.items())
+    order = ["smooth", "edge_on", "bar", "spiral", "winding", "arms", "bulge", "odd"]
+    assert list(longest) == [*order, "odd_feature"]
+    round_one = next(way for way in ways if way["smooth"] == "smooth")
+    assert list(round_one)[:3] == ["smooth", "roundness", "odd"]
+    assert [way for way in ways if way["smooth"] == "artifact"] == [{"smooth": "artifact"}]
+    odd, smooth, edge_on = 1 + 7, 3, 3
+    face_on = 2 * (1 + 3 * 6) * 4  # bar, spiral, bulge
+    assert len(ways) == 1 + (smooth + edge_on + face_on) * odd
+
+
+def test_answers_of_a_person_are_read_as_they_are_written():
+    for way in walks()[::50]:
+        assert galaxy_zoo_tree.given_in(galaxy_zoo_tree.text_of(way)) == way
+    assert galaxy_zoo_tree.given_in("edge_on = no", complete=False) == {"edge_on": "no"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("smooth=smooth;roundness=round", "no answer to 'odd', which is asked next"),
+        ("smooth=smooth;roundness=round;odd=no;bar=yes", "'bar' is not asked after these answers"),
+        ("smooth=smooth;smooth=features", "'smooth' is answered twice"),
+        ("smoth=smooth", "unknown question 'smoth'"),
+        ("smooth=soft", "unknown answer 'soft' to 'smooth'"),
+        ("round", "unknown question 'round'"),
+    ],
+)
+def test_answers_that_do_not_follow_the_tree_are_refused(text, expected):
+    with pytest.raises(ValueError, match=expected):
+        galaxy_zoo_tree.given_in(text)
