@@ -123,6 +123,7 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
     add("--n-galaxies", **NUMBER, default=100_000, help="for training (default: 100,000)")
     add("--epochs", **NUMBER, default=3, help="default: 3")
+    add("--image-size", **PIXELS, default=64, help="side of the images (default: 64)")
     add("--seed", **NUMBER, default=0, help="of weights, batches and views (default: 0)")
 
     add = command("gradcam")
