@@ -1,6 +1,7 @@
 """Export a small CNN for use in a page, by `assets/network.js`."""
 
 import base64
+import itertools
 import re
 from pathlib import Path
 from types import ModuleType
@@ -142,8 +143,8 @@ class Weights:
         """Append the two convolutions of a block, with what BatchNorm does after each.
 
         Its scale is not folded in here, since the weights would then need 32 bits."""
-        found, layers = [], list(block)
-        for layer, norm in zip(layers, layers[1:], strict=False):
+        found = []
+        for layer, norm in itertools.pairwise(block):
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 assert norm.running_mean is not None and norm.running_var is not None
                 scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
@@ -166,5 +167,5 @@ def _of_votes(learner: VoteRegressor, weights: Weights) -> dict[str, Any]:
     return {"vote_head": head, "questions": questions if learner.tree else None}
 
 
-def _limits(module: ModuleType, *names: str) -> dict[str, float]:
+def _limits(module: ModuleType, *names: str) -> dict[str, int | float]:
     return {name.lower(): getattr(module, name) for name in names}

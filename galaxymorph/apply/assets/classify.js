@@ -2,14 +2,14 @@
 
 import { framed } from "./framing.js";
 import { finding } from "./looks.js";
-import { forward } from "./network.js";
+import { forward, load } from "./network.js";
 import { cutout } from "./resample.js";
 
 const ADVICE = "save it as a PNG with 8 bits per band, or use `galaxymorph predict`";
 
-/** Classify an image file (a `File` or `Blob`) with a network of `load` (network.js).
+/** Make a function that classifies an image file (a `File` or `Blob`) with an exported model.
  *
- * Returns
+ * It returns, once the file is decoded,
  *   classes, probabilities: names, and numbers that sum to 1
  *   label: the most probable class; "" for a galaxy unlike those of the training
  *   set: all classes that the galaxy may have; empty if it is unlike, null if the model has no sets
@@ -19,8 +19,15 @@ const ADVICE = "save it as a PNG with 8 bits per band, or use `galaxymorph predi
  *   cutout: {width, height, data}, what the network saw, with interleaved bytes of three bands
  *   remarks: sentences on what was done to the picture, and what is wrong with it
  *
- * Throws an `Error` with a sentence for a file that cannot be read in the same way. */
-export async function classify(file, network) {
+ * It throws an `Error` with a sentence for a file that the browser cannot read as Pillow does. Two
+ * differences remain: a large JPEG is not shrunk while it is decoded (`data/cutouts.py`), and a JPEG
+ * that is damaged inside is not recognised. Of an animation only the first frame is read. */
+export function classifier(model) {
+  const network = load(model);
+  return (file) => classify(file, network);
+}
+
+async function classify(file, network) {
   const { picture, remarks } = await decoded(file, network.megapixels);
   let { crop } = network;
   if (crop === "auto") {
@@ -34,8 +41,8 @@ export async function classify(file, network) {
   return { ...judged(cut, network), cutout: cut, remarks };
 }
 
-/** Predict a cutout; see `classify`. */
-export function judged(cut, network) {
+/** Predict a cutout. */
+function judged(cut, network) {
   const { features, probabilities, votes, distance } = forward(network, cut);
   const { classes } = network;
   const { least } = network.calibration;
@@ -103,8 +110,8 @@ function checkHonest(context) {
   const found = context.getImageData(0, 0, known.width, known.height).data;
   if (known.data.some((value, at) => value !== found[at])) {
     throw new Error(
-      "your browser changes the pixels that a page reads, to protect your privacy: allow this " +
-        "page to read them (canvas), or use another browser",
+      "your browser does not give back the pixels of a picture: to protect your privacy (allow " +
+        "this page to read the canvas, or use another browser), or because it is too large",
     );
   }
 }
@@ -122,11 +129,9 @@ function stated(bytes) {
   if (!bytes.length) throw new Error("the file is empty");
   const text = (from, to) => String.fromCharCode(...bytes.subarray(from, to));
   const start = text(0, 4);
-  const view = new DataView(bytes.buffer);
   if (start === "\x89PNG") return png(bytes);
   if (text(0, 3) === "\xff\xd8\xff") return jpeg(bytes);
-  if (start === "GIF8") return [view.getUint16(6, true), view.getUint16(8, true)];
-  if (start === "RIFF" && text(8, 12) === "WEBP") return [0, 0]; // at most 16,383 px a side
+  if (start === "GIF8" || text(8, 12) === "WEBP") return [0, 0]; // known once it is decoded
   if (text(0, 6) === "SIMPLE") throw new Error("a FITS image: use `galaxymorph predict`");
   if (["II*\0", "MM\0*"].includes(start)) throw new Error("a TIFF image: " + ADVICE);
   throw new Error("not a PNG, JPEG, WebP or GIF image: " + ADVICE);

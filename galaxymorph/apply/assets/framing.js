@@ -17,9 +17,10 @@ export function framed(picture, { radii, pixels, least, smallest, faintest, sigm
   const edge = (at) => at < width || at >= n - width;
   const ring = smooth.filter((_, at) => edge(at % n) || edge(Math.floor(at / n)));
   const sky = median(ring);
-  const noise = 1.4826 * median(ring.map((value) => Math.abs(value - sky)));
-  const limit = Math.fround(sky + Math.max(faintest, sigmas * noise));
-  const radius = (at) => Math.hypot((at % n) - (n - 1) / 2, Math.floor(at / n) - (n - 1) / 2);
+  const noise = Math.fround(Math.fround(1.4826) * median(ring.map((v) => Math.abs(v - sky))));
+  const limit = Math.fround(sky + Math.max(faintest, Math.fround(sigmas * noise)));
+  const radius = (at) =>
+    Math.sqrt(((at % n) - (n - 1) / 2) ** 2 + (Math.floor(at / n) - (n - 1) / 2) ** 2);
   let peak = 0;
   let most = -Infinity;
   for (let at = 0; at < n * n; at++) {
@@ -28,7 +29,7 @@ export function framed(picture, { radii, pixels, least, smallest, faintest, sigm
   }
   const galaxy = connected(smooth, n, peak, limit);
   if (galaxy.length < smallest) return null;
-  galaxy.sort((a, b) => radius(a) - radius(b) || a - b);
+  galaxy.sort((a, b) => radius(a) - radius(b));
   let light = 0;
   const sums = galaxy.map((at) => {
     light = Math.fround(light + Math.max(0, Math.fround(grey[at] - sky)));
