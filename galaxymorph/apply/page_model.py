@@ -92,12 +92,12 @@ def export(path: Path) -> dict[str, Any]:
     return made | {"weights": base64.b64encode(weights.content).decode()}
 
 
-def script(entry: str, assets: Path = ASSETS) -> str:
-    """Join an ES module of `assets/` and those that it imports to one script, and return it.
+def script(entry: str, name: str = "page", assets: Path = ASSETS) -> str:
+    """Join an ES module of `assets/` and those that it imports to a script, and return it.
 
-    A page opened from a disk may not import files. Each module keeps its own scope, so their names
-    may be the same; the last line holds the exports of `entry` as a constant `page`."""
-    parts, done = ["const modules = {};"], list[str]()
+    A page opened from a disk may not import files. The script makes one constant, `name`, with the
+    exports of `entry`; each module keeps its own scope, so that their names may be the same."""
+    parts, done = [f"const {name} = (() => {{\nconst modules = {{}};"], list[str]()
 
     def append(name: str) -> None:
         source = (assets / name).read_text()
@@ -110,7 +110,7 @@ def script(entry: str, assets: Path = ASSETS) -> str:
         done.append(name)
 
     append(entry)
-    return "\n".join([*parts, f'const page = modules["{entry}"];'])
+    return "\n".join([*parts, f'return modules["{entry}"];\n}})();'])
 
 
 def _renamed(names: str) -> str:

@@ -1,7 +1,5 @@
 // The side of a cutout by the size of the galaxy, as `data/framing.py` chooses it (crop: "auto").
 
-import { rounded } from "./looks.js";
-
 const KERNEL = Array.from({ length: 9 }, (_, k) => Math.exp(-0.5 * (k - 4) ** 2)); // sigma 1 px
 
 /** Return the side in px of the square that frames the galaxy in the centre, or null.
@@ -37,7 +35,7 @@ export function framed(picture, { radii, pixels, least, smallest, faintest, sigm
   });
   const most90 = Math.fround(Math.fround(0.9) * light);
   const r90 = step * radius(galaxy[sums.findIndex((sum) => sum >= most90)]);
-  return Math.min(whole, Math.max(Math.ceil(least * whole), rounded(radii * r90)));
+  return Math.min(whole, Math.max(Math.ceil(least * whole), Math.round(radii * r90)));
 }
 
 /** Average all bands, and `step` x `step` pixels of the largest square. */

@@ -55,7 +55,7 @@ function quantiles(values, ...shares) {
 }
 
 /** Round to the nearest integer, halves to the even one, as Python does. */
-export function rounded(value) {
+function rounded(value) {
   const low = Math.floor(value);
   const rest = value - low;
   return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low;
