@@ -1,4 +1,4 @@
-// What `data/looks.py` measures of a cutout, and what `data/framing.py` does.
+// What is wrong with a cutout, as `data/looks.py` finds it.
 
 /** Name what is wrong with a cutout, the first finding that applies, or "". */
 export function finding({ width, data }, limits) {
@@ -51,12 +51,5 @@ function share(data, { width, step, size }) {
 
 function quantiles(values, ...shares) {
   const ordered = Uint8Array.from(values).sort();
-  return shares.map((part) => ordered[rounded(part * (ordered.length - 1))]);
-}
-
-/** Round to the nearest integer, halves to the even one, as Python does. */
-function rounded(value) {
-  const low = Math.floor(value);
-  const rest = value - low;
-  return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low;
+  return shares.map((part) => ordered[Math.round(part * (ordered.length - 1))]);
 }
