@@ -19,9 +19,10 @@ const ADVICE = "save it as a PNG with 8 bits per band, or use `galaxymorph predi
  *   cutout: {width, height, data}, what the network saw, with interleaved bytes of three bands
  *   remarks: sentences on what was done to the picture, and what is wrong with it
  *
- * It throws an `Error` with a sentence for a file that the browser cannot read as Pillow does. Two
- * differences remain: a large JPEG is not shrunk while it is decoded (`data/cutouts.py`), and a JPEG
- * that is damaged inside is not recognised. Of an animation only the first frame is read. */
+ * It throws an `Error` with a sentence for a file that the browser cannot read as Pillow does.
+ * Three differences remain: a large JPEG is not shrunk while it is decoded (`data/cutouts.py`), one
+ * that is damaged inside is not recognised, and pictures are turned by their EXIF orientation
+ * before they are cut. Of an animation the first frame is read. */
 export function classifier(model) {
   const network = load(model);
   return (file) => classify(file, network);

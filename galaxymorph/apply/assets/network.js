@@ -61,7 +61,9 @@ function folded({ weight, scale, shift }) {
   return { inputs, outputs, weight: ordered, bias };
 }
 
-/** A square map of channels, interleaved, with room for a border of zeros. */
+/** A square map of channels, interleaved, with room for a border of zeros.
+ *
+ * If its side is odd, also for the pixel that is computed beyond it. */
 function map(side, channels) {
   const stride = Math.ceil(side / PIXELS) * PIXELS + 2;
   return { side, channels, stride, data: new Float64Array((side + 2) * stride * channels) };
@@ -183,10 +185,11 @@ function softmax(logits) {
   return powers.map((power) => power / total);
 }
 
-/** Compute 37 cumulative vote fractions: each is a share of the answer that leads to its question. */
+/** Compute 37 cumulative vote fractions: shares of the answer that leads to each question. */
 function votes(features, { vote_head: layers, questions }) {
   const relu = (values) => values.map((value) => Math.max(0, value));
-  const raw = layers.reduce((values, layer, k) => linear(k ? relu(values) : values, layer), features);
+  const next = (values, layer, k) => linear(k ? relu(values) : values, layer);
+  const raw = layers.reduce(next, features);
   if (!questions) return raw.map((value) => Math.max(0, Math.min(1, value)));
   const found = [];
   for (const { answers, parent } of questions) {
@@ -197,7 +200,7 @@ function votes(features, { vote_head: layers, questions }) {
   return Float64Array.from(found);
 }
 
-/** Compute the Mahalanobis distance from the training galaxies; above 1 the galaxy is unlike them. */
+/** Compute the Mahalanobis distance from the training galaxies; above 1, one is unlike them. */
 function distance(features, { centre, whitening, limit }) {
   const n = features.length;
   let squares = 0;

@@ -45,7 +45,7 @@ export function resized(picture, size) {
   return { width: size, height: size, data: filtered(wide, weights, next) };
 }
 
-/** Average blocks of `factor` x `factor` pixels; those at the right and lower edge may be smaller. */
+/** Average blocks of `factor` x `factor` pixels, smaller ones at the right and lower edge. */
 function averaged({ width, data }, factor) {
   const n = Math.ceil(width / factor);
   const made = new Uint8Array(3 * n * n);
