@@ -79,6 +79,7 @@ def export(path: Path) -> dict[str, Any]:
         "looks": _limits(looks, *LOOKS) | {"remarks": remarks},
         "framing": _limits(framing, *FRAMING),
         "unframed": cutouts.UNFRAMED,
+        "jpeg_pixels": cutouts.LEAST,
     }
     n, linear = len(header["classes"]), learner.head[-1]  # pyright: ignore
     calibration = {"temperature": 1.0, "offset": [0.0] * n, "least": None}

@@ -421,6 +421,29 @@ def test_files_of_every_kind_are_decoded_as_by_pillow(classify, tmp_path):
         assert ("laid on black" in remark) == any("laid on" in r for r in answer["remarks"])
 
 
+def test_a_jpeg_that_predict_decodes_at_a_smaller_size_is_remarked(classify, tmp_path):
+    shapes = [(191, 191), (192, 192), (192, 250), (250, 191), (424, 424)]
+    expected, files = [], []
+    for width, height in shapes:
+        pixels = galaxies(1, 424)[0][:height, :width]
+        files.append(saved_as(tmp_path, pixels, f"{width}-{height}.jpg"))
+        picture, _ = read_image(str(files[-1]))
+        cutouts.cutout(picture, size=64, crop=None)
+        expected.append(picture.size != (width, height))  # as shrunk by Pillow
+    found = classify(project.BUNDLED, files)
+    said = [any("predict` shrinks" in each for each in answer["remarks"]) for answer in found]
+    assert said == expected == [False, True, True, False, True]
+
+
+def test_the_most_probable_class_is_in_the_set_however_improbable(classify, files, tmp_path):
+    learner = of_votes([6, 8], 32)
+    learner.least.fill_(1.1)
+    learner.limit.fill_(1e9)
+    path = written(tmp_path / "votes.safetensors", learner, 32)
+    for answer in classify(path, files[:3]):
+        assert answer["set"] == [answer["label"]] and answer["label"] in CLASSES
+
+
 def test_a_file_that_a_page_cannot_read_like_predict_gets_a_sentence(classify, tmp_path):
     pixels = galaxies(1, 64)[0]
     whole = saved_as(tmp_path, pixels, "whole.png").read_bytes()
