@@ -4,8 +4,7 @@
     python benchmarks/page_model.py --real FOLDER --like '*.jpg'
 
 The files are PNG files of mock galaxies of 64 px and, of every fourth, of 200 px; with --real they
-are those of a folder, as they are and decoded and saved as PNG files. Predictions are made in
-32 bits, and in bfloat16 where that is native, as `predict` does it there. Needs playwright and
+are those of a folder, as they are and decoded and saved as PNG files. Needs playwright and
 chromium. With --node the network alone is timed, in processor time."""
 
 import argparse
@@ -15,7 +14,6 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -27,7 +25,6 @@ from galaxymorph.apply import page_model
 from galaxymorph.apply.predict import predict
 from galaxymorph.data.mock.survey import mock_survey
 from galaxymorph.data.pictures import read_image, to_rgb
-from galaxymorph.learning import device
 
 PAGE = """<!doctype html><input type=file multiple><script>%s
 const {classifier} = page, classify = classifier(%s);
@@ -69,10 +66,9 @@ def in_page(model: Path, files: list[Path], folder: Path) -> list[dict]:
     return answers
 
 
-def predicted(model: Path, files: list[Path], out: Path, *, bf16: bool) -> pd.DataFrame:
+def predicted(model: Path, files: list[Path], out: Path) -> pd.DataFrame:
     """Predict the same files; a row each, of NaN for a file that is left out."""
-    with mock.patch.object(device, "has_bf16", lambda where: bf16):
-        predict(model, [files[0].parent], out, say=len, force=True)
+    predict(model, [files[0].parent], out, say=len, force=True)
     table = pd.read_csv(out, dtype={"id": str}).set_index("id")
     return table.reindex([file.stem for file in files])
 
@@ -148,9 +144,8 @@ def main() -> None:
                 print(f"{name}: {failed.count(why)} refused: {why}")
             times = np.median([each["ms"] for each in answers])
             print(f"{name}: {times:.0f} ms each, in the median, on a machine that may be busy")
-            for bits in ("32 bits", "bfloat16"):
-                out, bf16 = Path(scratch) / "table.csv", bits == "bfloat16"
-                compare(f"{name}, {bits}", answers, predicted(given.model, files, out, bf16=bf16))
+            table = predicted(given.model, files, Path(scratch) / "table.csv")
+            compare(name, answers, table)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def export(path: Path) -> dict[str, Any]:
         "classes": header["classes"],
         "image_size": header["image_size"],
         "crop": header.get("cutout", {}).get("crop"),
+        "orientations": 8 if isinstance(learner, VotesAndClasses) else 1,  # as `predict` does
         "normalisation": {k: _bands(getattr(encoder, k)) for k in ("mean", "std")},
         "blocks": [weights.block(block) for block in encoder.body.blocks],  # pyright: ignore
         "megapixels": project.bounds()["megapixels"],

@@ -35,11 +35,14 @@ Batch = tuple[list[str], Values, list[Remark]]  # ids and outputs of the galaxie
 
 @torch.inference_mode()
 def compute(outputs: Outputs, images: Cutouts, average_orientations: bool = False) -> Values:
-    """Apply `outputs` to a batch, optionally averaged over the 8 orientations of each galaxy."""
+    """Apply `outputs` to a batch, optionally averaged over the 8 orientations of each galaxy.
+
+    A processor computes in 32 bits, also where bfloat16 would be faster, so that tables made on
+    different machines are the same."""
     where = device.device()
     pixels = device.to_float(torch.from_numpy(images), where)
     views = orientations(pixels) if average_orientations else [pixels]
-    with device.autocast("auto", where):
+    with device.autocast("fp32" if where.type == "cpu" else "auto", where):
         return torch.stack([outputs(view).float() for view in views]).mean(0).cpu().numpy()
 
 

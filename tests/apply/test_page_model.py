@@ -269,7 +269,8 @@ def test_the_network_computes_what_torch_computes(node, tmp_path, name):
     assert torch.tensor(features).numpy() == pytest.approx(
         train.embed(learner.encoder, images).numpy(), abs=1e-5
     )
-    predicted = train.predict(learner, images)
+    both = isinstance(learner, VotesAndClasses)
+    predicted = train.predict(learner, images, average_orientations=both)
     if not isinstance(learner, VotesAndClasses):
         assert np.array(chances) == pytest.approx(predicted.numpy(), abs=1e-5)
         assert votes == distance == [None] * len(images)

@@ -69,8 +69,39 @@ function map(side, channels) {
   return { side, channels, stride, data: new Float64Array((side + 2) * stride * channels) };
 }
 
-/** Compute probabilities, votes, distance and features of a cutout ({width, data} of bytes). */
-export function forward(network, { width, data }) {
+/** Compute probabilities, votes, distance and features of a cutout ({width, data} of bytes).
+ *
+ * All but the features are means over the orientations that the model was exported with. */
+export function forward(network, cut) {
+  const found = turned(cut, network.orientations).map((each) => once(network, each));
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / found.length;
+  const means = (name) => found[0][name]?.map((_, k) => mean(found.map((each) => each[name][k])));
+  return {
+    features: found[0].features,
+    probabilities: means("probabilities"),
+    votes: means("votes")?.map((value) => Math.max(0, Math.min(1, value))) ?? null,
+    distance: found[0].distance === null ? null : mean(found.map(({ distance }) => distance)),
+  };
+}
+
+/** Return the first `n` of the 8 rotations and reflections of a square cutout. */
+function turned({ width: side, data }, n) {
+  const last = side - 1;
+  return Array.from({ length: n }, (_, k) => {
+    const made = new Uint8Array(data.length);
+    for (let row = 0; row < side; row++) {
+      for (let column = 0; column < side; column++) {
+        let [y, x] = [row, k < 4 ? column : last - column];
+        for (let turn = 0; turn < k % 4; turn++) [y, x] = [x, last - y];
+        const [from, to] = [3 * (y * side + x), 3 * (row * side + column)];
+        for (let band = 0; band < 3; band++) made[to + band] = data[from + band];
+      }
+    }
+    return { width: side, data: made };
+  });
+}
+
+function once(network, { width, data }) {
   let cells = normalised(data, width, network.normalisation);
   for (const [first, second] of network.blocks) {
     cells = pooled(convolved(convolved(cells, first), second));
@@ -190,7 +221,7 @@ function votes(features, { vote_head: layers, questions }) {
   const relu = (values) => values.map((value) => Math.max(0, value));
   const next = (values, layer, k) => linear(k ? relu(values) : values, layer);
   const raw = layers.reduce(next, features);
-  if (!questions) return raw.map((value) => Math.max(0, Math.min(1, value)));
+  if (!questions) return raw;
   const found = [];
   for (const { answers, parent } of questions) {
     const shares = softmax(raw.slice(found.length, found.length + answers));
