@@ -95,6 +95,13 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add("--n", **NUMBER, default=12, help="how many to find (default: 12)")
     add("--out", metavar="FOLDER", type=Path, default=Path(), help="default: this folder")
 
+    add = command("explore")
+    add("--run", **NAME, help="a run, with all that its methods say")
+    _image_arguments(add, several=True, required=False)
+    add("--predictions", **FILE, help="table of predict, or id,p_<class>,... by any code")
+    page = "page (default: explorer.html; with --run in the folder of the run)"
+    add("--out", **FILE, help=page)
+
     add = command("build_model")
     add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")
     add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
@@ -121,14 +128,16 @@ def _plan_arguments(add: Any) -> None:
     add("--run", **NAME, help="name of the run (default: `run` in the parameters)")
 
 
-def _image_arguments(add: Any, *, several: bool) -> None:
+def _image_arguments(add: Any, *, several: bool, required: bool = True) -> None:
     model = "models/RUN/STEP.safetensors (default: the model in the package)"
     add("--model", **FILE, default=project.BUNDLED, help=model)
     mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
     images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
-    add("--images", **path, required=several, help=images)
+    add("--images", **path, required=several and required, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")
     if several:
-        add("--average-orientations", **FLAG, help="mean of 8 rotations and reflections; slower")
+        if required:
+            help = "mean of 8 rotations and reflections; slower"
+            add("--average-orientations", **FLAG, help=help)
         add("--batch-size", **NUMBER, default=64, help="galaxies per batch (default: 64)")

@@ -1,4 +1,4 @@
-"""A headless browser for tests of pages: Debian's chromium driven by playwright, without a network."""
+"""A headless browser for tests of pages: Debian's chromium, driven by playwright, offline."""
 
 import contextlib
 import shutil

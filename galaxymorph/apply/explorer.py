@@ -137,7 +137,7 @@ def _described(explored: Explored, blobs: Blobs) -> dict[str, Any]:
     small = n > MANY
     maps = {name: blobs.add(scaled(points)) for name, points in explored.projections.items()}
     columns = [
-        {"name": str(name), "group": group} | blobs.column(frame[name], explored.classes)
+        {"name": str(name), "group": group} | blobs.column(pd.Series(frame[name]), explored.classes)
         for group, frame in explored.columns.items()
         for name in frame
     ]

@@ -92,9 +92,10 @@ function tree(store, row) {
       return element("li", {}, element("div", { className: "answer" }, element("span", {}, answer), element("span", { className: "pair", "aria-hidden": "true" }, ...bars),
         element("small", {}, text)), ...(children.length ? [element("ul", {}, ...children.map(question))] : []));
     });
-    const most = Math.max(...asked);
-    return element("li", { className: most < 0.1 ? "question unlikely" : "question" }, element("div", {}, element("b", {}, `${name}?`), " ",
-      element("small", {}, most < 0.995 ? `asked ${asked.map((value) => `${Math.round(100 * value)} %`).join(" / ")}` : "")), element("ul", {}, ...rows));
+    const most = Math.max(...asked), note = element("small", {}, most < 0.995 ? `asked ${asked.map((value) => `${Math.round(100 * value)} %`).join(" / ")}` : "");
+    const head = [element("b", {}, `${name}?`), " ", note], list = element("ul", {}, ...rows);
+    const folded = element("details", {}, element("summary", { className: "faint" }, ...head), list);
+    return element("li", { className: "question" }, ...(most < 0.05 ? [folded] : [element("div", {}, ...head), list]));
   };
   const roots = store.tree.flatMap(([, , parent], q) => (parent ? [] : [q]));
   const key = element("p", { className: "row" }, ...kinds.map(([name, text]) => element("span", { className: "row" }, element("span", { className: `share ${name} key` }, element("i", { style: { width: "100%" } })),
