@@ -71,11 +71,12 @@ def explore(
         pictured=shown,
     )
     if table is not None:
-        explored = with_predictions(explored, table, method="predicted")
-    explored.columns = {**explored.columns, "features": unusual(features)}
+        with_predictions(explored, table, method=(predictions or model).stem)
+    main = explored.columns.get("galaxy", pd.DataFrame(index=range(len(ids))))
+    explored.columns = {**explored.columns, "galaxy": main.join(unusual(features))}
     if len(shown) < len(ids):
         notes.append(f"{len(shown):,} of {len(ids):,} galaxies have a picture, drawn at random.")
-    title = f"{len(ids):,} galaxies" if len(ids) > 1 else "1 galaxy"
+    title = listing((path.name or path for path in images), 3)
     project.write(out, explorer.page(explored, title=title, notes=notes))
     say(str(out))
     return remarks

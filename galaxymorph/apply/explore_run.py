@@ -89,7 +89,7 @@ def of_run(
     votes = None if sample.votes is None else sample.votes.numpy()
     by = None if predicted.votes is None else place(predicted.votes).to_numpy(float)
     if votes is not None or by is not None:
-        explored = with_votes(explored, votes, by)
+        with_votes(explored, votes, by)
     learner, header = of_first
     if n_maps and isinstance(learner, Classifier | VoteRegressor):
         said_by_all = pd.DataFrame(said)

@@ -38,8 +38,10 @@ CONCEPTS = {
 
 def with_predictions(
     explored: Explored, table: pd.DataFrame, *, method: str, truth: pd.Series | None = None
-) -> Explored:
-    """Add the columns of a table of predictions, a row per galaxy, to what is shown."""
+) -> None:
+    """Add the columns of a table of predictions, a row per galaxy, to what is shown.
+
+    Without `truth` it is the table's label, unless that is the prediction (`explore`)."""
     chances = [name for name in table if str(name).startswith("p_")]
     voted = [name for name in galaxy_zoo_tree.COLUMNS if name in table]
     classes = [str(name).removeprefix("p_") for name in chances]
@@ -54,7 +56,7 @@ def with_predictions(
     known = {*chances, *voted, "label", "split"}
     main = judged(p, classes, truth) if chances else pd.DataFrame(index=table.index)
     if "split" in table:
-        main["split"] = table["split"]
+        main["split"] = table["split"].fillna("").to_numpy(str)
     rest: Any = table[[name for name in table if name not in known]]
     columns: dict[str, pd.DataFrame] = {**explored.columns, "galaxy": main}
     if chances:
@@ -62,11 +64,12 @@ def with_predictions(
         columns["probabilities"] = pd.DataFrame(p, columns=pd.Index([f"p({c})" for c in classes]))
         explored.concepts = {name: f"p({name})" for name in classes}
     if rest.shape[1]:
-        columns["table"] = rest.set_axis([str(name).replace("_", " ") for name in rest], axis=1)
+        names = [str(name).replace("_", " ") for name in rest]
+        names = [f"{name} (table)" if name in {*main, "unusual"} else name for name in names]
+        columns["table"] = rest.set_axis(names, axis=1)
     explored.columns = columns
     if len(voted) == len(galaxy_zoo_tree.COLUMNS):
-        explored = with_votes(explored, None, table[voted].to_numpy(float))
-    return explored
+        with_votes(explored, None, table[voted].to_numpy(float))
 
 
 def judged(p: Chances, classes: Sequence[str], truth: pd.Series | None) -> pd.DataFrame:
@@ -93,7 +96,7 @@ def with_votes(
     explored: Explored,
     votes: Float[ndarray, "galaxy 37"] | None,
     predicted: Float[ndarray, "galaxy 37"] | None,
-) -> Explored:
+) -> None:
     """Add vote fractions of volunteers and of a model, and sliders for them."""
     columns = dict(explored.columns)
     for name, values in (("votes", votes), ("predicted votes", predicted)):
@@ -107,7 +110,6 @@ def with_votes(
     }
     explored.columns, explored.concepts = columns, {**explored.concepts, **concepts}
     explored.votes, explored.predicted_votes = votes, predicted
-    return explored
 
 
 # ---- features

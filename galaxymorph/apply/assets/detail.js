@@ -5,6 +5,7 @@ import { colourOf } from "./panels.js";
 import { isMissing, nearest, textOf, vectorOf } from "./rows.js";
 
 const NEIGHBOURS = 12;
+const BELOW = ["methods", "probabilities", "votes", "predicted votes"]; // groups that have parts of their own
 
 export function drawGalaxy(root, store, row, open) {
   if (row < 0) {
@@ -40,8 +41,7 @@ export function neighboursOf(store, row, k = NEIGHBOURS) {
 function facts(store, row) {
   const list = element("dl");
   for (const column of store.columns.values()) {
-    if (column.group !== "galaxy" && column.group !== "measured") continue;
-    if (isMissing(column, row)) continue;
+    if (BELOW.includes(column.group) || isMissing(column, row)) continue;
     list.append(element("div", {}, element("dt", {}, column.name), element("dd", {}, textOf(column, row))));
   }
   return list;
