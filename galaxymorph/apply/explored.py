@@ -99,9 +99,13 @@ def with_votes(
 ) -> None:
     """Add vote fractions of volunteers and of a model, and sliders for them."""
     columns = dict(explored.columns)
-    for name, values in (("votes", votes), ("predicted votes", predicted)):
+    of = {}
+    for name, who, values in (
+        ("votes", "volunteers", votes),
+        ("predicted votes", "predicted", predicted),
+    ):
         if values is not None:
-            names = [f"{label} ({name})" for label in galaxy_zoo_tree.LABELS]
+            of[who] = names = [f"{label} ({name})" for label in galaxy_zoo_tree.LABELS]
             columns[name] = pd.DataFrame(values.clip(0, 1), columns=pd.Index(names))
     kind = "predicted votes" if predicted is not None else "votes"
     concepts = {
@@ -109,7 +113,7 @@ def with_votes(
         for name, at in CONCEPTS.items()
     }
     explored.columns, explored.concepts = columns, {**explored.concepts, **concepts}
-    explored.votes, explored.predicted_votes = votes, predicted
+    explored.votes = of
 
 
 # ---- features

@@ -39,15 +39,14 @@ class Explored:
 
     `columns`, by group ("galaxy", "measured", ...), are what can be coloured, filtered and sorted
     by. Numbers that are missing are NaN, names "". In `probabilities` (by method) a galaxy that the
-    method has not predicted is a row of NaN."""
+    method has not predicted is a row of NaN. `votes` are cumulative."""
 
     ids: Sequence[str]
     projections: Mapping[str, Points]  # maps by name
     columns: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     classes: Sequence[str] = ()
     probabilities: Mapping[str, Float[ndarray, "galaxy class"]] = field(default_factory=dict)
-    votes: Float[ndarray, "galaxy 37"] | None = None  # of volunteers, cumulative
-    predicted_votes: Float[ndarray, "galaxy 37"] | None = None
+    votes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # 37 columns by who voted
     features: Float[ndarray, "galaxy feature"] | None = None
     pictures: UInt8[ndarray, "picture 3 side side"] | None = None
     pictured: Sequence[int] | ndarray = ()  # the galaxy of each picture
@@ -107,7 +106,7 @@ def _check(explored: Explored) -> None:
     parts: dict[str, Any] = {f"map {name!r}": p for name, p in explored.projections.items()}
     parts |= {f"columns {name!r}": frame for name, frame in explored.columns.items()}
     parts |= {f"probabilities of {name!r}": p for name, p in explored.probabilities.items()}
-    parts |= {name: getattr(explored, name) for name in ("votes", "predicted_votes", "features")}
+    parts["features"] = explored.features
     for name, part in parts.items():
         if part is not None and len(part) != n:
             raise ValueError(f"{name}: {len(part):,} rows for {n:,} galaxies")
@@ -127,14 +126,16 @@ def _check(explored: Explored) -> None:
     names = [str(name) for frame in explored.columns.values() for name in frame]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"duplicate column {listing(sorted(twice))}")
-    if lacking := set(explored.concepts.values()) - set(names):
-        raise ValueError(f"no column {listing(sorted(lacking))} for a slider")
+    wanted = [
+        *explored.concepts.values(),
+        *(each for own in explored.votes.values() for each in own),
+    ]
+    if lacking := set(wanted) - set(names):
+        raise ValueError(f"no column {listing(sorted(lacking))} for a slider or the decision tree")
 
 
 def _described(explored: Explored, blobs: Blobs) -> dict[str, Any]:
     """Add all arrays to `blobs`, the first that a page needs first; return what they are."""
-    n = len(explored.ids)
-    small = n > MANY
     maps = {name: blobs.add(scaled(points)) for name, points in explored.projections.items()}
     columns = [
         {"name": str(name), "group": group} | blobs.column(pd.Series(frame[name]), explored.classes)
@@ -147,10 +148,8 @@ def _described(explored: Explored, blobs: Blobs) -> dict[str, Any]:
     data["methods"] = {
         name: blobs.fractions(p, small=True) for name, p in explored.probabilities.items()
     }
-    for name in ("votes", "predicted_votes"):
-        if (values := getattr(explored, name)) is not None:
-            data[name] = blobs.fractions(galaxy_zoo_tree.shares(values), small=small)
-    if "votes" in data or "predicted_votes" in data:
+    if explored.votes:
+        data["votes"] = {who: list(names) for who, names in explored.votes.items()}
         questions = galaxy_zoo_tree.QUESTIONS
         data["tree"] = [[q.name.replace("_", " "), list(q.answers), q.parent] for q in questions]
         for row in data["tree"]:

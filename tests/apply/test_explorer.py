@@ -29,14 +29,15 @@ def explored(n=N, **more):
     )
     table["share"] = rng.random(n)
     table.loc[5, ["size", "share"]] = np.nan
-    votes = galaxy_zoo_tree.cumulative(rng.random((n, 37)))
+    votes = galaxy_zoo_tree.cumulative(galaxy_zoo_tree.shares(rng.random((n, 37))))
+    names = list(galaxy_zoo_tree.LABELS)
     given = {
         "ids": [f'g-"{i}"</script>é' for i in range(n)],
         "projections": {"PCA": rng.normal(size=(n, 2)), "t-SNE": rng.normal(size=(n, 2))},
-        "columns": {"galaxy": table},
+        "columns": {"galaxy": table, "votes": pd.DataFrame(votes, columns=names)},
         "classes": CLASSES,
         "probabilities": {"CNN": p},
-        "votes": votes,
+        "votes": {"volunteers": names},
         "features": rng.normal(size=(n, 7)),
         "pictures": rng.integers(0, 255, (n - 2, 3, 32, 32), np.uint8),
         "pictured": np.arange(2, n),
@@ -62,6 +63,9 @@ class Page:
 
     def array(self, at, kind):
         return np.frombuffer(gzip.decompress(self.raw(at)), kind)
+
+    def texts_of_ids(self):
+        return json.loads(gzip.decompress(self.raw(self.data["ids"])))
 
     def column(self, name):
         (found,) = [each for each in self.data["columns"] if each["name"] == name]
@@ -89,17 +93,16 @@ def test_columns_and_ids_are_those_of_the_tables(made):
     assert page.column("class").tolist() == table["class"].tolist()
     assert page.column("size") == pytest.approx(table["size"].to_numpy(), rel=1e-6, nan_ok=True)
     assert page.column("share") == pytest.approx(table.share.to_numpy(), abs=2e-5, nan_ok=True)
-    ids = json.loads(gzip.decompress(page.raw(page.data["ids"])))
-    assert ids == given.ids and page.data["concepts"] == {"shared": "share"}
+    assert page.texts_of_ids() == given.ids and page.data["concepts"] == {"shared": "share"}
 
 
 def test_probabilities_votes_and_maps_are_those_given(made):
     given, page = made
     p = page.fractions(page.data["methods"]["CNN"]).reshape(N, 2)
     assert p == pytest.approx(given.probabilities["CNN"], abs=0.0021, nan_ok=True)
-    shares = page.fractions(page.data["votes"]).reshape(N, 37)
-    expected = galaxy_zoo_tree.shares(given.votes)
-    assert shares == pytest.approx(expected, abs=2e-5, nan_ok=True)
+    for name, votes in given.columns["votes"].items():
+        assert page.column(name) == pytest.approx(votes.to_numpy(), abs=2e-5)
+    assert page.data["votes"] == given.votes
     heat = page.array(page.data["maps"]["heat"]["spiral"], np.uint8).reshape(3, 8, 8) / 255
     assert heat == pytest.approx(given.maps["spiral"], abs=0.003)
     assert page.array(page.data["maps"]["rows"], np.uint32).tolist() == [4, 9, 0]
@@ -204,8 +207,10 @@ def refusals():
     yield {"pictured": rows[1:]}, "pictures: 38 for 37 galaxies"
     yield {"mapped": [1]}, "activation map 'spiral': 3 for 1 galaxies"
     yield {"concepts": {"odd": "no such"}}, "no column no such for a slider"
+    yield {"votes": {"predicted": ["bar"]}}, "no column bar for a slider or the decision tree"
     twice = pd.DataFrame({"class": ["x"] * N})
-    yield {"columns": {"a": twice, "b": twice}, "concepts": {}}, "duplicate column class"
+    bare = {"concepts": {}, "votes": {}}
+    yield {"columns": {"a": twice, "b": twice}} | bare, "duplicate column class"
 
 
 @pytest.mark.parametrize(("change", "message"), list(refusals()))

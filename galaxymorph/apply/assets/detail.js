@@ -65,10 +65,19 @@ function methods(store, row) {
 
 // ---- votes on the decision tree
 
+// Shares of each answer within its question, from cumulative votes; NaN where nobody was asked.
+export function sharesOf(votes, questions) {
+  const found = [];
+  for (const [, answers] of questions) {
+    const own = answers.map((_, a) => votes[found.length + a]), sum = own.reduce((total, value) => total + value, 0);
+    found.push(...own.map((value) => (sum > 0 ? value / sum : NaN)));
+  }
+  return found;
+}
+
 function tree(store, row) {
-  const kinds = [["votes", "volunteers"], ["predicted_votes", "predicted"]].filter(([name]) => store[name]);
-  const columns = store.tree.reduce((n, [, answers]) => n + answers.length, 0);
-  const shares = kinds.map(([name]) => store[name].subarray(row * columns, (row + 1) * columns));
+  const kinds = Object.keys(store.votes).map((who) => [who === "volunteers" ? "votes" : "predicted_votes", who]);
+  const shares = Object.values(store.votes).map((names) => sharesOf(names.map((name) => store.columns.get(name).values[row]), store.tree));
   if (shares.every((own) => own.every(Number.isNaN))) return [element("p", { className: "faint" }, "No votes are known.")];
   const starts = [];
   store.tree.reduce((n, [, answers]) => (starts.push(n), n + answers.length), 0);

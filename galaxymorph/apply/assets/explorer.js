@@ -12,7 +12,7 @@ import { csvOf, saveFile, sheetOf } from "./save.js";
 const part = (id) => document.getElementById(id);
 const data = JSON.parse(part("data").textContent), blobs = new Blobs(document), { n } = data;
 const store = { state: { ...EMPTY }, columns: new Map(), methods: new Map(), ids: [], classes: data.classes, concepts: data.concepts,
-  tree: data.tree, pictured: Boolean(data.pictures) };
+  tree: data.tree, votes: data.votes, pictured: Boolean(data.pictures) };
 const orders = new Map(), times = { selection: [] };
 let mask = new Uint8Array(n).fill(1), order = new Uint32Array(), current = -1, ready = false;
 
@@ -42,8 +42,6 @@ async function readRest() {
 }
 
 async function readSlow() { // what one galaxy needs
-  const shares = async ({ at, scale }) => fractionsOf(scale === 250 ? await blobs.bytes(at) : await blobs.array(at, Uint16Array), scale);
-  for (const name of ["votes", "predicted_votes"]) if (data[name]) store[name] = await shares(data[name]);
   if (data.maps) {
     const rows = await blobs.array(data.maps.rows, Uint32Array), of = new Map();
     for (const [name, at] of Object.entries(data.maps.heat)) of.set(name, await blobs.bytes(at));
@@ -297,8 +295,9 @@ const known = (kind, name) => {
     numbers: column?.kind === "fraction" || column?.kind === "number" }[kind] ?? (["sort", "colour"].includes(kind) && name === "mixture" ? /mix\./.test(location.hash) : Boolean(column) || (kind === "sort" && name === "id"));
 };
 
-function fromAddress() {
-  const state = stateOf(location.hash, known), { sort, down, galaxy } = state;
+function fromAddress(address = location.hash) {
+  clearTimeout(later.due);
+  const state = stateOf(address, known), { sort, down, galaxy } = state;
   if (state.at) map.show(...state.at);
   return change({ ...state, mix: state.mix }).then(() => {
     if (!Object.keys(state.mix).length || sort) Object.assign(store.state, { sort, down });
@@ -336,8 +335,10 @@ function listen() {
     if (!hidden) drawColumns();
   };
   part("find").oninput = (event) => find(event.target.value.trim());
-  part("find").onkeydown = (event) => event.key === "Enter" && find(event.target.value.trim(), true);
-  addEventListener("hashchange", fromAddress);
+  part("find").onkeydown = (event) => {
+    if (event.key === "Enter") find(event.target.value.trim(), true);
+  };
+  addEventListener("hashchange", (event) => fromAddress(new URL(event.newURL).hash));
   addEventListener("keydown", key);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 }

@@ -54,12 +54,30 @@ function narrow(mask, filter, columns) {
   }
 }
 
-// Keeps the points inside a polygon of [x, y], by the even-odd rule.
-export function narrowToArea(mask, xs, ys, polygon) {
+// Keeps the points inside a polygon of [x, y], by the even-odd rule. Edges are sorted into bands of y,
+// so that a point meets few of them.
+export function narrowToArea(mask, xs, ys, polygon, bands = 256) {
   const [left, right] = extent(polygon.map((point) => point[0])), [low, high] = extent(polygon.map((point) => point[1]));
+  const scale = bands / (high - low || 1), of = Array.from({ length: bands }, () => []);
+  const bandOf = (y) => Math.min(bands - 1, Math.floor((y - low) * scale));
+  polygon.forEach(([x2, y2], i) => {
+    const [x1, y1] = polygon.at(i - 1);
+    for (let band = bandOf(Math.min(y1, y2)); band <= bandOf(Math.max(y1, y2)); band++) of[band].push(x1, y1, x2, y2);
+  });
   for (let i = 0; i < mask.length; i++) {
     const x = xs[i], y = ys[i];
-    if (mask[i] && (x < left || x > right || y < low || y > high || !isInside(x, y, polygon))) mask[i] = 0;
+    if (!mask[i]) continue;
+    if (x < left || x > right || y < low || y > high) {
+      mask[i] = 0;
+      continue;
+    }
+    const edges = of[bandOf(y)];
+    let inside = 0;
+    for (let k = 0; k < edges.length; k += 4) {
+      const y1 = edges[k + 1], y2 = edges[k + 3];
+      if (y1 > y !== y2 > y && x < ((edges[k + 2] - edges[k]) * (y - y1)) / (y2 - y1) + edges[k]) inside ^= 1;
+    }
+    mask[i] = inside;
   }
 }
 

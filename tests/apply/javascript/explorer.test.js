@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 
 import { addressOf, stateOf } from "./address.js";
+import { sharesOf } from "./detail.js";
 import { pixelOf, spansOf, thinned } from "./map.js";
 import { colourOf } from "./panels.js";
 import * as rows from "./rows.js";
@@ -49,6 +50,10 @@ test("a lasso is a polygon by the even-odd rule", () => {
   const mask = Uint8Array.of(1, 1, 1, 0);
   rows.narrowToArea(mask, [1, 4.5, 8, 1], [8, 8, 8, 8], horseshoe);
   assert.deepEqual([...mask], [1, 0, 1, 0]);
+  const xs = Float32Array.from({ length: 500 }, (_, i) => 12 * Math.abs(Math.sin(i * i))), ys = xs.map((x, i) => 12 * Math.abs(Math.cos(i * i * i)));
+  const many = new Uint8Array(500).fill(1);
+  rows.narrowToArea(many, xs, ys, horseshoe);
+  many.forEach((kept, i) => assert.equal(Boolean(kept), rows.isInside(xs[i], ys[i], horseshoe)));
 });
 
 test("a simplified line stays close to the drawn one", () => {
@@ -135,4 +140,9 @@ test("colours and places of the map", () => {
 
 test("numbers are short, and a dash where missing", () => {
   assert.deepEqual([NaN, 3, 12345, 0.123456, 0.00001, 1234.56].map((value) => rows.numberText(value)), ["–", "3", "12,345", "0.1235", "1.00e-5", "1235"]);
+});
+
+test("votes become shares within each question", () => {
+  const questions = [["smooth", ["yes", "no"], null], ["bar", ["yes", "no"], ["smooth", "no"]], ["odd", ["yes", "no"], null]];
+  assert.deepEqual(sharesOf([0.75, 0.25, 0.05, 0.2, 0, 0], questions), [0.75, 0.25, 0.2, 0.8, NaN, NaN]);
 });
