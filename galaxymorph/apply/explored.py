@@ -139,7 +139,9 @@ def projections(features: Features, name: str = "", *, most: int = T_SNE) -> dic
     return maps
 
 
-def _between(features: Features, sample: Int[ndarray, " row"], placed: Points) -> Points:
+def _between(
+    features: Features, sample: Int[ndarray, " row"], placed: Float[ndarray, "row 2"]
+) -> Points:
     """Place all galaxies between those of a sample that are nearest to them."""
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     points = np.empty((len(features), 2))

@@ -28,7 +28,7 @@ from tests.apply.test_predict import (  # noqa: F401
 def page_of(models, galaxies, tmp_path, kind="classes", **options):  # noqa: F811
     out = tmp_path / "page.html"
     quiet = {"say": lambda _: None}
-    explore(models / f"{kind}.safetensors", [galaxies], out, **options | quiet)
+    explore(models[0] / f"{kind}.safetensors", [galaxies], out, **options | quiet)
     page = Page(out.read_text(encoding="utf-8"))
     return page, page.texts_of_ids()
 
@@ -135,7 +135,7 @@ def test_all_methods_of_a_run_by_galaxy(entries_of_a_run):
 def test_the_page_of_a_run(entries_of_a_run, models):  # noqa: F811
     sample, entries = entries_of_a_run
     measured = pd.DataFrame({"id": ["g3", "g1"], "half_light_radius": [3.5, 1.5]})
-    model = {"CNN": models / "classes.safetensors"}
+    model = {"CNN": models[0] / "classes.safetensors"}
     html = of_run(sample, entries, model, seed=0, title="r", measured=measured, n_maps=4, t_sne=30)
     page = Page(html)
     assert page.texts_of_ids() == sample.ids.tolist()
@@ -164,7 +164,7 @@ def test_a_model_for_other_images_is_refused(entries_of_a_run, models):  # noqa:
     sample, entries = entries_of_a_run
     wide = Galaxies(**vars(sample) | {"images": sample.images.repeat(1, 1, 2, 2)})
     with pytest.raises(ValueError, match="made for images of 32 px, the galaxies of the run 64"):
-        of_run(wide, entries, {"CNN": models / "classes.safetensors"}, seed=0, title="r")
+        of_run(wide, entries, {"CNN": models[0] / "classes.safetensors"}, seed=0, title="r")
 
 
 def test_a_model_of_votes_gives_votes_alone(models, galaxies, tmp_path):  # noqa: F811

@@ -174,7 +174,7 @@ export function drawHistogram(column, mask, filter) {
     bars.push(element("div", { className: "bar", title: `${text}: ${found.selected[bin]} of ${count}`, onclick: () => filter(chosenFilter) },
       element("i", { style: { height: `${(100 * count) / most}%` } }), element("b", { style: { height: `${(100 * found.selected[bin]) / upper}%` } })));
   });
-  const ends = names ? (n <= 4 ? names.map((name) => name || "none") : [`${n} names`]) : [numberText(low, column.kind), numberText(high, column.kind)];
+  const ends = names ? (names.join("").length < 20 ? names.map((name) => name || "none") : [`${n} names`]) : [numberText(low, column.kind), numberText(high, column.kind)];
   return element("figure", { className: "histogram" }, element("figcaption", { className: "row spread" }, element("b", {}, column.name),
     element("button", { type: "button", className: "quiet", "aria-label": `Filter by ${column.name}`, onclick: () => filter(null, column.name) }, "Filter")),
     element("div", { className: "bars", "aria-hidden": "true" }, ...bars), element("div", { className: "row spread faint ends" }, ...ends.map((end) => element("small", {}, end))));
