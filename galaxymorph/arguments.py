@@ -118,6 +118,13 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     )
     _label_arguments(add, required=False)
 
+    add = command("explore")
+    add("--run", **NAME, help="a run, with all that its methods say")
+    _image_arguments(add, several=True, required=False)
+    add("--predictions", **FILE, help="table of predict, or id,p_<class>,... by any code")
+    page = "page (default: explorer.html; with --run in the folder of the run)"
+    add("--out", **FILE, help=page)
+
     add = command("build_model")
     add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")
     add("--encoder", **NAME, default="cnn", help="cnn (default), resnet18, ...")
@@ -158,15 +165,18 @@ def _label_arguments(add: Any, *, required: bool = True) -> None:
     add("--tree", **FLAG, help="ask the questions of Galaxy Zoo's decision tree instead")
 
 
-def _image_arguments(add: Any, *, several: bool) -> None:
+def _image_arguments(add: Any, *, several: bool, required: bool = True) -> None:
     model = "models/RUN/STEP.safetensors (default: the model in the package)"
     add("--model", **FILE, default=project.BUNDLED, help=model)
     mock = "" if several else " (default: the mock survey, with ids such as mock-0-0000007)"
     images = f"folders of JPEG, PNG, TIFF or FITS, zips, Parquet, CSV lists, files{mock}"
     path = {"metavar": "PATH", "type": Path, "nargs": "+", "default": []}
-    add("--images", **path, required=several, help=images)
+    add("--images", **path, required=several and required, help=images)
     add("--crop", **PIXELS, help="use the central PX x PX pixels (default: as in training)")
     if several:
-        turned = "mean of 8 rotations and reflections; predict does so by itself without --model"
-        add("--average-orientations", action=argparse.BooleanOptionalAction, help=turned)
+        if required:
+            turned = (
+                "mean of 8 rotations and reflections; predict does so by itself without --model"
+            )
+            add("--average-orientations", action=argparse.BooleanOptionalAction, help=turned)
         add("--batch-size", **NUMBER, default=64, help="galaxies per batch (default: 64)")

@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
     0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
     images; 130: Ctrl-C."""
-    commands = [run, tune, report, compare, data, predict, similar, gradcam, label, labels]
-    commands.append(build_model)
+    commands = [run, tune, report, compare, data, predict, similar, explore, gradcam]
+    commands += [label, labels, build_model]
     options = vars(parser(commands).parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
@@ -312,6 +312,37 @@ def labels(*, action: str, files: list[Path], out: Path, **more: Any) -> int:
     written = labels_exchange.exported(shown, pictures, asked, out, more["target"])
     print("\n".join(map(str, written)))
     return _left_out(remarks)
+
+
+def explore(*, run: str | None, images: list[Path], out: Path | None, **options: Any) -> int:
+    """Write a page to explore galaxies: one HTML file that works offline, also years later.
+
+    A map of the galaxies by the features of a model, linked with a table, a gallery and histograms;
+    for each galaxy the predictions, votes, class-activation maps and the most similar ones.
+
+    `--run NAME` shows the galaxies of a run and what all its methods say; the model, whose features
+    make the map, is by default the best on validation galaxies. `--images FOLDER` shows images with
+    the predictions of the model (default: the one in the package), or those of a table:
+    `--predictions FILE --images FOLDER`. Unreadable images are left out and listed; the exit status
+    is then 3."""
+    predictions, model = options.pop("predictions"), options["model"]
+    if bool(run) == bool(images):
+        raise ValueError("explore needs either --run NAME or --images FOLDER")
+    if run:
+        if predictions or options["crop"]:
+            raise ValueError("--predictions and --crop are for --images: a run has its own")
+        project.existing_model(model)
+        from galaxymorph.explore_run import explore_run
+
+        out = out or project.run_folder(run) / "explorer.html"
+        explore_run(run, None if model == project.BUNDLED else model, out)
+        print(out)
+        return 0
+    out = out or Path("explorer.html")
+    early.check_paths(images=images, out=out, **options)
+    from galaxymorph.apply.explore import explore
+
+    return _left_out(explore(images=images, out=out, predictions=predictions, **options))
 
 
 def build_model(**options: Any) -> int:

@@ -57,6 +57,7 @@ NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a run or a st
 JOB = re.compile(rf"{NAME.pattern}(/[^/\\\s.][^/\\\x00-\x1f]*)?")
 LETTERS = "letters, digits, '.', '_' and '-' (at most 100, the first a letter or digit, no '..')"
 RESERVED = {"reference", "report", "tune", "unfinished", "plan.json", "index.html", "readme.md"}
+RESERVED |= {"explorer.html"}
 RESERVED |= {"con", "nul", "prn", "aux"}  # by Windows
 
 

@@ -1,6 +1,8 @@
 """A headless browser for tests of pages: Debian's chromium, driven by playwright, offline."""
 
+import atexit
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,18 +63,26 @@ def opened(
     browser."""
     if why := missing():
         pytest.skip(why)
+    size: Any = {"width": width, "height": height}
+    context = _browser().new_context(viewport=size, offline=True, **options)
+    try:
+        shown = Opened(context.new_page(), path)
+        shown.page.goto(path.resolve().as_uri() + address)
+        yield shown
+    finally:
+        context.close()
+
+
+@functools.cache
+def _browser() -> Any:
+    """Start the browser of this process, which ends with it."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        try:
-            size: Any = {"width": width, "height": height}
-            context = browser.new_context(viewport=size, offline=True, **options)
-            shown = Opened(context.new_page(), path)
-            shown.page.goto(path.resolve().as_uri() + address)
-            yield shown
-        finally:
-            browser.close()
+    driver = sync_playwright().start()
+    browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    atexit.register(driver.stop)
+    atexit.register(browser.close)
+    return browser
 
 
 def node() -> str:

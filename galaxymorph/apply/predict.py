@@ -114,7 +114,7 @@ def predict(
             say(f"{out} is complete already: {made['galaxies']:,} galaxies")
         else:
             inputs = {"model": model, "images": images, "begun": begun}
-            tabulate = partial(_tabulated, learner, header.get("classes"))
+            tabulate = partial(tabulated, learner, header.get("classes"))
             made = _make(learner, found, files, settings, tabulate=tabulate, say=say, **inputs)
         files.journal.unlink(missing_ok=True)
     remarks = _remarks(made)
@@ -259,7 +259,7 @@ def _parsed(line: bytes) -> Any:
     return json.loads(text)
 
 
-def _tabulated(
+def tabulated(
     learner: Classifier | VoteRegressor,
     classes: Sequence[str] | None,
     ids: Sequence[str],

@@ -161,6 +161,7 @@ def project(
     *,
     dimensions: int = 2,
     seed: int = 0,
+    iterations: int = 1000,
 ) -> pd.DataFrame:
     """Project features, each scaled to mean 0 and variance 1, to two or three dimensions.
 
@@ -170,7 +171,8 @@ def project(
     t-SNE (van der Maaten & Hinton 2008) starts from the first principal components, at most 50,
     with a perplexity of 30 or an eighth of the galaxies, whichever is smaller; it preserves
     neighbours, but distances between groups mean nothing. 1,000 galaxies take 4 s in two dimensions
-    and 10 s in three. (UMAP requires numba, a compiler: too heavy a dependency.)
+    and 10 s in three, in proportion to `iterations`. (UMAP requires numba, a compiler: too heavy a
+    dependency.)
 
     Raises `ValueError` for an unknown method and for fewer galaxies or features than dimensions."""
     values = check_array(features, dtype="float64", input_name="features")
@@ -190,7 +192,8 @@ def project(
         names = [f"{names[i]} ({share} of the variance)" for i, share in enumerate(shares)]
     else:
         perplexity = min(30.0, max(2.0, len(values) / 8))
-        tsne = TSNE(dimensions, perplexity=perplexity, init="pca", random_state=seed)
+        how = {"init": "pca", "random_state": seed, "max_iter": iterations}
+        tsne = TSNE(dimensions, perplexity=perplexity, **how)
         points = tsne.fit_transform(points).astype(float)
     return pd.DataFrame(points, columns=names)
 

@@ -128,11 +128,18 @@ def write(run: str) -> Path:
         findings=_once({job.name: sentences(job) for job in compared + speaking}),
         steps=steps,
         links={name: page.relative_to(folder).as_posix() for name, page in pages.items()},
+        explorers=[path for path in _explorers(results, folder) if path.is_file()],
+        folder=folder,
         origins=pd.DataFrame([row for jobs in steps.values() if (row := _provenance(jobs))]),
         environment=_distinct(read_json(p / "environment.json") for p in done),
     )
     project.write(folder / "index.html", page)
     return folder / "index.html"
+
+
+def _explorers(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Return where the pages to explore the galaxies may be: of `galaxymorph explore`, of jobs."""
+    return [folder / "explorer.html", *(job.path / "explorer.html" for job in results)]
 
 
 def notebook(result: Result) -> Path | None:
