@@ -77,7 +77,7 @@ def explore(
     if len(shown) < len(ids):
         notes.append(f"{len(shown):,} of {len(ids):,} galaxies have a picture, drawn at random.")
     title = listing((path.name or path for path in images), 3)
-    project.write(out, explorer.page(explored, title=title, notes=notes))
+    project.write(out, explorer.page(explored, title=title, notes=notes, model=model))
     say(str(out))
     return remarks
 

@@ -101,7 +101,8 @@ def of_run(
         rows = np.sort(np.argsort(-opinions.to_numpy(), kind="stable")[:n_maps])
         explored.mapped = rows
         explored.maps = activation_maps(learner, header, sample.images[torch.from_numpy(rows)])
-    return explorer.page(explored, title=title, notes=_notes(explored, predicted, models))
+    notes, first = _notes(explored, predicted, models), next(iter(models.values()))
+    return explorer.page(explored, title=title, notes=notes, model=first)
 
 
 def _notes(explored: Explored, predicted: ByGalaxy, models: Mapping[str, Path]) -> list[str]:

@@ -20,7 +20,9 @@ from jinja2 import Environment, FileSystemLoader
 from numpy import ndarray
 
 from galaxymorph import galaxy_zoo_tree
+from galaxymorph.apply import page_model
 from galaxymorph.apply.packing import MANY, Blobs
+from galaxymorph.learning import model_files
 from galaxymorph.text import listing
 
 ASSETS = Path(__file__).with_name("assets")
@@ -55,8 +57,13 @@ class Explored:
     concepts: Mapping[str, str] = field(default_factory=dict)  # name of a slider: column
 
 
-def page(explored: Explored, *, title: str, notes: Sequence[str] = ()) -> str:
+def page(
+    explored: Explored, *, title: str, notes: Sequence[str] = (), model: Path | None = None
+) -> str:
     """Return the HTML of the page; `notes` are sentences on what is shown.
+
+    With a `model`, whose features those of `explored` are, the page classifies images that are
+    dropped on it, if a page can compute that model (`page_model.refusal`).
 
     Up to 10,000 thumbnails of 64 px are kept, or of 128 px of up to 2,500 galaxies. Neighbours are
     found by the cosine of the features in their 64 leading directions (of the uncentred features,
@@ -66,9 +73,15 @@ def page(explored: Explored, *, title: str, notes: Sequence[str] = ()) -> str:
     galaxy."""
     _check(explored)
     blobs = Blobs()
-    data = {"title": title, "n": len(explored.ids), "notes": list(notes)}
+    data: dict[str, Any] = {"title": title, "n": len(explored.ids), "notes": list(notes)}
     data |= _described(explored, blobs)
     script, style = inlined(MODULES), _read("look.css") + _read("explorer.css")
+    why = page_model.refusal(model_files.load(model)[1]) if model else "no model"
+    if model and why:
+        data["notes"].append(f"Images dropped on the page are not classified by this model: {why}.")
+    elif model:
+        data["classifier"] = page_model.export(model)
+        script = f"{page_model.script('classify.js', 'network')}\n{script}"
     loader = Environment(loader=FileSystemLoader(ASSETS), autoescape=True)
     loader.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     template = loader.get_template("explorer.html")

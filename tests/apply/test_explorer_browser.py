@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from galaxymorph import galaxy_zoo_tree
+from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.apply import explorer
+from galaxymorph.apply.explore import explore
 from galaxymorph.apply.explored import judged, with_votes
 from galaxymorph.apply.explorer import Explored
+from galaxymorph.apply.predict import predict
+from galaxymorph.data.mock.survey import mock_survey
 from tests.browser import opened
 
 CLASSES = ("round", "spiral", "edge-on")
@@ -258,7 +261,8 @@ def test_downloads(fresh, drawn, tmp_path):
         with fresh.expect_download() as download:
             fresh.click(button)
         download.value.save_as(tmp_path / name)
-    rows = list(csv.DictReader((tmp_path / "ids.csv").open(encoding="utf-8")))
+    lines = (tmp_path / "ids.csv").read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(lines))
     truth = drawn.columns["galaxy"]["class"]
     assert [row["id"] for row in rows] == np.array(drawn.ids)[truth == "spiral"].tolist()
     assert {row["class"] for row in rows} == {"spiral"}
@@ -282,6 +286,9 @@ def test_a_dropped_image_goes_through_the_hook(fresh, drawn):
         "probabilities": [0.1, 0.7, 0.2],
         "features": drawn.features[7].tolist(),
         "unlike": 1.4,
+        "set": None,
+        "remarks": ["a remark"],
+        "cutout": {"width": 2, "height": 2, "data": [*range(12)]},
     }
     fresh.evaluate(
         "async (answer) => { galaxymorph.classify = async () => answer;"
@@ -290,9 +297,36 @@ def test_a_dropped_image_goes_through_the_hook(fresh, drawn):
         answer,
     )
     text = fresh.locator("#galaxy").inner_text()
-    assert "0.700" in text and "Unlike the galaxies" in text
+    assert "0.700" in text and "Unlike the galaxies" in text and "a remark" in text
     assert fresh.locator("#galaxy .near button").first.get_attribute("aria-label") == "g007"
     fresh.evaluate("galaxymorph.classify = null")
+
+
+def test_an_image_of_ones_own_is_classified_as_by_predict_and_placed(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for row, pixels in enumerate(mock_survey(30, seed=8).images):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"g{row:02}.png")
+    explore(project.BUNDLED, [folder], tmp_path / "page.html", say=len)
+    predict(project.BUNDLED, [folder], tmp_path / "predicted.csv", say=len)
+    table = pd.read_csv(tmp_path / "predicted.csv").set_index("id")
+    (tmp_path / "notes.txt").write_text("no image")
+    with opened(tmp_path / "page.html") as shown:
+        page = shown.page
+        page.wait_for_selector("html[data-ready]")
+        page.set_input_files("#file", str(folder / "g07.png"))
+        page.wait_for_selector("#galaxy canvas")
+        near = page.locator("#galaxy .near button").first
+        assert near.get_attribute("aria-label") == "g07"
+        assert float(near.locator("small").inner_text()) > 0.999
+        terms = page.locator("#galaxy dt").all_inner_texts()
+        values = map(float, page.locator("#galaxy dd").all_inner_texts())
+        for name, p in zip(terms, values, strict=True):
+            assert p == pytest.approx(table.loc["g07", f"p_{name}"], abs=1.5e-3)
+        page.set_input_files("#file", str(tmp_path / "notes.txt"))
+        page.wait_for_selector("#galaxy [role=alert]")
+        assert "not a PNG, JPEG" in page.locator("#galaxy [role=alert]").inner_text()
+        assert shown.outside() == shown.errors == []
 
 
 @pytest.mark.parametrize("width", [1440, 390])

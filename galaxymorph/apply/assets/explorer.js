@@ -393,36 +393,54 @@ function drawHelp() {
       + "On the map, arrows move, + and − zoom, Enter opens the galaxy in the centre. All filters combine, and the address keeps them: send it with this file, and others see the same. Nothing is sent anywhere."), element("table", {}, element("tbody", {}, ...rows)));
 }
 
-// ---- an image dropped on the page: `window.galaxymorph.classify` says what it shows
+// ---- an image of one's own: `window.galaxymorph.classify` (classify.js) says what it shows
 
 async function dropped(file) {
-  const { classify } = window.galaxymorph, image = await createImageBitmap(file), found = await classify(image);
+  const title = element("h2", {}, file.name ?? "The image");
+  let found;
+  try {
+    found = await window.galaxymorph.classify(file);
+  } catch (error) {
+    part("galaxy").replaceChildren(title, element("p", { className: "warning", role: "alert" }, `Not classified: ${error.message}.`));
+    return;
+  }
   const near = store.vectors ? nearest(store.vectors, store.dimensions, turnedTo(store.axes, store.dimensions, found.features), 12) : [];
   const points = store.places.get(projection()), weight = near.slice(0, 5).reduce((sum, each) => sum + Math.max(each.cosine, 1e-6), 0);
   map.dropped = near.length ? [0, 1].map((k) => near.slice(0, 5).reduce((sum, { row, cosine }) => sum + points[2 * row + k] * Math.max(cosine, 1e-6), 0) / weight) : null;
   map.marked = near.map((each) => each.row);
   map.draw();
   const shares = [...found.probabilities].map((p, c) => [found.classes[c], p]).sort((a, b) => b[1] - a[1]);
-  const canvas = element("canvas", { width: 256, height: 256, role: "img", "aria-label": "The image" });
-  const side = Math.min(image.width, image.height);
-  canvas.getContext("2d").drawImage(image, (image.width - side) / 2, (image.height - side) / 2, side, side, 0, 0, 256, 256);
-  part("galaxy").replaceChildren(element("h2", {}, file.name ?? "The image"), element("div", { className: "large" }, canvas),
+  const sure = found.set?.length > 1 ? `It may be ${found.set.join(" or ")}.` : "";
+  part("galaxy").replaceChildren(title, element("div", { className: "large" }, pictureOf(found.cutout)),
     ...(found.unlike > 1 ? [element("p", { className: "warning" }, `Unlike the galaxies of the model's training (${found.unlike.toFixed(1)}; they are below 1): its answer means little.`)] : []),
+    ...[...found.remarks, sure].filter(Boolean).map((text) => element("p", { className: "faint" }, text)),
     element("dl", {}, ...shares.map(([name, p]) => element("div", {}, element("dt", {}, name), element("dd", {}, p.toFixed(3))))), element("h3", {}, "Nearest galaxies"),
     element("div", { className: "near" }, ...near.map((each) => element("button", { type: "button", className: "quiet", "aria-label": store.ids[each.row], onclick: () => open(each.row) }, store.thumb(each.row, 64), element("small", {}, each.cosine.toFixed(3))))));
 }
 
+function pictureOf({ width, height, data: bytes }) { // what the network saw, of three bands
+  const canvas = element("canvas", { width, height, role: "img", "aria-label": "The image, as the network sees it" });
+  const pixels = new ImageData(width, height);
+  for (let at = 0; at < width * height; at++) pixels.data.set([bytes[3 * at], bytes[3 * at + 1], bytes[3 * at + 2], 255], 4 * at);
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  canvas.style.width = "256px";
+  return canvas;
+}
+
 function listenToDrops() {
-  const files = (event) => [...(event.dataTransfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+  const take = (files) => window.galaxymorph.classify && files?.length && dropped(files[0]);
+  part("own").hidden = !window.galaxymorph.classify;
+  part("own").onclick = () => part("file").click();
+  part("file").onchange = ({ target }) => {
+    take(target.files);
+    target.value = ""; // the same file may be chosen again
+  };
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {
     event.preventDefault();
-    if (window.galaxymorph.classify && files(event).length) dropped(files(event)[0]);
+    take(event.dataTransfer?.files);
   });
-  addEventListener("paste", (event) => {
-    const [file] = [...(event.clipboardData?.files ?? [])];
-    if (window.galaxymorph.classify && file) dropped(file);
-  });
+  addEventListener("paste", (event) => take(event.clipboardData?.files));
 }
 
 // ---- start
@@ -444,6 +462,7 @@ async function start() {
   part("sliders-part").hidden = !Object.keys(data.concepts).length;
   drawHelp();
   listen();
+  if (data.classifier) window.galaxymorph.classify = network.classifier(data.classifier); // `network`: of classify.js
   listenToDrops();
   await fromAddress();
   await Promise.all([pictures, readSlow()]);
