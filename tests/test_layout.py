@@ -33,7 +33,7 @@ WINGS = {
 MOST_OF_MODULE, MOST_OF_WING = 400, 2_800  # lines
 ABOVE = {"data": 4_260, "evaluation": 3_400, "run": 4_110, "diagnostics": 2_910}  # may only fall
 # Of the library: 16,800 for the house, most of the rest checks what is read and written.
-MOST = 24_000
+MOST = 24_700
 
 
 def wing(module: str) -> str:
