@@ -7,8 +7,9 @@ All times are in seconds of wall clock. The time of a job is that of `done.json`
 until its files are moved. The time of a cell is that in the executed notebook. The training time is
 that of the cells that call a `fit`, or a linear probe: it includes validation, health checks and
 the model file, which `seconds` in `history.csv` omits. The prediction time is that of the cells
-that apply a model and draw nothing. The start is what no cell accounts for: process, kernel, and
-moving the files. The rest is the ceremony: figures, tables, statistics, costs."""
+that apply a model, or measure galaxies for one, and draw nothing. The start is what no cell
+accounts for: process, kernel, and moving the files. The rest is the ceremony: figures, tables,
+statistics, costs, checks. Three numbers stand at the end."""
 
 import argparse
 import json
@@ -18,7 +19,10 @@ from pathlib import Path
 import pandas as pd
 
 TRAINING = re.compile(r"\b(fit|linear_probe)\(")
-PREDICTION = re.compile(r"\b(predict|predict_proba|embed|maps|turned|map_scores\.\w+)\(")
+PREDICTION = re.compile(
+    r"\b(predict|predict_proba|embed|maps|several|turned|oddity|importances|measure_sets\.measure"
+    r"|map_scores\.(compare|randomisation))\("
+)
 DRAWING = re.compile(r"\bfolder\.figure\(")
 PARTS = ["training", "prediction", "start", "rest"]
 
@@ -29,6 +33,19 @@ def kind(source: str) -> str:
         return "training"
     applied = PREDICTION.search(source) and not DRAWING.search(source)
     return "prediction" if applied else "rest"
+
+
+def three(jobs: pd.DataFrame) -> list[str]:
+    """Say what is watched, from a row for each job with the seconds of `PARTS`."""
+    total = jobs[["seconds", *PARTS]].sum()
+    trained = total.training / total.seconds
+    applied = (total.training + total.prediction) / total.seconds
+    beside = (total.seconds - total.training - total.prediction) / len(jobs)
+    return [
+        f"beside training and prediction, start included: {beside:.2f} s in the mean of all jobs",
+        f"share of training: {trained:.0%}",
+        f"share of training and prediction: {applied:.0%}",
+    ]
 
 
 def cells(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -83,14 +100,13 @@ def main() -> None:
     for part in PARTS:
         share, mean = total[part] / total.seconds, total[part] / len(jobs)
         print(f"{part:>12}{total[part]:8.0f} s{share:8.0%}{mean:8.2f} s in the mean of all jobs")
-    beside = (total.start + total["rest"]) / len(jobs)
-    print(f"beside training and prediction: {beside:.2f} s in the mean, start included")
     rest = code[code.part == "rest"].assign(
         cell=[said(s) for s in code.source[code.part == "rest"]]
     )
     by_cell = rest.groupby(["step", "cell"]).seconds.agg(["sum", "count", "mean"])
     print(f"\nthe rest by step and cell, the {options.top} largest of {len(by_cell)}")
     print(by_cell.sort_values("sum", ascending=False).head(options.top).round(2).to_string())
+    print("", *three(jobs), sep="\n")
 
 
 if __name__ == "__main__":

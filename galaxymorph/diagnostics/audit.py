@@ -224,6 +224,6 @@ def trained(
             of_model = found[f"{result.name}, model"] = model(header, sample)
             if "classes" in header:
                 predict = functools.partial(train.predict, learner)
-                few = sample.part("test").images[:6]
+                few = sample.part("test").images[:4]
                 of_model += batch_independent(predict, few, network=learner)
     return found

@@ -24,11 +24,14 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 from torch.nn import functional
 
 from galaxymorph import pixels
 from galaxymorph.diagnostics.perturbed import REFERENCE, Output, outputs
 from galaxymorph.evaluation import intervals, phrases
+from galaxymorph.learning import train
+from galaxymorph.learning.protocols import Predictor
 from galaxymorph.pixels import Pixels
 from galaxymorph.text import unknown
 
@@ -97,6 +100,25 @@ def turned(
 
     asked = averaged if average_orientations else predict
     return outputs(asked, images, perturbations(turns, averaged=average_orientations))
+
+
+def features_and_predictions(learner: nn.Module) -> Predict:
+    """Return a function that gives the features of a learner's encoder and then its predictions.
+
+    Both are columns of the output; a learner without `predict` gives features only. Each image
+    passes through the encoder once."""
+    encoder: Any = learner.encoder
+
+    def asked(images: Pixels) -> Output:
+        if not isinstance(learner, Predictor):
+            return train.embed(encoder, images)
+        kept: list[Output] = []
+        note = encoder.register_forward_hook(lambda _, __, found: kept.append(found.float().cpu()))
+        with note:
+            predicted = train.predict(learner, images)
+        return torch.cat([torch.cat(kept), predicted], 1)
+
+    return asked
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -60,17 +60,18 @@ def calibration_error(
             error of about this size is indistinguishable from perfect calibration.
         n: number of galaxies."""
     part = predictions.labelled()
-    which, n = equal_bins(part.confidence, bins), len(part.ids)
+    confidence, n = part.confidence, len(part.ids)
+    which = equal_bins(confidence, bins)
     inside = which[:, None] == np.arange(which.max() + 1)
 
     def error(right: Any) -> float:
-        return float(abs(np.bincount(which, weights=right - part.confidence)).sum() / n)
+        return float(abs(np.bincount(which, weights=right - confidence)).sum() / n)
 
     found, rng = error(part.right), np.random.default_rng(seed)
-    excess = np.where(inside, (part.right - part.confidence)[:, None], 0.0)
+    excess = np.where(inside, (part.right - confidence)[:, None], 0.0)
     drawn = abs(bootstrap_means(excess, n_bootstrap=n_bootstrap, seed=seed)).sum(1)
     low, high = np.maximum(2 * found - percentiles(drawn)[::-1], 0.0)
-    chance = [error(rng.random(n) < part.confidence) for _ in range(n_bootstrap)] or [math.nan]
+    chance = [error(rng.random(n) < confidence) for _ in range(n_bootstrap)] or [math.nan]
     found = {"error": found, "low": float(low), "high": float(high)}
     return found | {"by_chance": float(np.mean(chance)), "n": float(n)}
 

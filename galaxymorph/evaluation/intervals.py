@@ -46,7 +46,7 @@ LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
 FEWEST = 6  # galaxies; the range of fewer values contains their median in less than 95 % of cases
 LEAST = 12  # test galaxies for a verdict; half of fewer are too few to be significant (McNemar)
 FOLDS = 5  # disjoint test sets from which intervals cover, however much training varies
-BLOCK = 2**22  # bootstrap weights in memory at once
+BLOCK = 2**17  # bootstrap weights at once: as many as a processor's cache holds
 HALVES = ((0.0, 1.0), (1.0, 1.0))  # add one right and one wrong galaxy: variance is never 0
 
 Values = Float[ndarray, " galaxy"]
@@ -175,12 +175,9 @@ def draws(
     step = max(1, BLOCK // max(n, 1))
     for start in range(0, n_bootstrap, step):
         rows = min(step, n_bootstrap - start)
-        drawn = first + (rng.random((rows, n)) * size).astype(np.int64)
+        drawn = order[first + (rng.random((rows, n)) * size).astype(np.int64)]
         drawn += np.arange(rows)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
-        restored = np.empty_like(weights)
-        restored[:, order] = weights
-        yield restored
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
 
 
 def tail(n: int | float) -> float:

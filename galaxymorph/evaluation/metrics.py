@@ -199,11 +199,13 @@ def _auc(
     weights: Weights, positive: Bool[ndarray, " galaxy"], score: Numbers
 ) -> Float[ndarray, " draw"]:
     """Return the weighted fraction of correctly ordered (positive, negative) pairs; ties: 1/2."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])  # of groups with equal scores
-    up, down = (
-        np.add.reduceat(np.where(which[order], weights[:, order], 0), starts, axis=1)
-        for which in (positive, ~positive)
+    negative = np.flatnonzero(~positive)
+    negative = negative[np.argsort(score[negative], kind="stable")]
+    up, down = weights[:, positive], weights[:, negative]
+    below = np.zeros((len(weights), len(negative) + 1))  # weight of the k lowest negatives
+    np.cumsum(down, axis=1, out=below[:, 1:])
+    lower, not_higher = (
+        below[:, np.searchsorted(score[negative], score[positive], side=side)]
+        for side in ("left", "right")
     )
-    below = np.cumsum(down, axis=1) - down / 2
-    return (up * below).sum(1) / (up.sum(1) * down.sum(1))
+    return (up * (lower + not_higher)).sum(1) / (2 * up.sum(1) * down.sum(1))

@@ -83,6 +83,21 @@ class State:
             if not name.endswith(("running_mean", "running_var")):
                 old.copy_(new)
 
+    def end_epoch(
+        self,
+        row: dict[str, Any],
+        keep: Callable[[nn.Module], object] | None,
+        checkpoint: Path | None,
+    ) -> None:
+        """Add the row of an epoch; if it is the best so far, `keep` its weights; save."""
+        self.rows.append(row)
+        if row["best"]:
+            self.best = copy.deepcopy(self.judged.state_dict())
+            if keep:
+                keep(self.judged)
+        if checkpoint is not None:
+            self.save(checkpoint)
+
     def _parts(self) -> dict[str, Any]:
         names = ("learner", "optimiser", "schedule", "averaged")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -5,7 +5,6 @@ a dict of batch means that includes "loss"; `predict(images)` and `stages()` are
 are uint8 outside a learner and float in [0, 1] inside; features, for learners that take them, are
 float in both. Targets are a tensor, or a tuple of tensors with the labels first."""
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -127,24 +126,12 @@ def fit(
         "weight_decay": weight_decay, "warmup": warmup, "average": average, "balanced": balanced,
         "monitor": monitor, "patience": patience, "precision": precision, "seed": seed,
     }  # fmt: skip
-    n, n_val = len(train[0]), len(val[0])
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience={patience}: expected 1 or more, or None to train all epochs")
-    if n < 2 or n_val == 0:
-        raise ValueError(f"{n} galaxies to train and {n_val} to validate; at least 2 and 1 needed")
+    n, where = len(train[0]), device()
+    _check(n, len(val[0]), patience)
     epochs, passes = epochs_and_passes(n, **length)
-    where = device()
     torch.manual_seed(seed)  # dropout and views
     learner.to(where).to(memory_format=torch.channels_last)
-    tensors = train[0], *_tuple(train[1]), val[0], *_tuple(val[1])
-    settings |= {
-        "galaxies": n,
-        "data": digest(each[:: max(1, len(each) // 1000)] for each in tensors),
-        "learner": fingerprint(learner, views),
-    }
-    steps = optimiser(learner, optimizer, learning_rate, weight_decay, layer_decay)
-    schedule = warmup_and_cosine(steps, steps=n_steps(n, **length), warmup=warmup)
-    state = State(learner, steps, schedule, average=average, seed=seed, settings=settings)
+    state = _start(learner, train, val, views, n_steps(n, **length), settings)
     if checkpoint is not None:
         state.resume(checkpoint, keep)
     if where.type == "cuda" and train[0].nbytes < 0.5 * torch.cuda.mem_get_info()[0]:
@@ -163,28 +150,56 @@ def fit(
             row: dict[str, Any] = {"epoch": len(state.rows) + 1, "epochs": epochs}
             row |= {f"train_{name}": value for name, value in measured.items()}
             row |= {f"val_{name}": value for name, value in validated.items()}
-            if not math.isfinite(row["train_loss"] + row["val_loss"]):
-                raise Diverged(
-                    f"in epoch {row['epoch']} the training loss is {row['train_loss']:g}, the "
-                    f"validation loss {row['val_loss']:g}; the weights of epoch {state.best_epoch} "
-                    f"are kept. Try a learning_rate below {learning_rate:g}, a longer warmup, or "
-                    "precision: fp32"
-                )
+            _check_finite(row, state.best_epoch, learning_rate)
             row["learning_rate"] = state.schedule.get_last_lr()[-1]
             row["seconds"], row["images_per_second"] = seconds, passes * n / seconds
             row["best"] = state.improves(validated, monitor)
             row |= watch(row["epoch"], epochs) if watch else {}
-            state.rows.append(row)
-            if row["best"]:
-                state.best = copy.deepcopy(state.judged.state_dict())
-                if keep:
-                    keep(state.judged)
-            if checkpoint is not None:
-                state.save(checkpoint)
+            state.end_epoch(row, keep, checkpoint)
             yield row
     finally:  # also if the caller stops early or training diverges
         learner.load_state_dict(state.best)
         learner.eval()
+
+
+def _check(n: int, n_val: int, patience: int | None) -> None:
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience={patience}: expected 1 or more, or None to train all epochs")
+    if n < 2 or n_val == 0:
+        raise ValueError(f"{n} galaxies to train and {n_val} to validate; at least 2 and 1 needed")
+
+
+def _start(
+    learner: nn.Module,
+    train: Part,
+    val: Part,
+    views: Views | None,
+    n_steps: int,
+    settings: dict[str, Any],
+) -> State:
+    """Make the state of a training before its first epoch; `settings` are arguments of `fit`."""
+    tensors = train[0], *_tuple(train[1]), val[0], *_tuple(val[1])
+    inputs = {
+        "galaxies": len(train[0]),
+        "data": digest(each[:: max(1, len(each) // 1000)] for each in tensors),
+        "learner": fingerprint(learner, views),
+    }
+    chosen = ("optimizer", "learning_rate", "weight_decay", "layer_decay")
+    steps = optimiser(learner, *(settings[name] for name in chosen))
+    schedule = warmup_and_cosine(steps, steps=n_steps, warmup=settings["warmup"])
+    how = {"average": settings["average"], "seed": settings["seed"]}
+    return State(learner, steps, schedule, **how, settings=settings | inputs)
+
+
+def _check_finite(row: Mapping[str, Any], best_epoch: int, learning_rate: float) -> None:
+    """Raise `Diverged` if a loss is not finite."""
+    if not math.isfinite(row["train_loss"] + row["val_loss"]):
+        raise Diverged(
+            f"in epoch {row['epoch']} the training loss is {row['train_loss']:g}, the "
+            f"validation loss {row['val_loss']:g}; the weights of epoch {best_epoch} "
+            f"are kept. Try a learning_rate below {learning_rate:g}, a longer warmup, or "
+            "precision: fp32"
+        )
 
 
 def _epoch(

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from cycler import cycler
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.image import AxesImage, imsave
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -31,6 +32,7 @@ from numpy import ndarray
 from galaxymorph.escape import shortened
 
 WIDTH = 8.0  # figure width, inches
+DPI = 150  # of pictures in files; notebooks show them with 100
 LETTER = 0.075  # inches per character at 10 points (an upper estimate), for layout before drawing
 INK, FAINT, PALE = "#222222", "#767676", "#dddddd"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
@@ -83,8 +85,46 @@ class Picture(Figure):
 
     def _repr_png_(self) -> tuple[bytes, dict[str, float]]:
         file = io.BytesIO()
-        self.savefig(file, format="png", dpi=150)
+        self.savefig(file, format="png", dpi=DPI)
         return file.getvalue(), {"width": self.get_figwidth() * 100}
+
+
+def png(figure: Figure, caption: str | None = None) -> bytes:
+    """Return a figure as a PNG picture, cropped to what it shows, with its caption as metadata.
+
+    The layout keeps all but the figure's own texts inside: then it is drawn only once, while
+    `savefig` would draw it once more to find out where things are."""
+    file, about = io.BytesIO(), {"Description": caption} if caption else {}
+    how: Any = {"format": "png", "metadata": about}
+    how["pil_kwargs"] = {"compress_level": 1}  # 10 % larger, 4 times as fast
+    drawn = _drawn(figure) if isinstance(figure, Picture) and not figure.texts else None
+    if drawn is None:
+        figure.savefig(file, dpi=DPI, bbox_inches="tight", **how)
+    else:
+        imsave(file, drawn, dpi=DPI, **how)
+    return file.getvalue()
+
+
+def _drawn(figure: Figure) -> UInt8[ndarray, "row column 4"] | None:
+    """Return the pixels of a figure with a margin of 0.1 inches, or None if it may be cut off."""
+    dpi, canvas = figure.dpi, figure.canvas
+    figure.set_dpi(DPI)
+    try:
+        (agg := FigureCanvasAgg(figure)).draw()
+    finally:
+        figure.set_canvas(canvas)
+        figure.set_dpi(dpi)
+    pixels = np.asarray(agg.buffer_rgba())
+    inked = (pixels != pixels[0, 0]).any(2)
+    rows, columns = (np.flatnonzero(inked.any(axis)) for axis in (1, 0))
+    if not len(rows) or inked[[0, -1]].any() or inked[:, [0, -1]].any():
+        return None
+    shown = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    edge = DPI // 10
+    framed = np.empty((shown.shape[0] + 2 * edge, shown.shape[1] + 2 * edge, 4), np.uint8)
+    framed[:] = pixels[0, 0]
+    framed[edge:-edge, edge:-edge] = shown
+    return framed
 
 
 # ---- panels

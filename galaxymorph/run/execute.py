@@ -17,6 +17,7 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
@@ -53,9 +54,11 @@ with without("rfc3987_syntax"):
     from jupyter_client.provisioning.local_provisioner import LocalProvisioner
     from nbclient.exceptions import DeadKernelError
     from nbformat import NotebookNode
+    from papermill.engines import NBClientEngine, papermill_engines
 
 from galaxymorph import project  # noqa: E402
 
+SAVED = 1.0  # seconds between two versions of an unfinished notebook
 PROVISIONER = EntryPoint("forked", f"{__name__}:Provisioner", "jupyter_client.kernel_provisioners")
 PYTHON = {"display_name": "Python 3", "language": "python"}
 
@@ -133,6 +136,31 @@ class Provisioner(LocalProvisioner):
         return self.connection_info
 
 
+class Engine(NBClientEngine):
+    """Papermill's engine, which saves the notebook before and after each cell, but less often.
+
+    A version with figures takes tens of milliseconds; all of them took longer than many a job."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        save, saved = nb_man.save, time.monotonic()
+
+        def seldom(**given: Any) -> None:
+            nonlocal saved
+            if time.monotonic() - saved >= SAVED:
+                save(**given)
+                saved = time.monotonic()
+
+        nb_man.save = seldom
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **options)
+        finally:
+            nb_man.save = save  # for the last version, which is always written
+
+
+papermill_engines.register("seldom", Engine)
+
+
 def watch(stop: Connection) -> None:
     """Wait until the runner closes the pipe, or ends; then kill kernel and process."""
     with suppress(EOFError, OSError):
@@ -152,7 +180,9 @@ def is_code(cell: NotebookNode) -> bool:
 
 
 def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], said: Path) -> None:
-    """Run a notebook from top to bottom, saving it with its outputs after every cell."""
+    """Run a notebook from top to bottom, saving it with its outputs at its end and before.
+
+    Unless a cell ended less than `SAVED` seconds after another one, they are saved at its end."""
     notebook.metadata.kernelspec = {"name": "python3", **PYTHON}
     cells = sum(is_code(cell) for cell in notebook.cells)
     started = itertools.count(1)
@@ -165,6 +195,7 @@ def execute(notebook: NotebookNode, output: Path, parameters: dict[str, Any], sa
         notebook,
         str(output).replace("{", "{{").replace("}", "}}"),  # papermill substitutes parameters
         parameters,
+        engine_name="seldom",
         kernel_name="python3",
         language="python",
         kernel_manager_class=Kernel,

@@ -17,7 +17,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -102,6 +102,10 @@ class Executor(ABC):
     def submit(self, job: Job, folder: Path, environment: Variables = NONE) -> Handle:
         """Start a job in its folder, with additional environment variables."""
 
+    def wait(self, seconds: float) -> None:
+        """Wait for some seconds, or less if a job ends."""
+        time.sleep(seconds)
+
 
 class Local(Executor):
     """Processes on this machine, up to `jobs` at a time, that share its cores and GPUs.
@@ -128,6 +132,10 @@ class Local(Executor):
         fork = self.fork and warm.ready(machine)
         self.slots[slot] = handle = Process(job, folder, environment, machine=machine, fork=fork)
         return handle
+
+    def wait(self, seconds: float) -> None:
+        jobs = (job for job in self.slots if isinstance(job, Process) and job.poll() is None)
+        connection.wait([job.process.sentinel for job in jobs], seconds)
 
 
 class Process(Handle):

@@ -1,6 +1,5 @@
 """Execute the jobs of a plan whose inputs have changed (`done`), several at a time if wanted."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import TextIOBase
@@ -54,44 +53,73 @@ def run(
     chosen, place = select(plan, only), project.run_folder(plan.run)
     outcome, screen = Outcome(), Screen(out)
     executor = executor or Local()
-    waiting, active = list(chosen), dict[Handle, dict[str, str]]()
     with project.locked(place):
         _write_plan(plan, place, chosen)
         screen.say(f"run {plan.run}: {len(chosen)} job{'s' * (len(chosen) != 1)} in {place}")
         _announce(plan, place, chosen, screen)
         forecast = Forecast(chosen, place)
+        running = _Running(plan, force, executor, outcome, screen, forecast, list(chosen))
         try:
-            while waiting or active:
-                for handle in [each for each in active if each.poll() is not None]:
-                    _settle(handle, active.pop(handle), plan.run, outcome, screen)
-                    whole = handle.job.name in outcome.done
-                    forecast.count(handle.job, handle.seconds if whole else None)
-                for job in list(waiting):
-                    pending = {each.name for each in waiting} | {each.job.name for each in active}
-                    if pending & {*job.reads, *job.needs}:
-                        continue
-                    if not executor.free:
-                        break
-                    waiting.remove(job)
-                    if not _is_due(plan, job, force=force, outcome=outcome, screen=screen):
-                        forecast.count(job)
-                        continue
-                    step = Step(plan.run, job.name)
-                    done.prepare(step)
-                    prints = done.fingerprints(plan, job)  # now: inputs may change meanwhile
-                    name = {JOB_NAME: f"{plan.run}/{job.name}"}
-                    active[executor.submit(job, step.unfinished.path, name)] = prints
-                running = [(each.job, each.seconds) for each in active]
-                screen.live(
-                    {each.job.name: (each.progress(), each.seconds) for each in active},
-                    forecast.line(waiting, running, at_once=executor.jobs),
-                )
-                time.sleep(0.2)
+            while running.waiting or running.active:
+                running.settle()
+                running.start()
+                running.show()
+                executor.wait(0.2)
         finally:
             with ignoring_signals():
-                for handle in active:
+                for handle in running.active:
                     handle.stop()
     return outcome
+
+
+@dataclass
+class _Running:
+    """The jobs of a run that wait, and those that are executed with the hashes of their inputs."""
+
+    plan: Plan
+    force: bool
+    executor: Executor
+    outcome: Outcome
+    screen: Screen
+    forecast: Forecast
+    waiting: list[Job]
+    active: dict[Handle, dict[str, str]] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Handle the end of jobs that have ended."""
+        for handle in [each for each in self.active if each.poll() is not None]:
+            _settle(handle, self.active.pop(handle), self.plan.run, self.outcome, self.screen)
+            whole = handle.job.name in self.outcome.done
+            self.forecast.count(handle.job, handle.seconds if whole else None)
+
+    def start(self) -> None:
+        """Submit the jobs that are due and wait for no other, as long as the executor is free."""
+        for job in list(self.waiting):
+            pending = {each.name for each in self.waiting} | {each.job.name for each in self.active}
+            if pending & {*job.reads, *job.needs}:
+                continue
+            if not self.executor.free:
+                break
+            self.waiting.remove(job)
+            due = _is_due(
+                self.plan, job, force=self.force, outcome=self.outcome, screen=self.screen
+            )
+            if not due:
+                self.forecast.count(job)
+                continue
+            step = Step(self.plan.run, job.name)
+            done.prepare(step)
+            prints = done.fingerprints(self.plan, job)  # now: inputs may change meanwhile
+            name = {JOB_NAME: f"{self.plan.run}/{job.name}"}
+            self.active[self.executor.submit(job, step.unfinished.path, name)] = prints
+
+    def show(self) -> None:
+        """Show the progress of running jobs, and how long the rest will take."""
+        now = [(each.job, each.seconds) for each in self.active]
+        self.screen.live(
+            {each.job.name: (each.progress(), each.seconds) for each in self.active},
+            self.forecast.line(self.waiting, now, at_once=self.executor.jobs),
+        )
 
 
 def select(plan: Plan, only: Sequence[str]) -> list[Job]:

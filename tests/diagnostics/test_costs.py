@@ -152,3 +152,31 @@ def test_all_of_a_network_and_of_what_is_none():
     assert found["flops"] == costs.flops(model, images(1)) and found["images_per_second"] > 0
     forest = costs.of(None, images(3), predict=len)
     assert list(forest) == ["images_per_second", "peak_memory_mib", "peak_memory_of"]
+
+
+def test_an_architecture_is_measured_once(tmp_path):
+    torch.manual_seed(0)
+    one, same = network(), network()
+    other = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
+    asked = []
+
+    def measured(model, n=3):
+        def predict(given):
+            asked.append(model)
+            return model(given / 255)
+
+        found = costs.of(model, images(n), predict=predict, known=tmp_path)
+        return {name: found[name] for name in ("parameters", "flops", "images_per_second")}
+
+    first = measured(one)
+    assert asked and first["flops"] == costs.flops(one, images(1))
+    asked.clear()
+    assert measured(same) == first and not asked
+    assert measured(other)["flops"] == 2 * 3 * 64 * 5 and asked
+    asked.clear()
+    measured(one, n=4)  # a speed is of batches of that size
+    assert asked
+    for file in tmp_path.iterdir():
+        file.write_text('{"flops": ')
+    asked.clear()
+    assert measured(same)["flops"] == first["flops"] and asked  # damaged: measured again

@@ -13,7 +13,7 @@ from torch import nn
 from galaxymorph.diagnostics import perturbed, rotation
 from galaxymorph.diagnostics.rotation import ANGLES, SETTINGS
 from galaxymorph.evaluation.intervals import wilson
-from galaxymorph.learning import train
+from galaxymorph.learning import classifier, encoders, train
 
 
 class Pooled(nn.Module):
@@ -357,3 +357,18 @@ def test_methods_are_called_after_their_steps():
         rotation.methods([models[0], models[0].replace("seed=0", "seed=1")])
     with pytest.raises(ValueError, match="models: none given"):
         rotation.methods([])
+
+
+def test_features_and_predictions_of_one_pass_are_those_of_two():
+    torch.manual_seed(0)
+    learner = classifier.Classifier(encoders.encoder(name="cnn", image_size=32), classes=3).eval()
+    shown, passes = noise(), []
+    note = learner.encoder.register_forward_hook(lambda *given: passes.append(len(given[1][0])))
+    with note:
+        found = rotation.features_and_predictions(learner)(shown)
+    assert passes == [len(shown)]
+    n = learner.encoder.num_features
+    assert torch.equal(found[:, :n], train.embed(learner.encoder, shown))
+    assert torch.equal(found[:, n:], train.predict(learner, shown))
+    alone = nn.ModuleDict({"encoder": learner.encoder})  # trained without labels
+    assert torch.equal(rotation.features_and_predictions(alone)(shown), found[:, :n])

@@ -1,9 +1,12 @@
 """The look that figures share, and what their tests share: that nothing is cut off or overlaps."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
+from PIL import Image
 
 from galaxymorph.plots import style
 
@@ -105,3 +108,29 @@ def test_the_colour_blind_distinguish_colours(vision):
     seen = lab([to_rgb(c) for c in style.COLOURS], VISION[vision])
     distance = np.linalg.norm(seen[:, None] - seen[None], axis=2)[np.triu_indices(len(seen), 1)]
     assert distance.min() > 8, distance.min()  # 2.3 is just noticeable
+
+
+def picture(png):
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB")), image.info
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_png_shows_all_that_matplotlib_would(outside):
+    figure, ax = style.panel(height=3.0)
+    ax.plot([0, 1], [0, 1])
+    ax.set(xlabel="epoch", aspect="equal")  # with much white on both sides
+    if outside:
+        figure.text(-0.02, 0.5, "cut off by the edge of the figure")
+    expected = io.BytesIO()
+    figure.savefig(expected, format="png", dpi=style.DPI, bbox_inches="tight")
+    before = figure.dpi, figure.canvas
+    shown, about = picture(style.png(figure, "a diagonal"))
+    assert (figure.dpi, figure.canvas) == before
+    wanted, _ = picture(expected.getvalue())
+    assert about["Description"] == "a diagonal" and about["dpi"] == pytest.approx((150, 150), 1e-3)
+    assert np.allclose(shown.shape, wanted.shape, atol=12)  # letters have empty space around them
+    dark = [(pixels < 128).any(2).sum() for pixels in (shown, wanted)]
+    assert dark[0] == pytest.approx(dark[1], rel=0.02)
+    edges = shown[[0, -1]].min(), shown[:, [0, -1]].min()
+    assert edges == (255, 255)

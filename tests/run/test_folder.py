@@ -583,3 +583,12 @@ def test_titles_are_those_of_the_step_and_of_its_rows(project):
     assert titles["cae zoom=0.1"] == "autoencoder zoom=0.1"
     assert titles["cae dnn zoom=0.1"] == "network on autoencoder zoom=0.1"
     assert titles["cae dnn zoom=0.2"] == "cae dnn zoom=0.2"  # not there yet, so without a title
+
+
+def test_the_first_job_of_a_step_is_that_of_the_plan(project):
+    assert Step("toy", "cnn").first  # no plan
+    jobs = ("data", "cnn/seed=1", "cnn/seed=2", "cnn_small")
+    plan = {name: {"combination": {}, "parameters": {}, "outputs": []} for name in jobs}
+    write(project / "results" / "toy" / "plan.json", json.dumps({"jobs": plan}))
+    first = [name for name in (*jobs, "by_hand") if Step("toy", name).first]
+    assert first == ["data", "cnn/seed=1", "cnn_small", "by_hand"]
