@@ -8,6 +8,9 @@ INSTALL = $(if $(UV),uv pip install --compile-bytecode --python $(BIN)/python,$(
 SPREAD = --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PYTEST = $(BIN)/pytest $(SPREAD) --durations 20
 
+# bytecode is kept, or each process would compile thousands of modules anew: 15 s
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: run test test-fast test-library test-notebooks lint real
 run: .venv/run  ## train, evaluate, compare and render on the mock survey
 	$(BIN)/galaxymorph run --jobs 2

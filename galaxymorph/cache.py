@@ -6,7 +6,9 @@ compared whenever it is used: a damaged entry is made again."""
 import hashlib
 import inspect
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +17,7 @@ import numpy as np
 from galaxymorph import project
 
 CHECKSUMS = "checksums.json"  # of the files of an entry, by name
-PAGE, BLOCK = 4096, 2**23  # bytes
+PAGE, READ, BLOCK = 4096, 2**20, 2**23  # bytes
 
 
 def entry(folder: Path, inputs: object, write: Callable[[Path], None], *, needed: int = 0) -> Path:
@@ -66,16 +68,24 @@ def checksum(file: Path) -> list[int | str]:
     """Return the size of a file and a hash of the sums of the 64-bit words of each 4 kB page.
 
     Notices every flipped bit, and pages that were zeroed, exchanged or shifted, but not words that
-    were exchanged within a page. It reads 4 GB/s, six times as much as SHA-256 of all bytes, since
-    a data set is checked whenever it is loaded."""
-    size, digest = 0, hashlib.sha256()
-    buffer = np.zeros(BLOCK, np.uint8)
-    with file.open("rb", buffering=0) as opened:
-        while count := opened.readinto(buffer.data):
-            size += count
-            buffer[count:] = 0
-            digest.update(buffer.view(np.uint64).reshape(-1, PAGE // 8).sum(1).tobytes())
+    were exchanged within a page. A thread reads 4 GB/s, six times as much as SHA-256 of all bytes,
+    since a data set is checked whenever it is loaded."""
+    digest = hashlib.sha256()
+    with file.open("rb", buffering=0) as opened, ThreadPoolExecutor(2) as threads:
+        number = opened.fileno()
+        size = os.fstat(number).st_size
+        for sums in threads.map(lambda start: _sums(number, start), range(0, size, READ)):
+            digest.update(sums)
+    pages = -(-size // PAGE)
+    digest.update(bytes(8 * (-pages % (BLOCK // PAGE))))  # as if the last block were full
     return [size, digest.hexdigest()]
+
+
+def _sums(number: int, start: int) -> bytes:
+    """Sum the words of each of the pages of an open file that begin at `start`."""
+    words = np.zeros((READ // PAGE, PAGE // 8), np.uint64)
+    count = os.preadv(number, [words.data.cast("B")], start)
+    return words[: -(-count // PAGE)].sum(1).tobytes()
 
 
 def code(*modules: ModuleType) -> str:

@@ -86,7 +86,7 @@ def test_a_checksum_sees_each_flipped_bit(tmp_path_factory, size, data):
 
 
 def test_a_checksum_sees_pages_exchanged_zeroed_shifted_or_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "BLOCK", 4 * cache.PAGE)  # several blocks in a small file
+    monkeypatch.setattr(cache, "READ", 4 * cache.PAGE)  # several reads of a small file
     path = tmp_path / "file"
     pages = np.random.default_rng(0).integers(0, 256, (11, cache.PAGE), np.uint8)
     exchanged, zeroed, shifted = pages[[0, 2, 1, *range(3, 11)]], pages.copy(), np.roll(pages, 3)

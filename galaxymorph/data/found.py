@@ -1,12 +1,14 @@
 """What a source finds on disk: galaxies with functions that read their pixels."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import re
 import unicodedata
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -63,6 +65,19 @@ def join(found: Found, extra: Found, name: str) -> Found:
     note = f"joined: {len(new.ids):,} unlabelled galaxies of {name}; left out: "
     note += f"{len(extra.ids) - len(new.ids):,} of its galaxies, already present"
     return replace(found, **joined, notes=[*found.notes, *extra.notes, note])
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Suspend Python's search for circular garbage, which takes a third of the time of making many
+    small objects that hold no circles."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def split_named(text: str) -> str | None:
@@ -129,7 +144,7 @@ def _sample(file: Path | os.DirEntry[str], size: int) -> str:
     number = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
     try:
         if size <= SMALL:
-            return hashlib.sha1(os.read(number, SMALL)).hexdigest()
+            return f"{zlib.crc32(os.read(number, size)):08x}"
         last = min(2 + size // 2**20, 1025)
         starts = ((size - PIECE) * place // last for place in range(last + 1))
         digest = hashlib.sha1(b"".join([os.pread(number, PIECE, start) for start in starts]))

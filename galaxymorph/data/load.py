@@ -6,7 +6,6 @@ or, for images in files, `Found`, which is then cut out, joined and decoded here
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from inspect import Parameter
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from galaxymorph import galaxy_zoo_tree, project
 from galaxymorph.cache import code, entry
-from galaxymorph.data import cutouts, fits, framing, hdf5, looks, parquet, sources, ways
+from galaxymorph.data import cutouts, fits, hdf5, looks, parquet, sources, ways
 from galaxymorph.data.found import Found, join, take
 from galaxymorph.data.galaxies import Galaxies
 from galaxymorph.data.mock import survey as mock
@@ -158,17 +157,20 @@ def decoded(
     options = {"size": image_size, "crop": crop, "unlabelled_crop": unlabelled_crop}
     found = _settled(found, cache)
     sides: list[int] = []  # that `auto` chooses
-    found = _cut(found, image_size, crop, sides)
+    crops = [crop] * len(found.ids)
     if unlabelled_root is not None:
-        extra = _cut(_second(name, unlabelled_root, found), image_size, unlabelled_crop, sides)
+        extra = _second(name, unlabelled_root, found)
         found = join(found, extra, str(unlabelled_root).removeprefix(f"{project.root()}/"))
+        crops += [unlabelled_crop] * (len(found.ids) - len(crops))
     inputs = found.colour | options | {"ids": found.ids, "files": found.stamps}
     inputs["code"] = code(sources, hdf5, fits, parquet, cutouts)
     # files that are too large are left out
     inputs["bounds"] = [project.bounds()[name] for name in ("megapixels", "image_mb")]
 
     def write(folder: Path) -> None:
-        cutouts.decode(found.read, folder, size=image_size)
+        cut = partial(partial, cutouts.read, size=image_size, sides=sides)
+        jobs = [cut(each, crop=side) for each, side in zip(found.read, crops, strict=True)]
+        cutouts.decode(jobs, folder, size=image_size)
         (folder / "sides.json").write_text(json.dumps(sides))
 
     folder = entry(cache, inputs, write, needed=len(found.ids) * 3 * image_size**2)
@@ -232,12 +234,6 @@ def _settled(found: Found, cache: Path) -> Found:
 def _known(table: pd.DataFrame | pd.Series | None, ids: Sequence[str]) -> Tensor | None:
     """Return the rows of these ids; NaN if missing."""
     return None if table is None else torch.tensor(table.reindex(ids).to_numpy(np.float32))
-
-
-def _cut(found: Found, size: int, crop: framing.Crop, sides: list[int]) -> Found:
-    """Replace the pictures by square cutouts, uint8 (3, size, size)."""
-    cut = partial(partial, cutouts.read, size=size, crop=crop, sides=sides)
-    return replace(found, read=[cut(each) for each in found.read])
 
 
 def _second(name: str, path: Path, found: Found) -> Found:

@@ -13,6 +13,7 @@ from galaxymorph.data.found import (
     Found,
     check_unique,
     files_below,
+    no_collection,
     split_named,
     split_of,
     stamp,
@@ -25,6 +26,7 @@ from galaxymorph.project import existing
 from galaxymorph.text import listing
 
 
+@no_collection()
 def folder(
     root: Path,
     *,
@@ -132,6 +134,7 @@ def _check_filled(root: Path, paths: Sequence[tuple[str, ...]], depth: int) -> N
         raise ValueError(f"{root}: no images in class {listing(empty)}: fill or remove the folder")
 
 
+@no_collection()
 def images(root: Path) -> Found:
     """Find unlabelled images below a folder or in a zip; ids are file names without extension."""
     if existing(root).suffix.lower() == ".zip" and root.is_file():
