@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
     0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
     images; 130: Ctrl-C."""
-    commands = [run, tune, report, compare, data, predict, similar, build_model, gradcam]
+    commands = [run, tune, report, compare, data, predict, similar, next_, build_model, gradcam]
     options = vars(parser(commands).parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
@@ -221,7 +221,7 @@ def data(
 # ---- trained models
 
 
-def predict(**options: Any) -> int:
+def predict(*, features: Path | None, **options: Any) -> int:
     """Predict vote fractions or classes of galaxies with a trained model, given only its file.
 
     Without --model it is the one in the package, trained on mock galaxies alone: it writes
@@ -234,7 +234,13 @@ def predict(**options: Any) -> int:
     early.check_paths(**options)
     from galaxymorph.apply.predict import predict
 
-    return _left_out(predict(**options))
+    remarks = predict(**options)
+    if features:
+        from galaxymorph.apply.pool import write_features
+
+        how = ("model", "images", "average_orientations", "batch_size", "crop")
+        write_features(out=features, **{name: options[name] for name in how})
+    return _left_out(remarks)
 
 
 def similar(**options: Any) -> int:
@@ -258,6 +264,19 @@ def gradcam(**options: Any) -> int:
     from galaxymorph.apply.explain import explain
 
     explain(**options)
+    return 0
+
+
+def next_(**options: Any) -> int:
+    """Choose the galaxies to label next, for galaxymorph label --ids.
+
+    From a run, its galaxies without a label; or from a table of `galaxymorph predict` and features
+    of the same galaxies. Writes id,chosen_by,score. Whatever the rule, 10 % are random galaxies.
+    Given the labels so far (--labels), it prints the accuracy and the share of each class among all
+    galaxies, estimated from these, and with features how much 50 more labels would gain."""
+    from galaxymorph.next_labels import next_labels
+
+    print(next_labels(**options))
     return 0
 
 
