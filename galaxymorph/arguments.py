@@ -34,7 +34,7 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
         function = named[name]
         text = inspect.getdoc(function) or ""
         added = commands.add_parser(
-            name.replace("_", "-"),
+            name.strip("_").replace("_", "-"),
             help=text.splitlines()[0].rstrip("."),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -86,6 +86,7 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add = command("predict")
     _image_arguments(add, several=True)
     add("--out", **FILE, default=Path("predictions.csv"), help="default: predictions.csv")
+    add("--features", **FILE, help="also write the features of the galaxies, for next --features")
     add("--gallery", **FLAG, help="also write an .html page of the galaxies by predicted class")
     add("--force", **FLAG, help="overwrite a different file at --out")
 
@@ -124,6 +125,20 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     add("--predictions", **FILE, help="table of predict, or id,p_<class>,... by any code")
     page = "page (default: explorer.html; with --run in the folder of the run)"
     add("--out", **FILE, help=page)
+
+    add = command("next_")
+    add("--run", **NAME, help="choose from its galaxies without a label")
+    add("--step", **NAME, help="of the run, whose model is used (default: the best)")
+    add("--predictions", **FILE, help="choose from these galaxies: a table of predict")
+    add("--features", **FILE, help="of the same galaxies: a table of predict --features")
+    labels = "labels so far, of galaxymorph label: id,label"
+    add("--labels", metavar="FILE", type=Path, nargs="+", default=[], help=labels)
+    add("--n", **NUMBER, default=50, help="how many to choose (default: 50)")
+    rules = "random, margin, entropy, bald, coreset, typical, typical-margin"
+    default = "default: typical-margin; without features margin"
+    add("--rule", **NAME, help=f"{rules} ({default})")
+    add("--seed", **NUMBER, default=0, help="the same in all rounds (default: 0)")
+    add("--out", **FILE, default=Path("next.csv"), help="default: next.csv")
 
     add = command("build_model")
     add("--out", **FILE, default=Path("models/mock_cnn.safetensors"), help="model file")

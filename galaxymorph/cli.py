@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: success; 1: a step or download failed; 2: invalid parameters or arguments; 3: unreadable
     images; 130: Ctrl-C."""
     commands = [run, tune, report, compare, data, predict, similar, explore, gradcam]
-    commands += [label, labels, build_model]
+    commands += [label, labels, next_, build_model]
     options = vars(parser(commands).parse_args(arguments))
     command = options.pop("command")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as for Ctrl-C
@@ -222,7 +222,7 @@ def data(
 # ---- trained models
 
 
-def predict(**options: Any) -> int:
+def predict(*, features: Path | None, **options: Any) -> int:
     """Predict vote fractions or classes of galaxies with a trained model, given only its file.
 
     Without --model it is the one in the package, trained on mock galaxies alone: it writes
@@ -235,7 +235,13 @@ def predict(**options: Any) -> int:
     early.check_paths(**options)
     from galaxymorph.apply.predict import predict
 
-    return _left_out(predict(**options))
+    remarks = predict(**options)
+    if features:
+        from galaxymorph.apply.pool import write_features
+
+        how = ("model", "images", "average_orientations", "batch_size", "crop")
+        write_features(out=features, **{name: options[name] for name in how})
+    return _left_out(remarks)
 
 
 def similar(**options: Any) -> int:
@@ -343,6 +349,19 @@ def explore(*, run: str | None, images: list[Path], out: Path | None, **options:
     from galaxymorph.apply.explore import explore
 
     return _left_out(explore(images=images, out=out, predictions=predictions, **options))
+
+
+def next_(**options: Any) -> int:
+    """Choose the galaxies to label next, for galaxymorph label --ids.
+
+    From a run, its galaxies without a label; or from a table of `galaxymorph predict` and features
+    of the same galaxies. Writes id,chosen_by,score. Whatever the rule, 10 % are random galaxies.
+    Given the labels so far (--labels), it prints the accuracy and the share of each class among all
+    galaxies, estimated from these, and with features how much 50 more labels would gain."""
+    from galaxymorph.next_labels import next_labels
+
+    print(next_labels(**options))
+    return 0
 
 
 def build_model(**options: Any) -> int:
