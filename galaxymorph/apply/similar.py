@@ -23,7 +23,7 @@ def similar(
     *,
     n: int = 12,
     out: Path = Path(),
-    average_orientations: bool = False,
+    average_orientations: bool | None = None,
     batch_size: int = BATCH,
     crop: int | None = None,
     say: Say = print,
@@ -40,7 +40,7 @@ def similar(
     table_file, picture = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.png")
     outputs.check([table_file, picture], [model, *images])
     encoder: Any = learner.encoder
-    how = {"average_orientations": average_orientations}
+    how = {"average_orientations": bool(average_orientations)}
     galaxy = galaxy if galaxy in found.ids else without_ending(galaxy)
     own = _unit(compute(encoder, read(found, [galaxy]), **how), [galaxy], model)[0]
     cosines, remarks = dict[str, float](), list[Remark]()
