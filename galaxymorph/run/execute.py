@@ -142,7 +142,9 @@ class Engine(NBClientEngine):
     A version with figures takes tens of milliseconds; all of them took longer than many a job."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+    def execute_managed_notebook(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, nb_man: Any, kernel_name: str, **options: Any
+    ) -> None:
         save, saved = nb_man.save, time.monotonic()
 
         def seldom(**given: Any) -> None:
