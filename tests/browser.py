@@ -61,10 +61,8 @@ def opened(
 
     `options` of the browser's context, such as `color_scheme="dark"`. Skips the test if there is no
     browser."""
-    if why := missing():
-        pytest.skip(why)
     size: Any = {"width": width, "height": height}
-    context = _browser().new_context(viewport=size, offline=True, **options)
+    context = chromium().new_context(viewport=size, offline=True, **options)
     try:
         shown = Opened(context.new_page(), path)
         shown.page.goto(path.resolve().as_uri() + address)
@@ -73,9 +71,16 @@ def opened(
         context.close()
 
 
+def chromium() -> Any:
+    """Return the browser of this process, or skip the test if there is none."""
+    if why := missing():
+        pytest.skip(why)
+    return _browser()
+
+
 @functools.cache
 def _browser() -> Any:
-    """Start the browser of this process, which ends with it."""
+    """Start the browser of this process, which ends with it: playwright has one driver in each."""
     from playwright.sync_api import sync_playwright
 
     driver = sync_playwright().start()

@@ -26,6 +26,7 @@ from galaxymorph.learning import device, model_files, saved, train
 from galaxymorph.learning.classifier import Classifier
 from galaxymorph.learning.encoders import encoder
 from galaxymorph.learning.votes_and_classes import VotesAndClasses
+from tests import browser
 from tests.apply.test_predict import shaken
 
 CLASSES = ["round", "edge-on, or so", "spiral"]
@@ -70,22 +71,8 @@ def node(tmp_path):
     return run
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser."""
-    program = shutil.which("chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="no playwright on this machine")
-    if program is None:
-        pytest.skip("no chromium on this machine")
-    with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=program, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def classify(chromium, tmp_path):
+def classify(tmp_path):
     """Select files on a page with a model; return the answers."""
 
     def answers(model, files, before=""):
@@ -94,7 +81,7 @@ def classify(chromium, tmp_path):
         page = f"<!doctype html>{POLICY}<input type=file multiple><script>{script}\n"
         page += f"{OPEN.replace('MODEL', text)}</script>"
         (tmp_path / "page.html").write_text(page)
-        tab, asked = chromium.new_page(offline=True), []
+        tab, asked = browser.chromium().new_page(offline=True), []
         tab.add_init_script(before)
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(f"file://{tmp_path}/page.html")
