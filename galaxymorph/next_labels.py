@@ -23,6 +23,9 @@ class Source(NamedTuple):
     labels: Any  # indices of classes, -1: none
     classes: list[str]
 
+    def known_before(self) -> bool:
+        return bool((self.labels >= 0).any())
+
 
 def next_labels(
     *,
@@ -32,7 +35,7 @@ def next_labels(
     features: Path | None,
     labels: Sequence[Path],
     n: int,
-    rule: str | None,
+    rule: str,
     seed: int,
     out: Path,
 ) -> str:
@@ -43,12 +46,11 @@ def next_labels(
     classes; it also forecasts the gain of more labels."""
     if (run is None) == (predictions is None):
         raise ValueError("give either --run, or --predictions (of galaxymorph predict)")
-    if rule is not None and rule not in acquisition.RULES:
+    if rule not in acquisition.RULES:
         raise ValueError(unknown("rule", rule, acquisition.RULES))
     project.check_writable(out)
     source = _of_run(run, step) if run else _of_table(predictions, features)  # pyright: ignore
     source, said = _learned(_labelled(source, labels), seed, bool(labels))
-    rule = rule or ("margin" if source.pool.features is None else "typical-margin")
     chosen = acquisition.choose(source.pool, n, rule=rule, seed=seed)
     project.write(out, csv_text(chosen, number="%.6g"))
     by = chosen["chosen_by"].value_counts(sort=False).items()
@@ -126,42 +128,51 @@ def _features(file: Path, ids: Any) -> Any:
     columns = [name for name in table if name != "id" and table[name].dtype.kind in "if"]
     if not columns:
         raise ValueError(f"{file}: no columns of numbers; expected those of predict --features")
-    table = table.drop_duplicates("id").set_index("id")
-    if len(lacking := ids[~ids.isin(table.index)]):
+    if (twice := table["id"].duplicated(keep=False)).any():
+        raise ValueError(f"{file}: duplicate id, {in_rows(twice, table['id'])}")
+    rows = pd.Index(table["id"]).get_indexer(ids)
+    if len(lacking := ids[rows < 0]):
         raise ValueError(f"{file}: no features of {len(lacking):,} galaxies: {listing(lacking, 5)}")
-    return _numbers(table.loc[ids].reset_index(), columns, file)
+    return _numbers(table.iloc[rows], columns, file)
 
 
 def _labelled(source: Source, files: Sequence[Path]) -> Source:
-    """Add the labels in tables of `galaxymorph label`; what has been looked at is known."""
-    pool, labels, known = source.pool, source.labels.copy(), source.pool.known.copy()
-    places = {id: row for row, id in enumerate(pool.ids)}
-    seen = dict[str, Path]()
+    """Add the labels in tables of `galaxymorph label`; what has been looked at is known.
+
+    Labels may be other classes than those predicted, if features are known to learn them from."""
+    pool, given = source.pool, dict[str, tuple[str, Path]]()
     for file in files:
         table = _read(file)
         if "label" not in table:
             have = listing(table.columns, 5)
             raise ValueError(f"{file}: no column 'label', the class; the table has {have}")
         for id, label in zip(table["id"], table["label"].fillna(""), strict=True):
-            if id in seen:
+            if id in given:
                 todo = "combine several annotators first: galaxymorph labels merge"
-                raise ValueError(f"{file}: duplicate id {id!r}, also in {seen[id]}; {todo}")
-            seen[id] = file
-            if label not in (*source.classes, *UNCERTAIN):
-                raise ValueError(f"{file}, id {id}: {unknown('class', label, source.classes)}")
-            if id in places:
-                known[places[id]] = True
-                if label in source.classes:
-                    labels[places[id]] = source.classes.index(label)
-    if files and not any(id in places for id in seen):
-        raise ValueError(f"{listing(files)}: none of {len(seen):,} ids is a galaxy to choose from")
-    return Source(replace(pool, known=known), labels, source.classes)
+                raise ValueError(f"{file}: duplicate id {id!r}, also in {given[id][1]}; {todo}")
+            given[id] = label, file
+    classes, named = source.classes, {label for label, _ in given.values()} - {*UNCERTAIN}
+    if pool.features is not None and not source.known_before() and not named <= {*classes}:
+        classes = sorted(named)
+    for id, (label, file) in given.items():
+        if label not in (*classes, *UNCERTAIN):
+            raise ValueError(f"{file}, id {id}: {unknown('class', label, classes)}")
+    places = pd.Index(pool.ids).get_indexer(pd.Index([*given]))
+    if files and (places < 0).all():
+        raise ValueError(f"{listing(files)}: none of {len(given):,} ids is a galaxy to choose from")
+    labels, known = source.labels.copy(), pool.known.copy()
+    there = places >= 0
+    known[places[there]] = True
+    labels[places[there]] = _indices([label for label, _ in given.values()], classes)[there]
+    return Source(replace(pool, known=known), labels, classes)
 
 
 def _learned(source: Source, seed: int, estimated: bool) -> tuple[Source, list[str]]:
     """Learn from the labels, if features are known; describe what they tell of all galaxies."""
     pool, rows, said = source.pool, np.flatnonzero(source.labels >= 0), list[str]()
-    held_out, points = pool.p, pool.features
+    points, held_out = pool.features, pool.p
+    if held_out is not None and held_out.shape[1] != len(source.classes):
+        held_out = None
     if estimated and points is not None and len(set(source.labels[rows])) > 1:
         own = source.labels[rows]
         learned = label_loop.learn(points[rows], own, n_classes=len(source.classes), seed=seed)
@@ -169,7 +180,9 @@ def _learned(source: Source, seed: int, estimated: bool) -> tuple[Source, list[s
         pool = replace(pool, p=learned.predict(points), several=several)
         held_out = pool.p.copy()  # pyright: ignore
         held_out[rows] = learned.held_out
-        said.append(f"{len(rows):,} labels; {label_loop.forecast(learned, points)}")
+        counts = [f"{name} {(own == k).sum():,}" for k, name in enumerate(source.classes)]
+        said.append(f"{len(rows):,} labels: {', '.join(counts)}")
+        said.append(str(label_loop.forecast(learned, points)))
     if estimated and len(sample := acquisition.random_sample(pool, seed=seed)):
         found = acquisition.estimates(sample, source.labels, held_out, source.classes)
         said.append(f"estimates from {len(sample):,} random galaxies, with 95 % intervals:")

@@ -18,6 +18,7 @@ from galaxymorph.run.plan import Job
 PROJECT = Path(__file__).parents[1]
 TOY = {"n_galaxies=2000": "n_galaxies=240, image_size=32", "queue=1024": "queue=64"}
 TOY |= {"epochs=8": "epochs=1", "epochs=30": "epochs=1"}
+TOY |= {"seeds = [0, 1, 2, 3, 4]": "seeds = [0]", "n=25, most=400": "n=25, most=75"}
 
 
 def by_jupyter(path: Path, folder: Path) -> None:

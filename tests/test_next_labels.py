@@ -91,14 +91,26 @@ def test_with_features_it_learns_from_the_labels(inside, capsys):
     options = ["--predictions", "p.csv", "--features", "f.csv", "--labels", "l.csv"]
     assert call(*options, "--n", 30) == 0
     said = capsys.readouterr().out
-    assert "59 labels; 50 more labels: " in said and "points of accuracy" in said
+    assert "59 labels: round " in said and "\n50 more labels: " in said
     found = read()
-    assert set(found["chosen_by"]) == {"random", "margin"}  # typical-margin, after 50 labels
+    assert set(found["chosen_by"]) == {"random", "margin"}
     place = pd.read_csv("f.csv", dtype={"id": str}).set_index("id")["f_0"]
     between = abs(place[found["id"][found["chosen_by"] == "margin"]] % 6 - 3)
     assert between.mean() < abs(place % 6 - 3).mean()
     assert call(*options, "--n", 30, "--rule", "bald") == 0
     assert "bald" in set(read()["chosen_by"])
+
+
+def test_with_features_the_classes_may_be_ones_own(inside, capsys):
+    table, true = predicted(100)
+    features(table, true)
+    own = np.where(true == "spiral", "disc", "other")
+    pd.DataFrame({"id": table["id"], "label": own})[:40].to_csv("l.csv", index=False)
+    options = ["--predictions", "p.csv", "--labels", "l.csv"]
+    assert call(*options, "--features", "f.csv", "--n", 10) == 0
+    assert "40 labels: disc " in capsys.readouterr().out
+    assert call(*options) == 2
+    assert "unknown class" in capsys.readouterr().err
 
 
 def test_of_a_run_test_galaxies_are_left_out_and_labels_known(inside):
@@ -117,6 +129,7 @@ def test_what_is_wrong_is_named(inside, capsys):
     pd.DataFrame({"id": ["x", "y"], "label": ["round", ""]}).to_csv("other.csv", index=False)
     pd.DataFrame({"id": ["00001", "00001"], "label": ["round"] * 2}).to_csv("two.csv", index=False)
     table.drop(columns=["p_round", "p_spiral", "p_edge-on"]).to_csv("none.csv", index=False)
+    pd.DataFrame({"id": ["00001"] * 2, "f_0": [1.0, 2.0]}).to_csv("twice.csv", index=False)
     table.assign(p_round=0.9).to_csv("sum.csv", index=False)
     for options, message in (
         ((), "give either --run, or --predictions"),

@@ -371,6 +371,42 @@ def test_semi_supervised_training_uses_no_label_and_no_test_galaxy_it_was_not_gi
     assert shares == pytest.approx(1) or history.train_used.iloc[-1] == 0
 
 
+def test_the_labelling_loop_is_tested_on_other_galaxies_than_it_may_choose(tmp_path):
+    shutil.copytree(
+        PROJECT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".*")
+    )
+    rules = ["random", "margin", "typical-margin"]
+    block = {"notebook": "21_active_learning", "seeds": [0, 1], "rules": rules}
+    params = {
+        "run": "loop",
+        "galaxies": {"name": "simulated", "n_galaxies": 240, "image_size": 32},
+        "loop": block | {"loop": {"n": 25, "most": 100}},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    status, said = galaxymorph(tmp_path, "run")
+    assert status == 0, said
+    folder = tmp_path / "results/loop/loop"
+    table = pd.read_csv(folder / "table.csv").set_index(["method", "n_labels"])
+    assert list(table.index) == [(rule, n) for rule in rules for n in (25, 50, 75, 100)]
+    assert table.accuracy["margin", 25] == table.accuracy["random", 25]  # the same galaxies
+    known = json.loads((folder / "metrics.json").read_text())
+    sample = load("simulated", n_galaxies=240, image_size=32, seed=0)
+    assert known["n_pool"] + known["n_test"] == 240
+    assert known["n_test"] == len(sample.part("test")) and "same simulator" in known["protocol"]
+    gains = pd.read_csv(folder / "gains.csv").set_index(["method", "n_labels"]).difference
+    measured = table.accuracy["margin", 100] - table.accuracy["random", 100]
+    assert gains["margin", 100] == pytest.approx(measured)
+    forecasts = pd.read_csv(folder / "forecasts.csv")
+    first = forecasts[(forecasts.rule == "random") & (forecasts.n_labels == 25)]
+    measured = table.accuracy["random", 75] - table.accuracy["random", 25]
+    assert first.measured.mean() == pytest.approx(measured)
+    seen = pd.read_csv(folder / "annotator.csv").set_index("class")
+    np.testing.assert_allclose(seen.sum(axis=1), 1)
+    assert (np.diag(seen) > 0.5).all() and (np.diag(seen) < 1).all()  # a volunteer, no oracle
+    summary = (folder / "summary.md").read_text()
+    assert "Labels needed to match random with 100 labels" in summary
+
+
 def test_starting_points_are_compared_and_what_is_not_to_be_had_is_listed_as_not_run(
     tmp_path, monkeypatch
 ):

@@ -11,11 +11,10 @@ label more. The same number of labels is left out at random, and the classifier 
   predicts for a galaxy, minus that of the class predicted without the labels, averaged over all
   galaxies. The error above that of endless labels falls as 1 / n, so the next ones gain less, by
   the ratio of (1 / n - 1 / (n + 50)) to the same difference for the labels left out.
-* no more than the galaxies whose class changes can be gained or lost. Their fraction varies as the
-  root of that ratio, and the interval is `SPREAD` times as wide on both sides.
-
-`SPREAD` was chosen on simulated mock galaxies and tested on real ones
-(`results/reference/active_learning`)."""
+* no more can be gained or lost than the galaxies whose class changes. Their fraction varies as the
+  root of that ratio; the interval is the gain plus or minus this fraction. How often it holds is
+  measured in `results/reference/active_learning`.
+"""
 
 import math
 import time
@@ -41,7 +40,6 @@ FOLDS = 5
 MEMBERS = 10  # of an ensemble
 AHEAD = 50  # labels that a forecast is for
 REFITS = 4  # with labels left out, for a forecast
-SPREAD = 0.5
 LEARNING = ("margin", "entropy", "bald")  # rules that need predictions
 
 Features = Float[ndarray, "galaxy feature"]
@@ -160,7 +158,7 @@ def forecast(learned: Learned, features: Features, *, seed: int = 0) -> Forecast
         changes.append(other != classes)
     ratio = (1 / n - 1 / (n + AHEAD)) / (1 / (n - left_out) - 1 / n)
     gain = ratio * float(np.mean(gains))
-    margin = SPREAD * math.sqrt(ratio) * float(np.mean(changes))
+    margin = math.sqrt(ratio) * float(np.mean(changes))
     return Forecast(gain, max(gain - margin, -1.0), min(gain + margin, 1.0))
 
 
@@ -309,7 +307,7 @@ def sentences(
         most: the labels of the last round; the first, the second, the fourth, ... half of them are
             described, too."""
     needed: Any = equivalent[(equivalent.a == "random") & (equivalent.n_labels == most)]
-    budgets = [most // 2**k for k in range(4)][::-1]
+    budgets = [most // 2**k for k in range(5)][::-1]
     shown: dict[int, Any] = {n: gains[gains.n_labels == n] for n in budgets}
     differing = {n: rows[(rows.low > 0) | (rows.high < 0)] for n, rows in shown.items()}
     return equivalent_labels.sentences(needed, method="random") + say(

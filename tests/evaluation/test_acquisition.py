@@ -267,3 +267,22 @@ def test_the_table_has_the_columns_that_label_reads():
     table = choose(pool(30, p=chances(30)), 5, rule="margin")
     assert list(table.columns) == ["id", "chosen_by", "score"]
     assert pd.api.types.is_float_dtype(table["score"])
+
+
+def test_scikit_activeml_chooses_the_same():
+    """Another library, which is no requirement: pip install scikit-activeml."""
+    other = pytest.importorskip("skactiveml.pool", reason="scikit-activeml is not installed")
+    rng = np.random.default_rng(0)
+    p, points = rng.dirichlet(np.ones(4), 200), rng.normal(size=(200, 5))
+    for ours, method in ((acquisition.margin, "margin_sampling"), (acquisition.entropy, "entropy")):
+        np.testing.assert_allclose(ours(p), other.uncertainty_scores(p, method=method))
+    known, labels = [3, 50, 80], np.full(200, np.nan)
+    labels[known] = 0
+    found = pool(200, known, features=points)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    for rule, theirs, x, n in (
+        ("coreset", other.CoreSet(random_state=0), points, 12),
+        ("typical", other.TypiClust(random_state=0, k=20), unit, 5),
+    ):
+        expected = theirs.query(x, labels, batch_size=n)
+        assert chosen(found, n=n, rule=rule) == [f"g{k}" for k in expected]
