@@ -124,7 +124,7 @@ def _spread(
     row = {}
     for name, (least, most) in ends.items():
         values, variances = ([t.at[name, what] for t in found] for what in ("value", "variance"))
-        low, high, std = *found[0].loc[name, ["low", "high"]], math.nan
+        low, high, std = found[0].at[name, "low"], found[0].at[name, "high"], math.nan
         if len(values) > 1:
             std = float(np.std(values, ddof=1))
             low, high = over_seeds(values, variances, common).interval(least, most)

@@ -39,10 +39,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 from scipy.stats import t as student
 
 LEVEL = 0.05  # significance level; intervals have level 1 - LEVEL
+Z = float(norm.ppf(1 - LEVEL / 2))
 FEWEST = 6  # galaxies; the range of fewer values contains their median in less than 95 % of cases
 LEAST = 12  # test galaxies for a verdict; half of fewer are too few to be significant (McNemar)
 FOLDS = 5  # disjoint test sets from which intervals cover, however much training varies
@@ -138,8 +139,9 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     """Return the 95 % interval of the fraction right / n (Wilson 1927); NaN if n is 0."""
     if not n:
         return math.nan, math.nan
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    middle, half = right + Z**2 / 2, Z * math.sqrt(right * (n - right) / n + Z**2 / 4)
+    low = (middle - half) / (n + Z**2) if right else 0.0  # without rounding errors
+    return low, (middle + half) / (n + Z**2) if right < n else 1.0
 
 
 def holm(p: Float[ndarray, " test"]) -> Float[ndarray, " test"]:
@@ -197,9 +199,9 @@ def percentiles(
     NaN is ignored; the ends are NaN if they coincide."""
     if not len(drawn):
         return np.full((2, *drawn.shape[1:]), np.nan)
-    found: Any = np.nanpercentile if np.isnan(drawn).any() else np.percentile
-    shares = [100 * outside, 100 - 100 * outside]
-    ends = found(np.where(np.isnan(drawn).all(0), 0.0, drawn), shares, axis=0)
+    known = np.where(np.isnan(drawn).all(0), 0.0, drawn)
+    found: Any = np.nanpercentile if np.isnan(known).any() else np.percentile  # 50 times as fast
+    ends = found(known, [100 * outside, 100 - 100 * outside], axis=0)
     return np.where(ends[0] == ends[1], np.nan, ends)
 
 

@@ -563,3 +563,27 @@ def test_of_an_error_of_ours_only_the_message_is_printed(tmp_path, line):
     why = execute_module.failure(path, ValueError("flat"))["why"]
     assert (why == "in code cell 1: flat") == line.startswith("raise")
     assert "int(text)" not in line or ("load()" in why and "int(text)" in why)
+
+
+def test_an_unfinished_notebook_is_saved_once_a_second(monkeypatch):
+    from galaxymorph.run import execute
+
+    now, saved = [0.0], list[float]()
+
+    class Manager:
+        def save(self):
+            saved.append(now[0])
+
+    def cells(cls, manager, kernel_name, **options):
+        for now[0] in (0.2, 0.9, 1.0, 1.1, 1.9, 2.5):
+            manager.save()
+        raise RuntimeError("a cell failed")
+
+    monkeypatch.setattr(execute.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(execute.NBClientEngine, "execute_managed_notebook", classmethod(cells))
+    manager = Manager()
+    with pytest.raises(RuntimeError, match="a cell failed"):
+        execute.Engine.execute_managed_notebook(manager, "python3")
+    assert saved == [1.0, 2.5]
+    manager.save()  # as papermill does at the end
+    assert saved == [1.0, 2.5, 2.5]
