@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -72,8 +73,10 @@ def keys(shown, text):
 
 def counts(shown, text):
     """Wait until the page has labelled as many galaxies as this."""
-    start = f"document.querySelector('#count').innerText.startsWith('{text}')"
-    shown.page.wait_for_function(start)
+    from playwright.sync_api import expect
+
+    # not `wait_for_function`: it evaluates a text, which the page's policy forbids
+    expect(shown.page.locator("#count")).to_have_text(re.compile(f"^{text}"), timeout=30_000)
 
 
 # ---- what is on the page
@@ -350,8 +353,12 @@ def test_a_phone_shows_all_of_it_and_axe_finds_nothing_serious(folder, more, sch
 def test_the_next_pictures_are_decoded_before_they_are_shown(folder):
     with browser.opened(made(folder, "--annotator", "x")) as shown:
         keys(shown, "1")
-        ready = "[...decoded.values()].map((each) => each.complete && each.naturalWidth)"
-        shown.page.wait_for_function(f"{ready}.length === 5 && {ready}.every(Boolean)")
+        ready = "[...decoded.values()].filter((each) => each.complete && each.naturalWidth).length"
+        for _ in range(300):  # `wait_for_function` may evaluate a text, which the page forbids
+            if shown.page.evaluate(ready) == 5:
+                return
+            shown.page.wait_for_timeout(100)
+        raise AssertionError(shown.page.evaluate(ready))
 
 
 def test_pure_functions_in_node(tmp_path):

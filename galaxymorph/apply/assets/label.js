@@ -217,7 +217,9 @@ at("file").onchange = () => { if (at("file").files[0]) load(at("file").files[0])
 at("person").onclick = ask;
 at("who").onsubmit = (event) => {
   event.preventDefault();
-  if (at("name").value.trim()) begin(at("name").value.trim());
+  if (!at("name").value.trim()) return;
+  at("name").blur(); // or the next key would still be its own
+  begin(at("name").value.trim());
 };
 addEventListener("storage", (event) => { // the same page in another window
   if (annotator && event.key === place()) { recall(); show(); }
