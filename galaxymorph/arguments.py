@@ -134,8 +134,9 @@ def parser(functions: Sequence[Callable[..., int]]) -> argparse.ArgumentParser:
     labels = "labels so far, of galaxymorph label: id,label"
     add("--labels", metavar="FILE", type=Path, nargs="+", default=[], help=labels)
     add("--n", **NUMBER, default=50, help="how many to choose (default: 50)")
-    rules = "random, margin (default), entropy, bald, coreset, typical or typical-margin"
-    add("--rule", **NAME, default="margin", help=rules)
+    rules = "random, margin, entropy, bald, coreset, typical or typical-margin"
+    default = "default: typical-margin; without features margin"
+    add("--rule", **NAME, help=f"{rules} ({default})")
     add("--seed", **NUMBER, default=0, help="the same in all rounds (default: 0)")
     add("--out", **FILE, default=Path("next.csv"), help="default: next.csv")
 

@@ -35,7 +35,7 @@ def next_labels(
     features: Path | None,
     labels: Sequence[Path],
     n: int,
-    rule: str,
+    rule: str | None,
     seed: int,
     out: Path,
 ) -> str:
@@ -46,11 +46,12 @@ def next_labels(
     classes; it also forecasts the gain of more labels."""
     if (run is None) == (predictions is None):
         raise ValueError("give either --run, or --predictions (of galaxymorph predict)")
-    if rule not in acquisition.RULES:
+    if rule is not None and rule not in acquisition.RULES:
         raise ValueError(unknown("rule", rule, acquisition.RULES))
     project.check_writable(out)
     source = _of_run(run, step) if run else _of_table(predictions, features)  # pyright: ignore
     source, said = _learned(_labelled(source, labels), seed, bool(labels))
+    rule = rule or ("margin" if source.pool.features is None else "typical-margin")
     chosen = acquisition.choose(source.pool, n, rule=rule, seed=seed)
     project.write(out, csv_text(chosen, number="%.6g"))
     by = chosen["chosen_by"].value_counts(sort=False).items()
